@@ -1,0 +1,1 @@
+"""Catalogs of models, GPUs and Kaito releases, loaded from `schemas/catalog/*.json`."""

@@ -1,0 +1,32 @@
+"""The shape of a causal language model, as its `config.json` states it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What the memory engine and the rules need to know of a model.
+
+    `config` is the model's `config.json` (only keys that shape the computation); the trace hands it to
+    transformers unchanged. `name` is the catalog name, `hf_id` the hub id, `aliases` further accepted names.
+    """
+
+    name: str
+    hf_id: str
+    model_type: str
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int
+    tied_embeddings: bool
+    num_parameters: int
+    num_experts: int = 0
+    aliases: tuple[str, ...] = ()
+    config: Mapping[str, object] = field(default_factory=dict, repr=False)

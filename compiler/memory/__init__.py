@@ -1,0 +1,1 @@
+"""How much GPU memory one fine-tuning run needs: closed form, trace and allocator replay."""

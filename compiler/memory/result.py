@@ -1,0 +1,102 @@
+"""The answer of the memory engine: bytes by category and by phase, and what the device must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Phase(str, Enum):
+    """The phases of a fine-tune in which memory can peak, in order."""
+
+    LOAD = "load"
+    FORWARD = "forward"
+    LOSS = "loss"
+    BACKWARD = "backward"
+    OPTIMIZER = "optimizer"
+
+
+class Verdict(str, Enum):
+    """Whether a run fits: surely, only if the estimate errs on the high side, or not."""
+
+    FITS = "fits"
+    TIGHT = "tight"
+    DOES_NOT_FIT = "does not fit"
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """Bytes live at one moment, by what they are for. `workspace` is library and kernel scratch memory
+    (cuBLAS, dequantisation buffers, softmax temporaries).
+    """
+
+    weights: int = 0
+    adapters: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    logits: int = 0
+    workspace: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return the sum, the bytes that PyTorch reports as allocated."""
+        return (
+            self.weights
+            + self.adapters
+            + self.gradients
+            + self.optimizer
+            + self.activations
+            + self.logits
+            + self.workspace
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePeak:
+    """The highest moment of one phase."""
+
+    phase: Phase
+    categories: Categories
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Return the allocated bytes at this moment."""
+        return self.categories.total
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What one workload needs on one GPU, in bytes.
+
+    `phases` are the peaks per phase in order; the largest is the peak. `fragmentation_bytes` is reserved minus
+    allocated at the peak, `context_bytes` what the CUDA context and libraries hold outside PyTorch's allocator.
+    `low_bytes` and `high_bytes` bound the device total.
+    """
+
+    phases: tuple[PhasePeak, ...]
+    num_trainable_parameters: int
+    fragmentation_bytes: int
+    context_bytes: int
+    low_bytes: int
+    high_bytes: int
+
+    @property
+    def peak(self) -> PhasePeak:
+        """Return the phase in which the allocated bytes are highest."""
+        return max(self.phases, key=lambda phase: phase.allocated_bytes)
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Return the peak of live tensor bytes, `torch.cuda.max_memory_allocated`."""
+        return self.peak.allocated_bytes
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Return the peak that the caching allocator holds, `torch.cuda.max_memory_reserved`."""
+        return self.allocated_bytes + self.fragmentation_bytes
+
+    @property
+    def device_bytes(self) -> int:
+        """Return what nvidia-smi would show: reserved plus context."""
+        return self.reserved_bytes + self.context_bytes

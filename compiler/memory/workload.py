@@ -1,0 +1,120 @@
+"""The question put to the memory engine: one training step of one model on one GPU.
+
+Both engines, the closed form and the trace, take a `Workload` and answer with a `Footprint`, so that each can be
+held to the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from kaitoc.compiler.catalog.architecture import Architecture
+
+
+class WorkloadError(ValueError):
+    """A workload that no run can have (rank 0, negative length, ...); `str(error)` is for the user."""
+
+
+class Quantization(str, Enum):
+    """How the frozen linear weights are stored."""
+
+    NONE = "none"
+    NF4 = "nf4"
+    FP4 = "fp4"
+    INT8 = "int8"
+
+
+class Dtype(str, Enum):
+    """A floating-point type of weights or adapters."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of one element in bytes."""
+        return 4 if self is Dtype.FLOAT32 else 2
+
+
+class Attention(str, Enum):
+    """The attention implementation, by the names users know."""
+
+    EAGER = "eager"
+    SDPA = "sdpa"
+    FLASH = "flash"
+
+
+class Loss(str, Enum):
+    """How the cross-entropy over the vocabulary is computed."""
+
+    FULL = "full"
+    CHUNKED = "chunked"
+    FUSED = "fused"
+
+
+class Optimizer(str, Enum):
+    """Optimizers the engine knows, by the names of `--optimizer`."""
+
+    ADAMW = "adamw"
+    ADAMW_FUSED = "adamw_fused"
+    ADAMW_8BIT = "adamw_8bit"
+    PAGED_ADAMW_8BIT = "paged_adamw_8bit"
+    ADAFACTOR = "adafactor"
+    SGD = "sgd"
+
+
+class Allocator(str, Enum):
+    """PyTorch's caching allocator with or without `expandable_segments:True`."""
+
+    DEFAULT = "default"
+    EXPANDABLE = "expandable"
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A LoRA adapter. `targets` are module names as PEFT matches them, or `("all-linear",)`.
+
+    `dtype` None means what the stack makes of it (fp32 where PEFT autocasts adapters, else the weights' dtype).
+    `rank_pattern` and `alpha_pattern` are (module regex, value) pairs in PEFT's order.
+    """
+
+    rank: int = 8
+    alpha: float = 8.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("all-linear",)
+    dora: bool = False
+    rslora: bool = False
+    modules_to_save: tuple[str, ...] = ()
+    rank_pattern: tuple[tuple[str, int], ...] = ()
+    alpha_pattern: tuple[tuple[str, float], ...] = ()
+    dtype: Dtype | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One training step: what is loaded, what is trained, how large the batch is, and on which software stack.
+
+    `lora` None means full fine-tuning. `seq_len_tokens` is the padded length of the batch. `autocast` is the mixed
+    precision of the Trainer (`bf16=True` -> BFLOAT16), None when it is off. `stack` names a profile of
+    `kaitoc.compiler.memory.stacks`. `kbit_prep` is whether `prepare_model_for_kbit_training` runs.
+    """
+
+    architecture: Architecture
+    lora: Lora | None
+    batch_size: int
+    seq_len_tokens: int
+    stack: str
+    quantization: Quantization = Quantization.NONE
+    double_quant: bool = False
+    kbit_prep: bool = False
+    dtype: Dtype = Dtype.BFLOAT16
+    autocast: Dtype | None = None
+    gradient_checkpointing: bool = False
+    attention: Attention = Attention.SDPA
+    loss: Loss = Loss.FULL
+    optimizer: Optimizer = Optimizer.ADAMW_FUSED
+    allocator: Allocator = Allocator.DEFAULT
+    num_gpus: int = 1
+    empty_cache_each_step: bool = False

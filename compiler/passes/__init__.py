@@ -1,0 +1,1 @@
+"""One module per optimisation; `PASSES` is the whole pipeline."""

@@ -1,0 +1,170 @@
+"""The text of one file, with exact positions.
+
+Offsets count characters of the decoded text without its byte order mark; lines and columns are 1-based
+and columns count characters. A `Span` is a half-open range of offsets: rules and passes carry spans, and only
+reports turn them into lines and columns.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from bisect import bisect_right
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+MAX_SOURCE_BYTES = 5_000_000
+_BOM = "\ufeff"
+
+
+class SourceError(Exception):
+    """A file that cannot be read as text; `str(error)` is the message for the user."""
+
+
+class Position(NamedTuple):
+    """A place in a source: 1-based line and column, 0-based character offset."""
+
+    line: int
+    column: int
+    offset: int
+
+
+class Span(NamedTuple):
+    """A half-open range of character offsets, `text[start:end]`."""
+
+    start: int
+    end: int
+
+    def covers(self, other: Span) -> bool:
+        """Return whether `other` lies inside this span."""
+        return self.start <= other.start and other.end <= self.end
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """The decoded text of one file and the index of its lines."""
+
+    path: str
+    text: str
+    has_bom: bool = False
+    _line_starts: list[int] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def read(cls, path: str) -> Source:
+        """Read a UTF-8 file; raises `SourceError` when it is missing, too large, or not text."""
+        try:
+            if os.path.getsize(path) > MAX_SOURCE_BYTES:
+                limit_mb = MAX_SOURCE_BYTES // 1_000_000
+                raise SourceError(f"{path}: larger than {limit_mb} MB; no Kubernetes object is that large")
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+        return cls.decode(path, data)
+
+    @classmethod
+    def decode(cls, path: str, data: bytes) -> Source:
+        """Decode the bytes of a file; raises `SourceError` when they are too many or not UTF-8 text."""
+        if len(data) > MAX_SOURCE_BYTES:
+            limit_mb = MAX_SOURCE_BYTES // 1_000_000
+            raise SourceError(f"{path}: larger than {limit_mb} MB; no Kubernetes object is that large")
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise SourceError(f"{path}:{line}: not UTF-8 text (byte {error.start})") from error
+        has_bom = text.startswith(_BOM)
+        return cls(path, text[1:] if has_bom else text, has_bom)
+
+    @property
+    def line_starts(self) -> list[int]:
+        """Offsets at which lines start; LF, CRLF and lone CR each end a line, as in YAML."""
+        if not self._line_starts:
+            starts = [0]
+            offset = 0
+            for line in _split_lines(self.text):
+                offset += len(line)
+                starts.append(offset)
+            if len(starts) > 1 and not self.text.endswith(("\n", "\r")):
+                starts.pop()
+            self._line_starts.extend(starts)
+        return self._line_starts
+
+    def position(self, offset: int) -> Position:
+        """Return the line and column of a character offset."""
+        line = bisect_right(self.line_starts, offset)
+        return Position(line, offset - self.line_starts[line - 1] + 1, offset)
+
+    def line_text(self, line: int) -> str:
+        """Return the text of a 1-based line without its line break."""
+        starts = self.line_starts
+        end = starts[line] if line < len(starts) else len(self.text)
+        return self.text[starts[line - 1] : end].rstrip("\r\n")
+
+    def line_span(self, line: int) -> Span:
+        """Return the span of a 1-based line, its line break included."""
+        starts = self.line_starts
+        end = starts[line] if line < len(starts) else len(self.text)
+        return Span(starts[line - 1], end)
+
+    def slice(self, span: Span) -> str:
+        """Return the text a span covers."""
+        return self.text[span.start : span.end]
+
+    @property
+    def newline(self) -> str:
+        """The line break that new lines should use: that of the first line, or LF."""
+        first = self.text.find("\n")
+        return "\r\n" if first > 0 and self.text[first - 1] == "\r" else "\n"
+
+    def encode(self, text: str) -> bytes:
+        """Return the bytes of a changed text, with the byte order mark the file had."""
+        return ((_BOM if self.has_bom else "") + text).encode("utf-8")
+
+
+def _split_lines(text: str) -> list[str]:
+    """Split at LF, CRLF and CR only; `str.splitlines` would also split at form feeds and others."""
+    lines = []
+    start = 0
+    while start < len(text):
+        lf = text.find("\n", start)
+        cr = text.find("\r", start, lf if lf >= 0 else len(text))
+        if cr >= 0:
+            end = cr + 2 if cr + 1 == lf else cr + 1
+        elif lf >= 0:
+            end = lf + 1
+        else:
+            end = len(text)
+        lines.append(text[start:end])
+        start = end
+    return lines
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Replace a file's content in one step, keeping its permission bits; on failure the old content stays.
+
+    Raises `OSError` when the folder or the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(13, "Permission denied", str(path))
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_current_umask()
+        os.chmod(temporary, mode)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _current_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,1 @@
+"""One module per rule; `RULES` is the whole rule set."""

@@ -1,0 +1,1 @@
+"""The bundled runtime: executes a plan with transformers, peft and trl."""

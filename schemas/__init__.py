@@ -1,0 +1,1 @@
+"""JSON Schemas and catalogs, shipped as package data."""
