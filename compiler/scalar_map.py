@@ -1,0 +1,221 @@
+"""Where each character of a scalar's value stands in the file.
+
+The YAML inside a ConfigMap's scalar is parsed from the scalar's *value*; its spans must point into the *file*. So the
+value is read again from the raw text, noting where each character came from, for every scalar style. The result is
+compared with the value that libyaml read: where they differ the map is inexact and every span names the best line
+only. This is the one place where a position may be approximate; `ScalarMap.exact` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.yaml_tree import Scalar
+
+_BREAKS = "\r\n\x85\u2028\u2029"
+_ESCAPE_LENGTHS = {"x": 2, "u": 4, "U": 8}
+_ESCAPES = {
+    "0": "\0", "a": "\a", "b": "\b", "t": "\t", "\t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b",
+    " ": " ", '"': '"', "/": "/", "\\": "\\", "N": "\x85", "_": "\xa0", "L": "\u2028", "P": "\u2029",
+}  # fmt: skip
+
+
+class _MismatchError(Exception):
+    """The raw text was not read the way libyaml reads it."""
+
+
+@dataclass(slots=True, eq=False)
+class ScalarMap:
+    """Maps ranges of a scalar's value to spans of the file.
+
+    Character `i` of the value stands at `starts[i]`..`ends[i]`. `indent` is the number of spaces before the content
+    lines of a block scalar, 0 for other styles.
+    """
+
+    starts: list[int]
+    ends: list[int]
+    outer_end: int
+    style: str | None
+    indent: int
+    newline: str
+    exact: bool = True
+
+    def span(self, start: int, end: int) -> Span:
+        """Return the outer span of `value[start:end]`; an empty range gives an empty span."""
+        if start >= len(self.starts):
+            return Span(self.outer_end, self.outer_end)
+        outer_start = self.starts[start]
+        if end <= start:
+            return Span(outer_start, outer_start)
+        return Span(outer_start, max(outer_start, self.ends[min(end, len(self.ends)) - 1]))
+
+    def encode(self, text: str) -> str:
+        """Return inner YAML text as it must be written inside the outer scalar."""
+        if self.style == '"':
+            escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+            return escaped.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
+        if self.style == "'":
+            return text.replace("'", "''").replace("\n", self.newline * 2)
+        if self.style in ("|", ">"):
+            return text.replace("\n", self.newline + " " * self.indent)
+        return text.replace("\n", self.newline * 2)
+
+
+def map_scalar(source: Source, scalar: Scalar) -> ScalarMap:
+    """Return the map of a scalar that stands directly in a source."""
+    raw = source.slice(scalar.span)
+    reader = _Reader(raw, scalar.value, scalar.span.start)
+    indent = 0
+    try:
+        if scalar.style in ("|", ">"):
+            indent = _block_indent(raw, scalar.value)
+            reader.read_block(indent, folded=scalar.style == ">")
+        else:
+            reader.read_flow(scalar.style)
+        exact = True
+    except (_MismatchError, ValueError, IndexError):
+        reader = _Reader(raw, scalar.value, scalar.span.start)
+        reader.read_approximately()
+        exact = False
+    return ScalarMap(reader.starts, reader.ends, scalar.span.end, scalar.style, indent, source.newline, exact)
+
+
+def _lines(raw: str) -> list[tuple[int, int]]:
+    """Return start and end, without the break, of each line of a raw scalar, by YAML's line breaks."""
+    lines = []
+    start = index = 0
+    while index < len(raw):
+        if raw[index] in _BREAKS:
+            lines.append((start, index))
+            index += 2 if raw.startswith("\r\n", index) else 1
+            start = index
+        else:
+            index += 1
+    lines.append((start, len(raw)))
+    return lines
+
+
+def _block_indent(raw: str, value: str) -> int:
+    """Return a block scalar's indentation: the spaces in the file less those that belong to the value."""
+    for start, end in _lines(raw)[1:]:
+        line = raw[start:end]
+        if line.strip(" "):
+            content = value.lstrip(_BREAKS)
+            return (len(line) - len(line.lstrip(" "))) - (len(content) - len(content.lstrip(" ")))
+    return 0
+
+
+class _Reader:
+    """Reads a raw scalar again and notes the place of every character of its value."""
+
+    def __init__(self, raw: str, value: str, base: int) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self._raw = raw
+        self._value = value
+        self._base = base
+
+    def _take(self, start: int, end: int) -> None:
+        """Take characters of the raw text that stand in the value as they are."""
+        if not self._value.startswith(self._raw[start:end], len(self.starts)):
+            raise _MismatchError
+        self.starts.extend(range(self._base + start, self._base + end))
+        self.ends.extend(range(self._base + start + 1, self._base + end + 1))
+
+    def _put(self, character: str, start: int, end: int) -> None:
+        """Take one character of the value that is written differently in the raw text."""
+        if self._value[len(self.starts)] != character:
+            raise _MismatchError
+        self.starts.append(self._base + start)
+        self.ends.append(self._base + end)
+
+    def _finish(self, end: int) -> None:
+        """Map what is left of the value, which may only be line breaks and blanks, to the end of the raw text."""
+        rest = len(self._value) - len(self.starts)
+        if self._value[len(self.starts) :].strip(" \t" + _BREAKS):
+            raise _MismatchError
+        self.starts.extend([self._base + end] * rest)
+        self.ends.extend([self._base + end] * rest)
+
+    def read_block(self, indent: int, *, folded: bool) -> None:
+        """Follow a literal or folded block line by line."""
+        previous_end: int | None = None
+        for start, end in _lines(self._raw)[1:]:
+            content_start = min(start + indent, end)
+            if folded and content_start == end:
+                continue
+            if previous_end is not None or folded:
+                self._separator(previous_end, content_start, folded=folded)
+            self._take(content_start, end)
+            previous_end = end
+        self._finish(len(self._raw))
+
+    def _separator(self, previous_end: int | None, content_start: int, *, folded: bool) -> None:
+        position = len(self.starts)
+        count = 1
+        if folded and self._value[position : position + 1] != " ":
+            rest = self._value[position:]
+            count = len(rest) - len(rest.lstrip(_BREAKS))
+        place = content_start if previous_end is None else previous_end
+        for _ in range(count):
+            if self._value[len(self.starts)] not in " " + _BREAKS:
+                raise _MismatchError
+            self.starts.append(self._base + place)
+            self.ends.append(self._base + (content_start if not folded else place))
+
+    def read_flow(self, style: str | None) -> None:
+        """Follow a plain, single-quoted or double-quoted scalar character by character."""
+        index, stop = (1, len(self._raw) - 1) if style else (0, len(self._raw))
+        while index < stop:
+            character = self._raw[index]
+            if character in " \t" + _BREAKS:
+                index = self._blanks(index, stop, escaped=False)
+            elif style == "'" and character == "'":
+                self._put("'", index, index + 2)
+                index += 2
+            elif style == '"' and character == "\\":
+                index = self._escape(index, stop)
+            else:
+                self._take(index, index + 1)
+                index += 1
+        if len(self.starts) != len(self._value):
+            raise _MismatchError
+
+    def _blanks(self, index: int, stop: int, *, escaped: bool) -> int:
+        """Take a run of blanks: as it is within a line, folded when it contains line breaks."""
+        end = index
+        num_breaks = 0
+        while end < stop and self._raw[end] in " \t" + _BREAKS:
+            if self._raw[end] in _BREAKS:
+                num_breaks += 1
+                end += 2 if self._raw.startswith("\r\n", end) else 1
+            else:
+                end += 1
+        if num_breaks == 0:
+            self._take(index, end)
+        elif num_breaks == 1 and not escaped:
+            self._put(" ", index, end)
+        for _ in range(num_breaks - 1):
+            self._put("\n", index, end)
+        return end
+
+    def _escape(self, index: int, stop: int) -> int:
+        code = self._raw[index + 1]
+        if code in _BREAKS:
+            return self._blanks(index + 1, stop, escaped=True)
+        if code in _ESCAPE_LENGTHS:
+            end = index + 2 + _ESCAPE_LENGTHS[code]
+            self._put(chr(int(self._raw[index + 2 : end], 16)), index, end)
+            return end
+        self._put(_ESCAPES.get(code, ""), index, index + 2)
+        return index + 2
+
+    def read_approximately(self) -> None:
+        """Map every line of the value to the raw line of the same number, or to the last one."""
+        lines = _lines(self._raw)
+        first = 1 if self._raw[:1] in ("|", ">") and len(lines) > 1 else 0
+        for number, line in enumerate(self._value.splitlines(keepends=True)):
+            start, end = lines[min(first + number, len(lines) - 1)]
+            self.starts.extend([self._base + start] * len(line))
+            self.ends.extend([self._base + end] * len(line))

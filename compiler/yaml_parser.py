@@ -1,0 +1,277 @@
+"""YAML text to nodes, through libyaml's parser events.
+
+The tree is built with an explicit stack, so deep nesting cannot exhaust the interpreter's, and its expanded size is
+bounded, so an alias bomb cannot go off in anything that walks it later.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import yaml
+
+from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.yaml_tree import (
+    Document,
+    Entry,
+    Item,
+    Mapping,
+    Node,
+    ProblemKind,
+    Scalar,
+    Sequence,
+    YamlProblem,
+    key_identity,
+)
+
+MAX_DEPTH = 100
+"""Deepest nesting that is read, aliases expanded; nothing real comes near."""
+
+MAX_EXPANDED_NODES = 50_000
+"""How many nodes a document with aliases may have once they are expanded; an alias bomb has millions."""
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*(?:[ \t]+|(?:\r\n?|\n)[ \t]*|$))+")
+_DOCUMENT_START = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+_Event: TypeAlias = Any  # the types of parser events are not declared by types-PyYAML
+
+
+class ToOuter(Protocol):
+    """Maps offsets of a parsed text to offsets of the file it stands in."""
+
+    def span(self, start: int, end: int) -> Span:
+        """Return the outer span of a half-open range of the parsed text."""
+        ...
+
+
+class _Identity:
+    def span(self, start: int, end: int) -> Span:
+        return Span(start, end)
+
+
+def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter | None = None) -> list[Document]:
+    """Read every document of a source, or of a text embedded in it.
+
+    After a syntax error reading goes on at the next `---`, so one broken document does not hide the others.
+    """
+    text = source.text if text is None else text
+    documents: list[Document] = []
+    base = 0
+    while True:
+        error_offset = _parse_run(source, text, base, to_outer or _Identity(), documents)
+        if error_offset is None:
+            return documents
+        marker = _DOCUMENT_START.search(text, max(error_offset, base + 1))
+        if marker is None:
+            return documents
+        base = marker.start()
+
+
+def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document]) -> int | None:
+    """Append the documents from `base` on; return the offset of a syntax error, or None when all was read."""
+    builder = _Builder(source, text, base, to_outer, documents)
+    loader = _LOADER("")
+    try:
+        loader = _LOADER(text[base:] if base else text)
+        while loader.check_event():
+            builder.feed(loader.get_event())
+    except _UnreadableError as error:
+        return builder.fail(str(error), error.offset)
+    except yaml.reader.ReaderError:
+        found = _UNPRINTABLE.search(text, base)
+        offset = found.start() if found else base
+        character = f"U+{ord(text[offset]):04X}" if found else "a character"
+        return builder.fail(f"{character} is not allowed in YAML", offset)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        if "end of stream" in str(error.problem) and error.context_mark is not None:
+            mark = error.context_mark
+        return builder.fail(_describe(error), base + (mark.index if mark is not None else 0))
+    except RecursionError:
+        return builder.fail("nested too deeply to be read", base)
+    finally:
+        loader.dispose()
+    return None
+
+
+def _describe(error: yaml.MarkedYAMLError) -> str:
+    problem = str(error.problem or "cannot be read")
+    if "cannot start any token" in problem and "\\t" in repr(problem):
+        return "a tab cannot be used for indentation"
+    return f"{error.context}: {problem}" if error.context else problem
+
+
+class _UnreadableError(Exception):
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection whose end has not been seen; `key` is a mapping key that waits for its value."""
+
+    node: Sequence | Mapping
+    key: Node | None = None
+
+
+class _Builder:
+    """Builds documents from parser events."""
+
+    def __init__(self, source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document]) -> None:
+        self._source = source
+        self._text = text
+        self._base = base
+        self._to_outer = to_outer.span
+        self._documents = documents
+        self._document: Document | None = None
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, Node] = {}
+        self._has_alias = False
+
+    def feed(self, event: _Event) -> None:
+        """Take the next event; raises `_UnreadableError`."""
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            self._scalar(event)
+        elif kind is yaml.MappingStartEvent:
+            self._open(event, Mapping(self._content_span(event), [], bool(event.flow_style), event.tag))
+        elif kind is yaml.SequenceStartEvent:
+            self._open(event, Sequence(self._content_span(event), [], bool(event.flow_style), event.tag))
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            self._close(event)
+        elif kind is yaml.AliasEvent:
+            self._alias(event)
+        elif kind is yaml.DocumentStartEvent:
+            span = self._outer(event)
+            self._document = Document(self._source, None, span)
+            self._documents.append(self._document)
+            self._anchors = {}
+            self._has_alias = False
+        elif kind is yaml.DocumentEndEvent and self._document is not None:
+            end = self._outer(event).end
+            self._document.span = Span(self._document.span.start, max(end, self._document.span.end))
+
+    def fail(self, message: str, offset: int) -> int:
+        """Record a syntax error, drop the half-read document, and return the error's offset."""
+        offset = min(offset, len(self._text))
+        document = self._document
+        if document is None or (document.root is not None and not self._stack):
+            document = Document(self._source, None, self._to_outer(offset, offset))
+            self._documents.append(document)
+        document.root = None
+        document.problems = [YamlProblem(ProblemKind.SYNTAX, message, self._error_span(offset))]
+        return offset
+
+    def _error_span(self, offset: int) -> Span:
+        while offset > 0 and (offset >= len(self._text) or self._text[offset] in "\r\n"):
+            if offset < len(self._text) and self._text[offset - 1] not in "\r\n":
+                break
+            offset -= 1
+        return self._to_outer(offset, min(offset + 1, len(self._text)))
+
+    def _outer(self, event: _Event) -> Span:
+        return self._to_outer(self._base + event.start_mark.index, self._base + event.end_mark.index)
+
+    def _content_start(self, event: _Event) -> int:
+        """Return where a node's content starts, behind its anchor and tag."""
+        start: int = self._base + event.start_mark.index
+        if self._text[start : start + 1] in ("&", "!") and (event.anchor is not None or event.tag is not None):
+            properties = _PROPERTIES.match(self._text, start)
+            if properties is not None:
+                end: int = self._base + event.end_mark.index
+                return min(properties.end(), end)
+        return start
+
+    def _content_span(self, event: _Event) -> Span:
+        return self._to_outer(self._content_start(event), self._base + event.end_mark.index)
+
+    def _scalar(self, event: _Event) -> None:
+        start = self._content_start(event)
+        end = self._base + event.end_mark.index
+        style = event.style or None
+        if style in ("|", ">"):
+            end = start + len(self._text[start:end].rstrip(" \t\r\n\x85\u2028\u2029"))
+        node = Scalar(self._to_outer(start, end), event.value, style, event.tag)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        self._place(node, node.span)
+
+    def _alias(self, event: _Event) -> None:
+        target = self._anchors.get(event.anchor)
+        span = self._outer(event)
+        if target is None:
+            raise _UnreadableError(f"found undefined alias `{event.anchor}`", self._base + event.start_mark.index)
+        if any(level.node is target for level in self._stack):
+            raise _UnreadableError(f"alias `{event.anchor}` contains itself", self._base + event.start_mark.index)
+        self._has_alias = True
+        self._place(target, span)
+
+    def _open(self, event: _Event, node: Sequence | Mapping) -> None:
+        if len(self._stack) >= MAX_DEPTH:
+            raise _UnreadableError(f"nested deeper than {MAX_DEPTH} levels", self._base + event.start_mark.index)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        self._stack.append(_Open(node))
+
+    def _close(self, event: _Event) -> None:
+        node = self._stack.pop().node
+        start, end = node.span
+        if isinstance(node, Mapping):
+            children = [entry.value for entry in node.entries]
+            if not node.is_flow and node.entries:
+                start, end = node.entries[0].key.span.start, node.entries[-1].value_span.end
+            self._find_duplicates(node)
+        else:
+            children = [item.value for item in node.items]
+            if not node.is_flow and node.items:
+                end = node.items[-1].span.end
+        if node.is_flow:
+            end = self._outer(event).end
+        node.span = Span(start, max(start, end))
+        self._measure(node, children, event)
+        self._place(node, node.span)
+
+    def _measure(self, node: Sequence | Mapping, children: list[Node], event: _Event) -> None:
+        for child in children:
+            if isinstance(child, Scalar):
+                node.num_nodes += 1
+            else:
+                node.num_nodes += child.num_nodes
+                node.depth = max(node.depth, child.depth + 1)
+        if self._has_alias and node.num_nodes > MAX_EXPANDED_NODES:
+            message = f"aliases expand to more than {MAX_EXPANDED_NODES:,} nodes"
+            raise _UnreadableError(message, self._base + event.start_mark.index)
+        if node.depth > MAX_DEPTH:
+            message = f"nested deeper than {MAX_DEPTH} levels"
+            raise _UnreadableError(message, self._base + event.start_mark.index)
+
+    def _place(self, node: Node, span: Span) -> None:
+        if not self._stack:
+            if self._document is not None:
+                self._document.root = node
+            return
+        level = self._stack[-1]
+        if isinstance(level.node, Sequence):
+            level.node.items.append(Item(node, span))
+        elif level.key is None:
+            level.key = node
+        else:
+            level.node.entries.append(Entry(level.key, node, span))
+            level.key = None
+
+    def _find_duplicates(self, mapping: Mapping) -> None:
+        if self._document is None or len({key_identity(entry.key) for entry in mapping.entries}) == len(
+            mapping.entries
+        ):
+            return
+        first: dict[object, Span] = {}
+        for entry in mapping.entries:
+            earlier = first.setdefault(key_identity(entry.key), entry.key.span)
+            if earlier is not entry.key.span and not entry.is_merge:
+                message = f"the key `{entry.name}` is written twice; only the last one counts"
+                self._document.problems.append(YamlProblem(ProblemKind.DUPLICATE_KEY, message, entry.key.span, earlier))
