@@ -1,0 +1,146 @@
+"""The JSON report, version 1, as types; `schemas/report.json` is generated from them.
+
+Lines and columns are 1-based and columns count characters, offsets count characters of the decoded text, and the end
+of a span is exclusive. Memory is in bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPosition:
+    """A place in a file."""
+
+    line: int
+    column: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSpan:
+    """A half-open range of characters."""
+
+    start: JsonPosition
+    end: JsonPosition
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """The Kubernetes object a finding belongs to; the namespace is empty where the manifest names none."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRelated:
+    """Another place that explains the finding."""
+
+    message: str
+    file: str
+    span: JsonSpan
+
+
+@dataclass(frozen=True, slots=True)
+class JsonEdit:
+    """Replace the text under the span."""
+
+    file: str
+    span: JsonSpan
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFix:
+    """Edits that remove the finding, to be applied together."""
+
+    title: str
+    applicability: Literal["safe", "unsafe", "display"]
+    edits: list[JsonEdit]
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFinding:
+    """One fault at one place; `pointer` is an RFC 6901 pointer into the object and on into the inner document."""
+
+    code: str
+    name: str
+    severity: Literal["error", "warning", "info"]
+    message: str
+    file: str
+    span: JsonSpan
+    pointer: str
+    object: JsonObject | None
+    help: str
+    url: str
+    related: list[JsonRelated]
+    fix: JsonFix | None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFootprint:
+    """Bytes at the peak, by what they are for."""
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    workspace: int
+    fragmentation: int
+    context: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPeakBytes:
+    """Allocated as PyTorch counts it, reserved by its allocator, and the device's total."""
+
+    allocated: int
+    reserved: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonJob:
+    """One tuning run and what it needs on one GPU; null where that is unknown."""
+
+    workspace: str | None
+    configmap: str | None
+    model: str | None
+    gpu: str | None
+    method: str | None
+    seq_len: int | None
+    batch: int | None
+    footprint: JsonFootprint | None
+    peak_bytes: JsonPeakBytes | None
+    capacity_bytes: int | None
+    fits: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSummary:
+    """How much was checked and found; `fixable` counts safe fixes, `unsafe_fixable` those to be asked for."""
+
+    files: int
+    errors: int
+    warnings: int
+    infos: int
+    fixable: int
+    unsafe_fixable: int
+    suppressed: int
+    baselined: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonReport:
+    """What `kaitoc check --format json` prints."""
+
+    version: Literal[1]
+    findings: list[JsonFinding]
+    jobs: list[JsonJob]
+    summary: JsonSummary

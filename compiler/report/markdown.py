@@ -1,0 +1,61 @@
+"""A Markdown summary for a pull-request comment or a job's summary page."""
+
+from __future__ import annotations
+
+import re
+
+from kaitoc.compiler.findings import Finding
+from kaitoc.compiler.report.escape import printable
+from kaitoc.compiler.report.model import JobSummary, Report, rule_url
+from kaitoc.compiler.report.places import relative_path
+from kaitoc.compiler.report.wording import gib, severity_counts, summary_line
+
+# GitHub and GitLab refuse longer comments or cut them (65,536 characters on GitHub).
+MAX_ROWS = 100
+MAX_CELL_CHARACTERS = 300
+
+_PUNCTUATION = re.compile(r"[\\`*_{}\[\]()<>#|~$!&]")
+_MENTION = re.compile(r"([@#])(?=\w)")
+
+
+def render(report: Report, color: bool = False) -> str:
+    """Return a heading, a table of findings and a table of jobs; text from manifests stays text."""
+    lines = [f"### kaitoc: {severity_counts(report) or 'no findings'}", ""]
+    findings = report.sorted_findings
+    if findings:
+        lines += ["| Severity | Rule | Place | Finding |", "| --- | --- | --- | --- |"]
+        lines += [_finding_row(finding) for finding in findings[:MAX_ROWS]]
+        lines += [""]
+    if len(findings) > MAX_ROWS:
+        lines += [f"{len(findings) - MAX_ROWS} more are not shown.", ""]
+    if report.jobs:
+        lines += ["| Job | Method | Model | GPU | Tokens | Batch | Needs | Has | Verdict |", "| --- " * 9 + "|"]
+        lines += [_job_row(job) for job in report.jobs[:MAX_ROWS]]
+        lines += [""]
+    lines.append(summary_line(report))
+    return "\n".join(lines) + "\n"
+
+
+def _finding_row(finding: Finding) -> str:
+    start = finding.source.position(finding.span.start)
+    place = f"{relative_path(finding.source.path)}:{start.line}"
+    rule = f"[{finding.code}]({rule_url(finding.code)})"
+    return f"| {finding.severity.value} | {rule} | {_text(place)} | {_text(finding.message)} |"
+
+
+def _job_row(job: JobSummary) -> str:
+    cells = [job.title, job.method, job.model, job.gpu]
+    cells += ["" if number is None else str(number) for number in (job.seq_len, job.batch)]
+    cells += [gib(job.footprint.device_bytes) if job.footprint else "unknown"]
+    cells += [gib(job.capacity_bytes) if job.capacity_bytes is not None else "unknown"]
+    cells += [job.verdict.value if job.verdict else "unknown"]
+    return f"| {' | '.join(_text(cell) for cell in cells)} |"
+
+
+def _text(text: str) -> str:
+    """Return text that Markdown shows as it is: no markup, no HTML, nobody mentioned and nothing linked."""
+    text = printable(text)
+    if len(text) > MAX_CELL_CHARACTERS:
+        text = text[: MAX_CELL_CHARACTERS - 1] + "\u2026"
+    text = _MENTION.sub("\\1\u200b", text)
+    return _PUNCTUATION.sub(lambda match: f"&#{ord(match.group())};", text)

@@ -1,0 +1,58 @@
+"""Colours for terminals, and when to use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from kaitoc.compiler.findings import Severity
+
+_RESET = "\x1b[0m"
+_BOLD = "\x1b[1m"
+_DIM = "\x1b[2m"
+_SEVERITY = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.INFO: "\x1b[1;34m"}
+_RELATED = "\x1b[36m"
+_FIX = "\x1b[1;32m"
+
+
+def wants_color(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Return whether to colour: `NO_COLOR` says no, `FORCE_COLOR` yes, else only on a capable terminal.
+
+    Sources: no-color.org and force-color.org; an empty value counts as unset.
+    """
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and environment.get("TERM") != "dumb"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Paints pieces of text, or leaves them plain."""
+
+    color: bool
+
+    def severity(self, severity: Severity, text: str) -> str:
+        """Paint what belongs to the finding itself: its severity and carets."""
+        return self._paint(_SEVERITY[severity], text)
+
+    def strong(self, text: str) -> str:
+        """Paint what the eye should find first."""
+        return self._paint(_BOLD, text)
+
+    def faint(self, text: str) -> str:
+        """Paint what frames the content: line numbers and bars."""
+        return self._paint(_DIM, text)
+
+    def related(self, text: str) -> str:
+        """Paint the marks of a related place."""
+        return self._paint(_RELATED, text)
+
+    def fix(self, text: str) -> str:
+        """Paint the word that a fix exists."""
+        return self._paint(_FIX, text)
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"{code}{text}{_RESET}" if self.color and text else text

@@ -1,0 +1,80 @@
+"""Phrases that several formats share."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.findings import Applicability, Finding, Fix
+from kaitoc.compiler.report.model import JobSummary, Report
+
+GIB = 2**30
+
+_FIX_HINTS = {
+    Applicability.SAFE: "apply with `--fix`",
+    Applicability.UNSAFE: "apply with `--fix --unsafe-fixes`",
+    Applicability.DISPLAY: "by hand",
+}
+
+
+def plural(number: int, noun: str) -> str:
+    """Return `1 error`, `2 errors`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def gib(num_bytes: int) -> str:
+    """Return bytes as GiB with one decimal."""
+    return f"{num_bytes / GIB:.1f} GiB"
+
+
+def can_apply(finding: Finding) -> bool:
+    """Return whether the finding has a fix that `--fix`, with or without `--unsafe-fixes`, applies."""
+    return finding.fix is not None and finding.fix.applicability is not Applicability.DISPLAY
+
+
+def fix_hint(fix: Fix) -> str:
+    """Return how a fix can be applied."""
+    return _FIX_HINTS[fix.applicability]
+
+
+def severity_counts(report: Report) -> str:
+    """Return `2 errors and 1 warning`, empty when there is no finding."""
+    counts = report.counts
+    numbers = ((counts.errors, "error"), (counts.warnings, "warning"), (counts.infos, "info"))
+    parts = [plural(number, noun) for number, noun in numbers if number]
+    return " and ".join(parts) if len(parts) < 3 else f"{parts[0]}, {parts[1]} and {parts[2]}"
+
+
+def summary_line(report: Report) -> str:
+    """Return one line on what was found, what can be fixed and what was left out."""
+    counts = report.counts
+    where = plural(len(report.files), "file")
+    head = f"Found {severity_counts(report)} in {where}" if report.findings else f"No findings in {where}"
+    notes = []
+    if counts.fixable:
+        notes.append(f"{counts.fixable} fixable with `--fix`")
+    if counts.unsafe_fixable:
+        notes.append(f"{counts.unsafe_fixable} fixable with `--fix --unsafe-fixes`")
+    if report.num_suppressed:
+        notes.append(f"{report.num_suppressed} suppressed")
+    if report.num_baselined:
+        notes.append(f"{report.num_baselined} in the baseline")
+    return f"{head} ({', '.join(notes)})" if notes else head
+
+
+def job_facts(job: JobSummary) -> list[str]:
+    """Return what defines a job, the known parts only: method, model, GPU, sequence length, batch."""
+    facts = [fact for fact in (job.method, job.model, job.gpu) if fact]
+    if job.seq_len is not None:
+        facts.append(f"{job.seq_len} tokens")
+    if job.batch is not None:
+        facts.append(f"batch {job.batch}")
+    return facts
+
+
+def job_need(job: JobSummary) -> str:
+    """Return the predicted device memory, beside what the GPU has where that is known."""
+    if job.footprint is None:
+        return "not estimated"
+    need = gib(job.footprint.device_bytes)
+    if job.capacity_bytes is None:
+        return f"needs {need}"
+    verdict = f": {job.verdict.value}" if job.verdict else ""
+    return f"needs {need} of {gib(job.capacity_bytes)}{verdict}"
