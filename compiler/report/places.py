@@ -13,7 +13,10 @@ from kaitoc.compiler.source import Position, Source, Span
 def relative_path(path: str) -> str:
     """Return a path below the working folder relative to it, any other as it is; always with forward slashes."""
     if os.path.isabs(path):
-        inside = os.path.relpath(path)
+        try:
+            inside = os.path.relpath(path)
+        except ValueError:  # another drive on Windows
+            inside = os.pardir
         path = path if inside.startswith(os.pardir) else inside
     return os.path.normpath(path).replace(os.sep, "/")
 
