@@ -1,0 +1,174 @@
+"""The closed form: how much GPU memory one fine-tuning run needs, without running it.
+
+Each layer is derived operation by operation from what autograd saves and what kernels allocate
+(`footprint_layers.py`, `footprint_ops.py`), on sizes that are linear in tokens and pairs of tokens. A derivation is
+kept per architecture and method, so that another batch or sequence length costs microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.footprint_model import Step, derive_step
+from kaitoc.compiler.memory.footprint_optimizer import state_bytes, step_bytes
+from kaitoc.compiler.memory.footprint_plan import Plan, plan_for
+from kaitoc.compiler.memory.footprint_tape import Kind, Moment
+from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
+from kaitoc.compiler.memory.workload import Workload, WorkloadError
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.catalog.gpus import Gpu
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """A workload's step with batch and sequence length left open."""
+
+    plan: Plan
+    step: Step
+    state_bytes: int
+    optimizer_step_bytes: int
+
+
+def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
+    """Return the predicted footprint of a workload, in bytes; on a known GPU with its context.
+
+    Raises `WorkloadError` for a workload that no run can have.
+    """
+    validate(workload)
+    derivation = _derive(replace(workload, batch_size=1, seq_len_tokens=1))
+    batch, tokens = workload.batch_size, workload.seq_len_tokens
+    base = _resident(workload, derivation)
+    phases = [PhasePeak(Phase.LOAD, Categories(weights=derivation.plan.weights_bytes))]
+    for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
+        moments = derivation.step.moments[name]
+        highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
+        phases.append(PhasePeak(name, _at(base, highest, batch, tokens)))
+    phases.append(PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation)))
+    allocated = max(phase.allocated_bytes for phase in phases)
+    reserve = device.estimate(workload, gpu, allocated)
+    return Footprint(
+        phases=tuple(phases),
+        num_trainable_parameters=derivation.plan.num_trainable,
+        fragmentation_bytes=reserve.fragmentation_bytes,
+        context_bytes=reserve.context_bytes,
+        low_bytes=allocated + reserve.low_bytes,
+        high_bytes=allocated + reserve.high_bytes,
+    )
+
+
+def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:
+    """Return whether a run fits a GPU; `margin` is the share of its memory to keep free, 0.05 for five percent.
+
+    "Fits" needs the high end of the interval below the memory less the margin; "does not fit" the low end above it.
+    """
+    if prediction.high_bytes <= gpu.memory_bytes * (1.0 - margin):
+        return Verdict.FITS
+    return Verdict.TIGHT if prediction.low_bytes <= gpu.memory_bytes else Verdict.DOES_NOT_FIT
+
+
+def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
+    """Return the bytes left on a GPU by the central prediction; negative when it does not fit."""
+    return gpu.memory_bytes - prediction.device_bytes
+
+
+def validate(workload: Workload) -> None:
+    """Raise `WorkloadError` for a workload that no run can have."""
+    architecture, lora = workload.architecture, workload.lora
+    _require(workload.batch_size >= 1, f"the batch size must be at least 1, not {workload.batch_size}")
+    _require(workload.seq_len_tokens >= 1, f"the sequence length must be at least 1, not {workload.seq_len_tokens}")
+    _require(workload.num_gpus >= 1, f"the number of GPUs must be at least 1, not {workload.num_gpus}")
+    limit = architecture.max_position_embeddings
+    _require(
+        limit <= 0 or workload.seq_len_tokens <= limit,
+        f"a sequence of {workload.seq_len_tokens} tokens is longer than {architecture.name} takes ({limit})",
+    )
+    _require(
+        architecture.num_heads >= 1 and architecture.num_kv_heads >= 1,
+        f"{architecture.name} needs at least one attention head",
+    )
+    _require(
+        architecture.num_heads % architecture.num_kv_heads == 0,
+        f"{architecture.num_heads} attention heads cannot share {architecture.num_kv_heads} key heads evenly",
+    )
+    _require(
+        "head_dim" in architecture.config or architecture.hidden_size % architecture.num_heads == 0,
+        f"a hidden size of {architecture.hidden_size} cannot be split into {architecture.num_heads} heads",
+    )
+    if lora is not None:
+        ranks = (lora.rank, *(rank for _, rank in lora.rank_pattern))
+        _require(min(ranks) >= 1, f"the LoRA rank must be at least 1, not {min(ranks)}")
+        _require(0.0 <= lora.dropout < 1.0, f"the LoRA dropout must be at least 0 and below 1, not {lora.dropout}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise WorkloadError(message)
+
+
+def _derive(workload: Workload) -> Derivation:
+    key = workload.architecture.name, workload.architecture.num_parameters
+    return _derive_cached(_Key(workload, key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A workload as a cache key: an architecture's `config` is a mapping and cannot be hashed."""
+
+    workload: Workload
+    identity: tuple[str, int]
+
+    def __hash__(self) -> int:
+        workload = self.workload
+        return hash((self.identity, workload.lora, workload.stack, workload.quantization, workload.loss))
+
+
+@lru_cache(maxsize=512)
+def _derive_cached(key: _Key) -> Derivation:
+    workload = key.workload
+    plan = plan_for(workload)
+    return Derivation(
+        plan,
+        derive_step(workload, plan),
+        state_bytes(workload.optimizer, plan.trainable),
+        step_bytes(workload.optimizer, plan.trainable),
+    )
+
+
+def _resident(workload: Workload, derivation: Derivation) -> Categories:
+    """Return what lives through every step; DDP adds a copy of the gradients in its buckets."""
+    plan = derivation.plan
+    buckets = plan.gradient_bytes if workload.num_gpus > 1 else 0
+    return Categories(
+        weights=plan.weights_bytes,
+        adapters=plan.adapter_bytes,
+        gradients=buckets,
+        optimizer=derivation.state_bytes,
+        workspace=device.CUBLAS_WORKSPACE_BYTES,
+    )
+
+
+def _at(base: Categories, moment: Moment, batch: int, tokens: int) -> Categories:
+    sizes = [size.at(batch, tokens) for size in moment.by_kind]
+    return Categories(
+        weights=base.weights,
+        adapters=base.adapters,
+        gradients=base.gradients + sizes[Kind.GRADIENT],
+        optimizer=base.optimizer,
+        activations=sizes[Kind.ACTIVATION],
+        logits=sizes[Kind.LOGITS],
+        workspace=base.workspace + sizes[Kind.WORKSPACE],
+    )
+
+
+def _optimizer_categories(base: Categories, derivation: Derivation) -> Categories:
+    return Categories(
+        weights=base.weights,
+        adapters=base.adapters,
+        gradients=base.gradients + derivation.plan.gradient_bytes,
+        optimizer=base.optimizer,
+        workspace=base.workspace + derivation.optimizer_step_bytes,
+    )

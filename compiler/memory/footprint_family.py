@@ -1,0 +1,77 @@
+"""Model families: how the decoder layers of each transformers model type compute (`schemas/catalog/families.json`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+
+from kaitoc import schemas
+from kaitoc.compiler.memory.workload import WorkloadError
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The structure of one model type's decoder layer, with the module names of transformers' code.
+
+    `norm`: "rms" (weight after the cast back), "gemma" (weight in float32) or "layer". `attention`: the input
+    projections, one name when they are fused. `mlp`: "gated", "gated_fused" or "plain". `parallel`: attention and MLP
+    read the same residual. `experts`: "" for a dense MLP, else how expert modules are named.
+    """
+
+    norm: str
+    attention: tuple[str, ...]
+    output: str
+    attention_path: str
+    mlp: str
+    mlp_modules: tuple[str, ...]
+    mlp_path: str = "mlp"
+    layers_path: str = "model.layers"
+    embedding: str = "embed_tokens"
+    head: str = "lm_head"
+    positions: str = ""
+    experts: str = ""
+    rotary: bool = True
+    post_norms: bool = False
+    query_key_norm: bool = False
+    parallel: bool = False
+    norms: int = 2
+    shared_expert: bool = False
+    scales_embedding: bool = False
+    scales_logits: bool = False
+    splits_by_copy: bool = False
+    own_attention: bool = False
+
+
+@lru_cache(maxsize=1)
+def _entries() -> dict[str, dict[str, object]]:
+    path = Path(schemas.__file__).parent / "catalog" / "families.json"
+    entries: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))["families"]
+    return entries
+
+
+@lru_cache(maxsize=64)
+def find_family(model_type: str) -> Family:
+    """Return the family of a `model_type`; raises `WorkloadError` naming the nearest known one."""
+    entries = _entries()
+    if model_type not in entries:
+        nearest = get_close_matches(model_type, entries, n=1, cutoff=0.0)[0]
+        raise WorkloadError(
+            f"no closed form for model type {model_type!r} (nearest known: {nearest!r}); "
+            "`--trace` runs any causal language model that transformers knows"
+        )
+    fields: dict[str, object] = {}
+    chain = [entries[model_type]]
+    while "like" in chain[-1]:
+        chain.append(entries[str(chain[-1]["like"])])
+    for entry in reversed(chain):
+        fields.update(entry)
+    fields.pop("like", None)
+    return Family(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})  # type: ignore[arg-type]  # held to the dataclass by tests/memory/test_footprint_families.py
+
+
+def known_model_types() -> tuple[str, ...]:
+    """Return the model types that the closed form covers."""
+    return tuple(_entries())

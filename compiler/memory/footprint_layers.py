@@ -1,0 +1,250 @@
+"""One decoder layer on sizes, in the order in which transformers' modelling code computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kaitoc.compiler.memory.footprint_ops import Linear, Ops
+from kaitoc.compiler.memory.footprint_plan import Experts, Layer, Plan
+from kaitoc.compiler.memory.footprint_size import per_token
+from kaitoc.compiler.memory.footprint_tape import Tape, Value
+from kaitoc.compiler.memory.workload import Attention
+
+PYTHON_GELUS = frozenset({"gelu_new", "gelu_fast", "gelu_python", "quick_gelu"})
+
+
+class Decoder:
+    """The layers of one plan on one tape."""
+
+    def __init__(self, tape: Tape, ops: Ops, plan: Plan, attention: Attention) -> None:
+        self.tape = tape
+        self.ops = ops
+        self.plan = plan
+        self.attention = attention
+        config = plan.architecture.config
+        self.activation = str(
+            config.get("hidden_act") or config.get("activation_function") or config.get("hidden_activation") or "silu"
+        )
+        self.attention_dropout = _probability(config, "attention_dropout", "attn_pdrop")
+        self.residual_dropout = _probability(config, "resid_pdrop", "residual_dropout", "hidden_dropout")
+        self.is_parallel = plan.family.parallel or bool(
+            config.get("parallel_attn") if plan.architecture.model_type == "falcon" else False
+        )
+        if plan.architecture.model_type == "gpt_neox":
+            self.is_parallel = bool(config.get("use_parallel_residual", True))
+
+    def layer(self, layer: Layer, hidden: Value) -> Value:
+        """Run one layer; the caller keeps `hidden`."""
+        if self.is_parallel:
+            return self._parallel(layer, hidden)
+        tape = self.tape
+        normed = self.norm(hidden)
+        attended = self._attention(layer, normed)
+        tape.drop(normed)
+        if self.plan.family.post_norms:
+            attended = self._replace(self.norm(attended), attended)
+        attended = self._residual_drop(attended)
+        middle = self.ops.add(hidden, attended)
+        tape.drop(attended)
+        normed = self.norm(middle)
+        out = self._feed_forward(layer, normed)
+        tape.drop(normed)
+        if self.plan.family.post_norms:
+            out = self._replace(self.norm(out), out)
+        out = self._residual_drop(out)
+        result = self.ops.add(middle, out)
+        tape.drop(out, middle)
+        return result
+
+    def norm(self, value: Value) -> Value:
+        """Run the family's norm over the hidden size."""
+        plan = self.plan
+        if plan.family.norm == "layer":
+            return self.ops.layer_norm(value, weight_bytes=plan.norm_bytes, trainable=plan.trains_base)
+        return self.ops.rms_norm(
+            value,
+            weight_bytes=plan.norm_bytes,
+            trainable=plan.trains_base,
+            multiplies_in_float32=plan.family.norm == "gemma",
+        )
+
+    def _parallel(self, layer: Layer, hidden: Value) -> Value:
+        """Attention and MLP side by side (Falcon, GPT-NeoX, Phi)."""
+        tape, config = self.tape, self.plan.architecture.config
+        separate = self.plan.architecture.model_type == "gpt_neox" or bool(config.get("new_decoder_architecture"))
+        normed = self.norm(hidden)
+        second = self.norm(hidden) if separate else tape.hold(normed)
+        attended = self._attention(layer, normed)
+        tape.drop(normed)
+        out = self._feed_forward(layer, second)
+        tape.drop(second)
+        both = self.ops.add(out, attended)
+        tape.drop(out, attended)
+        result = self.ops.add(both, hidden)
+        tape.drop(both)
+        return result
+
+    def _residual_drop(self, value: Value) -> Value:
+        return self._replace(self.ops.dropout(value), value) if self.residual_dropout else value
+
+    def _attention(self, layer: Layer, normed: Value) -> Value:
+        tape, ops, plan = self.tape, self.ops, self.plan
+        projected = [ops.linear(normed, linear) for linear in layer.attention]
+        query, key, value = self._split(projected)
+        if plan.family.query_key_norm:
+            query, key = (self._head_norm(item) for item in (query, key))
+        if plan.family.rotary:
+            rotated = [ops.rotary(item) for item in (query, key)]
+            tape.drop(query, key)
+            query, key = rotated
+        attended = self._attend(query, key, value)
+        output = ops.linear(attended, layer.output)
+        tape.drop(query, key, value, attended)
+        return output
+
+    def _split(self, projected: list[Value]) -> tuple[Value, Value, Value]:
+        """Return query, key and value; those of a fused projection are views of its output."""
+        if len(projected) == 3:
+            return projected[0], projected[1], projected[2]
+        architecture = self.plan.architecture
+        (fused,) = projected
+        widths = (architecture.num_heads, architecture.num_kv_heads, architecture.num_kv_heads)
+        parts = [self._view(fused, width * architecture.head_dim) for width in widths]
+        self.tape.drop(fused)
+        return parts[0], parts[1], parts[2]
+
+    def _view(self, fused: Value, width: int) -> Value:
+        """Slice a fused projection; its gradient is padded with zeros to the whole (`slice_backward`)."""
+        return self.tape.view(fused, per_token(width))
+
+    def _head_norm(self, value: Value) -> Value:
+        """Qwen 3's and Gemma 3's norm over each head."""
+        plan = self.plan
+        return self._replace(
+            self.ops.rms_norm(
+                value, weight_bytes=plan.norm_bytes, trainable=False, multiplies_in_float32=plan.family.norm == "gemma"
+            ),
+            value,
+        )
+
+    def _attend(self, query: Value, key: Value, value: Value) -> Value:
+        tape, ops, architecture = self.tape, self.ops, self.plan.architecture
+        num_heads = architecture.num_heads
+        groups = num_heads // architecture.num_kv_heads
+        keys, values = tape.hold(key), tape.hold(value)
+        if groups > 1 and self._repeats_keys():
+            width = per_token(num_heads * architecture.head_dim)
+            keys = self._replace(tape.apply([keys], width, keys.num_bytes), keys)
+            values = self._replace(tape.apply([values], width, values.num_bytes), values)
+        if self.attention is Attention.EAGER:
+            output = self._eager(query, keys, values)
+        else:
+            output = ops.sdpa(query, keys, values, num_heads=num_heads)
+        tape.drop(keys, values)
+        return output
+
+    def _repeats_keys(self) -> bool:
+        if self.attention is Attention.EAGER:
+            return True
+        return self.attention is Attention.SDPA and self.plan.stack.repeats_keys == "always"
+
+    def _eager(self, query: Value, key: Value, value: Value) -> Value:
+        architecture, config = self.plan.architecture, self.plan.architecture.config
+        weights = self.ops.eager_scores(
+            query,
+            key,
+            num_heads=architecture.num_heads,
+            num_scalings=1,
+            mask_adds=True,
+            softcap=config.get("attn_logit_softcapping") is not None,
+        )
+        if self.attention_dropout:
+            weights = self._replace(self.ops.dropout(weights), weights)
+        width = per_token(architecture.num_heads * architecture.head_dim)
+        output = self.ops.weighted_sum(weights, value, width)
+        self.tape.drop(weights)
+        return self._replace(self.ops.copy(output), output)
+
+    def _feed_forward(self, layer: Layer, normed: Value) -> Value:
+        if layer.experts is not None:
+            return self._mixture(layer.experts, normed)
+        return self._mlp(layer.mlp, normed, self.plan.family.mlp)
+
+    def _mlp(self, linears: tuple[Linear, ...], given: Value, kind: str) -> Value:
+        tape, ops = self.tape, self.ops
+        if kind == "plain":
+            wide = ops.linear(given, linears[0])
+            product = self._activate(wide)
+            tape.drop(wide)
+        else:
+            product = self._gated(linears[:-1], given)
+        output = ops.linear(product, linears[-1])
+        tape.drop(product)
+        return output
+
+    def _gated(self, linears: tuple[Linear, ...], given: Value) -> Value:
+        tape, ops = self.tape, self.ops
+        if len(linears) == 1:
+            fused = ops.linear(given, linears[0])
+            half = per_token(fused.elements[1] // 2)
+            gate, up = tape.split(fused, half, half)
+            tape.drop(fused)
+            active = self._activate(gate)
+        else:
+            gate = ops.linear(given, linears[0])
+            active = self._activate(gate)
+            tape.drop(gate)
+            gate = tape.hold(active)
+            up = ops.linear(given, linears[1])
+        product = ops.multiply(active, up)
+        tape.drop(active, up, gate)
+        return product
+
+    def _activate(self, value: Value) -> Value:
+        """Kernels save their input; the GELUs written in Python save four tensors of its size."""
+        ops, tape = self.ops, self.tape
+        if self.activation not in PYTHON_GELUS:
+            return ops.unary(value)
+        size = value.size
+        inner = tape.apply([value], value.elements, value.num_bytes, saves=[value], forward_temporary=size)
+        bent = self._replace(ops.unary(inner, saves_input=False, saves_output=True), inner)
+        raised = self._replace(ops.copy(bent), bent)
+        half = ops.copy(value)
+        output = ops.multiply(half, raised)
+        tape.drop(half, raised)
+        return output
+
+    def _mixture(self, experts: Experts, given: Value) -> Value:
+        """Run a mixture of experts with tokens spread evenly: every token's row appears once per expert it visits."""
+        tape, ops = self.tape, self.ops
+        logits = ops.linear(given, experts.router)
+        weights = tape.apply([logits], logits.elements, 4, saves_output=True)
+        top = tape.apply([weights], per_token(experts.top_k), weights.num_bytes)
+        tape.drop(logits, weights)
+        rows = per_token(given.elements[1] * experts.top_k)
+        gathered = tape.apply([given], rows, given.num_bytes)
+        kind = "gated_fused" if len(experts.per_expert) == 2 else "gated"
+        outputs = self._mlp(experts.per_expert, gathered, kind)
+        tape.drop(gathered)
+        weighted = tape.apply([outputs, top], outputs.elements, outputs.num_bytes, saves=[outputs])
+        tape.drop(outputs, top)
+        summed = tape.apply([weighted], given.elements, given.num_bytes)
+        tape.drop(weighted)
+        if experts.shared:
+            shared = self._mlp(experts.shared, given, "gated")
+            summed = self._replace(ops.add(summed, shared), summed)
+            tape.drop(shared)
+        return summed
+
+    def _replace(self, new: Value, old: Value) -> Value:
+        self.tape.drop(old)
+        return new
+
+
+def _probability(config: Mapping[str, object], *names: str) -> float:
+    """Return the first of the named dropout probabilities that the configuration sets, else 0."""
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0

@@ -1,0 +1,138 @@
+"""The whole training step on sizes: embedding, layers, head, loss and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kaitoc.compiler.memory.footprint_layers import Decoder
+from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Ops, Precision
+from kaitoc.compiler.memory.footprint_plan import Layer, Plan, autocast_bytes, compute_bytes
+from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, per_token
+from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, phase
+from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.workload import Attention, Loss, Workload
+
+INT64_BYTES = 8
+NUM_INPUT_TENSORS = 4
+CHUNK_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The moments of a step that can be its peak, per phase, on top of the resident state."""
+
+    moments: dict[Phase, tuple[Moment, ...]]
+
+
+def derive_step(workload: Workload, plan: Plan) -> Step:
+    """Run one training step of the plan on sizes; batch and sequence length stay symbolic."""
+    tape = Tape()
+    precision = Precision(autocast_bytes(workload.autocast), compute_bytes(workload))
+    model = _Model(tape, Ops(tape, precision), plan, workload)
+    loss = model.forward()
+    with phase(tape, Phase.BACKWARD):
+        tape.seed(loss, fixed(FLOAT32_BYTES))
+        tape.backward()
+        tape.mark()
+    return Step({name: tuple(moments) for name, moments in tape.moments.items()})
+
+
+class _Model:
+    def __init__(self, tape: Tape, ops: Ops, plan: Plan, workload: Workload) -> None:
+        self.tape = tape
+        self.ops = ops
+        self.plan = plan
+        self.workload = workload
+        self.decoder = Decoder(tape, ops, plan, workload.attention)
+
+    def forward(self) -> Value:
+        """Return the loss, which the caller sends back."""
+        self._inputs()
+        hidden = self._embed()
+        for layer, count in self.plan.layers:
+            run = self._layer_runner(layer)
+            hidden = self.tape.repeat(run, hidden, count, layer.gradient_bytes)
+        normed = self.decoder.norm(hidden)
+        self.tape.drop(hidden)
+        with phase(self.tape, Phase.LOSS):
+            return self._loss(normed)
+
+    def _layer_runner(self, layer: Layer) -> Callable[[Value], Value]:
+        def run(hidden: Value) -> Value:
+            return self.decoder.layer(layer, hidden)
+
+        if not self.workload.gradient_checkpointing:
+            return run
+        reentrant = self.plan.stack.reentrant_checkpointing
+        return lambda hidden: self.tape.checkpoint(run, hidden, keeps_output=reentrant)
+
+    def _inputs(self) -> None:
+        """Token ids, labels, masks and the tables of the rotary embedding live through the step."""
+        tape, architecture = self.tape, self.plan.architecture
+        size = per_token(NUM_INPUT_TENSORS * INT64_BYTES)
+        if self.plan.family.rotary:
+            size = size.plus(Size(0, 0, 0, 2 * architecture.head_dim * self.plan.norm_bytes))
+        if self.workload.attention is Attention.EAGER:
+            size = size.plus(per_pair(self.plan.norm_bytes))
+        tape.new(size, 1, False)
+
+    def _embed(self) -> Value:
+        tape, plan = self.tape, self.plan
+        hidden_size = plan.architecture.hidden_size
+        num_bytes = plan.architecture.vocab_size * hidden_size * plan.embedding_bytes
+        trains = plan.embedding_trainable
+        adds = trains and plan.architecture.tied_embeddings and plan.trains_base
+        source = tape.new(ZERO, 1, True)
+        hidden = tape.apply(
+            [source] if trains else [],
+            per_token(hidden_size),
+            plan.embedding_bytes,
+            grads=[None] if trains else [],
+            parameter_gradients=num_bytes if trains and not adds else 0,
+            backward_temporary=fixed(num_bytes) if adds else ZERO,
+        )
+        hidden.needs_grad = trains or self.workload.gradient_checkpointing or self._enables_input_grads()
+        if plan.family.scales_embedding:
+            scaled = self.ops.copy(hidden)
+            tape.drop(hidden)
+            return scaled
+        return hidden
+
+    def _enables_input_grads(self) -> bool:
+        return self.workload.kbit_prep
+
+    def _loss(self, normed: Value) -> Value:
+        if self.workload.loss is not Loss.FULL:
+            return self._chunked_loss(normed)
+        tape, ops, plan = self.tape, self.ops, self.plan
+        logits = ops.linear(normed, plan.head)
+        tape.relabel(logits, Kind.LOGITS)
+        if plan.family.scales_logits:
+            logits = self._replace(ops.copy(logits), logits)
+        if plan.architecture.config.get("final_logit_softcapping") is not None:
+            logits = self._replace(ops.copy(logits), logits)
+            logits = self._replace(ops.unary(logits, saves_input=False, saves_output=True), logits)
+            logits = self._replace(ops.copy(logits), logits)
+        if plan.stack.widens_logits_in_model:
+            logits = self._replace(ops.cast(logits, FLOAT32_BYTES), logits)
+        wide = ops.cast(logits, FLOAT32_BYTES)
+        shifted = ops.copy(wide) if plan.stack.copies_shifted_logits else tape.hold(wide)
+        log_probabilities = tape.apply([shifted], shifted.elements, FLOAT32_BYTES, saves_output=True, kind=Kind.LOGITS)
+        loss = tape.apply([log_probabilities], fixed(1), FLOAT32_BYTES)
+        tape.drop(log_probabilities, shifted, wide, logits, normed)
+        return loss
+
+    def _chunked_loss(self, normed: Value) -> Value:
+        """Loss over chunks of tokens: only one chunk's logits live, in float32 with their log-softmax and gradient."""
+        tape, vocab_size = self.tape, self.plan.architecture.vocab_size
+        chunk = fixed(CHUNK_TOKENS * vocab_size * 3 * FLOAT32_BYTES)
+        loss = tape.apply(
+            [normed], fixed(1), FLOAT32_BYTES, saves=[normed], forward_temporary=chunk, backward_temporary=chunk
+        )
+        tape.drop(normed)
+        return loss
+
+    def _replace(self, new: Value, old: Value) -> Value:
+        self.tape.drop(old)
+        return new

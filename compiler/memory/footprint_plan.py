@@ -1,0 +1,350 @@
+"""Resolve a workload into what each layer holds: weights, adapters, trainable parameters, numeric types."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.memory.footprint_family import Family, find_family
+from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Adapter, Linear
+from kaitoc.compiler.memory.stacks import Stack, find_stack
+from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
+
+QUANTIZATION_BLOCK = 64
+NESTED_BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts: `per_expert` are the linears of one expert, `top_k` the experts a token visits."""
+
+    router: Linear
+    per_expert: tuple[Linear, ...]
+    num_experts: int
+    top_k: int
+    fused: bool
+    shared: tuple[Linear, ...] = ()
+    shared_gate: Linear | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer. `gradient_bytes` are those of all its trainable parameters."""
+
+    attention: tuple[Linear, ...]
+    output: Linear
+    mlp: tuple[Linear, ...]
+    experts: Experts | None
+    gradient_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A workload resolved. `layers` are runs of equal layers with their counts.
+
+    `trainable` are (number of elements, bytes per element) of every trainable tensor.
+    """
+
+    architecture: Architecture
+    family: Family
+    stack: Stack
+    layers: tuple[tuple[Layer, int], ...]
+    head: Linear
+    embedding_trainable: bool
+    embedding_bytes: int
+    norm_bytes: int
+    trains_base: bool
+    weights_bytes: int
+    adapter_bytes: int
+    gradient_bytes: int
+    trainable: tuple[tuple[int, int, int], ...]
+
+    @property
+    def num_trainable(self) -> int:
+        """Return the number of trainable parameters."""
+        return sum(count * elements for count, elements, _ in self.trainable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """A linear layer of the model before adapters: name, path, shape."""
+
+    name: str
+    path: str
+    in_features: int
+    out_features: int
+
+
+def plan_for(workload: Workload) -> Plan:
+    """Resolve a workload; raises `WorkloadError` for an unknown model type or stack, or for unmatched targets."""
+    architecture = workload.architecture
+    family = find_family(architecture.model_type)
+    return _Planner(workload, architecture, family, find_stack(workload.stack)).plan()
+
+
+def adapter_bytes(workload: Workload, stack: Stack) -> int:
+    """Return the bytes of one adapter element: as asked, else what PEFT and TRL make of it.
+
+    PEFT keeps adapters in float32 over half-precision weights (`autocast_adapter_dtype`, 0.12 and later) and gave
+    them the weights' type before; TRL casts those of quantised models to bfloat16.
+    """
+    lora = workload.lora
+    if lora is not None and lora.dtype is not None:
+        return lora.dtype.num_bytes
+    if workload.quantization is not Quantization.NONE:
+        return stack.quantized_adapter_dtype.num_bytes
+    return workload.dtype.num_bytes if stack.adapters_follow_weights else FLOAT32_BYTES
+
+
+def quantized_bytes(num_weights: int, out_features: int, quantization: Quantization, double_quant: bool) -> int:
+    """Return the bytes of a quantised weight with its constants.
+
+    bitsandbytes 0.43 to 0.50 `functional.py`: 4-bit blocks of 64 with a float32 maximum each, or with double
+    quantisation an 8-bit maximum, a float32 per 256 of those, a 256-entry code and an offset; 8-bit has one float32
+    per output row.
+    """
+    if quantization is Quantization.INT8:
+        return num_weights + FLOAT32_BYTES * out_features
+    blocks = math.ceil(num_weights / QUANTIZATION_BLOCK)
+    code = 16 * FLOAT32_BYTES
+    if not double_quant:
+        return num_weights // 2 + blocks * FLOAT32_BYTES + code
+    nested = math.ceil(blocks / NESTED_BLOCK)
+    return num_weights // 2 + blocks + nested * FLOAT32_BYTES + code + 256 * FLOAT32_BYTES + FLOAT32_BYTES
+
+
+class _Planner:
+    def __init__(self, workload: Workload, architecture: Architecture, family: Family, stack: Stack) -> None:
+        self.workload = workload
+        self.architecture = architecture
+        self.family = family
+        self.stack = stack
+        self.adapter_size = adapter_bytes(workload, stack)
+        self.other_bytes = self._other_bytes()
+        self.trains_base = workload.lora is None
+        self.trainable: dict[tuple[int, int], int] = {}
+        self.linear_bytes = 0
+        self.num_linear = 0
+        self.saved_copy_bytes = 0
+
+    def plan(self) -> Plan:
+        """Resolve all layers and what surrounds them."""
+        architecture = self.architecture
+        runs: list[tuple[Layer, int]] = []
+        for index in range(architecture.num_layers):
+            layer = self._layer(index)
+            if runs and runs[-1][0] == layer:
+                runs[-1] = (layer, runs[-1][1] + 1)
+            else:
+                runs.append((layer, 1))
+        embedding_trainable = self.trains_base or self._saves(self.family.embedding)
+        num_vocab_weights = architecture.vocab_size * architecture.hidden_size
+        head_trainable = self.trains_base or self._saves(self.family.head)
+        head = Linear(architecture.hidden_size, architecture.vocab_size, self.other_bytes, trainable=head_trainable)
+        for name, trained in ((self.family.embedding, embedding_trainable), (self.family.head, head_trainable)):
+            if trained and not self.trains_base:
+                self._train(num_vocab_weights, self.other_bytes)
+                self.saved_copy_bytes += num_vocab_weights * self.other_bytes
+            del name
+        if self.trains_base:
+            self._train_base()
+        elif not self.trainable:
+            raise WorkloadError(
+                f"none of the target modules {', '.join(self._lora.targets)} exists in "
+                f"{architecture.name}; its linear layers are {', '.join(self._names())}"
+            )
+        num_other = architecture.num_parameters - self.num_linear
+        weights = self.linear_bytes + num_other * self.other_bytes
+        trained_bytes = sum(count * elements * size for (elements, size), count in self.trainable.items())
+        return Plan(
+            architecture=architecture,
+            family=self.family,
+            stack=self.stack,
+            layers=tuple(runs),
+            head=head,
+            embedding_trainable=embedding_trainable,
+            embedding_bytes=self.other_bytes,
+            norm_bytes=self.other_bytes,
+            trains_base=self.trains_base,
+            weights_bytes=weights,
+            adapter_bytes=0 if self.trains_base else trained_bytes,
+            gradient_bytes=trained_bytes,
+            trainable=tuple((count, elements, size) for (elements, size), count in self.trainable.items()),
+        )
+
+    @property
+    def _lora(self) -> Lora:
+        lora = self.workload.lora
+        if lora is None:
+            raise WorkloadError("full fine-tuning has no adapter")
+        return lora
+
+    def _other_bytes(self) -> int:
+        """Weights outside quantised layers: as loaded, or float32 after `prepare_model_for_kbit_training`."""
+        workload = self.workload
+        if workload.kbit_prep and workload.quantization is not Quantization.NONE:
+            return FLOAT32_BYTES
+        return workload.dtype.num_bytes
+
+    def _sites(self, index: int) -> tuple[list[_Site], list[_Site]]:
+        architecture, family = self.architecture, self.family
+        base = f"{family.layers_path}.{index}"
+        hidden = architecture.hidden_size
+        query = architecture.num_heads * architecture.head_dim
+        key = architecture.num_kv_heads * architecture.head_dim
+        widths = [query + 2 * key] if len(family.attention) == 1 else [query, key, key]
+        attention = [
+            _Site(name, f"{base}.{family.attention_path}.{name}", hidden, width)
+            for name, width in zip(family.attention, widths, strict=True)
+        ]
+        attention.append(_Site(family.output, f"{base}.{family.attention_path}.{family.output}", query, hidden))
+        mlp_path = f"{base}.{family.mlp_path}"
+        return attention, self._mlp_sites(mlp_path, architecture.intermediate_size)
+
+    def _mlp_sites(self, path: str, intermediate: int) -> list[_Site]:
+        family, hidden = self.family, self.architecture.hidden_size
+        *inward, outward = family.mlp_modules
+        width = intermediate * (2 if family.mlp == "gated_fused" else 1)
+        sites = [_Site(name, f"{path}.{name}", hidden, width) for name in inward]
+        return [*sites, _Site(outward, f"{path}.{outward}", intermediate, hidden)]
+
+    def _layer(self, index: int) -> Layer:
+        before = self._trained_bytes()
+        attention_sites, mlp_sites = self._sites(index)
+        attention = [self._linear(site) for site in attention_sites]
+        experts = None
+        mlp: tuple[Linear, ...] = ()
+        if self.architecture.num_experts:
+            experts = self._experts(index)
+        else:
+            mlp = tuple(self._linear(site) for site in mlp_sites)
+        gradient_bytes = self._trained_bytes() - before
+        if self.trains_base:
+            gradient_bytes = self._layer_parameters(attention, mlp, experts) * self.workload.dtype.num_bytes
+        return Layer(tuple(attention[:-1]), attention[-1], mlp, experts, gradient_bytes)
+
+    def _layer_parameters(self, attention: list[Linear], mlp: tuple[Linear, ...], experts: Experts | None) -> int:
+        count = sum(linear.num_weights for linear in (*attention, *mlp))
+        if experts is not None:
+            count += experts.router.num_weights
+            count += experts.num_experts * sum(linear.num_weights for linear in experts.per_expert)
+            count += sum(linear.num_weights for linear in experts.shared)
+        return count
+
+    def _experts(self, index: int) -> Experts:
+        architecture, family, config = self.architecture, self.family, self.architecture.config
+        base = f"{family.layers_path}.{index}"
+        fused = self.stack.fused_experts
+        hidden = architecture.hidden_size
+        width = int(str(config.get("moe_intermediate_size", architecture.intermediate_size)))
+        num_experts = architecture.num_experts
+        top_k = int(str(config.get("num_experts_per_tok", 2)))
+        block = "block_sparse_moe" if family.experts == "mixtral" and not fused else "mlp"
+        path = f"{base}.{block}"
+        if fused:
+            sites = [
+                _Site("gate_up_proj", f"{path}.experts.gate_up_proj", hidden, 2 * width),
+                _Site("down_proj", f"{path}.experts.down_proj", width, hidden),
+            ]
+            per_expert = tuple(
+                Linear(site.in_features, site.out_features, self.workload.dtype.num_bytes, trainable=self.trains_base)
+                for site in sites
+            )
+            router = Linear(hidden, num_experts, self.workload.dtype.num_bytes, trainable=self.trains_base)
+            count = num_experts * sum(linear.num_weights for linear in per_expert) + router.num_weights
+            self.num_linear += count
+            self.linear_bytes += count * self.workload.dtype.num_bytes
+        else:
+            sites = self._mlp_sites(f"{path}.experts.0", width)
+            per_expert = tuple(self._linear(site, copies=num_experts) for site in sites)
+            router = self._linear(_Site("gate", f"{path}.gate", hidden, num_experts))
+        shared: tuple[Linear, ...] = ()
+        gate = None
+        if family.shared_expert:
+            shared_width = int(str(config.get("shared_expert_intermediate_size", width)))
+            shared = tuple(self._linear(site) for site in self._mlp_sites(f"{path}.shared_expert", shared_width))
+            gate = self._linear(_Site("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1))
+        return Experts(router, per_expert, num_experts, top_k, fused, shared, gate)
+
+    def _linear(self, site: _Site, copies: int = 1) -> Linear:
+        workload = self.workload
+        num_weights = site.in_features * site.out_features
+        quantization = workload.quantization
+        self.num_linear += num_weights * copies
+        if quantization is Quantization.NONE:
+            self.linear_bytes += num_weights * workload.dtype.num_bytes * copies
+        else:
+            self.linear_bytes += copies * quantized_bytes(
+                num_weights, site.out_features, quantization, workload.double_quant
+            )
+        adapter = self._adapter(site, copies)
+        saved = not self.trains_base and self._saves(site.name)
+        if saved:
+            self._train(num_weights, workload.dtype.num_bytes, copies)
+        return Linear(
+            site.in_features,
+            site.out_features,
+            workload.dtype.num_bytes,
+            quantization,
+            self.trains_base or saved,
+            adapter,
+        )
+
+    def _adapter(self, site: _Site, copies: int) -> Adapter | None:
+        lora = self.workload.lora
+        if lora is None or not _matches(site, lora.targets):
+            return None
+        rank = lora.rank
+        for pattern, value in lora.rank_pattern:
+            if re.match(rf"(.*\.)?({pattern})$", site.path):
+                rank = value
+                break
+        self._train(rank * site.in_features, self.adapter_size, copies)
+        self._train(rank * site.out_features, self.adapter_size, copies)
+        if lora.dora:
+            self._train(site.out_features, self.adapter_size, copies)
+        return Adapter(rank, self.adapter_size, lora.dropout > 0, lora.dora)
+
+    def _saves(self, name: str) -> bool:
+        return self.workload.lora is not None and name in self.workload.lora.modules_to_save
+
+    def _train(self, elements: int, num_bytes: int, copies: int = 1) -> None:
+        key = (elements, num_bytes)
+        self.trainable[key] = self.trainable.get(key, 0) + copies
+
+    def _trained_bytes(self) -> int:
+        return sum(count * elements * size for (elements, size), count in self.trainable.items())
+
+    def _train_base(self) -> None:
+        """Full fine-tuning: linear weights and embeddings one by one, the small rest as one."""
+        architecture, num_bytes = self.architecture, self.workload.dtype.num_bytes
+        vocabulary = architecture.vocab_size * architecture.hidden_size
+        matrices = 1 if architecture.tied_embeddings else 2
+        self._train(vocabulary, num_bytes, matrices)
+        largest = max(architecture.intermediate_size, architecture.hidden_size) * architecture.hidden_size
+        remaining = architecture.num_parameters - matrices * vocabulary
+        self._train(largest, num_bytes, remaining // largest)
+        self._train(remaining % largest, num_bytes)
+
+    def _names(self) -> list[str]:
+        attention, mlp = self._sites(0)
+        return [site.name for site in (*attention, *mlp)]
+
+
+def _matches(site: _Site, targets: tuple[str, ...]) -> bool:
+    """PEFT's `check_target_module_exists` for a list of names, and its "all-linear"."""
+    if targets == ("all-linear",):
+        return True
+    return any(site.path == target or site.path.endswith(f".{target}") for target in targets)
+
+
+def autocast_bytes(dtype: Dtype | None) -> int | None:
+    """Return the size of the autocast type, None when autocast is off."""
+    return None if dtype is None else dtype.num_bytes
+
+
+def compute_bytes(workload: Workload) -> int:
+    """Return the size of bitsandbytes' compute type, taken to be the type the model was loaded in."""
+    return HALF_BYTES if workload.dtype is not Dtype.FLOAT32 else FLOAT32_BYTES

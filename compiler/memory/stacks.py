@@ -1,0 +1,79 @@
+"""Software stacks: what the versions of transformers, PEFT, TRL and bitsandbytes change in memory.
+
+The profiles are data, `schemas/catalog/stacks.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+
+from kaitoc import schemas
+from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One profile. Versions are those the profile was read from.
+
+    `widens_logits_in_model`: the model returns float32 logits (transformers until 4.45), else the loss widens them
+    while the model's own live. `copies_shifted_logits`: the loss makes a contiguous copy of all but the last
+    position (until 4.49). `repeats_keys`: whether scaled dot product attention gets keys repeated for grouped
+    queries, "always" or only "when masked". `fused_experts`: experts are 3-D parameters, out of reach for LoRA by
+    module name and for bitsandbytes. `reentrant_checkpointing`: the Trainer's default checkpoint variant.
+    `adapters_follow_weights`: PEFT before 0.12 gives adapters the type of an unquantised base weight, later ones
+    float32. `quantized_adapter_dtype`: what adapters over quantised weights end up as (TRL casts them to bfloat16).
+    `default_*` hold for keys that a configuration leaves out.
+    """
+
+    name: str
+    summary: str
+    torch: str
+    transformers: str
+    peft: str
+    trl: str
+    bitsandbytes: str
+    widens_logits_in_model: bool
+    copies_shifted_logits: bool
+    repeats_keys: str
+    fused_experts: bool
+    reentrant_checkpointing: bool
+    adapters_follow_weights: bool
+    quantized_adapter_dtype: Dtype
+    default_loss: Loss
+    default_autocast: bool
+    default_checkpointing: bool
+    default_optimizer: Optimizer
+
+
+@lru_cache(maxsize=1)
+def all_stacks() -> tuple[Stack, ...]:
+    """Return every profile of the catalog, in its order."""
+    path = Path(schemas.__file__).parent / "catalog" / "stacks.json"
+    entries = json.loads(path.read_text(encoding="utf-8"))["stacks"]
+    return tuple(_read(entry) for entry in entries)
+
+
+@lru_cache(maxsize=32)
+def find_stack(name: str) -> Stack:
+    """Return the profile of that name; raises `WorkloadError` naming the nearest when there is none."""
+    by_name = {stack.name: stack for stack in all_stacks()}
+    if name in by_name:
+        return by_name[name]
+    nearest = get_close_matches(name, by_name, n=1, cutoff=0.0)
+    raise WorkloadError(f"unknown software stack {name!r}; did you mean {nearest[0]!r}? Known: {', '.join(by_name)}")
+
+
+def _read(entry: dict[str, object]) -> Stack:
+    fields = dict(entry)
+    return Stack(
+        **{  # type: ignore[arg-type]  # the JSON's types are held to the dataclass by tests/memory/test_stacks.py
+            **fields,
+            "quantized_adapter_dtype": Dtype(fields["quantized_adapter_dtype"]),
+            "default_loss": Loss(fields["default_loss"]),
+            "default_optimizer": Optimizer(fields["default_optimizer"]),
+        }
+    )
