@@ -1,0 +1,289 @@
+"""A model of how Kaito's tuning image parses a section of its training config.
+
+Kaito flattens a section to command-line strings, hands them to transformers' `HfArgumentParser`, and so to argparse
+(presets/workspace/tuning/text-generation/parser.py). The model follows argparse's `consume_optional` (CPython 3.11)
+but goes on after a fault, so that every faulty entry is told at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from kaitoc.compiler.kaito_args_table import ArgType, Argument, SectionArguments, release_arguments
+from kaitoc.compiler.kaito_args_tokens import Reading, Token, flatten, option_of, read_token
+from kaitoc.compiler.kaito_args_values import ArgValueError, expectation, read_text
+
+
+class ProblemKind(str, Enum):
+    """What is wrong, or merely odd, about one entry of a section."""
+
+    UNKNOWN_KEY = "unknown key"
+    AMBIGUOUS_KEY = "ambiguous key"
+    ABBREVIATED_KEY = "abbreviated key"
+    HYPHENATED_KEY = "hyphenated key"
+    NEGATED_FLAG = "negated flag"
+    HELP_KEY = "help key"
+    WRONG_TYPE = "wrong type"
+    INVALID_CHOICE = "invalid choice"
+    INVALID_JSON = "invalid JSON"
+    NULL_VALUE = "null value"
+    EMPTY_LIST = "empty list"
+    EMPTY_MAPPING = "empty mapping"
+    NESTED_MAPPING = "nested mapping"
+    LIST_FOR_SCALAR = "list for scalar"
+    DASH_LEADING = "dash-leading string"
+    UNREADABLE_ARGUMENT = "unreadable argument"
+    OVERRIDDEN = "overridden"
+
+
+@dataclass(frozen=True, slots=True)
+class ArgProblem:
+    """A fault or oddity of one entry.
+
+    `key` is the argument's canonical name, empty when none is meant; `written` the option as it was spelled (for a
+    nested mapping, the joined name). `expectation` says in words what the key takes. `suggestion` is what to write
+    instead: a key for unknown and odd keys, a value for nested mappings. `is_fatal` says that the release refuses it.
+    """
+
+    kind: ProblemKind
+    entry_index: int
+    key: str
+    written: str
+    expectation: str = ""
+    suggestion: str = ""
+    is_fatal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedValue:
+    """An argument's value as the runtime has it; `entry_index` is None when the key is omitted.
+
+    The value is None for an entry that is refused.
+    """
+
+    value: object
+    entry_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SectionParse:
+    """What Kaito's parser makes of one section."""
+
+    section: str
+    values: Mapping[str, ParsedValue]
+    problems: tuple[ArgProblem, ...]
+
+    @property
+    def is_accepted(self) -> bool:
+        """Return whether the release parses the section."""
+        return not any(problem.is_fatal for problem in self.problems)
+
+
+def parse_section(section: str, entries: Sequence[tuple[str, object]], release: str) -> SectionParse:
+    """Return what a Kaito release makes of a section's entries, each a key and its value as `yaml.safe_load` reads it.
+
+    Raises `KeyError` for a section or release that has no table.
+    """
+    arguments = release_arguments(release)
+    run = _Run(arguments.sections[section], arguments.dtypes, list(flatten(entries)))
+    run.consume()
+    run.note_empty_mappings(entries)
+    return SectionParse(section, run.resolved(), tuple(sorted(run.problems, key=lambda found: found.entry_index)))
+
+
+@dataclass(slots=True)
+class _Run:
+    """The state of one parse: how far the strings are consumed, and what came of them."""
+
+    section: SectionArguments
+    dtypes: frozenset[str]
+    tokens: list[Token]
+    given: dict[str, ParsedValue] = field(default_factory=dict)
+    problems: list[ArgProblem] = field(default_factory=list)
+
+    def consume(self) -> None:
+        """Read all strings, option by option."""
+        readings = self._readings()
+        start = 0
+        while start < len(self.tokens):
+            end = start + 1
+            while end < len(self.tokens) and readings[end].is_value:
+                end += 1
+            self._consume_option(self.tokens[start], readings[start], self.tokens[start + 1 : end])
+            start = end
+
+    def resolved(self) -> dict[str, ParsedValue]:
+        """Return the value of every argument, defaults included."""
+        values = {name: ParsedValue(argument.default) for name, argument in self.section.arguments.items()}
+        values.update(self.given)
+        _settle_precision(values)
+        return values
+
+    def note_empty_mappings(self, entries: Sequence[tuple[str, object]]) -> None:
+        """Note the entries that flattening drops without a trace."""
+        present = {token.entry_index for token in self.tokens}
+        for index, (key, value) in enumerate(entries):
+            if isinstance(value, dict) and index not in present:
+                self.problems.append(ArgProblem(ProblemKind.EMPTY_MAPPING, index, key, key, is_fatal=False))
+
+    def _readings(self) -> list[Reading]:
+        """Return what argparse takes each string for; after a bare `--` everything is a value."""
+        readings: list[Reading] = []
+        is_ended = False
+        for token in self.tokens:
+            reading = Reading(True) if is_ended else read_token(token.text, self.section)
+            is_ended = is_ended or token.text == "--"
+            readings.append(reading)
+        return readings
+
+    def _consume_option(self, token: Token, reading: Reading, values: list[Token]) -> None:
+        if token.text == "--" or not token.is_key:
+            self._add(ProblemKind.DASH_LEADING, token, "")
+            return
+        if not reading.matches:
+            self._refuse_unknown(token)
+        elif len(reading.matches) > 1:
+            self._add(ProblemKind.AMBIGUOUS_KEY, token, "", suggestion=", ".join(_keys(self.section, reading.matches)))
+        else:
+            self._consume_known(token, reading, values)
+
+    def _consume_known(self, token: Token, reading: Reading, values: list[Token]) -> None:
+        option = option_of(self.section, reading.matches)
+        if option.argument is None:
+            self._add(ProblemKind.HELP_KEY, token, "")
+            return
+        self._note_spelling(token, reading, option.argument)
+        if option.is_negation:
+            self._consume_negation(token, reading, option.argument, values)
+        else:
+            self._consume_values(token, reading, option.argument, values)
+            self._note_nesting(token, option.argument)
+
+    def _consume_negation(self, token: Token, reading: Reading, argument: Argument, values: list[Token]) -> None:
+        is_fatal = bool(values) or reading.explicit is not None
+        self._add(ProblemKind.NEGATED_FLAG, token, argument.name, suggestion=argument.name, is_fatal=is_fatal)
+        self._give(token, argument, None if is_fatal else False)
+
+    def _consume_values(self, token: Token, reading: Reading, argument: Argument, values: list[Token]) -> None:
+        """Give an option its strings: one text behind `=`, else as many of those that follow as `nargs` takes."""
+        if reading.explicit is not None:
+            taken = [Token(reading.explicit, token.entry_index, False, reading.explicit)]
+            left = values
+        else:
+            count = len(values) if argument.nargs == "+" else min(len(values), 1)
+            taken, left = values[:count], values[count:]
+        if not taken and argument.nargs != "?":
+            self._refuse_absent(token, argument)
+        elif left:
+            kind = ProblemKind.LIST_FOR_SCALAR if isinstance(token.source, list) else ProblemKind.UNKNOWN_KEY
+            self._add(kind, token, argument.name, expectation(argument))
+            self._give(token, argument, None)
+        else:
+            self._give(token, argument, self._read_all(token, argument, taken))
+
+    def _refuse_absent(self, token: Token, argument: Argument) -> None:
+        """Say why an option got no string: its list is empty, or its text begins with a dash."""
+        is_empty = isinstance(token.source, list) and not token.source
+        kind = ProblemKind.EMPTY_LIST if is_empty else ProblemKind.DASH_LEADING
+        self._add(kind, token, argument.name, expectation(argument))
+        self._give(token, argument, None)
+
+    def _read_all(self, token: Token, argument: Argument, taken: list[Token]) -> object:
+        if not taken:
+            return argument.const
+        read = [self._read(token, argument, one) for one in taken]
+        return read if argument.nargs == "+" else read[0]
+
+    def _read(self, token: Token, argument: Argument, one: Token) -> object:
+        try:
+            value = read_text(argument, one.text)
+        except ArgValueError:
+            self._add(_refusal(argument, one), token, argument.name, expectation(argument))
+            return None
+        if one.source is None:
+            self._add(ProblemKind.NULL_VALUE, token, argument.name, expectation(argument), is_fatal=False)
+        return self._finished(token, argument, value)
+
+    def _finished(self, token: Token, argument: Argument, value: object) -> object:
+        """Do what the section's class does with a value once it is parsed."""
+        if argument.is_json and isinstance(value, str) and value.startswith("{"):
+            return self._read_json(token, argument, value)
+        if argument.name == "torch_dtype" and value and value not in self.dtypes:
+            expected = "the name of a torch dtype, such as bfloat16"
+            self._add(ProblemKind.INVALID_CHOICE, token, argument.name, expected)
+            return None
+        return value
+
+    def _read_json(self, token: Token, argument: Argument, text: str) -> object:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            self._add(ProblemKind.INVALID_JSON, token, argument.name, expectation(argument))
+            return None
+
+    def _note_spelling(self, token: Token, reading: Reading, argument: Argument) -> None:
+        matched = reading.matches[0].removeprefix("--")
+        if token.text.partition("=")[0] != reading.matches[0]:
+            self._add(ProblemKind.ABBREVIATED_KEY, token, argument.name, suggestion=argument.name, is_fatal=False)
+        elif "-" in matched:
+            self._add(ProblemKind.HYPHENATED_KEY, token, argument.name, suggestion=argument.name, is_fatal=False)
+
+    def _note_nesting(self, token: Token, argument: Argument) -> None:
+        if token.depth:
+            self._add(ProblemKind.NESTED_MAPPING, token, argument.name, suggestion=argument.name, is_fatal=False)
+
+    def _refuse_unknown(self, token: Token) -> None:
+        from kaitoc.compiler.kaito_args_suggest import key_suggestion, nested_suggestion
+
+        written = token.text.removeprefix("--")
+        if token.depth:
+            self._add(ProblemKind.NESTED_MAPPING, token, "", suggestion=nested_suggestion(self.section, written))
+        else:
+            self._add(ProblemKind.UNKNOWN_KEY, token, "", suggestion=key_suggestion(self.section, written))
+
+    def _give(self, token: Token, argument: Argument, value: object) -> None:
+        earlier = self.given.get(argument.name)
+        if earlier is not None and earlier.entry_index is not None and earlier.entry_index != token.entry_index:
+            overridden = ArgProblem(
+                ProblemKind.OVERRIDDEN, earlier.entry_index, argument.name, argument.name, is_fatal=False
+            )
+            self.problems.append(overridden)
+        self.given[argument.name] = ParsedValue(value, token.entry_index)
+
+    def _add(
+        self,
+        kind: ProblemKind,
+        token: Token,
+        key: str,
+        expected: str = "",
+        suggestion: str = "",
+        is_fatal: bool = True,
+    ) -> None:
+        written = token.text.removeprefix("--")
+        self.problems.append(ArgProblem(kind, token.entry_index, key, written, expected, suggestion, is_fatal))
+
+
+def _refusal(argument: Argument, one: Token) -> ProblemKind:
+    if argument.type in (ArgType.NEVER, ArgType.MAPPING):
+        return ProblemKind.UNREADABLE_ARGUMENT
+    if one.source is None:
+        return ProblemKind.NULL_VALUE
+    return ProblemKind.INVALID_CHOICE if argument.type is ArgType.CHOICE else ProblemKind.WRONG_TYPE
+
+
+def _keys(section: SectionArguments, options: tuple[str, ...]) -> list[str]:
+    """Return the keys that ambiguous options stand for, each once."""
+    arguments = (section.options[option].argument for option in options)
+    return list(dict.fromkeys(argument.name for argument in arguments if argument is not None))
+
+
+def _settle_precision(values: dict[str, ParsedValue]) -> None:
+    """Turn bf16 off where only `fp16` is asked for, as SFTConfig's `__post_init__` does (trl 1.0 and later)."""
+    bf16, fp16 = values.get("bf16"), values.get("fp16")
+    if bf16 is None or fp16 is None or bf16.entry_index is not None:
+        return
+    if bf16.value is True and fp16.value is True:
+        values["bf16"] = ParsedValue(False)
