@@ -18,7 +18,9 @@ class Family:
 
     `norm`: "rms" (weight after the cast back), "gemma" (weight in float32) or "layer". `attention`: the input
     projections, one name when they are fused. `mlp`: "gated", "gated_fused" or "plain". `parallel`: attention and MLP
-    read the same residual. `experts`: "" for a dense MLP, else how expert modules are named.
+    read the same residual. `experts`: "" for a dense MLP, else how expert modules are named. `own_loss`,
+    `caches_rotary` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the model's
+    type, rotary tables in every layer, and key-value caches kept although checkpointing is on.
     """
 
     norm: str
@@ -42,7 +44,9 @@ class Family:
     scales_embedding: bool = False
     scales_logits: bool = False
     splits_by_copy: bool = False
-    own_attention: bool = False
+    own_loss: bool = False
+    caches_rotary: bool = False
+    caches_when_checkpointing: bool = False
 
 
 @lru_cache(maxsize=1)

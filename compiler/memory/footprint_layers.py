@@ -10,8 +10,6 @@ from kaitoc.compiler.memory.footprint_size import per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value
 from kaitoc.compiler.memory.workload import Attention
 
-PYTHON_GELUS = frozenset({"gelu_new", "gelu_fast", "gelu_python", "quick_gelu"})
-
 
 class Decoder:
     """The layers of one plan on one tape."""
@@ -201,17 +199,43 @@ class Decoder:
         return product
 
     def _activate(self, value: Value) -> Value:
-        """Kernels save their input; the GELUs written in Python save four tensors of its size."""
+        """Kernels save their input; the GELUs written in Python save most of their intermediate results."""
+        if self.activation in ("gelu_new", "gelu_python_tanh"):
+            return self._new_gelu(value)
+        if self.activation == "gelu_fast":
+            return self._fast_gelu(value)
+        return self.ops.unary(value)
+
+    def _new_gelu(self, value: Value) -> Value:
+        """`0.5 * x * (1 + tanh(c * (x + 0.044715 * x ** 3)))`; under autocast the power is float32."""
         ops, tape = self.ops, self.tape
-        if self.activation not in PYTHON_GELUS:
-            return ops.unary(value)
-        size = value.size
-        inner = tape.apply([value], value.elements, value.num_bytes, saves=[value], forward_temporary=size)
-        bent = self._replace(ops.unary(inner, saves_input=False, saves_output=True), inner)
-        raised = self._replace(ops.copy(bent), bent)
         half = ops.copy(value)
+        given = ops.cast(value, 4) if ops.precision.autocast_bytes else tape.hold(value)
+        cube = tape.apply([given], given.elements, given.num_bytes, saves=[given], backward_temporary=given.size)
+        tape.drop(given)
+        cube = self._replace(ops.copy(cube), cube)
+        total = ops.add(value, cube)
+        tape.drop(cube)
+        total = self._replace(ops.copy(total), total)
+        return self._tanh_gate(half, total)
+
+    def _fast_gelu(self, value: Value) -> Value:
+        """`0.5 * x * (1 + tanh(c * x * (1 + 0.044715 * x * x)))`, each product saving its factors."""
+        ops, tape = self.ops, self.tape
+        half, scaled, small = ops.copy(value), ops.copy(value), ops.copy(value)
+        square = ops.multiply(small, value)
+        tape.drop(small)
+        square = self._replace(ops.copy(square), square)
+        total = ops.multiply(scaled, square)
+        tape.drop(scaled, square)
+        return self._tanh_gate(half, total)
+
+    def _tanh_gate(self, half: Value, total: Value) -> Value:
+        ops = self.ops
+        bent = self._replace(ops.unary(total, saves_input=False, saves_output=True), total)
+        raised = self._replace(ops.copy(bent), bent)
         output = ops.multiply(half, raised)
-        tape.drop(half, raised)
+        self.tape.drop(half, raised)
         return output
 
     def _mixture(self, experts: Experts, given: Value) -> Value:

@@ -55,8 +55,20 @@ class _Model:
             hidden = self.tape.repeat(run, hidden, count, layer.gradient_bytes)
         normed = self.decoder.norm(hidden)
         self.tape.drop(hidden)
+        cache = self._kept_cache()
         with phase(self.tape, Phase.LOSS):
-            return self._loss(normed)
+            loss = self._loss(normed)
+        self.tape.drop(cache)
+        return loss
+
+    def _kept_cache(self) -> Value:
+        """Fused projections that the key-value cache's views keep alive until the model's outputs are dropped."""
+        plan = self.plan
+        keeps = plan.family.caches_when_checkpointing and plan.stack.own_losses and self.workload.gradient_checkpointing
+        if not keeps:
+            return self.tape.new(ZERO, 1, False)
+        width = sum(linear.out_features for layer, count in plan.layers for linear in layer.attention * count)
+        return self.tape.new(per_token(width), self.workload.dtype.num_bytes, False)
 
     def _layer_runner(self, layer: Layer) -> Callable[[Value], Value]:
         def run(hidden: Value) -> Value:
@@ -114,11 +126,14 @@ class _Model:
             logits = self._replace(ops.copy(logits), logits)
             logits = self._replace(ops.unary(logits, saves_input=False, saves_output=True), logits)
             logits = self._replace(ops.copy(logits), logits)
-        if plan.stack.widens_logits_in_model:
+        own_loss = plan.family.own_loss and plan.stack.own_losses
+        if plan.stack.widens_logits_in_model and not own_loss:
             logits = self._replace(ops.cast(logits, FLOAT32_BYTES), logits)
-        wide = ops.cast(logits, FLOAT32_BYTES)
+        wide = tape.hold(logits) if own_loss else ops.cast(logits, FLOAT32_BYTES)
         shifted = ops.copy(wide) if plan.stack.copies_shifted_logits else tape.hold(wide)
-        log_probabilities = tape.apply([shifted], shifted.elements, FLOAT32_BYTES, saves_output=True, kind=Kind.LOGITS)
+        given = ops.cast(shifted, FLOAT32_BYTES) if self.workload.autocast else tape.hold(shifted)
+        log_probabilities = tape.apply([given], given.elements, given.num_bytes, saves_output=True, kind=Kind.LOGITS)
+        tape.drop(given)
         loss = tape.apply([log_probabilities], fixed(1), FLOAT32_BYTES)
         tape.drop(log_probabilities, shifted, wide, logits, normed)
         return loss

@@ -122,12 +122,12 @@ class _Planner:
         self.family = family
         self.stack = stack
         self.adapter_size = adapter_bytes(workload, stack)
-        self.other_bytes = self._other_bytes()
+        self.norm_bytes = self._norm_bytes()
+        self.vocabulary_bytes = self._vocabulary_bytes()
         self.trains_base = workload.lora is None
         self.trainable: dict[tuple[int, int], int] = {}
         self.linear_bytes = 0
         self.num_linear = 0
-        self.saved_copy_bytes = 0
 
     def plan(self) -> Plan:
         """Resolve all layers and what surrounds them."""
@@ -142,12 +142,11 @@ class _Planner:
         embedding_trainable = self.trains_base or self._saves(self.family.embedding)
         num_vocab_weights = architecture.vocab_size * architecture.hidden_size
         head_trainable = self.trains_base or self._saves(self.family.head)
-        head = Linear(architecture.hidden_size, architecture.vocab_size, self.other_bytes, trainable=head_trainable)
-        for name, trained in ((self.family.embedding, embedding_trainable), (self.family.head, head_trainable)):
-            if trained and not self.trains_base:
-                self._train(num_vocab_weights, self.other_bytes)
-                self.saved_copy_bytes += num_vocab_weights * self.other_bytes
-            del name
+        head = Linear(
+            architecture.hidden_size, architecture.vocab_size, self.vocabulary_bytes, trainable=head_trainable
+        )
+        if not self.trains_base:
+            self._train(num_vocab_weights, self.vocabulary_bytes, embedding_trainable + head_trainable)
         if self.trains_base:
             self._train_base()
         elif not self.trainable:
@@ -155,8 +154,10 @@ class _Planner:
                 f"none of the target modules {', '.join(self._lora.targets)} exists in "
                 f"{architecture.name}; its linear layers are {', '.join(self._names())}"
             )
-        num_other = architecture.num_parameters - self.num_linear
-        weights = self.linear_bytes + num_other * self.other_bytes
+        matrices = 1 if architecture.tied_embeddings else 2
+        num_small = architecture.num_parameters - self.num_linear - matrices * num_vocab_weights
+        weights = self.linear_bytes + matrices * num_vocab_weights * self.vocabulary_bytes + num_small * self.norm_bytes
+        weights += self._rotary_cache_bytes()
         trained_bytes = sum(count * elements * size for (elements, size), count in self.trainable.items())
         return Plan(
             architecture=architecture,
@@ -165,8 +166,8 @@ class _Planner:
             layers=tuple(runs),
             head=head,
             embedding_trainable=embedding_trainable,
-            embedding_bytes=self.other_bytes,
-            norm_bytes=self.other_bytes,
+            embedding_bytes=self.vocabulary_bytes,
+            norm_bytes=self.norm_bytes,
             trains_base=self.trains_base,
             weights_bytes=weights,
             adapter_bytes=0 if self.trains_base else trained_bytes,
@@ -181,12 +182,26 @@ class _Planner:
             raise WorkloadError("full fine-tuning has no adapter")
         return lora
 
-    def _other_bytes(self) -> int:
-        """Weights outside quantised layers: as loaded, or float32 after `prepare_model_for_kbit_training`."""
+    def _norm_bytes(self) -> int:
+        """Norms and biases: as loaded, or float32 after `prepare_model_for_kbit_training`."""
         workload = self.workload
         if workload.kbit_prep and workload.quantization is not Quantization.NONE:
             return FLOAT32_BYTES
         return workload.dtype.num_bytes
+
+    def _vocabulary_bytes(self) -> int:
+        """Embedding and head: like norms, unless TRL casts them back to bfloat16 (`peft_module_casting_to_bf16`)."""
+        if self.stack.casts_vocabulary_back and self.workload.autocast is Dtype.BFLOAT16:
+            return self.workload.dtype.num_bytes
+        return self._norm_bytes()
+
+    def _rotary_cache_bytes(self) -> int:
+        """Cosine and sine tables of every layer for the longest sequence, which Mixtral's code kept until 4.45."""
+        if not (self.family.caches_rotary and self.stack.rotary_caches):
+            return 0
+        architecture = self.architecture
+        table = architecture.max_position_embeddings * architecture.head_dim * self.workload.dtype.num_bytes
+        return 2 * table * architecture.num_layers
 
     def _sites(self, index: int) -> tuple[list[_Site], list[_Site]]:
         architecture, family = self.architecture, self.family
@@ -311,6 +326,8 @@ class _Planner:
         return self.workload.lora is not None and name in self.workload.lora.modules_to_save
 
     def _train(self, elements: int, num_bytes: int, copies: int = 1) -> None:
+        if not copies:
+            return
         key = (elements, num_bytes)
         self.trainable[key] = self.trainable.get(key, 0) + copies
 
