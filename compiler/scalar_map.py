@@ -8,6 +8,7 @@ only. This is the one place where a position may be approximate; `ScalarMap.exac
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from kaitoc.compiler.source import Source, Span
@@ -33,6 +34,7 @@ class ScalarMap:
     lines of a block scalar, 0 for other styles.
     """
 
+    value: str
     starts: list[int]
     ends: list[int]
     outer_end: int
@@ -49,6 +51,16 @@ class ScalarMap:
         if end <= start:
             return Span(outer_start, outer_start)
         return Span(outer_start, max(outer_start, self.ends[min(end, len(self.ends)) - 1]))
+
+    def column(self, outer_offset: int) -> int:
+        """Return how many characters stand before an outer offset on its line of the value."""
+        index = bisect_left(self.starts, outer_offset)
+        return index - self.value.rfind("\n", 0, index) - 1
+
+    def line_end(self, outer_offset: int) -> int:
+        """Return the outer offset at which the value's line of an outer offset ends."""
+        index = self.value.find("\n", bisect_left(self.starts, outer_offset))
+        return self.starts[index] if index >= 0 else self.outer_end
 
     def encode(self, text: str) -> str:
         """Return inner YAML text as it must be written inside the outer scalar."""
@@ -78,7 +90,9 @@ def map_scalar(source: Source, scalar: Scalar) -> ScalarMap:
         reader = _Reader(raw, scalar.value, scalar.span.start)
         reader.read_approximately()
         exact = False
-    return ScalarMap(reader.starts, reader.ends, scalar.span.end, scalar.style, indent, source.newline, exact)
+    return ScalarMap(
+        scalar.value, reader.starts, reader.ends, scalar.span.end, scalar.style, indent, source.newline, exact
+    )
 
 
 def _lines(raw: str) -> list[tuple[int, int]]:

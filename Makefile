@@ -1,0 +1,60 @@
+# Only Python (>= 3.10) and make are assumed; everything else is installed into .venv.
+# PYTHON=python3.12         another interpreter
+# TORCH_INDEX=URL           where pip finds PyTorch, for example its index of CPU builds
+# DATA=DIR                  further measured sets for the benchmarks
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO := .demo
+
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help install demo test lint types check-all format soak docs schemas clean \
+	bench-check bench-memory bench-throughput bench-runtime bench-webhook
+
+help: ## Show what can be made.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing kaitoc and what it needs into $(VENV) (a few minutes the first time)"
+	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) install -c constraints.txt --index-url "$(TORCH_INDEX)" torch; \
+	else $(PIP) install "$$(grep -E '^torch==' constraints.txt)"; fi
+	@$(PIP) install -c constraints.txt -e ".[runtime,dev]"
+	@touch $(STAMP)
+
+install: $(STAMP) ## Install kaitoc with its runtime and development tools into .venv.
+
+demo: $(STAMP) ## Check, compile and train examples/demo.yaml.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO)
+
+test: $(STAMP) ## Run the whole suite with the coverage gate.
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(STAMP) ## Check style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) build/mypy ## Check types.
+	MYPYPATH=build/mypy $(BIN)/mypy -p kaitoc
+
+build/mypy: ## The import names as folders, for the type checker.
+	@mkdir -p build/mypy/kaitoc
+	@for name in compiler rules runtime schemas; do ln -sfn "../../../$$name" "build/mypy/kaitoc/$$name"; done
+
+check-all: lint types test ## What continuous integration runs.
+
+format: $(STAMP) ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was built.
+	rm -rf build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschema, as an installed wheel.
+	$(BIN)/python tests/bench/check/bench_check.py

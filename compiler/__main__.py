@@ -1,0 +1,5 @@
+"""`python -m kaitoc.compiler` is the `kaitoc` command."""
+
+from kaitoc.compiler.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""`kaitoc explain`: show a rule's page."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("code")
+@click.pass_context
+def explain(ctx: click.Context, code: str) -> None:
+    """Show the page of the rule with this code or name."""
+    from kaitoc.compiler.rule_pages import find_rule, page_text
+
+    rule = find_rule(code)
+    if rule is None:
+        from difflib import get_close_matches
+
+        from kaitoc.rules import RULES
+
+        names = [rule.NAME for rule in RULES] + [rule.CODE for rule in RULES]
+        close = get_close_matches(code, names, n=1) or get_close_matches(code.upper(), names, n=1)
+        hint = f"; did you mean `{close[0]}`?" if close else ""
+        click.echo(f"kaitoc: there is no rule `{code}`{hint} (`kaitoc rules` lists them)", err=True)
+        ctx.exit(2)
+    click.echo(page_text(rule).rstrip())

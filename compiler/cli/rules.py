@@ -1,0 +1,36 @@
+"""`kaitoc rules`: list the rules."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def rules(format_name: str) -> None:
+    """List the rules with their codes, names, severities and fixes."""
+    from kaitoc.compiler.rule_pages import summary
+    from kaitoc.rules import RULES
+
+    if format_name == "json":
+        import json
+
+        from kaitoc.compiler.report.model import rule_url
+
+        listed = [
+            {
+                "code": rule.CODE,
+                "name": rule.NAME,
+                "severity": rule.SEVERITY.value,
+                "fix": rule.FIX.value if rule.FIX is not None else None,
+                "since": rule.SINCE,
+                "summary": summary(rule),
+                "url": rule_url(rule.CODE),
+            }
+            for rule in RULES
+        ]
+        click.echo(json.dumps(listed, indent=2))
+        return
+    for rule in RULES:
+        fix = f"{rule.FIX.value} fix" if rule.FIX is not None else ""
+        click.echo(f"{rule.CODE}  {rule.NAME:<36} {rule.SEVERITY.value:<8} {fix:<12} {summary(rule)}")

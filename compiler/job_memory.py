@@ -1,0 +1,197 @@
+"""From a job to the question for the memory engine, and its answer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from kaitoc.compiler.catalog.releases import default_target_modules
+from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.shapes import match_targets
+from kaitoc.compiler.memory.stacks import Stack, find_stack
+from kaitoc.compiler.memory.workload import (
+    Allocator,
+    Attention,
+    Dtype,
+    Lora,
+    Loss,
+    Optimizer,
+    Quantization,
+    Workload,
+    WorkloadError,
+)
+from kaitoc.compiler.report.model import JobSummary
+
+DEFAULT_CAP_TOKENS = 1024
+"""What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
+
+_OPTIMIZERS = {
+    "adamw_torch": Optimizer.ADAMW,
+    "adamw_hf": Optimizer.ADAMW,
+    "adamw_torch_fused": Optimizer.ADAMW_FUSED,
+    "adamw_8bit": Optimizer.ADAMW_8BIT,
+    "adamw_bnb_8bit": Optimizer.ADAMW_8BIT,
+    "paged_adamw_8bit": Optimizer.PAGED_ADAMW_8BIT,
+    "adafactor": Optimizer.ADAFACTOR,
+    "sgd": Optimizer.SGD,
+}
+_LOSSES = {"nll": Loss.FULL, "chunked_nll": Loss.CHUNKED}
+_DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
+           "bfloat16": Dtype.BFLOAT16}  # fmt: skip
+
+
+def stack_of(job: Job) -> Stack:
+    """Return the software stack that runs a job."""
+    return find_stack("trl-chunked" if job.target is Target.BUNDLED else f"kaito-{job.release.name}")
+
+
+def quantization_of(job: Job) -> Quantization:
+    """Return how a job's weights are stored; fp4 is what bitsandbytes takes when no type is named."""
+    if job.flag("QuantizationConfig", "load_in_4bit"):
+        is_nf4 = job.value("QuantizationConfig", "bnb_4bit_quant_type") == "nf4"
+        return Quantization.NF4 if is_nf4 else Quantization.FP4
+    return Quantization.INT8 if job.flag("QuantizationConfig", "load_in_8bit") else Quantization.NONE
+
+
+def seq_len_of(job: Job) -> int:
+    """Return the longest sequence of a batch, in tokens: stated, else what the release truncates to."""
+    stated = job.assumptions.seq_len_tokens
+    cap = stated or job.integer("TrainingArguments", "max_length", DEFAULT_CAP_TOKENS)
+    limit = job.model.value.max_position_embeddings if job.model is not None else 0
+    return min(cap, limit) if limit > 0 and stated is None else cap
+
+
+def batch_size_of(job: Job) -> int:
+    """Return the number of sequences that one GPU takes in a step."""
+    return job.integer("TrainingArguments", "per_device_train_batch_size", 8)
+
+
+def targets_of(job: Job) -> tuple[str, ...]:
+    """Return the names of the modules that adapters are put on: as written, else the release's default; or none."""
+    written = job.value("LoraConfig", "target_modules")
+    if isinstance(written, str):
+        return (written,)
+    if isinstance(written, (list, tuple)) and written:
+        return tuple(str(name) for name in written)
+    if job.model is None:
+        return ()
+    if job.target is Target.BUNDLED:
+        return ("all-linear",)
+    preset = job.preset.value if job.preset is not None else job.model.value.name
+    return default_target_modules(job.release, preset, job.model.value.model_type) or ()
+
+
+def weight_dtype_of(job: Job) -> Dtype:
+    """Return the type weights are loaded in; omitted, transformers 4 takes float32 and 5 the checkpoint's."""
+    written = job.value("ModelConfig", "torch_dtype")
+    if isinstance(written, str) and written in _DTYPES:
+        return _DTYPES[written]
+    is_old = job.target is Target.KAITO and stack_of(job).transformers.startswith("4.")
+    return Dtype.FLOAT32 if is_old else Dtype.BFLOAT16
+
+
+def attention_of(job: Job) -> Attention:
+    """Return the attention implementation: Kaito's image cannot choose one and takes SDPA; ours can."""
+    stated = job.assumptions.attention if job.target is Target.BUNDLED else None
+    written = stated or job.value("ModelConfig", "attn_implementation")
+    if written in ("eager", Attention.EAGER):
+        return Attention.EAGER
+    return Attention.FLASH if isinstance(written, str) and "flash" in written else Attention.SDPA
+
+
+@lru_cache(maxsize=256)
+def workload_of(job: Job) -> Workload | None:
+    """Return a job's training step for the memory engine, None while something that decides it is unknown."""
+    if job.model is None or not job.is_parsable:
+        return None
+    architecture = job.model.value
+    stack = stack_of(job)
+    targets = targets_of(job)
+    if not targets or not match_targets(architecture, targets, fused_experts=stack.fused_experts).modules:
+        return None
+    quantization = quantization_of(job)
+    quantized = quantization is not Quantization.NONE
+    return Workload(
+        architecture=architecture,
+        lora=_lora(job, targets),
+        batch_size=batch_size_of(job),
+        seq_len_tokens=seq_len_of(job),
+        stack=stack.name,
+        quantization=quantization,
+        double_quant=job.flag("QuantizationConfig", "bnb_4bit_use_double_quant"),
+        kbit_prep=quantized,
+        dtype=weight_dtype_of(job),
+        autocast=_autocast(job),
+        gradient_checkpointing=quantized or job.flag("TrainingArguments", "gradient_checkpointing"),
+        attention=attention_of(job),
+        loss=_LOSSES.get(str(job.value("TrainingArguments", "loss_type")), stack.default_loss),
+        optimizer=_OPTIMIZERS.get(str(job.value("TrainingArguments", "optim")), stack.default_optimizer),
+        allocator=Allocator.EXPANDABLE,
+        num_gpus=job.num_gpus,
+        empty_cache_each_step=job.target is Target.KAITO,
+    )
+
+
+def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
+    alpha = job.value("LoraConfig", "lora_alpha")
+    dropout = job.value("LoraConfig", "lora_dropout")
+    saved = job.value("LoraConfig", "modules_to_save")
+    return Lora(
+        rank=job.integer("LoraConfig", "r", 8),
+        alpha=float(alpha) if isinstance(alpha, (int, float)) else 8.0,
+        dropout=float(dropout) if isinstance(dropout, (int, float)) else 0.0,
+        targets=targets,
+        dora=job.flag("LoraConfig", "use_dora"),
+        rslora=job.flag("LoraConfig", "use_rslora"),
+        modules_to_save=tuple(str(name) for name in saved) if isinstance(saved, (list, tuple)) else (),
+    )
+
+
+def _autocast(job: Job) -> Dtype | None:
+    if job.flag("TrainingArguments", "fp16"):
+        return Dtype.FLOAT16
+    return Dtype.BFLOAT16 if job.flag("TrainingArguments", "bf16") else None
+
+
+@lru_cache(maxsize=256)
+def footprint_of(job: Job) -> Footprint | None:
+    """Return a job's predicted footprint, None when it cannot be told or no run can have that shape."""
+    workload = workload_of(job)
+    if workload is None:
+        return None
+    try:
+        return footprint(workload, job.gpu.value if job.gpu is not None else None)
+    except WorkloadError:
+        return None
+
+
+def verdict_of(job: Job) -> Verdict | None:
+    """Return whether a job fits its GPU, None when the model or the GPU is unknown."""
+    predicted = footprint_of(job)
+    if predicted is None or job.gpu is None:
+        return None
+    return verdict(predicted, job.gpu.value, job.assumptions.margin)
+
+
+def summarize(job: Job) -> JobSummary:
+    """Return what reports say of a job."""
+    quantized = quantization_of(job) is not Quantization.NONE
+    method = job.method.value.lower() if job.method is not None else ("qlora" if quantized else "lora")
+    known = bool(job.parsed)
+    return JobSummary(
+        workspace=_name(job.workspace.ref.namespace, job.workspace.ref.name) if job.workspace is not None else "",
+        configmap=_name(job.config_map.ref.namespace, job.config_map.ref.name) if job.config_map is not None else "",
+        model=job.model.value.name if job.model is not None else "",
+        gpu=job.gpu.value.name if job.gpu is not None else "",
+        method=method if known or job.method is not None else "",
+        seq_len=seq_len_of(job) if known else None,
+        batch=batch_size_of(job) if known else None,
+        footprint=footprint_of(job),
+        capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
+        verdict=verdict_of(job),
+    )
+
+
+def _name(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}" if namespace else name

@@ -1,0 +1,171 @@
+"""Read-only views of the Kubernetes objects in a file: Workspace and ConfigMap, and what else there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kaitoc.compiler.findings import ObjectRef
+from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.yaml_parser import parse_documents
+from kaitoc.compiler.yaml_tree import Document, Entry, Mapping, Node, Scalar, Sequence
+
+KAITO_API_GROUP = "kaito.sh"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A spot in a file that a finding can name; `pointer` is an RFC 6901 pointer into the object."""
+
+    source: Source
+    span: Span
+    pointer: str = ""
+    object: ObjectRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an object: where its key and its value stand and what the value is."""
+
+    key: Place
+    value: Place
+    node: Node
+
+    @property
+    def text(self) -> str | None:
+        """Return the value's text, None when it is not a scalar or null."""
+        if not isinstance(self.node, Scalar):
+            return None
+        is_null = self.node.style is None and self.node.value in ("", "~", "null", "Null", "NULL")
+        return None if is_null else self.node.value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Manifest:
+    """One Kubernetes object; `pointer` is not empty for an item of a `List`."""
+
+    source: Source
+    node: Mapping
+    api_version: str
+    ref: ObjectRef
+    pointer: str = ""
+
+    def field(self, *path: str) -> Field | None:
+        """Return the field at a path of keys, None when a part of it is missing."""
+        node: Node = self.node
+        found: Field | None = None
+        pointer = self.pointer
+        for name in path:
+            entry = node.get(name) if isinstance(node, Mapping) else None
+            if entry is None:
+                return None
+            pointer = f"{pointer}/{escape_pointer(name)}"
+            found = self._field(entry, pointer)
+            node = entry.value
+        return found
+
+    def fields(self, *path: str) -> list[Field]:
+        """Return the fields of the mapping at a path, or the elements of the sequence there."""
+        parent = self.field(*path) if path else None
+        node = parent.node if parent is not None else (None if path else self.node)
+        pointer = parent.value.pointer if parent is not None else self.pointer
+        if isinstance(node, Mapping):
+            return [self._field(e, f"{pointer}/{escape_pointer(e.name)}") for e in node.effective_entries()]
+        if isinstance(node, Sequence):
+            return [
+                Field(place, place, item.value)
+                for index, item in enumerate(node.items)
+                for place in [Place(self.source, item.span, f"{pointer}/{index}", self.ref)]
+            ]
+        return []
+
+    def _field(self, entry: Entry, pointer: str) -> Field:
+        key = Place(self.source, entry.key.span, pointer, self.ref)
+        return Field(key, Place(self.source, entry.value_span, pointer, self.ref), entry.value)
+
+    def text(self, *path: str) -> str:
+        """Return the text at a path, empty when it is missing or null."""
+        found = self.field(*path)
+        return (found.text or "") if found is not None else ""
+
+    @property
+    def place(self) -> Place:
+        """Return a spot that stands for the whole object: its name, else its kind."""
+        named = self.field("metadata", "name") or self.field("kind")
+        if named is not None:
+            return named.value
+        return Place(self.source, Span(self.node.span.start, self.node.span.start), self.pointer, self.ref)
+
+    @property
+    def is_workspace(self) -> bool:
+        """Return whether this is a Kaito Workspace of any version."""
+        return self.ref.kind == "Workspace" and self.api_version.partition("/")[0] == KAITO_API_GROUP
+
+    @property
+    def is_tuning_workspace(self) -> bool:
+        """Return whether this Workspace asks for a fine-tune."""
+        return self.is_workspace and self.node.get("tuning") is not None
+
+    @property
+    def is_config_map(self) -> bool:
+        """Return whether this is a core ConfigMap."""
+        return self.ref.kind == "ConfigMap" and self.api_version == "v1"
+
+
+def escape_pointer(name: str) -> str:
+    """Return a key as a token of an RFC 6901 pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManifestFile:
+    """A file's YAML documents and the objects in them, in order."""
+
+    source: Source
+    documents: tuple[Document, ...]
+    manifests: tuple[Manifest, ...] = field(default=())
+
+    @property
+    def concerns_kaito(self) -> bool:
+        """Return whether the file holds, or by its text seems to hold, something of Kaito's."""
+        if any(manifest.is_workspace for manifest in self.manifests):
+            return True
+        return "training_config" in self.source.text or "kaito.sh/" in self.source.text
+
+
+def read_manifests(source: Source) -> ManifestFile:
+    """Read the objects of a source; documents with syntax errors stay among `documents`."""
+    documents = parse_documents(source)
+    manifests = [
+        manifest
+        for document in documents
+        if isinstance(document.root, Mapping)
+        for manifest in _objects(source, document.root, "")
+    ]
+    return ManifestFile(source, tuple(documents), tuple(manifests))
+
+
+def _objects(source: Source, root: Mapping, pointer: str) -> Iterator[Manifest]:
+    """Yield the object of a document, or the objects of a `List`."""
+    manifest = _manifest(source, root, pointer)
+    items = root.get("items")
+    if manifest.ref.kind.endswith("List") and items is not None and isinstance(items.value, Sequence):
+        for index, item in enumerate(items.value.items):
+            if isinstance(item.value, Mapping):
+                yield from _objects(source, item.value, f"{pointer}/items/{index}")
+        return
+    yield manifest
+
+
+def _manifest(source: Source, root: Mapping, pointer: str) -> Manifest:
+    def text(node: Node, name: str) -> str:
+        entry = node.get(name) if isinstance(node, Mapping) else None
+        return entry.value.value if entry is not None and isinstance(entry.value, Scalar) else ""
+
+    metadata = root.get("metadata")
+    inner: Node = metadata.value if metadata is not None else root
+    is_named = metadata is not None
+    ref = ObjectRef(
+        text(root, "kind"), text(inner, "namespace") if is_named else "", text(inner, "name") if is_named else ""
+    )
+    return Manifest(source, root, text(root, "apiVersion"), ref, pointer)

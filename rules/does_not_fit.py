@@ -1,0 +1,96 @@
+"""A run that is predicted not to fit on its GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of, verdict_of, workload_of
+from kaitoc.compiler.manifests import Place
+from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.workload import Quantization, Workload
+
+CODE = "KT501"
+NAME = "does-not-fit"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+_GIB = 1 << 30
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when even the low end of the predicted interval is above the GPU's memory."""
+    workload, predicted = workload_of(job), footprint_of(job)
+    if workload is None or predicted is None or job.gpu is None:
+        return
+    if verdict_of(job) is not Verdict.DOES_NOT_FIT:
+        return
+    gpu = job.gpu.value
+    yield Fault(
+        _place(job),
+        f"needs {_gib(predicted.device_bytes)} GiB at {workload.batch_size} x {workload.seq_len_tokens:,} tokens; "
+        f"one {gpu.name} has {_gib(gpu.memory_bytes)} GiB (peak in {predicted.peak.phase.value}: "
+        f"{_largest(predicted)}){_total_hint(job)}",
+        help=_advice(gpu, workload, job.assumptions.margin)
+        or "see `kaitoc compile` for the closest configuration that fits",
+    )
+
+
+def _place(job: Job) -> Place:
+    if job.gpu is not None and job.gpu.place is not None:
+        return job.gpu.place
+    option = job.option("TrainingArguments", "per_device_train_batch_size")
+    return job.place_of(option) if option is not None else job.config_place
+
+
+def _total_hint(job: Job) -> str:
+    if job.num_gpus == 1:
+        return ""
+    return f"; its {job.num_gpus} GPUs do not add up, each holds a whole copy of the model"
+
+
+def _largest(predicted: Footprint) -> str:
+    categories = predicted.peak.categories
+    named = {
+        "weights": categories.weights,
+        "activations": categories.activations,
+        "logits": categories.logits,
+        "optimizer states": categories.optimizer,
+        "gradients": categories.gradients,
+    }
+    first, second = sorted(named, key=lambda name: -named[name])[:2]
+    return f"{first} {_gib(named[first])}, {second} {_gib(named[second])}"
+
+
+def _advice(gpu: Gpu, workload: Workload, margin: float) -> str:
+    """Return the first change, from the mildest to the strongest, with which the run fits."""
+    candidates = [
+        ("`gradient_checkpointing: true`", replace(workload, gradient_checkpointing=True)),
+        ("`per_device_train_batch_size: 1` (with accumulation)", replace(workload, batch_size=1)),
+        (
+            "both checkpointing and a batch of 1",
+            replace(workload, gradient_checkpointing=True, batch_size=1),
+        ),
+        (
+            "QLoRA (nf4, double quantisation) with a batch of 1",
+            replace(workload, quantization=Quantization.NF4, double_quant=True, kbit_prep=True,
+                    gradient_checkpointing=True, batch_size=1),
+        ),
+    ]  # fmt: skip
+    for words, candidate in candidates:
+        if candidate == workload:
+            continue
+        predicted = footprint(candidate, gpu)
+        if verdict(predicted, gpu, margin) is Verdict.FITS:
+            return f"with {words} it needs {_gib(predicted.device_bytes)} GiB"
+    return ""
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / _GIB:.1f}"

@@ -1,0 +1,41 @@
+"""A key that is written twice in one mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Related, Severity
+from kaitoc.compiler.manifests import ManifestFile, Place
+from kaitoc.compiler.training_config import read_training_config
+from kaitoc.compiler.yaml_tree import ProblemKind, YamlProblem
+
+CODE = "KT102"
+NAME = "duplicate-key"
+SEVERITY = Severity.WARNING
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(file: ManifestFile) -> Iterator[Fault]:
+    """Yield every key that an earlier one of the same name makes ambiguous."""
+    if not file.concerns_kaito:
+        return
+    for document in file.documents:
+        for problem in document.problems:
+            if problem.kind is ProblemKind.DUPLICATE_KEY:
+                help_text = "`kubectl apply` refuses duplicate keys; remove one of the two"
+                yield _fault(Place(file.source, problem.span), problem, help_text, Severity.ERROR)
+    for manifest in file.manifests:
+        config = read_training_config(manifest) if manifest.is_config_map else None
+        if config is None:
+            continue
+        for problem in config.problems:
+            if problem.kind is ProblemKind.DUPLICATE_KEY:
+                place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
+                yield _fault(place, problem, "remove one of the two", Severity.WARNING)
+
+
+def _fault(place: Place, problem: YamlProblem, help_text: str, severity: Severity) -> Fault:
+    related = (Related("it is first written here", place.source, problem.related),) if problem.related else ()
+    return Fault(place, problem.message, help=help_text, related=related, severity=severity)

@@ -1,0 +1,50 @@
+"""YAML that cannot be read, in the manifest or inside `training_config.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.manifests import ManifestFile, Place
+from kaitoc.compiler.training_config import read_training_config
+from kaitoc.compiler.yaml_tree import ProblemKind, YamlProblem
+
+CODE = "KT101"
+NAME = "invalid-yaml"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(file: ManifestFile) -> Iterator[Fault]:
+    """Yield every place at which YAML cannot be read; files that have nothing to do with Kaito are left alone."""
+    if not file.concerns_kaito:
+        return
+    for document in file.documents:
+        for problem in document.problems:
+            if problem.kind is ProblemKind.SYNTAX:
+                yield Fault(Place(file.source, problem.span), problem.message, help=_help(file, problem))
+    for manifest in file.manifests:
+        config = read_training_config(manifest) if manifest.is_config_map else None
+        if config is None:
+            continue
+        for problem in config.problems:
+            if problem.kind is not ProblemKind.DUPLICATE_KEY:
+                place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
+                yield Fault(place, f"training_config.yaml: {problem.message}", help=_inner_help(problem))
+
+
+def _help(file: ManifestFile, problem: YamlProblem) -> str:
+    line = file.source.line_text(file.source.position(problem.span.start).line)
+    if "{{" in line:
+        return "this looks like a template; check what `helm template` renders instead"
+    return ""
+
+
+def _inner_help(problem: YamlProblem) -> str:
+    if problem.kind is ProblemKind.SECOND_DOCUMENT:
+        return "remove the `---` and what follows it"
+    if problem.kind is ProblemKind.VALUE:
+        return "Kaito's runtime reads this text with PyYAML's `safe_load`, which stops here"
+    return "Kaito's webhook refuses a training config that is not YAML"

@@ -1,0 +1,48 @@
+"""A key that a section does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.config_edits import rename_option
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind
+from kaitoc.compiler.training_config import Option
+
+CODE = "KT202"
+NAME = "unknown-key"
+SEVERITY = Severity.ERROR
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+_KINDS = (ProblemKind.UNKNOWN_KEY, ProblemKind.AMBIGUOUS_KEY, ProblemKind.HELP_KEY)
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield every key on which the runtime's parser stops because no argument has that name."""
+    for section, parse in job.parsed.items():
+        options = job.options(section)
+        for problem in parse.problems:
+            if problem.kind in _KINDS:
+                yield _fault(job, options[problem.entry_index], problem)
+
+
+def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
+    if problem.kind is ProblemKind.AMBIGUOUS_KEY:
+        message = f"`{option.name}` could be short for several keys of {option.section}: {problem.suggestion}"
+        return Fault(option.key, f"{message}; the job stops before the model loads")
+    return Fault(
+        option.key,
+        f"{option.section} has no key `{option.name}` in {job.args_release}; the job stops before the model loads",
+        help=f"did you mean `{problem.suggestion}`?" if problem.suggestion else "",
+        fix=_rename(job, option, problem.suggestion),
+    )
+
+
+def _rename(job: Job, option: Option, name: str) -> Fix | None:
+    config = job.config
+    if not name or config is None or not config.is_editable or config.option(option.section, name) is not None:
+        return None
+    return Fix(f"Rename it to `{name}`", Applicability.UNSAFE, (rename_option(config, option, name),))

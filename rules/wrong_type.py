@@ -1,0 +1,46 @@
+"""A value that the runtime's parser cannot read as the key's type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.config_edits import replace_value, yaml_text
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind
+from kaitoc.compiler.training_config import Option
+
+CODE = "KT203"
+NAME = "wrong-type"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield every value on which the runtime's parser stops because it is not of the key's type."""
+    for section, parse in job.parsed.items():
+        options = job.options(section)
+        for problem in parse.problems:
+            if problem.kind is ProblemKind.WRONG_TYPE:
+                yield _fault(job, options[problem.entry_index], problem)
+
+
+def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
+    value = option.plain
+    shown = yaml_text(value) if isinstance(value, (str, int, float, bool, type(None))) else "this value"
+    return Fault(
+        job.place_of(option),
+        f"`{problem.key}` takes {problem.expectation}, not {shown}; the job stops before the model loads",
+        fix=_as_integer(job, option, value),
+    )
+
+
+def _as_integer(job: Job, option: Option, value: object) -> Fix | None:
+    """Offer `8` for `8.0`: argparse reads an integer's text with `int`, which refuses a decimal point."""
+    config = job.config
+    if config is None or not config.is_editable or not isinstance(value, float) or not value.is_integer():
+        return None
+    edit = replace_value(config, option, int(value))
+    return Fix(f"Write `{int(value)}`", Applicability.SAFE, (edit,))

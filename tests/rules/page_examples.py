@@ -1,0 +1,80 @@
+"""Reads the YAML examples of a rule's page: the text to check, the options of its fence, the expected findings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from kaitoc.compiler.assumptions import Overrides
+from kaitoc.compiler.edits import apply_edits, collect_edits, select_fixes
+from kaitoc.compiler.engine import Engine, RuleSet
+from kaitoc.compiler.faults import Rule
+from kaitoc.compiler.findings import Applicability, Finding
+from kaitoc.compiler.rule_pages import page_text
+from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.source import Source
+from kaitoc.rules import FILE_RULES, JOB_RULES
+
+_FENCE = re.compile(r"^```yaml(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_MARKER = re.compile(r"[ \t]*# (?P<severity>error|warning|info): \[(?P<code>KT\d+)\]")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One fenced block: `expected` are (line, severity) of the page's own code, `options` the words of the fence."""
+
+    code: str
+    line: int
+    text: str
+    expected: list[tuple[int, str]]
+    heading: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.code}:{self.line}"
+
+
+def examples(rule: Rule) -> list[Example]:
+    page = page_text(rule)
+    found = []
+    for fence in _FENCE.finditer(page):
+        line = page.count("\n", 0, fence.start()) + 1
+        heading = page[: fence.start()].rpartition("\n## ")[2].partition("\n")[0]
+        expected = []
+        body = fence["body"]
+        for number, text in enumerate(body.split("\n"), start=1):
+            for marker in _MARKER.finditer(text):
+                assert marker["code"] == rule.CODE, f"{rule.CODE}:{line}: a page only marks its own code"
+                expected.append((number, marker["severity"]))
+        options = dict(word.partition("=")[::2] for word in fence["options"].split())
+        found.append(Example(rule.CODE, line, _MARKER.sub("", body), expected, heading, options))
+    return found
+
+
+def engine_for(example: Example) -> Engine:
+    options = example.options
+    overrides = Overrides(
+        model=options.get("model"),
+        gpu=options.get("gpu"),
+        kaito_version=options.get("kaito-version"),
+        target=options.get("target"),
+        seq_len_tokens=int(options["seq-len"]) if "seq-len" in options else None,
+        margin_percent=float(options["margin"]) if "margin" in options else None,
+        attention=options.get("attention"),
+    )
+    return Engine(RuleSet(FILE_RULES, JOB_RULES), overrides, SettingsFinder(isolated=True))
+
+
+def findings_of(example: Example, text: str | None = None) -> tuple[Source, list[Finding]]:
+    source = Source("example.yaml", example.text if text is None else text)
+    engine = engine_for(example)
+    engine.library.add_source(source)
+    outcome = engine.check([source.path])
+    assert outcome.errors == []
+    return source, [finding for finding in outcome.findings if finding.code == example.code]
+
+
+def fixed(source: Source, findings: list[Finding], allow: Applicability) -> str:
+    chosen, _ = select_fixes(findings, allow)
+    edits = collect_edits(chosen)
+    return apply_edits(source, edits[source]) if source in edits else source.text
