@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from kaitoc.compiler.memory.footprint_ops import Linear, Ops
 from kaitoc.compiler.memory.footprint_plan import Experts, Layer, Plan
-from kaitoc.compiler.memory.footprint_size import per_token
+from kaitoc.compiler.memory.footprint_size import ZERO, per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value
 from kaitoc.compiler.memory.workload import Attention
 
@@ -23,6 +23,7 @@ class Decoder:
         self.activation = str(
             config.get("hidden_act") or config.get("activation_function") or config.get("hidden_activation") or "silu"
         )
+        self.projection_bytes = 0
         self.attention_dropout = _probability(config, "attention_dropout", "attn_pdrop")
         self.residual_dropout = _probability(config, "resid_pdrop", "residual_dropout", "hidden_dropout")
         self.is_parallel = plan.family.parallel or bool(
@@ -88,6 +89,7 @@ class Decoder:
     def _attention(self, layer: Layer, normed: Value) -> Value:
         tape, ops, plan = self.tape, self.ops, self.plan
         projected = [ops.linear(normed, linear) for linear in layer.attention]
+        self.projection_bytes = projected[0].num_bytes
         query, key, value = self._split(projected)
         if plan.family.query_key_norm:
             query, key = (self._head_norm(item) for item in (query, key))
@@ -245,20 +247,45 @@ class Decoder:
         weights = tape.apply([logits], logits.elements, 4, saves_output=True)
         top = tape.apply([weights], per_token(experts.top_k), weights.num_bytes)
         tape.drop(logits, weights)
-        rows = per_token(given.elements[1] * experts.top_k)
-        gathered = tape.apply([given], rows, given.num_bytes)
-        kind = "gated_fused" if len(experts.per_expert) == 2 else "gated"
-        outputs = self._mlp(experts.per_expert, gathered, kind)
-        tape.drop(gathered)
-        weighted = tape.apply([outputs, top], outputs.elements, outputs.num_bytes, saves=[outputs])
-        tape.drop(outputs, top)
-        summed = tape.apply([weighted], given.elements, given.num_bytes)
-        tape.drop(weighted)
+        summed = (self._grouped_experts if experts.fused else self._looped_experts)(experts, given, top)
+        tape.drop(top)
         if experts.shared:
             shared = self._mlp(experts.shared, given, "gated")
             summed = self._replace(ops.add(summed, shared), summed)
             tape.drop(shared)
         return summed
+
+    def _grouped_experts(self, experts: Experts, given: Value, top: Value) -> Value:
+        """One grouped product over all experts (`grouped_mm_experts_forward`), rows sorted by expert and put back."""
+        tape = self.tape
+        rows = per_token(given.elements.per_token * experts.top_k)
+        gathered = tape.apply([given], rows, given.num_bytes)
+        outputs = self._mlp(experts.per_expert, gathered, "gated_fused")
+        tape.drop(gathered)
+        weighted = tape.apply([outputs, top], rows, outputs.num_bytes, saves=[outputs])
+        ordered = tape.apply([weighted], rows, weighted.num_bytes)
+        summed = tape.apply([ordered], given.elements, given.num_bytes)
+        tape.drop(outputs, weighted, ordered)
+        return summed
+
+    def _looped_experts(self, experts: Experts, given: Value, top: Value) -> Value:
+        """One expert after the other, each on its share of rows, added in place (transformers 4).
+
+        The gradient of each gather is a full tensor of zeros filled by index (`index_backward`).
+        """
+        tape = self.tape
+        rows = per_token(given.elements.per_token * experts.top_k // experts.num_experts)
+
+        def run() -> Value:
+            gathered = tape.apply([given], rows, given.num_bytes)
+            outputs = self._mlp(experts.per_expert, gathered, "gated")
+            tape.drop(gathered)
+            weighted = tape.apply([outputs, top], rows, outputs.num_bytes, saves=[outputs], grads=[outputs.size, ZERO])
+            tape.drop(outputs)
+            return weighted
+
+        target = tape.new(given.elements, given.num_bytes, False)
+        return tape.accumulate(run, target, experts.num_experts)
 
     def _replace(self, new: Value, old: Value) -> Value:
         self.tape.drop(old)

@@ -68,7 +68,7 @@ class _Model:
         if not keeps:
             return self.tape.new(ZERO, 1, False)
         width = sum(linear.out_features for layer, count in plan.layers for linear in layer.attention * count)
-        return self.tape.new(per_token(width), self.workload.dtype.num_bytes, False)
+        return self.tape.new(per_token(width), self.decoder.projection_bytes, False)
 
     def _layer_runner(self, layer: Layer) -> Callable[[Value], Value]:
         def run(hidden: Value) -> Value:

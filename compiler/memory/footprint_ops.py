@@ -264,7 +264,7 @@ class Ops:
         needs_weight = value.needs_grad and copy_bytes > 0
         output = self.tape.apply(
             [given],
-            _features(given, out_features),
+            _features(given, in_features, out_features),
             given.num_bytes,
             saves=[given] if trainable else [],
             saves_size=fixed(copy_bytes) if needs_weight else ZERO,
@@ -282,7 +282,7 @@ class Ops:
         dequantized = fixed(layer.num_weights * given.num_bytes)
         result = self.tape.apply(
             [given],
-            _features(given, layer.out_features),
+            _features(given, layer.in_features, layer.out_features),
             given.num_bytes,
             forward_temporary=dequantized,
             backward_temporary=dequantized,
@@ -299,7 +299,7 @@ class Ops:
         quantized = rows.plus(rows.times(HALF_BYTES)).plus(per_token(FLOAT32_BYTES * layer.out_features))
         output = self.tape.apply(
             [given],
-            _features(given, layer.out_features),
+            _features(given, layer.in_features, layer.out_features),
             given.num_bytes,
             saves=[given],
             forward_temporary=quantized,
@@ -400,6 +400,6 @@ class Ops:
         return up
 
 
-def _features(value: Value, out_features: int) -> Size:
+def _features(value: Value, in_features: int, out_features: int) -> Size:
     """Return the element count of a linear layer's output for the rows of its input."""
-    return per_token(out_features) if value.elements[1] else fixed(out_features)
+    return per_token(value.elements.per_token * out_features // in_features)

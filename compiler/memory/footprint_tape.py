@@ -255,6 +255,43 @@ class Tape:
             self._steps.append(Step((first,), bridge, [], (None,), ZERO, 0, jump))
         return self._chain(function, bridge)
 
+    def accumulate(self, function: Callable[[], Value], target: Value, count: int) -> Value:
+        """Add `count` results of `function` into `target` in place (`index_add_`), deriving the first and the last.
+
+        Returns the last alias of `target`, which the caller holds in its place.
+        """
+        if count < 3:
+            for _ in range(count):
+                target = self._add_in_place(function(), target)
+            return target
+        before, start = tuple(self.live), len(self._steps)
+        target = self._add_in_place(function(), target)
+        kept = [now.minus(then).times(count - 2) for now, then in zip(self.live, before, strict=True)]
+        gradient_bytes = sum(step.parameter_gradients for step in self._steps[start:]) * (count - 2)
+        self._shift(kept, 1)
+        if not self._recording or not target.needs_grad:
+            return self._add_in_place(function(), target)
+        bridge = Value(target.elements, target.num_bytes, target.buffer, True)
+
+        def jump(grad: Buffer) -> None:
+            self._shift(kept, -1)
+            self._allocate(Buffer(fixed(gradient_bytes), Kind.GRADIENT))
+            self._accumulate(target, grad)
+
+        self._steps.append(Step((target,), bridge, [], (None,), ZERO, 0, jump))
+        return self._add_in_place(function(), bridge)
+
+    def _add_in_place(self, addend: Value, target: Value) -> Value:
+        """Return an alias of `target`; the addend's gradient is a new gather, the target's passes through."""
+        needs_grad = target.needs_grad or addend.needs_grad
+        result = Value(target.elements, target.num_bytes, target.buffer, needs_grad)
+        self.mark()
+        if needs_grad and self._recording:
+            sizes = (addend.size if addend.needs_grad else None, ZERO if target.needs_grad else None)
+            self._steps.append(Step((addend, target), result, [], sizes, ZERO, 0))
+        self.drop(addend)
+        return result
+
     def backward(self) -> None:
         """Go back through all recorded operations; the last output must have its gradient set."""
         while self._steps:

@@ -22,11 +22,11 @@ class Stack:
     `widens_logits_in_model`: the model returns float32 logits (transformers until 4.45), else the loss widens them
     while the model's own live. `copies_shifted_logits`: the loss makes a contiguous copy of all but the last
     position (until 4.49). `repeats_keys`: whether scaled dot product attention gets keys repeated for grouped
-    queries, "always" or only "when masked". `own_losses`: GPT-2, GPT-NeoX and Falcon compute cross-entropy in the model's
-    type (until 4.49). `rotary_caches`: Mixtral keeps rotary tables in every layer (until 4.45).
+    queries, "always" or only "when masked". `own_losses`: GPT-2, GPT-NeoX and Falcon compute cross-entropy in the
+    model's type (until 4.49). `rotary_caches`: Mixtral keeps rotary tables in every layer (until 4.45).
     `casts_vocabulary_back`: after `prepare_model_for_kbit_training` TRL 0.9 to 0.13 returns embedding and head to
-    bfloat16 when `bf16` is set (`peft_module_casting_to_bf16`). `fused_experts`: experts are 3-D parameters, out of reach for LoRA by
-    module name and for bitsandbytes. `reentrant_checkpointing`: the Trainer's default checkpoint variant.
+    bfloat16 when `bf16` is set (`peft_module_casting_to_bf16`). `fused_experts`: experts are 3-D parameters, out of
+    reach for LoRA by module name and for bitsandbytes. `reentrant_checkpointing`: the Trainer's default variant.
     `adapters_follow_weights`: PEFT before 0.12 gives adapters the type of an unquantised base weight, later ones
     float32. `quantized_adapter_dtype`: what adapters over quantised weights end up as (TRL casts them to bfloat16).
     `default_*` hold for keys that a configuration leaves out.
