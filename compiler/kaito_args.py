@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from kaitoc.compiler.kaito_args_table import ArgType, Argument, SectionArguments, release_arguments
+from kaitoc.compiler.kaito_args_table import ArgType, Argument, ReleaseArguments, SectionArguments, release_arguments
 from kaitoc.compiler.kaito_args_tokens import Reading, Token, flatten, option_of, read_token
 from kaitoc.compiler.kaito_args_values import ArgValueError, expectation, read_text
 
@@ -45,7 +45,8 @@ class ArgProblem:
 
     `key` is the argument's canonical name, empty when none is meant; `written` the option as it was spelled (for a
     nested mapping, the joined name). `expectation` says in words what the key takes. `suggestion` is what to write
-    instead: a key for unknown and odd keys, a value for nested mappings. `is_fatal` says that the release refuses it.
+    instead: a key; for a nested mapping the key that takes it as JSON text. `is_fatal` says that the release refuses
+    the entry. `home_section` is the section that an unknown key belongs to.
     """
 
     kind: ProblemKind
@@ -55,6 +56,7 @@ class ArgProblem:
     expectation: str = ""
     suggestion: str = ""
     is_fatal: bool = True
+    home_section: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,9 @@ def parse_section(section: str, entries: Sequence[tuple[str, object]], release: 
     Raises `KeyError` for a section or release that has no table.
     """
     arguments = release_arguments(release)
-    run = _Run(arguments.sections[section], arguments.dtypes, list(flatten(entries)))
+    run = _Run(arguments, arguments.sections[section], list(flatten(entries)))
     run.consume()
+    run.finish()
     run.note_empty_mappings(entries)
     return SectionParse(section, run.resolved(), tuple(sorted(run.problems, key=lambda found: found.entry_index)))
 
@@ -98,10 +101,11 @@ def parse_section(section: str, entries: Sequence[tuple[str, object]], release: 
 class _Run:
     """The state of one parse: how far the strings are consumed, and what came of them."""
 
+    release: ReleaseArguments
     section: SectionArguments
-    dtypes: frozenset[str]
     tokens: list[Token]
     given: dict[str, ParsedValue] = field(default_factory=dict)
+    givers: dict[str, Token] = field(default_factory=dict)
     problems: list[ArgProblem] = field(default_factory=list)
 
     def consume(self) -> None:
@@ -140,13 +144,15 @@ class _Run:
         return readings
 
     def _consume_option(self, token: Token, reading: Reading, values: list[Token]) -> None:
-        if token.text == "--" or not token.is_key:
-            self._add(ProblemKind.DASH_LEADING, token, "")
-            return
+        if not token.is_key:
+            is_fatal = len(reading.matches) != 1
+            self._add(ProblemKind.DASH_LEADING, token, "", is_fatal=is_fatal)
+            if is_fatal:
+                return
         if not reading.matches:
             self._refuse_unknown(token)
         elif len(reading.matches) > 1:
-            self._add(ProblemKind.AMBIGUOUS_KEY, token, "", suggestion=", ".join(_keys(self.section, reading.matches)))
+            self._refuse_ambiguous(token, reading)
         else:
             self._consume_known(token, reading, values)
 
@@ -205,17 +211,18 @@ class _Run:
             return None
         if one.source is None:
             self._add(ProblemKind.NULL_VALUE, token, argument.name, expectation(argument), is_fatal=False)
-        return self._finished(token, argument, value)
-
-    def _finished(self, token: Token, argument: Argument, value: object) -> object:
-        """Do what the section's class does with a value once it is parsed."""
-        if argument.is_json and isinstance(value, str) and value.startswith("{"):
-            return self._read_json(token, argument, value)
-        if argument.name == "torch_dtype" and value and value not in self.dtypes:
-            expected = "the name of a torch dtype, such as bfloat16"
-            self._add(ProblemKind.INVALID_CHOICE, token, argument.name, expected)
-            return None
         return value
+
+    def finish(self) -> None:
+        """Do what the section's class does with the values, once all are parsed and the last of each has won."""
+        for name, found in self.given.items():
+            argument, token = self.section.arguments[name], self.givers[name]
+            if argument.is_json and isinstance(found.value, str) and found.value.startswith("{"):
+                self.given[name] = ParsedValue(self._read_json(token, argument, found.value), found.entry_index)
+            elif name == "torch_dtype" and found.value and found.value not in self.release.dtypes:
+                expected = "the name of a torch dtype, such as bfloat16"
+                self._add(ProblemKind.INVALID_CHOICE, token, name, expected)
+                self.given[name] = ParsedValue(None, found.entry_index)
 
     def _read_json(self, token: Token, argument: Argument, text: str) -> object:
         try:
@@ -235,14 +242,24 @@ class _Run:
         if token.depth:
             self._add(ProblemKind.NESTED_MAPPING, token, argument.name, suggestion=argument.name, is_fatal=False)
 
+    def _refuse_ambiguous(self, token: Token, reading: Reading) -> None:
+        from kaitoc.compiler.kaito_args_suggest import renamed_key
+
+        renamed = renamed_key(self.section, token.text.removeprefix("--"))
+        meant = renamed or ", ".join(_keys(self.section, reading.matches))
+        self._add(ProblemKind.AMBIGUOUS_KEY, token, "", suggestion=meant)
+
     def _refuse_unknown(self, token: Token) -> None:
-        from kaitoc.compiler.kaito_args_suggest import key_suggestion, nested_suggestion
+        from kaitoc.compiler.kaito_args_suggest import home_section, key_suggestion, nested_suggestion
 
         written = token.text.removeprefix("--")
         if token.depth:
             self._add(ProblemKind.NESTED_MAPPING, token, "", suggestion=nested_suggestion(self.section, written))
-        else:
-            self._add(ProblemKind.UNKNOWN_KEY, token, "", suggestion=key_suggestion(self.section, written))
+            return
+        home = home_section(self.release, self.section.name, written)
+        meant = "" if home else key_suggestion(self.section, written)
+        kind = ProblemKind.UNKNOWN_KEY
+        self.problems.append(ArgProblem(kind, token.entry_index, "", written, suggestion=meant, home_section=home))
 
     def _give(self, token: Token, argument: Argument, value: object) -> None:
         earlier = self.given.get(argument.name)
@@ -252,6 +269,7 @@ class _Run:
             )
             self.problems.append(overridden)
         self.given[argument.name] = ParsedValue(value, token.entry_index)
+        self.givers[argument.name] = token
 
     def _add(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from kaitoc.compiler.kaito_args_table import SectionArguments
+from kaitoc.compiler.kaito_args_table import ReleaseArguments, SectionArguments
 from kaitoc.schemas import read_json
 
 _SIMILARITY = 0.75
@@ -18,6 +18,15 @@ def key_suggestion(section: SectionArguments, written: str) -> str:
         return renamed
     close = difflib.get_close_matches(key.lower(), list(section.arguments), n=1, cutoff=_SIMILARITY)
     return close[0] if close else ""
+
+
+def home_section(release: ReleaseArguments, section: str, written: str) -> str:
+    """Return the other section that has an unknown key, where exactly one has and none renames it here; or ""."""
+    key = written.replace("-", "_")
+    if renamed_key(release.sections[section], key):
+        return ""
+    homes = [name for name, other in release.sections.items() if name != section and key in other.arguments]
+    return homes[0] if len(homes) == 1 else ""
 
 
 def nested_suggestion(section: SectionArguments, written: str) -> str:

@@ -82,8 +82,10 @@ def _keep_parsable(cls: type, release: str) -> None:
     for name, field in declared.items():
         trial = copy.copy(field)
         trial.type = hints[name]
+        parser = argparse.ArgumentParser(add_help=False)
         try:
-            HfArgumentParser._parse_dataclass_field(argparse.ArgumentParser(), trial)
+            HfArgumentParser._parse_dataclass_field(parser, trial)
+            _kind(parser._actions[0])
         except (TypeError, ValueError):
             declared[name] = copy.copy(field)
             declared[name].init = False
@@ -152,14 +154,12 @@ def _kind(action: argparse.Action) -> tuple[str, list[str] | None]:
         return "bool", None
     if getattr(read, "__origin__", None) is tuple:
         return "tuple", None
-    if dataclasses.is_dataclass(read):
-        return "never", None
     accepted = [probe for probe in _PROBES if _reads(read, probe)]
     if not accepted:
         return "never", None
     if accepted == [""]:
         return "mapping", None
-    raise SystemExit(f"{action.dest}: no description for {read!r}, which reads {accepted}")
+    raise ValueError(f"{action.dest}: no description for {read!r}, which reads {accepted}")
 
 
 def _reads(read: Any, text: str) -> bool:

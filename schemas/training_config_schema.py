@@ -32,7 +32,7 @@ DESCRIPTIONS = {
     "real": 'a number, such as 0.05 or "5e-5" (a negative one without exponent)',
     "flag": "true or false (yes, y, t, 1, no, n, f and 0 are read too, in quotes)",
     "dtype": "the name of a torch dtype, such as bfloat16",
-    "text": "a string that does not begin with a dash; null would become the text `None`",
+    "text": "a string (one that begins with a dash would be taken for an option)",
     "json_text": "a string that holds a JSON mapping, such as '{\"key\": 1}'",
     "empty_text": "nothing but the empty string: the parser turns no text into this type",
     "nothing": "no value: the parser can read none for this key",

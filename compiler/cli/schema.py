@@ -1,0 +1,43 @@
+"""`kaitoc schema`: print a JSON Schema, or list them."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("name", required=False)
+def schema(name: str | None) -> None:
+    """Print the JSON Schema of this NAME, or list the names without one.
+
+    `training_config` alone means the newest Kaito release. To have an editor check a file, write the schema beside it
+    (`kaitoc schema training_config > schema.json`) and begin the file with
+    `# yaml-language-server: $schema=schema.json`.
+    """
+    import json
+
+    from kaitoc.schemas import load_schema, schema_names
+
+    if name is None:
+        width = max(map(len, schema_names()))
+        for listed in schema_names():
+            click.echo(f"{listed:<{width}}  {load_schema(listed).get('title', '')}".rstrip())
+        return
+    click.echo(json.dumps(load_schema(_resolved(name)), indent=2, ensure_ascii=False))
+
+
+def _resolved(name: str) -> str:
+    """Return the full name of a schema; a folder's name alone means its newest schema; raises `UsageError`."""
+    from kaitoc.compiler.kaito_args_table import BUNDLED, table_names
+    from kaitoc.schemas import schema_names
+
+    wanted = name.removesuffix(".json").strip("/")
+    newest = [release for release in table_names() if release != BUNDLED][-1]
+    for candidate in (wanted, f"{wanted}/{newest}", f"training_config/{wanted}", f"{wanted}/v1beta1"):
+        if candidate in schema_names():
+            return candidate
+    from difflib import get_close_matches
+
+    close = get_close_matches(wanted, schema_names(), n=1, cutoff=0.4)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    raise click.UsageError(f"there is no schema `{name}`.{hint} `kaitoc schema` lists them.")

@@ -1,0 +1,45 @@
+"""The model of Kaito's parser says what the real argparse says, on seeded random faults."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+pytest.importorskip("torch")
+
+import real_parser
+
+from kaitoc.compiler.kaito_args import SectionParse, parse_section
+
+pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
+
+
+def given(parse: SectionParse) -> dict[str, object]:
+    return {name: found.value for name, found in parse.values.items() if found.entry_index is not None}
+
+
+@pytest.mark.parametrize("section", real_parser.SECTIONS)
+def test_known_faults_get_the_verdict_and_the_values_of_the_real_parser(section: str) -> None:
+    rng = random.Random(f"kaito {section}")
+    for _ in range(100):
+        entries = real_parser.mutated(rng, section)
+        compare(section, entries)
+
+
+@pytest.mark.parametrize("section", real_parser.SECTIONS)
+def test_every_argument_reads_every_odd_value_as_the_real_parser_does(section: str) -> None:
+    rng = random.Random(f"odd {section}")
+    names = real_parser.real_names(section)
+    for value in real_parser.ODD_VALUES:
+        for name in rng.sample(names, min(6, len(names))):
+            compare(section, [(name, value)])
+
+
+def compare(section: str, entries: real_parser.Entries) -> None:
+    real = real_parser.real_verdict(section, entries)
+    parse = parse_section(section, entries, real_parser.RELEASE)
+    assert parse.is_accepted == (real.values is not None), (entries, parse.problems)
+    if real.values is not None:
+        for name, value in given(parse).items():
+            assert repr(value) == repr(real_parser.plain(real.values[name])), (name, entries)
