@@ -55,9 +55,8 @@ def select_fixes(findings: Iterable[Finding], allow: Applicability) -> FixSelect
     seen: set[tuple[Edit, ...]] = set()
     chosen = []
     skipped = []
-    for finding in sorted(findings, key=lambda finding: finding.sort_key):
-        fix = finding.fix
-        if fix is None or fix.applicability not in allowed:
+    for finding, fix in _in_order(findings):
+        if fix.applicability not in allowed:
             continue
         if fix.edits not in seen:
             if _conflicts(fix, taken):
@@ -98,6 +97,18 @@ def _lines(text: str) -> list[str]:
     lines = [f"{line}\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
     return lines if lines[-1] else lines[:-1]
+
+
+def _in_order(findings: Iterable[Finding]) -> list[tuple[Finding, Fix]]:
+    """Return the findings that have a fix by place; of equal ones, what their fixes write decides."""
+    fixable = [(finding, finding.fix) for finding in findings if finding.fix]
+    return sorted(
+        fixable,
+        key=lambda pair: (
+            pair[0].sort_key,
+            [(edit.source.path, edit.span, edit.replacement) for edit in pair[1].edits],
+        ),
+    )
 
 
 def _conflicts(fix: Fix, taken: dict[Source, list[Span]]) -> bool:

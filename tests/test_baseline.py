@@ -1,0 +1,121 @@
+"""A baseline accepts what was there and lets new findings through."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaitoc.compiler.baseline import Baseline, BaselineError, baseline_of, load_baseline, save_baseline
+from kaitoc.compiler.findings import Finding, ObjectRef, Severity
+from kaitoc.compiler.source import Source, Span
+
+
+def finding(folder: Path, start: int = 0, code: str = "KT402", pointer: str = "/data", name: str = "cm") -> Finding:
+    source = Source(str(folder / "manifests" / "cm.yaml"), "x" * 100)
+    owner = ObjectRef("ConfigMap", "tuning", name)
+    return Finding(code, "name", Severity.ERROR, "message", source, Span(start, start + 1), pointer, owner)
+
+
+def saved(folder: Path, *findings: Finding) -> Baseline:
+    path = str(folder / "baseline.json")
+    save_baseline(baseline_of(findings, path), path)
+    return load_baseline(path)
+
+
+def test_what_was_there_is_known(tmp_path: Path) -> None:
+    known = finding(tmp_path)
+
+    assert saved(tmp_path, known).filter([known]) == ((), (known,), ())
+
+
+def test_a_finding_that_moved_is_still_known(tmp_path: Path) -> None:
+    moved = finding(tmp_path, start=50)
+
+    assert saved(tmp_path, finding(tmp_path)).filter([moved]).known == (moved,)
+
+
+@pytest.mark.parametrize("change", [{"code": "KT501"}, {"pointer": "/metadata"}, {"name": "other"}])
+def test_another_code_pointer_or_object_is_new(tmp_path: Path, change: dict[str, str]) -> None:
+    other = finding(tmp_path, **change)  # type: ignore[arg-type]  # mypy cannot see which keys there are
+
+    assert saved(tmp_path, finding(tmp_path)).filter([other]).new == (other,)
+
+
+def test_more_findings_of_one_key_than_there_were_are_new(tmp_path: Path) -> None:
+    first, second = finding(tmp_path, 0), finding(tmp_path, 9)
+
+    assert saved(tmp_path, first).filter([second, first]) == ((second,), (first,), ())
+
+
+def test_what_is_no_longer_found_is_stale(tmp_path: Path) -> None:
+    (stale,) = saved(tmp_path, finding(tmp_path)).filter([]).stale
+
+    assert stale == ("manifests/cm.yaml", "KT402", "ConfigMap/tuning/cm", "/data")
+
+
+def test_paths_are_relative_to_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline = saved(tmp_path, finding(tmp_path))
+    (tmp_path / "manifests").mkdir()
+    monkeypatch.chdir(tmp_path / "manifests")
+    relative = Finding(
+        "KT402", "name", Severity.ERROR, "message", Source("cm.yaml", ""), Span(0, 0), "/data",
+        ObjectRef("ConfigMap", "tuning", "cm"),
+    )  # fmt: skip
+
+    assert baseline.filter([relative]).known == (relative,)
+
+
+@given(st.permutations(range(6)))
+def test_the_file_does_not_depend_on_the_order_of_findings(order: list[int]) -> None:
+    folder = Path(os.getcwd())
+    findings = [finding(folder, code=f"KT{number // 2}") for number in order]
+
+    assert baseline_of(findings, "b.json") == baseline_of(sorted(findings, key=lambda item: item.code), "b.json")
+
+
+def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path: Path) -> None:
+    baseline = saved(
+        tmp_path, finding(tmp_path, code="KT9"), finding(tmp_path, 5), finding(tmp_path), finding(tmp_path)
+    )
+    before = (tmp_path / "baseline.json").read_bytes()
+
+    save_baseline(baseline, str(tmp_path / "baseline.json"))
+
+    assert (tmp_path / "baseline.json").read_bytes() == before
+    assert [entry["count"] for entry in json.loads(before)["findings"]] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "not a kaitoc baseline"),
+        ('{"version": 2, "findings": []}', "not a kaitoc baseline"),
+        ('{"version": 1, "findings": {}}', "not a kaitoc baseline"),
+        ('{"version": 1, "findings": [3]}', r"findings\[0\]: expected the keys"),
+        ('{"version": 1, "findings": [{"path": "a"}]}', r"findings\[0\]: expected the keys"),
+        (
+            '{"version": 1, "findings": [{"path": "a", "code": 1, "object": "", "pointer": "", "count": 1}]}',
+            r"findings\[0\]: expected texts",
+        ),
+        (
+            '{"version": 1, "findings": [{"path": "a", "code": "", "object": "", "pointer": "", "count": 0}]}',
+            r"findings\[0\]: expected texts",
+        ),
+    ],
+)
+def test_a_file_that_is_no_baseline_says_so(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "baseline.json"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(BaselineError, match=message):
+        load_baseline(str(path))
+
+
+def test_a_missing_baseline_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BaselineError, match="cannot be read"):
+        load_baseline(str(tmp_path / "baseline.json"))
