@@ -34,8 +34,8 @@ DESCRIPTIONS = {
     "dtype": "the name of a torch dtype, such as bfloat16",
     "text": "a string (one that begins with a dash would be taken for an option)",
     "json_text": "a string that holds a JSON mapping, such as '{\"key\": 1}'",
-    "empty_text": "nothing but the empty string: the parser turns no text into this type",
-    "nothing": "no value: the parser can read none for this key",
+    "empty_text": "readable: the parser makes no mapping of text, so leave the key out",
+    "nothing": "readable: the parser takes no value for this key, so leave it out",
 }
 
 
@@ -112,7 +112,7 @@ def _values(section: str, key: str, rows: _Json) -> _Json:
     }
     if not spelled:
         return option
-    mapping = {"type": "object", "additionalProperties": False, "properties": spelled}
+    mapping = {"type": "object", "additionalProperties": _reference("hollow"), "properties": spelled}
     return {"anyOf": [option, mapping]}
 
 
@@ -143,10 +143,10 @@ def _inline_option(row: _Json) -> _Json:
 
 
 def _option(scalar: _Json, item: _Json, form: str) -> _Json:
-    """Return the forms of an option: a scalar, a list of as many as argparse takes, or `{}`, which is dropped."""
+    """Return the forms of an option: a scalar, a list of as many as argparse takes, or a hollow mapping."""
     sizes = {"_option": {"minItems": 1, "maxItems": 1}, "_flag": {"maxItems": 1}, "_list": {"minItems": 1}}
     listed = {"type": "array", **sizes[form], "items": item}
-    return {"anyOf": [scalar, listed, {"type": "object", "maxProperties": 0}]}
+    return {"anyOf": [scalar, listed, _reference("hollow")]}
 
 
 def _reference(name: str) -> _Json:
@@ -156,6 +156,8 @@ def _reference(name: str) -> _Json:
 def _value_definitions(dtypes: list[str]) -> _Json:
     scalars = _scalars(dtypes)
     definitions = {name: {"description": DESCRIPTIONS[name], **schema} for name, schema in scalars.items()}
+    # Flattening drops mappings that hold nothing, however deep.
+    definitions["hollow"] = {"type": "object", "additionalProperties": _reference("hollow")}
     for name, items in _ITEMS_IN_LISTS.items():
         definitions[f"{name}_item"] = {"anyOf": [_reference(name), *items]}
     for name in scalars:

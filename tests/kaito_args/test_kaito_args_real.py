@@ -43,3 +43,12 @@ def compare(section: str, entries: real_parser.Entries) -> None:
     if real.values is not None:
         for name, value in given(parse).items():
             assert repr(value) == repr(real_parser.plain(real.values[name])), (name, entries)
+
+
+@pytest.mark.parametrize("section", real_parser.SECTIONS)
+def test_the_bundled_table_is_what_the_installed_libraries_accept(section: str) -> None:
+    from kaitoc.schemas import read_json
+    from kaitoc.schemas.introspect_arguments import describe
+
+    described = describe(real_parser.real_classes()[section])
+    assert described == read_json("training_config/arguments/bundled")["sections"][section]
