@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from kaitoc.compiler.source import Span
+
+# Each bound keeps the scan below about a second; an object in Kubernetes holds at most 1 MiB (etcd's request limit).
+MAX_SCANNED_CHARACTERS = 1_000_000
+MAX_SCAN_STEPS = 200_000_000
 
 
 def quoted_spans(text: str, end: int) -> list[Span]:
     """Return the sorted spans of quoted scalars that start before `end`, also those of YAML inside block scalars.
 
-    Where the text stops being YAML, so does the list.
+    Where the text stops being YAML, so does the list. A text that would take too long to scan has none: there a
+    `#` in quotes counts as a comment, which no manifest of a sane size notices.
     """
     if "'" not in text and '"' not in text:
         return []
-    return [span for span in _quoted(text, 0, True) if span.start < end]
+    # libyaml looks at every open flow collection for every token, so deep nesting costs quadratic time.
+    num_collections = text.count("[") + text.count("{")
+    if len(text) > MAX_SCANNED_CHARACTERS or num_collections * len(text) > MAX_SCAN_STEPS:
+        return []
+    return list(takewhile(lambda span: span.start < end, _quoted(text, 0, True)))
 
 
 def _quoted(text: str, offset: int, enter_blocks: bool) -> Iterator[Span]:

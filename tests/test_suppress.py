@@ -136,6 +136,7 @@ def test_an_annotation_covers_its_object() -> None:
     [
         "a: '# kaitoc: ignore[KT402]'\n",
         'a: "x\n  # kaitoc: ignore[KT402]"\n',
+        'a: "x\n  # kaitoc: ignore[KT402]\n  y"\n',
         'data:\n  c.yaml: |\n    a: "x\n      # kaitoc: ignore[KT402]"\n',
         "a: b# kaitoc: ignore[KT402]\n",
         "a: 1 # kaitoc: ignored[KT402]\n",
@@ -256,6 +257,15 @@ def test_no_text_makes_the_search_fail(parts: list[str]) -> None:
     for suppression in find_suppressions(source):
         assert source.slice(suppression.span).startswith("#")
         assert suppression.covered.end <= len(source.text) + 1
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 200_000 + "'", "{'a': " * 50_000, "a: 'x'\nb: [1, 2]\n" * 200_000])
+def test_no_text_makes_the_search_hang(text: str) -> None:
+    source = Source("cm.yaml", text + "\n# kaitoc: ignore[KT402]\n")
+    started = time.perf_counter()
+
+    assert len(find_suppressions(source)) == 1
+    assert time.perf_counter() - started < 3
 
 
 @pytest.mark.parametrize("line", ["# kaitoc: ignore[KT402]\n", "a: 'x' # kaitoc: ignore[KT402]\n"])
