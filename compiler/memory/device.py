@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
-from kaitoc.compiler.memory.workload import Allocator, Workload
-
-if TYPE_CHECKING:
-    from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.memory.workload import Workload
+from kaitoc.schemas import read_json
 
 MIB = 1 << 20
-CUBLAS_WORKSPACE_BYTES = 2 * 8_519_680
-"""Two cuBLAS workspaces, one for the forward and one for autograd's thread, each 2 x 4096 KiB + 8 x 16 KiB
-(`CUDABlas.cpp`, default `:4096:2:16:8`); they are part of what PyTorch reports as allocated."""
+STACK_BYTES_PER_THREAD = 1024
+"""`cudaLimitStackSize` by default; a context reserves it for every thread the device can hold resident."""
 
 CONTEXT_BASE_BYTES = 213 * MIB
-STACK_BYTES_PER_THREAD = 1024
-THREAD_SLOTS = {"A100": 108 * 2048}
+"""Code and tables of CUDA, cuBLAS and PyTorch's kernels: what is left of the 0.45 GB that a loaded model held beyond its
+weights on an A100 80GB (Phi-3-mini in float32 and in 16 bit) once 108 * 2048 thread stacks are taken off."""
+
+CUBLAS_WORKSPACE_BYTES = 2 * 8_519_680
+"""Two cuBLAS workspaces through PyTorch's allocator, for the forward thread and for autograd's, of 2 * 4096 KiB +
+8 * 16 KiB each (`aten/src/ATen/cuda/CublasHandlePool.cpp`, default `:4096:2:16:8`)."""
+
+CUBLAS_WORKSPACE_HOPPER_BYTES = 2 * 32 * MIB
+"""The same on compute capability 9.0, where the default is `:4096:8`."""
+
+NCCL_CHANNEL_BYTES = 2 * 6 * MIB
+"""Per NCCL channel, for its ring and its tree: 4 MiB for the Simple protocol (`NCCL_BUFFSIZE`) and about 2 MiB for LL
+and LL128 (`src/include/comm.h`)."""
+NCCL_CHANNELS_NVLINK = 24
+NCCL_CHANNELS_PCIE = 4
+HOPPER = (9, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +42,45 @@ class Reserve:
     high_bytes: int
 
 
-def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int) -> Reserve:
-    """Return what the device holds beyond `allocated_bytes`."""
-    share = 0.02 if workload.allocator is Allocator.EXPANDABLE else 0.08
-    fragmentation = int(allocated_bytes * share)
-    context = CONTEXT_BASE_BYTES + STACK_BYTES_PER_THREAD * THREAD_SLOTS["A100"]
-    return Reserve(fragmentation, context, context, 2 * fragmentation + context)
+def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int, fragmentation_bytes: int) -> Reserve:
+    """Return what the device holds beyond `allocated_bytes`, with bounds.
+
+    On a full device PyTorch gives unused segments back and tries again (`release_cached_blocks`), so fragmentation does
+    not exceed what the GPU has left. The low bound takes the allocator to be perfect; the high one adds what a replay
+    of the model's step cannot see, allocations of the loop around it and memory cached since loading: a third of the
+    fragmentation again and 2 % of what is allocated.
+    """
+    context = context_bytes(gpu) + nccl_bytes(workload, gpu)
+    high = fragmentation_bytes * 4 // 3 + allocated_bytes // 50 + context * 5 // 4
+    if gpu is not None:
+        left = max(0, gpu.memory_bytes - context - allocated_bytes)
+        fragmentation_bytes = min(fragmentation_bytes, left)
+    return Reserve(fragmentation_bytes, context, context * 3 // 4, high)
+
+
+def context_bytes(gpu: Gpu | None) -> int:
+    """Return the size of a CUDA context with PyTorch's libraries loaded; an A100's where the GPU is not known."""
+    return CONTEXT_BASE_BYTES + STACK_BYTES_PER_THREAD * resident_threads(gpu.model if gpu else "NVIDIA A100")
+
+
+def cublas_workspace_bytes(gpu: Gpu | None) -> int:
+    """Return what cuBLAS takes through PyTorch's allocator."""
+    is_hopper = gpu is not None and gpu.compute_capability >= HOPPER
+    return CUBLAS_WORKSPACE_HOPPER_BYTES if is_hopper else CUBLAS_WORKSPACE_BYTES
+
+
+def nccl_bytes(workload: Workload, gpu: Gpu | None) -> int:
+    """Return NCCL's buffers when several GPUs train one model each (DDP)."""
+    if workload.num_gpus == 1:
+        return 0
+    has_nvlink = gpu is None or gpu.nvlink
+    return NCCL_CHANNEL_BYTES * (NCCL_CHANNELS_NVLINK if has_nvlink else NCCL_CHANNELS_PCIE)
+
+
+@lru_cache(maxsize=64)
+def resident_threads(model: str) -> int:
+    """Return how many threads a GPU model can hold resident; an A100's for models that the table lacks."""
+    table = read_json("catalog/cuda_contexts")
+    entry = table["models"].get(model, table["models"]["NVIDIA A100"])
+    threads = entry.get("threads_per_multiprocessor") or table["threads_per_multiprocessor"][entry["generation"]]
+    return int(entry["multiprocessors"]) * int(threads)

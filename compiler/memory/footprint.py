@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.memory import device
-from kaitoc.compiler.memory.footprint_model import Step, derive_step
-from kaitoc.compiler.memory.footprint_optimizer import state_bytes, step_bytes
+from kaitoc.compiler.memory.footprint_model import Step, derive_step, replay_step
+from kaitoc.compiler.memory.footprint_optimizer import state_bytes, state_sizes, step_bytes, step_sizes
 from kaitoc.compiler.memory.footprint_plan import Plan, plan_for
+from kaitoc.compiler.memory.footprint_reserve import ReplayTape, Segments
 from kaitoc.compiler.memory.footprint_tape import Kind, Moment
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
-from kaitoc.compiler.memory.workload import Workload, WorkloadError
-
-if TYPE_CHECKING:
-    from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
     validate(workload)
     derivation = _derive(replace(workload, batch_size=1, seq_len_tokens=1))
     batch, tokens = workload.batch_size, workload.seq_len_tokens
-    base = _resident(workload, derivation)
+    base = _resident(workload, derivation, gpu)
     phases = [PhasePeak(Phase.LOAD, Categories(weights=derivation.plan.weights_bytes))]
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         moments = derivation.step.moments[name]
@@ -49,7 +47,9 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
         phases.append(PhasePeak(name, _at(base, highest, batch, tokens)))
     phases.append(PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation)))
     allocated = max(phase.allocated_bytes for phase in phases)
-    reserve = device.estimate(workload, gpu, allocated)
+    moving = allocated - base.total + base.optimizer
+    fragmentation = int(_fragmentation_share(workload) * moving)
+    reserve = device.estimate(workload, gpu, allocated, fragmentation)
     return Footprint(
         phases=tuple(phases),
         num_trainable_parameters=derivation.plan.num_trainable,
@@ -110,8 +110,11 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _derive(workload: Workload) -> Derivation:
-    key = workload.architecture.name, workload.architecture.num_parameters
-    return _derive_cached(_Key(workload, key))
+    return _derive_cached(_key(workload))
+
+
+def _key(workload: Workload) -> _Key:
+    return _Key(workload, (workload.architecture.name, workload.architecture.num_parameters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,43 @@ def _derive_cached(key: _Key) -> Derivation:
     )
 
 
-def _resident(workload: Workload, derivation: Derivation) -> Categories:
+def _fragmentation_share(workload: Workload) -> float:
+    """Return reserved minus allocated, as a share of what the step adds to the resident state.
+
+    Steps are replayed at powers of two of the token count (of the sequence length with eager attention, whose scores
+    grow with its square), between which the share is interpolated.
+    """
+    is_square = workload.attention is Attention.EAGER
+    size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
+    exponent = max(0, size.bit_length() - 1)
+    position = size / (1 << exponent) - 1.0
+    low = _replayed_share(_key(replace(workload, batch_size=1, seq_len_tokens=1 << exponent)))
+    if position == 0.0:
+        return low
+    high = _replayed_share(_key(replace(workload, batch_size=1, seq_len_tokens=2 << exponent)))
+    return low + position * (high - low)
+
+
+@lru_cache(maxsize=1024)
+def _replayed_share(key: _Key) -> float:
+    """Return the share of fragmentation from replaying a step; two steps where the optimizer's state is large.
+
+    The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
+    """
+    workload = key.workload
+    plan = _derive(replace(workload, batch_size=1, seq_len_tokens=1)).plan
+    segments = Segments(workload.allocator is Allocator.EXPANDABLE)
+    for _ in range(2 if plan.trains_base else 1):
+        tape = ReplayTape(segments, workload.batch_size, workload.seq_len_tokens)
+        replay_step(workload, plan, tape)
+        if not segments.has_state:
+            segments.hold_state(state_sizes(workload.optimizer, plan.trainable))
+        segments.pass_through(step_sizes(workload.optimizer, plan.trainable))
+        tape.free_all()
+    return (segments.reserved - segments.peak_allocated) / max(1, segments.peak_allocated)
+
+
+def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:
     """Return what lives through every step; DDP adds a copy of the gradients in its buckets."""
     plan = derivation.plan
     buckets = plan.gradient_bytes if workload.num_gpus > 1 else 0
@@ -147,7 +186,7 @@ def _resident(workload: Workload, derivation: Derivation) -> Categories:
         adapters=plan.adapter_bytes,
         gradients=buckets,
         optimizer=derivation.state_bytes,
-        workspace=device.CUBLAS_WORKSPACE_BYTES,
+        workspace=device.cublas_workspace_bytes(gpu),
     )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path
 
-from kaitoc import schemas
 from kaitoc.compiler.memory.workload import WorkloadError
+from kaitoc.schemas import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,7 @@ class Family:
 
 @lru_cache(maxsize=1)
 def _entries() -> dict[str, dict[str, object]]:
-    path = Path(schemas.__file__).parent / "catalog" / "families.json"
-    entries: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))["families"]
+    entries: dict[str, dict[str, object]] = read_json("catalog/families")["families"]
     return entries
 
 

@@ -38,6 +38,14 @@ def derive_step(workload: Workload, plan: Plan) -> Step:
     return Step({name: tuple(moments) for name, moments in tape.moments.items()})
 
 
+def replay_step(workload: Workload, plan: Plan, tape: Tape) -> None:
+    """Run one training step on a given tape, forward and backward."""
+    precision = Precision(autocast_bytes(workload.autocast), compute_bytes(workload))
+    loss = _Model(tape, Ops(tape, precision), plan, workload).forward()
+    tape.seed(loss, fixed(FLOAT32_BYTES))
+    tape.backward()
+
+
 class _Model:
     def __init__(self, tape: Tape, ops: Ops, plan: Plan, workload: Workload) -> None:
         self.tape = tape

@@ -25,6 +25,23 @@ def state_bytes(optimizer: Optimizer, trainable: TrainableTensors) -> int:
     return sum(count * _tensor_state_bytes(optimizer, elements, size) for count, elements, size in trainable)
 
 
+def state_sizes(optimizer: Optimizer, trainable: TrainableTensors) -> list[int]:
+    """Return the bytes of every state tensor, two per parameter where there is state."""
+    sizes = []
+    for count, elements, size in trainable:
+        half = _tensor_state_bytes(optimizer, elements, size) // 2
+        sizes += [half] * (2 * count if half else 0)
+    return sizes
+
+
+def step_sizes(optimizer: Optimizer, trainable: TrainableTensors) -> list[int]:
+    """Return the bytes of every tensor that one step holds at once."""
+    if optimizer is Optimizer.ADAMW:
+        return [elements * size for count, elements, size in trainable for _ in range(count)]
+    largest = step_bytes(optimizer, trainable)
+    return [largest // 4] * 4 if largest else []
+
+
 def step_bytes(optimizer: Optimizer, trainable: TrainableTensors) -> int:
     """Return the bytes that one step holds besides parameters, gradients and state.
 

@@ -233,7 +233,8 @@ class Tape:
         """Run `function` on its own output `count` times, deriving only the first and last run.
 
         Between the two, forward and backward change what is live by the same amount for every run, so a peak lies
-        in the first or the last. A run on an input without gradient saves less and stands alone. `gradient_bytes` are the parameter gradients that one run leaves behind.
+        in the first or the last. A run on an input without gradient saves less and stands alone.
+        `gradient_bytes` are the parameter gradients that one run leaves behind.
         """
         if not given.needs_grad and count > 1:
             given = self._chain(function, given)

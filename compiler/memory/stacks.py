@@ -5,14 +5,12 @@ The profiles are data, `schemas/catalog/stacks.json`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path
 
-from kaitoc import schemas
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
+from kaitoc.schemas import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,7 @@ class Stack:
 @lru_cache(maxsize=1)
 def all_stacks() -> tuple[Stack, ...]:
     """Return every profile of the catalog, in its order."""
-    path = Path(schemas.__file__).parent / "catalog" / "stacks.json"
-    entries = json.loads(path.read_text(encoding="utf-8"))["stacks"]
-    return tuple(_read(entry) for entry in entries)
+    return tuple(_read(entry) for entry in read_json("catalog/stacks")["stacks"])
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,204 @@
+"""What PyTorch's caching allocator keeps beyond live tensors, by replaying one derived step through its rules.
+
+The rules are those of `c10/cuda/CUDACachingAllocator.cpp` (PyTorch 2.2 to 2.13): sizes rounded to 512 bytes; requests
+up to 1 MiB from 2 MiB segments, up to 10 MiB from 20 MiB segments, larger ones from segments rounded to 2 MiB; best
+fit; a block is split when more than 1 MiB (small: 512 bytes) remains; neighbours merge when freed. Expandable segments
+are one growing range per pool, mapped in 20 MiB steps, in which every remainder can be split off.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+
+from kaitoc.compiler.memory.footprint_size import ZERO, Size
+from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Tape, Value
+
+ROUNDING = 512
+SMALL_REQUEST = 1 << 20
+SMALL_SEGMENT = 2 << 20
+LARGE_SEGMENT = 20 << 20
+LARGE_REQUEST = 10 << 20
+SEGMENT_ROUNDING = 2 << 20
+
+
+class Block:
+    """A piece of a segment with its neighbours."""
+
+    __slots__ = ("after", "before", "is_free", "is_small", "place", "size")
+
+    def __init__(self, place: int, size: int, is_small: bool) -> None:
+        self.place = place
+        self.size = size
+        self.is_small = is_small
+        self.is_free = True
+        self.before: Block | None = None
+        self.after: Block | None = None
+
+
+class Segments:
+    """Segments of one stream; counts what is live and what is reserved."""
+
+    def __init__(self, expandable: bool) -> None:
+        self.allocated = 0
+        self.reserved = 0
+        self.peak_allocated = 0
+        self._expandable = expandable
+        self._free: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+        self._blocks: dict[int, Block] = {}
+        self._next_place = 0
+        self._has_state = False
+        self._last: dict[bool, Block | None] = {True: None, False: None}
+
+    def allocate(self, num_bytes: int) -> Block:
+        """Return a block for a request, from a free one by best fit or from new memory."""
+        size = max(ROUNDING, -(-num_bytes // ROUNDING) * ROUNDING)
+        is_small = size <= SMALL_REQUEST
+        free = self._free[is_small]
+        index = bisect_left(free, (size, -1))
+        block = self._blocks[free.pop(index)[1]] if index < len(free) else self._grow(size, is_small)
+        self._split(block, size)
+        block.is_free = False
+        self.allocated += block.size
+        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        return block
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the optimizer's state was allocated."""
+        return self._has_state
+
+    def hold_state(self, sizes: list[int]) -> None:
+        """Allocate the optimizer's state, which stays."""
+        self._has_state = True
+        for size in sizes:
+            self.allocate(size)
+
+    def pass_through(self, sizes: list[int]) -> None:
+        """Allocate tensors together and give them back."""
+        for block in [self.allocate(size) for size in sizes]:
+            self.free(block)
+
+    def free(self, block: Block) -> None:
+        """Give a block back and merge it with free neighbours."""
+        self.allocated -= block.size
+        block.is_free = True
+        after, before = block.after, block.before
+        if after is not None and after.is_free:
+            self._forget(after)
+            self._merge(block, after)
+        if before is not None and before.is_free:
+            self._forget(before)
+            self._merge(before, block)
+            block = before
+        insort(self._free[block.is_small], (block.size, block.place))
+
+    def _grow(self, size: int, is_small: bool) -> Block:
+        if self._expandable:
+            return self._expand(size, is_small)
+        if is_small:
+            segment = SMALL_SEGMENT
+        elif size < LARGE_REQUEST:
+            segment = LARGE_SEGMENT
+        else:
+            segment = -(-size // SEGMENT_ROUNDING) * SEGMENT_ROUNDING
+        return self._new_block(segment, is_small)
+
+    def _expand(self, size: int, is_small: bool) -> Block:
+        step = SMALL_SEGMENT if is_small else LARGE_SEGMENT
+        last = self._last[is_small]
+        if last is not None and last.is_free:
+            self._forget(last)
+            grown = -(-(size - last.size) // step) * step
+            last.size += grown
+            self.reserved += grown
+            return last
+        block = self._new_block(-(-size // step) * step, is_small)
+        if last is not None:
+            last.after, block.before = block, last
+        self._last[is_small] = block
+        return block
+
+    def _new_block(self, segment: int, is_small: bool) -> Block:
+        self._next_place += 1
+        block = Block(self._next_place << 60, segment, is_small)
+        if self._expandable:
+            last = self._last[is_small]
+            block.place = last.place + last.size if last is not None else (1 if is_small else 2) << 60
+        self._blocks[block.place] = block
+        self.reserved += segment
+        return block
+
+    def _split(self, block: Block, size: int) -> None:
+        remaining = block.size - size
+        splits_all = block.is_small or self._expandable
+        if remaining < ROUNDING or not (splits_all or remaining > SMALL_REQUEST):
+            return
+        rest = Block(block.place + size, remaining, block.is_small)
+        rest.before, rest.after = block, block.after
+        if block.after is not None:
+            block.after.before = rest
+        block.after, block.size = rest, size
+        self._blocks[rest.place] = rest
+        if self._last[block.is_small] is block:
+            self._last[block.is_small] = rest
+        insort(self._free[block.is_small], (rest.size, rest.place))
+
+    def _merge(self, left: Block, right: Block) -> None:
+        left.size += right.size
+        left.after = right.after
+        if right.after is not None:
+            right.after.before = left
+        if self._last[left.is_small] is right:
+            self._last[left.is_small] = left
+        del self._blocks[right.place]
+
+    def _forget(self, block: Block) -> None:
+        free = self._free[block.is_small]
+        del free[bisect_left(free, (block.size, block.place))]
+
+
+class ReplayTape(Tape):
+    """A tape that allocates in segments instead of counting, at one batch size and sequence length."""
+
+    def __init__(self, segments: Segments, batch_size: int, seq_len_tokens: int) -> None:
+        super().__init__()
+        self._segments = segments
+        self._shape = (batch_size, seq_len_tokens)
+        self._held: dict[Buffer, Block] = {}
+
+    def mark(self, temporary: Size = ZERO) -> None:
+        """Take and give back a kernel's scratch memory."""
+        if temporary is not ZERO and any(temporary):
+            self._segments.free(self._segments.allocate(temporary.at(*self._shape)))
+
+    def relabel(self, value: Value, kind: Kind) -> None:
+        """Do nothing: kinds are not counted here."""
+
+    def repeat(self, function: Callable[[Value], Value], given: Value, count: int, gradient_bytes: int) -> Value:
+        """Run every layer, since what is left over between them matters here."""
+        for _ in range(count):
+            given = self._chain(function, given)
+        return given
+
+    def accumulate(self, function: Callable[[], Value], target: Value, count: int) -> Value:
+        """Run every expert."""
+        for _ in range(count):
+            target = self._add_in_place(function(), target)
+        return target
+
+    def free_all(self) -> None:
+        """Give back what the step left behind: the gradients, which the optimizer clears."""
+        for block in self._held.values():
+            self._segments.free(block)
+        self._held.clear()
+
+    def _allocate(self, buffer: Buffer) -> None:
+        num_bytes = buffer.size.at(*self._shape)
+        if num_bytes:
+            self._held[buffer] = self._segments.allocate(num_bytes)
+
+    def _release(self, buffer: Buffer) -> None:
+        buffer.holders -= 1
+        if buffer.holders == 0 and buffer in self._held:
+            self._segments.free(self._held.pop(buffer))
