@@ -14,8 +14,8 @@ STACK_BYTES_PER_THREAD = 1024
 """`cudaLimitStackSize` by default; a context reserves it for every thread the device can hold resident."""
 
 CONTEXT_BASE_BYTES = 213 * MIB
-"""Code and tables of CUDA, cuBLAS and PyTorch's kernels: what is left of the 0.45 GB that a loaded model held beyond its
-weights on an A100 80GB (Phi-3-mini in float32 and in 16 bit) once 108 * 2048 thread stacks are taken off."""
+"""Code and tables of CUDA, cuBLAS and PyTorch's kernels: what is left of the 0.45 GB that a loaded model held beyond
+its weights on an A100 80GB (Phi-3-mini in float32 and in 16 bit) once 108 * 2048 thread stacks are taken off."""
 
 CUBLAS_WORKSPACE_BYTES = 2 * 8_519_680
 """Two cuBLAS workspaces through PyTorch's allocator, for the forward thread and for autograd's, of 2 * 4096 KiB +
