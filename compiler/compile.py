@@ -1,0 +1,247 @@
+"""The driver of the passes: from paths to changed texts, with the evidence.
+
+Passes see the text as it is after the change before: each round applies one change per file, reads the files again,
+and asks again. What comes out is checked by the same rules as `kaitoc check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from kaitoc.compiler.compile_model import (
+    AppliedChange,
+    Compilation,
+    CompiledFile,
+    CompiledJob,
+    CompileError,
+    CompileRequest,
+    Performance,
+)
+from kaitoc.compiler.compile_performance import performance_of
+from kaitoc.compiler.edits import apply_edits
+from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.findings import Edit, Finding, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import summarize
+from kaitoc.compiler.offsets import TextHistory
+from kaitoc.compiler.passes import PASSES
+from kaitoc.compiler.passes.model import Change, Pass, PassContext
+from kaitoc.compiler.source import Source, SourceError
+
+MAX_ROUNDS = 300
+"""A bound far above what one manifest needs; a pass that undoes another would run into it."""
+
+_JobKey = tuple[str, int]
+
+
+def compile_files(paths: Iterable[str], request: CompileRequest) -> Compilation:
+    """Compile files; nothing is written.
+
+    Raises `AssumptionError` and `SettingsError` for what the user states wrongly, and `CompileError` when passes do
+    not settle. Files that cannot be read are told in the result.
+    """
+    run = _Run(tuple(dict.fromkeys(paths)), request)
+    run.settle()
+    return run.conclude()
+
+
+@dataclass(slots=True)
+class _Trail:
+    """What happened to one job so far."""
+
+    before: Job
+    now: Job
+    changes: list[AppliedChange] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A change that a pass wants to make, not made yet."""
+
+    key: _JobKey
+    job: Job
+    pass_name: str
+    change: Change
+
+
+@dataclass(slots=True)
+class _Run:
+    """The state of one compilation: the texts as they are now and what was done to each job."""
+
+    paths: tuple[str, ...]
+    request: CompileRequest
+    originals: dict[str, Source] = field(default_factory=dict)
+    histories: dict[str, TextHistory] = field(default_factory=dict)
+    current: dict[str, Source] = field(default_factory=dict)
+    trails: dict[_JobKey, _Trail] = field(default_factory=dict)
+    _settled: dict[_JobKey, tuple[Source, ...]] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Apply changes until no pass has any."""
+        jobs = self._read()
+        for _ in range(MAX_ROUNDS):
+            pending = list(self._wanted(jobs))
+            if not pending:
+                return
+            self._apply(pending)
+            jobs = self._read()
+            self._account(pending, jobs)
+        last = pending[0]
+        raise CompileError(
+            f"{last.job.manifest.source.path}: the passes do not settle; {last.pass_name} would change "
+            f"{last.change.what} without end"
+        )
+
+    def conclude(self) -> Compilation:
+        """Judge the texts and gather what was done."""
+        outcome = self._engine().check(self.paths)
+        problems = [finding for finding in outcome.findings if finding.severity is Severity.ERROR]
+        return Compilation(
+            files=tuple(self._files(outcome)),
+            jobs=tuple(_compiled_job(trail) for trail in self.trails.values()),
+            problems=tuple(problems),
+            notes=tuple(outcome.notes),
+            errors=tuple(outcome.errors),
+            goal=self.request.goal,
+            price_per_hour=self.request.context.price_per_hour,
+        )
+
+    def _engine(self) -> Engine:
+        engine = Engine(self.request.rule_set, self.request.overrides, self.request.settings)
+        for source in self.current.values():
+            engine.library.add_source(source)
+        return engine
+
+    def _read(self) -> dict[_JobKey, Job]:
+        """Read all files as they are now and return their jobs; a file that cannot be read is told at the end."""
+        engine = self._engine()
+        files = []
+        for path in self.paths:
+            with suppress(SourceError):
+                files.append(engine.library.add_given(path))
+        jobs: dict[_JobKey, Job] = {}
+        for file in files:
+            self._remember(file.source)
+            for index, job in enumerate(engine.jobs_of(file)):
+                jobs[file.source.path, index] = job
+        for key, job in jobs.items():
+            self.trails.setdefault(key, _Trail(job, job)).now = job
+            for source in _sources(job):
+                self._remember(source)
+        return jobs
+
+    def _remember(self, source: Source) -> None:
+        """Keep a file's text, so that no round reads it from disk again."""
+        self.originals.setdefault(source.path, source)
+        self.current.setdefault(source.path, source)
+
+    def _wanted(self, jobs: dict[_JobKey, Job]) -> Iterator[_Pending]:
+        """Yield the next change of each job, at most one per file."""
+        touched: set[str] = set()
+        for key, job in jobs.items():
+            if self._settled.get(key) == _sources(job):
+                continue
+            context = replace(self.request.context, siblings=_siblings(job, jobs))
+            found = next(_changes(job, context), None)
+            if found is None:
+                self._settled[key] = _sources(job)
+                continue
+            step, change = found
+            paths = {edit.source.path for edit in change.edits}
+            if not paths & touched:
+                touched |= paths
+                yield _Pending(key, job, step.NAME, change)
+
+    def _apply(self, pending: list[_Pending]) -> None:
+        for wanted in pending:
+            by_source: dict[Source, list[Edit]] = {}
+            for edit in wanted.change.edits:
+                by_source.setdefault(edit.source, []).append(edit)
+            for source, edits in by_source.items():
+                text = apply_edits(source, edits)
+                self.current[source.path] = Source(source.path, text, source.has_bom)
+
+    def _account(self, pending: list[_Pending], jobs: dict[_JobKey, Job]) -> None:
+        """Note the changes that were made, with what they are predicted to give."""
+        for wanted in pending:
+            after = jobs[wanted.key]
+            applied = self._applied(wanted, performance_of(wanted.job), performance_of(after))
+            trail = self.trails[wanted.key]
+            if sum(_is_same(applied, earlier) for earlier in trail.changes) > 1:
+                raise CompileError(f"{applied.path}:{applied.position.line}: {applied.what} cannot be changed here")
+            trail.changes.append(applied)
+        for wanted in pending:
+            for source in {edit.source for edit in wanted.change.edits}:
+                self.histories.setdefault(source.path, TextHistory()).add(source, wanted.change.edits)
+
+    def _applied(self, wanted: _Pending, before: Performance, after: Performance) -> AppliedChange:
+        change, place = wanted.change, wanted.change.place
+        history = self.histories.get(place.source.path, TextHistory())
+        original = self.originals.get(place.source.path, place.source)
+        span = history.original_span(place.span)
+        return AppliedChange(
+            pass_name=wanted.pass_name,
+            what=change.what,
+            before=change.before,
+            after=change.after,
+            reason=change.reason,
+            preserves=change.preserves,
+            path=place.source.path,
+            span=span,
+            position=original.position(min(span.start, len(original.text))),
+            pointer=place.pointer,
+            code=change.code,
+            performance_before=before,
+            performance_after=after,
+        )
+
+    def _files(self, outcome: Outcome) -> Iterator[CompiledFile]:
+        """Yield the given files, and of those beside them the ones that were changed."""
+        for path, source in self.originals.items():
+            file = CompiledFile(source, self.current[path].text, path in outcome.files)
+            if file.is_given or file.is_changed:
+                yield file
+
+
+def _changes(job: Job, context: PassContext) -> Iterator[tuple[Pass, Change]]:
+    """Yield what the passes want, pipeline order first; only what can be placed exactly in a file."""
+    if job.config is None or not (job.uses_template or job.config.is_editable):
+        return
+    for step in PASSES:
+        for change in step.run(job, context):
+            yield step, change
+
+
+def _sources(job: Job) -> tuple[Source, ...]:
+    manifests = (job.workspace, job.config_map)
+    return tuple(manifest.source for manifest in manifests if manifest is not None)
+
+
+def _siblings(job: Job, jobs: dict[_JobKey, Job]) -> tuple[Job, ...]:
+    """Return the other jobs that use the same ConfigMap: a change of it is a change to all of them."""
+    if job.config_map is None:
+        return ()
+    return tuple(other for other in jobs.values() if other is not job and other.config_map is job.config_map)
+
+
+def _is_same(one: AppliedChange, other: AppliedChange) -> bool:
+    return (one.pass_name, one.what, one.before, one.after) == (
+        other.pass_name, other.what, other.before, other.after)  # fmt: skip
+
+
+def _compiled_job(trail: _Trail) -> CompiledJob:
+    return CompiledJob(
+        before=summarize(trail.before),
+        after=summarize(trail.now),
+        performance_before=performance_of(trail.before),
+        performance_after=performance_of(trail.now),
+        changes=tuple(trail.changes),
+    )
+
+
+def describe_problem(finding: Finding) -> str:
+    """Return a finding that stops a compilation as one line for the user."""
+    position = finding.source.position(finding.span.start)
+    return f"{finding.source.path}:{position.line}:{position.column}: {finding.code} {finding.message}"

@@ -1,0 +1,13 @@
+"""What a job's configuration is predicted to need and to give."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.compile_model import Performance
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of
+
+
+def performance_of(job: Job) -> Performance:
+    """Return a job's predicted peak and speed; what cannot be told is None."""
+    predicted = footprint_of(job)
+    return Performance(peak_bytes=predicted.device_bytes if predicted is not None else None)

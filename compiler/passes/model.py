@@ -1,0 +1,98 @@
+"""What a pass is given and what it says: the contract between the passes and their driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from kaitoc.compiler.faults import JobRule
+from kaitoc.compiler.findings import Edit
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.manifests import Place
+
+
+class Preserves(str, Enum):
+    """What a change keeps of the training result.
+
+    INTENT is for repairs: as written the run crashed or trained something else, so there is no result to keep, only
+    what the manifest says. EXACT computes the same numbers (up to the order of rounding), STATISTICAL the same in
+    expectation, CHANGES something else.
+    """
+
+    INTENT = "intent"
+    EXACT = "exact"
+    STATISTICAL = "statistical"
+    CHANGES = "changes"
+
+
+class Preserve(str, Enum):
+    """How far changes may go; repairs are always made."""
+
+    EXACT = "exact"
+    STATISTICAL = "statistical"
+    ANY = "any"
+
+    def allows(self, preserves: Preserves) -> bool:
+        """Return whether a change of that kind may be made."""
+        order = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
+        limit = {Preserve.EXACT: 1, Preserve.STATISTICAL: 2, Preserve.ANY: 3}[self]
+        return order.index(preserves) <= limit
+
+
+class Goal(str, Enum):
+    """What to make best among the configurations that fit.
+
+    FIT makes the smallest change with which the run fits, THROUGHPUT the shortest predicted time, MEMORY the lowest
+    predicted peak, COST the lowest predicted price.
+    """
+
+    FIT = "fit"
+    THROUGHPUT = "throughput"
+    MEMORY = "memory"
+    COST = "cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change to a manifest: where, from what to what, why, and what it keeps of the result.
+
+    `before` is empty for something that was not written. `place` is where the change begins; for something new it is
+    the place that lacks it.
+    """
+
+    what: str
+    reason: str
+    preserves: Preserves
+    place: Place
+    edits: tuple[Edit, ...]
+    before: str = ""
+    after: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PassContext:
+    """What passes may know beside the job: the goal, its bounds, and the other jobs that share the ConfigMap."""
+
+    goal: Goal = Goal.FIT
+    preserve: Preserve = Preserve.STATISTICAL
+    job_rules: tuple[JobRule, ...] = ()
+    allow_workspace_edits: bool = False
+    price_per_hour: float | None = None
+    siblings: tuple[Job, ...] = ()
+
+
+class Pass(Protocol):
+    """A module with a name and a function that yields the changes it would make to a job, the first to make first."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802  (passes state constants)
+        """The name that reports show."""
+        ...
+
+    @property
+    def run(self) -> Callable[[Job, PassContext], Iterator[Change]]:
+        """Yield the changes to a job; a job that needs none yields nothing."""
+        ...

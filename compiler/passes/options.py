@@ -1,0 +1,57 @@
+"""Changes to single options of a training config, as passes make them."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.config_edits import remove_option, rename_option, set_option, yaml_text
+from kaitoc.compiler.findings import Edit
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.manifests import Place
+from kaitoc.compiler.passes.model import Change, Preserves
+from kaitoc.compiler.training_config import Option
+
+
+def set_to(job: Job, section: str, name: str, value: object, reason: str, preserves: Preserves) -> Change:
+    """Return the change that gives an option a value, written or not."""
+    option = job.option(section, name)
+    config = job.config
+    if config is None:
+        raise ValueError("a job without a training config has no options to set")
+    edits: tuple[Edit, ...]
+    if option is not None and option.name != name:
+        edits = (remove_option(config, option), set_option(config, section, name, value))
+    else:
+        edits = (set_option(config, section, name, value),)
+    before = option_text(option) if option is not None else ""
+    return Change(f"{section}.{name}", reason, preserves, _place(job, section, option), edits, before, yaml_text(value))
+
+
+def remove(job: Job, option: Option, reason: str, preserves: Preserves) -> Change:
+    """Return the change that removes an option."""
+    config = job.config
+    if config is None:
+        raise ValueError("a job without a training config has no options to remove")
+    place = _place(job, option.section, option)
+    edits = (remove_option(config, option),)
+    return Change(f"{option.section}.{option.name}", reason, preserves, place, edits, option_text(option))
+
+
+def rename(job: Job, option: Option, name: str, reason: str, preserves: Preserves) -> Change:
+    """Return the change that renames an option and keeps its value."""
+    config = job.config
+    if config is None:
+        raise ValueError("a job without a training config has no options to rename")
+    edits = (rename_option(config, option, name),)
+    place = option.key if not job.uses_template else job.config_place
+    return Change(f"{option.section}.{option.name}", reason, preserves, place, edits, option.name, name)
+
+
+def option_text(option: Option) -> str:
+    """Return an option's value as it is written, on one line."""
+    plain = option.plain
+    if isinstance(plain, (list, tuple)) or plain is None or isinstance(plain, (str, int, float, bool)):
+        return yaml_text(plain)
+    return option.value.source.slice(option.value.span)
+
+
+def _place(job: Job, section: str, option: Option | None) -> Place:
+    return job.place_of(option) if option is not None else job.section_place(section)
