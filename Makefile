@@ -53,6 +53,13 @@ format: $(STAMP) ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+soak: $(STAMP) ## Run the long random tests.
+	@for script in tests/soak/soak_*.py; do echo $$script; $(BIN)/python $$script || exit 1; done
+
+schemas: $(STAMP) ## Write the generated schemas anew.
+	$(BIN)/python -m kaitoc.schemas.generate_training_config
+	$(BIN)/python -m kaitoc.schemas.generate_models
+
 clean: ## Remove what was built.
 	rm -rf build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 

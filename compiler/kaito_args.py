@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from kaitoc.compiler.kaito_args_table import ArgType, Argument, ReleaseArguments, SectionArguments, release_arguments
+from kaitoc.compiler.kaito_args_table import (
+    ArgType,
+    Argument,
+    ParsedValue,
+    ReleaseArguments,
+    SectionArguments,
+    release_arguments,
+)
 from kaitoc.compiler.kaito_args_tokens import Reading, Token, flatten, option_of, read_token
 from kaitoc.compiler.kaito_args_values import ArgValueError, expectation, read_text
 
@@ -57,17 +64,6 @@ class ArgProblem:
     suggestion: str = ""
     is_fatal: bool = True
     home_section: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedValue:
-    """An argument's value as the runtime has it; `entry_index` is None when the key is omitted.
-
-    The value is None for an entry that is refused.
-    """
-
-    value: object
-    entry_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +117,7 @@ class _Run:
 
     def resolved(self) -> dict[str, ParsedValue]:
         """Return the value of every argument, defaults included."""
-        values = {name: ParsedValue(argument.default) for name, argument in self.section.arguments.items()}
-        values.update(self.given)
+        values = {**self.section.defaults, **self.given}
         _settle_precision(values)
         return values
 

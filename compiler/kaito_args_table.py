@@ -61,12 +61,24 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class ParsedValue:
+    """An argument's value as the runtime has it; `entry_index` is None when the key is omitted.
+
+    The value is None for an entry that is refused.
+    """
+
+    value: object
+    entry_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SectionArguments:
-    """A section's arguments by key, and all option strings of its parser."""
+    """A section's arguments by key, all option strings of its parser, and the values when nothing is given."""
 
     name: str
     arguments: Mapping[str, Argument]
     options: Mapping[str, Option]
+    defaults: Mapping[str, ParsedValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +124,8 @@ def _section(name: str, rows: dict[str, dict[str, Any]]) -> SectionArguments:
         if argument.is_negatable:
             negation = Option(argument, is_negation=True)
             options[f"--no_{key}"] = options[f"--no-{key.replace('_', '-')}"] = negation
-    return SectionArguments(name, arguments, options)
+    defaults = {key: ParsedValue(argument.default) for key, argument in arguments.items()}
+    return SectionArguments(name, arguments, options, defaults)
 
 
 def _argument(key: str, row: dict[str, Any]) -> Argument:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kaitoc.compiler.kaito_args_table import Option, SectionArguments
 
 _NEGATIVE_NUMBER = re.compile(r"^-\d+$|^-\d*\.\d+$")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One command-line string; `is_key` tells an option that a key made from a string that a value made.
 
     `source` is the value that the string was made of. `depth` is how many mappings a key was nested in.
@@ -29,8 +28,7 @@ class Token:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What argparse takes a token for: a value, or an option that it knows, does not know, or cannot decide on.
 
     `matches` has the option strings that fit; `explicit` is the text behind an `=` in the token itself.
@@ -62,10 +60,10 @@ def _flatten_entry(option: str, value: object, index: int, depth: int) -> Iterat
 
 
 def _text(value: object) -> str:
-    """Return `str(value)`, or `--`, which is always refused, for an integer beyond Python's limit of digits."""
+    """Return `str(value)`, or `--`, which is always refused, for what Python cannot print."""
     try:
         return str(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "--"
 
 

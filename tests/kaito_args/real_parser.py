@@ -170,7 +170,7 @@ def real_names(section: str) -> tuple[str, ...]:
 
 
 def _respelt(rng: random.Random, name: str) -> str:
-    spot = rng.randrange(len(name))
+    spot = rng.randrange(len(name) or 1)
     return rng.choice(
         (
             name[: spot + 1],

@@ -4,10 +4,12 @@ import config_documents
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from kaitoc.compiler.kaito_args import ProblemKind, parse_section
 from kaitoc.compiler.schema_judge import schema_errors
 from kaitoc.compiler.schema_tables import sections_valid
+from kaitoc.schemas import load_schema
 
 TEMPLATE = {
     "training_config": {
@@ -27,6 +29,14 @@ _many = settings(max_examples=300, deadline=None, suppress_health_check=list(Hea
 @pytest.mark.parametrize("release", config_documents.RELEASES)
 def test_a_config_in_its_usual_form_is_valid_without_asking(release: str) -> None:
     assert sections_valid(TEMPLATE, release)
+
+
+@pytest.mark.parametrize("release", config_documents.RELEASES)
+def test_an_ordinary_validator_such_as_an_editors_judges_by_the_same_file(release: str) -> None:
+    editor = Draft202012Validator(load_schema(f"training_config/{release}"))
+    assert editor.is_valid(TEMPLATE)
+    assert not editor.is_valid({"training_config": {"LoraConfig": {"rank": 8}}})
+    assert not editor.is_valid({"training_config": {"TrainingArguments": {"save_strategy": False}}})
 
 
 @_many
