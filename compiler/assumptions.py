@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.models import find_model, suggest_models
-from kaitoc.compiler.catalog.releases import NEWEST_RELEASE, Release, all_releases, find_release
+from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, newest_release
 from kaitoc.compiler.job import Assumptions, Target
 from kaitoc.compiler.settings import Settings
 
@@ -77,7 +77,7 @@ def _gpu(overrides: Overrides, settings: Settings) -> Gpu | None:
 
 
 def _release(name: str | None) -> Release:
-    release = NEWEST_RELEASE if name is None else find_release(name)
+    release = newest_release() if name is None else find_release(name)
     if release is None:
         known = ", ".join(release.name for release in all_releases())
         raise AssumptionError(f"the Kaito release `{name}` is not known (known: {known})")

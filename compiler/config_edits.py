@@ -9,7 +9,7 @@ from __future__ import annotations
 from kaitoc.compiler.findings import Edit
 from kaitoc.compiler.source import Span
 from kaitoc.compiler.training_config import Option, Section, TrainingConfig
-from kaitoc.compiler.yaml_tree import Mapping, Scalar
+from kaitoc.compiler.yaml_tree import Item, Mapping, Scalar, Sequence
 
 _STEP = "  "
 _PLAIN_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./")
@@ -41,15 +41,26 @@ def _float_text(value: float) -> str:
 
 
 def _string_text(value: str) -> str:
+    """Return a string plain where that is safe, else in the quotes that need no escapes, else double-quoted."""
     if value and set(value) <= _PLAIN_SAFE and value[0].isalpha() and value.lower() not in _NOT_STRINGS:
         return value
-    if "'" in value and "\n" not in value:
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return "'" + value.replace("'", "''") + "'" if "{" in value or '"' in value else f'"{value}"'
+    if not value.isprintable():
+        return '"' + "".join(_escaped(character) for character in value) + '"'
+    if '"' in value or "\\" in value:
+        return "'" + value.replace("'", "''") + "'"
+    return f'"{value}"'
+
+
+def _escaped(character: str) -> str:
+    if character in ('"', "\\"):
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08X}"
 
 
 def replace_value(config: TrainingConfig, option: Option, value: object) -> Edit:
     """Return the edit that gives an option another value, quoted as the old one was."""
+    if isinstance(option.node, Sequence) and isinstance(value, (list, tuple)) and option.node.items:
+        return _replace_items(config, option.node, list(value))
     text = yaml_text(value)
     if isinstance(option.node, Scalar) and isinstance(value, str) and option.node.style in ("'", '"'):
         text = f"{option.node.style}{value}{option.node.style}" if option.node.style not in value else text
@@ -57,6 +68,38 @@ def replace_value(config: TrainingConfig, option: Option, value: object) -> Edit
     if span.start == span.end:
         text = f" {text}"
     return _edit(config, span, text)
+
+
+def _replace_items(config: TrainingConfig, sequence: Sequence, values: list[object]) -> Edit:
+    """Return the edit that gives a list other elements; those that stay keep their notation and comments."""
+    source = config.host.source
+    written = {_item_value(item): item.span for item in sequence.items}
+    first = sequence.items[0].span
+    quote = source.slice(first)[:1]
+    if sequence.is_flow:
+        texts = [_inner(config, written[v]) if v in written else _quoted_as(quote, v) for v in values]
+        return _edit(config, sequence.span, f"[{', '.join(texts)}]")
+    line_end = config.scalar_map.line_end if config.scalar_map is not None else (lambda offset: offset)
+    whole = {value: Span(span.start, line_end(span.end)) for value, span in written.items()}
+    texts = [_inner(config, whole[v]) if v in whole else _quoted_as(quote, v) for v in values]
+    column = _inner_column(config, Span(sequence.span.start, sequence.span.start))
+    span = Span(first.start, line_end(sequence.items[-1].span.end))
+    return _edit(config, span, f"\n{' ' * column}- ".join(texts))
+
+
+def _item_value(item: Item) -> object:
+    return item.value.value if isinstance(item.value, Scalar) else None
+
+
+def _inner(config: TrainingConfig, span: Span) -> str:
+    return config.scalar_map.inner_text(span) if config.scalar_map is not None else config.host.source.slice(span)
+
+
+def _quoted_as(quote: str, value: object) -> str:
+    """Return a new element in the quotes that its neighbours have."""
+    if isinstance(value, str) and quote in ("'", '"') and value.isprintable() and not set(value) & set("'\"\\"):
+        return f"{quote}{value}{quote}"
+    return yaml_text(value)
 
 
 def rename_option(config: TrainingConfig, option: Option, name: str) -> Edit:
@@ -80,10 +123,15 @@ def remove_option(config: TrainingConfig, option: Option) -> Edit:
     section = config.section(option.section)
     if section is not None and isinstance(section.node, Mapping) and section.node.is_flow:
         return _edit(config, _flow_entry_span(config, section.node, option), "")
-    source = config.host.source
-    first = source.position(option.key.span.start).line
-    last = source.position(max(option.value.span.end - 1, option.key.span.start)).line
-    return _edit(config, Span(source.line_span(first).start, source.line_span(last).end), "")
+    return _edit(config, _whole_lines(config, Span(option.key.span.start, option.value.span.end)), "")
+
+
+def _whole_lines(config: TrainingConfig, span: Span) -> Span:
+    """Return the lines of a span with the break before them."""
+    scalar_map = config.scalar_map
+    if scalar_map is None:
+        return span
+    return Span(scalar_map.previous_line_end(span.start), scalar_map.line_end(span.end))
 
 
 def _flow_entry_span(config: TrainingConfig, mapping: Mapping, option: Option) -> Span:

@@ -113,6 +113,6 @@ def _gpu(workspace: Manifest, assumptions: Assumptions) -> tuple[Setting[Gpu] | 
     num_gpus = instance.num_gpus if instance is not None else 1
     if assumed is not None:
         return assumed, num_gpus
-    if instance is None or stated is None:
+    if instance is None or instance.gpu is None or stated is None:
         return None, 1
     return Setting(instance.gpu, stated.place, "file"), num_gpus

@@ -52,6 +52,10 @@ class ScalarMap:
             return Span(outer_start, outer_start)
         return Span(outer_start, max(outer_start, self.ends[min(end, len(self.ends)) - 1]))
 
+    def inner_text(self, outer: Span) -> str:
+        """Return the part of the value that stands under an outer span."""
+        return self.value[bisect_left(self.starts, outer.start) : bisect_left(self.starts, outer.end)]
+
     def column(self, outer_offset: int) -> int:
         """Return how many characters stand before an outer offset on its line of the value."""
         index = bisect_left(self.starts, outer_offset)
@@ -61,6 +65,11 @@ class ScalarMap:
         """Return the outer offset at which the value's line of an outer offset ends."""
         index = self.value.find("\n", bisect_left(self.starts, outer_offset))
         return self.starts[index] if index >= 0 else self.outer_end
+
+    def previous_line_end(self, outer_offset: int) -> int:
+        """Return where the value's line before that of an outer offset ends, or the start of the first line."""
+        index = self.value.rfind("\n", 0, bisect_left(self.starts, outer_offset))
+        return self.starts[max(index, 0)]
 
     def encode(self, text: str) -> str:
         """Return inner YAML text as it must be written inside the outer scalar."""

@@ -14,14 +14,13 @@ from kaitoc.compiler.manifests import Place
 from kaitoc.compiler.memory.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.wording import gib
 
 CODE = "KT501"
 NAME = "does-not-fit"
 SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
-
-_GIB = 1 << 30
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -34,8 +33,8 @@ def check(job: Job) -> Iterator[Fault]:
     gpu = job.gpu.value
     yield Fault(
         _place(job),
-        f"needs {_gib(predicted.device_bytes)} GiB at {workload.batch_size} x {workload.seq_len_tokens:,} tokens; "
-        f"one {gpu.name} has {_gib(gpu.memory_bytes)} GiB (peak in {predicted.peak.phase.value}: "
+        f"needs {gib(predicted.device_bytes)} GiB at {workload.batch_size} x {workload.seq_len_tokens:,} tokens; "
+        f"one {gpu.name} has {gib(gpu.memory_bytes)} GiB (peak in {predicted.peak.phase.value}: "
         f"{_largest(predicted)}){_total_hint(job)}",
         help=_advice(gpu, workload, job.assumptions.margin)
         or "see `kaitoc compile` for the closest configuration that fits",
@@ -65,7 +64,7 @@ def _largest(predicted: Footprint) -> str:
         "gradients": categories.gradients,
     }
     first, second = sorted(named, key=lambda name: -named[name])[:2]
-    return f"{first} {_gib(named[first])}, {second} {_gib(named[second])}"
+    return f"{first} {gib(named[first])}, {second} {gib(named[second])}"
 
 
 def _advice(gpu: Gpu, workload: Workload, margin: float) -> str:
@@ -88,9 +87,5 @@ def _advice(gpu: Gpu, workload: Workload, margin: float) -> str:
             continue
         predicted = footprint(candidate, gpu)
         if verdict(predicted, gpu, margin) is Verdict.FITS:
-            return f"with {words} it needs {_gib(predicted.device_bytes)} GiB"
+            return f"with {words} it needs {gib(predicted.device_bytes)} GiB"
     return ""
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / _GIB:.1f}"

@@ -2,10 +2,79 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.findings import Applicability, Severity
+from collections.abc import Iterator
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.config_edits import replace_value
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Fix, Related, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import stack_of, targets_of
+from kaitoc.compiler.memory.shapes import TargetMatch, match_targets
+from kaitoc.compiler.repairs import linear_module_names, repaired_targets
+from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.wording import join_names
+from kaitoc.compiler.yaml_tree import Scalar, Sequence
 
 CODE = "KT401"
 NAME = "unmatched-target-modules"
 SEVERITY = Severity.ERROR
 FIX = Applicability.SAFE
 SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when some or all written target modules are not layers of the model."""
+    option = job.option("LoraConfig", "target_modules")
+    targets = targets_of(job)
+    if option is None or job.model is None or job.uses_template or not targets or not linear_module_names(job):
+        return
+    model = job.model.value
+    match = match_targets(model, targets, fused_experts=stack_of(job).fused_experts)
+    if match.unmatched:
+        yield _fault(job, model, option, match)
+
+
+def _fault(job: Job, model: Architecture, option: Option, match: TargetMatch) -> Fault:
+    repaired = repaired_targets(job)
+    missing = join_names(match.unmatched)
+    if match.modules:
+        message = f"{model.name} has no {missing}; {_trained(job, model, match, repaired)}"
+    else:
+        message = f"{model.name} has no {missing}; PEFT finds no target module and the job stops"
+    return Fault(
+        option.key,
+        message,
+        help=f"write {join_names(repaired)}" if repaired else f"its layers are {join_names(linear_module_names(job))}",
+        related=_related(option, match),
+        fix=_fix(job, option, repaired),
+        severity=Severity.WARNING if match.modules else Severity.ERROR,
+    )
+
+
+def _trained(job: Job, model: Architecture, match: TargetMatch, repaired: tuple[str, ...] | None) -> str:
+    rank = job.integer("LoraConfig", "r", 8)
+    names = tuple(dict.fromkeys(module.name for module in match.modules))
+    trained = f"only {join_names(names)} is trained" if len(names) == 1 else f"only {join_names(names)} are trained"
+    if repaired is None or rank < 1:
+        return trained
+    meant = match_targets(model, repaired, fused_experts=stack_of(job).fused_experts)
+    counts = (match.num_lora_parameters(rank), meant.num_lora_parameters(rank))
+    return f"{trained}, {counts[0]:,} of {counts[1]:,} parameters"
+
+
+def _related(option: Option, match: TargetMatch) -> tuple[Related, ...]:
+    if not isinstance(option.node, Sequence):
+        return ()
+    return tuple(
+        Related(f"no layer is named `{item.value.value}`", option.value.source, item.span)
+        for item in option.node.items
+        if isinstance(item.value, Scalar) and item.value.value in match.unmatched
+    )
+
+
+def _fix(job: Job, option: Option, repaired: tuple[str, ...] | None) -> Fix | None:
+    if repaired is None or job.config is None or not job.config.is_editable:
+        return None
+    edit = replace_value(job.config, option, list(repaired))
+    return Fix(f"Train {join_names(repaired)}", Applicability.SAFE, (edit,))

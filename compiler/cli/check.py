@@ -54,7 +54,7 @@ EXIT_USAGE = 2
     help="Processes to use (default: one, more above a size at which they pay).",
 )
 @click.pass_context  # fmt: skip
-def check(ctx: click.Context, paths: tuple[str, ...], **options: Any) -> None:
+def check(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None:
     """Find what is wrong with tuning manifests.
 
     PATHS are files or folders (default: the current folder); - reads standard input.

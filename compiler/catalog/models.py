@@ -1,0 +1,51 @@
+"""Models by name (`schemas/catalog/models.json`)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from kaitoc.compiler.catalog.architecture import Architecture, from_config
+from kaitoc.schemas import read_json
+
+
+@lru_cache(maxsize=1)
+def _entries() -> dict[str, dict[str, Any]]:
+    """Return the catalog's entries by every name they go by, in lower case."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for entry in read_json("catalog/models")["models"]:
+        for name in (entry["name"], entry["hf_id"], *entry["aliases"]):
+            by_name[name.lower()] = entry
+    return by_name
+
+
+@lru_cache(maxsize=64)
+def find_model(name: str) -> Architecture | None:
+    """Return a model by catalog name, Kaito preset, hub id or alias, in any case."""
+    entry = _entries().get(name.strip().lower())
+    return _architecture(entry["name"]) if entry is not None else None
+
+
+def all_models() -> tuple[Architecture, ...]:
+    """Return every model of the catalog, by name."""
+    return tuple(_architecture(entry["name"]) for entry in read_json("catalog/models")["models"])
+
+
+def suggest_models(name: str) -> list[str]:
+    """Return the catalog names closest to a name, the closest first."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(name.lower(), _entries(), n=5, cutoff=0.5)
+    return list(dict.fromkeys(_entries()[match]["name"] for match in matches))[:3]
+
+
+@lru_cache(maxsize=128)
+def _architecture(name: str) -> Architecture:
+    entry = _entries()[name.lower()]
+    return from_config(
+        entry["name"],
+        entry["config"],
+        hf_id=entry["hf_id"],
+        aliases=tuple(entry["aliases"]),
+        num_parameters=entry["num_parameters"],
+    )
