@@ -6,6 +6,7 @@ import contextlib
 import enum
 import io
 import json
+import os
 import random
 import warnings
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from functools import cache
 
 from kaitoc.schemas import read_json
 
-RELEASE = "bundled"
+# The libraries of the running environment decide which release this can be; `make test` installs the bundled ones.
+RELEASE = os.environ.get("KAITOC_SOAK_RELEASE", "bundled")
 SECTIONS = ("ModelConfig", "QuantizationConfig", "LoraConfig", "TrainingArguments", "DatasetConfig", "DataCollator")
 Entries = list[tuple[str, object]]
 
@@ -31,7 +33,8 @@ def real_classes() -> dict[str, type]:
         warnings.simplefilter("ignore")
         from kaitoc.schemas.introspect_arguments import section_classes
 
-        return section_classes(read_json("training_config/sections")["sections"], RELEASE, "trl.SFTConfig")
+        trainer = read_json("training_config/stacks")["releases"][RELEASE]["trainer"]
+        return section_classes(read_json("training_config/sections")["sections"], RELEASE, trainer)
 
 
 @cache
