@@ -16,9 +16,13 @@ class Family:
 
     `norm`: "rms" (weight after the cast back), "gemma" (weight in float32) or "layer". `attention`: the input
     projections, one name when they are fused. `mlp`: "gated", "gated_fused" or "plain". `parallel`: attention and MLP
-    read the same residual. `experts`: "" for a dense MLP, else how expert modules are named. `own_loss`,
-    `caches_rotary` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the model's
-    type, rotary tables in every layer, and key-value caches kept although checkpointing is on.
+    read the same residual. `experts`: "" for a dense MLP, else how expert modules are named. `own_attention`: the model
+    calls `scaled_dot_product_attention` itself, with keys that are not repeated. `rotary_concatenates`: a part of each
+    head is rotated and joined with the rest, head by head, so that attention's output must be copied. `half_softmax`:
+    eager attention's softmax stays in the model's type. `adapts_experts`: PEFT 0.18 and later reach fused experts with
+    "all-linear". `own_loss`, `caches_rotary` and `caches_when_checkpointing` describe the code of transformers 4:
+    cross-entropy in the model's type, rotary tables in every layer, and key-value caches kept although checkpointing
+    is on.
     """
 
     norm: str
@@ -41,7 +45,10 @@ class Family:
     shared_expert: bool = False
     scales_embedding: bool = False
     scales_logits: bool = False
-    splits_by_copy: bool = False
+    own_attention: bool = False
+    rotary_concatenates: bool = False
+    half_softmax: bool = False
+    adapts_experts: bool = False
     own_loss: bool = False
     caches_rotary: bool = False
     caches_when_checkpointing: bool = False

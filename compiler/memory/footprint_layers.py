@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kaitoc.compiler.memory.footprint_ops import Linear, Ops
+from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Linear, Ops
 from kaitoc.compiler.memory.footprint_plan import Experts, Layer, Plan
-from kaitoc.compiler.memory.footprint_size import ZERO, per_token
+from kaitoc.compiler.memory.footprint_size import ZERO, fixed, per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value
 from kaitoc.compiler.memory.workload import Attention
+
+_QUERY_KEY_VALUE = ("query", "key", "value")
 
 
 class Decoder:
@@ -63,7 +65,7 @@ class Decoder:
         return self.ops.rms_norm(
             value,
             weight_bytes=plan.norm_bytes,
-            trainable=plan.trains_base,
+            num_trained=plan.architecture.hidden_size if plan.trains_base else 0,
             multiplies_in_float32=plan.family.norm == "gemma",
         )
 
@@ -122,7 +124,10 @@ class Decoder:
         plan = self.plan
         return self._replace(
             self.ops.rms_norm(
-                value, weight_bytes=plan.norm_bytes, trainable=False, multiplies_in_float32=plan.family.norm == "gemma"
+                value,
+                weight_bytes=plan.norm_bytes,
+                num_trained=plan.architecture.head_dim if plan.trains_base else 0,
+                multiplies_in_float32=plan.family.norm == "gemma",
             ),
             value,
         )
@@ -137,16 +142,34 @@ class Decoder:
             keys = self._replace(tape.apply([keys], width, keys.num_bytes), keys)
             values = self._replace(tape.apply([values], width, values.num_bytes), values)
         if self.attention is Attention.EAGER:
+            if len(self.plan.family.attention) != len(_QUERY_KEY_VALUE) and groups == 1:
+                values = self._replace(ops.copy(values), values)
             output = self._eager(query, keys, values)
+        elif self._falls_back_to_math(groups):
+            output = ops.math_attention(query, keys, values, num_heads=num_heads)
         else:
             output = ops.sdpa(query, keys, values, num_heads=num_heads)
+            if self.plan.family.rotary_concatenates:
+                output = self._replace(ops.copy(output), output)
         tape.drop(keys, values)
         return output
 
     def _repeats_keys(self) -> bool:
+        family = self.plan.family
+        if family.own_attention:
+            return bool(self.plan.architecture.config.get("new_decoder_architecture"))
         if self.attention is Attention.EAGER:
             return True
         return self.attention is Attention.SDPA and self.plan.stack.repeats_keys == "always"
+
+    def _falls_back_to_math(self, groups: int) -> bool:
+        """Falcon with one key head hands SDPA heads of different number, which no fused kernel takes."""
+        return (
+            self.attention is Attention.SDPA
+            and self.plan.family.own_attention
+            and not self._repeats_keys()
+            and groups > 1
+        )
 
     def _eager(self, query: Value, key: Value, value: Value) -> Value:
         architecture, config = self.plan.architecture, self.plan.architecture.config
@@ -155,7 +178,7 @@ class Decoder:
             key,
             num_heads=architecture.num_heads,
             num_scalings=1,
-            mask_adds=True,
+            softmax_bytes=query.num_bytes if self.plan.family.half_softmax else FLOAT32_BYTES,
             softcap=config.get("attn_logit_softcapping") is not None,
         )
         if self.attention_dropout:
@@ -251,22 +274,66 @@ class Decoder:
         tape.drop(top)
         if experts.shared:
             shared = self._mlp(experts.shared, given, "gated")
+            if experts.shared_gate is not None:
+                shared = self._gate_shared(experts.shared_gate, given, shared)
             summed = self._replace(ops.add(summed, shared), summed)
             tape.drop(shared)
         return summed
+
+    def _gate_shared(self, gate: Linear, given: Value, shared: Value) -> Value:
+        """`sigmoid(gate(x)) * shared(x)`."""
+        tape, ops = self.tape, self.ops
+        logit = ops.linear(given, gate)
+        weight = ops.unary(logit, saves_input=False, saves_output=True)
+        output = tape.apply([shared, weight], shared.elements, shared.num_bytes, saves=[shared, weight])
+        tape.drop(logit, weight, shared)
+        return output
 
     def _grouped_experts(self, experts: Experts, given: Value, top: Value) -> Value:
         """One grouped product over all experts (`grouped_mm_experts_forward`), rows sorted by expert and put back."""
         tape = self.tape
         rows = per_token(given.elements.per_token * experts.top_k)
         gathered = tape.apply([given], rows, given.num_bytes)
-        outputs = self._mlp(experts.per_expert, gathered, "gated_fused")
+        outputs = self._grouped_mlp(experts, gathered)
         tape.drop(gathered)
         weighted = tape.apply([outputs, top], rows, outputs.num_bytes, saves=[outputs])
         ordered = tape.apply([weighted], rows, weighted.num_bytes)
         summed = tape.apply([ordered], given.elements, given.num_bytes)
         tape.drop(outputs, weighted, ordered)
         return summed
+
+    def _grouped_mlp(self, experts: Experts, gathered: Value) -> Value:
+        if experts.adapter is None:
+            return self._mlp(experts.per_expert, gathered, "gated_fused")
+        tape = self.tape
+        inward, outward = experts.per_expert
+        fused = self._merged_product(experts, inward, gathered, 2 * experts.adapter.rank)
+        half = per_token(fused.elements.per_token // 2)
+        gate, up = tape.split(fused, half, half)
+        active = self._activate(gate)
+        product = self.ops.multiply(active, up)
+        tape.drop(fused, gate, up, active)
+        output = self._merged_product(experts, outward, product, experts.adapter.rank)
+        tape.drop(product)
+        return output
+
+    def _merged_product(self, experts: Experts, linear: Linear, given: Value, rank: int) -> Value:
+        """Add adapters to the fused weight itself (PEFT's `ParamWrapper`, `baddbmm`): a copy that is saved."""
+        tape = self.tape
+        adapter = experts.adapter
+        num_bytes = adapter.num_bytes if adapter else FLOAT32_BYTES
+        factors = experts.num_experts * rank * (linear.in_features + linear.out_features)
+        merged = tape.apply(
+            [],
+            fixed(experts.num_experts * linear.num_weights),
+            linear.weight_bytes,
+            saves_size=fixed(factors * linear.weight_bytes),
+            parameter_gradients=factors * num_bytes,
+        )
+        elements = per_token(given.elements.per_token * linear.out_features // linear.in_features)
+        output = tape.apply([given, merged], elements, given.num_bytes, saves=[given, merged])
+        tape.drop(merged)
+        return output
 
     def _looped_experts(self, experts: Experts, given: Value, top: Value) -> Value:
         """One expert after the other, each on its share of rows, added in place (transformers 4).

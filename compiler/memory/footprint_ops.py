@@ -94,16 +94,17 @@ class Ops:
         """`native_dropout` on CUDA: an output and a mask of one byte per element (`Dropout.cu`)."""
         return self.tape.apply([value], value.elements, value.num_bytes, saves_size=value.elements)
 
-    def rms_norm(self, value: Value, *, weight_bytes: int, trainable: bool, multiplies_in_float32: bool) -> Value:
+    def rms_norm(self, value: Value, *, weight_bytes: int, num_trained: int, multiplies_in_float32: bool) -> Value:
         """RMSNorm as written in transformers: computed in float32, cast back, times the weight.
 
-        `multiplies_in_float32` is Gemma's order, weight first, cast last. Backward of `pow(2)` forms
+        `num_trained` is the number of weights when they are trained, else 0. `multiplies_in_float32` is Gemma's order,
+        weight first, cast last. Backward of `pow(2)` forms
         `grad * (2 * x)` from two temporaries (`pow_backward`), that of `mean` a full-size quotient.
         """
         tape, size = self.tape, value.elements
         given_bytes = value.num_bytes
         float32 = size.times(FLOAT32_BYTES)
-        row = per_token(FLOAT32_BYTES * max(1, size[1] // max(1, size[1])))
+        row = per_token(FLOAT32_BYTES)
         wide = self.cast(value, FLOAT32_BYTES)
         squares = tape.apply([wide], size, FLOAT32_BYTES, saves=[wide], backward_temporary=float32.times(2))
         mean = tape.apply([squares], per_token(1), FLOAT32_BYTES)
@@ -115,7 +116,7 @@ class Ops:
             [wide, inverse], size, FLOAT32_BYTES, saves=saves, grads=[float32, row], backward_temporary=float32
         )
         tape.drop(wide, inverse)
-        parameter_bytes = size[1] * weight_bytes if trainable else 0
+        parameter_bytes = num_trained * weight_bytes
         if multiplies_in_float32:
             scaled = self._scale_by_weight(normed, FLOAT32_BYTES, parameter_bytes)
             tape.drop(normed)
@@ -196,8 +197,34 @@ class Ops:
         self.tape.drop(*inputs)
         return output
 
+    def math_attention(self, query: Value, key: Value, value: Value, *, num_heads: int) -> Value:
+        """Attend as PyTorch does where heads differ in number and no fused kernel fits, all in float32.
+
+        `_scaled_dot_product_attention_math` (`attention.cpp`): widens a half input, scales query and key, and saves
+        the attention weights; `matmul` copies a single key head to all. `_safe_softmax` looks for rows that are masked
+        throughout.
+        """
+        tape = self.tape
+        wide = [self.cast(query, FLOAT32_BYTES)]
+        wide += [tape.apply([item], query.elements, FLOAT32_BYTES) for item in (key, value)]
+        scaled = [self.copy(item) for item in wide[:2]]
+        scores = tape.apply(scaled, per_pair(num_heads), FLOAT32_BYTES, saves=scaled)
+        size = scores.size
+        weights = tape.apply(
+            [scores],
+            scores.elements,
+            FLOAT32_BYTES,
+            saves_output=True,
+            forward_temporary=size.plus(scores.elements),
+            backward_temporary=size,
+        )
+        tape.drop(scores)
+        output = tape.apply([weights, wide[2]], query.elements, FLOAT32_BYTES, saves=[weights, wide[2]])
+        tape.drop(weights, *scaled, *wide)
+        return self._then(self.cast(output, query.num_bytes), output)
+
     def eager_scores(
-        self, query: Value, key: Value, *, num_heads: int, num_scalings: int, mask_adds: bool, softcap: bool
+        self, query: Value, key: Value, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool
     ) -> Value:
         """`softmax(q k^T * scale + mask, dtype=float32).to(dtype)` over all pairs of tokens.
 
@@ -214,11 +241,10 @@ class Ops:
             scores = self._then(self.copy(scores), scores)
             scores = self._then(self.unary(scores, saves_input=False, saves_output=True), scores)
             scores = self._then(self.copy(scores), scores)
-        if mask_adds:
-            scores = self._then(tape.apply([scores], scores.elements, scores.num_bytes, grads=[ZERO]), scores)
-        wide = scores.elements.times(FLOAT32_BYTES)
+        scores = self._then(tape.apply([scores], scores.elements, scores.num_bytes, grads=[ZERO]), scores)
+        wide = scores.elements.times(softmax_bytes)
         given_bytes = scores.num_bytes
-        weights = tape.apply([scores], scores.elements, FLOAT32_BYTES, saves_output=True, backward_temporary=wide)
+        weights = tape.apply([scores], scores.elements, softmax_bytes, saves_output=True, backward_temporary=wide)
         tape.drop(scores)
         narrow = self.cast(weights, given_bytes)
         tape.drop(weights)

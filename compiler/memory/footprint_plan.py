@@ -18,7 +18,10 @@ NESTED_BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """A mixture of experts: `per_expert` are the linears of one expert, `top_k` the experts a token visits."""
+    """A mixture of experts: `per_expert` are the linears of one expert, `top_k` the experts a token visits.
+
+    `adapter` is set where PEFT adds to the fused weights themselves.
+    """
 
     router: Linear
     per_expert: tuple[Linear, ...]
@@ -27,6 +30,7 @@ class Experts:
     fused: bool
     shared: tuple[Linear, ...] = ()
     shared_gate: Linear | None = None
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,13 +279,27 @@ class _Planner:
             sites = self._mlp_sites(f"{path}.experts.0", width)
             per_expert = tuple(self._linear(site, copies=num_experts) for site in sites)
             router = self._linear(_Site("gate", f"{path}.gate", hidden, num_experts))
+        adapter = self._expert_adapter(per_expert, router, num_experts) if fused else None
         shared: tuple[Linear, ...] = ()
         gate = None
         if family.shared_expert:
             shared_width = int(str(config.get("shared_expert_intermediate_size", width)))
             shared = tuple(self._linear(site) for site in self._mlp_sites(f"{path}.shared_expert", shared_width))
             gate = self._linear(_Site("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1))
-        return Experts(router, per_expert, num_experts, top_k, fused, shared, gate)
+        return Experts(router, per_expert, num_experts, top_k, fused, shared, gate, adapter)
+
+    def _expert_adapter(self, per_expert: tuple[Linear, ...], router: Linear, num_experts: int) -> Adapter | None:
+        """PEFT gives every fused expert the rank, the joined gate and up projections twice the rank."""
+        lora = self.workload.lora
+        reaches = self.stack.adapts_fused_experts and self.family.adapts_experts
+        if lora is None or not reaches or lora.targets != ("all-linear",):
+            return None
+        inward, outward = per_expert
+        for linear, rank, copies in ((inward, 2 * lora.rank, num_experts), (outward, lora.rank, num_experts)):
+            self._train(rank * linear.in_features * copies, self.adapter_size)
+            self._train(rank * linear.out_features * copies, self.adapter_size)
+        self._train(lora.rank * (router.in_features + router.out_features), self.adapter_size)
+        return Adapter(lora.rank, self.adapter_size, False, False)
 
     def _linear(self, site: _Site, copies: int = 1) -> Linear:
         workload = self.workload

@@ -24,7 +24,8 @@ class Stack:
     model's type (until 4.49). `rotary_caches`: Mixtral keeps rotary tables in every layer (until 4.45).
     `casts_vocabulary_back`: after `prepare_model_for_kbit_training` TRL 0.9 to 0.13 returns embedding and head to
     bfloat16 when `bf16` is set (`peft_module_casting_to_bf16`). `fused_experts`: experts are 3-D parameters, out of
-    reach for LoRA by module name and for bitsandbytes. `reentrant_checkpointing`: the Trainer's default variant.
+    reach for LoRA by module name and for bitsandbytes. `adapts_fused_experts`: PEFT reaches them after
+    all, with "all-linear", by adding to the weights (0.18). `reentrant_checkpointing`: the Trainer's default variant.
     `adapters_follow_weights`: PEFT before 0.12 gives adapters the type of an unquantised base weight, later ones
     float32. `quantized_adapter_dtype`: what adapters over quantised weights end up as (TRL casts them to bfloat16).
     `default_*` hold for keys that a configuration leaves out.
@@ -44,6 +45,7 @@ class Stack:
     rotary_caches: bool
     casts_vocabulary_back: bool
     fused_experts: bool
+    adapts_fused_experts: bool
     reentrant_checkpointing: bool
     adapters_follow_weights: bool
     quantized_adapter_dtype: Dtype
