@@ -70,3 +70,46 @@ def _meaning(architecture: Architecture, name: str, names: tuple[str, ...], *, f
         return (name,)
     match = match_targets(architecture, (name,), fused_experts=fused_experts)
     return (name,) if match.modules else dict(match.equivalents).get(name, ())
+
+
+DEFAULT_OUTPUT_DIR = "/mnt/results"
+_RESERVED_BELOW_MNT = ("data", "config")
+
+
+def canonical_output_dir(written: str | None) -> str:
+    """Return the `output_dir` that Kaito's webhook, controller and runtime all read as one folder: `/mnt/<name>[/...]`.
+
+    The controller mounts what is joined below /mnt, the runtime uses the text as it stands; `data` and `config` are
+    mounted already. A path that has this form stays as it is.
+    """
+    text = (written or "").strip()
+    if not text:
+        return DEFAULT_OUTPUT_DIR
+    parts: list[str] = []
+    for part in text.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    below = parts[1:] if text.startswith("/") and parts[:1] == ["mnt"] else parts
+    if not below or below[0] in _RESERVED_BELOW_MNT:
+        return DEFAULT_OUTPUT_DIR
+    canonical = "/mnt/" + "/".join(below)
+    return text if text.rstrip("/") == canonical else canonical
+
+
+_COMPUTE_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half": "float16"}
+
+
+def compute_dtype_name(job: Job, written: object) -> str | None:
+    """Return what `bnb_4bit_compute_dtype` should say, None when it is good as it is.
+
+    Left out it is float32 in Kaito's code (cli.py), so the GPU's half-precision type is meant: bfloat16 from compute
+    capability 8.0 on, else float16. Abbreviations are written out.
+    """
+    if job.option("QuantizationConfig", "bnb_4bit_compute_dtype") is None:
+        has_bf16 = job.gpu is None or job.gpu.value.has_bf16
+        return "bfloat16" if has_bf16 else "float16"
+    name = str(written).removeprefix("torch.").lower()
+    meant = _COMPUTE_DTYPES.get(name, name)
+    return meant if meant != written and meant in ("bfloat16", "float16", "float32") else None

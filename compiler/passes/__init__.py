@@ -6,7 +6,29 @@ the text again, and asks again, until no pass has anything to say.
 
 from __future__ import annotations
 
-from kaitoc.compiler.passes import repair_targets
+from kaitoc.compiler.passes import (
+    own_config_map,
+    repair_batches,
+    repair_collator,
+    repair_dataset,
+    repair_faults,
+    repair_output_dir,
+    repair_quantization,
+    repair_sections,
+    repair_targets,
+    repair_values,
+)
 from kaitoc.compiler.passes.model import Pass
 
-PASSES: tuple[Pass, ...] = (repair_targets,)
+PASSES: tuple[Pass, ...] = (
+    own_config_map,
+    repair_sections,
+    repair_values,
+    repair_targets,
+    repair_collator,
+    repair_output_dir,
+    repair_dataset,
+    repair_quantization,
+    repair_batches,
+    repair_faults,
+)

@@ -55,3 +55,24 @@ def option_text(option: Option) -> str:
 
 def _place(job: Job, section: str, option: Option | None) -> Place:
     return job.place_of(option) if option is not None else job.section_place(section)
+
+
+def set_batch(job: Job, batch: int, effective: int, reason: str, preserves: Preserves) -> Change:
+    """Return the change of the batch and, in the same step, of the accumulation that keeps the effective batch.
+
+    `effective` is the number of sequences per GPU and optimizer step; `batch` divides it.
+    """
+    config = job.config
+    if config is None:
+        raise ValueError("a job without a training config has no batch to set")
+    section, size, steps = "TrainingArguments", "per_device_train_batch_size", "gradient_accumulation_steps"
+    edits = tuple(
+        set_option(config, section, option.name if option is not None else name, value)
+        for name, value in ((size, batch), (steps, effective // batch))
+        for option in (job.option(section, name),)
+        if job.integer(section, name, 0) != value
+    )
+    before = f"{job.integer(section, size, 8)} x {job.integer(section, steps, 1)}"
+    after = f"{batch} x {effective // batch}"
+    place = _place(job, section, job.option(section, size))
+    return Change(f"{section}.{size} x {steps}", reason, preserves, place, edits, before, after)
