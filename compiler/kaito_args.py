@@ -1,8 +1,11 @@
 """A model of how Kaito's tuning image parses a section of its training config.
 
 Kaito flattens a section to command-line strings, hands them to transformers' `HfArgumentParser`, and so to argparse
-(presets/workspace/tuning/text-generation/parser.py). The model follows argparse's `consume_optional` (CPython 3.11)
-but goes on after a fault, so that every faulty entry is told at once.
+(presets/workspace/tuning/text-generation/parser.py). The model follows argparse's `consume_optional` (CPython 3.11;
+3.12 and 3.13 give the same verdicts) but goes on after a fault, so that every faulty entry is told at once.
+
+It ends where the parser ends: what a section's class then checks across keys, or Kaito's rescue of `mlm: true` (a
+second parse with false, for want of a mask token), is not part of it.
 """
 
 from __future__ import annotations
