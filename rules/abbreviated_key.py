@@ -1,0 +1,29 @@
+"""A key that is only the beginning of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.rules._problems import problems_of, renaming
+
+CODE = "KT210"
+NAME = "abbreviated-key"
+SEVERITY = Severity.WARNING
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a key that is only the beginning of one."""
+    for option, problem in problems_of(job, ProblemKind.ABBREVIATED_KEY):
+        yield Fault(
+            option.key if not job.uses_template else job.config_place,
+            f"`{option.name}` is short for `{problem.key}`; the webhook does not know it, and the next release "
+            "may have another key that begins so",
+            help=f"write `{problem.key}`",
+            fix=renaming(job, option, problem.suggestion, Applicability.SAFE),
+        )

@@ -1,0 +1,27 @@
+"""A value that looks like a command-line option."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.rules._problems import STOPS, problems_of
+
+CODE = "KT209"
+NAME = "dash-leading-value"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a value that looks like a command-line option."""
+    for option, _ in problems_of(job, ProblemKind.DASH_LEADING):
+        yield Fault(
+            job.place_of(option),
+            f"the value of `{option.name}` begins with a dash, so the parser takes it for an option; {STOPS}",
+            help="write it without the dash, or a negative number as digits (`-0.001`, not `-1e-3`)",
+        )

@@ -1,0 +1,28 @@
+"""A key spelled with hyphens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.rules._problems import problems_of, renaming
+
+CODE = "KT211"
+NAME = "hyphenated-key"
+SEVERITY = Severity.WARNING
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a key spelled with hyphens."""
+    for option, problem in problems_of(job, ProblemKind.HYPHENATED_KEY):
+        yield Fault(
+            option.key if not job.uses_template else job.config_place,
+            f"`{option.name}` is read as `{problem.key}`, but the webhook does not know that spelling",
+            help=f"write `{problem.key}`",
+            fix=renaming(job, option, problem.suggestion, Applicability.SAFE),
+        )

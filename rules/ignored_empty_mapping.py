@@ -1,0 +1,27 @@
+"""An empty mapping, which is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.rules._problems import problems_of, removal
+
+CODE = "KT216"
+NAME = "ignored-empty-mapping"
+SEVERITY = Severity.INFO
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield an empty mapping, which is dropped."""
+    for option, _ in problems_of(job, ProblemKind.EMPTY_MAPPING):
+        yield Fault(
+            option.key if not job.uses_template else job.config_place,
+            f"`{option.name}` is an empty mapping and is dropped, as if it were not written",
+            fix=removal(job, option, Applicability.SAFE),
+        )

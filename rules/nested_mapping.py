@@ -1,0 +1,28 @@
+"""A mapping where Kaito flattens keys to command-line options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.rules._problems import as_json, nested_effect, nested_help, problems_of
+
+CODE = "KT207"
+NAME = "nested-mapping"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a mapping where Kaito flattens keys to command-line options."""
+    for option, problem in problems_of(job, ProblemKind.NESTED_MAPPING):
+        yield Fault(
+            option.key if not job.uses_template else job.config_place,
+            f"the mapping under `{option.name}` is flattened to `{problem.written}`, {nested_effect(problem)}",
+            help=nested_help(option, problem),
+            fix=as_json(job, option, problem),
+        )

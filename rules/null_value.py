@@ -1,0 +1,28 @@
+"""A key without a value, or with `null`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.rules._problems import null_effect, problems_of, removal
+
+CODE = "KT205"
+NAME = "null-value"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a key without a value, or with `null`."""
+    for option, problem in problems_of(job, ProblemKind.NULL_VALUE):
+        yield Fault(
+            option.key if job.config is not None and not job.uses_template else job.config_place,
+            f"`{option.name}` is null, which Kaito passes on as the word `None`; {null_effect(problem)}",
+            help="give it a value, or leave the key out for the default",
+            fix=removal(job, option, Applicability.SAFE if problem.is_fatal else Applicability.UNSAFE),
+        )

@@ -1,0 +1,28 @@
+"""A key that cannot be set from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.rules._problems import STOPS, problems_of, removal
+
+CODE = "KT214"
+NAME = "unsettable-key"
+SEVERITY = Severity.ERROR
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a key that cannot be set from a file."""
+    for option, problem in problems_of(job, ProblemKind.UNREADABLE_ARGUMENT):
+        yield Fault(
+            option.key if not job.uses_template else job.config_place,
+            f"`{problem.key}` cannot be set: the parser has no way to read a value for it; {STOPS}",
+            help="leave the key out",
+            fix=removal(job, option, Applicability.UNSAFE),
+        )
