@@ -52,3 +52,13 @@ def test_the_bundled_table_is_what_the_installed_libraries_accept(section: str) 
 
     described = describe(real_parser.real_classes()[section])
     assert described == read_json("training_config/arguments/bundled")["sections"][section]
+
+
+@pytest.mark.slow
+def test_the_generator_reads_the_bundled_table_from_an_environment_that_has_its_libraries() -> None:
+    import sys
+
+    from kaitoc.schemas import read_json
+    from kaitoc.schemas.generate_training_config import introspect
+
+    assert introspect("bundled", sys.executable) == read_json("training_config/arguments/bundled")
