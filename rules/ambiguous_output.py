@@ -1,0 +1,36 @@
+"""A `tuning.output` that does not name exactly one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.wording import join_names
+from kaitoc.compiler.yaml_tree import Mapping
+
+CODE = "KT314"
+NAME = "ambiguous-output"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a `tuning.output` that does not name exactly one place."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    field = workspace.field("tuning", "output")
+    if field is None or not isinstance(field.node, Mapping):
+        return
+    given = [name for name in ("image", "volumeSource") if workspace.field("tuning", "output", name) is not None]
+    if len(given) == 1:
+        return
+    stated = f"names {len(given)} places, {join_names(given)}" if given else "names no place"
+    yield Fault(
+        field.key,
+        f"`tuning.output` {stated}; Kaito's webhook wants exactly one",
+        help="name an `image`, with `imagePushSecret`, or a `volumeSource`",
+    )

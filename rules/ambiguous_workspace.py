@@ -1,0 +1,36 @@
+"""A Workspace with both `inference` and `tuning`, or with neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault, related
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.manifests import ManifestFile
+
+CODE = "KT305"
+NAME = "ambiguous-workspace"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(file: ManifestFile) -> Iterator[Fault]:
+    """Yield every Workspace that does not say which of the two it is."""
+    for manifest in file.manifests:
+        if not manifest.is_workspace:
+            continue
+        inference, tuning = manifest.field("inference"), manifest.field("tuning")
+        if inference is not None and tuning is not None:
+            yield Fault(
+                tuning.key,
+                "a Workspace has either `inference` or `tuning`; Kaito's webhook refuses both",
+                help="make two Workspaces of it",
+                related=(related("`inference` is here", inference.key),),
+            )
+        elif inference is None and tuning is None:
+            yield Fault(
+                manifest.place,
+                "the Workspace has neither `inference` nor `tuning`; Kaito's webhook refuses it",
+                help="both stand at the top level beside `resource`, there is no `spec`",
+            )

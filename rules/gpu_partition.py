@@ -1,0 +1,26 @@
+"""A tuning Workspace that asks for a part of a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT308"
+NAME = "gpu-partition"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a tuning Workspace that asks for a part of a GPU."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    field = workspace.field("resource", "partition")
+    if field is not None:
+        message = "tuning cannot run on a part of a GPU; Kaito's webhook refuses `partition`"
+        yield Fault(field.key, message, help="remove `partition`, or use it for inference")

@@ -1,0 +1,29 @@
+"""A label selector whose expressions tuning ignores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT323"
+NAME = "ignored-match-expressions"
+SEVERITY = Severity.WARNING
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a label selector whose expressions tuning ignores."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    field = workspace.field("resource", "labelSelector", "matchExpressions")
+    if field is not None:
+        yield Fault(
+            field.key,
+            "tuning jobs are scheduled by `matchLabels` only; `matchExpressions` are ignored",
+            help="write what must hold as `matchLabels`",
+        )

@@ -1,0 +1,31 @@
+"""A Workspace name that is not a DNS label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT304"
+NAME = "invalid-workspace-name"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+MAX_LENGTH = 63
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a Workspace name that is not a DNS label."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    name = workspace.ref.name
+    if name and not (len(name) <= MAX_LENGTH and _DNS_LABEL.fullmatch(name)):
+        message = f"`{name}` is not a DNS label; Kaito's webhook refuses the Workspace"
+        help_text = f"use at most {MAX_LENGTH} lower-case letters, digits and hyphens, a letter or digit at both ends"
+        yield Fault(workspace.place, message, help=help_text)

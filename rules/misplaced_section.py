@@ -1,0 +1,37 @@
+"""A section that stands outside `training_config`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.manifests import Place, escape_pointer
+from kaitoc.compiler.training_config import ROOT_KEY, SECTIONS
+from kaitoc.compiler.yaml_tree import Mapping
+
+CODE = "KT104"
+NAME = "misplaced-section"
+SEVERITY = Severity.WARNING
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a section that stands beside `training_config` instead of below it."""
+    config = job.config
+    document = config.document if config is not None and not job.uses_template else None
+    if config is None or document is None or not isinstance(document.root, Mapping):
+        return
+    if document.root.get(ROOT_KEY) is None:
+        return
+    for entry in document.root.entries:
+        if entry.name in SECTIONS:
+            pointer = f"{config.host.pointer}/{escape_pointer(entry.name)}"
+            place = Place(config.host.source, entry.key.span, pointer, config.host.object)
+            yield Fault(
+                place,
+                f"`{entry.name}` stands beside `{ROOT_KEY}` and is ignored; its defaults are used",
+                help=f"indent it below `{ROOT_KEY}`",
+            )

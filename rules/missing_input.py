@@ -1,0 +1,31 @@
+"""A tuning Workspace without `tuning.input`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT311"
+NAME = "missing-input"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a tuning Workspace without `tuning.input`."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    if workspace.field("tuning", "input") is not None:
+        return
+    tuning = workspace.field("tuning")
+    place = tuning.key if tuning is not None else workspace.place
+    yield Fault(
+        place,
+        "the Workspace has no `tuning.input`; Kaito's webhook refuses it",
+        help="say where the data is: `urls`, `image` or `volumeSource`",
+    )

@@ -1,0 +1,29 @@
+"""A tuning Workspace without a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT318"
+NAME = "missing-preset"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a tuning Workspace without a preset."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    field = workspace.field("tuning", "preset", "name")
+    if field is not None and field.text:
+        return
+    tuning = workspace.field("tuning", "preset") or workspace.field("tuning")
+    place = tuning.key if tuning is not None else workspace.place
+    message = "the Workspace names no model: `tuning.preset.name` is missing; Kaito's webhook refuses it"
+    yield Fault(place, message, help="name one of " + ", ".join(job.release.tunable_presets))

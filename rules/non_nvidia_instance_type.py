@@ -1,0 +1,32 @@
+"""An instance type without an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.catalog.gpus import find_instance_type
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT321"
+NAME = "non-nvidia-instance-type"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield an instance type without an NVIDIA GPU."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    stated = job.instance_type
+    instance = find_instance_type(stated.value) if stated is not None else None
+    if stated is None or stated.place is None or instance is None or instance.nvidia:
+        return
+    yield Fault(
+        stated.place,
+        f"`{instance.name}` has {instance.gpu_model}; the tuning pod asks for nvidia.com/gpu and is never scheduled",
+        help="take an instance type with an NVIDIA GPU; an idle node costs as much as a busy one",
+    )

@@ -1,0 +1,31 @@
+"""A tuning Workspace that asks for several nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Edit, Fix, Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT307"
+NAME = "several-nodes"
+SEVERITY = Severity.ERROR
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a tuning Workspace that asks for several nodes."""
+    workspace = job.workspace
+    if workspace is None:
+        return
+    field = workspace.field("resource", "count")
+    if field is None or field.text is None or not field.text.isdigit() or int(field.text) <= 1:
+        return
+    yield Fault(
+        field.value,
+        f"tuning runs on one node; Kaito's webhook refuses `count: {field.text}`",
+        help="take an instance type with more GPUs; each of them trains on its own part of the data",
+        fix=Fix("Use one node", Applicability.UNSAFE, (Edit(field.value.source, field.value.span, "1"),)),
+    )

@@ -1,0 +1,44 @@
+"""A key of a Workspace that Kaito's definition does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.manifests import Manifest, Place
+from kaitoc.compiler.workspace_schema import workspace_properties
+
+CODE = "KT105"
+NAME = "unknown-workspace-key"
+SEVERITY = Severity.WARNING
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a key of the Workspace that the API server drops."""
+    if job.workspace is not None:
+        yield from _unknown_below(job.workspace, (), workspace_properties())
+
+
+def _unknown_below(manifest: Manifest, path: tuple[str, ...], known: dict[str, Any]) -> Iterator[Fault]:
+    for field in manifest.fields(*path):
+        name = field.key.pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+        if name not in known:
+            yield _fault(field.key, name, known)
+        elif known[name].get("additionalProperties") is False:
+            yield from _unknown_below(manifest, (*path, name), known[name]["properties"])
+
+
+def _fault(place: Place, name: str, known: dict[str, Any]) -> Fault:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return Fault(
+        place,
+        f"a Workspace has no key `{name}` here; the API server drops it, so it has no effect",
+        help=f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(known)}",
+    )

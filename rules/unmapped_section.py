@@ -1,0 +1,31 @@
+"""A section that is not a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.training_config import SECTIONS
+from kaitoc.compiler.yaml_tree import Scalar
+
+CODE = "KT327"
+NAME = "unmapped-section"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a section that is not a mapping."""
+    if job.config is None or job.uses_template:
+        return
+    for section in job.config.sections:
+        if section.name not in SECTIONS or section.is_mapping:
+            continue
+        is_empty = isinstance(section.node, Scalar) and section.node.value in ("", "~", "null")
+        state = "is empty" if is_empty else "is not a mapping"
+        help_text = "write `{}` or leave the section out" if is_empty else "indent its keys below it"
+        message = f"the section `{section.name}` {state}; the job stops with a traceback before the model loads"
+        yield Fault(section.key, message, help=help_text)

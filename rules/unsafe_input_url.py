@@ -1,0 +1,57 @@
+"""An input URL that Kaito refuses to fetch."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+
+CODE = "KT315"
+NAME = "unsafe-input-url"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+_METADATA_HOSTS = frozenset(("metadata", "metadata.google.internal", "metadata.azure.internal", "instance-data"))
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield an input URL that Kaito refuses to fetch."""
+    if job.workspace is None:
+        return
+    for field in job.workspace.fields("tuning", "input", "urls"):
+        reason = _refusal(field.text or "")
+        if reason:
+            yield Fault(field.value, f"{reason}; Kaito's webhook refuses the Workspace")
+
+
+def _refusal(url: str) -> str:
+    """Return why a URL is refused, empty when it is not."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "this is not a URL"
+    if parts.scheme not in ("http", "https"):
+        return f"`{parts.scheme}` is not http or https" if parts.scheme else "the URL has no scheme, such as https"
+    if not host:
+        return "the URL names no host"
+    return _host_refusal(host.lower().rstrip("."))
+
+
+def _host_refusal(host: str) -> str:
+    if host == "localhost" or host.endswith(".localhost"):
+        return "`localhost` is the training pod itself"
+    if host in _METADATA_HOSTS:
+        return f"`{host}` is a cloud metadata service"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ""
+    if address.is_loopback or address.is_private or address.is_link_local or address.is_unspecified:
+        return f"`{host}` is a private, loopback or link-local address"
+    return ""
