@@ -120,12 +120,18 @@ class Engine:
         found = [to_finding(rule, fault) for rule in self.rule_set.file_rules
                  if settings.runs(rule.CODE, rule.NAME) for fault in rule.check(file)]  # fmt: skip
         for job in jobs:
-            found.extend(self._check_job(job, settings))
+            found.extend(self._in_scope(job, self._check_job(job, settings)))
             self._add_summary(job, outcome)
         for finding in found:
             if finding.sort_key not in self._seen:
                 self._seen.add(finding.sort_key)
                 yield finding
+
+    def _in_scope(self, job: Job, findings: Iterator[Finding]) -> Iterator[Finding]:
+        """Yield what concerns the given files: a Workspace that only lies beside them is context, not the subject."""
+        if job.workspace is None or self.library.is_given(job.workspace):
+            return findings
+        return (finding for finding in findings if self.library.is_given_path(finding.source.path))
 
     def _check_job(self, job: Job, settings: Settings) -> Iterator[Finding]:
         for rule in self.rule_set.job_rules:

@@ -53,7 +53,11 @@ class Library:
 
     def is_given(self, manifest: Manifest) -> bool:
         """Return whether the user named the file an object stands in."""
-        return manifest.source.path in self._given
+        return self.is_given_path(manifest.source.path)
+
+    def is_given_path(self, path: str) -> bool:
+        """Return whether the user named a file."""
+        return path in self._given
 
     def load(self, path: str) -> ManifestFile:
         """Return a file's objects, from the cache or from disk; raises `SourceError`."""

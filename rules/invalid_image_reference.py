@@ -20,6 +20,7 @@ _DOMAIN = r"(?:\[[0-9a-fA-F:]+\]|[a-zA-Z0-9](?:[-a-zA-Z0-9.]*[a-zA-Z0-9])?)(?::[
 _REFERENCE = re.compile(
     rf"(?:{_DOMAIN}/)?{_COMPONENT}(?:/{_COMPONENT})*(?::\w[\w.-]{{0,127}})?(?:@[a-z0-9]+:[0-9a-fA-F]{{32,}})?", re.ASCII
 )
+_PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|<[^>]+>|\$\{?\w+")
 _MAX_LENGTH = 4096
 
 
@@ -31,7 +32,10 @@ def check(job: Job) -> Iterator[Fault]:
         field = job.workspace.field("tuning", section, "image")
         if field is None or not field.text:
             continue
-        if len(field.text) > _MAX_LENGTH or not _REFERENCE.fullmatch(field.text):
+        if _PLACEHOLDER.search(field.text):
+            message = f"`{field.text[:80]}` is a placeholder; put the real image there before it is applied"
+            yield Fault(field.value, message, severity=Severity.INFO)
+        elif len(field.text) > _MAX_LENGTH or not _REFERENCE.fullmatch(field.text):
             yield Fault(
                 field.value,
                 f"`{field.text[:80]}` is not an image reference; Kaito's webhook refuses the Workspace",
