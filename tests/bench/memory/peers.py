@@ -82,17 +82,11 @@ def llm_analysis(row):
     summary = analysis.training(
         batch_size_per_gpu=row["batch"],
         seq_len=row["seq_len"],
-        total_num_gpus=1,
         total_num_tokens=10**6,
         activation_recomputation=ActivationRecomputation.FULL if row["checkpointing"] else ActivationRecomputation.NONE,
         flash_attn=row["flash"],
     )
-    return (
-        summary["weight_memory_per_gpu"]
-        + summary["optimizer_state_memory_per_gpu"]
-        + summary["gradient_memory_per_gpu"]
-        + summary["activation_memory_per_gpu"]
-    )
+    return summary["(weight+op_state+grad+act)_memory_per_gpu"]
 
 
 def ftuneai(row):
@@ -156,7 +150,7 @@ def canifinetune(row):
         override=override,
         use_network=False,
     )
-    return estimate(request).breakdown.total_gb * GIB
+    return estimate(request).memory.total_estimated_gb * GIB
 
 
 def hf_vram_calc(row):

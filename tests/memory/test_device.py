@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+import pytest
+
+from kaitoc.compiler.catalog.gpus import all_gpus, find_gpu
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.footprint import footprint, margin_bytes, verdict
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.workload import Allocator, Lora, Workload
+from kaitoc.schemas import read_json
+
+MODEL = find_model("llama-3.2-1b")
+A100 = find_gpu("A100-80GB")
+T4 = find_gpu("T4")
+assert MODEL is not None
+assert A100 is not None
+assert T4 is not None
+WORKLOAD = Workload(MODEL, Lora(), 4, 1024, "transformers-5", gradient_checkpointing=True)
+
+
+@pytest.mark.parametrize("gpu", all_gpus(), ids=lambda gpu: gpu.name)
+def test_every_gpu_of_the_catalog_has_its_threads_tabulated(gpu) -> None:
+    assert gpu.model in read_json("catalog/cuda_contexts")["models"]
+
+
+def test_a_context_grows_with_the_threads_a_gpu_holds() -> None:
+    assert device.context_bytes(T4) < device.context_bytes(A100)
+
+
+def test_hopper_takes_larger_cublas_workspaces() -> None:
+    assert device.cublas_workspace_bytes(find_gpu("H100-80GB")) > device.cublas_workspace_bytes(A100)
+
+
+def test_ddp_adds_nccl_buffers_and_a_copy_of_the_gradients() -> None:
+    alone, together = footprint(WORKLOAD, A100), footprint(replace(WORKLOAD, num_gpus=2), A100)
+    assert together.context_bytes > alone.context_bytes
+    assert together.peak.categories.gradients > alone.peak.categories.gradients
+
+
+def test_expandable_segments_lower_reserved_memory_and_leave_allocated_memory_alone() -> None:
+    default = footprint(WORKLOAD, A100)
+    expandable = footprint(replace(WORKLOAD, allocator=Allocator.EXPANDABLE), A100)
+    assert expandable.reserved_bytes < default.reserved_bytes
+    assert expandable.allocated_bytes == default.allocated_bytes
+
+
+def test_the_interval_holds_the_prediction() -> None:
+    found = footprint(WORKLOAD, A100)
+    assert found.allocated_bytes <= found.low_bytes <= found.device_bytes <= found.high_bytes
+
+
+def test_a_verdict_needs_the_whole_interval_on_one_side() -> None:
+    found = footprint(WORKLOAD, A100)
+    tight = replace(A100, memory_bytes=(found.low_bytes + found.high_bytes) // 2)
+    assert verdict(found, A100, 0.05) is Verdict.FITS
+    assert verdict(found, tight, 0.05) is Verdict.TIGHT
+    assert verdict(found, replace(A100, memory_bytes=found.low_bytes - 1), 0.05) is Verdict.DOES_NOT_FIT
+
+
+def test_the_margin_is_what_the_central_prediction_leaves() -> None:
+    found = footprint(WORKLOAD, A100)
+    assert margin_bytes(found, A100) == A100.memory_bytes - found.device_bytes

@@ -1,0 +1,174 @@
+import timeit
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kaitoc.compiler.catalog.gpus import find_gpu
+from kaitoc.compiler.catalog.models import all_models, find_model
+from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.memory.footprint_plan import plan_for
+from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.workload import (
+    Attention,
+    Dtype,
+    Lora,
+    Optimizer,
+    Quantization,
+    Workload,
+    WorkloadError,
+)
+
+PHI = find_model("phi-3-mini-128k-instruct")
+A100 = find_gpu("A100-80GB")
+assert PHI is not None
+assert A100 is not None
+O_PROJ = Lora(8, 8.0, 0.0, ("o_proj",))
+EAGER = Workload(PHI, O_PROJ, 1, 1000, "transformers-5", attention=Attention.EAGER, optimizer=Optimizer.ADAMW)
+METHODS = {
+    "LoRA": {"lora": Lora()},
+    "QLoRA": {"lora": Lora(), "quantization": Quantization.NF4, "double_quant": True, "kbit_prep": True},
+    "full": {"lora": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "double_quant", "reported_gb", "tolerance"),
+    [
+        (Dtype.FLOAT32, Quantization.NONE, False, 15.73, 0.02),
+        (Dtype.BFLOAT16, Quantization.NONE, False, 8.09, 0.02),
+        (Dtype.BFLOAT16, Quantization.INT8, False, 4.64, 0.05),
+        (Dtype.BFLOAT16, Quantization.NF4, False, 3.00, 0.05),
+        (Dtype.BFLOAT16, Quantization.NF4, True, 3.00, 0.10),
+    ],
+)
+def test_loaded_weights_meet_what_was_reported_for_phi_3(
+    dtype: Dtype, quantization: Quantization, double_quant: bool, reported_gb: float, tolerance: float
+) -> None:
+    workload = replace(EAGER, dtype=dtype, quantization=quantization, double_quant=double_quant)
+    loaded_gb = (plan_for(workload).weights_bytes + device.context_bytes(A100)) / 1e9
+    assert loaded_gb == pytest.approx(reported_gb, rel=tolerance)
+
+
+def test_eager_lora_without_checkpointing_passes_80_gib_near_3500_tokens() -> None:
+    tokens = next(
+        tokens
+        for tokens in range(2000, 5000, 20)
+        if footprint(replace(EAGER, seq_len_tokens=tokens)).device_bytes > 80 * 2**30
+    )
+    assert tokens == pytest.approx(3500, rel=0.12)
+
+
+def test_qlora_saves_most_at_3500_tokens_because_it_checkpoints() -> None:
+    long = replace(EAGER, seq_len_tokens=3500)
+    quantized = replace(
+        long, quantization=Quantization.NF4, double_quant=True, kbit_prep=True, gradient_checkpointing=True
+    )
+    saving = 1 - footprint(quantized).device_bytes / footprint(long).device_bytes
+    assert 0.70 <= saving <= 0.90
+
+
+def test_small_ranks_hardly_differ_and_a_rank_beyond_the_width_costs_more_than_twice() -> None:
+    by_rank = {
+        rank: footprint(replace(EAGER, lora=replace(O_PROJ, rank=rank))).device_bytes for rank in (8, 256, 16384)
+    }
+    assert by_rank[256] < 1.06 * by_rank[8]
+    assert by_rank[16384] > 2 * by_rank[8]
+
+
+def test_adapting_the_mlp_too_costs_little_with_checkpointing() -> None:
+    attention = replace(EAGER, attention=Attention.SDPA, gradient_checkpointing=True)
+    both = replace(attention, lora=replace(O_PROJ, targets=("o_proj", "down_proj")))
+    assert footprint(both).device_bytes < 1.02 * footprint(attention).device_bytes
+
+
+def test_the_trainable_parameters_are_those_of_the_matched_layers() -> None:
+    assert footprint(EAGER).num_trainable_parameters == 32 * 8 * (3072 + 3072)
+
+
+def test_full_fine_tuning_trains_every_parameter() -> None:
+    assert footprint(replace(EAGER, lora=None)).num_trainable_parameters == PHI.num_parameters
+
+
+def test_the_phases_come_in_order_and_the_largest_is_the_peak() -> None:
+    found = footprint(EAGER)
+    assert [phase.phase for phase in found.phases] == list(Phase)
+    assert found.allocated_bytes == max(phase.allocated_bytes for phase in found.phases)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("checkpointing", [True, False])
+@pytest.mark.parametrize("stack", ["transformers-4.45", "transformers-5", "kaito-v0.12"])
+def test_every_model_of_the_catalog_has_a_footprint_above_its_weights(
+    method: str, checkpointing: bool, stack: str
+) -> None:
+    for model in all_models():
+        workload = Workload(model, None, 1, 512, stack, gradient_checkpointing=checkpointing)
+        workload = replace(workload, **METHODS[method])
+        assert footprint(workload).allocated_bytes > plan_for(workload).weights_bytes
+
+
+@settings(max_examples=40, deadline=None)
+@given(batch=st.integers(1, 16), tokens=st.integers(16, 4096), checkpointing=st.booleans())
+def test_more_tokens_never_need_less(batch: int, tokens: int, checkpointing: bool) -> None:
+    workload = replace(EAGER, batch_size=batch, seq_len_tokens=tokens, gradient_checkpointing=checkpointing)
+    here = footprint(workload).allocated_bytes
+    assert here <= footprint(replace(workload, batch_size=batch + 1)).allocated_bytes
+    assert here <= footprint(replace(workload, seq_len_tokens=tokens + 1)).allocated_bytes
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_checkpointing_never_needs_more_where_activations_rule(method: str) -> None:
+    workload = replace(EAGER, seq_len_tokens=4096, **METHODS[method])
+    kept = footprint(workload).allocated_bytes
+    assert footprint(replace(workload, gradient_checkpointing=True)).allocated_bytes < kept
+
+
+def test_dropout_dora_and_more_targets_each_need_more() -> None:
+    plain = footprint(EAGER).allocated_bytes
+    for lora in (replace(O_PROJ, dropout=0.1), replace(O_PROJ, dora=True), replace(O_PROJ, targets=("all-linear",))):
+        assert footprint(replace(EAGER, lora=lora)).allocated_bytes > plain
+
+
+def test_a_rank_pattern_holds_for_the_layers_it_names() -> None:
+    pattern = replace(O_PROJ, rank_pattern=((r"model\.layers\.0\.self_attn\.o_proj", 64),))
+    found = footprint(replace(EAGER, lora=pattern)).num_trainable_parameters
+    assert found == (31 * 8 + 64) * (3072 + 3072)
+
+
+def test_modules_to_save_are_trained_whole() -> None:
+    saved = footprint(replace(EAGER, lora=replace(O_PROJ, modules_to_save=("lm_head",))))
+    assert saved.num_trainable_parameters == footprint(EAGER).num_trainable_parameters + PHI.vocab_size * 3072
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch size"),
+        ({"seq_len_tokens": 0}, "sequence length"),
+        ({"seq_len_tokens": 10**9}, "longer than"),
+        ({"num_gpus": 0}, "number of GPUs"),
+        ({"lora": Lora(rank=0)}, "rank"),
+        ({"lora": Lora(dropout=1.0)}, "dropout"),
+        ({"lora": Lora(targets=("no_such_layer",))}, "none of the target modules"),
+        ({"stack": "transformers-6"}, "did you mean"),
+        ({"architecture": replace(PHI, num_heads=7, config={})}, "heads"),
+        ({"architecture": replace(PHI, model_type="phi33")}, "nearest known"),
+    ],
+)
+def test_a_workload_that_no_run_can_have_is_an_error(change: dict[str, object], message: str) -> None:
+    with pytest.raises(WorkloadError, match=message):
+        footprint(replace(EAGER, **change))
+
+
+def test_a_further_shape_of_a_known_workload_takes_under_200_microseconds() -> None:
+    shapes = [replace(EAGER, batch_size=batch, seq_len_tokens=512 * batch) for batch in (1, 2, 3, 4)]
+
+    def ask() -> None:
+        for shape in shapes:
+            footprint(shape, A100)
+
+    ask()
+    assert min(timeit.repeat(ask, number=20, repeat=5)) / 20 / len(shapes) < 200e-6
