@@ -63,6 +63,10 @@ class Engine:
 
     def check(self, paths: Iterable[str]) -> Outcome:
         """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
+        return self.check_indexed(self.index(paths))
+
+    def index(self, paths: Iterable[str]) -> Outcome:
+        """Read files once, so that each can find partners among all; collects what cannot be read."""
         outcome = Outcome()
         for path in paths:
             try:
@@ -70,6 +74,10 @@ class Engine:
                 outcome.files.append(path)
             except SourceError as error:
                 outcome.errors.append(str(error))
+        return outcome
+
+    def check_indexed(self, outcome: Outcome) -> Outcome:
+        """Check the files of an outcome, which are indexed, and add to it what is found."""
         found: dict[str, list[Finding]] = {}
         for path in outcome.files:
             file = self.library.load(path)

@@ -9,19 +9,23 @@ from importlib import import_module
 import click
 
 COMMANDS = {
+    "baseline": "kaitoc.compiler.cli.baseline:baseline",
     "check": "kaitoc.compiler.cli.check:check",
     "compile": "kaitoc.compiler.cli.compile:compile_command",
     "estimate": "kaitoc.compiler.cli.estimate:estimate",
     "explain": "kaitoc.compiler.cli.explain:explain",
+    "init": "kaitoc.compiler.cli.init:init",
     "rules": "kaitoc.compiler.cli.rules:rules",
     "run": "kaitoc.compiler.cli.run:run",
     "schema": "kaitoc.compiler.cli.schema:schema",
 }
 _HELP = {
+    "baseline": "Write down the findings of today, so that only new ones count.",
     "check": "Find what is wrong with tuning manifests.",
     "compile": "Rewrite manifests into a configuration that is right and fits.",
     "estimate": "Predict the GPU memory of a fine-tune.",
     "explain": "Show a rule's page.",
+    "init": "Write a Workspace and a ConfigMap to start from.",
     "rules": "List the rules.",
     "run": "Execute a fine-tune with the bundled runtime.",
     "schema": "Print a JSON Schema.",

@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from kaitoc.compiler.assumptions import AssumptionError
+from kaitoc.compiler.baseline import BaselineError, load_baseline
+from kaitoc.compiler.changed_files import GitError
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.engine import Engine, Outcome, RuleSet, find_files
 from kaitoc.compiler.findings import Severity
@@ -61,7 +63,7 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None
     """
     try:
         ctx.exit(_run(paths, options))
-    except (AssumptionError, SettingsError, SourceError) as error:
+    except (AssumptionError, BaselineError, GitError, SettingsError, SourceError) as error:
         _complain(str(error))
         ctx.exit(EXIT_USAGE)
 
@@ -120,19 +122,34 @@ def _check(paths: tuple[str, ...], engine: Engine, options: dict[str, Any]) -> O
         source = Source.decode(options["stdin_filename"], sys.stdin.buffer.read())
         engine.library.add_source(source)
         return engine.check([source.path])
-    return engine.check(find_files(paths or (".",), engine.settings))
+    from kaitoc.compiler.parallel import check_in_parallel, num_processes
+
+    files = list(find_files(paths or (".",), engine.settings))
+    if options["changed_since"] is not None:
+        from kaitoc.compiler.changed_files import changed_since
+
+        changed = changed_since(options["changed_since"])
+        files = [file for file in files if os.path.realpath(file) in changed]
+    processes = num_processes(options["jobs"], len(files))
+    return check_in_parallel(engine, files, processes) if processes > 1 else engine.check(files)
 
 
 def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
     """Return the report of an outcome."""
     from kaitoc.compiler.rule_pages import rule_infos
 
+    findings = tuple(outcome.findings)
+    num_known = 0
+    if options["baseline"] is not None:
+        findings, known, _ = load_baseline(options["baseline"]).filter(findings)
+        num_known = len(known)
     return Report(
-        findings=tuple(outcome.findings),
+        findings=findings,
         jobs=tuple(outcome.jobs),
-        rules=rule_infos() if outcome.findings else (),
+        rules=rule_infos() if findings else (),
         files=tuple(outcome.files),
         num_suppressed=outcome.num_suppressed,
+        num_baselined=num_known,
         strict=options["strict"],
     )
 

@@ -49,8 +49,9 @@ def _draw(title: str, dimension: str, points: Sequence[tuple[int, Footprint]], g
     if gpu is not None:
         capacity_gib = gpu.memory_bytes / _GIB
         axes.axhline(capacity_gib, color="#c1121f", linewidth=1.6)
-        axes.annotate(f"{gpu.name}: {capacity_gib:.1f} GiB", (values[0], capacity_gib), color="#c1121f",
-                      xytext=(4, 4), textcoords="offset points", fontsize=9)  # fmt: skip
+        axes.annotate(f"{gpu.name}: {capacity_gib:.1f} GiB", (values[-1], capacity_gib), color="#c1121f",
+                      xytext=(-6, -14), textcoords="offset points", fontsize=10, ha="right",
+                      bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8})  # fmt: skip
     axes.set(xlabel=dimension, ylabel="GiB", xlim=(values[0], values[-1]))
     axes.set_title(title, fontsize=9, wrap=True)
     axes.set_ylim(bottom=0)

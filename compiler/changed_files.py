@@ -1,0 +1,31 @@
+"""Which files changed since a git revision: committed, staged, unstaged, and untracked ones that git does not ignore."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+
+class GitError(Exception):
+    """Git cannot say what changed; `str(error)` is for the user."""
+
+
+def changed_since(revision: str) -> frozenset[str]:
+    """Return the absolute, real paths of the files that differ from a revision and still exist; raises `GitError`."""
+    if revision.startswith("-"):
+        raise GitError(f"`{revision}` is not a git revision")
+    root = _git("rev-parse", "--show-toplevel").strip()
+    differing = _git("diff", "--name-only", "-z", "--diff-filter=d", revision, "--").split("\0")
+    untracked = _git("ls-files", "--others", "--exclude-standard", "-z", "--full-name").split("\0")
+    return frozenset(os.path.realpath(os.path.join(root, name)) for name in (*differing, *untracked) if name)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607
+    except OSError as error:
+        raise GitError(f"--changed-since needs git: {error.strerror}") from error
+    if result.returncode:
+        message = result.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        raise GitError(f"--changed-since: {message.removeprefix('fatal: ')}")
+    return os.fsdecode(result.stdout)

@@ -1,0 +1,321 @@
+"""`kaitoc check` as a user meets it: exit codes, streams, formats, fixes, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler.cli import cli
+
+SEED = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: optimized-phi3-tuning
+  namespace: kaito
+data:
+  training_config.yaml: |
+    training_config:
+      ModelConfig:
+        torch_dtype: "bfloat16"
+      QuantizationConfig:
+        load_in_4bit: true
+        bnb_4bit_quant_type: "nf4"
+        bnb_4bit_compute_dtype: "bfloat16"
+        bnb_4bit_use_double_quant: true
+      LoraConfig:
+        r: 8
+        lora_alpha: 8
+        target_modules: ["q_proj", "k_proj", "v_proj", "o_proj"]  # attention
+      TrainingArguments:
+        output_dir: "/mnt/results"
+        per_device_train_batch_size: 1
+      DataCollator:
+        mlm: false
+      DatasetConfig:
+        shuffle_dataset: true
+        train_test_split: 1
+"""
+SEED_OPTIONS = ["--model", "phi-3-mini-128k-instruct", "--gpu", "A100-80GB"]
+CLEAN = SEED.replace('["q_proj", "k_proj", "v_proj", "o_proj"]', '["qkv_proj", "o_proj"]')
+
+
+def check(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli, ["check", "--isolated", *arguments], input=stdin, env={"GITHUB_ACTIONS": ""})
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Path:
+    path = tmp_path / "cm.yaml"
+    path.write_text(SEED)
+    return path
+
+
+def test_the_seed_s_config_map_is_found_to_train_o_proj_only(seed: Path) -> None:
+    result = check(str(seed), *SEED_OPTIONS, "--format", "json")
+
+    report = json.loads(result.stdout)
+    (finding,) = [finding for finding in report["findings"] if finding["code"] == "KT401"]
+    assert finding["span"]["start"]["line"] == 19
+    assert SEED[finding["span"]["start"]["offset"] : finding["span"]["end"]["offset"]] == "target_modules"
+    assert "only `o_proj` is trained" in finding["message"]
+    assert finding["pointer"] == "/data/training_config.yaml/training_config/LoraConfig/target_modules"
+    assert report["jobs"][0]["fits"] is True
+
+
+def test_warnings_fail_only_a_strict_run(seed: Path) -> None:
+    assert check(str(seed), *SEED_OPTIONS, "--select", "KT401").exit_code == 0
+    assert check(str(seed), *SEED_OPTIONS, "--select", "KT401", "--strict").exit_code == 1
+    assert check(str(seed), *SEED_OPTIONS, "--select", "KT401", "--strict", "--exit-zero").exit_code == 0
+
+
+def test_an_error_fails_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "cm.yaml"
+    path.write_text(CLEAN.replace("r: 8", "r: 8.0"))
+
+    result = check(str(path))
+
+    assert result.exit_code == 1
+    assert "KT203" in result.stdout
+
+
+def test_a_clean_manifest_says_so_and_exits_0(tmp_path: Path) -> None:
+    path = tmp_path / "cm.yaml"
+    path.write_text(CLEAN)
+
+    result = check(str(path), *SEED_OPTIONS, "--select", "KT1,KT2,KT401")
+
+    assert result.exit_code == 0
+    assert "fits" in result.stdout
+
+
+def test_fix_changes_only_the_named_text(seed: Path) -> None:
+    result = check(str(seed), *SEED_OPTIONS, "--fix", "--select", "KT401")
+
+    assert result.exit_code == 0
+    assert seed.read_text() == CLEAN
+    assert "fixed 1 finding" in result.stderr
+
+
+def test_diff_shows_the_fix_and_changes_nothing(seed: Path) -> None:
+    result = check(str(seed), *SEED_OPTIONS, "--diff", "--select", "KT401")
+
+    assert result.exit_code == 1
+    assert '+        target_modules: ["qkv_proj", "o_proj"]  # attention' in result.stdout
+    assert seed.read_text() == SEED
+
+
+def test_standard_input_is_checked(tmp_path: Path) -> None:
+    result = check("-", *SEED_OPTIONS, "--format", "concise", "--select", "KT401", stdin=SEED)
+
+    assert result.stdout.startswith("<stdin>:19:9: KT401")
+
+
+def test_several_formats_at_once(seed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.sarif"
+
+    result = check(str(seed), *SEED_OPTIONS, "--format", "concise", "--format", f"sarif={out}")
+
+    assert "KT401" in result.stdout
+    assert json.loads(out.read_text())["version"] == "2.1.0"
+
+
+def test_an_ignored_rule_is_silent(seed: Path) -> None:
+    assert "KT401" not in check(str(seed), *SEED_OPTIONS, "--ignore", "unmatched-target-modules").stdout
+
+
+def test_a_suppression_with_a_reason_is_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "cm.yaml"
+    path.write_text(SEED.replace("# attention", "# kaitoc: ignore[KT401] on purpose"))
+
+    result = check(str(path), *SEED_OPTIONS, "--format", "concise", "--select", "KT401,KT109")
+
+    assert "KT401" not in result.stdout
+    assert "KT109" not in result.stdout
+
+
+def test_an_unused_suppression_is_a_finding(tmp_path: Path) -> None:
+    path = tmp_path / "cm.yaml"
+    path.write_text(CLEAN.replace("# attention", "# kaitoc: ignore[KT401] on purpose"))
+
+    assert "KT109" in check(str(path), *SEED_OPTIONS, "--format", "concise").stdout
+
+
+def test_statistics_count_by_rule(seed: Path) -> None:
+    assert "1  KT401" in check(str(seed), *SEED_OPTIONS, "--statistics").stdout
+
+
+WORKSPACE = """apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {name: tuning, namespace: kaito}
+resource:
+  instanceType: Standard_NC24ads_A100_v4
+  labelSelector: {matchLabels: {app: tuning}}
+tuning:
+  preset: {name: phi-3-mini-128k-instruct}
+  method: qlora
+  config: optimized-phi3-tuning
+  input: {urls: ["https://example.com/data.json"]}
+  output: {image: "registry.example.com/a/b:1", imagePushSecret: push}
+"""
+
+
+def test_the_partner_is_found_in_the_folder(seed: Path, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text(WORKSPACE)
+
+    for given in (workspace, seed):
+        result = check(str(given), "--format", "concise", "--select", "KT401")
+        assert f"{seed}:19:9: KT401" in result.stdout
+
+
+def test_a_neighbour_is_context_and_not_judged(seed: Path, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text(WORKSPACE.replace("Standard_NC24ads_A100_v4", "nonsense"))
+
+    assert "KT320" not in check(str(seed), "--format", "concise").stdout
+
+
+def test_a_namespace_that_differs_is_another_config_map(seed: Path, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text(WORKSPACE.replace("namespace: kaito", "namespace: other"))
+
+    assert "KT301" in check(str(workspace), "--format", "concise").stdout
+
+
+def test_objects_of_a_list_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "list.yaml"
+    items = "".join(f"- {text}".replace("\n", "\n  ").rstrip() + "\n" for text in (SEED, WORKSPACE))
+    path.write_text(f"apiVersion: v1\nkind: List\nitems:\n{items}")
+
+    result = check(str(path), "--format", "json", "--select", "KT401")
+
+    (finding,) = json.loads(result.stdout)["findings"]
+    assert finding["pointer"].startswith("/items/0/data/")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (b"\xff\xfe\x00", 2, "not UTF-8"),
+        (b"a: \x00", 0, "no Kaito object"),
+        (b"kind: Deployment\napiVersion: apps/v1\n", 0, "no Kaito object"),
+        (b"[" * 10_000, 0, "nested deeper"),
+        (b"", 0, "no Kaito object"),
+        (b"\xef\xbb\xbf", 0, "no Kaito object"),
+    ],
+)
+def test_input_that_is_no_manifest_gets_one_clear_message(
+    tmp_path: Path, content: bytes, code: int, words: str
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+
+    result = check(str(path))
+
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_require_fails_when_there_is_no_kaito_object(tmp_path: Path) -> None:
+    assert check(str(tmp_path), "--require").exit_code == 2
+    assert check(str(tmp_path)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "phi-33-mini"], "did you mean `phi-3"),
+        (["--gpu", "A100-80"], "did you mean `A100-80GB`"),
+        (["--kaito-version", "v9.9"], "not known (known: v0.8"),
+        (["--format", "jsn"], "did you mean `json`"),
+        (["--select", "KT999"], "`kaitoc rules`"),
+    ],
+)
+def test_a_wrong_option_value_names_the_closest(seed: Path, arguments: list[str], words: str) -> None:
+    result = check(str(seed), *arguments)
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_missing_file_does_not_hide_the_others(seed: Path) -> None:
+    result = check("none.yaml", str(seed), *SEED_OPTIONS, "--format", "concise")
+
+    assert result.exit_code == 2
+    assert "none.yaml: cannot be read" in result.stderr
+    assert "KT401" in result.stdout
+
+
+def test_a_file_that_cannot_be_written_is_a_clear_error(seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(seed))
+
+    monkeypatch.setattr("kaitoc.compiler.cli.fix.write_atomically", refuse)
+    result = check(str(seed), *SEED_OPTIONS, "--fix")
+
+    assert result.exit_code == 2
+    assert "cannot be written: Permission denied" in result.stderr
+    assert seed.read_text() == SEED
+
+
+def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:
+    path = tmp_path / "cm.yaml"
+    path.write_text(CLEAN + "---\n" + WORKSPACE)
+    code = (
+        "import sys\nfrom kaitoc.compiler.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(m for m in sys.modules if m.partition('.')[0] in "
+        "{'torch', 'transformers', 'pydantic', 'jsonschema', 'ruamel', 'rich', 'matplotlib', 'asyncio', 'ssl'}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "check", "--isolated", str(path)],
+        capture_output=True, text=True, check=False, env={**os.environ, "GITHUB_ACTIONS": ""},
+    )  # fmt: skip
+
+    assert result.stdout.rstrip().endswith("[]"), result.stdout + result.stderr
+
+
+def test_a_baseline_leaves_only_new_findings(seed: Path, tmp_path: Path) -> None:
+    baseline = tmp_path / "baseline.json"
+    written = CliRunner().invoke(cli, ["baseline", "--isolated", str(seed), *SEED_OPTIONS, "-o", str(baseline)])
+    assert written.exit_code == 0
+
+    assert "KT401" not in check(str(seed), *SEED_OPTIONS, "--baseline", str(baseline), "--format", "concise").stdout
+    seed.write_text(SEED.replace("r: 8", "r: 8.0"))
+    new = check(str(seed), *SEED_OPTIONS, "--baseline", str(baseline), "--format", "concise")
+    assert new.exit_code == 1
+    assert "KT203" in new.stdout
+
+
+def test_only_files_changed_since_a_revision_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    (tmp_path / "old.yaml").write_text(SEED)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "new.yaml").write_text(SEED)
+
+    result = check(".", *SEED_OPTIONS, "--changed-since", "HEAD", "--format", "concise", "--select", "KT401")
+
+    assert "new.yaml" in result.stdout
+    assert "old.yaml" not in result.stdout
+    assert check(".", "--changed-since", "nonsense").exit_code == 2
+
+
+def test_processes_find_what_one_process_finds(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"cm{number}.yaml").write_text(SEED.replace("optimized-phi3-tuning", f"cm-{number}"))
+        (tmp_path / f"ws{number}.yaml").write_text(WORKSPACE.replace("optimized-phi3-tuning", f"cm-{number}"))
+
+    one = check(str(tmp_path), "--format", "json")
+    two = check(str(tmp_path), "--format", "json", "--jobs", "2")
+
+    assert json.loads(one.stdout)["findings"] == json.loads(two.stdout)["findings"]
+    assert json.loads(one.stdout)["findings"]
