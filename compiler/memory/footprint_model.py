@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kaitoc.compiler.memory.footprint_layers import Decoder
 from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Ops, Precision
-from kaitoc.compiler.memory.footprint_plan import Layer, Plan, autocast_bytes, compute_bytes
+from kaitoc.compiler.memory.footprint_plan import Layer, Plan, autocast_bytes, compute_bytes, plan_for
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, phase
 from kaitoc.compiler.memory.result import Phase
@@ -28,8 +28,7 @@ class Step:
 def derive_step(workload: Workload, plan: Plan) -> Step:
     """Run one training step of the plan on sizes; batch and sequence length stay symbolic."""
     tape = Tape()
-    precision = Precision(autocast_bytes(workload.autocast), compute_bytes(workload))
-    model = _Model(tape, Ops(tape, precision), plan, workload)
+    model = _Model(tape, Ops(tape, precision_of(workload)), plan, workload)
     loss = model.forward()
     with phase(tape, Phase.BACKWARD):
         tape.seed(loss, fixed(FLOAT32_BYTES))
@@ -38,10 +37,22 @@ def derive_step(workload: Workload, plan: Plan) -> Step:
     return Step({name: tuple(moments) for name, moments in tape.moments.items()})
 
 
-def replay_step(workload: Workload, plan: Plan, tape: Tape) -> None:
-    """Run one training step on a given tape, forward and backward."""
+def precision_of(workload: Workload) -> Precision:
+    """Return the numeric behaviour of a run."""
+    return Precision(autocast_bytes(workload.autocast), compute_bytes(workload))
+
+
+def saved_bytes(workload: Workload) -> int:
+    """Return what the forward pass leaves for the backward pass: saved tensors and the step's inputs."""
+    tape, plan = Tape(), plan_for(workload)
     precision = Precision(autocast_bytes(workload.autocast), compute_bytes(workload))
-    loss = _Model(tape, Ops(tape, precision), plan, workload).forward()
+    _Model(tape, Ops(tape, precision), plan, workload).forward()
+    return sum(size.at(workload.batch_size, workload.seq_len_tokens) for size in tape.live)
+
+
+def replay_step(workload: Workload, plan: Plan, tape: Tape, ops: Ops | None = None) -> None:
+    """Run one training step on a given tape, forward and backward; `ops` are the tape's own where it has some."""
+    loss = _Model(tape, ops or Ops(tape, precision_of(workload)), plan, workload).forward()
     tape.seed(loss, fixed(FLOAT32_BYTES))
     tape.backward()
 
