@@ -20,6 +20,7 @@ from kaitoc.compiler.compile_model import (
     Performance,
 )
 from kaitoc.compiler.compile_performance import performance_of
+from kaitoc.compiler.compile_verdict import binding_of, proposal_of
 from kaitoc.compiler.edits import apply_edits
 from kaitoc.compiler.engine import Engine, Outcome
 from kaitoc.compiler.findings import Edit, Finding, Severity
@@ -36,13 +37,14 @@ MAX_ROUNDS = 300
 _JobKey = tuple[str, int]
 
 
-def compile_files(paths: Iterable[str], request: CompileRequest) -> Compilation:
-    """Compile files; nothing is written.
+def compile_files(paths: Iterable[str], request: CompileRequest, sources: Iterable[Source] = ()) -> Compilation:
+    """Compile files; nothing is written. `sources` are texts that stand in for files of their paths.
 
     Raises `AssumptionError` and `SettingsError` for what the user states wrongly, and `CompileError` when passes do
     not settle. Files that cannot be read are told in the result.
     """
     run = _Run(tuple(dict.fromkeys(paths)), request)
+    run.current.update({source.path: source for source in sources})
     run.settle()
     return run.conclude()
 
@@ -100,7 +102,7 @@ class _Run:
         problems = [finding for finding in outcome.findings if finding.severity is Severity.ERROR]
         return Compilation(
             files=tuple(self._files(outcome)),
-            jobs=tuple(_compiled_job(trail) for trail in self.trails.values()),
+            jobs=tuple(self._compiled_jobs()),
             problems=tuple(problems),
             notes=tuple(outcome.notes),
             errors=tuple(outcome.errors),
@@ -189,13 +191,27 @@ class _Run:
             reason=change.reason,
             preserves=change.preserves,
             path=place.source.path,
-            span=span,
             position=original.position(min(span.start, len(original.text))),
+            end=original.position(min(span.end, len(original.text))),
             pointer=place.pointer,
             code=change.code,
             performance_before=before,
             performance_after=after,
         )
+
+    def _compiled_jobs(self) -> Iterator[CompiledJob]:
+        jobs = {key: trail.now for key, trail in self.trails.items()}
+        for trail in self.trails.values():
+            context = replace(self.request.context, siblings=_siblings(trail.now, jobs))
+            yield CompiledJob(
+                before=summarize(trail.before),
+                after=summarize(trail.now),
+                performance_before=performance_of(trail.before),
+                performance_after=performance_of(trail.now),
+                changes=tuple(trail.changes),
+                binding=binding_of(trail.now, context),
+                proposal=proposal_of(trail.now, context),
+            )
 
     def _files(self, outcome: Outcome) -> Iterator[CompiledFile]:
         """Yield the given files, and of those beside them the ones that were changed."""
@@ -229,16 +245,6 @@ def _siblings(job: Job, jobs: dict[_JobKey, Job]) -> tuple[Job, ...]:
 def _is_same(one: AppliedChange, other: AppliedChange) -> bool:
     return (one.pass_name, one.what, one.before, one.after) == (
         other.pass_name, other.what, other.before, other.after)  # fmt: skip
-
-
-def _compiled_job(trail: _Trail) -> CompiledJob:
-    return CompiledJob(
-        before=summarize(trail.before),
-        after=summarize(trail.now),
-        performance_before=performance_of(trail.before),
-        performance_after=performance_of(trail.now),
-        changes=tuple(trail.changes),
-    )
 
 
 def describe_problem(finding: Finding) -> str:

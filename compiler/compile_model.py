@@ -10,7 +10,7 @@ from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserves
 from kaitoc.compiler.report.model import JobSummary
 from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Position, Source, Span
+from kaitoc.compiler.source import Position, Source
 
 
 class CompileError(Exception):
@@ -46,7 +46,7 @@ class Performance:
 
 @dataclass(frozen=True, slots=True)
 class AppliedChange:
-    """A change that was made. `span` and `position` are those of the file as it was given."""
+    """A change that was made. `position` and `end` are those of the file as it was given."""
 
     pass_name: str
     what: str
@@ -55,8 +55,8 @@ class AppliedChange:
     reason: str
     preserves: Preserves
     path: str
-    span: Span
     position: Position
+    end: Position
     pointer: str
     code: str
     performance_before: Performance
@@ -65,13 +65,14 @@ class AppliedChange:
 
 @dataclass(frozen=True, slots=True)
 class InstanceProposal:
-    """An instance type on which the compiled run fits, the cheapest known by the size of its GPUs."""
+    """The smallest instance type on which the compiled run fits, with that many more changes that keep the result."""
 
     name: str
     gpu: str
     num_gpus: int
     peak_bytes: int
     capacity_bytes: int
+    num_changes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from kaitoc.compiler.compile_model import Performance
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import footprint_of
+from kaitoc.compiler.job_speed import throughput_of
 
 
 def performance_of(job: Job) -> Performance:
     """Return a job's predicted peak and speed; what cannot be told is None."""
     predicted = footprint_of(job)
-    return Performance(peak_bytes=predicted.device_bytes if predicted is not None else None)
+    speed = throughput_of(job)
+    return Performance(
+        peak_bytes=predicted.device_bytes if predicted is not None else None,
+        tokens_per_second=speed.tokens_per_second if speed is not None else None,
+        step_seconds=speed.step_seconds if speed is not None else None,
+    )

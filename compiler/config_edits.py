@@ -114,8 +114,16 @@ def set_option(config: TrainingConfig, section_name: str, name: str, value: obje
         return replace_value(config, found, value)
     section = config.section(section_name)
     if section is None:
-        return _add_section(config, section_name, f"{name}: {yaml_text(value)}")
+        return _add_section(config, section_name, [f"{name}: {yaml_text(value)}"])
     return _add_option(config, section, f"{name}: {yaml_text(value)}")
+
+
+def set_options(config: TrainingConfig, section_name: str, values: dict[str, object]) -> tuple[Edit, ...]:
+    """Return the edits that set several options of one section, which may be missing."""
+    if config.section(section_name) is not None:
+        return tuple(set_option(config, section_name, name, value) for name, value in values.items())
+    lines = [f"{name}: {yaml_text(value)}" for name, value in values.items()]
+    return (_add_section(config, section_name, lines),)
 
 
 def remove_option(config: TrainingConfig, option: Option) -> Edit:
@@ -158,16 +166,16 @@ def _add_option(config: TrainingConfig, section: Section, line: str) -> Edit:
     return _edit(config, span, "\n" + " " * indent + line)
 
 
-def _add_section(config: TrainingConfig, name: str, line: str) -> Edit:
+def _add_section(config: TrainingConfig, name: str, lines: list[str]) -> Edit:
     root = config.root
     if root is None or not root.entries:
         raise ValueError("a training config without sections cannot be extended")
     if root.is_flow:
         end = root.span.end - 1
-        return _edit(config, Span(end, end), f", {name}: {{{line}}}")
+        return _edit(config, Span(end, end), f", {name}: {{{', '.join(lines)}}}")
     indent = _inner_column(config, root.entries[0].key.span)
-    text = f"{name}:\n{' ' * (indent + len(_STEP))}{line}"
-    return _insert_line_after(config, root.entries[-1].value_span, root.entries[0].key.span, text)
+    text = "".join(f"\n{' ' * (indent + len(_STEP))}{line}" for line in lines)
+    return _insert_line_after(config, root.entries[-1].value_span, root.entries[0].key.span, f"{name}:{text}")
 
 
 def _insert_line_after(config: TrainingConfig, last: Span, model: Span, line: str) -> Edit:

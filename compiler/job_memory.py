@@ -92,9 +92,9 @@ def weight_dtype_of(job: Job) -> Dtype:
 
 
 def attention_of(job: Job) -> Attention:
-    """Return the attention implementation: Kaito's image cannot choose one and takes SDPA; ours can."""
-    stated = job.assumptions.attention if job.target is Target.BUNDLED else None
-    written = stated or job.value("ModelConfig", "attn_implementation")
+    """Return the attention implementation: as written, else as assumed; Kaito's image cannot choose one."""
+    assumed = job.assumptions.attention if job.target is Target.BUNDLED else None
+    written = job.value("ModelConfig", "attn_implementation") or assumed
     if written in ("eager", Attention.EAGER):
         return Attention.EAGER
     return Attention.FLASH if isinstance(written, str) and "flash" in written else Attention.SDPA

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from kaitoc.compiler.report.compile_json_model import JsonCompileReport
 from kaitoc.compiler.report.json_model import JsonReport
 from kaitoc.compiler.settings_model import SettingsModel
 
@@ -32,7 +33,13 @@ def report_schema() -> _Json:
     return _finished("report", "kaitoc report, version 1", schema)
 
 
-MODELS = {"settings": settings_schema, "report": report_schema}
+def compile_report_schema() -> _Json:
+    """Return the schema of `kaitoc compile --report FILE.json`."""
+    schema = TypeAdapter(JsonCompileReport).json_schema(mode="serialization")
+    return _finished("compile_report", "kaitoc compile report, version 1", schema)
+
+
+MODELS = {"settings": settings_schema, "report": report_schema, "compile_report": compile_report_schema}
 
 
 def rendered(name: str) -> str:

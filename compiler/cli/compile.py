@@ -73,7 +73,7 @@ def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
 
     _require_one_output(options)
     reports = [parse_report_path(path) for path in options["reports"]]
-    request = _request(options)
+    request = request_of(options)
     result = compile_files(find_files(paths, request.settings), request)
     for note in (*result.notes, *result.errors):
         _complain(note)
@@ -111,7 +111,8 @@ def _require_one_output(options: dict[str, Any]) -> None:
         raise CompileError(f"{options['output']}: not a folder; -o names the folder to write into")
 
 
-def _request(options: dict[str, Any]) -> CompileRequest:
+def request_of(options: dict[str, Any]) -> CompileRequest:
+    """Return what the command line asks the compiler for."""
     from kaitoc.rules import FILE_RULES, JOB_RULES
 
     context = PassContext(

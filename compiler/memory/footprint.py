@@ -38,14 +38,8 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
     """
     validate(workload)
     derivation = _derive(replace(workload, batch_size=1, seq_len_tokens=1))
-    batch, tokens = workload.batch_size, workload.seq_len_tokens
     base = _resident(workload, derivation, gpu)
-    phases = [PhasePeak(Phase.LOAD, Categories(weights=derivation.plan.weights_bytes))]
-    for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
-        moments = derivation.step.moments[name]
-        highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
-        phases.append(PhasePeak(name, _at(base, highest, batch, tokens)))
-    phases.append(PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation)))
+    phases = _phases(workload, derivation, base)
     allocated = max(phase.allocated_bytes for phase in phases)
     moving = allocated - base.total + base.optimizer
     fragmentation = int(_fragmentation_share(workload) * moving)
@@ -58,6 +52,28 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
         low_bytes=allocated + reserve.low_bytes,
         high_bytes=allocated + reserve.high_bytes,
     )
+
+
+def floor_bytes(workload: Workload, gpu: Gpu) -> int:
+    """Return a lower bound of `Footprint.high_bytes` that needs no replay of the allocator: no fragmentation at all.
+
+    Raises `WorkloadError` as `footprint` does.
+    """
+    validate(workload)
+    derivation = _derive(replace(workload, batch_size=1, seq_len_tokens=1))
+    phases = _phases(workload, derivation, _resident(workload, derivation, gpu))
+    allocated = max(phase.allocated_bytes for phase in phases)
+    return allocated + device.estimate(workload, gpu, allocated, 0).high_bytes
+
+
+def _phases(workload: Workload, derivation: Derivation, base: Categories) -> list[PhasePeak]:
+    batch, tokens = workload.batch_size, workload.seq_len_tokens
+    phases = [PhasePeak(Phase.LOAD, Categories(weights=derivation.plan.weights_bytes))]
+    for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
+        moments = derivation.step.moments[name]
+        highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
+        phases.append(PhasePeak(name, _at(base, highest, batch, tokens)))
+    return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
 
 
 def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:

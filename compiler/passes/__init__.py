@@ -7,8 +7,13 @@ the text again, and asks again, until no pass has anything to say.
 from __future__ import annotations
 
 from kaitoc.compiler.passes import (
+    bound_rank,
+    explicit,
+    fit,
+    instance_type,
     own_config_map,
     repair_batches,
+    repair_choices,
     repair_collator,
     repair_dataset,
     repair_faults,
@@ -16,14 +21,15 @@ from kaitoc.compiler.passes import (
     repair_quantization,
     repair_sections,
     repair_targets,
-    repair_values,
+    speed,
+    speed_loading,
 )
 from kaitoc.compiler.passes.model import Pass
 
 PASSES: tuple[Pass, ...] = (
     own_config_map,
     repair_sections,
-    repair_values,
+    repair_choices,
     repair_targets,
     repair_collator,
     repair_output_dir,
@@ -31,4 +37,10 @@ PASSES: tuple[Pass, ...] = (
     repair_quantization,
     repair_batches,
     repair_faults,
+    bound_rank,
+    instance_type,
+    fit,
+    speed,
+    speed_loading,
+    explicit,
 )

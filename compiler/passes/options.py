@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.config_edits import remove_option, rename_option, set_option, yaml_text
+from kaitoc.compiler.config_edits import remove_option, rename_option, set_option, set_options, yaml_text
 from kaitoc.compiler.findings import Edit
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.manifests import Place
@@ -23,6 +23,30 @@ def set_to(job: Job, section: str, name: str, value: object, reason: str, preser
         edits = (set_option(config, section, name, value),)
     before = option_text(option) if option is not None else ""
     return Change(f"{section}.{name}", reason, preserves, _place(job, section, option), edits, before, yaml_text(value))
+
+
+def set_several(
+    job: Job,
+    section: str,
+    values: dict[str, object],
+    reason: str,
+    preserves: Preserves,
+    more_edits: tuple[Edit, ...] = (),
+) -> Change:
+    """Return the change that gives several options of a section their values at once, with further edits if need be."""
+    config = job.config
+    if config is None:
+        raise ValueError("a job without a training config has no options to set")
+    before = ", ".join(_written(job, section, name) for name in values if job.option(section, name) is not None)
+    after = ", ".join(f"{name}: {yaml_text(value)}" for name, value in values.items())
+    place = _place(job, section, job.option(section, next(iter(values))))
+    edits = (*set_options(config, section, values), *more_edits)
+    return Change(section, reason, preserves, place, edits, before, after)
+
+
+def _written(job: Job, section: str, name: str) -> str:
+    option = job.option(section, name)
+    return f"{name}: {option_text(option)}" if option is not None else ""
 
 
 def remove(job: Job, option: Option, reason: str, preserves: Preserves) -> Change:
@@ -66,12 +90,12 @@ def set_batch(job: Job, batch: int, effective: int, reason: str, preserves: Pres
     if config is None:
         raise ValueError("a job without a training config has no batch to set")
     section, size, steps = "TrainingArguments", "per_device_train_batch_size", "gradient_accumulation_steps"
-    edits = tuple(
-        set_option(config, section, option.name if option is not None else name, value)
+    wanted: dict[str, object] = {
+        name: value
         for name, value in ((size, batch), (steps, effective // batch))
-        for option in (job.option(section, name),)
         if job.integer(section, name, 0) != value
-    )
+    }
+    edits = set_options(config, section, wanted)
     before = f"{job.integer(section, size, 8)} x {job.integer(section, steps, 1)}"
     after = f"{batch} x {effective // batch}"
     place = _place(job, section, job.option(section, size))

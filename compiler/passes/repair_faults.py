@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.faults import Fault, JobRule
-from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 
@@ -25,15 +25,16 @@ def _change(job: Job, rule: JobRule, fault: Fault) -> Change | None:
     fix = fault.fix
     if fix is None or fix.applicability is Applicability.DISPLAY:
         return None
-    is_error = (fault.severity or rule.SEVERITY) is Severity.ERROR
-    if fix.applicability is Applicability.UNSAFE and not (is_error and _stays_in_config(job, fault)):
+    severity = fault.severity or rule.SEVERITY
+    is_unsafe = fix.applicability is Applicability.UNSAFE
+    if severity is Severity.INFO or (is_unsafe and not (severity is Severity.ERROR and _stays_in_config(job, fix))):
         return None
     edits = fix.edits
     source = edits[0].source
     return Change(
         what=fault.place.pointer.rpartition("/training_config/")[2].replace("/", ".") or rule.NAME,
         reason=fault.message,
-        preserves=Preserves.INTENT if is_error else Preserves.STATISTICAL,
+        preserves=_preserves(fix),
         place=fault.place,
         edits=edits,
         before=" ".join(source.slice(edits[0].span).split()),
@@ -42,8 +43,14 @@ def _change(job: Job, rule: JobRule, fault: Fault) -> Change | None:
     )
 
 
-def _stays_in_config(job: Job, fault: Fault) -> bool:
-    if job.config is None or fault.fix is None:
+def _preserves(fix: Fix) -> Preserves:
+    """Return what a fix keeps: the intent, unless it removes what somebody wrote and is not sure to be right."""
+    is_removal = all(not edit.replacement.strip() for edit in fix.edits)
+    return Preserves.CHANGES if is_removal and fix.applicability is Applicability.UNSAFE else Preserves.INTENT
+
+
+def _stays_in_config(job: Job, fix: Fix) -> bool:
+    if job.config is None:
         return False
     host = job.config.host
-    return all(edit.source is host.source and host.span.covers(edit.span) for edit in fault.fix.edits)
+    return all(edit.source is host.source and host.span.covers(edit.span) for edit in fix.edits)

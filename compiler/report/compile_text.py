@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.compile_model import AppliedChange, Compilation, CompiledJob, Performance
+from kaitoc.compiler.compile_model import AppliedChange, Compilation, CompiledJob
 from kaitoc.compiler.passes.model import Preserves
-from kaitoc.compiler.report.compile_wording import cost_text, gib, preserves_text, speed_text
+from kaitoc.compiler.report.compile_wording import cost_text, gain_text, gib, preserves_text, speed_text
 from kaitoc.compiler.report.escape import printable
 from kaitoc.compiler.report.style import Style
 
@@ -36,17 +36,8 @@ def _change_lines(change: AppliedChange, style: Style) -> Iterator[str]:
     mark = preserves_text(change.preserves)
     painted = style.strong(mark) if change.preserves is Preserves.CHANGES else style.faint(mark)
     yield f"  {printable(change.path)}:{change.position.line}  {change.what}: {before} -> {after}  [{painted}]"
-    gain = _gain(change.performance_before, change.performance_after)
+    gain = gain_text(change.performance_before, change.performance_after)
     yield f"      {change.pass_name}: {printable(change.reason)}" + (f" ({gain})" if gain else "")
-
-
-def _gain(before: Performance, after: Performance) -> str:
-    parts = []
-    if before.peak_bytes != after.peak_bytes and after.peak_bytes is not None:
-        parts.append(f"{gib(before.peak_bytes)} -> {gib(after.peak_bytes)}")
-    if before.tokens_per_second != after.tokens_per_second and after.tokens_per_second is not None:
-        parts.append(f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}")
-    return ", ".join(parts)
 
 
 def _summary_lines(job: CompiledJob, result: Compilation, style: Style) -> Iterator[str]:

@@ -24,10 +24,26 @@ def speed_text(tokens_per_second: float | None) -> str:
     return "unknown" if tokens_per_second is None else f"{tokens_per_second:,.0f} tokens/s"
 
 
-def cost_text(performance: Performance, price_per_hour: float) -> str:
-    """Return the price of a million tokens at a price per hour of the instance."""
+def price_per_million_tokens(performance: Performance, price_per_hour: float | None) -> float | None:
+    """Return what training on a million tokens costs at a price per hour of the instance, None when not known."""
     speed = performance.tokens_per_second
-    return "unknown" if not speed else f"{price_per_hour / 3600 / speed * 1e6:.3f}"
+    return price_per_hour / 3600 / speed * 1e6 if price_per_hour is not None and speed else None
+
+
+def cost_text(performance: Performance, price_per_hour: float | None) -> str:
+    """Return the price of a million tokens, or a word for what cannot be told."""
+    price = price_per_million_tokens(performance, price_per_hour)
+    return "unknown" if price is None else f"{price:.3f}"
+
+
+def gain_text(before: Performance, after: Performance) -> str:
+    """Return what a change does to the predicted peak and speed, empty when nothing."""
+    parts = []
+    if before.peak_bytes != after.peak_bytes and after.peak_bytes is not None:
+        parts.append(f"{gib(before.peak_bytes)} -> {gib(after.peak_bytes)}")
+    if before.tokens_per_second != after.tokens_per_second and after.tokens_per_second is not None:
+        parts.append(f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}")
+    return ", ".join(parts)
 
 
 def preserves_text(preserves: Preserves) -> str:

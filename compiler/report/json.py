@@ -36,7 +36,7 @@ def to_json_report(report: Report) -> JsonReport:
     return JsonReport(
         version=1,
         findings=[to_json_finding(finding) for finding in report.sorted_findings],
-        jobs=[_job(job) for job in report.jobs],
+        jobs=[to_json_job(job) for job in report.jobs],
         summary=JsonSummary(
             files=len(report.files),
             errors=counts.errors,
@@ -80,7 +80,8 @@ def _fix(fix: Fix) -> JsonFix:
     return JsonFix(fix.title, fix.applicability.value, edits)
 
 
-def _job(job: JobSummary) -> JsonJob:
+def to_json_job(job: JobSummary) -> JsonJob:
+    """Return one tuning run in the shape of version 1."""
     footprint = job.footprint
     return JsonJob(
         workspace=job.workspace or None,

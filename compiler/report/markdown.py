@@ -40,7 +40,7 @@ def _finding_row(finding: Finding) -> str:
     start = finding.source.position(finding.span.start)
     place = f"{relative_path(finding.source.path)}:{start.line}"
     rule = f"[{finding.code}]({rule_url(finding.code)})"
-    return f"| {finding.severity.value} | {rule} | {_text(place)} | {_text(finding.message)} |"
+    return f"| {finding.severity.value} | {rule} | {markdown_text(place)} | {markdown_text(finding.message)} |"
 
 
 def _job_row(job: JobSummary) -> str:
@@ -49,10 +49,10 @@ def _job_row(job: JobSummary) -> str:
     cells += [gib(job.footprint.device_bytes) if job.footprint else "unknown"]
     cells += [gib(job.capacity_bytes) if job.capacity_bytes is not None else "unknown"]
     cells += [job.verdict.value if job.verdict else "unknown"]
-    return f"| {' | '.join(_text(cell) for cell in cells)} |"
+    return f"| {' | '.join(markdown_text(cell) for cell in cells)} |"
 
 
-def _text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Return text that Markdown shows as it is: no markup, no HTML, nobody mentioned and nothing linked."""
     text = printable(text)
     if len(text) > MAX_CELL_CHARACTERS:

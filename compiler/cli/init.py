@@ -1,0 +1,135 @@
+"""`kaitoc init`: a Workspace and a ConfigMap to start from, already right for the model, the GPU and the data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from kaitoc.compiler.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
+from kaitoc.compiler.compile_model import CompileError, CompileRequest
+from kaitoc.compiler.compile_output import PlannedWrite, write_all
+from kaitoc.compiler.engine import RuleSet
+from kaitoc.compiler.job import Assumptions
+from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
+from kaitoc.compiler.scaffold import METHODS, Blueprint, instance_type_named, scaffold
+from kaitoc.compiler.settings import SettingsError, SettingsFinder
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+
+_DATA_FORMATS = ("messages", "prompt-completion", "text")
+
+
+@click.command()
+@click.option("--model", required=True, metavar="M", help="Kaito preset, hub id or short name of the model.")
+@click.option("--gpu", metavar="G", help="GPU or instance type (default: the smallest that fits).")
+@click.option(
+    "--cloud",
+    type=click.Choice(["azure", "aws", "arc"]),
+    default="azure",
+    show_default=True,
+    help="Where to look for instance types.",
+)
+@click.option("--method", type=click.Choice(METHODS), help="Method (default: LoRA where it fits, else QLoRA).")
+@click.option(
+    "--seq-len",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Longest sequence to train on, in tokens.",
+)
+@click.option("--data", "data_url", metavar="URL", help="Where the training data is.")
+@click.option(
+    "--data-format",
+    type=click.Choice(_DATA_FORMATS),
+    default="messages",
+    show_default=True,
+    help="What the rows look like.",
+)
+@click.option("--num-samples", type=click.IntRange(min=1), metavar="N", help="Rows of the data; sets the batch.")
+@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Effective batch of one GPU.")
+@click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, metavar="N", help="LoRA rank.")
+@click.option("--name", default="tuning", show_default=True, metavar="NAME", help="Name of the Workspace.")
+@click.option("--namespace", default="", metavar="NS", help="Namespace of both objects.")
+@click.option("--output-image", metavar="IMAGE", help="Image that the adapter is pushed to.")
+@click.option("--push-secret", metavar="NAME", help="Secret for the push.")
+@click.option("--kaito-version", metavar="V", help="Kaito release to write for (default: the newest known).")
+@click.option("--target", type=click.Choice(["kaito", "bundled"]), help="Runtime to write for.")
+@click.option("-o", "--output", metavar="FILE", help="Write to a new file instead of standard output.")
+@click.pass_context
+def init(ctx: click.Context, /, **options: Any) -> None:  # fmt: skip
+    """Write a Workspace and a ConfigMap for a model, already right and as fast as fits."""
+    try:
+        ctx.exit(_run(options))
+    except (AssumptionError, SettingsError) as error:
+        _complain(str(error))
+        ctx.exit(EXIT_USAGE)
+    except CompileError as error:
+        _complain(str(error))
+        ctx.exit(EXIT_REFUSED)
+
+
+def _run(options: dict[str, Any]) -> int:
+    from kaitoc.rules import FILE_RULES, JOB_RULES
+
+    output = options["output"]
+    if output is not None and os.path.exists(output):
+        raise SettingsError(f"{output}: exists already; init writes new files only")
+    overrides = Overrides(kaito_version=options["kaito_version"], target=options["target"])
+    settings = SettingsFinder()
+    assumptions = resolve_assumptions(overrides, settings.for_path("."))
+    if options["data_format"] == "text" and assumptions.target.value == "kaito":
+        raise SettingsError(
+            "Kaito's image stops on plain text; it takes messages or prompt-completion (or --target bundled)"
+        )
+    context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=JOB_RULES)
+    request = CompileRequest(overrides, settings, RuleSet(FILE_RULES, JOB_RULES), context)
+    result = scaffold(_blueprint(options, assumptions), request, assumptions)
+    text = result.files[0].text
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_all([PlannedWrite(output, text.encode("utf-8"))])
+    if output is not None or not sys.stdout.isatty():
+        _tell(result.jobs[0].after.title, result.jobs[0].performance_after.peak_bytes)
+    return 0
+
+
+def _tell(title: str, peak_bytes: int | None) -> None:
+    from kaitoc.compiler.report.compile_wording import gib
+
+    _complain(f"{title} needs {gib(peak_bytes)} of one GPU; fill in the data and the output image before applying it")
+
+
+def _blueprint(options: dict[str, Any], assumptions: Assumptions) -> Blueprint:
+    model = model_named(options["model"])
+    names = (options["model"], model.name, *model.aliases)
+    presets = assumptions.release.tunable_presets
+    preset = next((name for name in names if name in presets), None)
+    if preset is None:
+        known = ", ".join(presets)
+        raise AssumptionError(f"Kaito {assumptions.release.name} cannot tune `{options['model']}`; it tunes {known}")
+    stated = options["gpu"]
+    given = {name: options[name] for name in ("data_url", "output_image", "push_secret") if options[name] is not None}
+    return Blueprint(
+        name=options["name"],
+        model=model,
+        preset=preset,
+        seq_len_tokens=options["seq_len"],
+        method=options["method"],
+        instance_type=instance_type_named(stated, assumptions, options["cloud"]) if stated is not None else None,
+        cloud=options["cloud"],
+        num_samples=options["num_samples"],
+        batch=options["batch"],
+        rank=options["rank"],
+        namespace=options["namespace"],
+        **given,
+    )
+
+
+def _complain(message: str) -> None:
+    click.echo(f"kaitoc: {message}", err=True)

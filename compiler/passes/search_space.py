@@ -1,0 +1,231 @@
+"""What the search may choose for a job, and what choosing it means for the training step and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.job_memory import workload_of
+from kaitoc.compiler.job_speed import accumulation_steps_of, seconds_per_token
+from kaitoc.compiler.kaito_args_table import release_arguments
+from kaitoc.compiler.memory.footprint import floor_bytes, footprint, verdict
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
+from kaitoc.compiler.passes.model import PassContext, Preserves
+from kaitoc.compiler.repairs import can_pad_batches
+from kaitoc.compiler.search import Candidate, Choice, Dimension, Judge, Judgement, Space
+
+_FIRST_TRL_WITH_CHUNKED_LOSS = (1, 7)
+_SHORTEST_TOKENS = 512
+_IMPOSSIBLE_BYTES = 1 << 62
+_VERDICTS = (Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One run to satisfy: its training step as it is now and the GPUs that it runs on."""
+
+    workload: Workload
+    gpu: Gpu
+    num_gpus: int
+    margin: float
+    accumulation_steps: int
+
+    @property
+    def effective_batch(self) -> int:
+        """Return the sequences per GPU and optimizer step."""
+        return self.workload.batch_size * self.accumulation_steps
+
+
+def situations(job: Job, context: PassContext) -> tuple[Situation, ...]:
+    """Return the runs that a change of the job's ConfigMap touches; empty when one of them cannot be predicted."""
+    found = []
+    for one in (job, *context.siblings):
+        workload = workload_of(one)
+        if workload is None or one.gpu is None:
+            return ()
+        found.append(
+            Situation(workload, one.gpu.value, one.num_gpus, one.assumptions.margin, accumulation_steps_of(one))
+        )
+    return tuple(found)
+
+
+def situations_on(job: Job, gpu: Gpu, num_gpus: int) -> tuple[Situation, ...]:
+    """Return the run as it would be on other GPUs; empty when the job cannot be predicted."""
+    workload = workload_of(job)
+    if workload is None:
+        return ()
+    return (
+        Situation(
+            replace(workload, num_gpus=num_gpus), gpu, num_gpus, job.assumptions.margin, accumulation_steps_of(job)
+        ),
+    )
+
+
+def space_of(job: Job, run: Situation, context: PassContext) -> Space:
+    """Return what may be chosen for a job; the present values come first."""
+    workload = run.workload
+    choices = {
+        Dimension.CHECKPOINTING: _checkpointing(workload),
+        Dimension.ATTENTION: _attention(job, workload),
+        Dimension.LOSS: _loss(job, workload),
+        Dimension.BATCH: _batches(job, run),
+        Dimension.OPTIMIZER: _optimizers(workload),
+        Dimension.DOUBLE_QUANT: _double_quant(workload),
+        Dimension.QUANTIZATION: _quantization(job, workload, context),
+        Dimension.LENGTH: _lengths(job, workload),
+    }
+    return Space(choices)
+
+
+def judge_for(runs: tuple[Situation, ...]) -> Judge:
+    """Return the judge of candidates by all runs that share the ConfigMap: the worst verdict, the highest peak."""
+
+    def seconds(candidate: Candidate) -> float:
+        return sum(_seconds(candidate, run) for run in runs)
+
+    return Judge(seconds, lambda candidate: _judge(candidate, runs), lambda candidate: _may_fit(candidate, runs))
+
+
+def apply(candidate: Candidate, workload: Workload) -> Workload:
+    """Return the training step that a candidate makes of a workload; what it does not change stays."""
+    changed = workload
+    for dimension in candidate.changed:
+        changed = _APPLY[dimension](changed, candidate.values[dimension])
+    return changed
+
+
+def _seconds(candidate: Candidate, run: Situation) -> float:
+    workload = apply(candidate, run.workload)
+    accumulation_steps = max(1, run.effective_batch // workload.batch_size)
+    return seconds_per_token(workload, run.gpu, run.num_gpus, accumulation_steps)
+
+
+def floor_of(candidate: Candidate, run: Situation) -> int:
+    """Return a lower bound of what a candidate needs for a run; larger than any GPU for a step no run can have."""
+    try:
+        return floor_bytes(apply(candidate, run.workload), run.gpu)
+    except WorkloadError:
+        return _IMPOSSIBLE_BYTES
+
+
+def _may_fit(candidate: Candidate, runs: tuple[Situation, ...]) -> bool:
+    return all(floor_of(candidate, run) <= run.gpu.memory_bytes * (1.0 - run.margin) for run in runs)
+
+
+def _judge(candidate: Candidate, runs: tuple[Situation, ...]) -> Judgement:
+    worst, peak = Verdict.FITS, 0
+    for run in runs:
+        try:
+            predicted = footprint(apply(candidate, run.workload), run.gpu)
+        except WorkloadError:
+            return Judgement(Verdict.DOES_NOT_FIT, _IMPOSSIBLE_BYTES)
+        found = verdict(predicted, run.gpu, run.margin)
+        worst = max(worst, found, key=_VERDICTS.index)
+        peak = max(peak, predicted.device_bytes)
+    return Judgement(worst, peak)
+
+
+def _checkpointing(workload: Workload) -> tuple[Choice, ...]:
+    """PEFT turns checkpointing on for quantised models (`prepare_model_for_kbit_training`): there is no choice."""
+    present = Choice(workload.gradient_checkpointing)
+    if workload.kbit_prep:
+        return (present,)
+    return (present, Choice(not workload.gradient_checkpointing))
+
+
+def _attention(job: Job, workload: Workload) -> tuple[Choice, ...]:
+    """Kaito's image cannot choose; ours can, and SDPA computes what eager attention computes."""
+    present = Choice(workload.attention)
+    if job.target is not Target.BUNDLED or workload.attention is Attention.FLASH:
+        return (present,)
+    other = Attention.SDPA if workload.attention is Attention.EAGER else Attention.EAGER
+    return (present, Choice(other))
+
+
+def _loss(job: Job, workload: Workload) -> tuple[Choice, ...]:
+    present = Choice(workload.loss)
+    arguments = release_arguments(job.args_release).sections["TrainingArguments"].arguments
+    is_known = job.target is Target.BUNDLED or job.release.trl_number >= _FIRST_TRL_WITH_CHUNKED_LOSS
+    if "loss_type" not in arguments or not is_known or workload.loss is Loss.FUSED:
+        return (present,)
+    if job.value("TrainingArguments", "loss_type") not in (None, "nll", "chunked_nll"):
+        return (present,)
+    if job.flag("TrainingArguments", "use_liger_kernel"):
+        return (present,)
+    return (present, Choice(Loss.FULL if workload.loss is Loss.CHUNKED else Loss.CHUNKED))
+
+
+def _batches(job: Job, run: Situation) -> tuple[Choice, ...]:
+    """Divisors of the effective batch: gradients are averaged over the tokens of all its parts (transformers 4.46 and
+    later), so the sum is the same; with dropout the random masks differ.
+    """
+    workload, effective = run.workload, run.effective_batch
+    present = workload.batch_size
+    preserves = Preserves.STATISTICAL if workload.lora is not None and workload.lora.dropout else Preserves.EXACT
+    if not can_pad_batches(job):
+        return (Choice(present),)
+    others = [size for size in range(1, effective + 1) if effective % size == 0 and size != present]
+    return (Choice(present), *(Choice(size, preserves) for size in others))
+
+
+def _optimizers(workload: Workload) -> tuple[Choice, ...]:
+    """AdamW with 8-bit states follows 32-bit AdamW's course (arXiv:2110.02861); other optimizers stay."""
+    adam = (Optimizer.ADAMW_FUSED, Optimizer.PAGED_ADAMW_8BIT)
+    present = workload.optimizer
+    if present not in (*adam, Optimizer.ADAMW, Optimizer.ADAMW_8BIT):
+        return (Choice(present),)
+    return (Choice(present), *(Choice(one, Preserves.STATISTICAL) for one in adam if one is not present))
+
+
+def _double_quant(workload: Workload) -> tuple[Choice, ...]:
+    present = Choice(workload.double_quant)
+    if workload.quantization not in (Quantization.NF4, Quantization.FP4):
+        return (present,)
+    return (present, Choice(not workload.double_quant, Preserves.STATISTICAL))
+
+
+def _quantization(job: Job, workload: Workload, context: PassContext) -> tuple[Choice, ...]:
+    """From LoRA to QLoRA: other weights, so another result; a Workspace must change its method with it."""
+    present = Choice(workload.quantization)
+    may_change = job.workspace is None or context.allow_workspace_edits
+    if workload.quantization is not Quantization.NONE or not may_change or workload.lora is None:
+        return (present,)
+    return (present, Choice(Quantization.NF4, Preserves.CHANGES))
+
+
+def _lengths(job: Job, workload: Workload) -> tuple[Choice, ...]:
+    """Halves of the sequence length: what is cut off is not learned."""
+    present = workload.seq_len_tokens
+    arguments = release_arguments(job.args_release).sections["TrainingArguments"].arguments
+    if "max_length" not in arguments or job.assumptions.seq_len_tokens is not None:
+        return (Choice(present),)
+    shorter: list[Choice] = []
+    while present >> (len(shorter) + 1) >= _SHORTEST_TOKENS:
+        shorter.append(Choice(present >> (len(shorter) + 1), Preserves.CHANGES))
+    return (Choice(present), *shorter)
+
+
+def _with_quantization(workload: Workload, value: object) -> Workload:
+    is_quantized = value is not Quantization.NONE
+    return replace(
+        workload,
+        quantization=Quantization(value),
+        double_quant=is_quantized,
+        kbit_prep=is_quantized,
+        gradient_checkpointing=is_quantized or workload.gradient_checkpointing,
+    )
+
+
+_APPLY: dict[Dimension, Callable[[Workload, object], Workload]] = {
+    Dimension.CHECKPOINTING: lambda workload, value: replace(workload, gradient_checkpointing=bool(value)),
+    Dimension.ATTENTION: lambda workload, value: replace(workload, attention=Attention(value)),
+    Dimension.LOSS: lambda workload, value: replace(workload, loss=Loss(value)),
+    Dimension.BATCH: lambda workload, value: replace(workload, batch_size=int(str(value))),
+    Dimension.OPTIMIZER: lambda workload, value: replace(workload, optimizer=Optimizer(value)),
+    Dimension.DOUBLE_QUANT: lambda workload, value: replace(workload, double_quant=bool(value)),
+    Dimension.QUANTIZATION: _with_quantization,
+    Dimension.LENGTH: lambda workload, value: replace(workload, seq_len_tokens=int(str(value))),
+}

@@ -1,0 +1,48 @@
+"""Keep the GPU from waiting: batches collated beside its work, sequences of like length together, TF32 products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.job_memory import batch_size_of, weight_dtype_of
+from kaitoc.compiler.memory.workload import Dtype
+from kaitoc.compiler.passes.model import Change, Goal, PassContext, Preserves
+from kaitoc.compiler.passes.options import set_to
+
+NAME = "speed-loading"
+
+_SECTION = "TrainingArguments"
+_WORKERS = 2
+
+
+def run(job: Job, context: PassContext) -> Iterator[Change]:
+    """Yield what speeds a run up at no cost of memory, where speed is the goal."""
+    if context.goal not in (Goal.THROUGHPUT, Goal.COST) or not job.is_parsable:
+        return
+    for change in (*_workers(job), *_grouping(job), *_tf32(job)):
+        if context.preserve.allows(change.preserves):
+            yield change
+
+
+def _workers(job: Job) -> Iterator[Change]:
+    if job.option(_SECTION, "dataloader_num_workers") is None:
+        reason = "batches are put together in processes beside the one that drives the GPU; their order stays"
+        yield set_to(job, _SECTION, "dataloader_num_workers", _WORKERS, reason, Preserves.EXACT)
+
+
+def _grouping(job: Job) -> Iterator[Change]:
+    """Group by length where the runtime pads batches: with a batch of one there is no padding to save."""
+    name = "train_sampling_strategy"
+    is_free = job.value(_SECTION, name) == "random" and job.option(_SECTION, name) is None
+    if job.target is Target.BUNDLED and is_free and batch_size_of(job) > 1 and not job.flag(_SECTION, "packing"):
+        reason = "sequences of like length in one batch need less padding; the order of samples is another random one"
+        yield set_to(job, _SECTION, name, "group_by_length", reason, Preserves.STATISTICAL)
+
+
+def _tf32(job: Job) -> Iterator[Change]:
+    computes_in_float32 = weight_dtype_of(job) is Dtype.FLOAT32 and not job.flag(_SECTION, "bf16")
+    has_tf32 = job.gpu is not None and job.gpu.value.tf32_flops > 0
+    if computes_in_float32 and has_tf32 and job.option(_SECTION, "tf32") is None:
+        reason = "float32 products run on tensor cores with 10 bits of mantissa and float32 sums"
+        yield set_to(job, _SECTION, "tf32", True, reason, Preserves.STATISTICAL)

@@ -1,0 +1,195 @@
+"""The exact search for the best configuration: every combination of a few discrete choices, judged by the closed form.
+
+Candidates are visited in the order of the goal and judged lazily, so that the search ends at the first that fits; the
+result is that of judging them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import product
+
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.passes.model import Goal, Preserve, Preserves
+
+TIE = 0.01
+"""Predicted times or peaks this close are equal: the models are not more exact, and the smaller change wins."""
+
+WORTHWHILE = 0.02
+"""The share of time a change must save to be made when nobody asked for speed."""
+
+_ORDER = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
+
+
+class Dimension(str, Enum):
+    """What the search may choose, from the mildest to the strongest."""
+
+    CHECKPOINTING = "gradient checkpointing"
+    ATTENTION = "attention"
+    LOSS = "loss"
+    BATCH = "batch"
+    OPTIMIZER = "optimizer"
+    DOUBLE_QUANT = "double quantisation"
+    QUANTIZATION = "quantisation"
+    LENGTH = "sequence length"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One value of a dimension and what taking it, instead of the present value, keeps of the training result."""
+
+    value: object
+    preserves: Preserves = Preserves.EXACT
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The choices per dimension; the first of each is the present one."""
+
+    choices: Mapping[Dimension, tuple[Choice, ...]]
+
+    def candidates(self, preserve: Preserve) -> list[Candidate]:
+        """Return every combination that keeps as much of the result as asked for."""
+        dimensions = list(self.choices)
+        allowed = [
+            [(index, choice) for index, choice in enumerate(self.choices[dimension])
+             if index == 0 or preserve.allows(choice.preserves)]
+            for dimension in dimensions
+        ]  # fmt: skip
+        return [
+            Candidate(
+                {dimension: choice.value for dimension, (_, choice) in zip(dimensions, picked, strict=True)},
+                tuple(index for index, _ in picked),
+                tuple(dimension for dimension, (index, _) in zip(dimensions, picked, strict=True) if index),
+                max((_ORDER.index(choice.preserves) for index, choice in picked if index), default=0),
+            )
+            for picked in product(*allowed)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One combination: values per dimension, their places among the choices, and which differ from the present.
+
+    `severity` is the place of the weightiest change in the order from "keeps everything" to "changes the result".
+    """
+
+    values: Mapping[Dimension, object]
+    places: tuple[int, ...]
+    changed: tuple[Dimension, ...]
+    severity: int
+
+    @property
+    def change_key(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+        """Order candidates from the smallest change to the largest; no two are equal."""
+        order = list(Dimension)
+        return (self.severity, len(self.changed), tuple(order.index(d) for d in self.changed), self.places)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the closed form says of a candidate: the verdict, the predicted peak and how far it is from fitting."""
+
+    verdict: Verdict
+    peak_bytes: int
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges candidates once each.
+
+    `seconds` is the time per token, `memory` the footprint, which is dear; `may_fit` is cheap and false only for
+    candidates that do not fit.
+    """
+
+    seconds: Callable[[Candidate], float]
+    memory: Callable[[Candidate], Judgement]
+    may_fit: Callable[[Candidate], bool] = lambda _: True
+    _known: dict[tuple[int, ...], Judgement] = field(default_factory=dict)
+
+    def judgement(self, candidate: Candidate) -> Judgement:
+        """Return the judgement of a candidate, from memory when it was judged before."""
+        found = self._known.get(candidate.places)
+        if found is None:
+            found = self._known[candidate.places] = self.memory(candidate)
+        return found
+
+    def fits(self, candidate: Candidate) -> bool:
+        """Return whether a candidate fits with its margin."""
+        if candidate.places not in self._known and not self.may_fit(candidate):
+            return False
+        return self.judgement(candidate).verdict is Verdict.FITS
+
+
+def search(space: Space, judge: Judge, goal: Goal, preserve: Preserve) -> Candidate | None:
+    """Return the best candidate that fits, None when none does.
+
+    The goal's measure decides, what is within `TIE` of the best counts as equal, and then the smaller change wins.
+    """
+    candidates = sorted(space.candidates(preserve), key=lambda candidate: candidate.change_key)
+    if goal is Goal.FIT:
+        return _smallest_that_fits(candidates, judge)
+    if goal is Goal.MEMORY:
+        fitting = [candidate for candidate in candidates if judge.fits(candidate)]
+        return _best(fitting, lambda candidate: judge.judgement(candidate).peak_bytes)
+    return _fastest_that_fits(candidates, judge)
+
+
+def _smallest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
+    """Return the smallest change that fits, with what makes it faster at no cost of memory or result."""
+    smallest = next(filter(judge.fits, candidates), None)
+    if smallest is None:
+        return None
+    return _free_speed(smallest, candidates, judge) or smallest
+
+
+def _free_speed(start: Candidate, candidates: list[Candidate], judge: Judge) -> Candidate | None:
+    """Return what is faster than `start` by more than `WORTHWHILE` and exactly as good otherwise."""
+    limit = judge.seconds(start) * (1 - WORTHWHILE)
+    peak = judge.judgement(start).peak_bytes
+    faster = [
+        candidate
+        for candidate in candidates
+        if _extends(start, candidate) and candidate.severity <= max(1, start.severity)
+        and judge.seconds(candidate) <= limit
+    ]  # fmt: skip
+    better = _first_by(faster, judge.seconds, lambda one: judge.fits(one) and judge.judgement(one).peak_bytes <= peak)
+    if better is None:
+        return None
+    best_seconds = judge.seconds(better)
+    close = (one for one in faster if judge.seconds(one) <= best_seconds * (1 + TIE))
+    return next((one for one in close if judge.fits(one) and judge.judgement(one).peak_bytes <= peak), better)
+
+
+def _extends(start: Candidate, candidate: Candidate) -> bool:
+    """Return whether a candidate keeps what `start` changed, and its checkpointing, which only memory pays for."""
+    kept = {*start.changed, Dimension.CHECKPOINTING}
+    return all(candidate.values[dimension] == value for dimension, value in start.values.items() if dimension in kept)
+
+
+def _fastest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
+    best = _first_by(candidates, judge.seconds, judge.fits)
+    if best is None:
+        return None
+    limit = judge.seconds(best) * (1 + TIE)
+    return next((one for one in candidates if judge.seconds(one) <= limit and judge.fits(one)), best)
+
+
+def _first_by(
+    candidates: Iterable[Candidate], measure: Callable[[Candidate], float], accepts: Callable[[Candidate], bool]
+) -> Candidate | None:
+    """Return the accepted candidate of the lowest measure; of equal ones the first."""
+    return next(filter(accepts, _by(candidates, measure)), None)
+
+
+def _by(candidates: Iterable[Candidate], measure: Callable[[Candidate], float]) -> Iterator[Candidate]:
+    return iter(sorted(candidates, key=measure))
+
+
+def _best(candidates: list[Candidate], measure: Callable[[Candidate], float]) -> Candidate | None:
+    if not candidates:
+        return None
+    limit = min(measure(candidate) for candidate in candidates) * (1 + TIE)
+    return next(candidate for candidate in candidates if measure(candidate) <= limit)

@@ -1,0 +1,74 @@
+"""Each folder beside this file is one case of a pass: what it makes of `before.yaml`, and what it says of it.
+
+A folder's parent is named after the pass's module. A first line `# options: ...` holds options of `kaitoc compile`.
+`KAITOC_UPDATE_FIXTURES=1` writes what the pass gives today.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from kaitoc.compiler import compile as driver
+from kaitoc.compiler.cli.compile import compile_command, request_of
+from kaitoc.compiler.compile_model import Compilation
+from kaitoc.compiler.passes import PASSES
+from kaitoc.compiler.passes.model import Pass
+from kaitoc.compiler.source import Source
+
+FOLDER = Path(__file__).parent
+CASES = sorted(path.parent for path in FOLDER.glob("*/*/before.yaml"))
+
+
+def compiled(source: Source, step: Pass | None, monkeypatch: pytest.MonkeyPatch) -> Compilation:
+    """Compile a text by the options in its first line, with one pass or with all of them."""
+    first = source.line_text(1)
+    words = first.removeprefix("# options:").split() if first.startswith("# options:") else []
+    options = compile_command.make_context("compile", [*words, "--isolated", source.path]).params
+    if step is not None:
+        monkeypatch.setattr(driver, "PASSES", (step,))
+    return driver.compile_files([source.path], request_of(options), [source])
+
+
+def described(result: Compilation) -> str:
+    (job,) = result.jobs
+    lines = (
+        f"{change.position.line}: {change.what}: {change.before or '(not set)'} -> {change.after or '(removed)'}"
+        f" [{change.preserves.value}]\n    {change.reason}\n"
+        for change in job.changes
+    )
+    return "".join(lines)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_a_pass_gives_the_text_and_the_reasons(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step: Pass = import_module(f"kaitoc.compiler.passes.{case.parent.name}")  # type: ignore[assignment]  # a module
+    source = Source("before.yaml", (case / "before.yaml").read_text(encoding="utf-8"))
+
+    result = compiled(source, step, monkeypatch)
+    (file,) = result.files
+
+    if os.environ.get("KAITOC_UPDATE_FIXTURES"):
+        (case / "after.yaml").write_text(file.text, encoding="utf-8")
+        (case / "report.txt").write_text(described(result), encoding="utf-8")
+    assert file.text == (case / "after.yaml").read_text(encoding="utf-8")
+    assert described(result) == (case / "report.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_the_whole_pipeline_leaves_its_own_output_alone(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source("before.yaml", (case / "before.yaml").read_text(encoding="utf-8"))
+
+    once = compiled(source, None, monkeypatch).files[0].text
+    twice = compiled(Source("before.yaml", once), None, monkeypatch).files[0].text
+
+    assert twice == once
+
+
+def test_every_pass_has_a_fixture_and_a_name() -> None:
+    with_fixtures = {case.parent.name.replace("_", "-") for case in CASES}
+
+    assert with_fixtures == {step.NAME for step in PASSES}
