@@ -28,14 +28,15 @@ def check(job: Job) -> Iterator[Fault]:
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or job.gpu is None:
         return
-    if verdict_of(job) is not Verdict.DOES_NOT_FIT:
-        return
     gpu = job.gpu.value
+    fits_pooled = job.num_gpus > 1 and predicted.device_bytes <= gpu.memory_bytes * job.num_gpus
+    if verdict_of(job) is not Verdict.DOES_NOT_FIT or fits_pooled:
+        return
     yield Fault(
         _place(job),
         f"needs {gib(predicted.device_bytes)} GiB at {workload.batch_size} x {workload.seq_len_tokens:,} tokens; "
         f"one {gpu.name} has {gib(gpu.memory_bytes)} GiB (peak in {predicted.peak.phase.value}: "
-        f"{_largest(predicted)}){_total_hint(job)}",
+        f"{_largest(predicted)})",
         help=_advice(gpu, workload, job.assumptions.margin)
         or "see `kaitoc compile` for the closest configuration that fits",
     )
@@ -46,12 +47,6 @@ def _place(job: Job) -> Place:
         return job.gpu.place
     option = job.option("TrainingArguments", "per_device_train_batch_size")
     return job.place_of(option) if option is not None else job.config_place
-
-
-def _total_hint(job: Job) -> str:
-    if job.num_gpus == 1:
-        return ""
-    return f"; its {job.num_gpus} GPUs do not add up, each holds a whole copy of the model"
 
 
 def _largest(predicted: Footprint) -> str:

@@ -1,0 +1,17 @@
+"""Fixes that several rules offer."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.config_edits import set_option
+from kaitoc.compiler.findings import Applicability, Fix
+from kaitoc.compiler.job import Job
+
+
+def setting_fix(
+    job: Job, section: str, name: str, value: object, title: str, applicability: Applicability
+) -> Fix | None:
+    """Return the fix that sets one option, None when the user's file cannot be edited exactly."""
+    config = job.config
+    if config is None or not config.is_editable:
+        return None
+    return Fix(title, applicability, (set_option(config, section, name, value),))

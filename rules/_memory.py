@@ -1,0 +1,40 @@
+"""What rules about memory ask: where to point, and what another configuration would need."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.manifests import Place
+from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.workload import Workload, WorkloadError
+
+GRADIENT_CHECKPOINTING = "gradient_checkpointing"
+
+
+def option_place(job: Job, section: str, name: str) -> Place:
+    """Return where an option stands, else where it is missing."""
+    option = job.option(section, name)
+    return job.place_of(option) if option is not None else job.section_place(section)
+
+
+def gpu_place(job: Job) -> Place:
+    """Return where the GPU is chosen, else where the batch is."""
+    if job.gpu is not None and job.gpu.place is not None:
+        return job.gpu.place
+    return option_place(job, "TrainingArguments", "per_device_train_batch_size")
+
+
+def needs(job: Job, workload: Workload) -> Footprint | None:
+    """Return what another workload would need on the job's GPU, None when it cannot run."""
+    try:
+        return footprint(workload, job.gpu.value if job.gpu is not None else None)
+    except WorkloadError:
+        return None
+
+
+def would_fit(job: Job, workload: Workload) -> bool:
+    """Return whether another workload surely fits the job's GPU."""
+    predicted = needs(job, workload)
+    if predicted is None or job.gpu is None:
+        return False
+    return verdict(predicted, job.gpu.value, job.assumptions.margin) is Verdict.FITS

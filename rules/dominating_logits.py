@@ -1,0 +1,49 @@
+"""A full-logits loss that makes the peak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kaitoc.compiler.config_edits import replace_value
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of, workload_of
+from kaitoc.compiler.memory.workload import Loss
+from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.wording import gib
+from kaitoc.rules._memory import needs
+
+CODE = "KT514"
+NAME = "dominating-logits"
+SEVERITY = Severity.WARNING
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+SHARE = 0.8
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a full-logits loss that makes the peak."""
+    workload, predicted = workload_of(job), footprint_of(job)
+    option = job.option("TrainingArguments", "loss_type")
+    if workload is None or predicted is None or option is None or workload.loss is not Loss.FULL:
+        return
+    chunked = needs(job, replace(workload, loss=Loss.CHUNKED))
+    if chunked is None or chunked.device_bytes > predicted.device_bytes * SHARE:
+        return
+    yield Fault(
+        job.place_of(option),
+        f"the full logits make the peak: {gib(predicted.device_bytes)} GiB; computed in chunks "
+        f"{gib(chunked.device_bytes)}, with the same loss",
+        help="write `loss_type: chunked_nll`",
+        fix=_fix(job, option),
+    )
+
+
+def _fix(job: Job, option: Option) -> Fix | None:
+    if job.config is None or not job.config.is_editable:
+        return None
+    edit = replace_value(job.config, option, "chunked_nll")
+    return Fix("Compute the loss in chunks", Applicability.SAFE, (edit,))

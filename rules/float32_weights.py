@@ -1,0 +1,45 @@
+"""Weights loaded in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of, workload_of
+from kaitoc.compiler.memory.workload import Dtype, Quantization
+from kaitoc.compiler.wording import gib
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._memory import needs, option_place
+
+CODE = "KT508"
+NAME = "float32-weights"
+SEVERITY = Severity.WARNING
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield weights loaded in float32."""
+    workload, predicted = workload_of(job), footprint_of(job)
+    if workload is None or predicted is None or workload.dtype is not Dtype.FLOAT32:
+        return
+    if workload.quantization is not Quantization.NONE:
+        return
+    half = needs(job, replace(workload, dtype=Dtype.BFLOAT16))
+    if half is None:
+        return
+    stated = job.setting("ModelConfig", "torch_dtype").is_stated
+    how = (
+        "`torch_dtype` is float32" if stated else f"`torch_dtype` is omitted, which means float32 in {job.release.name}"
+    )
+    yield Fault(
+        option_place(job, "ModelConfig", "torch_dtype"),
+        f"{how}: needs {gib(predicted.device_bytes)} GiB; with bfloat16 weights {gib(half.device_bytes)}",
+        help='write `torch_dtype: "bfloat16"`',
+        fix=setting_fix(
+            job, "ModelConfig", "torch_dtype", "bfloat16", "Load the weights in bfloat16", Applicability.UNSAFE
+        ),
+    )

@@ -1,0 +1,33 @@
+"""Sequences cut at 1,024 tokens because no length is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import DEFAULT_CAP_TOKENS
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._memory import option_place
+
+CODE = "KT511"
+NAME = "implicit-truncation"
+SEVERITY = Severity.INFO
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield sequences cut at 1,024 tokens because no length is written."""
+    setting = job.setting("TrainingArguments", "max_length")
+    if setting.is_stated or setting.value != DEFAULT_CAP_TOKENS or not job.is_parsable:
+        return
+    yield Fault(
+        option_place(job, "TrainingArguments", "max_length"),
+        f"`max_length` is omitted: what is longer than {DEFAULT_CAP_TOKENS:,} tokens is cut without a word",
+        help=f"write the length your data needs, or `max_length: {DEFAULT_CAP_TOKENS}` to say that it is meant",
+        fix=setting_fix(
+            job, "TrainingArguments", "max_length", DEFAULT_CAP_TOKENS, "Write the default down", Applicability.SAFE
+        ),
+    )

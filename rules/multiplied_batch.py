@@ -1,0 +1,30 @@
+"""An effective batch that the number of GPUs multiplies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._memory import option_place
+
+CODE = "KT602"
+NAME = "multiplied-batch"
+SEVERITY = Severity.INFO
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield an effective batch that the number of GPUs multiplies."""
+    if job.num_gpus < 2 or not job.is_parsable:
+        return
+    batch = job.integer("TrainingArguments", "per_device_train_batch_size", 8)
+    accumulation = job.integer("TrainingArguments", "gradient_accumulation_steps", 1)
+    total = batch * accumulation * job.num_gpus
+    yield Fault(
+        option_place(job, "TrainingArguments", "per_device_train_batch_size"),
+        f"{job.num_gpus} GPUs x {batch} sequences x {accumulation} accumulated: one optimizer step sees {total} sequences",
+        help="divide by the number of GPUs, or raise the learning rate, if a smaller batch was meant",
+    )

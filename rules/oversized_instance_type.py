@@ -1,0 +1,62 @@
+"""An instance type that is larger than the run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of, workload_of
+from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.wording import gib
+
+CODE = "KT605"
+NAME = "oversized-instance-type"
+SEVERITY = Severity.INFO
+FIX = None
+SINCE = "0.1.0"
+
+SHARE = 0.5
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield an instance type that is larger than the run needs."""
+    stated, predicted = job.instance_type, footprint_of(job)
+    instance = find_instance_type(stated.value) if stated is not None else None
+    if stated is None or stated.place is None or instance is None or instance.gpu is None or predicted is None:
+        return
+    smaller = _smallest(job, instance)
+    if smaller is None or smaller.gpu is None:
+        return
+    yield Fault(
+        stated.place,
+        f"needs {gib(predicted.device_bytes)} of {gib(instance.gpu.memory_bytes)} GiB; `{smaller.name}` with one "
+        f"{smaller.gpu.name} would hold it",
+        help="a smaller GPU is cheaper by the hour and slower by the step; `kaitoc compile` compares both",
+    )
+
+
+def _smallest(job: Job, instance: InstanceType) -> InstanceType | None:
+    """Return the listed instance type of the same cloud with the smallest single GPU that is at most half as large."""
+    workload = workload_of(job)
+    if workload is None or instance.gpu is None:
+        return None
+    limit = instance.gpu.nominal_gib * SHARE
+    for other in sorted(_listed(instance.cloud), key=lambda one: (one.gpu.nominal_gib if one.gpu else 0, one.name)):
+        if other.gpu is None or other.gpu.nominal_gib > limit:
+            continue
+        if verdict(footprint(workload, other.gpu), other.gpu, job.assumptions.margin) is Verdict.FITS:
+            return other
+    return None
+
+
+def _listed(cloud: str) -> list[InstanceType]:
+    """Return the instance types of a cloud with one NVIDIA GPU that the newest release lists."""
+    return [
+        one
+        for one in all_instance_types()
+        if one.cloud == cloud and one.nvidia and one.num_gpus == 1 and one.last_release is None
+    ]

@@ -1,0 +1,45 @@
+"""Optimizer states that take a large part of the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of, workload_of
+from kaitoc.compiler.memory.workload import Optimizer
+from kaitoc.compiler.wording import gib
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._memory import needs, option_place
+
+CODE = "KT510"
+NAME = "oversized-optimizer"
+SEVERITY = Severity.INFO
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+SHARE = 0.25
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield optimizer states that take a large part of the memory."""
+    workload, predicted = workload_of(job), footprint_of(job)
+    if workload is None or predicted is None or workload.optimizer not in (Optimizer.ADAMW, Optimizer.ADAMW_FUSED):
+        return
+    states_bytes = predicted.peak.categories.optimizer
+    if states_bytes < predicted.allocated_bytes * SHARE:
+        return
+    small = needs(job, replace(workload, optimizer=Optimizer.ADAMW_8BIT))
+    if small is None:
+        return
+    yield Fault(
+        option_place(job, "TrainingArguments", "optim"),
+        f"the optimizer's states take {gib(states_bytes)} of {gib(predicted.allocated_bytes)} GiB; an 8-bit optimizer "
+        f"brings the run from {gib(predicted.device_bytes)} to {gib(small.device_bytes)} GiB",
+        help="write `optim: adamw_bnb_8bit`, or lower the rank",
+        fix=setting_fix(
+            job, "TrainingArguments", "optim", "adamw_bnb_8bit", "Use the 8-bit optimizer", Applicability.UNSAFE
+        ),
+    )

@@ -1,0 +1,33 @@
+"""A run that may or may not fit on its GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of, verdict_of
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.wording import gib
+from kaitoc.rules._memory import gpu_place
+
+CODE = "KT502"
+NAME = "tight-fit"
+SEVERITY = Severity.WARNING
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a run that may or may not fit on its GPU."""
+    predicted = footprint_of(job)
+    if predicted is None or job.gpu is None or verdict_of(job) is not Verdict.TIGHT:
+        return
+    gpu = job.gpu.value
+    yield Fault(
+        gpu_place(job),
+        f"needs between {gib(predicted.low_bytes)} and {gib(predicted.high_bytes)} GiB of the {gib(gpu.memory_bytes)} "
+        f"that one {gpu.name} has; a long batch or fragmentation can stop the run",
+        help="`kaitoc compile` finds the smallest change that leaves a margin",
+    )

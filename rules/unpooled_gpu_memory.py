@@ -1,0 +1,35 @@
+"""A run that would need the memory of several GPUs, each of which gets a whole copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import footprint_of, verdict_of
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.wording import gib
+from kaitoc.rules._memory import gpu_place
+
+CODE = "KT509"
+NAME = "unpooled-gpu-memory"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a run that would need the memory of several GPUs, each of which gets a whole copy."""
+    predicted = footprint_of(job)
+    if predicted is None or job.gpu is None or job.num_gpus < 2 or verdict_of(job) is not Verdict.DOES_NOT_FIT:
+        return
+    gpu = job.gpu.value
+    if predicted.device_bytes > gpu.memory_bytes * job.num_gpus:
+        return
+    yield Fault(
+        gpu_place(job),
+        f"the {job.num_gpus} GPUs have {gib(gpu.memory_bytes * job.num_gpus)} GiB together, but each holds a whole copy "
+        f"of the model: {gib(predicted.device_bytes)} GiB do not fit in the {gib(gpu.memory_bytes)} of one",
+        help="more GPUs only multiply the batch; take an instance type with larger ones, or QLoRA",
+    )

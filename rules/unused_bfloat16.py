@@ -1,0 +1,31 @@
+"""Training without mixed precision on a GPU that has bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._memory import option_place
+
+CODE = "KT603"
+NAME = "unused-bfloat16"
+SEVERITY = Severity.INFO
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield training without mixed precision on a GPU that has bfloat16."""
+    if job.gpu is None or not job.gpu.value.has_bf16 or not job.is_parsable:
+        return
+    if job.flag("TrainingArguments", "bf16") or job.flag("TrainingArguments", "fp16"):
+        return
+    yield Fault(
+        option_place(job, "TrainingArguments", "bf16"),
+        f"neither `bf16` nor `fp16` is on; {job.gpu.value.name} multiplies bfloat16 many times faster than float32",
+        help="write `bf16: true`",
+        fix=setting_fix(job, "TrainingArguments", "bf16", True, "Turn bf16 on", Applicability.UNSAFE),
+    )
