@@ -38,5 +38,5 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
         f"a batch of 1 uses {gib(predicted.device_bytes)} of {gib(gpu.memory_bytes)} GiB; {batch} would fit",
-        help="a larger batch with less accumulation trains faster at the same effective batch; `kaitoc compile` picks one",
+        help="a larger batch with less accumulation has the same effective batch; `kaitoc compile` picks one",
     )

@@ -25,6 +25,6 @@ def check(job: Job) -> Iterator[Fault]:
     total = batch * accumulation * job.num_gpus
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
-        f"{job.num_gpus} GPUs x {batch} sequences x {accumulation} accumulated: one optimizer step sees {total} sequences",
+        f"{job.num_gpus} GPUs x {batch} sequences x {accumulation} accumulated: {total} sequences a step",
         help="divide by the number of GPUs, or raise the learning rate, if a smaller batch was meant",
     )
