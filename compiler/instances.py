@@ -60,7 +60,7 @@ def _fitting(job: Job, context: PassContext, instance: InstanceType) -> Iterator
     if not runs:
         return
     found = search_for_runs(job, replace(context, siblings=()), runs)
-    best = found.best()
+    best = found.fitting()
     if best is not None:
         yield found, best
 

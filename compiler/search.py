@@ -20,6 +20,9 @@ TIE = 0.01
 WORTHWHILE = 0.02
 """The share of time a change must save to be made when nobody asked for speed."""
 
+VERDICTS = (Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT)
+"""Verdicts from the best to the worst."""
+
 _ORDER = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
 
 
@@ -100,13 +103,14 @@ class Judgement:
 class Judge:
     """Judges candidates once each.
 
-    `seconds` is the time per token, `memory` the footprint, which is dear; `may_fit` is cheap and false only for
-    candidates that do not fit.
+    `seconds` is the time per token, `memory` the footprint, which is dear; `may_be` is cheap and false only for
+    candidates whose verdict is worse. `accepts` is the worst verdict that counts as fitting.
     """
 
     seconds: Callable[[Candidate], float]
     memory: Callable[[Candidate], Judgement]
-    may_fit: Callable[[Candidate], bool] = lambda _: True
+    may_be: Callable[[Candidate, Verdict], bool] = lambda _, __: True
+    accepts: Verdict = Verdict.FITS
     _known: dict[tuple[int, ...], Judgement] = field(default_factory=dict)
 
     def judgement(self, candidate: Candidate) -> Judgement:
@@ -117,10 +121,14 @@ class Judge:
         return found
 
     def fits(self, candidate: Candidate) -> bool:
-        """Return whether a candidate fits with its margin."""
-        if candidate.places not in self._known and not self.may_fit(candidate):
+        """Return whether a candidate fits: with its margin, or where nothing does so at least tightly."""
+        if candidate.places not in self._known and not self.may_be(candidate, self.accepts):
             return False
-        return self.judgement(candidate).verdict is Verdict.FITS
+        return VERDICTS.index(self.judgement(candidate).verdict) <= VERDICTS.index(self.accepts)
+
+    def accepting(self, verdict: Verdict) -> Judge:
+        """Return this judge with another worst verdict; what was judged stays known."""
+        return Judge(self.seconds, self.memory, self.may_be, verdict, self._known)
 
 
 def search(space: Space, judge: Judge, goal: Goal, preserve: Preserve) -> Candidate | None:

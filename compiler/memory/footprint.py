@@ -54,8 +54,8 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
     )
 
 
-def floor_bytes(workload: Workload, gpu: Gpu) -> int:
-    """Return a lower bound of `Footprint.high_bytes` that needs no replay of the allocator: no fragmentation at all.
+def least_bytes(workload: Workload, gpu: Gpu) -> tuple[int, int]:
+    """Return `Footprint.low_bytes` and a lower bound of `Footprint.high_bytes`, without replaying the allocator.
 
     Raises `WorkloadError` as `footprint` does.
     """
@@ -63,7 +63,8 @@ def floor_bytes(workload: Workload, gpu: Gpu) -> int:
     derivation = _derive(replace(workload, batch_size=1, seq_len_tokens=1))
     phases = _phases(workload, derivation, _resident(workload, derivation, gpu))
     allocated = max(phase.allocated_bytes for phase in phases)
-    return allocated + device.estimate(workload, gpu, allocated, 0).high_bytes
+    reserve = device.estimate(workload, gpu, allocated, 0)
+    return allocated + reserve.low_bytes, allocated + reserve.high_bytes
 
 
 def _phases(workload: Workload, derivation: Derivation, base: Categories) -> list[PhasePeak]:

@@ -35,7 +35,7 @@ def _can_fit(job: Job, context: PassContext) -> bool:
     from kaitoc.compiler.passes.plan import search_for
 
     found = search_for(job, context)
-    return found is None or found.best() is not None
+    return found is None or found.fitting() is not None
 
 
 def _reason(stated: Setting[str], job: Job, *, usable: bool, goal: Goal) -> str:

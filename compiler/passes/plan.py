@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kaitoc.compiler.findings import Edit
 from kaitoc.compiler.job import Job
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_batch, set_several, set_to
@@ -44,9 +45,17 @@ class Search:
         """Return whether the configuration fits as it is."""
         return self.judge.fits(self.present)
 
-    def best(self) -> Candidate | None:
-        """Return the best candidate for the context's goal, None when none fits."""
+    def fitting(self) -> Candidate | None:
+        """Return the best candidate for the context's goal that fits with its margin, None when none does."""
         return search(self.space, self.judge, self.context.goal, self.context.preserve)
+
+    def best(self) -> Candidate | None:
+        """Return the best candidate that fits, or tightly fits where the present does not at all; else None."""
+        found = self.fitting()
+        if found is not None or self.judge.judgement(self.present).verdict is not Verdict.DOES_NOT_FIT:
+            return found
+        tight = self.judge.accepting(Verdict.TIGHT)
+        return search(self.space, tight, self.context.goal, self.context.preserve)
 
     def smallest(self) -> Candidate:
         """Return the candidate of the lowest floor, fit or not."""

@@ -10,17 +10,16 @@ from kaitoc.compiler.job import Job, Target
 from kaitoc.compiler.job_memory import workload_of
 from kaitoc.compiler.job_speed import accumulation_steps_of, seconds_per_token
 from kaitoc.compiler.kaito_args_table import release_arguments
-from kaitoc.compiler.memory.footprint import floor_bytes, footprint, verdict
+from kaitoc.compiler.memory.footprint import footprint, least_bytes, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.passes.model import PassContext, Preserves
 from kaitoc.compiler.repairs import can_pad_batches
-from kaitoc.compiler.search import Candidate, Choice, Dimension, Judge, Judgement, Space
+from kaitoc.compiler.search import VERDICTS, Candidate, Choice, Dimension, Judge, Judgement, Space
 
 _FIRST_TRL_WITH_CHUNKED_LOSS = (1, 7)
 _SHORTEST_TOKENS = 512
 _IMPOSSIBLE_BYTES = 1 << 62
-_VERDICTS = (Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,10 @@ def judge_for(runs: tuple[Situation, ...]) -> Judge:
     def seconds(candidate: Candidate) -> float:
         return sum(_seconds(candidate, run) for run in runs)
 
-    return Judge(seconds, lambda candidate: _judge(candidate, runs), lambda candidate: _may_fit(candidate, runs))
+    def may_be(candidate: Candidate, wanted: Verdict) -> bool:
+        return all(_may_be(candidate, run, wanted) for run in runs)
+
+    return Judge(seconds, lambda candidate: _judge(candidate, runs), may_be)
 
 
 def apply(candidate: Candidate, workload: Workload) -> Workload:
@@ -103,16 +105,19 @@ def _seconds(candidate: Candidate, run: Situation) -> float:
     return seconds_per_token(workload, run.gpu, run.num_gpus, accumulation_steps)
 
 
-def floor_of(candidate: Candidate, run: Situation) -> int:
-    """Return a lower bound of what a candidate needs for a run; larger than any GPU for a step no run can have."""
+def floor_of(candidate: Candidate, run: Situation) -> tuple[int, int]:
+    """Return lower bounds of a candidate's interval; larger than any GPU for a step that no run can have."""
     try:
-        return floor_bytes(apply(candidate, run.workload), run.gpu)
+        return least_bytes(apply(candidate, run.workload), run.gpu)
     except WorkloadError:
-        return _IMPOSSIBLE_BYTES
+        return _IMPOSSIBLE_BYTES, _IMPOSSIBLE_BYTES
 
 
-def _may_fit(candidate: Candidate, runs: tuple[Situation, ...]) -> bool:
-    return all(floor_of(candidate, run) <= run.gpu.memory_bytes * (1.0 - run.margin) for run in runs)
+def _may_be(candidate: Candidate, run: Situation, wanted: Verdict) -> bool:
+    low, high = floor_of(candidate, run)
+    if wanted is Verdict.TIGHT:
+        return low <= run.gpu.memory_bytes
+    return wanted is Verdict.DOES_NOT_FIT or high <= run.gpu.memory_bytes * (1.0 - run.margin)
 
 
 def _judge(candidate: Candidate, runs: tuple[Situation, ...]) -> Judgement:
@@ -123,7 +128,7 @@ def _judge(candidate: Candidate, runs: tuple[Situation, ...]) -> Judgement:
         except WorkloadError:
             return Judgement(Verdict.DOES_NOT_FIT, _IMPOSSIBLE_BYTES)
         found = verdict(predicted, run.gpu, run.margin)
-        worst = max(worst, found, key=_VERDICTS.index)
+        worst = max(worst, found, key=VERDICTS.index)
         peak = max(peak, predicted.device_bytes)
     return Judgement(worst, peak)
 
@@ -167,7 +172,8 @@ def _batches(job: Job, run: Situation) -> tuple[Choice, ...]:
     preserves = Preserves.STATISTICAL if workload.lora is not None and workload.lora.dropout else Preserves.EXACT
     if not can_pad_batches(job):
         return (Choice(present),)
-    others = [size for size in range(1, effective + 1) if effective % size == 0 and size != present]
+    divisors = (size for size in range(1, effective + 1) if effective % size == 0 and size != present)
+    others = sorted(divisors, key=lambda size: max(size / present, present / size))
     return (Choice(present), *(Choice(size, preserves) for size in others))
 
 
