@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.report.compile_json_model import JsonCompileReport
 from kaitoc.compiler.report.json_model import JsonReport
 from kaitoc.compiler.settings_model import SettingsModel
@@ -39,7 +40,17 @@ def compile_report_schema() -> _Json:
     return _finished("compile_report", "kaitoc compile report, version 1", schema)
 
 
-MODELS = {"settings": settings_schema, "report": report_schema, "compile_report": compile_report_schema}
+def plan_schema() -> _Json:
+    """Return the schema of a plan, what `kaitoc run --dry-run` prints."""
+    return _finished("plan", "kaitoc plan, version 1", Plan.model_json_schema())
+
+
+MODELS = {
+    "plan": plan_schema,
+    "settings": settings_schema,
+    "report": report_schema,
+    "compile_report": compile_report_schema,
+}
 
 
 def rendered(name: str) -> str:

@@ -1,0 +1,102 @@
+"""`kaitoc run`: turn a manifest into a plan and execute it with the bundled runtime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+from kaitoc.compiler.assumptions import AssumptionError
+from kaitoc.compiler.cli.options import assumption_options, overrides
+from kaitoc.compiler.engine import Engine, RuleSet
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.plan import Plan, PlanError, render_plan
+from kaitoc.compiler.plan_of_job import Paths, plan_of
+from kaitoc.compiler.settings import SettingsError, SettingsFinder
+from kaitoc.compiler.source import SourceError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class RunError(ValueError):
+    """A run that cannot be started as asked; `str(error)` is for the user."""
+
+
+@click.command()
+@click.argument("path")
+@assumption_options
+@click.option("--workspace", metavar="N", help="Which Workspace of the file to run, when it has several.")
+@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option("--model-path", metavar="P", help="The model's folder (in Kaito's image: /workspace/tfs/weights).")
+@click.option("--data", metavar="P", help="Training data, a file or a folder (in Kaito's image: /mnt/data).")
+@click.option("--output", metavar="P", help="Where the adapter goes (in Kaito's image: the output_dir).")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Print the plan as JSON and stop.")
+@click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
+@click.pass_context  # fmt: skip
+def run(ctx: click.Context, /, path: str, **options: Any) -> None:
+    """Execute the fine-tune of a manifest, on a GPU or on the CPU.
+
+    Kaito's paths are mapped by --model-path, --data and --output, so the manifest itself runs unchanged.
+    """
+    try:
+        plan = _plan(path, options)
+        if options["dry_run"]:
+            click.echo(render_plan(plan), nl=False)
+            return
+        _require_runtime()
+    except (AssumptionError, PlanError, RunError, SettingsError, SourceError) as error:
+        click.echo(f"kaitoc: {error}", err=True)
+        ctx.exit(EXIT_USAGE)
+    from kaitoc.runtime.__main__ import execute
+
+    ctx.exit(execute(plan, options["device"], options["resume"], options["skip_bad_rows"]))
+
+
+def _plan(path: str, options: dict[str, Any]) -> Plan:
+    from kaitoc.rules import FILE_RULES, JOB_RULES
+
+    chosen = replace(overrides(options), target=options["target"] or "bundled")
+    engine = Engine(RuleSet(FILE_RULES, JOB_RULES), chosen, SettingsFinder())
+    outcome = engine.check([path])
+    if outcome.errors:
+        raise SourceError(outcome.errors[0])
+    errors = [finding for finding in outcome.findings if _stops(finding.code, finding.severity)]
+    if errors:
+        first = errors[0]
+        line = first.source.position(first.span.start).line
+        raise RunError(
+            f"{first.source.path}:{line}: {first.code} {first.message}\n"
+            f"{len(errors)} error(s) stop the run; `kaitoc check {path} --target bundled` shows all"
+        )
+    job = _job(engine, path, options["workspace"])
+    return plan_of(job, Paths(options["model_path"], options["data"], options["output"]))
+
+
+def _stops(code: str, severity: Severity) -> bool:
+    """Return whether a finding stops a run: what only Kaito's cluster would refuse, or only its GPU, does not."""
+    return severity is Severity.ERROR and not code.startswith(("KT3", "KT5"))
+
+
+def _job(engine: Engine, path: str, workspace: str | None) -> Job:
+    jobs = list(engine.jobs_of(engine.library.load(path)))
+    if workspace is not None:
+        jobs = [job for job in jobs if job.workspace is not None and job.workspace.ref.name == workspace]
+        if not jobs:
+            raise RunError(f"{path}: there is no tuning Workspace `{workspace}`")
+    if not jobs:
+        raise RunError(f"{path}: there is no tuning Workspace or training config in it")
+    if len(jobs) > 1:
+        names = ", ".join(job.manifest.ref.name for job in jobs)
+        raise RunError(f"{path}: there are several jobs ({names}); choose one with --workspace")
+    return jobs[0]
+
+
+def _require_runtime() -> None:
+    missing = [name for name in ("torch", "transformers", "peft", "trl", "datasets") if find_spec(name) is None]
+    if missing:
+        raise RunError(f'the runtime needs {", ".join(missing)}; install it with `pip install "kaitoc[runtime]"`')

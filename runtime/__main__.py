@@ -1,0 +1,43 @@
+"""`python -m kaitoc.runtime PLAN.json` executes a plan; `accelerate launch -m kaitoc.runtime` does on several GPUs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kaitoc.compiler.plan import Plan, PlanError, parse_plan
+from kaitoc.runtime.failures import EXIT_USAGE, RunFailure
+
+
+def main() -> int:
+    """Run the plan that the command line names and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m kaitoc.runtime", description=__doc__)
+    parser.add_argument("plan", help="a plan, as `kaitoc run --dry-run` prints it")
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--skip-bad-rows", action="store_true", help="count malformed rows instead of stopping")
+    arguments = parser.parse_args()
+    try:
+        plan = parse_plan(Path(arguments.plan).read_text(encoding="utf-8"))
+    except (PlanError, OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"kaitoc: {arguments.plan}: {error}\n")
+        return EXIT_USAGE
+    return execute(plan, arguments.device, arguments.resume, arguments.skip_bad_rows)
+
+
+def execute(plan: Plan, device: str, resume: bool, skip_bad_rows: bool) -> int:
+    """Run a plan, print its report and return the exit code; failures become one message."""
+    from kaitoc.runtime.trainer import RunOptions, run_plan
+
+    try:
+        report = run_plan(plan, RunOptions(device, resume, skip_bad_rows))
+    except RunFailure as error:
+        sys.stderr.write(f"kaitoc: {error}\n")
+        return error.exit_code
+    sys.stdout.write(report.to_text() + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What happens during training beside the steps: metrics on disk, progress on the terminal, stopping on request."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from transformers import TrainerCallback
+
+from kaitoc.runtime.failures import RunFailure
+
+
+@dataclass(slots=True)
+class History:
+    """The logged steps and losses, and how long training took."""
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class MetricsCallback(TrainerCallback):
+    """Writes each logged step as a line of `metrics.jsonl` and keeps the history; stops when the loss is not finite."""
+
+    def __init__(self, path: Path, history: History) -> None:
+        self._path = path
+        self._history = history
+        self._started = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Append the numbers of a step; raises `RunFailure` when the loss is not a number."""
+        seconds = time.perf_counter() - self._started
+        numbers = {key: value for key, value in (logs or {}).items() if isinstance(value, (int, float))}
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": state.global_step, "seconds": round(seconds, 3), **numbers}) + "\n")
+        loss = numbers.get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            raise RunFailure(f"the loss is {loss} at step {state.global_step}; lower the learning rate, or use bf16")
+        self._history.steps.append(state.global_step)
+        self._history.losses.append(float(loss))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop the clock."""
+        self._history.seconds = time.perf_counter() - self._started
+
+
+class ProgressCallback(TrainerCallback):
+    """Shows a progress bar on a terminal, and plain lines elsewhere, such as in a pod's log."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bar: Any = None
+        self._task: Any = None
+        self._loss = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the bar, on a terminal."""
+        if not self._stream.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=self._stream))
+        self._task = self._bar.add_task("training", total=state.max_steps, loss="")
+        self._bar.start()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Advance the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=state.global_step, loss=self._loss)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Show the loss."""
+        if not logs or "loss" not in logs:
+            return
+        self._loss = f"loss {float(logs['loss']):.3f}"
+        if self._bar is None:
+            self._stream.write(f"step {state.global_step}/{state.max_steps}  {self._loss}\n")
+            self._stream.flush()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class TerminationCallback(TrainerCallback):
+    """On SIGTERM, which Kubernetes sends before it kills a pod, saves a checkpoint after the current step and stops."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: Callable[[int, FrameType | None], Any] | int | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Listen for the signal."""
+        self._previous = signal.signal(signal.SIGTERM, self._request)
+
+    def _request(self, _signal: int, _frame: FrameType | None) -> None:
+        self.requested = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask the trainer to save and stop once the signal came."""
+        if self.requested:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop listening."""
+        signal.signal(signal.SIGTERM, self._previous or signal.SIG_DFL)

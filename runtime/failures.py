@@ -1,0 +1,25 @@
+"""Failures that a user can cause or mend; each becomes one message and an exit code."""
+
+from __future__ import annotations
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TERMINATED = 143
+
+
+class RunFailure(Exception):  # noqa: N818  (the name says what it means to the user)
+    """A run that cannot start or go on; `str(error)` is for the user."""
+
+    exit_code = EXIT_FAILED
+
+
+class DataFailure(RunFailure):
+    """Training data that is missing, empty, truncated or of the wrong shape."""
+
+
+class ModelFailure(RunFailure):
+    """A model or tokenizer that cannot be loaded, or that does not go with the adapter."""
+
+
+class OutputFailure(RunFailure):
+    """An output folder that cannot be written."""

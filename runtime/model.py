@@ -1,0 +1,88 @@
+"""Loads the tokenizer and the model, quantised or not, and says why when that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.failures import ModelFailure
+
+
+def load_tokenizer(plan: Plan) -> Any:
+    """Return the tokenizer; a missing padding token is its end-of-sequence token. Raises `ModelFailure`."""
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            plan.model.path, revision=plan.model.revision, trust_remote_code=plan.model.trust_remote_code
+        )
+    except Exception as error:
+        raise ModelFailure(f"{plan.model.path}: the tokenizer cannot be loaded: {_first_line(error)}") from error
+    if plan.model.chat_template is not None:
+        tokenizer.chat_template = _template_text(plan.model.chat_template)
+    if tokenizer.eos_token_id is None:
+        raise ModelFailure(f"{plan.model.path}: the tokenizer has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _template_text(template: str) -> str:
+    """Return a chat template that is given as a file's path or as text."""
+    if "{" in template:
+        return template
+    try:
+        return Path(template).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelFailure(f"{template}: the chat template cannot be read: {error.strerror}") from error
+
+
+def load_model(plan: Plan, device: str) -> Any:
+    """Return the base model in evaluation-ready form on a device; raises `ModelFailure`.
+
+    Only safetensors are read: a pickle can run code.
+    """
+    folder = Path(plan.model.path)
+    if folder.is_absolute() and not folder.is_dir():
+        raise ModelFailure(f"{folder}: no such folder; name the model's folder with --model-path")
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            plan.model.path,
+            revision=plan.model.revision,
+            trust_remote_code=plan.model.trust_remote_code,
+            dtype=getattr(torch, plan.model.dtype),
+            attn_implementation=plan.model.attention,
+            quantization_config=_quantization(plan),
+            use_safetensors=True,
+            device_map={"": device} if plan.quantization.kind != "none" else None,
+        )
+    except Exception as error:
+        raise ModelFailure(f"{plan.model.path}: the model cannot be loaded: {_first_line(error)}") from error
+    return model
+
+
+def _quantization(plan: Plan) -> BitsAndBytesConfig | None:
+    kind = plan.quantization.kind
+    if kind == "none":
+        return None
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_compute_dtype=getattr(torch, plan.quantization.compute_dtype),
+        bnb_4bit_use_double_quant=plan.quantization.double_quant,
+    )
+
+
+def check_vocabulary(model: Any, tokenizer: Any) -> None:
+    """Raise `ModelFailure` when the tokenizer has tokens that the model has no embedding for."""
+    num_embeddings = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > num_embeddings:
+        raise ModelFailure(f"the tokenizer has {len(tokenizer)} tokens, the model embeddings for {num_embeddings}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,70 @@
+"""The report of a run: predicted beside measured memory, speed, loss, and what was trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+_GIB = 1 << 30
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run did. Bytes are None where they were not measured or not predicted.
+
+    `measured_allocated_bytes` is `torch.cuda.max_memory_allocated` on a GPU and the peak of live tensors on a CPU.
+    """
+
+    device: str
+    num_steps: int
+    num_examples: int
+    num_truncated: int
+    num_skipped: int
+    num_trainable_parameters: int
+    trainable_by_module: dict[str, int]
+    first_loss: float | None
+    last_loss: float | None
+    seconds: float
+    tokens_per_second: float
+    predicted_allocated_bytes: int | None
+    measured_allocated_bytes: int | None
+    predicted_reserved_bytes: int | None
+    measured_reserved_bytes: int | None
+    adapter_folder: str
+
+    def to_json(self) -> str:
+        """Return the report as JSON text."""
+        return json.dumps({"version": 1, **asdict(self)}, indent=2) + "\n"
+
+    def to_text(self) -> str:
+        """Return the report as a table."""
+        rows = [
+            ("steps", f"{self.num_steps:,} in {self.seconds:.1f} s, {self.tokens_per_second:,.0f} tokens/s"),
+            ("examples", f"{self.num_examples:,}, {self.num_truncated} cut, {self.num_skipped} skipped"),
+            ("loss", f"{_number(self.first_loss)} -> {_number(self.last_loss)}"),
+            ("trained", f"{self.num_trainable_parameters:,} parameters in {', '.join(self.trainable_by_module)}"),
+            ("adapter", self.adapter_folder),
+        ]
+        table = [f"{name:<10}{text}" for name, text in rows]
+        memory = [
+            f"{'memory':<22}{'predicted':>12}{'measured':>12}",
+            _memory_row("allocated", self.predicted_allocated_bytes, self.measured_allocated_bytes),
+        ]
+        if self.measured_reserved_bytes is not None:
+            memory.append(_memory_row("reserved", self.predicted_reserved_bytes, self.measured_reserved_bytes))
+        return "\n".join([*table, "", *memory])
+
+
+def _memory_row(name: str, predicted_bytes: int | None, measured_bytes: int | None) -> str:
+    return f"{name:<22}{_size(predicted_bytes):>12}{_size(measured_bytes):>12}"
+
+
+def _size(num_bytes: int | None) -> str:
+    if num_bytes is None:
+        return "-"
+    return f"{num_bytes / _GIB:.2f} GiB" if num_bytes >= _GIB else f"{num_bytes / _MIB:.1f} MiB"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
