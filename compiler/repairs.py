@@ -113,3 +113,23 @@ def compute_dtype_name(job: Job, written: object) -> str | None:
     name = str(written).removeprefix("torch.").lower()
     meant = _COMPUTE_DTYPES.get(name, name)
     return meant if meant != written and meant in ("bfloat16", "float16", "float32") else None
+
+
+def has_equal_lengths(job: Job) -> bool:
+    """Return whether packing cuts all rows to one length (`wrapped`), so that no batch needs padding."""
+    return job.flag("TrainingArguments", "packing") and job.value("TrainingArguments", "packing_strategy") == "wrapped"
+
+
+def evaluates(job: Job) -> bool:
+    """Return whether the job asks for evaluation while it trains."""
+    return job.value("TrainingArguments", "eval_strategy") not in (None, "no", False)
+
+
+def batch_values(job: Job, batch: int, effective: int) -> dict[str, object]:
+    """Return the options to set for a batch per GPU that, accumulated, keeps the effective batch.
+
+    `effective` is the number of sequences per GPU and optimizer step; `batch` divides it. What has its value already
+    is left out.
+    """
+    wanted = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": effective // batch}
+    return {name: value for name, value in wanted.items() if job.integer("TrainingArguments", name, 0) != value}

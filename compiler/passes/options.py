@@ -7,6 +7,7 @@ from kaitoc.compiler.findings import Edit
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.manifests import Place
 from kaitoc.compiler.passes.model import Change, Preserves
+from kaitoc.compiler.repairs import batch_values
 from kaitoc.compiler.training_config import Option
 
 
@@ -90,12 +91,7 @@ def set_batch(job: Job, batch: int, effective: int, reason: str, preserves: Pres
     if config is None:
         raise ValueError("a job without a training config has no batch to set")
     section, size, steps = "TrainingArguments", "per_device_train_batch_size", "gradient_accumulation_steps"
-    wanted: dict[str, object] = {
-        name: value
-        for name, value in ((size, batch), (steps, effective // batch))
-        if job.integer(section, name, 0) != value
-    }
-    edits = set_options(config, section, wanted)
+    edits = set_options(config, section, batch_values(job, batch, effective))
     before = f"{job.integer(section, size, 8)} x {job.integer(section, steps, 1)}"
     after = f"{batch} x {effective // batch}"
     place = _place(job, section, job.option(section, size))

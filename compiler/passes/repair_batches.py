@@ -8,7 +8,7 @@ from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import batch_size_of
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_batch, set_to
-from kaitoc.compiler.repairs import can_pad_batches
+from kaitoc.compiler.repairs import can_pad_batches, evaluates, has_equal_lengths
 
 NAME = "repair-batches"
 
@@ -17,7 +17,7 @@ _DEFAULT_EVAL_BATCH = 8
 
 def run(job: Job, _: PassContext) -> Iterator[Change]:
     """Yield a batch of one at the same effective batch, for training and for evaluation."""
-    if not job.is_parsable or can_pad_batches(job) or _has_equal_lengths(job):
+    if not job.is_parsable or can_pad_batches(job) or has_equal_lengths(job):
         return
     reason = (
         f"TRL {job.release.trl} of {job.release.name} hands Kaito's collator labels of different lengths, which it "
@@ -27,13 +27,5 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
     accumulation = job.integer("TrainingArguments", "gradient_accumulation_steps", 1)
     if batch > 1:
         yield set_batch(job, 1, batch * accumulation, reason, Preserves.INTENT)
-    evaluates = job.value("TrainingArguments", "eval_strategy") not in (None, "no", False)
-    if evaluates and job.integer("TrainingArguments", "per_device_eval_batch_size", _DEFAULT_EVAL_BATCH) > 1:
+    if evaluates(job) and job.integer("TrainingArguments", "per_device_eval_batch_size", _DEFAULT_EVAL_BATCH) > 1:
         yield set_to(job, "TrainingArguments", "per_device_eval_batch_size", 1, reason, Preserves.INTENT)
-
-
-def _has_equal_lengths(job: Job) -> bool:
-    """Return whether all rows are cut to one length, so that nothing needs padding."""
-    return job.flag("TrainingArguments", "packing") and (
-        job.value("TrainingArguments", "packing_strategy") == "wrapped"
-    )

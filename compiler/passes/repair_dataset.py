@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
+from kaitoc.compiler.repairs import evaluates
 
 NAME = "repair-dataset"
 
@@ -18,16 +19,15 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
     """Yield an explicit `train_test_split`."""
     if not job.parsed:
         return
-    evaluates = job.value("TrainingArguments", "eval_strategy") not in (None, "no", False)
     if job.option("DatasetConfig", "train_test_split") is None:
-        yield _unset_split(job, evaluates)
-    elif evaluates and job.value("DatasetConfig", "train_test_split") == 1:
+        yield _unset_split(job)
+    elif evaluates(job) and job.value("DatasetConfig", "train_test_split") == 1:
         reason = "evaluation is asked for and all data is for training, so there is nothing to evaluate on: it stops"
         yield set_to(job, "DatasetConfig", "train_test_split", _SPLIT_FOR_EVALUATION, reason, Preserves.INTENT)
 
 
-def _unset_split(job: Job, evaluates: bool) -> Change:
-    if evaluates:
+def _unset_split(job: Job) -> Change:
+    if evaluates(job):
         reason = "the default of Kaito's code, written down: its templates say 1"
         return set_to(job, "DatasetConfig", "train_test_split", _CODE_DEFAULT, reason, Preserves.EXACT)
     reason = "the default of Kaito's code holds out 20 % of the data, which no evaluation then uses"
