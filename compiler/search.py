@@ -6,8 +6,8 @@ result is that of judging them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import product
 
@@ -19,9 +19,6 @@ TIE = 0.01
 
 WORTHWHILE = 0.02
 """The share of time a change must save to be made when nobody asked for speed."""
-
-VERDICTS = (Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT)
-"""Verdicts from the best to the worst."""
 
 _ORDER = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
 
@@ -99,19 +96,29 @@ class Judgement:
     peak_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What is known of a candidate at once: whether it fits (None: only the footprint tells), and a lower bound."""
+
+    fits: bool | None
+    fits_tightly: bool
+    least_bytes: int
+
+
 @dataclass(slots=True)
 class Judge:
     """Judges candidates once each.
 
-    `seconds` is the time per token, `memory` the footprint, which is dear; `may_be` is cheap and false only for
-    candidates whose verdict is worse. `accepts` is the worst verdict that counts as fitting.
+    `seconds` is the time per token and `hint` what microseconds can tell; `memory` is the footprint, which is dear.
+    `accepts` is the worst verdict that counts as fitting.
     """
 
     seconds: Callable[[Candidate], float]
     memory: Callable[[Candidate], Judgement]
-    may_be: Callable[[Candidate, Verdict], bool] = lambda _, __: True
+    hint: Callable[[Candidate], Hint]
     accepts: Verdict = Verdict.FITS
     _known: dict[tuple[int, ...], Judgement] = field(default_factory=dict)
+    _seconds: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     def judgement(self, candidate: Candidate) -> Judgement:
         """Return the judgement of a candidate, from memory when it was judged before."""
@@ -120,15 +127,23 @@ class Judge:
             found = self._known[candidate.places] = self.memory(candidate)
         return found
 
+    def time(self, candidate: Candidate) -> float:
+        """Return the seconds per token of a candidate, from memory when they were asked for before."""
+        found = self._seconds.get(candidate.places)
+        if found is None:
+            found = self._seconds[candidate.places] = self.seconds(candidate)
+        return found
+
     def fits(self, candidate: Candidate) -> bool:
-        """Return whether a candidate fits: with its margin, or where nothing does so at least tightly."""
-        if candidate.places not in self._known and not self.may_be(candidate, self.accepts):
-            return False
-        return VERDICTS.index(self.judgement(candidate).verdict) <= VERDICTS.index(self.accepts)
+        """Return whether a candidate fits: with its margin, or where that is accepted at least tightly."""
+        hint = self.hint(candidate)
+        if self.accepts is Verdict.TIGHT:
+            return hint.fits_tightly
+        return self.judgement(candidate).verdict is Verdict.FITS if hint.fits is None else hint.fits
 
     def accepting(self, verdict: Verdict) -> Judge:
         """Return this judge with another worst verdict; what was judged stays known."""
-        return Judge(self.seconds, self.memory, self.may_be, verdict, self._known)
+        return replace(self, accepts=verdict)
 
 
 def search(space: Space, judge: Judge, goal: Goal, preserve: Preserve) -> Candidate | None:
@@ -140,8 +155,7 @@ def search(space: Space, judge: Judge, goal: Goal, preserve: Preserve) -> Candid
     if goal is Goal.FIT:
         return _smallest_that_fits(candidates, judge)
     if goal is Goal.MEMORY:
-        fitting = [candidate for candidate in candidates if judge.fits(candidate)]
-        return _best(fitting, lambda candidate: judge.judgement(candidate).peak_bytes)
+        return _leanest_that_fits(candidates, judge)
     return _fastest_that_fits(candidates, judge)
 
 
@@ -155,19 +169,19 @@ def _smallest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate 
 
 def _free_speed(start: Candidate, candidates: list[Candidate], judge: Judge) -> Candidate | None:
     """Return what is faster than `start` by more than `WORTHWHILE` and exactly as good otherwise."""
-    limit = judge.seconds(start) * (1 - WORTHWHILE)
+    limit = judge.time(start) * (1 - WORTHWHILE)
     peak = judge.judgement(start).peak_bytes
     faster = [
         candidate
         for candidate in candidates
         if _extends(start, candidate) and candidate.severity <= max(1, start.severity)
-        and judge.seconds(candidate) <= limit
+        and judge.time(candidate) <= limit
     ]  # fmt: skip
-    better = _first_by(faster, judge.seconds, lambda one: judge.fits(one) and judge.judgement(one).peak_bytes <= peak)
+    better = _first_by(faster, judge.time, lambda one: judge.fits(one) and judge.judgement(one).peak_bytes <= peak)
     if better is None:
         return None
-    best_seconds = judge.seconds(better)
-    close = (one for one in faster if judge.seconds(one) <= best_seconds * (1 + TIE))
+    best_seconds = judge.time(better)
+    close = (one for one in faster if judge.time(one) <= best_seconds * (1 + TIE))
     return next((one for one in close if judge.fits(one) and judge.judgement(one).peak_bytes <= peak), better)
 
 
@@ -178,26 +192,31 @@ def _extends(start: Candidate, candidate: Candidate) -> bool:
 
 
 def _fastest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
-    best = _first_by(candidates, judge.seconds, judge.fits)
+    best = _first_by(candidates, judge.time, judge.fits)
     if best is None:
         return None
-    limit = judge.seconds(best) * (1 + TIE)
-    return next((one for one in candidates if judge.seconds(one) <= limit and judge.fits(one)), best)
+    limit = judge.time(best) * (1 + TIE)
+    return next((one for one in candidates if judge.time(one) <= limit and judge.fits(one)), best)
 
 
 def _first_by(
     candidates: Iterable[Candidate], measure: Callable[[Candidate], float], accepts: Callable[[Candidate], bool]
 ) -> Candidate | None:
     """Return the accepted candidate of the lowest measure; of equal ones the first."""
-    return next(filter(accepts, _by(candidates, measure)), None)
+    return next(filter(accepts, sorted(candidates, key=measure)), None)
 
 
-def _by(candidates: Iterable[Candidate], measure: Callable[[Candidate], float]) -> Iterator[Candidate]:
-    return iter(sorted(candidates, key=measure))
-
-
-def _best(candidates: list[Candidate], measure: Callable[[Candidate], float]) -> Candidate | None:
-    if not candidates:
+def _leanest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
+    """Return the lowest peak that fits; candidates whose lower bound is above the best are passed over unjudged."""
+    least: int | None = None
+    for candidate in sorted(candidates, key=lambda one: judge.hint(one).least_bytes):
+        if least is not None and judge.hint(candidate).least_bytes > least:
+            break
+        if judge.fits(candidate):
+            peak = judge.judgement(candidate).peak_bytes
+            least = peak if least is None else min(least, peak)
+    if least is None:
         return None
-    limit = min(measure(candidate) for candidate in candidates) * (1 + TIE)
-    return next(candidate for candidate in candidates if measure(candidate) <= limit)
+    limit = least * (1 + TIE)
+    close = (one for one in candidates if judge.hint(one).least_bytes <= limit)
+    return next(one for one in close if judge.judgement(one).peak_bytes <= limit and judge.fits(one))

@@ -13,7 +13,6 @@ from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_batch, set_several, set_to
 from kaitoc.compiler.passes.search_space import (
     Situation,
-    floor_of,
     judge_for,
     situations,
     space_of,
@@ -52,7 +51,7 @@ class Search:
     def best(self) -> Candidate | None:
         """Return the best candidate that fits, or tightly fits where the present does not at all; else None."""
         found = self.fitting()
-        if found is not None or self.judge.judgement(self.present).verdict is not Verdict.DOES_NOT_FIT:
+        if found is not None or self.judge.hint(self.present).fits_tightly:
             return found
         tight = self.judge.accepting(Verdict.TIGHT)
         return search(self.space, tight, self.context.goal, self.context.preserve)
@@ -60,7 +59,7 @@ class Search:
     def smallest(self) -> Candidate:
         """Return the candidate of the lowest floor, fit or not."""
         candidates = self.space.candidates(self.context.preserve)
-        return min(candidates, key=lambda one: (floor_of(one, self.runs[0]), one.change_key))
+        return min(candidates, key=lambda one: (self.judge.hint(one).least_bytes, one.change_key))
 
 
 def search_for(job: Job, context: PassContext) -> Search | None:

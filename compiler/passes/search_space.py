@@ -10,15 +10,16 @@ from kaitoc.compiler.job import Job, Target
 from kaitoc.compiler.job_memory import workload_of
 from kaitoc.compiler.job_speed import accumulation_steps_of, seconds_per_token
 from kaitoc.compiler.kaito_args_table import release_arguments
-from kaitoc.compiler.memory.footprint import footprint, least_bytes, verdict
+from kaitoc.compiler.memory.footprint import Bounds, bounds, footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.passes.model import PassContext, Preserves
 from kaitoc.compiler.repairs import can_pad_batches
-from kaitoc.compiler.search import VERDICTS, Candidate, Choice, Dimension, Judge, Judgement, Space
+from kaitoc.compiler.search import Candidate, Choice, Dimension, Hint, Judge, Judgement, Space
 
 _FIRST_TRL_WITH_CHUNKED_LOSS = (1, 7)
 _SHORTEST_TOKENS = 512
+_VERDICTS = (Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT)
 _IMPOSSIBLE_BYTES = 1 << 62
 
 
@@ -81,14 +82,17 @@ def space_of(job: Job, run: Situation, context: PassContext) -> Space:
 
 def judge_for(runs: tuple[Situation, ...]) -> Judge:
     """Return the judge of candidates by all runs that share the ConfigMap: the worst verdict, the highest peak."""
+    hints: dict[tuple[int, ...], Hint] = {}
 
     def seconds(candidate: Candidate) -> float:
         return sum(_seconds(candidate, run) for run in runs)
 
-    def may_be(candidate: Candidate, wanted: Verdict) -> bool:
-        return all(_may_be(candidate, run, wanted) for run in runs)
+    def hint(candidate: Candidate) -> Hint:
+        if candidate.places not in hints:
+            hints[candidate.places] = _joined([_hint(candidate, run) for run in runs])
+        return hints[candidate.places]
 
-    return Judge(seconds, lambda candidate: _judge(candidate, runs), may_be)
+    return Judge(seconds, lambda candidate: _judge(candidate, runs), hint)
 
 
 def apply(candidate: Candidate, workload: Workload) -> Workload:
@@ -105,19 +109,25 @@ def _seconds(candidate: Candidate, run: Situation) -> float:
     return seconds_per_token(workload, run.gpu, run.num_gpus, accumulation_steps)
 
 
-def floor_of(candidate: Candidate, run: Situation) -> tuple[int, int]:
-    """Return lower bounds of a candidate's interval; larger than any GPU for a step that no run can have."""
+def _hint(candidate: Candidate, run: Situation) -> Hint:
     try:
-        return least_bytes(apply(candidate, run.workload), run.gpu)
+        found: Bounds = bounds(apply(candidate, run.workload), run.gpu)
     except WorkloadError:
-        return _IMPOSSIBLE_BYTES, _IMPOSSIBLE_BYTES
+        return Hint(False, False, _IMPOSSIBLE_BYTES)
+    room = run.gpu.memory_bytes * (1.0 - run.margin)
+    fits = None
+    if found.least_high_bytes > room:
+        fits = False
+    elif found.most_high_bytes <= room:
+        fits = True
+    return Hint(fits, found.low_bytes <= run.gpu.memory_bytes, found.least_bytes)
 
 
-def _may_be(candidate: Candidate, run: Situation, wanted: Verdict) -> bool:
-    low, high = floor_of(candidate, run)
-    if wanted is Verdict.TIGHT:
-        return low <= run.gpu.memory_bytes
-    return wanted is Verdict.DOES_NOT_FIT or high <= run.gpu.memory_bytes * (1.0 - run.margin)
+def _joined(hints: list[Hint]) -> Hint:
+    """Return what holds for all runs together."""
+    fits = [hint.fits for hint in hints]
+    together = False if False in fits else None if None in fits else True
+    return Hint(together, all(hint.fits_tightly for hint in hints), max(hint.least_bytes for hint in hints))
 
 
 def _judge(candidate: Candidate, runs: tuple[Situation, ...]) -> Judgement:
@@ -128,7 +138,7 @@ def _judge(candidate: Candidate, runs: tuple[Situation, ...]) -> Judgement:
         except WorkloadError:
             return Judgement(Verdict.DOES_NOT_FIT, _IMPOSSIBLE_BYTES)
         found = verdict(predicted, run.gpu, run.margin)
-        worst = max(worst, found, key=VERDICTS.index)
+        worst = max(worst, found, key=_VERDICTS.index)
         peak = max(peak, predicted.device_bytes)
     return Judgement(worst, peak)
 
