@@ -76,13 +76,13 @@ class JobRule(Rule, Protocol):
 
 
 def to_finding(rule: Rule, fault: Fault) -> Finding:
-    """Return a fault as the finding of a rule."""
+    """Return a fault as the finding of a rule; its message is one line, whatever the manifest's values are."""
     place = fault.place
     return Finding(
         code=rule.CODE,
         name=rule.NAME,
         severity=fault.severity or rule.SEVERITY,
-        message=fault.message,
+        message=" ".join(fault.message.split()),
         source=place.source,
         span=place.span,
         pointer=place.pointer,

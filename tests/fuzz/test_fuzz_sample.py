@@ -1,0 +1,11 @@
+"""A seeded sample of the fuzz run; `make soak` runs 20,000."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz_check import fuzz
+
+
+@pytest.mark.slow
+def test_damaged_manifests_break_no_promise() -> None:
+    assert fuzz(range(600)) == []
