@@ -65,3 +65,6 @@ clean: ## Remove what was built.
 
 bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschema, as an installed wheel.
 	$(BIN)/python tests/bench/check/bench_check.py
+
+bench-throughput: $(STAMP) ## Score predicted tokens per second against measured runs.
+	$(BIN)/python tests/bench/throughput/score.py --write

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.memory.footprint import validate
 from kaitoc.compiler.memory.throughput_rates import Rates, rates_of
-from kaitoc.compiler.memory.throughput_tape import Group, Unit
+from kaitoc.compiler.memory.throughput_tape import Group, Kernel, Unit
 from kaitoc.compiler.memory.throughput_work import Work, work_of
 from kaitoc.compiler.memory.workload import Attention, Workload, WorkloadError
 
 SECONDS_PER_HOUR = 3600
 CAUSAL_SHARE = 0.5
+BACKWARD_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,7 @@ class Throughput:
         return sum(cost.seconds for cost in self.breakdown if cost.group is group)
 
 
-def throughput(
-    workload: Workload, gpu: Gpu, num_gpus: int | None = None, *, accumulation_steps: int = 1
-) -> Throughput:
+def throughput(workload: Workload, gpu: Gpu, num_gpus: int | None = None, *, accumulation_steps: int = 1) -> Throughput:
     """Return the predicted speed of a workload on `num_gpus` GPUs (by default the workload's), data-parallel.
 
     `accumulation_steps` batches are run between two optimizer steps. Raises `WorkloadError` for a workload that no
@@ -74,9 +73,9 @@ def throughput(
         costs[Group.LAUNCH] = [launch_seconds, 0.0, 0.0]
     for cost in costs.values():
         cost[:] = [part * accumulation_steps for part in cost]
-    costs[Group.OPTIMIZER] = [work.optimizer_bytes / rates.bandwidth, 0.0, float(work.optimizer_bytes)]
+    costs[Group.OPTIMIZER] = [work.optimizer_bytes / rates.stream_bandwidth, 0.0, float(work.optimizer_bytes)]
     if num_gpus > 1:
-        backward_seconds = work.backward_share * sum(cost[0] for cost in costs.values()) / accumulation_steps
+        backward_seconds = BACKWARD_SHARE * sum(cost[0] for cost in costs.values()) / accumulation_steps
         seconds, num_bytes = _communication(work.gradient_bytes, num_gpus, rates, backward_seconds)
         costs[Group.COMMUNICATION] = [seconds, 0.0, num_bytes]
     return _result(workload, costs, num_gpus, accumulation_steps)
@@ -99,18 +98,28 @@ def _kernel_costs(workload: Workload, work: Work, rates: Rates) -> dict[Group, l
     pairs = tokens * length
     causal = CAUSAL_SHARE if _skips_masked(workload) else 1.0
     costs: dict[Group, list[float]] = {}
-    for row in work.rows:
-        moved = row.moved[0] + row.moved[1] * tokens + row.moved[2] * pairs + row.moved[3] * length
-        cost = costs.setdefault(row.group, [0.0, 0.0, 0.0])
-        seconds = moved / (rates.dequantization if row.group is Group.DEQUANTIZATION else rates.bandwidth)
-        if row.unit is not Unit.NONE:
-            share = causal if row.unit is Unit.FUSED_ATTENTION else 1.0
-            padded = row.padded_flops[0] + row.padded_flops[1] * tokens + row.padded_flops[2] * pairs
-            cost[1] += share * row.count * (row.flops[0] + row.flops[1] * tokens + row.flops[2] * pairs)
-            seconds = max(seconds, share * padded / rates.flops[row.unit])
-        cost[0] += row.count * seconds
-        cost[2] += row.count * moved
+    for kernel, count in work.kernels:
+        fixed, per_token, per_pair, per_position = kernel.moved
+        moved = fixed + per_token * tokens + per_pair * pairs + per_position * length
+        seconds = moved / rates.dequantization if kernel.group is Group.DEQUANTIZATION else rates.move_seconds(moved)
+        cost = costs.setdefault(kernel.group, [0.0, 0.0, 0.0])
+        if kernel.unit is not Unit.NONE:
+            share = causal if kernel.unit is Unit.FUSED_ATTENTION else 1.0
+            seconds = max(seconds, share * _arithmetic_seconds(kernel, tokens, pairs, rates))
+            cost[1] += share * count * (kernel.flops[0] + kernel.flops[1] * tokens + kernel.flops[2] * pairs)
+        cost[0] += count * seconds
+        cost[2] += count * moved
     return costs
+
+
+def _arithmetic_seconds(kernel: Kernel, tokens: int, pairs: int, rates: Rates) -> float:
+    """Return the time of a kernel's arithmetic, for matrix products with the idle part of the last wave of tiles."""
+    flops = kernel.padded_flops
+    seconds = (flops[0] + flops[1] * tokens + flops[2] * pairs) / rates.flops[kernel.unit]
+    if kernel.unit is Unit.HALF and kernel.columns:
+        elements = kernel.row_elements[0] + kernel.row_elements[1] * tokens
+        seconds /= rates.wave_share(max(1, elements // kernel.row_length), kernel.columns)
+    return seconds
 
 
 def _skips_masked(workload: Workload) -> bool:
@@ -122,9 +131,7 @@ def _skips_masked(workload: Workload) -> bool:
     return workload.attention is Attention.FLASH or workload.batch_size == 1
 
 
-def _communication(
-    gradient_bytes: int, num_gpus: int, rates: Rates, backward_seconds: float
-) -> tuple[float, float]:
+def _communication(gradient_bytes: int, num_gpus: int, rates: Rates, backward_seconds: float) -> tuple[float, float]:
     """Return the seconds that a ring all-reduce of the gradients adds to a step, and its bytes per GPU.
 
     Each GPU sends 2 (n - 1) / n of the gradients (Patarasuk and Yuan 2009). DDP sends buckets of 25 MiB while backward

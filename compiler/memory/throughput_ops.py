@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Adapter, Linear, Ops, Precision
 from kaitoc.compiler.memory.footprint_plan import Plan, quantized_bytes
-from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair
+from kaitoc.compiler.memory.footprint_size import Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.footprint_tape import Value
 from kaitoc.compiler.memory.throughput_tape import Group, Kernel, Pass, Pending, Unit, WorkTape, traffic
-from kaitoc.compiler.memory.workload import Quantization
+from kaitoc.compiler.memory.workload import Loss
 
 HALF_TILE = 64
 FLOAT32_TILE = 32
@@ -29,6 +29,28 @@ class WorkOps(Ops):
             self._groups.update({id(linear): Group.ATTENTION for linear in (*layer.attention, layer.output)})
             if layer.experts is not None and layer.experts.fused:
                 self._copies.update({id(linear): layer.experts.num_experts for linear in layer.experts.per_expert})
+
+    def chunked_loss(self, plan: Plan, loss: Loss) -> Pending | None:
+        """Return the kernels of a loss that never holds all logits, None for one that does.
+
+        In chunks (TRL), each chunk's logits are computed again going back; fused (Liger), the forward pass takes their
+        gradient at once. Bytes per logit: widened 6, log-softmax in float32 12, its backward with the zeros that the
+        loss fills 20, narrowed 6; the fused kernel reads twice and writes once in half precision.
+        """
+        if loss is Loss.FULL:
+            return None
+        head = plan.head
+        num_bytes = self.precision.autocast_bytes or head.weight_bytes
+        product = _Product(Group.HEAD, per_token(head.in_features), head.in_features, head.out_features, num_bytes)
+        gradients = [product.input_gradient(), *([product.weight_gradient()] if head.trainable else [])]
+        if loss is Loss.FUSED:
+            return Pending(0, (product.output(), self._per_logit(head, 6), *gradients), (), 0)
+        logits = (product.output(), self._per_logit(head, 18))
+        backward = (*logits, self._per_logit(head, 26), *gradients)
+        return Pending(0, logits, backward, len(backward))
+
+    def _per_logit(self, head: Linear, num_bytes: int) -> Kernel:
+        return traffic(Group.HEAD, per_token(head.out_features * num_bytes))
 
     def linear(self, value: Value, layer: Linear) -> Value:
         """Run a linear layer; what its LoRA branch adds counts as adapters."""
@@ -133,7 +155,7 @@ class WorkOps(Ops):
         return super()._linear_4bit(value, layer)
 
     def _linear_8bit(self, value: Value, layer: Linear) -> Value:
-        """Count `bnb.MatMul8bitLt`: rows quantised, an int8 product, its int32 result scaled; back in half precision."""
+        """Count `bnb.MatMul8bitLt`: rows quantised, an int8 product, its result scaled; half precision going back."""
         product = _Product(self.work.group, value.elements, layer.in_features, layer.out_features, HALF_BYTES)
         rows_out = value.elements.times(layer.out_features)
         out = Size(rows_out.fixed // layer.in_features, rows_out.per_token // layer.in_features)
@@ -191,20 +213,26 @@ class _Product:
 
     def output(self, unit: Unit | None = None) -> Kernel:
         """Return the product itself."""
-        return self._kernel(unit, self._pad(self.out_features), self.out_features)
+        return self._rowwise(unit, self.out_features)
 
     def input_gradient(self) -> Kernel:
         """Return the product of the output's gradient with the weight."""
-        return self._kernel(None, self._pad(self.in_features), self.in_features)
+        return self._rowwise(None, self.in_features)
 
     def weight_gradient(self) -> Kernel:
         """Return the product of the output's gradient with the input."""
         padded = self._pad(self.in_features) * self._pad(self.out_features)
-        return self._kernel(None, padded, self.in_features * self.out_features)
+        flops = self._scaled_flops(padded, self.in_features * self.out_features)
+        rows = fixed(self.out_features)
+        return Kernel(self.group, _unit(self.num_bytes), self.flops, flops, self.moved, rows, 1, self.in_features)
 
-    def _kernel(self, unit: Unit | None, padded: int, real: int) -> Kernel:
-        padded_flops = Size(*(part * padded // real for part in self.flops))
-        return Kernel(self.group, unit or _unit(self.num_bytes), self.flops, padded_flops, self.moved)
+    def _rowwise(self, unit: Unit | None, columns: int) -> Kernel:
+        flops = self._scaled_flops(self._pad(columns), columns)
+        unit = unit or _unit(self.num_bytes)
+        return Kernel(self.group, unit, self.flops, flops, self.moved, self.given, self.in_features, columns)
+
+    def _scaled_flops(self, numerator: int, denominator: int) -> Size:
+        return Size(*(part * numerator // denominator for part in self.flops))
 
     def _pad(self, features: int) -> int:
         """Round up to the narrowest tile of cuBLAS kernels, below which lanes idle (tile quantisation)."""

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from math import isqrt
 
+from kaitoc.compiler.memory.footprint_ops import HALF_BYTES
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed
 from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Step, Tape, Value
 from kaitoc.compiler.memory.result import Phase
@@ -50,23 +52,33 @@ class Pass(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One kind of kernel: `flops` of arithmetic, `padded_flops` with the idle lanes of narrow tiles, `moved` bytes."""
+    """One kind of kernel: `flops` of arithmetic, `padded_flops` with the idle lanes of narrow tiles, `moved` bytes.
+
+    The result of a matrix product has `columns` and as many rows as there are `row_length` in `row_elements`.
+    """
 
     group: Group
     unit: Unit
     flops: Size
     padded_flops: Size
     moved: Size
+    row_elements: Size = ZERO
+    row_length: int = 1
+    columns: int = 0
 
 
 @dataclass(slots=True)
 class Note:
-    """What is known of a recorded operation beyond its sizes; `kernels` replace the default on the way back."""
+    """What is known of a recorded operation beyond its sizes; `kernels` replace the default on the way back.
+
+    `extra_bytes` are read again going back by kernels that pass over their data twice.
+    """
 
     scale: int
     group: Group
     kernels: tuple[Kernel, ...] = ()
     num_launches: int = 1
+    extra_bytes: Size = ZERO
 
 
 @dataclass(slots=True)
@@ -90,6 +102,8 @@ class WorkTape(Tape):
         self.kernels: dict[Kernel, int] = {}
         self.num_launches = {Pass.FORWARD: 0, Pass.BACKWARD: 0}
         self.pending: Pending | None = None
+        self.chunked_loss: Pending | None = None
+        self._tail: list[tuple[Sequence[Kernel], int]] | None = None
         self._notes: dict[int, Note] = {}
 
     def mark(self, temporary: Size = ZERO) -> None:
@@ -97,6 +111,9 @@ class WorkTape(Tape):
 
     def count(self, kernels: Sequence[Kernel], direction: Pass, num_launches: int) -> None:
         """Add kernels, each as often as the run of equal layers it stands in."""
+        if self._tail is not None and direction is Pass.FORWARD:
+            self._tail.append((kernels, num_launches))
+            return
         for kernel in kernels:
             self.kernels[kernel] = self.kernels.get(kernel, 0) + self.scale
         self.num_launches[direction] += num_launches * self.scale
@@ -116,7 +133,11 @@ class WorkTape(Tape):
         parameter_gradients: int = 0,
         kind: Kind = Kind.ACTIVATION,
     ) -> Value:
-        """Run one operation and count its kernel; its backward is counted when the tape goes back."""
+        """Run one operation and count its kernel; its backward is counted when the tape goes back.
+
+        Rows of logits do not fit the shared memory of a block, so that log-softmax passes over them once more for
+        their sum, both ways (`SoftMax.cu`, `cunn_SoftMaxForward`, `cunn_SoftMaxBackward`).
+        """
         num_steps = len(self._steps)
         output = super().apply(
             inputs,
@@ -131,17 +152,22 @@ class WorkTape(Tape):
             parameter_gradients=parameter_gradients,
             kind=kind,
         )
-        pending = self._take_pending()
+        if saves:
+            self._keep_tail()
+        is_chunked_loss = self.phase is Phase.LOSS and forward_temporary is not ZERO
+        pending = self.chunked_loss if is_chunked_loss else self._take_pending()
+        if pending is None:
+            pending = self._expert_product(inputs, output)
         if pending is not None:
             self.count(pending.forward, Pass.FORWARD, len(pending.forward))
-            self._tag(num_steps, Note(self.scale, self.group, pending.backward, pending.num_backward_launches))
-            return output
-        moved = output.size.plus(forward_temporary.times(2)).plus(saves_size)
-        for value in inputs:
-            moved = moved.plus(value.size)
-        group = Group.HEAD if self.phase is Phase.LOSS and self.group is Group.ELEMENTWISE else self.group
-        self.count((traffic(group, moved),), Pass.FORWARD, 1)
-        self._tag(num_steps, Note(self.scale, group))
+            note = Note(self.scale, self.group, pending.backward, pending.num_backward_launches)
+        else:
+            is_log_softmax = kind is Kind.LOGITS and saves_output
+            scratch = forward_temporary.times(2).plus(saves_size)
+            note = self._count_forward(inputs, output, scratch, inputs[0].size if is_log_softmax else ZERO)
+        self._tag(num_steps, note)
+        if saves_output or saves_size is not ZERO:
+            self._keep_tail()
         return output
 
     def view(self, value: Value, elements: Size) -> Value:
@@ -159,9 +185,22 @@ class WorkTape(Tape):
         return views
 
     def checkpoint(self, function: Callable[[Value], Value], given: Value, keeps_output: bool) -> Value:
-        """Run `function` without saving; going back runs it again, as often as it stands for."""
+        """Run `function` without saving; going back runs it again, as often as it stands for.
+
+        The variant that is not reentrant stops at the last tensor that backward needs (`torch/utils/checkpoint.py`,
+        `set_checkpoint_early_stop`): inputs are saved before their kernel runs, outputs after.
+        """
         num_steps = len(self._steps)
-        output = super().checkpoint(function, given, keeps_output)
+
+        def run(value: Value) -> Value:
+            if keeps_output or not self._recording:
+                return function(value)
+            self._tail = []
+            result = function(value)
+            self._tail = None
+            return result
+
+        output = super().checkpoint(run, given, keeps_output)
         self._tag(num_steps, Note(self.scale, self.group, num_launches=0))
         return output
 
@@ -216,12 +255,46 @@ class WorkTape(Tape):
         yield
         self.group = outer
 
+    def _keep_tail(self) -> None:
+        """Count what ran since the last saved tensor: it is needed after all."""
+        if self._tail is None:
+            return
+        tail, self._tail = self._tail, None
+        for kernels, num_launches in tail:
+            self.count(kernels, Pass.FORWARD, num_launches)
+        self._tail = []
+
+    def _count_forward(self, inputs: Sequence[Value], output: Value, scratch: Size, extra: Size) -> Note:
+        """Count a kernel that reads its inputs and writes its output and scratch memory."""
+        group = Group.HEAD if self.phase is Phase.LOSS and self.group is Group.ELEMENTWISE else self.group
+        moved = output.size.plus(scratch).plus(extra)
+        for value in inputs:
+            moved = moved.plus(value.size)
+        self.count((traffic(group, moved),), Pass.FORWARD, 1)
+        return Note(self.scale, group, extra_bytes=extra)
+
+    def _expert_product(self, inputs: Sequence[Value], output: Value) -> Pending | None:
+        """Return the kernels of a grouped product with a weight made on the fly (PEFT's adapters on fused experts).
+
+        Rows visit k experts: inputs of k * in and outputs of k * out elements per token, a weight of
+        num_experts * in * out elements, hence 2 * k * in * out operations per token.
+        """
+        if len(inputs) != 2 or not self.num_experts or not inputs[1].elements.fixed:
+            return None
+        given, weight = inputs
+        square = given.elements.per_token * output.elements.per_token * weight.elements.fixed // self.num_experts
+        flops = Size(0, 2 * isqrt(square))
+        moved = given.size.plus(weight.size).plus(output.size)
+        unit = Unit.HALF if output.num_bytes == HALF_BYTES else Unit.FLOAT32
+        product = Kernel(Group.MLP, unit, flops, flops, moved)
+        return Pending(0, (product,), (product, product), 2)
+
     def _count_back(self, step: Step, grad: Buffer, note: Note) -> None:
         if note.kernels or step.replay is not None:
             self.count(note.kernels, Pass.BACKWARD, note.num_launches)
             return
         written = [size for size in step.grad_sizes if size is not None and size is not ZERO]
-        moved = grad.size.plus(step.temporary.times(2)).plus(fixed(step.parameter_gradients))
+        moved = grad.size.plus(step.temporary.times(2)).plus(fixed(step.parameter_gradients)).plus(note.extra_bytes)
         for size in (*written, *(buffer.size for buffer in step.saved)):
             moved = moved.plus(size)
         if written or step.parameter_gradients:

@@ -8,38 +8,22 @@ from functools import lru_cache
 
 from kaitoc.compiler.memory.footprint_model import precision_of, replay_step
 from kaitoc.compiler.memory.footprint_plan import plan_for
-from kaitoc.compiler.memory.footprint_size import ZERO, Size
 from kaitoc.compiler.memory.throughput_ops import WorkOps
 from kaitoc.compiler.memory.throughput_rates import Rates, optimizer_bytes
-from kaitoc.compiler.memory.throughput_tape import Group, Kernel, Pass, Unit, WorkTape, traffic
+from kaitoc.compiler.memory.throughput_tape import Kernel, Pass, WorkTape
 from kaitoc.compiler.memory.workload import Dtype, Workload
-
-BACKWARD_SHARE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One kind of kernel and how often a step runs it."""
-
-    group: Group
-    unit: Unit
-    flops: Size
-    padded_flops: Size
-    moved: Size
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All kernels of a forward and backward pass, and what surrounds them."""
+    """All kernels of a forward and backward pass with how often each runs, and what surrounds them."""
 
-    rows: tuple[Row, ...]
+    kernels: tuple[tuple[Kernel, int], ...]
     num_launches: Mapping[Pass, int]
     optimizer_bytes: int
     gradient_bytes: int
     half_dtype: Dtype
     stack_name: str
-    backward_share: float = BACKWARD_SHARE
 
     def launch_seconds(self, rates: Rates) -> float:
         """Return the time the host needs to launch the kernels of a forward and backward pass."""
@@ -87,33 +71,17 @@ def _derive(key: _Key) -> Work:
     plan = plan_for(workload)
     tape = WorkTape(plan.architecture.num_experts)
     ops = WorkOps(tape, precision_of(workload), plan, double_quant=workload.double_quant)
+    tape.chunked_loss = ops.chunked_loss(plan, workload.loss)
     replay_step(workload, plan, tape, ops)
-    moved = sum(
-        optimizer_bytes(workload.optimizer, count * elements, size) for count, elements, size in plan.trainable
-    )
+    moved = sum(optimizer_bytes(workload.optimizer, count * elements, size) for count, elements, size in plan.trainable)
     return Work(
-        rows=tuple(_rows(tape.kernels)),
+        kernels=tuple(tape.kernels.items()),
         num_launches=tape.num_launches,
         optimizer_bytes=moved,
         gradient_bytes=plan.gradient_bytes,
         half_dtype=_half_dtype(workload),
         stack_name=workload.stack,
     )
-
-
-def _rows(kernels: Mapping[Kernel, int]) -> list[Row]:
-    """Join kernels that only move bytes, whose times add up whatever their sizes."""
-    moved: dict[Group, Size] = {}
-    rows = []
-    for kernel, count in kernels.items():
-        if kernel.unit is Unit.NONE:
-            moved[kernel.group] = moved.get(kernel.group, ZERO).plus(kernel.moved.times(count))
-        else:
-            rows.append(Row(kernel.group, kernel.unit, kernel.flops, kernel.padded_flops, kernel.moved, count))
-    for group, size in moved.items():
-        kernel = traffic(group, size)
-        rows.append(Row(group, kernel.unit, kernel.flops, kernel.padded_flops, kernel.moved, 1))
-    return rows
 
 
 def _half_dtype(workload: Workload) -> Dtype:
