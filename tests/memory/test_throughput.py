@@ -151,6 +151,32 @@ def test_a_wider_adapter_costs_more_but_never_the_base_model_again() -> None:
     assert narrow.step_seconds < wide.step_seconds < 2 * narrow.step_seconds
 
 
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "qwen3-30b-a3b", "qwen1.5-moe-a2.7b"])
+def test_experts_compute_as_much_fused_as_apart(name: str) -> None:
+    apart = throughput(replace(BASE, architecture=_model(name), stack="transformers-4.48"), A100)
+    fused = throughput(replace(BASE, architecture=_model(name), stack="transformers-5"), A100)
+    assert _products(fused) == pytest.approx(_products(apart), rel=0.01)
+
+
+def test_adapters_on_fused_experts_need_the_gradient_of_the_whole_weight() -> None:
+    """PEFT adds them to the weight itself, so that its gradient is formed: six operations a token, not four."""
+    base = replace(BASE, architecture=_model("mixtral-8x7b"), kbit_prep=True)
+    attention_only = throughput(replace(base, lora=Lora(8, targets=("q_proj",))), A100)
+    everywhere = throughput(replace(base, lora=Lora(8, targets=("all-linear",))), A100)
+    assert 1.4 < _flops_of(everywhere, Group.MLP) / _flops_of(attention_only, Group.MLP) < 1.6
+
+
+def _flops_of(result: Throughput, group: Group) -> float:
+    return sum(cost.flops for cost in result.breakdown if cost.group is group)
+
+
+def test_a_chunked_loss_computes_the_logits_again_and_a_fused_one_moves_less() -> None:
+    full, chunked, fused = (throughput(replace(BASE, loss=loss), A100) for loss in Loss)
+    assert _flops_of(chunked, Group.HEAD) == pytest.approx(1.5 * _flops_of(full, Group.HEAD), rel=0.01)
+    assert _flops_of(fused, Group.HEAD) == pytest.approx(_flops_of(full, Group.HEAD), rel=0.01)
+    assert fused.seconds_of(Group.HEAD) < full.seconds_of(Group.HEAD)
+
+
 def test_the_foreach_optimizer_moves_more_than_the_fused_one() -> None:
     full = replace(BASE, lora=None)
     foreach, fused, small = (
