@@ -26,10 +26,13 @@ from kaitoc.compiler.engine import Engine, Outcome
 from kaitoc.compiler.findings import Edit, Finding, Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import summarize
+from kaitoc.compiler.library import Library
+from kaitoc.compiler.manifests import Manifest, read_manifests
 from kaitoc.compiler.offsets import TextHistory
 from kaitoc.compiler.passes import PASSES
 from kaitoc.compiler.passes.model import Change, Pass, PassContext
 from kaitoc.compiler.source import Source, SourceError
+from kaitoc.compiler.training_config import read_training_config
 
 MAX_ROUNDS = 300
 """A bound far above what one manifest needs; a pass that undoes another would run into it."""
@@ -78,6 +81,8 @@ class _Run:
     histories: dict[str, TextHistory] = field(default_factory=dict)
     current: dict[str, Source] = field(default_factory=dict)
     trails: dict[_JobKey, _Trail] = field(default_factory=dict)
+    library: Library = field(default_factory=Library)
+    _impossible: set[tuple[_JobKey, str, str]] = field(default_factory=set)
     _settled: dict[_JobKey, tuple[Source, ...]] = field(default_factory=dict)
 
     def settle(self) -> None:
@@ -87,9 +92,9 @@ class _Run:
             pending = list(self._wanted(jobs))
             if not pending:
                 return
-            self._apply(pending)
+            applied = self._apply(pending)
             jobs = self._read()
-            self._account(pending, jobs)
+            self._account(applied, jobs)
         last = pending[0]
         raise CompileError(
             f"{last.job.manifest.source.path}: the passes do not settle; {last.pass_name} would change "
@@ -119,6 +124,7 @@ class _Run:
     def _read(self) -> dict[_JobKey, Job]:
         """Read all files as they are now and return their jobs; a file that cannot be read is told at the end."""
         engine = self._engine()
+        self.library = engine.library
         files = []
         for path in self.paths:
             with suppress(SourceError):
@@ -134,6 +140,9 @@ class _Run:
                 self._remember(source)
         return jobs
 
+    def _has_config_map(self, name: str, near: Manifest) -> bool:
+        return self.library.config_map(name, near) is not None
+
     def _remember(self, source: Source) -> None:
         """Keep a file's text, so that no round reads it from disk again."""
         self.originals.setdefault(source.path, source)
@@ -145,8 +154,8 @@ class _Run:
         for key, job in jobs.items():
             if self._settled.get(key) == _sources(job):
                 continue
-            context = replace(self.request.context, siblings=_siblings(job, jobs))
-            found = next(_changes(job, context), None)
+            context = replace(self.request.context, siblings=_siblings(job, jobs), has_config_map=self._has_config_map)
+            found = next((one for one in _changes(job, context) if self._is_open(key, one[1])), None)
             if found is None:
                 self._settled[key] = _sources(job)
                 continue
@@ -156,19 +165,26 @@ class _Run:
                 touched |= paths
                 yield _Pending(key, job, step.NAME, change)
 
-    def _apply(self, pending: list[_Pending]) -> None:
+    def _is_open(self, key: _JobKey, change: Change) -> bool:
+        return (key, change.what, change.after) not in self._impossible
+
+    def _apply(self, pending: list[_Pending]) -> list[_Pending]:
+        """Apply changes to the texts and return those that could be; one that would break the YAML is left out."""
+        applied = []
         for wanted in pending:
-            by_source: dict[Source, list[Edit]] = {}
-            for edit in wanted.change.edits:
-                by_source.setdefault(edit.source, []).append(edit)
-            for source, edits in by_source.items():
-                text = apply_edits(source, edits)
+            texts = _changed_texts(wanted.change)
+            if any(_breaks_yaml(source, text) for source, text in texts.items()):
+                self._impossible.add((wanted.key, wanted.change.what, wanted.change.after))
+                continue
+            applied.append(wanted)
+            for source, text in texts.items():
                 self.current[source.path] = Source(source.path, text, source.has_bom)
+        return applied
 
     def _account(self, pending: list[_Pending], jobs: dict[_JobKey, Job]) -> None:
         """Note the changes that were made, with what they are predicted to give."""
         for wanted in pending:
-            after = jobs[wanted.key]
+            after = jobs.get(wanted.key, wanted.job)
             applied = self._applied(wanted, performance_of(wanted.job), performance_of(after))
             trail = self.trails[wanted.key]
             if sum(_is_same(applied, earlier) for earlier in trail.changes) > 1:
@@ -228,6 +244,26 @@ def _changes(job: Job, context: PassContext) -> Iterator[tuple[Pass, Change]]:
     for step in PASSES:
         for change in step.run(job, context):
             yield step, change
+
+
+def _changed_texts(change: Change) -> dict[Source, str]:
+    by_source: dict[Source, list[Edit]] = {}
+    for edit in change.edits:
+        by_source.setdefault(edit.source, []).append(edit)
+    return {source: apply_edits(source, edits) for source, edits in by_source.items()}
+
+
+def _breaks_yaml(before: Source, text: str) -> bool:
+    after = Source(before.path, text, before.has_bom)
+    return _num_problems(after) > _num_problems(before)
+
+
+def _num_problems(source: Source) -> int:
+    """Return how many faults a file's YAML has, that inside ConfigMaps included."""
+    file = read_manifests(source)
+    inner = [read_training_config(manifest) for manifest in file.manifests if manifest.is_config_map]
+    outer = sum(len(document.problems) for document in file.documents)
+    return outer + sum(len(config.problems) for config in inner if config is not None)
 
 
 def _sources(job: Job) -> tuple[Source, ...]:

@@ -26,9 +26,9 @@ def binding_of(job: Job, context: PassContext) -> str:
     if found is None:
         return ""
     smallest = found.smallest()
-    peak = found.judge.judgement(smallest).peak_bytes
     run = found.runs[0]
     predicted = footprint(apply(smallest, run.workload), run.gpu)
+    peak = predicted.device_bytes
     part, size = _largest_part(predicted.peak.categories)
     room = run.gpu.memory_bytes * (1 - run.margin)
     return (
@@ -53,7 +53,7 @@ def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
         name=instance.name,
         gpu=run.gpu.name,
         num_gpus=run.num_gpus,
-        peak_bytes=ready.judge.judgement(candidate).peak_bytes,
+        peak_bytes=footprint(apply(candidate, run.workload), run.gpu).device_bytes,
         capacity_bytes=run.gpu.memory_bytes,
         num_changes=len(candidate.changed),
     )

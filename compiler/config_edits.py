@@ -63,7 +63,7 @@ def replace_value(config: TrainingConfig, option: Option, value: object) -> Edit
         return _replace_items(config, option.node, list(value))
     text = yaml_text(value)
     if isinstance(option.node, Scalar) and isinstance(value, str) and option.node.style in ("'", '"'):
-        text = f"{option.node.style}{value}{option.node.style}" if option.node.style not in value else text
+        text = _quoted_as(option.node.style, value)
     span = option.value.span
     if span.start == span.end:
         text = f" {text}"

@@ -89,16 +89,12 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the closed form says of a candidate: the verdict, the predicted peak and how far it is from fitting."""
-
-    verdict: Verdict
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Hint:
-    """What is known of a candidate at once: whether it fits (None: only the footprint tells), and a lower bound."""
+    """What is known of a candidate at once: whether it fits (None: only the footprint tells), and its live memory.
+
+    `least_bytes` is the predicted peak of live tensors with the context, what a device holds without fragmentation; it
+    is what "lower" means to the search.
+    """
 
     fits: bool | None
     fits_tightly: bool
@@ -109,22 +105,22 @@ class Hint:
 class Judge:
     """Judges candidates once each.
 
-    `seconds` is the time per token and `hint` what microseconds can tell; `memory` is the footprint, which is dear.
-    `accepts` is the worst verdict that counts as fitting.
+    `seconds` is the time per token, `hint` what microseconds can tell, `verdict` that of the whole footprint, which is
+    dear. `accepts` is the worst verdict that counts as fitting.
     """
 
     seconds: Callable[[Candidate], float]
-    memory: Callable[[Candidate], Judgement]
+    verdict: Callable[[Candidate], Verdict]
     hint: Callable[[Candidate], Hint]
     accepts: Verdict = Verdict.FITS
-    _known: dict[tuple[int, ...], Judgement] = field(default_factory=dict)
+    _known: dict[tuple[int, ...], Verdict] = field(default_factory=dict)
     _seconds: dict[tuple[int, ...], float] = field(default_factory=dict)
 
-    def judgement(self, candidate: Candidate) -> Judgement:
-        """Return the judgement of a candidate, from memory when it was judged before."""
+    def judged(self, candidate: Candidate) -> Verdict:
+        """Return the verdict on a candidate, from memory when it was judged before."""
         found = self._known.get(candidate.places)
         if found is None:
-            found = self._known[candidate.places] = self.memory(candidate)
+            found = self._known[candidate.places] = self.verdict(candidate)
         return found
 
     def time(self, candidate: Candidate) -> float:
@@ -139,7 +135,7 @@ class Judge:
         hint = self.hint(candidate)
         if self.accepts is Verdict.TIGHT:
             return hint.fits_tightly
-        return self.judgement(candidate).verdict is Verdict.FITS if hint.fits is None else hint.fits
+        return self.judged(candidate) is Verdict.FITS if hint.fits is None else hint.fits
 
     def accepting(self, verdict: Verdict) -> Judge:
         """Return this judge with another worst verdict; what was judged stays known."""
@@ -170,19 +166,19 @@ def _smallest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate 
 def _free_speed(start: Candidate, candidates: list[Candidate], judge: Judge) -> Candidate | None:
     """Return what is faster than `start` by more than `WORTHWHILE` and exactly as good otherwise."""
     limit = judge.time(start) * (1 - WORTHWHILE)
-    peak = judge.judgement(start).peak_bytes
+    peak = judge.hint(start).least_bytes
     faster = [
         candidate
         for candidate in candidates
         if _extends(start, candidate) and candidate.severity <= max(1, start.severity)
         and judge.time(candidate) <= limit
     ]  # fmt: skip
-    better = _first_by(faster, judge.time, lambda one: judge.fits(one) and judge.judgement(one).peak_bytes <= peak)
+    better = _first_by(faster, judge.time, lambda one: judge.hint(one).least_bytes <= peak and judge.fits(one))
     if better is None:
         return None
     best_seconds = judge.time(better)
     close = (one for one in faster if judge.time(one) <= best_seconds * (1 + TIE))
-    return next((one for one in close if judge.fits(one) and judge.judgement(one).peak_bytes <= peak), better)
+    return next((one for one in close if judge.hint(one).least_bytes <= peak and judge.fits(one)), better)
 
 
 def _extends(start: Candidate, candidate: Candidate) -> bool:
@@ -207,16 +203,8 @@ def _first_by(
 
 
 def _leanest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
-    """Return the lowest peak that fits; candidates whose lower bound is above the best are passed over unjudged."""
-    least: int | None = None
-    for candidate in sorted(candidates, key=lambda one: judge.hint(one).least_bytes):
-        if least is not None and judge.hint(candidate).least_bytes > least:
-            break
-        if judge.fits(candidate):
-            peak = judge.judgement(candidate).peak_bytes
-            least = peak if least is None else min(least, peak)
-    if least is None:
+    best = _first_by(candidates, lambda one: judge.hint(one).least_bytes, judge.fits)
+    if best is None:
         return None
-    limit = least * (1 + TIE)
-    close = (one for one in candidates if judge.hint(one).least_bytes <= limit)
-    return next(one for one in close if judge.judgement(one).peak_bytes <= limit and judge.fits(one))
+    limit = judge.hint(best).least_bytes * (1 + TIE)
+    return next((one for one in candidates if judge.hint(one).least_bytes <= limit and judge.fits(one)), best)

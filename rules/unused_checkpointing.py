@@ -8,7 +8,8 @@ from dataclasses import replace
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Applicability, Severity
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, workload_of
+from kaitoc.compiler.job_memory import footprint_of, verdict_of, workload_of
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.wording import gib
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._memory import GRADIENT_CHECKPOINTING, needs, option_place
@@ -24,7 +25,7 @@ SHARE = 0.6
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a long sequence trained without gradient checkpointing."""
+    """Yield a long sequence trained without gradient checkpointing; where it fits all the same that is only a hint."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or workload.gradient_checkpointing or job.gpu is None:
         return
@@ -46,4 +47,5 @@ def check(job: Job) -> Iterator[Fault]:
             "Turn gradient checkpointing on",
             Applicability.UNSAFE,
         ),
+        severity=Severity.INFO if verdict_of(job) is Verdict.FITS else None,
     )

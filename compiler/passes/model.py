@@ -10,7 +10,7 @@ from typing import Protocol
 from kaitoc.compiler.faults import JobRule
 from kaitoc.compiler.findings import Edit
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Place
+from kaitoc.compiler.manifests import Manifest, Place
 
 
 class Preserves(str, Enum):
@@ -74,7 +74,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PassContext:
-    """What passes may know beside the job: the goal, its bounds, and the other jobs that share the ConfigMap."""
+    """What passes may know beside the job.
+
+    The goal, its bounds, the other jobs that share the ConfigMap, and whether a name that a Workspace could use for a
+    ConfigMap is taken.
+    """
 
     goal: Goal = Goal.FIT
     preserve: Preserve = Preserve.STATISTICAL
@@ -82,6 +86,7 @@ class PassContext:
     allow_workspace_edits: bool = False
     price_per_hour: float | None = None
     siblings: tuple[Job, ...] = ()
+    has_config_map: Callable[[str, Manifest], bool] = lambda _, __: False
 
 
 class Pass(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, count
 
 from kaitoc.compiler.catalog.releases import default_template
 from kaitoc.compiler.findings import Edit
@@ -24,12 +25,12 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
     if not job.uses_template or job.workspace is None or job.config is None:
         return
     wanted = _first_wanted(job, context)
-    edits = _edits(job, job.workspace)
+    name = _config_map_name(job.workspace, context)
+    edits = _edits(job, job.workspace, name)
     if wanted is None or not edits:
         return
     method = job.template.removesuffix(f"{_SUFFIX}-template")
     reason = f"Kaito's default template for {method} needs another `{wanted.what}` here: {wanted.reason}"
-    name = _config_map_name(job.workspace)
     yield Change("tuning.config", reason, Preserves.EXACT, job.config_place, edits, f"{job.template}", name)
 
 
@@ -40,13 +41,15 @@ def _first_wanted(job: Job, context: PassContext) -> Change | None:
     return next((change for step in later for change in step.run(job, context)), None)
 
 
-def _config_map_name(workspace: Manifest) -> str:
-    return f"{workspace.ref.name[: _MAX_NAME_LENGTH - len(_SUFFIX)]}{_SUFFIX}"
+def _config_map_name(workspace: Manifest, context: PassContext) -> str:
+    """Return the Workspace's name with a suffix, and a number where that name is taken."""
+    stem = f"{workspace.ref.name[: _MAX_NAME_LENGTH - 2 * len(_SUFFIX)]}{_SUFFIX}"
+    numbered = (f"{stem}-{number}" for number in count(2))
+    return next(name for name in chain([stem], numbered) if not context.has_config_map(name, workspace))
 
 
-def _edits(job: Job, workspace: Manifest) -> tuple[Edit, ...]:
+def _edits(job: Job, workspace: Manifest, name: str) -> tuple[Edit, ...]:
     """Return the edits that name the ConfigMap in the Workspace and add it at the end of the file."""
-    name = _config_map_name(workspace)
     reference = _reference(workspace, name)
     if reference is None or not workspace.ref.name:
         return ()

@@ -15,7 +15,7 @@ from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.passes.model import PassContext, Preserves
 from kaitoc.compiler.repairs import can_pad_batches
-from kaitoc.compiler.search import Candidate, Choice, Dimension, Hint, Judge, Judgement, Space
+from kaitoc.compiler.search import Candidate, Choice, Dimension, Hint, Judge, Space
 
 _FIRST_TRL_WITH_CHUNKED_LOSS = (1, 7)
 _SHORTEST_TOKENS = 512
@@ -65,7 +65,10 @@ def situations_on(job: Job, gpu: Gpu, num_gpus: int) -> tuple[Situation, ...]:
 
 
 def space_of(job: Job, run: Situation, context: PassContext) -> Space:
-    """Return what may be chosen for a job; the present values come first."""
+    """Return what may be chosen for a job; the present values come first.
+
+    Checkpointing and the batch may go either way; in the others only the choice that takes less memory is offered.
+    """
     workload = run.workload
     choices = {
         Dimension.CHECKPOINTING: _checkpointing(workload),
@@ -92,7 +95,7 @@ def judge_for(runs: tuple[Situation, ...]) -> Judge:
             hints[candidate.places] = _joined([_hint(candidate, run) for run in runs])
         return hints[candidate.places]
 
-    return Judge(seconds, lambda candidate: _judge(candidate, runs), hint)
+    return Judge(seconds, lambda candidate: _verdict(candidate, runs), hint)
 
 
 def apply(candidate: Candidate, workload: Workload) -> Workload:
@@ -130,17 +133,16 @@ def _joined(hints: list[Hint]) -> Hint:
     return Hint(together, all(hint.fits_tightly for hint in hints), max(hint.least_bytes for hint in hints))
 
 
-def _judge(candidate: Candidate, runs: tuple[Situation, ...]) -> Judgement:
-    worst, peak = Verdict.FITS, 0
-    for run in runs:
-        try:
-            predicted = footprint(apply(candidate, run.workload), run.gpu)
-        except WorkloadError:
-            return Judgement(Verdict.DOES_NOT_FIT, _IMPOSSIBLE_BYTES)
-        found = verdict(predicted, run.gpu, run.margin)
-        worst = max(worst, found, key=_VERDICTS.index)
-        peak = max(peak, predicted.device_bytes)
-    return Judgement(worst, peak)
+def _verdict(candidate: Candidate, runs: tuple[Situation, ...]) -> Verdict:
+    """Return the worst verdict of all runs."""
+    return max((_verdict_of(candidate, run) for run in runs), key=_VERDICTS.index)
+
+
+def _verdict_of(candidate: Candidate, run: Situation) -> Verdict:
+    try:
+        return verdict(footprint(apply(candidate, run.workload), run.gpu), run.gpu, run.margin)
+    except WorkloadError:
+        return Verdict.DOES_NOT_FIT
 
 
 def _checkpointing(workload: Workload) -> tuple[Choice, ...]:
@@ -152,25 +154,24 @@ def _checkpointing(workload: Workload) -> tuple[Choice, ...]:
 
 
 def _attention(job: Job, workload: Workload) -> tuple[Choice, ...]:
-    """Kaito's image cannot choose; ours can, and SDPA computes what eager attention computes."""
+    """Kaito's image cannot choose; ours can, and SDPA computes what eager attention computes, faster and in less."""
     present = Choice(workload.attention)
-    if job.target is not Target.BUNDLED or workload.attention is Attention.FLASH:
+    if job.target is not Target.BUNDLED or workload.attention is not Attention.EAGER:
         return (present,)
-    other = Attention.SDPA if workload.attention is Attention.EAGER else Attention.EAGER
-    return (present, Choice(other))
+    return (present, Choice(Attention.SDPA))
 
 
 def _loss(job: Job, workload: Workload) -> tuple[Choice, ...]:
     present = Choice(workload.loss)
     arguments = release_arguments(job.args_release).sections["TrainingArguments"].arguments
     is_known = job.target is Target.BUNDLED or job.release.trl_number >= _FIRST_TRL_WITH_CHUNKED_LOSS
-    if "loss_type" not in arguments or not is_known or workload.loss is Loss.FUSED:
+    if "loss_type" not in arguments or not is_known or workload.loss is not Loss.FULL:
         return (present,)
-    if job.value("TrainingArguments", "loss_type") not in (None, "nll", "chunked_nll"):
+    if job.value("TrainingArguments", "loss_type") not in (None, "nll"):
         return (present,)
     if job.flag("TrainingArguments", "use_liger_kernel"):
         return (present,)
-    return (present, Choice(Loss.FULL if workload.loss is Loss.CHUNKED else Loss.CHUNKED))
+    return (present, Choice(Loss.CHUNKED))
 
 
 def _batches(job: Job, run: Situation) -> tuple[Choice, ...]:
@@ -189,18 +190,18 @@ def _batches(job: Job, run: Situation) -> tuple[Choice, ...]:
 
 def _optimizers(workload: Workload) -> tuple[Choice, ...]:
     """AdamW with 8-bit states follows 32-bit AdamW's course (arXiv:2110.02861); other optimizers stay."""
-    adam = (Optimizer.ADAMW_FUSED, Optimizer.PAGED_ADAMW_8BIT)
-    present = workload.optimizer
-    if present not in (*adam, Optimizer.ADAMW, Optimizer.ADAMW_8BIT):
-        return (Choice(present),)
-    return (Choice(present), *(Choice(one, Preserves.STATISTICAL) for one in adam if one is not present))
+    present = Choice(workload.optimizer)
+    if workload.optimizer not in (Optimizer.ADAMW, Optimizer.ADAMW_FUSED, Optimizer.ADAMW_8BIT):
+        return (present,)
+    return (present, Choice(Optimizer.PAGED_ADAMW_8BIT, Preserves.STATISTICAL))
 
 
 def _double_quant(workload: Workload) -> tuple[Choice, ...]:
     present = Choice(workload.double_quant)
-    if workload.quantization not in (Quantization.NF4, Quantization.FP4):
+    is_4bit = workload.quantization in (Quantization.NF4, Quantization.FP4)
+    if workload.double_quant or not is_4bit:
         return (present,)
-    return (present, Choice(not workload.double_quant, Preserves.STATISTICAL))
+    return (present, Choice(True, Preserves.STATISTICAL))
 
 
 def _quantization(job: Job, workload: Workload, context: PassContext) -> tuple[Choice, ...]:

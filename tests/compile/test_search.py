@@ -76,12 +76,12 @@ def brute_force(found: Search) -> Candidate | None:
     """Judge every candidate with the whole footprint, and take the goal's definition word by word."""
     judge, goal = found.judge, found.context.goal
     everyone = sorted(found.space.candidates(found.context.preserve), key=lambda one: one.change_key)
-    fitting = [one for one in everyone if judge.memory(one).verdict is Verdict.FITS]
+    fitting = [one for one in everyone if judge.verdict(one) is Verdict.FITS]
     if not fitting:
         return None
     if goal is Goal.MEMORY:
-        least = min(judge.memory(one).peak_bytes for one in fitting)
-        return next(one for one in fitting if judge.memory(one).peak_bytes <= least * (1 + TIE))
+        least = min(judge.hint(one).least_bytes for one in fitting)
+        return next(one for one in fitting if judge.hint(one).least_bytes <= least * (1 + TIE))
     if goal is not Goal.FIT:
         shortest = min(map(judge.seconds, fitting))
         return next(one for one in fitting if judge.seconds(one) <= shortest * (1 + TIE))
@@ -92,7 +92,7 @@ def brute_force(found: Search) -> Candidate | None:
         for one in fitting
         if all(one.values[dimension] == start.values[dimension] for dimension in kept)
         and one.severity <= max(1, start.severity)
-        and judge.memory(one).peak_bytes <= judge.memory(start).peak_bytes
+        and judge.hint(one).least_bytes <= judge.hint(start).least_bytes
         and judge.seconds(one) <= judge.seconds(start) * (1 - WORTHWHILE)
     ]
     if not free:
@@ -110,6 +110,7 @@ def test_the_search_equals_brute_force(first: int) -> None:
         assert found.fitting() == brute_force(found), f"job {seed}, goal {found.context.goal.value}"
 
 
+@pytest.mark.slow
 def test_a_search_takes_less_than_a_tenth_of_a_second() -> None:
     seconds = []
     for seed in range(NUM_JOBS):
@@ -118,8 +119,8 @@ def test_a_search_takes_less_than_a_tenth_of_a_second() -> None:
         found.best()
         seconds.append(time.process_time() - start)
 
-    assert sorted(seconds)[NUM_JOBS // 2] < 0.1
-    print(max(seconds), sorted(seconds)[-20:], sum(seconds) / NUM_JOBS)
+    # Nothing is warm at first; beside the odd collection of garbage nine in ten must keep to it.
+    assert sorted(seconds)[NUM_JOBS * 9 // 10] < 0.1
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 3))

@@ -1,0 +1,225 @@
+"""`kaitoc compile` and `kaitoc init` at the command line: exit codes, files, and what they refuse to touch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler import compile_output
+from kaitoc.compiler.cli import cli
+
+CONFIG_MAP = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: tune-params
+data:
+  training_config.yaml: |
+    training_config:
+      LoraConfig:
+        r: 8
+        target_modules: [qkv_proj, o_proj]
+      TrainingArguments:
+        output_dir: /mnt/results
+        per_device_train_batch_size: 2 # sequences
+      DatasetConfig:
+        train_test_split: 1
+      DataCollator:
+        mlm: false
+"""
+REFUSED = """apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata:
+  name: tune
+resource:
+  instanceType: Standard_NC12s_v3
+  labelSelector:
+    matchLabels:
+      app: tune
+tuning:
+  preset:
+    name: falcon-7b
+  method: qlora
+  input:
+    urls: [https://example.com/train.jsonl]
+  output:
+    image: registry.example.com/adapters:v1
+    imagePushSecret: push-secret
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cm.yaml").write_text(CONFIG_MAP, encoding="utf-8")
+    return tmp_path
+
+
+def kaitoc(*words: str) -> Result:
+    return CliRunner().invoke(cli, [*words])
+
+
+def test_without_a_place_to_write_the_report_is_all_there_is(here: Path) -> None:
+    result = kaitoc("compile", "cm.yaml")
+
+    assert result.exit_code == 0
+    assert "per_device_train_batch_size x gradient_accumulation_steps: 2 x 1 -> 1 x 2" in result.stdout
+    assert (here / "cm.yaml").read_text(encoding="utf-8") == CONFIG_MAP
+
+
+def test_a_folder_gets_the_files_under_their_names(here: Path) -> None:
+    (here / "sub").mkdir()
+    (here / "sub" / "other.yaml").write_text("kind: Service\n", encoding="utf-8")
+
+    result = kaitoc("compile", ".", "-o", "out")
+
+    assert result.exit_code == 0
+    assert "gradient_accumulation_steps: 2" in (here / "out" / "cm.yaml").read_text(encoding="utf-8")
+    assert (here / "out" / "sub" / "other.yaml").read_text(encoding="utf-8") == "kind: Service\n"
+    assert (here / "cm.yaml").read_text(encoding="utf-8") == CONFIG_MAP
+
+
+def test_compiling_in_place_settles(here: Path) -> None:
+    first = kaitoc("compile", "cm.yaml", "--in-place")
+    second = kaitoc("compile", "cm.yaml", "--diff")
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert second.stdout == ""
+    assert "per_device_train_batch_size: 1 # sequences" in (here / "cm.yaml").read_text(encoding="utf-8")
+
+
+def test_a_diff_is_all_of_standard_output_and_fails(here: Path) -> None:
+    result = kaitoc("compile", "cm.yaml", "--diff")
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith("--- cm.yaml\n+++ cm.yaml\n@@")
+    assert (here / "cm.yaml").read_text(encoding="utf-8") == CONFIG_MAP
+
+
+def test_what_cannot_be_repaired_is_named_and_nothing_is_written(here: Path) -> None:
+    (here / "ws.yaml").write_text(REFUSED, encoding="utf-8")
+
+    result = kaitoc("compile", "ws.yaml", "cm.yaml", "-o", "out")
+
+    assert result.exit_code == 1
+    assert "falcon-7b" in result.stderr
+    assert "Standard_NC12s_v3" in result.stderr
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compile", "cm.yaml", "--diff", "--in-place"), "exclude each other"),
+        (("compile", "cm.yaml", "-o", "cm.yaml"), "not a folder"),
+        (("compile", "cm.yaml", "--report", "report.txt"), "ends in .json, .md, .html"),
+        (("compile", "missing.yaml"), "cannot be read"),
+        (("compile", "cm.yaml", "--model", "phi-5000"), "not in the catalog"),
+        (("compile", "cm.yaml", "cm.yaml/../cm.yaml", "-o", "out"), "cannot be read"),
+    ],
+)
+def test_wrong_usage_is_told_without_a_traceback(here: Path, words: tuple[str, ...], message: str) -> None:
+    result = kaitoc(*words)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_read_only_file_is_told_before_anything_is_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "second.yaml").write_text(CONFIG_MAP.replace("tune-params", "second"), encoding="utf-8")
+    real = compile_output.os.access
+
+    # The tests may run as a user whom permission bits do not bind.
+    monkeypatch.setattr(
+        compile_output.os, "access", lambda path, mode: real(path, mode) and not str(path).endswith("second.yaml")
+    )
+    result = kaitoc("compile", "cm.yaml", "second.yaml", "--in-place")
+
+    assert result.exit_code == 2
+    assert "second.yaml: cannot be written: it is read-only" in result.stderr
+    assert (here / "cm.yaml").read_text(encoding="utf-8") == CONFIG_MAP
+
+
+def test_two_files_of_one_name_cannot_go_into_one_folder(here: Path) -> None:
+    (here / "sub").mkdir()
+    (here / "sub" / "cm.yaml").write_text(CONFIG_MAP.replace("tune-params", "second"), encoding="utf-8")
+
+    result = kaitoc("compile", "cm.yaml", "sub/cm.yaml", "-o", "out")
+
+    assert result.exit_code == 2
+    assert "two of the given files have this name" in result.stderr
+    assert not (here / "out").exists()
+
+
+def test_a_price_gives_a_cost(here: Path) -> None:
+    result = kaitoc("compile", "cm.yaml", "--model", "phi-4", "--gpu", "A100-80GB", "--price", "3.67")
+
+    assert result.exit_code == 0
+    assert "per million tokens" in result.stdout
+
+
+def test_reports_are_written_beside_the_result(here: Path) -> None:
+    names = ("report.json", "report.md", "report.html")
+
+    result = kaitoc("compile", "cm.yaml", *(word for name in names for word in ("--report", name)))
+
+    assert result.exit_code == 0
+    assert all((here / name).stat().st_size for name in names)
+    assert json.loads((here / "report.json").read_text(encoding="utf-8"))["version"] == 1
+
+
+def test_files_without_kaito_objects_are_no_error(here: Path) -> None:
+    (here / "cm.yaml").write_text("kind: Service\n", encoding="utf-8")
+
+    result = kaitoc("compile", "cm.yaml")
+
+    assert result.exit_code == 0
+    assert "no Kaito object" in result.stderr
+
+
+@pytest.mark.parametrize("model", ["phi-4-mini-instruct", "phi-3-mini-128k-instruct", "qwen2.5-coder-7b-instruct"])
+@pytest.mark.parametrize("version", ["v0.11", "v0.12"])
+def test_init_writes_what_passes_a_strict_check(here: Path, model: str, version: str) -> None:
+    (here / "cm.yaml").unlink()
+
+    written = kaitoc("init", "--model", model, "--seq-len", "2048", "--kaito-version", version, "-o", "new.yaml")
+    checked = kaitoc("check", "new.yaml", "--strict", "--kaito-version", version)
+
+    assert written.exit_code == 0, written.output
+    assert checked.exit_code == 0, checked.stdout
+    assert kaitoc("compile", "new.yaml", "--diff", "--kaito-version", version).exit_code == 0
+
+
+def test_init_takes_qlora_where_lora_does_not_fit(here: Path) -> None:
+    result = kaitoc("init", "--model", "phi-4", "--gpu", "A10-24GB")
+
+    assert result.exit_code == 0
+    assert "method: qlora" in result.stdout
+
+
+def test_init_derives_the_batch_from_the_number_of_samples(here: Path) -> None:
+    result = kaitoc("init", "--model", "phi-4-mini-instruct", "--num-samples", "200")
+
+    assert "gradient_accumulation_steps: 4" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--model", "llama-3.1-8b"), 2, "cannot tune"),
+        (("--model", "phi-4", "--gpu", "A10-24GB", "--seq-len", "16000"), 1, "too much"),
+        (("--model", "phi-4", "--seq-len", "10000000"), 1, "takes at most"),
+        (("--model", "phi-4", "--data-format", "text"), 2, "stops on plain text"),
+        (("--model", "phi-4", "-o", "cm.yaml"), 2, "exists already"),
+        (("--model", "phi-4", "--gpu", "Standard_NC12s_v9"), 1, "lists no instance type"),
+    ],
+)
+def test_init_says_what_it_cannot_do(here: Path, words: tuple[str, ...], code: int, message: str) -> None:
+    result = kaitoc("init", *words)
+
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert (here / "cm.yaml").read_text(encoding="utf-8") == CONFIG_MAP
