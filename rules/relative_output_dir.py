@@ -1,0 +1,37 @@
+"""A relative `output_dir`, whose results are lost."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.repairs import (
+    canonical_output_dir,
+)
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._output_dir import mounted_at, written_output_dir
+
+CODE = "KT416"
+NAME = "relative-output-dir"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when results are written below the working folder while another folder is mounted for them."""
+    found = written_output_dir(job)
+    if found is None or found[1].startswith("/"):
+        return
+    option, written = found
+    folder = canonical_output_dir(written)
+    yield Fault(
+        job.place_of(option),
+        f"`output_dir: {written}` is written to {posixpath.normpath(f'/workspace/{written}')}, but Kaito mounts "
+        f"{mounted_at(written)}: the results are lost, and an image output waits for them forever",
+        help=f"write `output_dir: {folder}`",
+        fix=setting_fix(job, "TrainingArguments", "output_dir", folder, f"Write to {folder}", Applicability.SAFE),
+    )

@@ -1,0 +1,29 @@
+"""A `train_test_split` that is no share of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import AFTER_LOADING, written_number
+
+CODE = "KT438"
+NAME = "split-out-of-range"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when the share of data to train on is not above 0 and at most 1."""
+    found = written_number(job, "DatasetConfig", "train_test_split")
+    if found is None or 0 < found.value <= 1:
+        return
+    yield Fault(
+        job.place_of(found.option),
+        f"`train_test_split` is the share of data to train on, above 0 and at most 1, not {found.value:g}: "
+        f"{AFTER_LOADING}",
+        help="write 1 to train on all data, 0.9 to hold out a tenth",
+    )
