@@ -1,0 +1,46 @@
+"""An adapter on `lm_head`, which this release's loss goes past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.repairs import (
+    can_pad_batches,
+)
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._hazards import AFTER_LOADING, uses_sft_config
+
+CODE = "KT424"
+NAME = "adapted-lm-head"
+SEVERITY = Severity.ERROR
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when the output layer is among the modules that get an adapter."""
+    option = job.option("LoraConfig", "target_modules")
+    if option is None or not uses_sft_config(job) or can_pad_batches(job):
+        return
+    value = job.value("LoraConfig", "target_modules")
+    names = [str(name) for name in value] if isinstance(value, (list, tuple)) else []
+    if "lm_head" in names:
+        kept = [name for name in names if name != "lm_head"]
+        yield Fault(
+            job.place_of(option),
+            f"TRL {job.release.trl} of {job.release.name} computes the loss from `lm_head.weight` itself and "
+            f"refuses an adapter on `lm_head`: {AFTER_LOADING}",
+            help="take `lm_head` out of `target_modules`",
+            fix=_fix(job, kept),
+        )
+
+
+def _fix(job: Job, kept: list[str]) -> Fix | None:
+    if not kept:
+        return None
+    return setting_fix(
+        job, "LoraConfig", "target_modules", kept, "Leave `lm_head` without adapter", Applicability.UNSAFE
+    )

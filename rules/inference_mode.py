@@ -1,0 +1,31 @@
+"""`inference_mode: true`, with which nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._hazards import flag_option
+
+CODE = "KT426"
+NAME = "inference-mode"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when adapters are frozen."""
+    option = flag_option(job, "LoraConfig", "inference_mode")
+    if option is None:
+        return
+    yield Fault(
+        job.place_of(option),
+        "`inference_mode: true` freezes the adapter: every gradient is zero, and the run reports success with an "
+        "adapter that changes nothing",
+        help="write false, or leave it out",
+        fix=setting_fix(job, "LoraConfig", "inference_mode", False, "Turn `inference_mode` off", Applicability.SAFE),
+    )

@@ -1,0 +1,45 @@
+"""A trained copy of `lm_head`, which this release's loss cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.repairs import (
+    can_pad_batches,
+)
+from kaitoc.compiler.training_config import Option
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._hazards import uses_sft_config
+from kaitoc.rules._problems import removal
+
+CODE = "KT425"
+NAME = "saved-lm-head"
+SEVERITY = Severity.ERROR
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when the output layer is among the modules that are trained whole."""
+    option = job.option("LoraConfig", "modules_to_save")
+    if option is None or not uses_sft_config(job) or can_pad_batches(job):
+        return
+    value = job.value("LoraConfig", "modules_to_save")
+    names = [str(name) for name in value] if isinstance(value, (list, tuple)) else []
+    if "lm_head" in names:
+        yield Fault(
+            job.place_of(option),
+            f"`modules_to_save` wraps `lm_head`, and TRL {job.release.trl} of {job.release.name} reads its weight for "
+            "the loss: an AttributeError in the first step",
+            help="take `lm_head` out of `modules_to_save`",
+            fix=_fix(job, option, [name for name in names if name != "lm_head"]),
+        )
+
+
+def _fix(job: Job, option: Option, kept: list[str]) -> Fix | None:
+    if not kept:
+        return removal(job, option, Applicability.UNSAFE)
+    return setting_fix(job, "LoraConfig", "modules_to_save", kept, "Do not train `lm_head`", Applicability.UNSAFE)
