@@ -1,152 +1,237 @@
-"""The plan: the frozen, fully resolved description that the runtime executes.
+"""The plan: the frozen, fully resolved description of one fine-tune, and all that the runtime is given.
 
-A plan is JSON (`schemas/plan.json`). It holds no YAML, no spans and no Kaito paths: everything is decided.
+Field names are those of the libraries that read them (trl's `SFTConfig`, peft's `LoraConfig`, transformers'
+`BitsAndBytesConfig`), so that a plan can be read beside their documentation.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-PLAN_VERSION = 1
+PLAN_VERSION: Literal[1] = 1
+
+Scalar = bool | int | float | str | None
+DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
+ComputeDtypeName = Literal["float32", "float16", "bfloat16"]
+IntervalStrategy = Literal["no", "steps", "epoch"]
 
 
 class PlanError(ValueError):
-    """A plan that cannot be executed; `str(error)` is for the user."""
+    """A plan that cannot be read; `str(error)` is for the user."""
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Dtype = Literal["float32", "float16", "bfloat16"]
-Positive = Annotated[int, Field(ge=1)]
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelPlan(_Part):
-    """Which model, and how it is loaded. `path` is a folder, or a hub id that the local cache holds."""
+    """Where the weights are and how they are loaded. `path` is a folder or a hub id; remote code is never run."""
 
     path: str
     revision: str = "main"
-    dtype: Dtype = "bfloat16"
-    attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
-    chat_template: str | None = None
-    trust_remote_code: bool = False
+    dtype: DtypeName = "auto"
+    attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"
+    chat_template: str | None = Field(default=None, description="Path of a Jinja file, or the template itself.")
+    trust_remote_code: Literal[False] = False
 
 
 class QuantizationPlan(_Part):
-    """How the frozen weights are stored."""
+    """How the frozen weights are stored; `kbit_prep` is whether peft's `prepare_model_for_kbit_training` runs."""
 
-    kind: Literal["none", "nf4", "fp4", "int8"] = "none"
-    compute_dtype: Dtype = "bfloat16"
+    method: Literal["none", "nf4", "fp4", "int8"] = "none"
+    compute_dtype: ComputeDtypeName = "bfloat16"
     double_quant: bool = False
+    int8_threshold: float = Field(default=6.0, ge=0)
+    skip_modules: tuple[str, ...] = ()
+    kbit_prep: bool = True
 
 
 class LoraPlan(_Part):
-    """The adapter. `targets` are module names, or the one word `all-linear`."""
+    """A LoRA adapter; `target_modules` None leaves the choice to the runtime, which takes every linear layer."""
 
-    rank: Positive = 8
-    alpha: float = 8.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    r: int = Field(default=8, ge=1)
+    lora_alpha: float = 8
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] | None = None
+    exclude_modules: tuple[str, ...] = ()
+    modules_to_save: tuple[str, ...] = ()
     bias: Literal["none", "all", "lora_only"] = "none"
     use_rslora: bool = False
     use_dora: bool = False
-    modules_to_save: tuple[str, ...] = ()
+    init_lora_weights: bool = True
+    layers_to_transform: tuple[int, ...] = ()
+    layers_pattern: tuple[str, ...] = ()
+    rank_pattern: dict[str, int] = {}
+    alpha_pattern: dict[str, float] = {}
 
 
 class DataPlan(_Part):
-    """Where the rows are and how they become tokens. `train_share` 1 keeps nothing back for evaluation."""
+    """What is learned from. Columns that are None are found by their usual names.
+
+    `paths` are files, folders or http(s) addresses, all of which are read. `train_fraction` of the rows is trained on,
+    the rest is for evaluation. Prompts and the user's turns carry no loss, unless `completion_only_loss` or
+    `assistant_only_loss` is false. `pad_to_multiple_of` None pads to the longest of a batch.
+    """
 
     paths: tuple[str, ...]
-    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    format: Literal["csv", "json", "parquet", "arrow", "text"] | None = None
+    text_column: str | None = None
+    prompt_column: str | None = None
+    completion_column: str | None = None
+    messages_column: str | None = None
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
     shuffle: bool = True
     shuffle_seed: int = 42
-    max_length_tokens: Positive | None = 1024
+    max_length: int | None = Field(default=1024, ge=1)
+    truncation_mode: Literal["keep_start", "keep_end"] = "keep_start"
     packing: bool = False
+    packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = "bfd"
+    completion_only_loss: bool | None = None
+    assistant_only_loss: bool | None = None
+    pad_to_multiple_of: int | None = Field(default=None, ge=1)
+    skip_bad_rows: bool = False
 
 
 class TrainingPlan(_Part):
-    """How long, how fast and in which steps. `extra` holds further keys of TRL's SFTConfig, checked when it runs."""
+    """The training loop, by the names of trl's `SFTConfig`.
 
-    num_epochs: Annotated[float, Field(gt=0)] = 3.0
-    max_steps: int = -1
-    batch_size: Positive = 1
-    eval_batch_size: Positive = 1
-    accumulation_steps: Positive = 1
-    learning_rate: Annotated[float, Field(ge=0)] = 2e-5
+    `extra_training_arguments` holds what else the manifest states; the runtime validates each key before it starts.
+    """
+
+    num_train_epochs: float = Field(default=3.0, gt=0)
+    max_steps: int = Field(default=-1, ge=-1)
+    per_device_train_batch_size: int = Field(default=8, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-5, ge=0)
     lr_scheduler_type: str = "linear"
-    warmup_steps: Annotated[float, Field(ge=0)] = 0
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    optimizer: str = "adamw_torch_fused"
+    warmup_steps: float = Field(default=0, ge=0)
+    optim: str = "adamw_torch_fused"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
     gradient_checkpointing: bool = True
-    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
+    bf16: bool = True
+    fp16: bool = False
+    tf32: bool | None = None
+    loss_type: Literal["nll", "dft"] = "nll"
+    train_sampling_strategy: str = "random"
+    dataloader_num_workers: int = Field(default=0, ge=0)
     seed: int = 42
-    logging_steps: Annotated[float, Field(gt=0)] = 10
-    save_strategy: Literal["no", "steps", "epoch", "best"] = "no"
-    save_steps: Annotated[float, Field(gt=0)] = 500
-    eval_strategy: Literal["no", "steps", "epoch"] = "no"
-    extra: dict[str, JsonValue] = Field(default_factory=dict)
+    data_seed: int | None = None
+    full_determinism: bool = False
+    logging_steps: float = Field(default=10, gt=0)
+    save_strategy: IntervalStrategy | Literal["best"] = "steps"
+    save_steps: float = Field(default=500, gt=0)
+    save_total_limit: int | None = Field(default=None, ge=1)
+    eval_strategy: IntervalStrategy = "no"
+    eval_steps: float | None = None
+    per_device_eval_batch_size: int = Field(default=8, ge=1)
+    load_best_model_at_end: bool = False
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    report_to: tuple[str, ...] = ()
+    extra_training_arguments: dict[str, Scalar | list[Scalar]] = {}
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> TrainingPlan:
+        if self.bf16 and self.fp16:
+            raise ValueError("`bf16` and `fp16` exclude each other")
+        return self
 
 
 class OutputPlan(_Part):
-    """Where the adapter, the metrics and the report go."""
+    """Where results go: `path` is a folder; `merge` also writes the base model with the adapter merged into it.
 
-    folder: str
+    `oci_layout` also packs the adapter as an OCI image layout.
+    """
+
+    path: str
+    merge: bool = False
+    oci_layout: bool = False
 
 
 class FootprintPlan(_Part):
-    """The predicted memory of one GPU in bytes, by category at the peak, and its totals."""
+    """The peak that the memory engine predicts for the manifest's model and GPU, in bytes."""
 
-    categories: dict[str, int]
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    workspace: int
     allocated_bytes: int
     reserved_bytes: int
     device_bytes: int
+    num_trainable_parameters: int
 
 
-class ProvenancePlan(_Part):
-    """What the plan was made from."""
+class Provenance(_Part):
+    """Where the plan comes from, so that a result can be traced to its manifest."""
 
-    manifest: str
+    kaitoc_version: str
+    manifest: str = ""
     workspace: str = ""
     config_map: str = ""
-    kaito_release: str
-    kaitoc_version: str
+    preset: str = ""
+    gpu: str = ""
+    kaito_release: str = ""
 
 
 class Plan(_Part):
-    """One fine-tune, ready to run."""
+    """One fine-tune, fully resolved. `lora` None trains every weight."""
 
-    version: Literal[1] = 1
+    version: Literal[1] = PLAN_VERSION
+    name: str
     model: ModelPlan
     quantization: QuantizationPlan = QuantizationPlan()
-    lora: LoraPlan | None = LoraPlan()
+    lora: LoraPlan | None
     data: DataPlan
     training: TrainingPlan = TrainingPlan()
     output: OutputPlan
-    footprint: FootprintPlan | None = None
-    provenance: ProvenancePlan | None = None
+    num_processes: int = Field(default=1, ge=1, description="One process per GPU, each with a whole copy (DDP).")
+    predicted: FootprintPlan | None = None
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _quantized_weights_need_an_adapter(self) -> Plan:
+        if self.lora is None and self.quantization.method != "none":
+            raise ValueError("quantised weights cannot be trained; use LoRA or leave them unquantised")
+        return self
+
+    @property
+    def method(self) -> Literal["lora", "qlora", "full"]:
+        """Return the name of the training method."""
+        if self.lora is None:
+            return "full"
+        return "lora" if self.quantization.method == "none" else "qlora"
+
+    def to_json(self) -> str:
+        """Return the plan as the JSON text that `read_plan` reads."""
+        return self.model_dump_json(indent=2) + "\n"
 
 
-def parse_plan(text: str) -> Plan:
-    """Read a plan from JSON; raises `PlanError` that says which field is wrong."""
+def read_plan(text: str, name: str = "plan") -> Plan:
+    """Read a plan from JSON; raises `PlanError`, in which `name` stands for the text."""
     try:
-        data = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"the plan is not JSON: {error}") from error
-    version = data.get("version") if isinstance(data, dict) else None
-    if version != PLAN_VERSION:
-        raise PlanError(f"the plan's version is {version!r}; this runtime executes version {PLAN_VERSION}")
+        raise PlanError(f"{name}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise PlanError(f"{name}: a plan is a JSON object")
+    if content.get("version") != PLAN_VERSION or isinstance(content.get("version"), bool):
+        found = content.get("version")
+        raise PlanError(f"{name}: version {found!r} of a plan is not known; this kaitoc reads version {PLAN_VERSION}")
     try:
-        return Plan.model_validate(data)
+        return Plan.model_validate(content)
     except ValidationError as error:
-        faults = [f"{'.'.join(str(key) for key in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        raise PlanError("the plan is not valid: " + "; ".join(faults)) from error
+        raise PlanError(f"{name}: {describe_first(error)}") from error
 
 
-def render_plan(plan: Plan) -> str:
-    """Return a plan as JSON text that `parse_plan` reads back."""
-    return plan.model_dump_json(indent=2) + "\n"
+def describe_first(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a plan, in words."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"`{where}`: {message}" if where else message

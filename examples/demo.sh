@@ -12,7 +12,7 @@ kaitoc check "$here/demo.yaml" || true
 
 say kaitoc compile "$here/demo.yaml" --diff
 kaitoc compile "$here/demo.yaml" --diff || true
-kaitoc compile "$here/demo.yaml" -o "$folder/compiled"
+kaitoc compile "$here/demo.yaml" -o "$folder/compiled" >"$folder/compile.log" 2>&1
 
 say kaitoc check "$folder/compiled/demo.yaml"
 kaitoc check "$folder/compiled/demo.yaml"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kaitoc.compiler.plan import Plan, PlanError, parse_plan
+from kaitoc.compiler.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import EXIT_USAGE, RunFailure
 
 
@@ -16,22 +16,30 @@ def main() -> int:
     parser.add_argument("plan", help="a plan, as `kaitoc run --dry-run` prints it")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--skip-bad-rows", action="store_true", help="count malformed rows instead of stopping")
     arguments = parser.parse_args()
     try:
-        plan = parse_plan(Path(arguments.plan).read_text(encoding="utf-8"))
+        plan = read_plan(Path(arguments.plan).read_text(encoding="utf-8"), arguments.plan)
     except (PlanError, OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"kaitoc: {arguments.plan}: {error}\n")
+        sys.stderr.write(f"kaitoc: {error}\n")
         return EXIT_USAGE
-    return execute(plan, arguments.device, arguments.resume, arguments.skip_bad_rows)
+    return execute(plan, arguments.device, arguments.resume)
 
 
-def execute(plan: Plan, device: str, resume: bool, skip_bad_rows: bool) -> int:
+def execute(plan: Plan, device: str, resume: bool) -> int:
     """Run a plan, print its report and return the exit code; failures become one message."""
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
     from kaitoc.runtime.trainer import RunOptions, run_plan
 
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
-        report = run_plan(plan, RunOptions(device, resume, skip_bad_rows))
+        report = run_plan(plan, RunOptions(device, resume))
     except RunFailure as error:
         sys.stderr.write(f"kaitoc: {error}\n")
         return error.exit_code

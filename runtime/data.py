@@ -40,7 +40,17 @@ class Rows:
     skipped: tuple[str, ...]
 
 
-def read_rows(paths: tuple[str, ...], *, skip_bad_rows: bool = False) -> Rows:
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns hold what; None means the usual names."""
+
+    text: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+    messages: str | None = None
+
+
+def read_rows(paths: tuple[str, ...], columns: Columns, *, skip_bad_rows: bool = False) -> Rows:
     """Read every row of files and folders; raises `DataFailure` that names file and line of the first bad row.
 
     With `skip_bad_rows` bad rows are counted and left out.
@@ -50,7 +60,7 @@ def read_rows(paths: tuple[str, ...], *, skip_bad_rows: bool = False) -> Rows:
     for path in data_files(paths):
         for origin, value in _values(path):
             try:
-                rows.append(_row(origin, value))
+                rows.append(_row(origin, _named(value, columns)))
             except DataFailure as error:
                 if not skip_bad_rows:
                     raise
@@ -156,6 +166,20 @@ def _tables(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataFailure(f"{path}: not a {path.suffix[1:]} file ({type(error).__name__}); is it cut off?") from error
     for index, record in enumerate(table):
         yield f"{path}, row {index + 1}", record
+
+
+def _named(value: Any, columns: Columns) -> Any:
+    """Return a record with the columns that the plan names under their usual names."""
+    if not isinstance(value, dict):
+        return value
+    named = {
+        "text": columns.text,
+        "prompt": columns.prompt,
+        "completion": columns.completion,
+        "messages": columns.messages,
+    }
+    stated = {name: value.get(column) for name, column in named.items() if column is not None}
+    return {**({} if stated else value), **stated}
 
 
 def _row(origin: str, value: Any) -> Row:

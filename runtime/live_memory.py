@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from transformers import TrainerCallback
 
 
 class LiveMemory(TorchDispatchMode):
@@ -47,3 +48,39 @@ class LiveMemory(TorchDispatchMode):
             if isinstance(value, torch.Tensor):
                 self.track(value)
         return result
+
+
+class MeasureFirstSteps(TrainerCallback):
+    """Counts live tensors during the first steps of a run; seeing every operation is too slow for all of them.
+
+    The optimizer's states exist from the end of the first step, so the peak of a later one is that of the run, for
+    batches of equal length.
+    """
+
+    def __init__(self, existing: Iterable[torch.Tensor], num_steps: int = 3) -> None:
+        self._existing = list(existing)
+        self._num_steps = num_steps
+        self._memory: LiveMemory | None = None
+        self.peak_bytes = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start counting with what is loaded already."""
+        self._memory = LiveMemory(self._existing)
+        self._existing = []
+        self._memory.__enter__()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop counting after enough steps."""
+        self._num_steps -= 1
+        if self._num_steps == 0:
+            self._stop()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop counting in a run of fewer steps."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._memory is not None:
+            self._memory.__exit__(None, None, None)
+            self.peak_bytes = self._memory.peak_bytes
+            self._memory = None

@@ -11,6 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.failures import ModelFailure
 
+_ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
+
+
+def _dtype(name: str) -> Any:
+    return "auto" if name == "auto" else getattr(torch, name)
+
 
 def load_tokenizer(plan: Plan) -> Any:
     """Return the tokenizer; a missing padding token is its end-of-sequence token. Raises `ModelFailure`."""
@@ -52,11 +58,11 @@ def load_model(plan: Plan, device: str) -> Any:
             plan.model.path,
             revision=plan.model.revision,
             trust_remote_code=plan.model.trust_remote_code,
-            dtype=getattr(torch, plan.model.dtype),
-            attn_implementation=plan.model.attention,
+            dtype=_dtype(plan.model.dtype),
+            attn_implementation=_ATTENTION[plan.model.attention],
             quantization_config=_quantization(plan),
             use_safetensors=True,
-            device_map={"": device} if plan.quantization.kind != "none" else None,
+            device_map={"": device} if plan.quantization.method != "none" else None,
         )
     except Exception as error:
         raise ModelFailure(f"{plan.model.path}: the model cannot be loaded: {_first_line(error)}") from error
@@ -64,11 +70,11 @@ def load_model(plan: Plan, device: str) -> Any:
 
 
 def _quantization(plan: Plan) -> BitsAndBytesConfig | None:
-    kind = plan.quantization.kind
+    kind = plan.quantization.method
     if kind == "none":
         return None
     if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=plan.quantization.int8_threshold)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=kind,

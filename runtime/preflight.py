@@ -32,12 +32,12 @@ def check_output(folder: Path) -> None:
 
 def check_memory(plan: Plan, device: str) -> None:
     """Compare the plan's footprint with the free memory of the GPU; raises `RunFailure`."""
-    if device == "cpu" or plan.footprint is None:
+    if device == "cpu" or plan.predicted is None:
         return
     import torch
 
     free_bytes, total_bytes = torch.cuda.mem_get_info()
-    needed_bytes = plan.footprint.reserved_bytes
+    needed_bytes = plan.predicted.reserved_bytes
     if needed_bytes > free_bytes:
         raise RunFailure(
             f"the run needs {needed_bytes / _GIB:.1f} GiB; of the GPU's {total_bytes / _GIB:.1f} GiB only "

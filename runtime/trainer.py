@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,16 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from transformers import set_seed
-from trl import SFTConfig, SFTTrainer
+from transformers import PrinterCallback, set_seed
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
-from kaitoc.compiler.plan import Plan, render_plan
+from kaitoc.compiler.plan import LoraPlan, Plan
 from kaitoc.compiler.source import write_atomically
 from kaitoc.runtime.callbacks import History, MetricsCallback, ProgressCallback, TerminationCallback
-from kaitoc.runtime.data import Rows, read_rows
+from kaitoc.runtime.data import Columns, Rows, read_rows
 from kaitoc.runtime.failures import ModelFailure, OutputFailure, RunFailure
-from kaitoc.runtime.live_memory import LiveMemory
+from kaitoc.runtime.live_memory import MeasureFirstSteps
 from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer
 from kaitoc.runtime.preflight import check_memory, check_output
 from kaitoc.runtime.prepare import Collator, Example, Prepared, prepare
@@ -43,7 +43,6 @@ class RunOptions:
 
     device: str = "auto"
     resume: bool = False
-    skip_bad_rows: bool = False
     show_progress: bool = True
 
 
@@ -60,7 +59,7 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
     model = load_model(plan, device)
     check_vocabulary(model, tokenizer)
     model.config.use_cache = False
-    if plan.quantization.kind != "none":
+    if plan.quantization.kbit_prep:
         model = prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=plan.training.gradient_checkpointing,
@@ -69,25 +68,17 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
     if plan.lora is None:
         return model
     try:
-        return get_peft_model(model, _lora_config(plan))
+        return get_peft_model(model, _lora_config(plan.lora))
     except ValueError as error:
         raise ModelFailure(f"the adapter does not go with the model: {error}") from error
 
 
-def _lora_config(plan: Plan) -> LoraConfig:
-    lora = plan.lora
-    if lora is None:
-        raise ModelFailure("the plan has no adapter")
+def _lora_config(lora: LoraPlan) -> LoraConfig:
+    """Return PEFT's configuration; the plan has its field names, empty collections mean PEFT's default."""
+    values = {name: value for name, value in lora.model_dump().items() if value not in ((), {})}
+    lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
     return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        bias=lora.bias,
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        modules_to_save=list(lora.modules_to_save) or None,
-        task_type="CAUSAL_LM",
+        **{**values, **lists, "target_modules": lists.get("target_modules", "all-linear"), "task_type": "CAUSAL_LM"}
     )
 
 
@@ -95,40 +86,24 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
     """Return TRL's arguments for a plan; raises `RunFailure` that names a key that TRL does not take."""
     training = plan.training
     on_cpu = device == "cpu"
-    values: dict[str, Any] = {
-        "output_dir": str(Path(plan.output.folder) / "checkpoints"),
-        "num_train_epochs": training.num_epochs,
-        "max_steps": training.max_steps,
-        "per_device_train_batch_size": training.batch_size,
-        "per_device_eval_batch_size": training.eval_batch_size,
-        "gradient_accumulation_steps": training.accumulation_steps,
-        "learning_rate": training.learning_rate,
-        "lr_scheduler_type": training.lr_scheduler_type,
-        "warmup_steps": training.warmup_steps,
-        "weight_decay": training.weight_decay,
-        "max_grad_norm": training.max_grad_norm,
-        "optim": training.optimizer,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "bf16": training.mixed_precision == "bf16",
-        "fp16": training.mixed_precision == "fp16" and not on_cpu,
-        "seed": training.seed,
-        "logging_steps": training.logging_steps,
-        "logging_first_step": True,
-        "save_strategy": training.save_strategy,
-        "save_steps": training.save_steps,
-        "eval_strategy": training.eval_strategy,
-        "max_length": plan.data.max_length_tokens,
-        "packing": plan.data.packing,
-        "dataset_kwargs": {"skip_prepare_dataset": not plan.data.packing},
-        "dataloader_pin_memory": not on_cpu,
-        "use_cpu": on_cpu,
-        "disable_tqdm": True,
-        "report_to": "none",
-        "remove_unused_columns": False,
-    }
+    beside = {"early_stopping_patience", "report_to", "extra_training_arguments"}
+    values = {name: value for name, value in training.model_dump(exclude=beside).items() if value is not None}
+    values.update(
+        output_dir=str(Path(plan.output.path) / "checkpoints"),
+        fp16=training.fp16 and not on_cpu,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        logging_first_step=True,
+        max_length=plan.data.max_length,
+        packing=plan.data.packing,
+        dataset_kwargs={"skip_prepare_dataset": not plan.data.packing},
+        dataloader_pin_memory=not on_cpu,
+        use_cpu=on_cpu,
+        disable_tqdm=True,
+        report_to=list(training.report_to) or "none",
+        remove_unused_columns=False,
+    )
     try:
-        return SFTConfig(**{**values, **training.extra})
+        return SFTConfig(**{**values, **training.extra_training_arguments})
     except (TypeError, ValueError) as error:
         raise RunFailure(f"the training arguments are refused: {error}") from error
 
@@ -138,10 +113,10 @@ def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Datase
     dataset = Dataset.from_list([{"input_ids": one.input_ids, "labels": one.labels} for one in examples])
     if plan.data.shuffle:
         dataset = dataset.shuffle(seed=plan.data.shuffle_seed)
-    num_train = round(len(dataset) * plan.data.train_share)
+    num_train = round(len(dataset) * plan.data.train_fraction)
     if num_train == 0:
         raise RunFailure(
-            f"a train share of {plan.data.train_share} leaves none of the {len(dataset)} examples to train on"
+            f"a train share of {plan.data.train_fraction} leaves none of the {len(dataset)} examples to train on"
         )
     held_out = dataset.select(range(num_train, len(dataset))) if num_train < len(dataset) else None
     if plan.training.eval_strategy != "no" and held_out is None:
@@ -156,7 +131,7 @@ def save_adapter(model: Any, tokenizer: Any, plan: Plan, folder: Path) -> None:
     try:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
-        (unfinished / "kaitoc-plan.json").write_text(render_plan(plan), encoding="utf-8")
+        (unfinished / "kaitoc-plan.json").write_text(plan.to_json(), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
     except OSError as error:
@@ -171,17 +146,23 @@ def verify_adapter(plan: Plan, device: str, folder: Path) -> None:
         raise OutputFailure(f"{folder}: the saved adapter does not load: {error}") from error
 
 
+def columns_of(plan: Plan) -> Columns:
+    """Return which columns of the data a plan names."""
+    data = plan.data
+    return Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
+
+
 def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    output = Path(plan.output.folder)
+    output = Path(plan.output.path)
     check_output(output)
     device = choose_device(options.device)
     check_memory(plan, device)
-    rows = read_rows(plan.data.paths, skip_bad_rows=options.skip_bad_rows)
+    rows = read_rows(plan.data.paths, columns_of(plan), skip_bad_rows=plan.data.skip_bad_rows)
     set_seed(plan.training.seed)
     tokenizer = load_tokenizer(plan)
-    prepared = prepare(tokenizer, rows.rows, plan.data.max_length_tokens)
+    prepared = prepare(tokenizer, rows.rows, plan.data.max_length)
     model = build_model(plan, device, tokenizer)
     train_set, eval_set = split_examples(plan, prepared.examples)
     return _train(plan, options, _Ready(device, output, tokenizer, model, rows, prepared, train_set, eval_set))
@@ -208,7 +189,10 @@ def _train(plan: Plan, options: RunOptions, ready: _Ready) -> RunReport:
     if not options.resume:
         metrics.unlink(missing_ok=True)
         (ready.output / COMPLETED).unlink(missing_ok=True)
+    memory = MeasureFirstSteps(_tensors(ready.model)) if ready.device == "cpu" else None
     callbacks = [MetricsCallback(metrics, history), termination]
+    if memory is not None:
+        callbacks.append(memory)
     if options.show_progress:
         callbacks.append(ProgressCallback())
     trainer = SFTTrainer(
@@ -220,14 +204,13 @@ def _train(plan: Plan, options: RunOptions, ready: _Ready) -> RunReport:
         data_collator=None if plan.data.packing else Collator(ready.tokenizer.pad_token_id),
         callbacks=callbacks,
     )
-    tracker = LiveMemory(_tensors(ready.model)) if ready.device == "cpu" else nullcontext()
-    with tracker:
-        trainer.train(resume_from_checkpoint=options.resume or None)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=options.resume or None)
     if termination.requested:
         raise Terminated(f"asked to stop at step {trainer.state.global_step}; `--resume` goes on from its checkpoint")
     adapter = ready.output / "adapter"
-    save_adapter(trainer.model, ready.tokenizer, plan, adapter)
-    measured = tracker.peak_bytes if isinstance(tracker, LiveMemory) else torch.cuda.max_memory_allocated()
+    save_adapter(ready.model, ready.tokenizer, plan, adapter)
+    measured = memory.peak_bytes if memory is not None else torch.cuda.max_memory_allocated()
     report = _report(plan, ready, trainer, history, measured)
     verify_adapter(plan, ready.device, adapter)
     write_atomically(ready.output / "report.json", report.to_json().encode("utf-8"))
@@ -241,12 +224,11 @@ def _tensors(model: Any) -> list[torch.Tensor]:
 
 def _report(plan: Plan, ready: _Ready, trainer: SFTTrainer, history: History, measured_bytes: int) -> RunReport:
     by_module: dict[str, int] = {}
-    for name, parameter in trainer.model.named_parameters():
+    for name, parameter in ready.model.named_parameters():
         if parameter.requires_grad:
             module = name.partition(".lora_")[0].rpartition(".")[2]
             by_module[module] = by_module.get(module, 0) + parameter.numel()
     num_tokens = sum(len(example["input_ids"]) for example in ready.train_set) * (trainer.state.epoch or 0)
-    footprint = plan.footprint
     on_gpu = ready.device == "cuda"
     return RunReport(
         device=ready.device,
@@ -260,9 +242,17 @@ def _report(plan: Plan, ready: _Ready, trainer: SFTTrainer, history: History, me
         last_loss=history.losses[-1] if history.losses else None,
         seconds=history.seconds,
         tokens_per_second=num_tokens / history.seconds if history.seconds else 0.0,
-        predicted_allocated_bytes=footprint.allocated_bytes if footprint is not None else None,
+        predicted_allocated_bytes=_predicted_bytes(plan, ready.device),
         measured_allocated_bytes=measured_bytes,
-        predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
+        predicted_reserved_bytes=plan.predicted.reserved_bytes if plan.predicted is not None else None,
         measured_reserved_bytes=torch.cuda.max_memory_reserved() if on_gpu else None,
         adapter_folder=str(ready.output / "adapter"),
     )
+
+
+def _predicted_bytes(plan: Plan, device: str) -> int | None:
+    """Return the predicted peak of live tensors; the scratch memory of CUDA libraries does not exist on a CPU."""
+    if plan.predicted is None:
+        return None
+    scratch = plan.predicted.workspace if device == "cpu" else 0
+    return plan.predicted.allocated_bytes - scratch

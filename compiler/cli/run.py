@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -9,14 +11,16 @@ from typing import Any
 import click
 
 from kaitoc.compiler.assumptions import AssumptionError
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.engine import Engine, RuleSet
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.plan import Plan, PlanError, render_plan
-from kaitoc.compiler.plan_of_job import Paths, plan_of
+from kaitoc.compiler.plan import Plan, PlanError
+from kaitoc.compiler.plan_memory import with_prediction
+from kaitoc.compiler.plan_of_job import plan_of
 from kaitoc.compiler.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.source import SourceError
+from kaitoc.compiler.source import Source, SourceError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -46,7 +50,7 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
     try:
         plan = _plan(path, options)
         if options["dry_run"]:
-            click.echo(render_plan(plan), nl=False)
+            click.echo(plan.to_json(), nl=False)
             return
         _require_runtime()
     except (AssumptionError, PlanError, RunError, SettingsError, SourceError) as error:
@@ -54,7 +58,7 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
         ctx.exit(EXIT_USAGE)
     from kaitoc.runtime.__main__ import execute
 
-    ctx.exit(execute(plan, options["device"], options["resume"], options["skip_bad_rows"]))
+    ctx.exit(execute(plan, options["device"], options["resume"]))
 
 
 def _plan(path: str, options: dict[str, Any]) -> Plan:
@@ -74,7 +78,26 @@ def _plan(path: str, options: dict[str, Any]) -> Plan:
             f"{len(errors)} error(s) stop the run; `kaitoc check {path} --target bundled` shows all"
         )
     job = _job(engine, path, options["workspace"])
-    return plan_of(job, Paths(options["model_path"], options["data"], options["output"]))
+    plan = plan_of(
+        job,
+        model_path=options["model_path"],
+        data=options["data"],
+        output=options["output"],
+        skip_bad_rows=options["skip_bad_rows"],
+    )
+    local = _local_architecture(options["model_path"])
+    return with_prediction(plan, local, job.gpu.value if job.gpu is not None else None) if local is not None else plan
+
+
+def _local_architecture(folder: str | None) -> Architecture | None:
+    """Return the architecture of a model folder, None when the closed form does not know it."""
+    path = os.path.join(folder, "config.json") if folder is not None else ""
+    if folder is None or not os.path.isfile(path):
+        return None
+    try:
+        return from_config(os.path.basename(os.path.normpath(folder)), json.loads(Source.read(path).text))
+    except (ArchitectureError, SourceError, ValueError, RecursionError):
+        return None
 
 
 def _stops(code: str, severity: Severity) -> bool:

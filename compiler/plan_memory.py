@@ -1,0 +1,110 @@
+"""From a plan to the question for the memory engine, and its answer."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.workload import (
+    Allocator,
+    Attention,
+    Dtype,
+    Lora,
+    Loss,
+    Optimizer,
+    Quantization,
+    Workload,
+    WorkloadError,
+)
+from kaitoc.compiler.plan import FootprintPlan, LoraPlan, Plan
+
+STACK = "trl-chunked"
+"""The software stack of the bundled runtime, by its name in `schemas/catalog/stacks.json`."""
+
+DEFAULT_LENGTH_TOKENS = 1024
+_OPTIMIZERS = {
+    "adamw_torch": Optimizer.ADAMW,
+    "adamw_torch_fused": Optimizer.ADAMW_FUSED,
+    "adamw_8bit": Optimizer.ADAMW_8BIT,
+    "adamw_bnb_8bit": Optimizer.ADAMW_8BIT,
+    "paged_adamw_8bit": Optimizer.PAGED_ADAMW_8BIT,
+    "adafactor": Optimizer.ADAFACTOR,
+    "sgd": Optimizer.SGD,
+}
+
+
+def workload_of_plan(
+    plan: Plan, architecture: Architecture, *, batch_size: int | None = None, seq_len_tokens: int | None = None,
+    dtype: Dtype | None = None,
+) -> Workload:  # fmt: skip
+    """Return the training step of a plan on a model; `dtype` is the checkpoint's, for plans that say `auto`."""
+    training, quantization = plan.training, plan.quantization
+    loads = plan.model.dtype
+    return Workload(
+        architecture=architecture,
+        lora=_lora(plan.lora) if plan.lora is not None else None,
+        batch_size=batch_size or training.per_device_train_batch_size,
+        seq_len_tokens=seq_len_tokens or _length(plan, architecture),
+        stack=STACK,
+        quantization=Quantization(quantization.method),
+        double_quant=quantization.double_quant,
+        kbit_prep=quantization.kbit_prep and quantization.method != "none",
+        dtype=Dtype(loads) if loads != "auto" else dtype or Dtype.BFLOAT16,
+        autocast=Dtype.BFLOAT16 if training.bf16 else Dtype.FLOAT16 if training.fp16 else None,
+        gradient_checkpointing=training.gradient_checkpointing,
+        attention=Attention.SDPA if plan.model.attention == "auto" else Attention(plan.model.attention),
+        loss=Loss.CHUNKED,
+        optimizer=_OPTIMIZERS.get(training.optim, Optimizer.ADAMW_FUSED),
+        allocator=Allocator.EXPANDABLE,
+        num_gpus=plan.num_processes,
+    )
+
+
+def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | None) -> Plan:
+    """Return the plan with the footprint that is predicted for a model and GPU, unchanged when it cannot be told."""
+    if architecture is None:
+        return plan
+    try:
+        found = footprint(workload_of_plan(plan, architecture), gpu)
+    except WorkloadError:
+        return plan
+    return plan.model_copy(update={"predicted": footprint_plan(found)})
+
+
+def footprint_plan(found: Footprint) -> FootprintPlan:
+    """Return a prediction as a plan holds it."""
+    peak = found.peak.categories
+    return FootprintPlan(
+        weights=peak.weights,
+        adapters=peak.adapters,
+        gradients=peak.gradients,
+        optimizer=peak.optimizer,
+        activations=peak.activations,
+        logits=peak.logits,
+        workspace=peak.workspace,
+        allocated_bytes=found.allocated_bytes,
+        reserved_bytes=found.reserved_bytes,
+        device_bytes=found.device_bytes,
+        num_trainable_parameters=found.num_trainable_parameters,
+    )
+
+
+def _lora(plan: LoraPlan) -> Lora:
+    return Lora(
+        rank=plan.r,
+        alpha=plan.lora_alpha,
+        dropout=plan.lora_dropout,
+        targets=plan.target_modules or ("all-linear",),
+        dora=plan.use_dora,
+        rslora=plan.use_rslora,
+        modules_to_save=plan.modules_to_save,
+        rank_pattern=tuple(plan.rank_pattern.items()),
+        alpha_pattern=tuple(plan.alpha_pattern.items()),
+    )
+
+
+def _length(plan: Plan, architecture: Architecture) -> int:
+    limit = architecture.max_position_embeddings
+    cap = plan.data.max_length or limit or DEFAULT_LENGTH_TOKENS
+    return min(cap, limit) if limit > 0 else cap
