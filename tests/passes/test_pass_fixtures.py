@@ -6,8 +6,8 @@ A folder's parent is named after the pass's module. A first line `# options: ...
 
 from __future__ import annotations
 
+import json
 import os
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,10 @@ from kaitoc.compiler.source import Source
 
 FOLDER = Path(__file__).parent
 CASES = sorted(path.parent for path in FOLDER.glob("*/*/before.yaml"))
+
+
+def pass_of(case: Path) -> Pass:
+    return next(step for step in PASSES if step.NAME == case.parent.name.replace("_", "-"))
 
 
 def compiled(source: Source, step: Pass | None, monkeypatch: pytest.MonkeyPatch) -> Compilation:
@@ -45,7 +49,7 @@ def described(result: Compilation) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
 def test_a_pass_gives_the_text_and_the_reasons(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step: Pass = import_module(f"kaitoc.compiler.passes.{case.parent.name}")  # type: ignore[assignment]  # a module
+    step = pass_of(case)
     source = Source("before.yaml", (case / "before.yaml").read_text(encoding="utf-8"))
 
     result = compiled(source, step, monkeypatch)
@@ -66,6 +70,26 @@ def test_the_whole_pipeline_leaves_its_own_output_alone(case: Path, monkeypatch:
     twice = compiled(Source("before.yaml", once), None, monkeypatch).files[0].text
 
     assert twice == once
+
+
+EXECUTED = json.loads((FOLDER / "execution.json").read_text(encoding="utf-8"))["pairs"]
+
+
+@pytest.mark.parametrize("pair", EXECUTED, ids=lambda pair: str(pair["case"]))
+def test_the_pairs_to_execute_are_predicted_to_move_as_they_say(
+    pair: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = FOLDER / pair["case"]
+    step = pass_of(case)
+
+    (job,) = compiled(Source("before.yaml", (case / "before.yaml").read_text("utf-8")), step, monkeypatch).jobs
+    before, after = job.performance_before.peak_bytes, job.performance_after.peak_bytes
+
+    weakest = {"exact": {"exact"}, "statistical": {"exact", "statistical"}}[pair["preserves"]]
+    assert {change.preserves.value for change in job.changes} <= weakest
+    assert before is not None
+    assert after is not None
+    assert pair["peak"] in (None, "lower" if after < before else "higher")
 
 
 def test_every_pass_has_a_fixture_and_a_name() -> None:
