@@ -1,0 +1,28 @@
+"""Gradient accumulation over no batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import AFTER_LOADING, written_number
+
+CODE = "KT437"
+NAME = "accumulation-below-one"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when the number is out of range."""
+    found = written_number(job, "TrainingArguments", "gradient_accumulation_steps")
+    if found is None or found.value >= 1:
+        return
+    yield Fault(
+        job.place_of(found.option),
+        f"`gradient_accumulation_steps` is at least 1, not {found.value:g}: {AFTER_LOADING}",
+        help="write 1 for no accumulation",
+    )

@@ -1,0 +1,34 @@
+"""A batch of no sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.repairs import (
+    evaluates,
+)
+from kaitoc.rules._hazards import AFTER_LOADING, written_number
+
+CODE = "KT436"
+NAME = "batch-below-one"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+_NAMES = ("per_device_train_batch_size", "per_device_eval_batch_size")
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault for each batch size below 1."""
+    for name in _NAMES:
+        found = written_number(job, "TrainingArguments", name)
+        if found is None or found.value >= 1 or (name == _NAMES[1] and not evaluates(job)):
+            continue
+        yield Fault(
+            job.place_of(found.option),
+            f"`{name}` is at least 1, not {found.value:g}: {AFTER_LOADING}",
+            help="write 1",
+        )

@@ -1,0 +1,35 @@
+"""A `lora_dropout` that is no probability below 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import AFTER_LOADING, written_number
+
+CODE = "KT434"
+NAME = "dropout-out-of-range"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when the probability of dropping an activation is negative, or 1 and more."""
+    found = written_number(job, "LoraConfig", "lora_dropout")
+    if found is None or 0 <= found.value < 1:
+        return
+    if found.value > 1:
+        effect, severity = f"is no probability: torch refuses it and {AFTER_LOADING}", Severity.ERROR
+    elif found.value == 1:
+        effect, severity = "drops all of the adapter's input, so that nothing is trained", Severity.ERROR
+    else:
+        effect, severity = "is taken for 0: PEFT only looks whether it is above", Severity.WARNING
+    yield Fault(
+        job.place_of(found.option),
+        f"`lora_dropout: {found.value:g}` {effect}",
+        help="write a share below 1, such as 0.05",
+        severity=severity,
+    )

@@ -1,0 +1,34 @@
+"""`remove_unused_columns: false`, with which text reaches the collator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._hazards import uses_sft_config
+
+CODE = "KT429"
+NAME = "kept-unused-columns"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when columns of text stay in the data."""
+    option = job.option("TrainingArguments", "remove_unused_columns")
+    is_off = job.value("TrainingArguments", "remove_unused_columns") is False
+    if option is None or not is_off or not uses_sft_config(job):
+        return
+    yield Fault(
+        job.place_of(option),
+        "with `remove_unused_columns: false` the columns of text stay in each batch, and Kaito's collator cannot make "
+        "a tensor of them: the first step stops",
+        help="leave it out; the default is true",
+        fix=setting_fix(
+            job, "TrainingArguments", "remove_unused_columns", True, "Remove unused columns", Applicability.SAFE
+        ),
+    )

@@ -1,0 +1,34 @@
+"""A `max_length` of zero or less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import AFTER_LOADING, written_number
+
+CODE = "KT439"
+NAME = "max-length-below-one"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when no token is left, or tokens are cut off from the wrong end's count."""
+    found = written_number(job, "TrainingArguments", "max_length")
+    if found is None or found.value >= 1:
+        return
+    tokens = int(found.value)
+    if tokens == 0:
+        effect, severity = f"leaves no tokens and so no samples: {AFTER_LOADING}", Severity.ERROR
+    else:
+        effect, severity = f"silently cuts the last {-tokens:,} tokens off every sequence", Severity.WARNING
+    yield Fault(
+        job.place_of(found.option),
+        f"`max_length: {tokens}` {effect}",
+        help="write the longest sequence to train on, in tokens; this release has no value for no limit",
+        severity=severity,
+    )
