@@ -24,7 +24,7 @@ CASES = sorted(path.parent for path in FOLDER.glob("*/*/before.yaml"))
 
 
 def pass_of(case: Path) -> Pass:
-    return next(step for step in PASSES if step.NAME == case.parent.name.replace("_", "-"))
+    return next(step for step in PASSES if case.parent.name.replace("_", "-") == step.NAME)
 
 
 def compiled(source: Source, step: Pass | None, monkeypatch: pytest.MonkeyPatch) -> Compilation:
