@@ -1,0 +1,30 @@
+"""A `dataset_text_field`, which Kaito's runtime overwrites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import uses_sft_config
+from kaitoc.rules._problems import removal
+
+CODE = "KT451"
+NAME = "overwritten-text-field"
+SEVERITY = Severity.WARNING
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when a column of plain text is named."""
+    option = job.option("TrainingArguments", "dataset_text_field")
+    if option is None or not uses_sft_config(job):
+        return
+    yield Fault(
+        job.place_of(option),
+        "`dataset_text_field` is overwritten with nothing, so plain-text data stops the run with `KeyError: None`",
+        help="bring the data into `messages`, or `prompt` and `completion`",
+        fix=removal(job, option, Applicability.SAFE),
+    )

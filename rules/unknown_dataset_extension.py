@@ -1,0 +1,41 @@
+"""A `dataset_extension` for which there is no loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.wording import join_names
+from kaitoc.rules._dataset import FILE_TYPES
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._hazards import AFTER_LOADING, is_on_kaito
+
+CODE = "KT445"
+NAME = "unknown-dataset-extension"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+_LOADERS = (*FILE_TYPES, "text", "xml", "pandas", "imagefolder", "audiofolder", "videofolder")
+_MEANT = {"jsonl": "json", "ndjson": "json", "pq": "parquet"}
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when the stated type is no loader of the datasets library."""
+    option, value = job.option("DatasetConfig", "dataset_extension"), job.value("DatasetConfig", "dataset_extension")
+    if option is None or not is_on_kaito(job) or not isinstance(value, str) or value in _LOADERS or not value:
+        return
+    lowered = value.strip().lower().lstrip(".")
+    meant = _MEANT.get(lowered, lowered)
+    is_clear = meant in FILE_TYPES
+    title = f"Write `{meant}`"
+    yield Fault(
+        job.place_of(option),
+        f"`dataset_extension: {value}` is not a type that the datasets library can load: {AFTER_LOADING}",
+        help=f"write `{meant}`" if is_clear else f"it is one of {join_names(FILE_TYPES)}",
+        fix=setting_fix(job, "DatasetConfig", "dataset_extension", meant, title, Applicability.SAFE)
+        if is_clear
+        else None,
+    )
