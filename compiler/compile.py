@@ -20,24 +20,26 @@ from kaitoc.compiler.compile_model import (
     Performance,
 )
 from kaitoc.compiler.compile_performance import performance_of
+from kaitoc.compiler.compile_texts import breaks_yaml, changed_texts
 from kaitoc.compiler.compile_verdict import binding_of, proposal_of
-from kaitoc.compiler.edits import apply_edits
 from kaitoc.compiler.engine import Engine, Outcome
-from kaitoc.compiler.findings import Edit, Finding, Severity
+from kaitoc.compiler.findings import Finding, Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import summarize
 from kaitoc.compiler.library import Library
-from kaitoc.compiler.manifests import Manifest, read_manifests
+from kaitoc.compiler.manifests import Manifest
 from kaitoc.compiler.offsets import TextHistory
 from kaitoc.compiler.passes import PASSES
 from kaitoc.compiler.passes.model import Change, Pass, PassContext
 from kaitoc.compiler.source import Source, SourceError
-from kaitoc.compiler.training_config import read_training_config
+from kaitoc.compiler.training_config import Section
+from kaitoc.compiler.yaml_tree import Scalar, Sequence
 
 MAX_ROUNDS = 300
 """A bound far above what one manifest needs; a pass that undoes another would run into it."""
 
 _JobKey = tuple[str, int]
+_NULLS = ("", "~", "null", "Null", "NULL")
 
 
 def compile_files(paths: Iterable[str], request: CompileRequest, sources: Iterable[Source] = ()) -> Compilation:
@@ -172,8 +174,8 @@ class _Run:
         """Apply changes to the texts and return those that could be; one that would break the YAML is left out."""
         applied = []
         for wanted in pending:
-            texts = _changed_texts(wanted.change)
-            if any(_breaks_yaml(source, text) for source, text in texts.items()):
+            texts = changed_texts(wanted.change)
+            if texts is None or any(breaks_yaml(source, text) for source, text in texts.items()):
                 self._impossible.add((wanted.key, wanted.change.what, wanted.change.after))
                 continue
             applied.append(wanted)
@@ -238,32 +240,22 @@ class _Run:
 
 
 def _changes(job: Job, context: PassContext) -> Iterator[tuple[Pass, Change]]:
-    """Yield what the passes want, pipeline order first; only what can be placed exactly in a file."""
-    if job.config is None or not (job.uses_template or job.config.is_editable):
+    """Yield what the passes want, pipeline order first; only what can be placed exactly in the user's files."""
+    config = job.config
+    if config is None or config.root is None or any(_is_misshapen(section) for section in config.sections):
         return
+    if not (job.uses_template or config.is_editable):
+        return
+    files = _sources(job)
     for step in PASSES:
         for change in step.run(job, context):
-            yield step, change
+            if all(edit.source in files for edit in change.edits):
+                yield step, change
 
 
-def _changed_texts(change: Change) -> dict[Source, str]:
-    by_source: dict[Source, list[Edit]] = {}
-    for edit in change.edits:
-        by_source.setdefault(edit.source, []).append(edit)
-    return {source: apply_edits(source, edits) for source, edits in by_source.items()}
-
-
-def _breaks_yaml(before: Source, text: str) -> bool:
-    after = Source(before.path, text, before.has_bom)
-    return _num_problems(after) > _num_problems(before)
-
-
-def _num_problems(source: Source) -> int:
-    """Return how many faults a file's YAML has, that inside ConfigMaps included."""
-    file = read_manifests(source)
-    inner = [read_training_config(manifest) for manifest in file.manifests if manifest.is_config_map]
-    outer = sum(len(document.problems) for document in file.documents)
-    return outer + sum(len(config.problems) for config in inner if config is not None)
+def _is_misshapen(section: Section) -> bool:
+    """Return whether a section is neither a mapping nor empty: nobody knows what is meant."""
+    return isinstance(section.node, Sequence) or (isinstance(section.node, Scalar) and section.node.value not in _NULLS)
 
 
 def _sources(job: Job) -> tuple[Source, ...]:

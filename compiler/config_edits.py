@@ -168,11 +168,12 @@ def _add_option(config: TrainingConfig, section: Section, line: str) -> Edit:
 
 def _add_section(config: TrainingConfig, name: str, lines: list[str]) -> Edit:
     root = config.root
-    if root is None or not root.entries:
-        raise ValueError("a training config without sections cannot be extended")
+    if root is None:
+        raise ValueError("a training config that is not a mapping cannot be extended")
     if root.is_flow:
         end = root.span.end - 1
-        return _edit(config, Span(end, end), f", {name}: {{{', '.join(lines)}}}")
+        separator = ", " if root.entries else ""
+        return _edit(config, Span(end, end), f"{separator}{name}: {{{', '.join(lines)}}}")
     indent = _inner_column(config, root.entries[0].key.span)
     text = "".join(f"\n{' ' * (indent + len(_STEP))}{line}" for line in lines)
     return _insert_line_after(config, root.entries[-1].value_span, root.entries[0].key.span, f"{name}:{text}")

@@ -199,6 +199,30 @@ def test_workspaces_that_share_a_config_map_all_fit() -> None:
     assert [job.after.fits for job in result.jobs] == [True, True]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a: [",
+        "- 1\n",
+        config_map("training_config: {}\n"),
+        config_map("training_config:\n"),
+        config_map("training_config: {LoraConfig: [], TrainingArguments: 3}\n"),
+        config_map("a: 1\n"),
+        config_map("training_config:\n  LoraConfig: &x {r: 8}\n  TrainingArguments:\n    <<: *x\n"),
+        workspace().replace("  name: tune\n", "  labels: {}\n").replace("  config: tune-params\n", ""),
+        workspace().replace("name: tune\n", "name: 3\n"),
+        workspace(method="QLoRA").replace("  config: tune-params\n", "  config: \n"),
+        "apiVersion: kaito.sh/v1beta1\nkind: Workspace\ntuning: {method: lora, preset: {name: phi-4}}\n",
+        "apiVersion: kaito.sh/v1beta1\nkind: Workspace\ntuning:\n",
+    ],
+)
+def test_odd_input_is_compiled_or_refused_but_never_an_accident(text: str) -> None:
+    result = compiled(text, gpu="A100-80GB")
+
+    assert compiled(result.files[0].text, gpu="A100-80GB").files[0].is_changed is False
+
+
 def test_a_workspace_and_its_config_map_may_stand_in_two_files() -> None:
     result = compiled(workspace(), config_map(SEED_CASE))
 
