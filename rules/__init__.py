@@ -126,6 +126,7 @@ from kaitoc.rules import (
     unusable_layer_replication,
     unused_bfloat16,
     unused_checkpointing,
+    unused_suppression,
     wrong_type,
     zero_epochs,
 )
@@ -256,4 +257,7 @@ JOB_RULES: tuple[JobRule, ...] = (
     padding_waste,
 )
 
-RULES: tuple[Rule, ...] = (*FILE_RULES, *JOB_RULES)
+ENGINE_RULES: tuple[Rule, ...] = (unused_suppression,)
+"""Rules without a check of their own: the engine itself finds their faults."""
+
+RULES: tuple[Rule, ...] = tuple(sorted((*FILE_RULES, *ENGINE_RULES, *JOB_RULES), key=lambda rule: rule.CODE))

@@ -1,0 +1,12 @@
+"""A suppression that suppresses nothing; the engine finds it once all other rules have run."""
+
+from __future__ import annotations
+
+from kaitoc.compiler import suppress
+from kaitoc.compiler.findings import Applicability, Severity
+
+CODE = suppress.CODE
+NAME = suppress.NAME
+SEVERITY = Severity.WARNING
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
