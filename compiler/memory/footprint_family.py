@@ -20,9 +20,8 @@ class Family:
     calls `scaled_dot_product_attention` itself, with keys that are not repeated. `rotary_concatenates`: a part of each
     head is rotated and joined with the rest, head by head, so that attention's output must be copied. `half_softmax`:
     eager attention's softmax stays in the model's type. `adapts_experts`: PEFT 0.18 and later reach fused experts with
-    "all-linear". `own_loss`, `caches_rotary` and `caches_when_checkpointing` describe the code of transformers 4:
-    cross-entropy in the model's type, rotary tables in every layer, and key-value caches kept although checkpointing
-    is on.
+    "all-linear". `own_loss` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the
+    model's type, and key-value caches kept although checkpointing is on.
     """
 
     norm: str
@@ -50,7 +49,6 @@ class Family:
     half_softmax: bool = False
     adapts_experts: bool = False
     own_loss: bool = False
-    caches_rotary: bool = False
     caches_when_checkpointing: bool = False
 
 

@@ -10,8 +10,6 @@ from kaitoc.compiler.memory.footprint_size import ZERO, fixed, per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value
 from kaitoc.compiler.memory.workload import Attention
 
-_QUERY_KEY_VALUE = ("query", "key", "value")
-
 
 class Decoder:
     """The layers of one plan on one tape."""
@@ -142,9 +140,9 @@ class Decoder:
             keys = self._replace(tape.apply([keys], width, keys.num_bytes), keys)
             values = self._replace(tape.apply([values], width, values.num_bytes), values)
         if self.attention is Attention.EAGER:
-            if len(self.plan.family.attention) != len(_QUERY_KEY_VALUE) and groups == 1:
-                values = self._replace(ops.copy(values), values)
+            query, keys, values = self._contiguous(query, keys, values, groups)
             output = self._eager(query, keys, values)
+            tape.drop(query)
         elif self._falls_back_to_math(groups):
             output = ops.math_attention(query, keys, values, num_heads=num_heads)
         else:
@@ -154,13 +152,24 @@ class Decoder:
         tape.drop(keys, values)
         return output
 
+    def _contiguous(self, query: Value, key: Value, value: Value, groups: int) -> tuple[Value, Value, Value]:
+        """Copy the views of a fused projection that a batched product saves (`matmul` of strided heads)."""
+        ops, tape = self.ops, self.tape
+        is_fused = len(self.plan.family.attention) == 1
+        if is_fused and groups == 1:
+            value = self._replace(ops.copy(value), value)
+        if not is_fused or self.plan.family.rotary:
+            return tape.hold(query), key, value
+        return ops.copy(query), self._replace(ops.copy(key), key) if groups == 1 else key, value
+
     def _repeats_keys(self) -> bool:
         family = self.plan.family
         if family.own_attention:
             return bool(self.plan.architecture.config.get("new_decoder_architecture"))
         if self.attention is Attention.EAGER:
             return True
-        return self.attention is Attention.SDPA and self.plan.stack.repeats_keys == "always"
+        repeats = self.plan.stack.repeats_keys
+        return repeats == "everywhere" or (self.attention is Attention.SDPA and repeats == "always")
 
     def _falls_back_to_math(self, groups: int) -> bool:
         """Falcon with one key head hands SDPA heads of different number, which no fused kernel takes."""

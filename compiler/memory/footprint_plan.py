@@ -200,8 +200,8 @@ class _Planner:
         return self._norm_bytes()
 
     def _rotary_cache_bytes(self) -> int:
-        """Cosine and sine tables of every layer for the longest sequence, which Mixtral's code kept until 4.45."""
-        if not (self.family.caches_rotary and self.stack.rotary_caches):
+        """Cosine and sine tables of every layer for the longest sequence, which older code keeps."""
+        if self.architecture.model_type not in self.stack.rotary_caches:
             return 0
         architecture = self.architecture
         table = architecture.max_position_embeddings * architecture.head_dim * self.workload.dtype.num_bytes

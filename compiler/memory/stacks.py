@@ -19,16 +19,17 @@ class Stack:
 
     `widens_logits_in_model`: the model returns float32 logits (transformers until 4.45), else the loss widens them
     while the model's own live. `copies_shifted_logits`: the loss makes a contiguous copy of all but the last
-    position (until 4.49). `repeats_keys`: whether scaled dot product attention gets keys repeated for grouped
-    queries, "always" or only "when masked". `own_losses`: GPT-2, GPT-NeoX and Falcon compute cross-entropy in the
-    model's type (until 4.49). `rotary_caches`: Mixtral keeps rotary tables in every layer (until 4.45).
-    `casts_vocabulary_back`: after `prepare_model_for_kbit_training` TRL 0.9 to 0.13 returns embedding and head to
-    bfloat16 when `bf16` is set (`peft_module_casting_to_bf16`). `fused_experts`: experts are 3-D parameters, out of
-    reach for LoRA by module name and for bitsandbytes. `adapts_fused_experts`: PEFT reaches them after
-    all, with "all-linear", by adding to the weights (0.18). `reentrant_checkpointing`: the Trainer's default variant.
-    `adapters_follow_weights`: PEFT before 0.12 gives adapters the type of an unquantised base weight, later ones
-    float32. `quantized_adapter_dtype`: what adapters over quantised weights end up as (TRL casts them to bfloat16).
-    `default_*` hold for keys that a configuration leaves out.
+    position (until 4.49). `repeats_keys`: whether attention gets keys repeated for grouped queries: "everywhere" (flash
+    attention too, until 4.41), "always" (scaled dot product attention) or only "when masked". `own_losses`: GPT-2,
+    GPT-NeoX and Falcon compute cross-entropy in the model's type (until 4.49). `rotary_caches`: model types that keep
+    rotary tables in every layer (Mixtral until 4.45). `casts_vocabulary_back`: after
+    `prepare_model_for_kbit_training` TRL 0.9 to 0.13 returns embedding and head to bfloat16 when `bf16` is set
+    (`peft_module_casting_to_bf16`). `fused_experts`: experts are 3-D parameters, out of reach for LoRA by module name
+    and for bitsandbytes. `adapts_fused_experts`: PEFT reaches them after all, with "all-linear", by adding to the
+    weights (0.18). `reentrant_checkpointing`: the Trainer's default variant. `adapters_follow_weights`: PEFT before
+    0.12 gives adapters the type of an unquantised base weight, later ones float32. `quantized_adapter_dtype`: what
+    adapters over quantised weights end up as (TRL casts them to bfloat16). `default_*` hold for keys that a
+    configuration leaves out.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Stack:
     copies_shifted_logits: bool
     repeats_keys: str
     own_losses: bool
-    rotary_caches: bool
+    rotary_caches: tuple[str, ...]
     casts_vocabulary_back: bool
     fused_experts: bool
     adapts_fused_experts: bool
@@ -76,6 +77,7 @@ def _read(entry: dict[str, object]) -> Stack:
     return Stack(
         **{  # type: ignore[arg-type]  # the JSON's types are held to the dataclass by tests/memory/test_stacks.py
             **fields,
+            "rotary_caches": tuple(entry["rotary_caches"]),  # type: ignore[arg-type]  # as above
             "quantized_adapter_dtype": Dtype(fields["quantized_adapter_dtype"]),
             "default_loss": Loss(fields["default_loss"]),
             "default_optimizer": Optimizer(fields["default_optimizer"]),
