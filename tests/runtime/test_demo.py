@@ -1,0 +1,110 @@
+"""The main job, end to end: the demo's manifest is compiled and trained, and its adapter works."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+pytestmark = [pytest.mark.runtime, pytest.mark.slow]
+
+
+def kaitoc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kaitoc.compiler", *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "GITHUB_ACTIONS": ""}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo ran: compiled/, model/ and results/."""
+    folder = tmp_path_factory.mktemp("demo")
+    build = [sys.executable, str(EXAMPLES / "build_tiny_model.py"), str(folder / "model")]
+    subprocess.run(build, check=True, capture_output=True)
+    assert kaitoc("compile", str(EXAMPLES / "demo.yaml"), "-o", str(folder / "compiled")).returncode == 0
+    result = kaitoc(
+        "run", str(folder / "compiled" / "demo.yaml"), "--model-path", str(folder / "model"),
+        "--data", str(EXAMPLES / "data"), "--output", str(folder / "results"), "--device", "cpu",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout.txt").write_text(result.stdout)
+    return folder
+
+
+def test_check_finds_the_modules_that_the_demo_would_not_train() -> None:
+    result = kaitoc("check", str(EXAMPLES / "demo.yaml"), "--format", "concise")
+
+    assert "KT401" in result.stdout
+
+
+def test_the_loss_ends_below_60_percent_of_where_it_started(demo: Path) -> None:
+    lines = (demo / "results" / "metrics.jsonl").read_text().splitlines()
+    losses = [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_report_sets_measured_beside_predicted_memory(demo: Path) -> None:
+    report = json.loads((demo / "results" / "report.json").read_text())
+    text = (demo / "stdout.txt").read_text()
+
+    assert report["measured_allocated_bytes"] > 0
+    assert report["predicted_allocated_bytes"] > 0
+    assert "predicted" in text
+    assert "measured" in text
+
+
+def test_the_adapter_trains_every_fused_layer(demo: Path) -> None:
+    config = json.loads((demo / "results" / "adapter" / "adapter_config.json").read_text())
+
+    assert sorted(config["target_modules"]) == ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]
+
+
+def test_a_reloaded_adapter_reproduces_its_logits(demo: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    def logits(adapter: Path | None) -> torch.Tensor:
+        model = AutoModelForCausalLM.from_pretrained(demo / "model", dtype=torch.float32)
+        if adapter is not None:
+            model = PeftModel.from_pretrained(model, adapter)
+        with torch.no_grad():
+            found: torch.Tensor = model(torch.arange(5, 37).unsqueeze(0)).logits
+        return found
+
+    adapter = demo / "results" / "adapter"
+    first, second, base = logits(adapter), logits(adapter), logits(None)
+
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, base, atol=1e-3)
+
+
+def test_kaito_s_pusher_finds_its_completion_marker(demo: Path) -> None:
+    assert (demo / "results" / "fine_tuning_completed.txt").exists()
+    assert not list((demo / "results").glob(".*.unfinished"))
+
+
+def test_a_dry_run_prints_the_plan_without_model_or_data() -> None:
+    result = kaitoc("run", str(EXAMPLES / "demo.yaml"), "--dry-run")
+
+    assert result.returncode == 0, result.stderr
+    plan = json.loads(result.stdout)
+    assert plan["version"] == 1
+    assert plan["quantization"]["method"] == "nf4"
+
+
+def test_the_demo_s_data_is_what_the_rules_say() -> None:
+    import build_data
+
+    assert build_data.DATA.read_text(encoding="utf-8") == "\n".join(build_data.rows()) + "\n"
+    assert len(build_data.rows()) >= 150
