@@ -1,19 +1,23 @@
-"""From rows to tokens and labels.
+"""From rows to token ids and labels.
 
-Only the assistant's turns carry a loss. The end of every answer is learned, also when the tokenizer pads with its
-end-of-sequence token, because labels are made here and not from padded ids.
+Labels are made here, from places in the text, and not from padded ids: so the end of an answer is learned also when
+the tokenizer pads with its end-of-sequence token, and prompts carry no loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaitoc.compiler.plan import DataPlan
 from kaitoc.runtime.data import Message, Row
 from kaitoc.runtime.failures import DataFailure, ModelFailure
 
 IGNORED = -100
+"""The label of a token without loss, as PyTorch's cross-entropy has it."""
+
+_Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The examples, how many were cut at the maximal length, and the lengths before cutting."""
+    """The examples; how many were cut, and how many of those had nothing left to learn; the lengths before cutting."""
 
     examples: list[Example]
     num_truncated: int
+    num_emptied: int
     lengths_tokens: list[int]
 
     def percentile_tokens(self, share: float) -> int:
@@ -37,93 +42,128 @@ class Prepared:
         ordered = sorted(self.lengths_tokens)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
+    def describe(self, max_length: int | None) -> str:
+        """Return the lengths in words, for the log before training."""
+        shares = ", ".join(f"p{round(100 * share)} {self.percentile_tokens(share)}" for share in (0.5, 0.9, 0.99))
+        text = f"{len(self.examples)} examples of {shares}, at most {max(self.lengths_tokens)} tokens"
+        if self.num_truncated:
+            text += f"; {self.num_truncated} cut to {max_length}"
+        return text + (f", {self.num_emptied} of them left out: no answer was left" if self.num_emptied else "")
 
-def prepare(tokenizer: Any, rows: Sequence[Row], max_length_tokens: int | None) -> Prepared:
-    """Tokenize rows; raises `DataFailure` when no token is left to learn, `ModelFailure` without a chat template."""
-    examples: list[Example] = []
-    lengths = []
-    num_truncated = 0
+
+def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan) -> Prepared:
+    """Tokenize rows as a plan says.
+
+    Raises `DataFailure` when no token is left to learn or a template refuses a row, `ModelFailure` without a chat
+    template. Packing cuts on its own, so nothing is cut before it.
+    """
+    limit = None if data.packing else data.max_length
+    encode = _Encoder(tokenizer, data)
+    examples, lengths, num_truncated = [], [], 0
     for row in rows:
-        example = _plain(tokenizer, row) if row.text else _conversation(tokenizer, row)
+        example = encode(row)
         lengths.append(len(example.input_ids))
-        if max_length_tokens is not None and len(example.input_ids) > max_length_tokens:
+        if limit is not None and len(example.input_ids) > limit:
             num_truncated += 1
-            example = Example(example.input_ids[:max_length_tokens], example.labels[:max_length_tokens])
+            example = _truncated(example, limit, data.truncation_mode)
         if any(label != IGNORED for label in example.labels[1:]):
             examples.append(example)
     if not examples:
         raise DataFailure(
-            f"no token is left to learn from in {len(rows)} rows: at {max_length_tokens} tokens every answer is cut off"
+            f"no token is left to learn from in {len(rows)} rows: within {limit} tokens no answer begins; "
+            "raise `max_length` or set `truncation_mode: keep_end`"
         )
-    return Prepared(examples, num_truncated, lengths)
+    return Prepared(examples, num_truncated, len(rows) - len(examples), lengths)
 
 
-def _plain(tokenizer: Any, row: Row) -> Example:
-    ids = _ids(tokenizer, row.text, special=True)
-    if not ids or ids[-1] != tokenizer.eos_token_id:
-        ids = [*ids, tokenizer.eos_token_id]
-    return Example(ids, list(ids))
+def _truncated(example: Example, limit: int, mode: str) -> Example:
+    kept = slice(limit) if mode == "keep_start" else slice(-limit, None)
+    return Example(example.input_ids[kept], example.labels[kept])
 
 
-def _conversation(tokenizer: Any, row: Row) -> Example:
-    """Render the conversation turn by turn and keep the loss on what each assistant turn adds."""
-    if not tokenizer.chat_template:
-        raise ModelFailure("the tokenizer has no chat template; name one with ModelConfig.chat_template")
-    ids: list[int] = []
-    labels: list[int] = []
-    rendered = ""
-    for index, message in enumerate(row.messages):
-        before = row.messages[:index]
-        if message.role == "assistant":
-            rendered = _extend(tokenizer, row, before, True, rendered, ids, labels, learn=False)
-        learn = message.role == "assistant"
-        rendered = _extend(tokenizer, row, row.messages[: index + 1], False, rendered, ids, labels, learn=learn)
-    if ids[-1:] != [tokenizer.eos_token_id]:
-        ids.append(tokenizer.eos_token_id)
-        labels.append(tokenizer.eos_token_id)
-    return Example(ids, labels)
+class _Encoder:
+    """Turns rows into examples with one tokenizer."""
+
+    def __init__(self, tokenizer: Any, data: DataPlan) -> None:
+        self._tokenizer = tokenizer
+        self._learns_prompts = data.completion_only_loss is False
+        self._learns_everyone = data.assistant_only_loss is False
+
+    def __call__(self, row: Row) -> Example:
+        if row.messages:
+            return self._conversation(row)
+        return self._plain(row.prompt + row.completion if row.completion else row.text, len(row.prompt))
+
+    def _plain(self, text: str, num_prompt_characters: int) -> Example:
+        """Encode a text as the tokenizer does any text, with the end of the sequence behind it."""
+        eos = self._tokenizer.eos_token
+        text = text if text.endswith(eos) else text + eos
+        start = 0 if self._learns_prompts else num_prompt_characters
+        return self._encode(text, [(start, len(text))], add_special_tokens=True)
+
+    def _conversation(self, row: Row) -> Example:
+        """Encode a conversation as its chat template renders it; the loss is on what learned turns add to it."""
+        text = self._render(row, row.messages)
+        if self._learns_everyone:
+            return self._encode(text, [(0, len(text))], add_special_tokens=False)
+        learned = [index for index, _ in enumerate(row.messages) if _is_learned(row, index)]
+        spans = [self._span(row, index, text) for index in learned]
+        if learned[-1] == len(row.messages) - 1 and self._is_unterminated(row, text):
+            text += self._tokenizer.eos_token
+            spans[-1] = (spans[-1][0], len(text))
+        return self._encode(text, spans, add_special_tokens=False)
+
+    def _span(self, row: Row, index: int, text: str) -> _Span:
+        """Return what a turn adds to a conversation, behind the cue that asks the model for an answer."""
+        cued = self._render(row, row.messages[:index], cue=True) if index else ""
+        return _num_common(cued, text), _num_common(self._render(row, row.messages[: index + 1]), text)
+
+    def _is_unterminated(self, row: Row, text: str) -> bool:
+        """Return whether a template writes nothing behind the last answer by which a model could learn to stop."""
+        return not text.rpartition(row.messages[-1].content.strip())[2].strip()
+
+    def _render(self, row: Row, messages: Sequence[Message], *, cue: bool = False) -> str:
+        if not self._tokenizer.chat_template:
+            raise ModelFailure("the tokenizer has no chat template; name one with ModelConfig.chat_template")
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=cue)
+        except Exception as error:
+            raise DataFailure(f"{row.origin}: the chat template refuses the conversation: {error}") from error
+        return text
+
+    def _encode(self, text: str, spans: Sequence[_Span], *, add_special_tokens: bool) -> Example:
+        """Return a text's tokens, with labels for those that reach into a span and do not reach out of it."""
+        encoded = self._tokenizer(
+            text, add_special_tokens=add_special_tokens, return_offsets_mapping=self._tokenizer.is_fast
+        )
+        ids: list[int] = encoded["input_ids"]
+        offsets = encoded["offset_mapping"] if self._tokenizer.is_fast else self._offsets(text, ids)
+        is_learned = _inside(spans)
+        return Example(
+            ids, [token if is_learned(place) else IGNORED for token, place in zip(ids, offsets, strict=True)]
+        )
+
+    def _offsets(self, text: str, ids: list[int]) -> list[_Span]:
+        """Return where tokens stand in a text for a tokenizer that does not tell: by how far decoding gets."""
+        ends = [len(self._tokenizer.decode(ids[: count + 1])) for count in range(len(ids))]
+        shift = len(text) - ends[-1] if ends else 0
+        return [(start + shift, end + shift) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _extend(
-    tokenizer: Any, row: Row, messages: Sequence[Message], prompt: bool, rendered: str,
-    ids: list[int], labels: list[int], *, learn: bool,
-) -> str:  # fmt: skip
-    """Append what rendering `messages` adds to `rendered`; return the new rendering."""
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    try:
-        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt)
-    except Exception as error:
-        raise DataFailure(f"{row.origin}: the chat template refuses the conversation: {error}") from error
-    if not text.startswith(rendered):
-        # The template ends a conversation differently than it goes on; learn nothing from the part that moved.
-        return rendered
-    added = _ids(tokenizer, text[len(rendered) :], special=False)
-    ids += added
-    labels += added if learn else [IGNORED] * len(added)
-    return text
+def _inside(spans: Sequence[_Span]) -> Callable[[_Span], bool]:
+    """Return a test for tokens that end in a span; a token across the border of a prompt belongs to the answer."""
+    return lambda place: any(start < place[1] <= end for start, end in spans)
 
 
-def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]
-    return ids
+def _is_learned(row: Row, index: int) -> bool:
+    """Return whether a turn carries a loss: all behind a prompt, else those of the assistant."""
+    if row.num_prompt_messages:
+        return index >= row.num_prompt_messages
+    return row.messages[index].role == "assistant"
 
 
-class Collator:
-    """Pads examples to the longest of a batch; padding has no loss and no attention."""
-
-    def __init__(self, pad_token_id: int) -> None:
-        self._pad_token_id = pad_token_id
-
-    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return input_ids, attention_mask and labels, each of shape (batch, longest)."""
-        import torch
-
-        longest = max(len(feature["input_ids"]) for feature in features)
-        batch: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
-        for feature in features:
-            length = len(feature["input_ids"])
-            rest = longest - length
-            batch["input_ids"].append([*feature["input_ids"], *[self._pad_token_id] * rest])
-            batch["attention_mask"].append([1] * length + [0] * rest)
-            batch["labels"].append([*feature["labels"], *[IGNORED] * rest])
-        return {name: torch.tensor(rows) for name, rows in batch.items()}
+def _num_common(one: str, other: str) -> int:
+    """Return the number of characters with which both texts begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))

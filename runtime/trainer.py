@@ -162,7 +162,7 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     rows = read_rows(plan.data.paths, columns_of(plan), skip_bad_rows=plan.data.skip_bad_rows)
     set_seed(plan.training.seed)
     tokenizer = load_tokenizer(plan)
-    prepared = prepare(tokenizer, rows.rows, plan.data.max_length)
+    prepared = prepare(tokenizer, rows.rows, plan.data)
     model = build_model(plan, device, tokenizer)
     train_set, eval_set = split_examples(plan, prepared.examples)
     return _train(plan, options, _Ready(device, output, tokenizer, model, rows, prepared, train_set, eval_set))

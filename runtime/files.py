@@ -1,0 +1,180 @@
+"""From paths to records: the files of a data set and what each of them holds, whatever its format.
+
+A record that cannot be read is passed on as a `Fault`, so that one policy decides whether it stops the run.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kaitoc.runtime.failures import DataFailure
+
+FORMATS = {
+    ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".arrow": "arrow", ".txt": "text",
+}  # fmt: skip
+MAX_CELL_CHARACTERS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A record that cannot be read, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A value as a file holds it, with its place as `file:line`."""
+
+    origin: str
+    value: Any
+
+
+def data_files(paths: tuple[str, ...], format_name: str | None = None) -> list[Path]:
+    """Return the data files that paths name, folders searched in order of names; raises `DataFailure` for none.
+
+    `format_name` is how files are read whose names do not say so.
+    """
+    found: list[Path] = []
+    for name in paths:
+        path = Path(name)
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*") if _is_data(file, format_name))
+        elif not path.exists():
+            raise DataFailure(f"{name}: no such file or folder; name the training data with --data")
+        elif format_name is not None or path.suffix.lower() in FORMATS:
+            found.append(path)
+        else:
+            raise DataFailure(f"{name}: data files end in {', '.join(FORMATS)}")
+    if not found:
+        raise DataFailure(f"{', '.join(paths)}: no data file in it; data files end in {', '.join(FORMATS)}")
+    return found
+
+
+def _is_data(file: Path, format_name: str | None) -> bool:
+    is_hidden = file.name.startswith(".")
+    known = FORMATS.get(file.suffix.lower())
+    return file.is_file() and not is_hidden and known is not None and format_name in (None, known)
+
+
+def records(path: Path, format_name: str | None = None) -> Iterator[Record]:
+    """Yield the records of a file; raises `DataFailure` for a file that cannot be read at all."""
+    readers = {"json": _json, "csv": _csv, "text": _paragraphs, "parquet": _tables, "arrow": _tables}
+    reader = readers[FORMATS.get(path.suffix.lower()) or format_name or "text"]
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise DataFailure(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise DataFailure(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _json(path: Path) -> Iterator[Record]:
+    """Yield the elements of a list, or one value a line, whichever the file begins with."""
+    with path.open(encoding="utf-8-sig") as stream:
+        first = next((character for character in iter(lambda: stream.read(1), "") if not character.isspace()), "")
+    return _json_list(path) if first == "[" else _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[Record]:
+    with path.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                yield Record(f"{path}:{number}", parsed_json(line))
+
+
+def _json_list(path: Path) -> Iterator[Record]:
+    """Yield the elements of a list one by one, so that each has its line and a cut file names the last one."""
+    text = path.read_text(encoding="utf-8-sig")
+    decoder = json.JSONDecoder()
+    separator = re.compile(r"[\s,]*")
+    position = text.index("[") + 1
+    line = 1 + text.count("\n", 0, position)
+    while True:
+        matched = separator.match(text, position)
+        start = matched.end() if matched is not None else position
+        line += text.count("\n", position, start)
+        if text[start : start + 1] == "]":
+            return
+        try:
+            value, position = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            yield Record(f"{path}:{line}", _not_json(error))
+            return
+        yield Record(f"{path}:{line}", value)
+        line += text.count("\n", start, position)
+
+
+def parsed_json(text: str) -> Any:
+    """Return the value of a JSON text, or the `Fault` that it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return _not_json(error)
+
+
+def _not_json(error: Exception) -> Fault:
+    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return Fault(f"not JSON ({reason}); is the file cut off?")
+
+
+def _csv(path: Path) -> Iterator[Record]:
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
+            for row in reader:
+                is_whole = None not in row and None not in row.values()
+                fault = Fault(f"a row of other than {len(reader.fieldnames or ())} cells; is the file cut off?")
+                yield Record(f"{path}:{reader.line_num}", dict(row) if is_whole else fault)
+        except csv.Error as error:
+            yield Record(f"{path}:{reader.line_num}", Fault(f"not CSV ({error}); is the file cut off?"))
+
+
+def _paragraphs(path: Path) -> Iterator[Record]:
+    """Yield the parts of a text between empty lines."""
+    text = path.read_text(encoding="utf-8-sig")
+    line = 1
+    for part in re.split(r"(\n\s*\n)", text):
+        if part.strip():
+            yield Record(f"{path}:{line}", {"text": part.strip()})
+        line += part.count("\n")
+
+
+def _tables(path: Path) -> Iterator[Record]:
+    """Yield the rows of a Parquet file or an Arrow file or stream; neither format can hold code."""
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        for batch in _batches(path):
+            for value in batch.to_pylist():
+                number += 1
+                yield Record(f"{path}, row {number}", value)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataFailure(f"{path}: not a {path.suffix[1:]} file; is it cut off? ({type(error).__name__})") from error
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    if path.suffix.lower() == ".parquet":
+        with pyarrow.parquet.ParquetFile(path) as table:
+            yield from table.iter_batches()
+        return
+    with pyarrow.memory_map(str(path)) as source:
+        is_file = source.read(6) == b"ARROW1"
+        source.seek(0)
+        if is_file:
+            reader = pyarrow.ipc.open_file(source)
+            yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+        else:
+            yield from pyarrow.ipc.open_stream(source)

@@ -1,0 +1,60 @@
+"""A tiny Phi-3 and its tokenizer for the tests of the runtime: fused layers, chat template, built in a second."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+if str(EXAMPLES) not in sys.path:
+    sys.path.insert(0, str(EXAMPLES))
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    pytest.importorskip("torch")
+    from build_tiny_model import build_tokenizer
+
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """The folder of an untrained Phi-3 of 2 layers."""
+    import torch
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Phi3Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256, pad_token_id=0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    Phi3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def chat_data(tmp_path: Path) -> Path:
+    """A file of conversations of several lengths."""
+    path = tmp_path / "chat.jsonl"
+    lines = []
+    for number in range(24):
+        turns = [
+            {"role": "user", "content": f"What does rule {number} find?"},
+            {"role": "assistant", "content": f"Rule {number} finds a wrong key. " * (1 + number % 3)},
+        ]
+        lines.append(json.dumps({"messages": turns}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
