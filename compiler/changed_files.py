@@ -1,4 +1,4 @@
-"""Which files changed since a git revision: committed, staged, unstaged, and untracked ones that git does not ignore."""
+"""Which files changed since a git revision: committed, staged, unstaged, and untracked but not ignored."""
 
 from __future__ import annotations
 

@@ -60,6 +60,7 @@ class Engine:
     _seen: set[tuple[str, int, int, str, str]] = field(default_factory=set)
     _seen_jobs: set[tuple[str, str, str]] = field(default_factory=set)
     _assumptions: dict[str, Assumptions] = field(default_factory=dict)
+    _active: dict[str, tuple[JobRule, ...]] = field(default_factory=dict)
 
     def check(self, paths: Iterable[str]) -> Outcome:
         """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
@@ -142,10 +143,17 @@ class Engine:
         return (finding for finding in findings if self.library.is_given_path(finding.source.path))
 
     def _check_job(self, job: Job, settings: Settings) -> Iterator[Finding]:
-        for rule in self.rule_set.job_rules:
-            if settings.runs(rule.CODE, rule.NAME):
-                for fault in rule.check(job):
-                    yield to_finding(rule, fault)
+        for rule in self._job_rules(settings):
+            for fault in rule.check(job):
+                yield to_finding(rule, fault)
+
+    def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
+        """Return the job rules that a settings file leaves on."""
+        found = self._active.get(settings.path)
+        if found is None:
+            found = tuple(rule for rule in self.rule_set.job_rules if settings.runs(rule.CODE, rule.NAME))
+            self._active[settings.path] = found
+        return found
 
     def _conclude(self, path: str, findings: list[Finding], outcome: Outcome) -> None:
         """Apply a file's suppressions and settings to what was found in it."""

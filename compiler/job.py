@@ -133,7 +133,9 @@ class Job:
 
     def value(self, section: str, name: str) -> object:
         """Return the value of an option as the runtime will have it."""
-        return self.setting(section, name).value
+        parse = self.parsed.get(section)
+        found = parse.values.get(name) if parse is not None else None
+        return found.value if found is not None else None
 
     def flag(self, section: str, name: str) -> bool:
         """Return a boolean option; one that could not be parsed counts as false."""

@@ -16,7 +16,7 @@ from kaitoc.compiler.manifests import KAITO_API_GROUP, Manifest, ManifestFile, r
 from kaitoc.compiler.source import Source, SourceError
 from kaitoc.compiler.training_config import DATA_KEY
 
-_CACHED_FILES = 256
+_CACHED_FILES = 512
 _MAX_NEIGHBOURS = 1000
 YAML_SUFFIXES = (".yaml", ".yml")
 

@@ -34,10 +34,7 @@ class Field:
     @property
     def text(self) -> str | None:
         """Return the value's text, None when it is not a scalar or null."""
-        if not isinstance(self.node, Scalar):
-            return None
-        is_null = self.node.style is None and self.node.value in ("", "~", "null", "Null", "NULL")
-        return None if is_null else self.node.value
+        return scalar_text(self.node)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,17 +49,21 @@ class Manifest:
 
     def field(self, *path: str) -> Field | None:
         """Return the field at a path of keys, None when a part of it is missing."""
+        entry = self.entry(*path)
+        if entry is None:
+            return None
+        return self._field(entry, self.pointer + "".join([f"/{escape_pointer(name)}" for name in path]))
+
+    def entry(self, *path: str) -> Entry | None:
+        """Return the entry at a path of keys, None when a part of it is missing."""
         node: Node = self.node
-        found: Field | None = None
-        pointer = self.pointer
+        entry: Entry | None = None
         for name in path:
             entry = node.get(name) if isinstance(node, Mapping) else None
             if entry is None:
                 return None
-            pointer = f"{pointer}/{escape_pointer(name)}"
-            found = self._field(entry, pointer)
             node = entry.value
-        return found
+        return entry
 
     def fields(self, *path: str) -> list[Field]:
         """Return the fields of the mapping at a path, or the elements of the sequence there."""
@@ -85,8 +86,8 @@ class Manifest:
 
     def text(self, *path: str) -> str:
         """Return the text at a path, empty when it is missing or null."""
-        found = self.field(*path)
-        return (found.text or "") if found is not None else ""
+        entry = self.entry(*path)
+        return (scalar_text(entry.value) or "") if entry is not None else ""
 
     @property
     def place(self) -> Place:
@@ -110,6 +111,14 @@ class Manifest:
     def is_config_map(self) -> bool:
         """Return whether this is a core ConfigMap."""
         return self.ref.kind == "ConfigMap" and self.api_version == "v1"
+
+
+def scalar_text(node: Node) -> str | None:
+    """Return a scalar's text, None when the node is no scalar or null."""
+    if not isinstance(node, Scalar):
+        return None
+    is_null = node.style is None and node.value in ("", "~", "null", "Null", "NULL")
+    return None if is_null else node.value
 
 
 def escape_pointer(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kaitoc.compiler.engine import Engine, Outcome
 
-FILES_PER_PROCESS = 1500
+FILES_PER_PROCESS = 200
 """Below this many files for each, starting another process costs more than it saves (`make bench-check`)."""
 
 

@@ -8,6 +8,7 @@ only. This is the one place where a position may be approximate; `ScalarMap.exac
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_tree import Scalar
 
 _BREAKS = "\r\n\x85\u2028\u2029"
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _ESCAPE_LENGTHS = {"x": 2, "u": 4, "U": 8}
 _ESCAPES = {
     "0": "\0", "a": "\a", "b": "\b", "t": "\t", "\t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b",
@@ -107,14 +109,10 @@ def map_scalar(source: Source, scalar: Scalar) -> ScalarMap:
 def _lines(raw: str) -> list[tuple[int, int]]:
     """Return start and end, without the break, of each line of a raw scalar, by YAML's line breaks."""
     lines = []
-    start = index = 0
-    while index < len(raw):
-        if raw[index] in _BREAKS:
-            lines.append((start, index))
-            index += 2 if raw.startswith("\r\n", index) else 1
-            start = index
-        else:
-            index += 1
+    start = 0
+    for found in _BREAK.finditer(raw):
+        lines.append((start, found.start()))
+        start = found.end()
     lines.append((start, len(raw)))
     return lines
 

@@ -8,7 +8,6 @@ reports turn them into lines and columns.
 from __future__ import annotations
 
 import os
-import tempfile
 from bisect import bisect_right
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -146,6 +145,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
     Raises `OSError` when the folder or the file cannot be written.
     """
+    import tempfile
+
     target = Path(os.path.realpath(path))
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(13, "Permission denied", str(path))

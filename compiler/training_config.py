@@ -57,7 +57,10 @@ class Section:
 
     def option(self, name: str) -> Option | None:
         """Return the option of an exact name."""
-        return next((option for option in self.options if option.name == name), None)
+        for option in self.options:
+            if option.name == name:
+                return option
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +101,10 @@ class TrainingConfig:
 
     def section(self, name: str) -> Section | None:
         """Return the section of a name."""
-        return next((section for section in self.sections if section.name == name), None)
+        for section in self.sections:
+            if section.name == name:
+                return section
+        return None
 
     def option(self, section: str, name: str) -> Option | None:
         """Return an option of a section by its exact name."""

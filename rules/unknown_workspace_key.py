@@ -10,6 +10,7 @@ from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.manifests import Manifest, Place
 from kaitoc.compiler.workspace_schema import workspace_properties
+from kaitoc.compiler.yaml_tree import Mapping
 
 CODE = "KT105"
 NAME = "unknown-workspace-key"
@@ -25,10 +26,14 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _unknown_below(manifest: Manifest, path: tuple[str, ...], known: dict[str, Any]) -> Iterator[Fault]:
-    for field in manifest.fields(*path):
-        name = field.key.pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+    parent = manifest.entry(*path) if path else None
+    node = parent.value if parent is not None else manifest.node
+    for entry in node.entries if isinstance(node, Mapping) else ():
+        name = entry.name
         if name not in known:
-            yield _fault(field.key, name, known)
+            found = manifest.field(*path, name)
+            if found is not None:
+                yield _fault(found.key, name, known)
         elif known[name].get("additionalProperties") is False:
             yield from _unknown_below(manifest, (*path, name), known[name]["properties"])
 

@@ -16,7 +16,7 @@ from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.engine import Engine, Outcome, RuleSet, find_files
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target
-from kaitoc.compiler.report.model import Report
+from kaitoc.compiler.report.model import Report, RuleInfo
 from kaitoc.compiler.settings import SettingsError, SettingsFinder
 from kaitoc.compiler.source import Source, SourceError
 
@@ -136,8 +136,6 @@ def _check(paths: tuple[str, ...], engine: Engine, options: dict[str, Any]) -> O
 
 def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
     """Return the report of an outcome."""
-    from kaitoc.compiler.rule_pages import rule_infos
-
     findings = tuple(outcome.findings)
     num_known = 0
     if options["baseline"] is not None:
@@ -146,12 +144,21 @@ def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
     return Report(
         findings=findings,
         jobs=tuple(outcome.jobs),
-        rules=rule_infos() if findings else (),
+        rules=_rule_infos(options) if findings else (),
         files=tuple(outcome.files),
         num_suppressed=outcome.num_suppressed,
         num_baselined=num_known,
         strict=options["strict"],
     )
+
+
+def _rule_infos(options: dict[str, Any]) -> tuple[RuleInfo, ...]:
+    """Return what reports say about the rules; only SARIF holds their pages, and 120 files take time to read."""
+    if not any(value.startswith("sarif") for value in options["formats"]):
+        return ()
+    from kaitoc.compiler.rule_pages import rule_infos
+
+    return rule_infos()
 
 
 def conclude(outcome: Outcome, options: dict[str, Any], targets: list[Target], report: Report) -> int:
