@@ -21,7 +21,9 @@ class Family:
     head is rotated and joined with the rest, head by head, so that attention's output must be copied. `half_softmax`:
     eager attention's softmax stays in the model's type. `adapts_experts`: PEFT 0.18 and later reach fused experts with
     "all-linear". `own_loss` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the
-    model's type, and key-value caches kept although checkpointing is on.
+    model's type, and key-value caches kept although checkpointing is on. `supports_sdpa`: where it is false,
+    transformers falls back to eager attention. `defaults` are configuration values, (key, value), that the model type
+    has when `config.json` leaves them out.
     """
 
     norm: str
@@ -50,6 +52,8 @@ class Family:
     adapts_experts: bool = False
     own_loss: bool = False
     caches_when_checkpointing: bool = False
+    supports_sdpa: bool = True
+    defaults: tuple[tuple[str, object], ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +79,14 @@ def find_family(model_type: str) -> Family:
     for entry in reversed(chain):
         fields.update(entry)
     fields.pop("like", None)
-    return Family(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})  # type: ignore[arg-type]  # held to the dataclass by tests/memory/test_footprint_families.py
+    return Family(**{key: _frozen(value) for key, value in fields.items()})  # type: ignore[arg-type]  # held to the dataclass by tests/memory/test_footprint_families.py
+
+
+def _frozen(value: object) -> object:
+    """Return lists and mappings of JSON as tuples."""
+    if isinstance(value, dict):
+        return tuple(value.items())
+    return tuple(value) if isinstance(value, list) else value
 
 
 def known_model_types() -> tuple[str, ...]:

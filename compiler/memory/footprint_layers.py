@@ -18,8 +18,9 @@ class Decoder:
         self.tape = tape
         self.ops = ops
         self.plan = plan
-        self.attention = attention
-        config = plan.architecture.config
+        falls_back = attention is Attention.SDPA and not plan.family.supports_sdpa
+        self.attention = Attention.EAGER if falls_back else attention
+        config = plan.config
         self.activation = str(
             config.get("hidden_act") or config.get("activation_function") or config.get("hidden_activation") or "silu"
         )
@@ -69,7 +70,7 @@ class Decoder:
 
     def _parallel(self, layer: Layer, hidden: Value) -> Value:
         """Attention and MLP side by side (Falcon, GPT-NeoX, Phi)."""
-        tape, config = self.tape, self.plan.architecture.config
+        tape, config = self.tape, self.plan.config
         separate = self.plan.architecture.model_type == "gpt_neox" or bool(config.get("new_decoder_architecture"))
         normed = self.norm(hidden)
         second = self.norm(hidden) if separate else tape.hold(normed)
@@ -165,7 +166,7 @@ class Decoder:
     def _repeats_keys(self) -> bool:
         family = self.plan.family
         if family.own_attention:
-            return bool(self.plan.architecture.config.get("new_decoder_architecture"))
+            return bool(self.plan.config.get("new_decoder_architecture"))
         if self.attention is Attention.EAGER:
             return True
         repeats = self.plan.stack.repeats_keys
@@ -181,7 +182,7 @@ class Decoder:
         )
 
     def _eager(self, query: Value, key: Value, value: Value) -> Value:
-        architecture, config = self.plan.architecture, self.plan.architecture.config
+        architecture, config = self.plan.architecture, self.plan.config
         weights = self.ops.eager_scores(
             query,
             key,

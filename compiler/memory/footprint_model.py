@@ -104,7 +104,7 @@ class _Model:
         size = per_token(NUM_INPUT_TENSORS * INT64_BYTES)
         if self.plan.family.rotary:
             size = size.plus(Size(0, 0, 0, 2 * architecture.head_dim * self.plan.norm_bytes))
-        if self.workload.attention is Attention.EAGER:
+        if self.decoder.attention is Attention.EAGER:
             size = size.plus(per_pair(self.plan.norm_bytes))
         tape.new(size, 1, False)
 
@@ -141,7 +141,7 @@ class _Model:
         tape.relabel(logits, Kind.LOGITS)
         if plan.family.scales_logits:
             logits = self._replace(ops.copy(logits), logits)
-        if plan.architecture.config.get("final_logit_softcapping") is not None:
+        if plan.config.get("final_logit_softcapping") is not None:
             logits = self._replace(ops.copy(logits), logits)
             logits = self._replace(ops.unary(logits, saves_input=False, saves_output=True), logits)
             logits = self._replace(ops.copy(logits), logits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kaitoc.compiler.catalog.architecture import Architecture
@@ -46,12 +47,14 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A workload resolved. `layers` are runs of equal layers with their counts.
+    """A workload resolved. `config` has the model type's defaults where `config.json` is silent. `layers` are runs of
+    equal layers with their counts.
 
     `trainable` are (number of elements, bytes per element) of every trainable tensor.
     """
 
     architecture: Architecture
+    config: Mapping[str, object]
     family: Family
     stack: Stack
     layers: tuple[tuple[Layer, int], ...]
@@ -165,6 +168,7 @@ class _Planner:
         trained_bytes = sum(count * elements * size for (elements, size), count in self.trainable.items())
         return Plan(
             architecture=architecture,
+            config={**dict(self.family.defaults), **architecture.config},
             family=self.family,
             stack=self.stack,
             layers=tuple(runs),

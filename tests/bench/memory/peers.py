@@ -33,6 +33,7 @@ def fitcheck(row):
     )
     training = TrainingConfig(
         precision=row["precision"],
+        optimizer_dtype="fp32" if row["rank"] else row["precision"],
         quantization=row["quantization"],
         double_quant=row["double_quant"],
         batch_size=row["batch"],
