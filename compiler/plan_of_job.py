@@ -39,7 +39,8 @@ _FORMATS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet",
             "text": "text"}  # fmt: skip
 _PLANNED_ELSEWHERE = frozenset(
     ("output_dir", "max_length", "truncation_mode", "packing", "packing_strategy", "completion_only_loss",
-     "assistant_only_loss", "pad_to_multiple_of", "dataset_text_field", "shuffle_dataset", "activation_checkpointing")
+     "assistant_only_loss", "pad_to_multiple_of", "dataset_text_field", "shuffle_dataset", "activation_checkpointing",
+     "disable_tqdm", "use_cpu", "local_rank", "resume_from_checkpoint", "do_train", "do_eval", "do_predict")
 )  # fmt: skip
 
 

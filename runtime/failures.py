@@ -23,3 +23,13 @@ class ModelFailure(RunFailure):
 
 class OutputFailure(RunFailure):
     """An output folder that cannot be written."""
+
+
+class PlanFailure(RunFailure):
+    """A plan that no run can follow."""
+
+
+class Terminated(RunFailure):
+    """The run was asked to stop and saved a checkpoint."""
+
+    exit_code = EXIT_TERMINATED

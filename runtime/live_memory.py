@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import TrainerCallback
 
+from kaitoc.runtime.loop import TuningTrainer
+
 
 class LiveMemory(TorchDispatchMode):
     """Counts live storages while it is entered; `peak_bytes` is the highest sum seen."""
@@ -57,11 +59,13 @@ class MeasureFirstSteps(TrainerCallback):
     batches of equal length.
     """
 
-    def __init__(self, existing: Iterable[torch.Tensor], num_steps: int = 3) -> None:
+    def __init__(self, existing: Iterable[torch.Tensor], trainer: TuningTrainer, num_steps: int = 3) -> None:
         self._existing = list(existing)
+        self._trainer = trainer
         self._num_steps = num_steps
         self._memory: LiveMemory | None = None
         self.peak_bytes = 0
+        self.largest_batch = (0, 0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start counting with what is loaded already."""
@@ -83,4 +87,5 @@ class MeasureFirstSteps(TrainerCallback):
         if self._memory is not None:
             self._memory.__exit__(None, None, None)
             self.peak_bytes = self._memory.peak_bytes
+            self.largest_batch = self._trainer.largest_batch
             self._memory = None

@@ -1,0 +1,50 @@
+"""TRL's trainer with sealed checkpoints; it remembers the largest batch it was given and how much text it saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer
+from trl.trainer.sft_trainer import SFTTrainer
+
+from kaitoc.runtime.checkpoints import PREFIX, rotate, seal
+
+
+class TuningTrainer(SFTTrainer):
+    """Trains on rows that are tokens and labels already; `largest_batch` is (sequences, padded tokens)."""
+
+    largest_batch: tuple[int, int] = (0, 0)
+    num_tokens_seen: int = 0
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Train on one batch and note its size."""
+        ids = inputs["input_ids"]
+        shape = (int(ids.shape[0]), int(ids.shape[1]))
+        self.largest_batch = max(self.largest_batch, shape, key=lambda one: one[0] * one[1])
+        self.num_tokens_seen += _num_real_tokens(inputs)
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        return loss
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save a checkpoint, seal it, and only then remove those that it replaces.
+
+        TRL's own method would add a model card to each; it is passed over.
+        """
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            Trainer._save_checkpoint(self, model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir))
+            seal(folder / f"{PREFIX}{self.state.global_step}")
+            rotate(folder, limit, self.state.best_model_checkpoint)
+
+
+def _num_real_tokens(inputs: dict[str, Any]) -> int:
+    """Return the number of tokens of a batch that are not padding."""
+    mask = inputs.get("attention_mask")
+    return int(mask.sum()) if mask is not None else int(inputs["input_ids"].numel())
