@@ -20,6 +20,8 @@ SEVERITY = Severity.ERROR
 FIX = Applicability.SAFE
 SINCE = "0.1.0"
 
+_WORKING_FOLDER = "/workspace"
+
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when results are written below the working folder while another folder is mounted for them."""
@@ -27,10 +29,13 @@ def check(job: Job) -> Iterator[Fault]:
     if found is None or found[1].startswith("/"):
         return
     option, written = found
+    path = posixpath.normpath(f"{_WORKING_FOLDER}/{written}")
+    if path == mounted_at(written):
+        return
     folder = canonical_output_dir(written)
     yield Fault(
         job.place_of(option),
-        f"`output_dir: {written}` is written to {posixpath.normpath(f'/workspace/{written}')}, but Kaito mounts "
+        f"`output_dir: {written}` is written to {path}, but Kaito mounts "
         f"{mounted_at(written)}: the results are lost, and an image output waits for them forever",
         help=f"write `output_dir: {folder}`",
         fix=setting_fix(job, "TrainingArguments", "output_dir", folder, f"Write to {folder}", Applicability.SAFE),

@@ -1,0 +1,37 @@
+"""A padding option that Kaito's own collator does not get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import uses_sft_config
+from kaitoc.rules._problems import removal
+
+CODE = "KT453"
+NAME = "ignored-padding-option"
+SEVERITY = Severity.WARNING
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+_NAMES = ("pad_token", "pad_to_multiple_of")
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault for each option that TRL only hands to a collator of its own."""
+    if not uses_sft_config(job):
+        return
+    for name in _NAMES:
+        option = job.option("TrainingArguments", name)
+        if option is None:
+            continue
+        instead = "write it under DataCollator" if name == "pad_to_multiple_of" else "leave it out"
+        yield Fault(
+            job.place_of(option),
+            f"`{name}` has no effect under TrainingArguments: TRL hands it to the collator that it makes itself, and "
+            "Kaito passes another one",
+            help=instead,
+            fix=removal(job, option, Applicability.SAFE),
+        )

@@ -1,0 +1,29 @@
+"""A `lora_alpha` of zero, which multiplies the adapter by nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import written_number
+
+CODE = "KT455"
+NAME = "zero-alpha"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when the adapter's scale is zero."""
+    found = written_number(job, "LoraConfig", "lora_alpha")
+    if found is None or found.value != 0:
+        return
+    yield Fault(
+        job.place_of(found.option),
+        "`lora_alpha: 0` scales the adapter to nothing: every gradient is zero, and the run reports success with an "
+        "adapter without effect",
+        help="write the rank, as Kaito's templates do, or twice the rank",
+    )
