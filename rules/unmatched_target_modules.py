@@ -64,7 +64,7 @@ def _trained(job: Job, model: Architecture, match: TargetMatch, repaired: tuple[
 
 
 def _related(option: Option, match: TargetMatch) -> tuple[Related, ...]:
-    if not isinstance(option.node, Sequence):
+    if not isinstance(option.node, Sequence) or option.node.is_flow:
         return ()
     return tuple(
         Related(f"no layer is named `{item.value.value}`", option.value.source, item.span)
