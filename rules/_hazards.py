@@ -17,6 +17,11 @@ class WrittenNumber:
     option: Option
     value: float
 
+    @property
+    def text(self) -> str:
+        """Return the number as messages show it; integers may be too large for a float."""
+        return str(self.value) if isinstance(self.value, int) else f"{self.value:g}"
+
 
 def is_on_kaito(job: Job) -> bool:
     """Return whether the job is meant for Kaito's own tuning image."""

@@ -23,6 +23,6 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(found.option),
-        f"`gradient_accumulation_steps` is at least 1, not {found.value:g}: {AFTER_LOADING}",
+        f"`gradient_accumulation_steps` is at least 1, not {found.text}: {AFTER_LOADING}",
         help="write 1 for no accumulation",
     )

@@ -29,6 +29,6 @@ def check(job: Job) -> Iterator[Fault]:
             continue
         yield Fault(
             job.place_of(found.option),
-            f"`{name}` is at least 1, not {found.value:g}: {AFTER_LOADING}",
+            f"`{name}` is at least 1, not {found.text}: {AFTER_LOADING}",
             help="write 1",
         )

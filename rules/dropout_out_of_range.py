@@ -29,7 +29,7 @@ def check(job: Job) -> Iterator[Fault]:
         effect, severity = "is taken for 0: PEFT only looks whether it is above", Severity.WARNING
     yield Fault(
         job.place_of(found.option),
-        f"`lora_dropout: {found.value:g}` {effect}",
+        f"`lora_dropout: {found.text}` {effect}",
         help="write a share below 1, such as 0.05",
         severity=severity,
     )

@@ -24,6 +24,6 @@ def check(job: Job) -> Iterator[Fault]:
     effect = f"is refused by the optimizer: {AFTER_LOADING}" if found.value < 0 else "changes no parameter"
     yield Fault(
         job.place_of(found.option),
-        f"`learning_rate: {found.value:g}` {effect}",
+        f"`learning_rate: {found.text}` {effect}",
         help="write 2.0e-4, as the QLoRA paper does for models up to 13B, or leave it out",
     )

@@ -23,6 +23,6 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(found.option),
-        f"`r` is the rank of the adapter and at least 1, not {found.value:g}: {AFTER_LOADING}",
+        f"`r` is the rank of the adapter and at least 1, not {found.text}: {AFTER_LOADING}",
         help="write 8, Kaito's default, or 16",
     )

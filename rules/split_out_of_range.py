@@ -23,7 +23,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(found.option),
-        f"`train_test_split` is the share of data to train on, above 0 and at most 1, not {found.value:g}: "
+        f"`train_test_split` is the share of data to train on, above 0 and at most 1, not {found.text}: "
         f"{AFTER_LOADING}",
         help="write 1 to train on all data, 0.9 to hold out a tenth",
     )

@@ -23,6 +23,6 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(found.option),
-        f"`num_train_epochs: {found.value:g}` trains nothing, and the run reports success with an untrained adapter",
+        f"`num_train_epochs: {found.text}` trains nothing, and the run reports success with an untrained adapter",
         help="write 1 or more, or `max_steps` for a short run",
     )
