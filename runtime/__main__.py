@@ -27,17 +27,8 @@ def main() -> int:
 
 def execute(plan: Plan, device: str, resume: bool) -> int:
     """Run a plan, print its report and return the exit code; failures become one message."""
-    import logging
-    import warnings
-
-    from transformers.utils import logging as transformers_logging
-
     from kaitoc.runtime.trainer import RunOptions, run_plan
 
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
         report = run_plan(plan, RunOptions(device, resume))
     except RunFailure as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,19 @@ _ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_at
 
 def _dtype(name: str) -> Any:
     return "auto" if name == "auto" else getattr(torch, name)
+
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def require_model(plan: Plan) -> None:
+    """Raise `ModelFailure` unless a plan names a folder with a model, or what may be an id of the hub's cache."""
+    folder = Path(plan.model.path)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelFailure(f"{folder}: no config.json in it, so it holds no model")
+    elif not _HUB_ID.fullmatch(plan.model.path):
+        raise ModelFailure(f"{folder}: no such folder; name the model's folder with --model-path")
 
 
 def load_tokenizer(plan: Plan) -> Any:
@@ -50,9 +64,6 @@ def load_model(plan: Plan, device: str) -> Any:
 
     Only safetensors are read: a pickle can run code.
     """
-    folder = Path(plan.model.path)
-    if folder.is_absolute() and not folder.is_dir():
-        raise ModelFailure(f"{folder}: no such folder; name the model's folder with --model-path")
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             plan.model.path,
@@ -74,9 +85,14 @@ def _quantization(plan: Plan) -> BitsAndBytesConfig | None:
     if kind == "none":
         return None
     if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=plan.quantization.int8_threshold)
+        return BitsAndBytesConfig(
+            load_in_8bit=True,
+            llm_int8_threshold=plan.quantization.int8_threshold,
+            llm_int8_skip_modules=list(plan.quantization.skip_modules) or None,
+        )
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        llm_int8_skip_modules=list(plan.quantization.skip_modules) or None,
         bnb_4bit_quant_type=kind,
         bnb_4bit_compute_dtype=getattr(torch, plan.quantization.compute_dtype),
         bnb_4bit_use_double_quant=plan.quantization.double_quant,

@@ -31,11 +31,12 @@ from kaitoc.runtime.data import Columns, Rows, read_rows
 from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure, Terminated
 from kaitoc.runtime.live_memory import MeasureFirstSteps
 from kaitoc.runtime.loop import TuningTrainer
-from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer
+from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
 from kaitoc.runtime.out_of_memory import describe_out_of_memory
 from kaitoc.runtime.prediction import predicted_footprint
 from kaitoc.runtime.preflight import check_memory, check_output
 from kaitoc.runtime.prepare import Example, Prepared, prepare
+from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.report import RunReport
 
 COMPLETED = "fine_tuning_completed.txt"
@@ -71,6 +72,11 @@ class Ready:
 def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    with quiet_libraries():
+        return _run(plan, options)
+
+
+def _run(plan: Plan, options: RunOptions) -> RunReport:
     ready = make_ready(plan, options)
     history = History()
     termination = TerminationCallback()
@@ -93,6 +99,7 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     check_output(output)
     device = choose_device(options.device)
     check_memory(plan, device)
+    require_model(plan)
     data = plan.data
     columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
     rows = read_rows(data.paths, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
