@@ -16,6 +16,9 @@ from kaitoc.compiler.memory.workload import Attention, Loss, Workload
 INT64_BYTES = 8
 NUM_INPUT_TENSORS = 4
 CHUNK_TOKENS = 256
+TILE_TOKENS = 4096
+TILE_WORDS = 32768
+NUM_TILE_STATISTICS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +137,10 @@ class _Model:
         return self.workload.kbit_prep
 
     def _loss(self, normed: Value) -> Value:
-        if self.workload.loss is not Loss.FULL:
+        if self.workload.loss is Loss.CHUNKED:
             return self._chunked_loss(normed)
+        if self.workload.loss is Loss.FUSED:
+            return self._fused_loss(normed)
         tape, ops, plan = self.tape, self.ops, self.plan
         logits = ops.linear(normed, plan.head)
         tape.relabel(logits, Kind.LOGITS)
@@ -158,13 +163,51 @@ class _Model:
         return loss
 
     def _chunked_loss(self, normed: Value) -> Value:
-        """Loss over chunks of tokens: only one chunk's logits live, in float32 with their log-softmax and gradient."""
-        tape, vocab_size = self.tape, self.plan.architecture.vocab_size
-        chunk = fixed(CHUNK_TOKENS * vocab_size * 3 * FLOAT32_BYTES)
-        loss = tape.apply(
-            [normed], fixed(1), FLOAT32_BYTES, saves=[normed], forward_temporary=chunk, backward_temporary=chunk
+        """TRL 1.7 to 1.14 (`_chunked_cross_entropy_loss`): checkpointed chunks of 256 tokens.
+
+        Tokens are copied once to drop the last position and once to put valid ones first. Each chunk widens the whole
+        head to float32 (autocast narrows it again) and holds four float32 tensors of its logits: logits,
+        log-probabilities and two steps of the entropy, or in the backward pass the gradients in their place. Every
+        chunk's gradient of the hidden states is padded to all tokens.
+        """
+        head = self.plan.head
+        logits = fixed(CHUNK_TOKENS * head.out_features * 4 * FLOAT32_BYTES)
+        widened = head.num_weights * FLOAT32_BYTES if head.weight_bytes != FLOAT32_BYTES else 0
+        narrowed = head.num_weights * (self.ops.precision.autocast_bytes or 0)
+        chunk = logits.plus(fixed(widened + narrowed))
+        shifted = self._replace(self.ops.copy(normed), normed)
+        packed = self._replace(self.ops.copy(shifted), shifted)
+        return self._loss_over(packed, chunk, chunk.plus(packed.size))
+
+    def _fused_loss(self, normed: Value) -> Value:
+        """TRL 1.15 and later (`ChunkedLogProbFunction`): tiles of 4,096 tokens by 32,768 words, statistics per token.
+
+        The backward pass gathers the hidden states' gradient in float32 and narrows it at the end.
+        """
+        head = self.plan.head
+        width = min(TILE_WORDS, head.out_features)
+        tile_bytes = self.ops.precision.autocast_bytes or normed.num_bytes
+        tile = fixed(TILE_TOKENS * width * tile_bytes)
+        if head.weight_bytes != tile_bytes:
+            tile = tile.plus(fixed(width * head.in_features * tile_bytes))
+        valid = self._replace(self.ops.copy(normed), normed)
+        statistics = per_token(NUM_TILE_STATISTICS * FLOAT32_BYTES)
+        return self._loss_over(valid, tile.plus(statistics), tile.plus(valid.elements.times(FLOAT32_BYTES)))
+
+    def _loss_over(self, given: Value, forward: Size, backward: Size) -> Value:
+        """Return a loss that keeps its input and computes logits only in scratch memory, both ways."""
+        head = self.plan.head
+        trained = head.num_weights if head.trainable else 0
+        loss = self.tape.apply(
+            [given],
+            fixed(1),
+            FLOAT32_BYTES,
+            saves=[given],
+            forward_temporary=forward,
+            backward_temporary=backward.plus(fixed(trained * FLOAT32_BYTES)),
+            parameter_gradients=trained * head.weight_bytes,
         )
-        tape.drop(normed)
+        self.tape.drop(given)
         return loss
 
     def _replace(self, new: Value, old: Value) -> Value:

@@ -15,6 +15,7 @@ from kaitoc.compiler.memory.workload import (
     Attention,
     Dtype,
     Lora,
+    Loss,
     Optimizer,
     Quantization,
     Workload,
@@ -130,6 +131,16 @@ def test_dropout_dora_and_more_targets_each_need_more() -> None:
     plain = footprint(EAGER).allocated_bytes
     for lora in (replace(O_PROJ, dropout=0.1), replace(O_PROJ, dora=True), replace(O_PROJ, targets=("all-linear",))):
         assert footprint(replace(EAGER, lora=lora)).allocated_bytes > plain
+
+
+@pytest.mark.parametrize("loss", [Loss.CHUNKED, Loss.FUSED])
+def test_a_loss_without_full_logits_does_not_hold_them(loss: Loss) -> None:
+    model = find_model("llama-3.2-1b")
+    assert model is not None
+    full = Workload(model, Lora(), 4, 4096, "transformers-5", gradient_checkpointing=True)
+    without = footprint(replace(full, loss=loss))
+    assert without.allocated_bytes < 0.5 * footprint(full).allocated_bytes
+    assert all(phase.categories.logits == 0 for phase in without.phases)
 
 
 def test_a_rank_pattern_holds_for_the_layers_it_names() -> None:
