@@ -34,17 +34,10 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     """The folder of an untrained Phi-3 of 2 layers."""
-    import torch
-    from transformers import Phi3Config, Phi3ForCausalLM
+    from tiny_phi3 import save_tiny_phi3
 
-    torch.manual_seed(0)
-    config = Phi3Config(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, pad_token_id=0, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    Phi3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tiny_phi3(folder, tokenizer)
     return folder
 
 
