@@ -68,3 +68,6 @@ bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschem
 
 bench-throughput: $(STAMP) ## Score predicted tokens per second against measured runs.
 	$(BIN)/python tests/bench/throughput/score.py --write
+
+docs: $(STAMP) ## Write the generated pages under docs/.
+	$(BIN)/python -m kaitoc.compiler.rule_index > docs/rules.md
