@@ -14,10 +14,11 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "runtime"), str(TESTS.parent / "examples")]
 
-import interrupted_runs as runs
-from build_tiny_model import build_tokenizer
-from kaitoc.runtime.checkpoints import checkpoints, is_whole
-from tiny_phi3 import save_tiny_phi3
+import interrupted_runs as runs  # noqa: E402  (after the path)
+from build_tiny_model import build_tokenizer  # noqa: E402
+from tiny_phi3 import save_tiny_phi3  # noqa: E402
+
+from kaitoc.runtime.checkpoints import checkpoints, is_whole  # noqa: E402
 
 NUM_KILLS = 20
 NUM_STEPS = 60
@@ -50,7 +51,7 @@ def main() -> None:
         require(runs.losses(killed) == runs.losses(alone), seed, "the losses differ")
         require(runs.adapter_bytes(killed) == runs.adapter_bytes(alone), seed, "the weights differ")
         require(all(map(is_whole, checkpoints(folder / "killed" / "checkpoints"))), seed, "a checkpoint is damaged")
-    print(f"{num_kills} kills, {NUM_STEPS} steps, seed {seed}: same losses, same weights")
+    sys.stdout.write(f"{num_kills} kills, {NUM_STEPS} steps, seed {seed}: same losses, same weights\n")
 
 
 def require(holds: bool, seed: int, otherwise: str) -> None:
