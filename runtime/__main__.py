@@ -1,4 +1,7 @@
-"""`python -m kaitoc.runtime PLAN.json` executes a plan; `accelerate launch -m kaitoc.runtime` does on several GPUs."""
+"""`python -m kaitoc.runtime PLAN.json` executes a plan, in several processes when it asks for them.
+
+`torchrun` or `accelerate launch -m kaitoc.runtime PLAN.json` start the processes themselves, as on several machines.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 from kaitoc.compiler.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import EXIT_USAGE, RunFailure
+from kaitoc.runtime.launch import is_main_process, launch, needs_launch
 
 
 def main() -> int:
@@ -27,6 +31,8 @@ def main() -> int:
 
 def execute(plan: Plan, device: str, resume: bool) -> int:
     """Run a plan, print its report and return the exit code; failures become one message."""
+    if needs_launch(plan):
+        return launch(plan, device, resume=resume)
     from kaitoc.runtime.trainer import RunOptions, run_plan
 
     try:
@@ -34,7 +40,8 @@ def execute(plan: Plan, device: str, resume: bool) -> int:
     except RunFailure as error:
         sys.stderr.write(f"kaitoc: {error}\n")
         return error.exit_code
-    sys.stdout.write(report.to_text() + "\n")
+    if is_main_process():
+        sys.stdout.write(report.to_text() + "\n")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -13,9 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+import torch
 from transformers import TrainerCallback
 
 from kaitoc.runtime.failures import RunFailure
+
+_STATM = Path("/proc/self/statm")
+_MAX_EXPONENT = 700.0
 
 
 @dataclass(slots=True)
@@ -28,11 +33,16 @@ class History:
 
 
 class MetricsCallback(TrainerCallback):
-    """Writes each logged step as a line of `metrics.jsonl` and keeps the history; stops when the loss is not finite."""
+    """Writes each logged step as a line of `metrics.jsonl` and keeps the history; stops when the loss is not finite.
 
-    def __init__(self, path: Path, history: History) -> None:
+    `tokens_per_second`, `memory_bytes` (reserved by PyTorch on a GPU, resident on a CPU) and, after an evaluation,
+    `eval_perplexity` are added to what is logged, for the callbacks that come later too. `path` None writes nothing.
+    """
+
+    def __init__(self, path: Path | None, history: History, num_tokens_seen: Callable[[], int]) -> None:
         self._path = path
         self._history = history
+        self._num_tokens_seen = num_tokens_seen
         self._started = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -42,9 +52,12 @@ class MetricsCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Append the numbers of a step; raises `RunFailure` when the loss is not a number."""
         seconds = time.perf_counter() - self._started
-        numbers = {key: value for key, value in (logs or {}).items() if isinstance(value, (int, float))}
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": state.global_step, "seconds": round(seconds, 3), **numbers}) + "\n")
+        logs = {} if logs is None else logs
+        logs.update(self._more(logs, seconds))
+        numbers = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": state.global_step, "seconds": round(seconds, 3), **numbers}) + "\n")
         loss = numbers.get("loss")
         if loss is None:
             return
@@ -53,9 +66,33 @@ class MetricsCallback(TrainerCallback):
         self._history.steps.append(state.global_step)
         self._history.losses.append(float(loss))
 
+    def _more(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
+        if "eval_loss" in logs:
+            return {"eval_perplexity": _perplexity(logs["eval_loss"])}
+        if "loss" in logs:
+            return {
+                "tokens_per_second": round(self._num_tokens_seen() / seconds, 1),
+                "memory_bytes": _memory_bytes(),
+            }
+        return {}
+
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop the clock."""
         self._history.seconds = time.perf_counter() - self._started
+
+
+def _perplexity(loss: float) -> float:
+    """Return e to the mean loss per token."""
+    return math.exp(loss) if loss < _MAX_EXPONENT else math.inf
+
+
+def _memory_bytes() -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_reserved())
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 class ProgressCallback(TrainerCallback):
@@ -114,7 +151,11 @@ class TerminationCallback(TrainerCallback):
         self.requested = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask the trainer to save and stop once the signal came."""
+        """Ask the trainer to save and stop once the signal came, in all processes after the same step."""
+        if torch.distributed.is_initialized():
+            anywhere = torch.tensor(int(self.requested), device=args.device)
+            torch.distributed.all_reduce(anywhere, torch.distributed.ReduceOp.MAX)
+            self.requested = bool(anywhere)
         if self.requested:
             control.should_save = True
             control.should_training_stop = True

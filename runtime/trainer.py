@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.source import write_atomically
-from kaitoc.runtime.adapter import save
+from kaitoc.runtime.adapter import result_folder, save
 from kaitoc.runtime.arguments import CHECKPOINTS, lora_config, training_arguments
 from kaitoc.runtime.callbacks import History, MetricsCallback, ProgressCallback, TerminationCallback
 from kaitoc.runtime.checkpoints import (
@@ -29,20 +30,25 @@ from kaitoc.runtime.checkpoints import (
 )
 from kaitoc.runtime.data import Columns, Rows, read_rows
 from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure, Terminated
+from kaitoc.runtime.launch import is_main_process
 from kaitoc.runtime.live_memory import MeasureFirstSteps
 from kaitoc.runtime.loop import TuningTrainer
 from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
+from kaitoc.runtime.oci import write_layout
 from kaitoc.runtime.out_of_memory import describe_out_of_memory
 from kaitoc.runtime.prediction import predicted_footprint
 from kaitoc.runtime.preflight import check_memory, check_output
 from kaitoc.runtime.prepare import Example, Prepared, prepare
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.report import RunReport
+from kaitoc.runtime.report_html import render
 
 COMPLETED = "fine_tuning_completed.txt"
 """The file that Kaito's pusher waits for before it uploads the adapter."""
 METRICS = "metrics.jsonl"
 REPORT = "report.json"
+PAGE = "report.html"
+IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,10 @@ def _run(plan: Plan, options: RunOptions) -> RunReport:
     termination = TerminationCallback()
     trainer = build_trainer(plan, ready)
     memory = MeasureFirstSteps(_tensors(ready.model), trainer) if ready.device == "cpu" else None
-    progress = [ProgressCallback()] if options.show_progress and trainer.is_world_process_zero() else []
-    for callback in (MetricsCallback(ready.output / METRICS, history), termination, memory, *progress):
+    progress = [ProgressCallback()] if options.show_progress and is_main_process() else []
+    file = ready.output / METRICS if is_main_process() else None
+    metrics = MetricsCallback(file, history, lambda: trainer.num_tokens_seen)
+    for callback in (metrics, termination, memory, *progress):
         if callback is not None:
             trainer.add_callback(callback)
     with _explained(plan, ready, trainer):
@@ -181,7 +189,9 @@ def _checkpoint(plan: Plan, output: Path, *, resume: bool) -> Path | None:
     found = newest_whole(folder) if resume else None
     if found is not None:
         require_same_plan(plan, output)
-    else:
+    if not is_main_process():
+        return found
+    if found is None:
         start_afresh(folder)
     trim_metrics(output / METRICS, step_of(found) if found is not None else -1)
     (output / COMPLETED).unlink(missing_ok=True)
@@ -226,11 +236,29 @@ def _finish(
         measured_allocated_bytes=measured,
         predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
         measured_reserved_bytes=reserved,
-        adapter_folder=str(save(ready.model, ready.tokenizer, plan)),
+        adapter_folder=str(_save(plan, ready)),
     )
-    write_atomically(ready.output / REPORT, report.to_json().encode("utf-8"))
-    write_atomically(ready.output / COMPLETED, b"done\n")
+    if is_main_process():
+        write_reports(plan, report, ready.output)
+        write_atomically(ready.output / COMPLETED, b"done\n")
     return report
+
+
+def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
+    """Write the report of a run as JSON and as a page."""
+    entries = [json.loads(line) for line in (output / METRICS).read_text(encoding="utf-8").splitlines()]
+    write_atomically(output / REPORT, report.to_json().encode("utf-8"))
+    write_atomically(output / PAGE, render(plan.name, report, entries).encode("utf-8"))
+
+
+def _save(plan: Plan, ready: Ready) -> Path:
+    """Write the result, and whatever else the plan asks to make of it, in the main process."""
+    folder = result_folder(plan)
+    if is_main_process():
+        save(ready.model, ready.tokenizer, plan)
+        if plan.output.oci_layout and plan.lora is not None:
+            write_layout(folder, ready.output / IMAGE, {"org.opencontainers.image.title": plan.name})
+    return folder
 
 
 def trainable_by_module(model: Any) -> dict[str, int]:
