@@ -54,7 +54,7 @@ def workload_of_plan(
         autocast=Dtype.BFLOAT16 if training.bf16 else Dtype.FLOAT16 if training.fp16 else None,
         gradient_checkpointing=training.gradient_checkpointing,
         attention=Attention.SDPA if plan.model.attention == "auto" else Attention(plan.model.attention),
-        loss=Loss.CHUNKED,
+        loss=Loss.FUSED,
         optimizer=_OPTIMIZERS.get(training.optim, Optimizer.ADAMW_FUSED),
         allocator=Allocator.EXPANDABLE,
         num_gpus=plan.num_processes,

@@ -36,7 +36,7 @@ from kaitoc.runtime.loop import TuningTrainer
 from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
 from kaitoc.runtime.oci import write_layout
 from kaitoc.runtime.out_of_memory import describe_out_of_memory
-from kaitoc.runtime.prediction import predicted_footprint
+from kaitoc.runtime.prediction import predicted_footprint, predicted_live_bytes
 from kaitoc.runtime.preflight import check_memory, check_output
 from kaitoc.runtime.prepare import Example, Prepared, prepare
 from kaitoc.runtime.quiet import quiet_libraries
@@ -232,7 +232,7 @@ def _finish(
         last_loss=history.losses[-1] if history.losses else None,
         seconds=history.seconds,
         tokens_per_second=trainer.num_tokens_seen / history.seconds if history.seconds else 0.0,
-        predicted_allocated_bytes=_predicted_bytes(footprint, ready.device),
+        predicted_allocated_bytes=_predicted_bytes(plan, ready, shape),
         measured_allocated_bytes=measured,
         predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
         measured_reserved_bytes=reserved,
@@ -275,9 +275,9 @@ def _tensors(model: Any) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def _predicted_bytes(footprint: Any, device: str) -> int | None:
-    """Return the predicted peak of live tensors; the scratch memory of CUDA libraries does not exist on a CPU."""
-    if footprint is None:
-        return None
-    peak = footprint.peak.categories
-    return int(footprint.allocated_bytes - (peak.workspace if device == "cpu" else 0))
+def _predicted_bytes(plan: Plan, ready: Ready, shape: tuple[int, int]) -> int | None:
+    """Return the predicted peak of live tensors for the largest batch that was measured."""
+    if ready.device == "cpu":
+        return predicted_live_bytes(plan, ready.model.config, shape)
+    footprint = predicted_footprint(plan, ready.model.config, shape)
+    return footprint.allocated_bytes if footprint is not None else None

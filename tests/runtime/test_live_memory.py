@@ -1,0 +1,85 @@
+"""The memory that a run takes on a CPU, measured tensor by tensor, and what was predicted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.live_memory import LiveMemory
+from kaitoc.runtime.trainer import RunOptions, run_plan
+
+pytestmark = pytest.mark.runtime
+MakePlan = Callable[..., Plan]
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "qlora": {"quantization": {"method": "nf4", "compute_dtype": "float32"}},
+    "full": {"lora": None},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A Phi-3 of 4 layers with fewer key heads than heads."""
+    import torch
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Phi3Config(
+        vocab_size=len(tokenizer), hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, pad_token_id=0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("measured") / "model"
+    Phi3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_predicted_peak_is_within_5_percent_of_the_measured_one(
+    make_plan: MakePlan, model: Path, tmp_path: Path, method: str, checkpointing: bool, attention: str
+) -> None:
+    data = tmp_path / "long.txt"
+    data.write_text("\n\n".join(f"text {number} of many words " * 100 for number in range(8)))
+    plan = make_plan(
+        model={"path": str(model), "attention": attention},
+        data={"paths": [str(data)], "max_length": 256},
+        training={"max_steps": 3, "gradient_checkpointing": checkpointing},
+        **METHODS[method],
+    )
+
+    report = run_plan(plan, RunOptions("cpu", show_progress=False))
+
+    assert report.predicted_allocated_bytes == pytest.approx(report.measured_allocated_bytes, rel=0.05)
+
+
+def test_memory_that_is_freed_no_longer_counts_but_the_peak_stays() -> None:
+    import torch
+
+    held = torch.zeros(1000)
+    with LiveMemory([held]) as memory:
+        more = torch.ones(5000)
+        assert memory.live_bytes == 24_000
+        del more
+        assert memory.live_bytes == 4_000
+
+    assert memory.peak_bytes == 24_000
+
+
+def test_views_of_one_storage_count_once() -> None:
+    import torch
+
+    with LiveMemory() as memory:
+        whole = torch.zeros(1000)
+        parts = [whole[:500], whole.view(10, 100)]
+
+        assert memory.live_bytes == 4_000
+    assert len(parts) == 2
