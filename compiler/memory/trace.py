@@ -1,0 +1,174 @@
+"""The trace: the real model code of one fine-tuning step, run on meta tensors with every allocation logged.
+
+One warm-up step and one measured step go through forward, loss, backward and the optimizer; the log of both is
+replayed through a model of PyTorch's caching allocator.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from kaitoc.compiler.memory.allocator import AllocatorSettings, CachingAllocator
+from kaitoc.compiler.memory.allocator_blocks import Block
+from kaitoc.compiler.memory.device import cublas_workspace_bytes
+from kaitoc.compiler.memory.footprint import validate
+from kaitoc.compiler.memory.result import Categories, Phase, PhasePeak
+from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.compiler.memory.trace_autocast import Autocast
+from kaitoc.compiler.memory.trace_kernels import CudaFunctions, scratch_bytes
+from kaitoc.compiler.memory.trace_losses import loss_of
+from kaitoc.compiler.memory.trace_model import autocast_of, build_model
+from kaitoc.compiler.memory.trace_optimizer import make_optimizer
+from kaitoc.compiler.memory.trace_quantized import constants
+from kaitoc.compiler.memory.trace_recorder import AllocationRecorder, Category, Event
+from kaitoc.compiler.memory.workload import Allocator, Workload
+
+NUM_STEPS = 2
+NUM_INPUT_TENSORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one workload was seen to allocate, in bytes. `phases` are the peaks of the measured step, after the load's.
+
+    `allocated_bytes` and `reserved_bytes` are the caching allocator's peaks over both steps.
+    """
+
+    events: tuple[Event, ...]
+    phases: tuple[PhasePeak, ...]
+    allocated_bytes: int
+    reserved_bytes: int
+
+
+def trace(workload: Workload) -> Trace:
+    """Run one training step of a workload on meta tensors and return its log and peaks.
+
+    Raises `WorkloadError` for a workload that no run can have, a model that transformers does not know, and a
+    software stack other than the installed one.
+    """
+    validate(workload)
+    recorder = _record(workload)
+    events = tuple(recorder.events)
+    allocator = replay(workload, events)
+    return Trace(events, _phase_peaks(events), allocator.peak_allocated_bytes, allocator.peak_reserved_bytes)
+
+
+def replay(workload: Workload, events: tuple[Event, ...]) -> CachingAllocator:
+    """Return an allocator that has served a log; it is emptied after each step where the workload does so."""
+    allocator = CachingAllocator(AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE))
+    held: dict[int, Block] = {}
+    step = 0
+    for event in events:
+        if event.step != step and workload.empty_cache_each_step:
+            allocator.empty_cache()
+        step = event.step
+        key = id(event.allocation)
+        if event.is_free:
+            allocator.free(held.pop(key))
+        else:
+            held[key] = allocator.allocate(event.allocation.num_bytes)
+    return allocator
+
+
+def _record(workload: Workload) -> AllocationRecorder:
+    model = build_model(workload, find_stack(workload.stack))
+    recorder = AllocationRecorder(scratch_bytes, workload.architecture.vocab_size)
+    _hold_weights(recorder, model)
+    _label_modules(recorder, model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = make_optimizer(workload.optimizer, trained)
+    for parameter in trained:
+        parameter.register_post_accumulate_grad_hook(lambda item: recorder.relabel(item.grad, Category.GRADIENTS))
+    autocast = autocast_of(workload)
+    for step in range(1, NUM_STEPS + 1):
+        recorder.step = step
+        if step == 1:
+            _hold_buffers(recorder, workload, trained)
+        with ExitStack() as modes:
+            modes.enter_context(CudaFunctions(autocast))
+            modes.enter_context(recorder)
+            _run_step(recorder, model, optimizer, workload, autocast)
+    return recorder
+
+
+def _run_step(
+    recorder: AllocationRecorder, model: Any, optimizer: torch.optim.Optimizer, workload: Workload,
+    autocast: Autocast | None,
+) -> None:  # fmt: skip
+    with recorder.during(Phase.FORWARD):
+        shape = (workload.batch_size, workload.seq_len_tokens)
+        inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
+        loss = loss_of(model, inputs[0], inputs[1], inputs[2], workload)
+        if autocast is not None:
+            autocast.forget()
+    with recorder.during(Phase.BACKWARD):
+        torch.autograd.backward(loss)
+        del loss
+    with recorder.during(Phase.OPTIMIZER):
+        optimizer.step()
+        recorder.settle(Phase.OPTIMIZER, Category.OPTIMIZER)
+        optimizer.zero_grad(set_to_none=True)
+
+
+def _hold_weights(recorder: AllocationRecorder, model: torch.nn.Module) -> None:
+    parameters = list(model.named_parameters())
+    recorder.hold((tensor for name, tensor in parameters if not _is_adapter(name)), Category.WEIGHTS)
+    recorder.hold((tensor for name, tensor in parameters if _is_adapter(name)), Category.ADAPTERS)
+    recorder.hold(model.buffers(), Category.WEIGHTS)
+    recorder.hold(constants(model), Category.WEIGHTS)
+
+
+def _hold_buffers(recorder: AllocationRecorder, workload: Workload, trained: list[torch.nn.Parameter]) -> None:
+    """Log what libraries allocate at the first step and keep: cuBLAS workspaces, and gradient buckets under DDP."""
+    with recorder.during(Phase.FORWARD):
+        recorder.allocate(cublas_workspace_bytes(None), Category.WORKSPACE)
+        if workload.num_gpus > 1:
+            buckets = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+            recorder.allocate(buckets, Category.GRADIENTS)
+
+
+def _is_adapter(name: str) -> bool:
+    return "lora_" in name or "modules_to_save." in name
+
+
+def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
+    """Tell the recorder which module runs, and that the loss begins with the output layer."""
+    head = model.get_output_embeddings()
+    stack: list[str] = []
+    for path, module in model.named_modules():
+
+        def enter(called: torch.nn.Module, args: object, path: str = path) -> None:
+            if called is head:
+                recorder.phase = Phase.LOSS
+            stack.append(recorder.module)
+            recorder.module = path
+
+        def leave(called: torch.nn.Module, args: object, result: object) -> None:
+            recorder.module = stack.pop()
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave, always_call=True)
+
+
+def _phase_peaks(events: tuple[Event, ...]) -> tuple[PhasePeak, ...]:
+    """Return the highest moment after loading and of each phase of the last step, by category."""
+    live: dict[Category, int] = dict.fromkeys(Category, 0)
+    total = 0
+    peaks: dict[Phase, tuple[int, dict[Category, int]]] = {}
+    for event in events:
+        allocation = event.allocation
+        change = -allocation.num_bytes if event.is_free else allocation.num_bytes
+        live[allocation.category] += change
+        total += change
+        is_measured = event.step == (0 if event.phase is Phase.LOAD else NUM_STEPS)
+        if is_measured and total > peaks.get(event.phase, (-1, live))[0]:
+            peaks[event.phase] = (total, dict(live))
+    return tuple(PhasePeak(phase, _categories(held)) for phase, (_, held) in peaks.items())
+
+
+def _categories(held: dict[Category, int]) -> Categories:
+    return replace(Categories(), **{category.value: num_bytes for category, num_bytes in held.items()})
