@@ -144,11 +144,11 @@ class Decoder:
             query, keys, values = self._contiguous(query, keys, values, groups)
             output = self._eager(query, keys, values)
             tape.drop(query)
-        elif self._falls_back_to_math(groups):
+        elif self._falls_back_to_math(query, groups):
             output = ops.math_attention(query, keys, values, num_heads=num_heads)
         else:
             output = ops.sdpa(query, keys, values, num_heads=num_heads)
-            if self.plan.family.rotary_concatenates:
+            if self.plan.family.rotary_concatenates and not self._is_float32(query):
                 output = self._replace(ops.copy(output), output)
         tape.drop(keys, values)
         return output
@@ -172,14 +172,18 @@ class Decoder:
         repeats = self.plan.stack.repeats_keys
         return repeats == "everywhere" or (self.attention is Attention.SDPA and repeats == "always")
 
-    def _falls_back_to_math(self, groups: int) -> bool:
-        """Falcon with one key head hands SDPA heads of different number, which no fused kernel takes."""
-        return (
-            self.attention is Attention.SDPA
-            and self.plan.family.own_attention
-            and not self._repeats_keys()
-            and groups > 1
-        )
+    def _falls_back_to_math(self, query: Value, groups: int) -> bool:
+        """SDPA takes keys with fewer heads only in the flash kernel, which is for half precision (`sdp_utils.cpp`).
+
+        Falcon with one key head does not even say that its heads are grouped.
+        """
+        if self.attention is not Attention.SDPA or groups == 1 or self._repeats_keys():
+            return False
+        return self.plan.family.own_attention or self._is_float32(query)
+
+    def _is_float32(self, query: Value) -> bool:
+        """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""
+        return query.num_bytes == FLOAT32_BYTES and not self.ops.precision.autocast_bytes
 
     def _eager(self, query: Value, key: Value, value: Value) -> Value:
         architecture, config = self.plan.architecture, self.plan.config
