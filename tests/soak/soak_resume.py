@@ -21,7 +21,7 @@ from tiny_phi3 import save_tiny_phi3  # noqa: E402
 from kaitoc.runtime.checkpoints import checkpoints, is_whole  # noqa: E402
 
 NUM_KILLS = 20
-NUM_STEPS = 60
+NUM_STEPS = 100
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         num_kills = 0
         while num_kills < NUM_KILLS:
             process = runs.start(killed, resume=num_kills > 0)
-            step = min(runs.last_step(killed) + chance.randint(0, 4), NUM_STEPS - 2)
+            step = min(runs.last_step(killed) + chance.randint(0, 3), NUM_STEPS - 2)
             if not runs.signal_after(process, killed, step, signal.SIGKILL, chance.random() / 10):
                 break
             runs.finish(process)
