@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from kaitoc.compiler.plan import Plan, PlanError, read_plan
-from kaitoc.runtime.failures import EXIT_USAGE, RunFailure
+from kaitoc.runtime.auto_fit import next_candidate
+from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
 from kaitoc.runtime.launch import is_main_process, launch, needs_launch
 
 
@@ -20,17 +21,34 @@ def main() -> int:
     parser.add_argument("plan", help="a plan, as `kaitoc run --dry-run` prints it")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--auto-fit", action="store_true", help="on out-of-memory, try again with less")
     arguments = parser.parse_args()
     try:
         plan = read_plan(Path(arguments.plan).read_text(encoding="utf-8"), arguments.plan)
     except (PlanError, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"kaitoc: {error}\n")
         return EXIT_USAGE
-    return execute(plan, arguments.device, arguments.resume)
+    return execute(plan, arguments.device, arguments.resume, auto_fit=arguments.auto_fit)
 
 
-def execute(plan: Plan, device: str, resume: bool) -> int:
-    """Run a plan, print its report and return the exit code; failures become one message."""
+def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False) -> int:
+    """Run a plan, print its report and return the exit code; failures become one message.
+
+    With `auto_fit` a plan that does not fit is run again with less memory, as long as something is left to try.
+    """
+    code = _execute_once(plan, device, resume)
+    while code == EXIT_OUT_OF_MEMORY and auto_fit:
+        candidate = next_candidate(plan)
+        if candidate is None:
+            sys.stderr.write("kaitoc: nothing is left to try that keeps the result\n")
+            break
+        plan, change = candidate
+        sys.stderr.write(f"kaitoc: trying again with {change}\n")
+        code = _execute_once(plan, device, False)
+    return code
+
+
+def _execute_once(plan: Plan, device: str, resume: bool) -> int:
     if needs_launch(plan):
         return launch(plan, device, resume=resume)
     from kaitoc.runtime.trainer import RunOptions, run_plan

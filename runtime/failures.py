@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_OUT_OF_MEMORY = 3
 EXIT_TERMINATED = 143
 
 
@@ -33,3 +34,9 @@ class Terminated(RunFailure):
     """The run was asked to stop and saved a checkpoint."""
 
     exit_code = EXIT_TERMINATED
+
+
+class OutOfMemory(RunFailure):
+    """A run that does not fit the memory of its device."""
+
+    exit_code = EXIT_OUT_OF_MEMORY

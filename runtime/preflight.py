@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.failures import OutputFailure, RunFailure
+from kaitoc.runtime.failures import OutOfMemory, OutputFailure
 
 MIN_FREE_DISK_BYTES = 64 << 20
 _GIB = 1 << 30
@@ -31,7 +32,7 @@ def check_output(folder: Path) -> None:
 
 
 def check_memory(plan: Plan, device: str) -> None:
-    """Compare the plan's footprint with the free memory of the GPU; raises `RunFailure`."""
+    """Compare the plan's footprint with the free memory of the GPU; raises `OutOfMemory` before anything is loaded."""
     if device == "cpu" or plan.predicted is None:
         return
     import torch
@@ -39,7 +40,21 @@ def check_memory(plan: Plan, device: str) -> None:
     free_bytes, total_bytes = torch.cuda.mem_get_info()
     needed_bytes = plan.predicted.reserved_bytes
     if needed_bytes > free_bytes:
-        raise RunFailure(
-            f"the run needs {needed_bytes / _GIB:.1f} GiB; of the GPU's {total_bytes / _GIB:.1f} GiB only "
-            f"{free_bytes / _GIB:.1f} are free; `nvidia-smi` names the processes that hold the rest"
+        raise OutOfMemory(
+            f"the run needs {needed_bytes / _GIB:.1f} GiB; of the GPU's {total_bytes / _GIB:.1f} GiB "
+            f"{free_bytes / _GIB:.1f} are free{_holders()}"
         )
+
+
+def _holders() -> str:
+    """Return in words which processes hold a GPU's memory, as far as `nvidia-smi` tells."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    query = [program, "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    held = [line for line in listed.splitlines() if line.strip() and not line.startswith(f"{os.getpid()},")]
+    return "; held by " + "; ".join(held) if held else ""

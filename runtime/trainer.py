@@ -29,7 +29,7 @@ from kaitoc.runtime.checkpoints import (
     write_plan,
 )
 from kaitoc.runtime.data import Columns, Rows, read_rows
-from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure, Terminated
+from kaitoc.runtime.failures import DataFailure, ModelFailure, OutOfMemory, RunFailure, Terminated
 from kaitoc.runtime.launch import is_main_process
 from kaitoc.runtime.live_memory import MeasureFirstSteps
 from kaitoc.runtime.loop import TuningTrainer
@@ -206,7 +206,7 @@ def _explained(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Iterator[Non
         yield
     except torch.OutOfMemoryError as error:
         footprint = predicted_footprint(plan, ready.model.config, trainer.largest_batch)
-        raise RunFailure(describe_out_of_memory(plan, footprint, trainer.largest_batch)) from error
+        raise OutOfMemory(describe_out_of_memory(plan, footprint, trainer.largest_batch)) from error
     except OSError as error:
         raise RunFailure(f"{ready.output}: cannot be written: {error.strerror or error}") from error
 

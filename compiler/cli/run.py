@@ -40,6 +40,7 @@ class RunError(ValueError):
 @click.option("--output", metavar="P", help="Where the adapter goes (in Kaito's image: the output_dir).")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and stop.")
+@click.option("--auto-fit", is_flag=True, help="When it does not fit the GPU, try again with less memory.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
 @click.pass_context  # fmt: skip
 def run(ctx: click.Context, /, path: str, **options: Any) -> None:
@@ -58,7 +59,7 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
         ctx.exit(EXIT_USAGE)
     from kaitoc.runtime.__main__ import execute
 
-    ctx.exit(execute(plan, options["device"], options["resume"]))
+    ctx.exit(execute(plan, options["device"], options["resume"], auto_fit=options["auto_fit"]))
 
 
 def _plan(path: str, options: dict[str, Any]) -> Plan:

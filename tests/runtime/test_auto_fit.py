@@ -1,0 +1,87 @@
+"""Runs that do not fit: what is tried next, and that trying ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.__main__ import execute
+from kaitoc.runtime.auto_fit import next_candidate
+from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY
+from kaitoc.runtime.trainer import COMPLETED
+
+pytestmark = pytest.mark.runtime
+MakePlan = Callable[..., Plan]
+
+
+def candidates(plan: Plan) -> list[Plan]:
+    found = []
+    while (candidate := next_candidate(plan)) is not None:
+        plan = candidate[0]
+        found.append(plan)
+    return found
+
+
+def test_checkpointing_comes_first_and_the_optimizer_last(make_plan: MakePlan) -> None:
+    found = candidates(make_plan())
+
+    assert found[0].training.gradient_checkpointing
+    assert [plan.training.per_device_train_batch_size for plan in found] == [2, 1, 1]
+    assert found[-1].training.optim == "paged_adamw_8bit"
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(8, 1), (7, 3), (6, 2), (5, 1)])
+def test_every_candidate_keeps_the_effective_batch(make_plan: MakePlan, batch: int, accumulation: int) -> None:
+    training = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
+
+    for plan in candidates(make_plan(training=training)):
+        found = plan.training.per_device_train_batch_size * plan.training.gradient_accumulation_steps
+        assert found == batch * accumulation
+
+
+class _SmallDevice:
+    """Stands in for a device that holds one sequence: a CPU has no limit of its own to run into."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import torch
+
+        from kaitoc.runtime.loop import TuningTrainer
+
+        step = TuningTrainer.training_step
+
+        def limited(trainer: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            loss = step(trainer, model, inputs, *args, **kwargs)
+            if inputs["input_ids"].shape[0] > 1:
+                raise torch.OutOfMemoryError("too large")
+            return loss
+
+        monkeypatch.setattr(TuningTrainer, "training_step", limited)
+
+
+def test_out_of_memory_is_told_with_what_took_it_and_what_to_run(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _SmallDevice(monkeypatch)
+
+    assert execute(make_plan(provenance={"manifest": "job.yaml"}), "cpu", False) == EXIT_OUT_OF_MEMORY
+    message = capsys.readouterr().err
+    assert "out of memory on a batch of 2 x" in message
+    assert "kaitoc compile job.yaml" in message
+    assert "Traceback" not in message
+
+
+def test_with_auto_fit_the_run_is_tried_again_until_it_fits(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _SmallDevice(monkeypatch)
+    plan = make_plan()
+
+    assert execute(plan, "cpu", False, auto_fit=True) == 0
+    assert "trying again with batches of 1, accumulated 2 times" in capsys.readouterr().err
+    assert (Path(plan.output.path) / COMPLETED).exists()
