@@ -1,0 +1,109 @@
+"""`kaitoc run` as a user meets it, up to the moment the runtime starts: plans, refusals, choices."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler.cli import cli
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["run", *arguments])
+
+
+def test_a_dry_run_prints_the_plan_and_nothing_else() -> None:
+    result = run(str(DEMO), "--dry-run")
+
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["name"] == "tune-phi-3"
+    assert result.stderr == ""
+
+
+def test_a_dry_run_needs_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from kaitoc.compiler.cli import cli\n"
+        f"result = CliRunner().invoke(cli, ['run', {str(DEMO)!r}, '--dry-run'])\n"
+        "assert result.exit_code == 0\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'trl') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_paths_are_mapped_by_options() -> None:
+    plan = json.loads(run(str(DEMO), "--dry-run", "--model-path", "m", "--data", "d", "--output", "o").stdout)
+
+    assert (plan["model"]["path"], plan["data"]["paths"], plan["output"]["path"]) == ("m", ["d"], "o")
+
+
+def test_a_manifest_with_errors_is_refused_at_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(DEMO.read_text().replace("lora_alpha: 32", "lora_alfa: 32"))
+
+    result = run(str(path), "--dry-run")
+
+    assert result.exit_code == 2
+    line = path.read_text().splitlines().index("        lora_alfa: 32") + 1
+    assert f"{path}:{line}: KT2" in result.stderr
+    assert f"kaitoc check {path} --target bundled" in result.stderr
+    assert result.stdout == ""
+
+
+def test_what_only_a_cluster_refuses_does_not_stop_a_local_run(tmp_path: Path) -> None:
+    path = tmp_path / "local.yaml"
+    path.write_text(DEMO.read_text().replace("volumeSource:", "volumeSourc:"))
+
+    assert run(str(path), "--dry-run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("kind: Pod\n", "there is no tuning Workspace"),
+        ("a: [", "there is no tuning Workspace"),
+    ],
+)
+def test_a_file_without_a_job_is_told(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text(content)
+
+    result = run(str(path), "--dry-run")
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_missing_file_is_told() -> None:
+    result = run("nowhere.yaml", "--dry-run")
+
+    assert result.exit_code == 2
+    assert "nowhere.yaml" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_one_of_several_jobs_is_chosen_by_the_name_of_its_workspace(tmp_path: Path) -> None:
+    workspace, config = DEMO.read_text().split("---\n")
+    path = tmp_path / "two.yaml"
+    path.write_text("---\n".join((workspace, workspace.replace("tune-phi-3\n", "other\n", 1), config)))
+
+    assert "choose one with --workspace" in run(str(path), "--dry-run").stderr
+    assert json.loads(run(str(path), "--dry-run", "--workspace", "other").stdout)["name"] == "other"
+    assert "there is no tuning Workspace `third`" in run(str(path), "--workspace", "third").stderr
+
+
+def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaitoc.compiler.cli.run.find_spec", lambda name: None)
+
+    result = run(str(DEMO))
+
+    assert result.exit_code == 2
+    assert 'pip install "kaitoc[runtime]"' in result.stderr
