@@ -66,6 +66,9 @@ clean: ## Remove what was built.
 bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschema, as an installed wheel.
 	$(BIN)/python tests/bench/check/bench_check.py
 
+bench-runtime: $(STAMP) ## Time the runtime beside a plain trl and peft script, and packing beside padding.
+	$(BIN)/python tests/bench/runtime/bench_runtime.py
+
 bench-throughput: $(STAMP) ## Score predicted tokens per second against measured runs.
 	$(BIN)/python tests/bench/throughput/score.py --write
 

@@ -34,7 +34,14 @@ def rows(data: Path) -> list[dict[str, Any]]:
 
 
 def train(
-    model_path: Path, data: Path, output: Path, *, quantized: bool, checkpointing: bool, **more: Any
+    model_path: Path,
+    data: Path,
+    output: Path,
+    *,
+    quantized: bool,
+    checkpointing: bool,
+    callbacks: Any = (),
+    **more: Any,
 ) -> list[float]:
     """Train an adapter and return the loss of each step."""
     import torch
@@ -74,6 +81,7 @@ def train(
         ),
         train_dataset=Dataset.from_list(rows(data)),
         processing_class=AutoTokenizer.from_pretrained(model_path),
+        callbacks=list(callbacks),
         peft_config=LoraConfig(
             r=4, lora_alpha=8, lora_dropout=0.1, target_modules=TARGETS, task_type="CAUSAL_LM"
         ),
