@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.assumptions import AssumptionError
+from kaitoc.compiler.assumptions import AssumptionError, Overrides
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
 from kaitoc.compiler.cli.options import assumption_options, overrides
+from kaitoc.compiler.compile_model import CompileError
 from kaitoc.compiler.engine import Engine, RuleSet
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
@@ -40,6 +41,14 @@ class RunError(ValueError):
 @click.option("--output", metavar="P", help="Where the adapter goes (in Kaito's image: the output_dir).")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and stop.")
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["local", "cluster"]),
+    default="local",
+    show_default=True,
+    help="Run here, or apply the compiled manifests with kubectl and follow the Workspace.",
+)
 @click.option("--auto-fit", is_flag=True, help="When it does not fit the GPU, try again with less memory.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
 @click.pass_context  # fmt: skip
@@ -49,17 +58,50 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
     Kaito's paths are mapped by --model-path, --data and --output, so the manifest itself runs unchanged.
     """
     try:
+        if options["place"] == "cluster":
+            ctx.exit(_on_cluster(path, options))
         plan = _plan(path, options)
         if options["dry_run"]:
             click.echo(plan.to_json(), nl=False)
             return
         _require_runtime()
-    except (AssumptionError, PlanError, RunError, SettingsError, SourceError) as error:
+    except (AssumptionError, CompileError, PlanError, RunError, SettingsError, SourceError) as error:
         click.echo(f"kaitoc: {error}", err=True)
         ctx.exit(EXIT_USAGE)
     from kaitoc.runtime.__main__ import execute
 
     ctx.exit(execute(plan, options["device"], options["resume"], auto_fit=options["auto_fit"]))
+
+
+def _on_cluster(path: str, options: dict[str, Any]) -> int:
+    """Compile a manifest, apply it with kubectl and follow it; return the exit code."""
+    from kaitoc.compiler.cluster import ClusterError, Target, run_on_cluster
+    from kaitoc.compiler.compile import compile_files, describe_problem
+    from kaitoc.compiler.compile_model import CompileRequest
+    from kaitoc.rules import FILE_RULES, JOB_RULES
+
+    rule_set = RuleSet(FILE_RULES, JOB_RULES)
+    chosen, settings = overrides(options), SettingsFinder()
+    workspace = _job(_indexed(rule_set, chosen, path), path, options["workspace"]).workspace
+    if workspace is None:
+        raise RunError(f"{path}: there is no Workspace in it, so there is nothing that a cluster could run")
+    result = compile_files([path], CompileRequest(chosen, settings, rule_set))
+    if result.errors or result.is_refused:
+        problems = [*result.errors, *map(describe_problem, result.problems), *(job.binding for job in result.jobs)]
+        raise RunError("\n".join(problem for problem in problems if problem))
+    target = Target(workspace.ref.name, workspace.ref.namespace)
+    try:
+        run_on_cluster([file.text for file in result.files], target, click.echo, dry_run=options["dry_run"])
+    except ClusterError as error:
+        click.echo(f"kaitoc: {error}", err=True)
+        return EXIT_FAILED
+    return 0
+
+
+def _indexed(rule_set: RuleSet, chosen: Overrides, path: str) -> Engine:
+    engine = Engine(rule_set, chosen, SettingsFinder())
+    engine.library.add_given(path)
+    return engine
 
 
 def _plan(path: str, options: dict[str, Any]) -> Plan:

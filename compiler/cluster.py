@@ -1,0 +1,150 @@
+"""Runs a fine-tune on a cluster: applies compiled manifests with kubectl, follows the Workspace, streams its log.
+
+The outcome is read from the Kubernetes Job, whose name is the Workspace's, and from its pod: with an image as output
+the pod's helper containers keep a crashed run looking alive, so a container that ended badly ends the run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SECRETS = ("token", "password", "secret", "authorization")
+
+
+class ClusterError(Exception):
+    """A run on a cluster that cannot start or that failed; `str(error)` is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The Workspace to follow; an empty namespace is that of kubectl's context."""
+
+    name: str
+    namespace: str = ""
+
+    @property
+    def options(self) -> list[str]:
+        """Return the options by which kubectl finds the namespace."""
+        return ["--namespace", self.namespace] if self.namespace else []
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """The kubectl program of this machine."""
+
+    program: str
+
+    @classmethod
+    def find(cls) -> Kubectl:
+        """Return the kubectl on the path; raises `ClusterError` when there is none."""
+        program = shutil.which("kubectl")
+        if program is None:
+            raise ClusterError("kubectl is not on the path; it is needed for --on cluster")
+        return cls(program)
+
+    def run(self, *arguments: str) -> str:
+        """Return what a command prints; raises `ClusterError` with what it complains about."""
+        done = subprocess.run([self.program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode != 0:
+            raise ClusterError(f"kubectl {arguments[0]}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        return done.stdout
+
+    def read(self, *arguments: str) -> dict[str, Any]:
+        """Return the JSON that `kubectl get` prints, empty when there is no such object yet."""
+        text = self.run("get", *arguments, "--ignore-not-found", "--output", "json")
+        found: dict[str, Any] = json.loads(text) if text.strip() else {}
+        return found
+
+
+def run_on_cluster(
+    texts: Sequence[str],
+    target: Target,
+    echo: Callable[[str], None],
+    *,
+    dry_run: bool = False,
+    poll_seconds: float = 5.0,
+) -> None:
+    """Apply manifests and follow a Workspace to its end; raises `ClusterError` when the API server or the run fails.
+
+    The API server judges everything first (`--dry-run=server`), so that nothing is applied by halves.
+    """
+    kubectl = Kubectl.find()
+    with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder:
+        for number, text in enumerate(texts):
+            Path(folder, f"{number}.yaml").write_text(text, encoding="utf-8")
+        kubectl.run("apply", "--server-side", "--dry-run=server", "--filename", folder)
+        if dry_run:
+            echo("the API server accepts the manifests; nothing was applied")
+            return
+        echo(kubectl.run("apply", "--server-side", "--filename", folder).strip())
+    _follow(kubectl, target, echo, poll_seconds)
+
+
+def _follow(kubectl: Kubectl, target: Target, echo: Callable[[str], None], poll_seconds: float) -> None:
+    """Tell each change of the Workspace's conditions and each new line of the log until the Job ends."""
+    told: dict[str, str] = {}
+    num_lines = 0
+    while True:
+        for line in _news(kubectl.read("workspace", target.name, *target.options), told):
+            echo(line)
+        outcome = _outcome(kubectl, target)
+        num_lines = _stream(kubectl, target, num_lines, echo)
+        if outcome == "":
+            return
+        if outcome is not None:
+            raise ClusterError(f"{target.name}: the tuning job failed: {outcome}")
+        time.sleep(poll_seconds)
+
+
+def _news(workspace: dict[str, Any], told: dict[str, str]) -> list[str]:
+    found = []
+    for condition in workspace.get("status", {}).get("conditions", ()):
+        state = f"{condition.get('status')} {condition.get('reason', '')}".strip()
+        if told.get(condition["type"]) != state:
+            told[condition["type"]] = state
+            found.append(f"{condition['type']}: {state} {condition.get('message', '')}".rstrip())
+    return found
+
+
+def _outcome(kubectl: Kubectl, target: Target) -> str | None:
+    """Return "" for a run that succeeded, a reason for one that failed, None for one that goes on."""
+    job = kubectl.read("job", target.name, *target.options)
+    for condition in job.get("status", {}).get("conditions", ()):
+        if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
+            return "" if condition["type"] == "Complete" else str(condition.get("message") or condition.get("reason"))
+    pods = kubectl.read("pods", "--selector", f"job-name={target.name}", *target.options)
+    for pod in pods.get("items", ()):
+        for container in pod.get("status", {}).get("containerStatuses", ()):
+            ended = container.get("state", {}).get("terminated") or {}
+            if ended.get("exitCode", 0) != 0:
+                return f"container `{container['name']}` ended with exit code {ended['exitCode']}"
+    return None
+
+
+def _stream(kubectl: Kubectl, target: Target, num_lines: int, echo: Callable[[str], None]) -> int:
+    """Tell the lines of the log that are new and return how many there are; a pod that has none yet is waited for."""
+    try:
+        lines = kubectl.run("logs", f"job/{target.name}", "--container", target.name, *target.options).splitlines()
+    except ClusterError:
+        return num_lines
+    for line in lines[num_lines:]:
+        echo(_without_secrets(line))
+    return max(num_lines, len(lines))
+
+
+def _without_secrets(line: str) -> str:
+    """Return a line of a log without what follows a word that names a secret."""
+    lowered = line.lower()
+    for word in SECRETS:
+        start = lowered.find(f"{word}=")
+        if start >= 0:
+            return f"{line[: start + len(word) + 1]}[hidden]"
+    return line

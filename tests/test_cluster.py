@@ -1,0 +1,134 @@
+"""Running on a cluster, against a stand-in for kubectl that plays the API server's part and notes its calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kaitoc.compiler.cli import cli
+from kaitoc.compiler.cluster import ClusterError, Target, run_on_cluster
+
+DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
+TARGET = Target("tune", "team")
+PROGRAM = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path({folder!r})
+with (folder / "calls").open("a") as stream:
+    stream.write(" ".join(sys.argv[1:]) + "\\n")
+if sys.argv[1] == "apply":
+    given = pathlib.Path(sys.argv[sys.argv.index("--filename") + 1])
+    (folder / "applied").write_text("".join(path.read_text() for path in sorted(given.iterdir())))
+script = json.loads((folder / "script").read_text())
+answers = script.get(" ".join(sys.argv[1:3]), script.get(sys.argv[1], [""]))
+number = sum(line.startswith(" ".join(sys.argv[1:3])) for line in (folder / "calls").read_text().splitlines())
+answer = answers[min(number, len(answers)) - 1]
+if isinstance(answer, str) and answer.startswith("error: "):
+    sys.exit(answer)
+sys.stdout.write(answer if isinstance(answer, str) else json.dumps(answer))
+"""
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the stand-in's script and calls; it is the first on the path."""
+    program = tmp_path / "kubectl"
+    program.write_text(PROGRAM.format(python=sys.executable, folder=str(tmp_path)))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    play(tmp_path)
+    return tmp_path
+
+
+def play(folder: Path, **answers: list[object]) -> None:
+    script = {"get job": [job("Complete")], **{name.replace("_", " "): value for name, value in answers.items()}}
+    (folder / "script").write_text(json.dumps(script))
+
+
+def job(condition: str, message: str = "") -> dict[str, object]:
+    return {"status": {"conditions": [{"type": condition, "status": "True", "message": message}]}}
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
+
+
+def run(folder: Path, *, dry_run: bool = False) -> list[str]:
+    told: list[str] = []
+    run_on_cluster(["kind: Workspace\n"], TARGET, told.append, dry_run=dry_run, poll_seconds=0)
+    return told
+
+
+def test_the_api_server_judges_everything_before_anything_is_applied(kubectl: Path) -> None:
+    run(kubectl)
+
+    assert calls(kubectl)[0].startswith("apply --server-side --dry-run=server --filename")
+    assert calls(kubectl)[1].startswith("apply --server-side --filename")
+
+
+def test_what_the_api_server_refuses_is_told_and_nothing_is_applied(kubectl: Path) -> None:
+    play(kubectl, apply=["error: admission webhook denied the request"])
+
+    with pytest.raises(ClusterError, match="kubectl apply: error: admission webhook denied"):
+        run(kubectl)
+    assert len(calls(kubectl)) == 1
+
+
+def test_a_dry_run_applies_nothing(kubectl: Path) -> None:
+    assert run(kubectl, dry_run=True) == ["the API server accepts the manifests; nothing was applied"]
+    assert len(calls(kubectl)) == 1
+
+
+def test_conditions_and_log_lines_are_told_once_each(kubectl: Path) -> None:
+    ready = {"status": {"conditions": [{"type": "ResourceReady", "status": "True", "reason": "Ready"}]}}
+    play(kubectl, get_workspace=[{}, ready, ready], get_job=[{}, {}, job("Complete")],
+         logs=["step 1\n", "step 1\nstep 2\n", "step 1\nstep 2\n"], apply=["", "applied"])  # fmt: skip
+
+    assert run(kubectl) == ["applied", "step 1", "ResourceReady: True Ready", "step 2"]
+
+
+def test_a_failed_job_is_told_with_its_reason(kubectl: Path) -> None:
+    play(kubectl, get_job=[job("Failed", "BackoffLimitExceeded")])
+
+    with pytest.raises(ClusterError, match="tune: the tuning job failed: BackoffLimitExceeded"):
+        run(kubectl)
+
+
+def test_a_crashed_container_ends_a_run_whose_pod_stays_alive(kubectl: Path) -> None:
+    crashed = {"name": "tune", "state": {"terminated": {"exitCode": 1}}}
+    play(kubectl, get_job=[{}], get_pods=[{"items": [{"status": {"containerStatuses": [crashed]}}]}])
+
+    with pytest.raises(ClusterError, match="container `tune` ended with exit code 1"):
+        run(kubectl)
+
+
+def test_secrets_in_the_log_are_not_repeated(kubectl: Path) -> None:
+    play(kubectl, logs=["using HF_TOKEN=abc123\n"], apply=["", ""])
+
+    assert run(kubectl)[-1] == "using HF_TOKEN=[hidden]"
+
+
+def test_the_namespace_of_the_workspace_is_used(kubectl: Path) -> None:
+    run(kubectl)
+
+    assert all("--namespace team" in call for call in calls(kubectl) if not call.startswith("apply"))
+
+
+def test_kaitoc_run_applies_the_compiled_manifest(kubectl: Path) -> None:
+    result = CliRunner().invoke(cli, ["run", str(DEMO), "--on", "cluster"])
+
+    assert result.exit_code == 0, result.output
+    assert "qkv_proj" in (kubectl / "applied").read_text()
+
+
+def test_without_kubectl_the_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    result = CliRunner().invoke(cli, ["run", str(DEMO), "--on", "cluster"])
+
+    assert result.exit_code == 1
+    assert "kubectl is not on the path" in result.stderr
