@@ -12,6 +12,7 @@ from peft import PeftModel, get_peft_model_state_dict
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.failures import OutputFailure
+from kaitoc.runtime.redact import redacted
 
 ADAPTER = "adapter"
 MODEL = "model"
@@ -35,7 +36,7 @@ def save(model: Any, tokenizer: Any, plan: Plan) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
-        (unfinished / PLAN).write_text(plan.to_json(), encoding="utf-8")
+        (unfinished / PLAN).write_text(redacted(plan).to_json(), encoding="utf-8")
         _verify(model, unfinished)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)

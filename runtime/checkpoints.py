@@ -12,6 +12,7 @@ from pathlib import Path
 from kaitoc.compiler.plan import Plan, PlanError, read_plan
 from kaitoc.compiler.source import write_atomically
 from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.redact import redacted
 
 CHECKSUMS = "checksums.json"
 PREFIX = "checkpoint-"
@@ -76,8 +77,9 @@ def require_same_plan(plan: Plan, output: Path) -> None:
         before = read_plan(path.read_text(encoding="utf-8"), str(path))
     except (OSError, PlanError, UnicodeDecodeError) as error:
         raise RunFailure(f"{output}: cannot tell which run to resume: {error}") from error
+    now = redacted(plan)
     for part in Plan.model_fields:
-        old, new = getattr(before, part), getattr(plan, part)
+        old, new = getattr(before, part), getattr(now, part)
         if part not in _MAY_DIFFER and old != new:
             where = _first_difference(part, old, new)
             raise RunFailure(f"{output}: holds checkpoints of another run; {where}; name another --output")
@@ -85,7 +87,7 @@ def require_same_plan(plan: Plan, output: Path) -> None:
 
 def write_plan(plan: Plan, output: Path) -> None:
     """Leave the plan beside its results."""
-    write_atomically(output / PLAN_FILE, plan.to_json().encode("utf-8"))
+    write_atomically(output / PLAN_FILE, redacted(plan).to_json().encode("utf-8"))
 
 
 def trim_metrics(path: Path, last_step: int) -> None:

@@ -33,7 +33,9 @@ from kaitoc.runtime.failures import DataFailure, ModelFailure, OutOfMemory, RunF
 from kaitoc.runtime.launch import is_main_process
 from kaitoc.runtime.live_memory import MeasureFirstSteps
 from kaitoc.runtime.loop import TuningTrainer
+from kaitoc.runtime.merge import merge
 from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
+from kaitoc.runtime.model_card import write_card
 from kaitoc.runtime.oci import write_layout
 from kaitoc.runtime.out_of_memory import describe_out_of_memory
 from kaitoc.runtime.prediction import predicted_footprint, predicted_live_bytes
@@ -49,6 +51,7 @@ METRICS = "metrics.jsonl"
 REPORT = "report.json"
 PAGE = "report.html"
 IMAGE = "image"
+MERGED = "merged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,8 @@ def _finish(
 
 
 def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
-    """Write the report of a run as JSON and as a page."""
+    """Write the report of a run as JSON, as a page and as the result's model card."""
+    write_card(result_folder(plan), plan, report)
     entries = [json.loads(line) for line in (output / METRICS).read_text(encoding="utf-8").splitlines()]
     write_atomically(output / REPORT, report.to_json().encode("utf-8"))
     write_atomically(output / PAGE, render(plan.name, report, entries).encode("utf-8"))
@@ -254,10 +258,15 @@ def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
 def _save(plan: Plan, ready: Ready) -> Path:
     """Write the result, and whatever else the plan asks to make of it, in the main process."""
     folder = result_folder(plan)
-    if is_main_process():
-        save(ready.model, ready.tokenizer, plan)
-        if plan.output.oci_layout and plan.lora is not None:
-            write_layout(folder, ready.output / IMAGE, {"org.opencontainers.image.title": plan.name})
+    if not is_main_process():
+        return folder
+    save(ready.model, ready.tokenizer, plan)
+    if plan.lora is None:
+        return folder
+    if plan.output.merge:
+        merge(plan, folder, ready.tokenizer, ready.output / MERGED)
+    if plan.output.oci_layout:
+        write_layout(folder, ready.output / IMAGE, {"org.opencontainers.image.title": plan.name})
     return folder
 
 
