@@ -12,6 +12,7 @@ from peft import PeftModel, get_peft_model_state_dict
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.failures import OutputFailure
+from kaitoc.runtime.oci import ADAPTER_FILES
 from kaitoc.runtime.redact import redacted
 
 ADAPTER = "adapter"
@@ -43,6 +44,24 @@ def save(model: Any, tokenizer: Any, plan: Plan) -> Path:
     except OSError as error:
         raise OutputFailure(f"{folder}: the result cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def place_for_pusher(adapter: Path, output: Path) -> None:
+    """Put an adapter's two files beside the completion marker, where Kaito's pusher takes them from.
+
+    Source: kaito-project/kaito, pkg/workspace/image/pusher.sh, `mklayer`. Raises `OutputFailure`.
+    """
+    for name in ADAPTER_FILES:
+        aside = output / f".{name}.unfinished"
+        try:
+            aside.unlink(missing_ok=True)
+            try:
+                os.link(adapter / name, aside)
+            except OSError:
+                shutil.copyfile(adapter / name, aside)
+            os.replace(aside, output / name)
+        except OSError as error:
+            raise OutputFailure(f"{output / name}: cannot be written: {error.strerror or error}") from error
 
 
 def _verify(model: Any, folder: Path) -> None:

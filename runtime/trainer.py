@@ -17,7 +17,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.source import write_atomically
-from kaitoc.runtime.adapter import result_folder, save
+from kaitoc.runtime.adapter import place_for_pusher, result_folder, save
 from kaitoc.runtime.arguments import CHECKPOINTS, lora_config, training_arguments
 from kaitoc.runtime.callbacks import History, MetricsCallback, ProgressCallback, TerminationCallback
 from kaitoc.runtime.checkpoints import (
@@ -263,6 +263,7 @@ def _save(plan: Plan, ready: Ready) -> Path:
     save(ready.model, ready.tokenizer, plan)
     if plan.lora is None:
         return folder
+    place_for_pusher(folder, ready.output)
     if plan.output.merge:
         merge(plan, folder, ready.tokenizer, ready.output / MERGED)
     if plan.output.oci_layout:

@@ -53,7 +53,7 @@ def logits(model: Any) -> Any:
 
 
 @pytest.mark.parametrize("quantization", [{}, QLORA], ids=["lora", "qlora"])
-def test_a_merged_model_computes_what_the_adapter_on_its_base_does(
+def test_a_merged_model_computes_what_the_adapter_on_its_base_does_and_the_pusher_finds_its_files(
     make_plan: MakePlan, tiny_model: Path, quantization: dict[str, Any]
 ) -> None:
     import torch
@@ -74,6 +74,8 @@ def test_a_merged_model_computes_what_the_adapter_on_its_base_does(
     assert not torch.allclose(before, tuned, atol=1e-3)
     assert (output / "merged" / "model.safetensors").exists()
     assert (output / "image" / "oci-layout").exists()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (output / name).read_bytes() == (output / "adapter" / name).read_bytes()
     assert "Training loss" in (output / "adapter" / "README.md").read_text()
 
 
