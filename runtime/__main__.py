@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False) ->
 def _execute_once(plan: Plan, device: str, resume: bool) -> int:
     if needs_launch(plan):
         return launch(plan, device, resume=resume)
+    # bitsandbytes complains on import that an optional CPU kernel is not installed.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from kaitoc.runtime.trainer import RunOptions, run_plan
 
     try:
