@@ -6,7 +6,9 @@ replayed through a model of PyTorch's caching allocator.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,7 +53,8 @@ def trace(workload: Workload) -> Trace:
     software stack other than the installed one.
     """
     validate(workload)
-    recorder = _record(workload)
+    with _quiet():
+        recorder = _record(workload)
     events = tuple(recorder.events)
     allocator = replay(workload, events)
     return Trace(events, _phase_peaks(events), allocator.peak_allocated_bytes, allocator.peak_reserved_bytes)
@@ -72,6 +75,17 @@ def replay(workload: Workload, events: tuple[Event, ...]) -> CachingAllocator:
         else:
             held[key] = allocator.allocate(event.allocation.num_bytes)
     return allocator
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep libraries from telling a user of an estimate, layer after layer, what training would warn of."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _record(workload: Workload) -> AllocationRecorder:
@@ -160,12 +174,13 @@ def _phase_peaks(events: tuple[Event, ...]) -> tuple[PhasePeak, ...]:
     total = 0
     peaks: dict[Phase, tuple[int, dict[Category, int]]] = {}
     for event in events:
-        allocation = event.allocation
-        change = -allocation.num_bytes if event.is_free else allocation.num_bytes
-        live[allocation.category] += change
-        total += change
         is_measured = event.step == (0 if event.phase is Phase.LOAD else NUM_STEPS)
-        if is_measured and total > peaks.get(event.phase, (-1, live))[0]:
+        if is_measured and event.phase not in peaks:
+            peaks[event.phase] = (total, dict(live))
+        change = -event.allocation.num_bytes if event.is_free else event.allocation.num_bytes
+        live[event.allocation.category] += change
+        total += change
+        if is_measured and total > peaks[event.phase][0]:
             peaks[event.phase] = (total, dict(live))
     return tuple(PhasePeak(phase, _categories(held)) for phase, (_, held) in peaks.items())
 

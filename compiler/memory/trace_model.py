@@ -19,7 +19,7 @@ from kaitoc.compiler.memory.trace_kernels import CudaFunctions, flash_attention
 from kaitoc.compiler.memory.trace_quantized import quantize_linears
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Quantization, Workload, WorkloadError
 
-FLASH_NAME = "kaitoc_flash"
+FLASH_NAME = "kaitoc_fused"
 _DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.FLOAT16: torch.float16, Dtype.BFLOAT16: torch.bfloat16}
 
 
@@ -45,10 +45,9 @@ def build_model(workload: Workload, stack: Stack) -> Any:
 def _built(workload: Workload, stack: Stack) -> Any:
     AttentionInterface.register(FLASH_NAME, flash_attention)
     config = AutoConfig.for_model(**_config_of(workload))
-    attention = FLASH_NAME if workload.attention is Attention.FLASH else workload.attention.value
     with torch.device("meta"), no_init_weights():
         model = AutoModelForCausalLM.from_config(
-            config, dtype=torch_dtype(workload.dtype), attn_implementation=attention
+            config, dtype=torch_dtype(workload.dtype), attn_implementation=_attention_name(workload.attention)
         )
         model.tie_weights()
     model.config.use_cache = False
@@ -66,6 +65,13 @@ def _built(workload: Workload, stack: Stack) -> Any:
     if workload.lora is not None:
         model = _adapted(model, workload, workload.lora, stack)
     return model.train()
+
+
+def _attention_name(attention: Attention) -> str | None:
+    """Return transformers' name; without one it takes scaled dot product attention where a model has it, else eager."""
+    if attention is Attention.FLASH:
+        return FLASH_NAME
+    return "eager" if attention is Attention.EAGER else None
 
 
 def _contexts(workload: Workload) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:

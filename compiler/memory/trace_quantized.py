@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from bitsandbytes.functional import QuantState
 from bitsandbytes.nn.modules import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+from transformers.pytorch_utils import Conv1D
 
 from kaitoc.compiler.memory.workload import Quantization
 
@@ -20,13 +21,17 @@ _META = torch.device("meta")
 def quantize_linears(
     model: torch.nn.Module, quantization: Quantization, *, double_quant: bool, kept: frozenset[str]
 ) -> None:
-    """Replace every `nn.Linear` but those whose path is in `kept`, as transformers does on loading."""
+    """Replace every linear layer but those whose path is in `kept`, as transformers does on loading.
+
+    `replace_with_bnb_linear` (transformers 5.23, `integrations/bitsandbytes.py`) takes `Conv1D` and plain `nn.Linear`,
+    but no subclasses such as Falcon's.
+    """
     for path, module in list(model.named_modules()):
-        if type(module) is torch.nn.Linear and path not in kept:
+        if (isinstance(module, Conv1D) or type(module) is torch.nn.Linear) and path not in kept:
             parent, _, name = path.rpartition(".")
-            new = _linear_8bit(module) if quantization is Quantization.INT8 else _linear_4bit(
-                module, quantization, double_quant
-            )  # fmt: skip
+            linear = _as_linear(module)
+            is_8bit = quantization is Quantization.INT8
+            new = _linear_8bit(linear) if is_8bit else _linear_4bit(linear, quantization, double_quant)
             setattr(model.get_submodule(parent), name, new)
     is_8bit = quantization is Quantization.INT8
     model.is_loaded_in_8bit = is_8bit  # type: ignore[assignment]  # transformers' own marks, read by PEFT
@@ -56,6 +61,16 @@ def scratch_bytes(operator: Any, args: tuple[Any, ...], result: Any) -> int:
     if operator is torch.ops.bitsandbytes.int8_scaled_mm.default:
         return int(result.numel()) * torch.int32.itemsize
     return 0
+
+
+def _as_linear(module: Any) -> torch.nn.Linear:
+    """Return a linear layer of the shape of a `Conv1D`, which stores its weight transposed."""
+    if type(module) is torch.nn.Linear:
+        return module
+    in_features, out_features = module.weight.shape
+    new = torch.nn.Linear(in_features, out_features, dtype=module.weight.dtype, device=_META)
+    new.bias = module.bias
+    return new
 
 
 def _linear_4bit(module: torch.nn.Linear, quantization: Quantization, double_quant: bool) -> torch.nn.Module:

@@ -1,0 +1,43 @@
+"""The two engines agree: the closed form and the real code on meta tensors give the same allocated peak."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.memory.trace import trace
+from kaitoc.compiler.memory.workload import Lora, Quantization, Workload
+
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+TOLERANCE = 0.02
+
+
+def workload(name: str, method: str, *, checkpointing: bool, batch_size: int, seq_len_tokens: int) -> Workload:
+    model = find_model(name)
+    assert model is not None
+    quantized = method == "qlora"
+    return Workload(
+        architecture=model,
+        lora=None if method == "full" else Lora(),
+        batch_size=batch_size,
+        seq_len_tokens=seq_len_tokens,
+        stack="transformers-5",
+        quantization=Quantization.NF4 if quantized else Quantization.NONE,
+        kbit_prep=quantized,
+        gradient_checkpointing=checkpointing,
+    )
+
+
+@pytest.mark.parametrize("name", ["llama-3.2-1b", "qwen2.5-0.5b", "phi-3-mini-4k-instruct", "gemma-3-1b", "gpt2"])
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_the_closed_form_agrees_with_the_trace(name: str, method: str, checkpointing: bool) -> None:
+    asked = workload(name, method, checkpointing=checkpointing, batch_size=2, seq_len_tokens=512)
+
+    traced, predicted = trace(asked), footprint(asked)
+
+    traced_bytes = max(phase.allocated_bytes for phase in traced.phases)
+    assert predicted.allocated_bytes == pytest.approx(traced_bytes, rel=TOLERANCE)
