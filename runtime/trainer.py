@@ -29,6 +29,7 @@ from kaitoc.runtime.checkpoints import (
     write_plan,
 )
 from kaitoc.runtime.data import Columns, Rows, read_rows
+from kaitoc.runtime.download import local_paths
 from kaitoc.runtime.failures import DataFailure, ModelFailure, OutOfMemory, RunFailure, Terminated
 from kaitoc.runtime.launch import is_main_process
 from kaitoc.runtime.live_memory import MeasureFirstSteps
@@ -52,6 +53,7 @@ REPORT = "report.json"
 PAGE = "report.html"
 IMAGE = "image"
 MERGED = "merged"
+DOWNLOADS = "downloads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     require_model(plan)
     data = plan.data
     columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
-    rows = read_rows(data.paths, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
+    paths = local_paths(data.paths, output / DOWNLOADS, reuse=options.resume)
+    rows = read_rows(paths, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
     set_seed(plan.training.seed)
     tokenizer = load_tokenizer(plan)
     prepared = prepare(tokenizer, rows.rows, data)
