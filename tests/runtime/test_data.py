@@ -15,6 +15,7 @@ from kaitoc.runtime.failures import DataFailure
 pytestmark = pytest.mark.runtime
 TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 SHARE_GPT = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+SHARED = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
 READ = (Message("user", "q"), Message("assistant", "a"))
 
 
@@ -28,8 +29,7 @@ def rows_of(path: Path, columns: Columns | None = None, *, skip_bad_rows: bool =
         ("a.jsonl", json.dumps({"messages": TURNS}) + "\n\n", READ),
         ("a.json", json.dumps([{"messages": TURNS}]), READ),
         ("a.json", json.dumps([{"conversations": SHARE_GPT}]), READ),
-        ("a.jsonl", json.dumps({"prompt": "q", "completion": "a"}), READ),
-        ("a.csv", 'prompt,completion\nq,a\n', READ),
+        ("a.jsonl", json.dumps({"prompt": TURNS[:1], "completion": TURNS[1:]}), READ),
         ("a.csv", '"messages"\n"' + json.dumps(TURNS).replace('"', '""') + '"\n', READ),
     ],
 )  # fmt: skip
@@ -42,6 +42,19 @@ def test_a_conversation_is_read_from_every_shape(
     (row,) = rows_of(path)
 
     assert row.messages == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", json.dumps({"prompt": "q", "completion": "a"})), ("a.csv", "prompt,completion\nq,a\n")],
+)
+def test_a_prompt_and_its_completion_are_read(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+
+    (row,) = rows_of(path)
+
+    assert (row.prompt, row.completion) == ("q", "a")
 
 
 def test_parquet_and_arrow_are_read(tmp_path: Path) -> None:
@@ -72,7 +85,7 @@ def test_named_columns_are_used(tmp_path: Path) -> None:
 
     (row,) = rows_of(path, Columns(prompt="question", completion="answer"))
 
-    assert row.messages == READ
+    assert (row.prompt, row.completion) == ("q", "a")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +98,8 @@ def test_named_columns_are_used(tmp_path: Path) -> None:
         ("a.jsonl", '{"messages": [{"role": "user", "content": "q"}]}\n', "nothing to learn"),
         ("a.jsonl", '{"messages": [{"role": "user"}]}\n', "needs a text"),
         ("a.jsonl", '{"text": 3}\n', "`text` is not a text"),
-        ("a.json", '{"text": "x"}', "a .json file holds a list"),
+        ("a.json", '[{"text": "x"},\n{"text": ', "a.json:2: not JSON"),
+        ("a.csv", "prompt,completion\nq\n", "a.csv:2: a row of other than 2 cells"),
         ("a.json", "[", "is the file cut off?"),
         ("a.parquet", "PAR1", "not a parquet file"),
         ("a.bin", "x", "data files end in"),
