@@ -116,7 +116,7 @@ def _run_step(
     with recorder.during(Phase.FORWARD):
         shape = (workload.batch_size, workload.seq_len_tokens)
         inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
-        loss = loss_of(model, inputs[0], inputs[1], inputs[2], workload)
+        loss = loss_of(recorder, model, inputs[0], inputs[1], inputs[2], workload)
         if autocast is not None:
             autocast.forget()
     with recorder.during(Phase.BACKWARD):
@@ -156,7 +156,7 @@ def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
     for path, module in model.named_modules():
 
         def enter(called: torch.nn.Module, args: object, path: str = path) -> None:
-            if called is head:
+            if called is head and recorder.phase is Phase.FORWARD:
                 recorder.phase = Phase.LOSS
             stack.append(recorder.module)
             recorder.module = path

@@ -59,7 +59,9 @@ def _built(workload: Workload, stack: Stack) -> Any:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model.enable_input_require_grads()
     if workload.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": lambda: _contexts(workload)})
+        model.gradient_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": lambda: checkpoint_contexts(workload)}
+        )
         if workload.lora is not None and not workload.kbit_prep:
             model.enable_input_require_grads()
     if workload.lora is not None:
@@ -74,7 +76,7 @@ def _attention_name(attention: Attention) -> str | None:
     return "eager" if attention is Attention.EAGER else None
 
 
-def _contexts(workload: Workload) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+def checkpoint_contexts(workload: Workload) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """Return what a checkpoint enters for its forward and its recomputation, which runs outside of the step's modes."""
     return nullcontext(), CudaFunctions(autocast_of(workload))
 
