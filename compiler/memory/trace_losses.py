@@ -41,6 +41,7 @@ def _chunked_loss(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     labels: torch.Tensor,
+    workload: Workload,
 ) -> torch.Tensor:
     """Score the hidden states chunk by chunk, as TRL 1.7 to 1.14 does (`_chunked_cross_entropy_loss`).
 

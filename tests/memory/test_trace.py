@@ -16,6 +16,7 @@ from kaitoc.compiler.memory.workload import (
     Attention,
     Dtype,
     Lora,
+    Loss,
     Optimizer,
     Quantization,
     Workload,
@@ -137,3 +138,15 @@ def test_a_stack_of_another_major_version_is_refused() -> None:
 def test_targets_that_no_module_has_are_refused() -> None:
     with pytest.raises(WorkloadError, match="cannot be traced"):
         trace(replace(LORA, lora=Lora(targets=("nothing",))))
+
+
+@pytest.mark.parametrize("autocast", [None, Dtype.BFLOAT16])
+def test_the_chunked_loss_keeps_only_one_chunk_of_logits(autocast: Dtype | None) -> None:
+    long = replace(LORA, seq_len_tokens=1024, gradient_checkpointing=True, autocast=autocast)
+    full, chunked = (_peak(trace(replace(long, loss=loss)), Phase.BACKWARD) for loss in (Loss.FULL, Loss.CHUNKED))
+    assert chunked.categories.logits < full.categories.logits / 4
+
+
+def test_a_loss_that_cannot_run_is_refused() -> None:
+    with pytest.raises(WorkloadError, match="fused"):
+        trace(replace(LORA, loss=Loss.FUSED))
