@@ -23,6 +23,9 @@ from kaitoc.compiler.plan import Plan
 
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.1
+_SILENT_ENDS = (0, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM)
+"""Ends of the first process, whose output is shown, that do not tell why another failed."""
+_OWN_END_SECONDS = 3.0
 _GRACE_SECONDS = 25.0
 """Less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL."""
 
@@ -47,7 +50,7 @@ def launch(plan: Plan, device: str, *, resume: bool) -> int:
             processes = _start([*command, *(["--resume"] if resume else [])], plan.num_processes, others)
             with _forwarding(processes):
                 failed = _wait(processes)
-            if failed not in (None, processes[0]):
+            if failed is not None and processes[0].returncode in _SILENT_ENDS:
                 others.seek(0)
                 sys.stderr.write(others.read())
     return failed.returncode if failed is not None else 0
@@ -84,10 +87,18 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> subprocess.Popen[byte
         codes = [process.poll() for process in processes]
         failed = next((process for process in processes if process.returncode not in (None, 0)), None)
         if failed is not None:
+            _let_end(processes)
             _stop(processes)
             return failed
         if all(code == 0 for code in codes):
             return None
+        time.sleep(_POLL_SECONDS)
+
+
+def _let_end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait a moment: what fails in one process mostly fails in all, and each should get to say so."""
+    limit = time.monotonic() + _OWN_END_SECONDS
+    while time.monotonic() < limit and any(process.poll() is None for process in processes):
         time.sleep(_POLL_SECONDS)
 
 
