@@ -10,17 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kaitoc.compiler.faults import Rule
-from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.findings import Applicability
 from kaitoc.compiler.rule_pages import summary
 from kaitoc.rules import RULES
 
 DATA = Path(__file__).parent / "data" / "kaitoc_rules.jsonl"
 SYSTEM = "You explain the rules of kaitoc, the compiler for Kaito fine-tuning."
-_SEVERITIES = {
-    Severity.ERROR: "An error: the run would be refused, crash, or not fit.",
-    Severity.WARNING: "A warning: the run trains something else than written, or wastes real money.",
-    Severity.INFO: "An info: the run could be better.",
-}
 _FIXES = {
     Applicability.SAFE: "Yes, `kaitoc check --fix` applies a safe fix.",
     Applicability.UNSAFE: "Yes, with `kaitoc check --fix --unsafe-fixes`, since the result may change.",
@@ -33,7 +28,6 @@ def conversations(rule: Rule) -> Iterator[tuple[str, str]]:
     """Yield questions about a rule with their answers."""
     found = summary(rule).rstrip(".")
     yield f"What does {rule.CODE} find?", f"{rule.CODE} is `{rule.NAME}`. It finds this: {found}."
-    yield f"How severe is `{rule.NAME}`?", f"{_SEVERITIES[rule.SEVERITY]} Its code is {rule.CODE}."
     yield f"Can kaitoc fix {rule.CODE}?", _FIXES[rule.FIX]
 
 
