@@ -31,7 +31,7 @@ def workload(name: str, method: str, *, checkpointing: bool, batch_size: int, se
     )
 
 
-@pytest.mark.parametrize("name", ["llama-3.2-1b", "qwen2.5-0.5b", "phi-3-mini-4k-instruct", "gemma-3-1b", "gpt2"])
+@pytest.mark.parametrize("name", ["qwen2.5-0.5b", "phi-3-mini-4k-instruct"])
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_the_closed_form_agrees_with_the_trace(name: str, method: str, checkpointing: bool) -> None:
