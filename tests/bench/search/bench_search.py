@@ -1,4 +1,4 @@
-"""Times the search for the best configuration on the suite's random jobs: `python tests/bench/search/bench_search.py`."""
+"""Times the search on the suite's random jobs: `python tests/bench/search/bench_search.py`."""
 
 from __future__ import annotations
 
