@@ -69,6 +69,7 @@ def test_the_adapter_trains_every_fused_layer(demo: Path) -> None:
     assert sorted(config["target_modules"]) == ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_reloaded_adapter_reproduces_its_logits(demo: Path) -> None:
     import torch
     from peft import PeftModel
