@@ -23,21 +23,24 @@ def main() -> int:
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--auto-fit", action="store_true", help="on out-of-memory, try again with less")
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve the numbers to Prometheus")
     arguments = parser.parse_args()
     try:
         plan = read_plan(Path(arguments.plan).read_text(encoding="utf-8"), arguments.plan)
     except (PlanError, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"kaitoc: {error}\n")
         return EXIT_USAGE
-    return execute(plan, arguments.device, arguments.resume, auto_fit=arguments.auto_fit)
+    return execute(
+        plan, arguments.device, arguments.resume, auto_fit=arguments.auto_fit, metrics_port=arguments.metrics_port
+    )
 
 
-def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False) -> int:
+def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False, metrics_port: int | None = None) -> int:
     """Run a plan, print its report and return the exit code; failures become one message.
 
     With `auto_fit` a plan that does not fit is run again with less memory, as long as something is left to try.
     """
-    code = _execute_once(plan, device, resume)
+    code = _execute_once(plan, device, resume, metrics_port)
     while code == EXIT_OUT_OF_MEMORY and auto_fit:
         candidate = next_candidate(plan)
         if candidate is None:
@@ -45,19 +48,19 @@ def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False) ->
             break
         plan, change = candidate
         sys.stderr.write(f"kaitoc: trying again with {change}\n")
-        code = _execute_once(plan, device, False)
+        code = _execute_once(plan, device, False, metrics_port)
     return code
 
 
-def _execute_once(plan: Plan, device: str, resume: bool) -> int:
+def _execute_once(plan: Plan, device: str, resume: bool, metrics_port: int | None) -> int:
     if needs_launch(plan):
-        return launch(plan, device, resume=resume)
+        return launch(plan, device, resume=resume, metrics_port=metrics_port)
     # bitsandbytes complains on import that an optional CPU kernel is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from kaitoc.runtime.trainer import RunOptions, run_plan
 
     try:
-        report = run_plan(plan, RunOptions(device, resume))
+        report = run_plan(plan, RunOptions(device, resume, metrics_port=metrics_port))
     except RunFailure as error:
         sys.stderr.write(f"kaitoc: {error}\n")
         return error.exit_code

@@ -1,4 +1,4 @@
-"""What happens during training beside the steps: metrics on disk, progress on the terminal, stopping on request."""
+"""What happens during training beside the steps: metrics on disk, stopping on request."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import json
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
@@ -93,47 +92,6 @@ def _memory_bytes() -> int:
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
-
-
-class ProgressCallback(TrainerCallback):
-    """Shows a progress bar on a terminal, and plain lines elsewhere, such as in a pod's log."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._bar: Any = None
-        self._task: Any = None
-        self._loss = ""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the bar, on a terminal."""
-        if not self._stream.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=self._stream))
-        self._task = self._bar.add_task("training", total=state.max_steps, loss="")
-        self._bar.start()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Advance the bar."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=state.global_step, loss=self._loss)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Show the loss."""
-        if not logs or "loss" not in logs:
-            return
-        self._loss = f"loss {float(logs['loss']):.3f}"
-        if self._bar is None:
-            self._stream.write(f"step {state.global_step}/{state.max_steps}  {self._loss}\n")
-            self._stream.flush()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.stop()
 
 
 class TerminationCallback(TrainerCallback):

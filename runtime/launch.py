@@ -40,14 +40,16 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def launch(plan: Plan, device: str, *, resume: bool) -> int:
+def launch(plan: Plan, device: str, *, resume: bool, metrics_port: int | None = None) -> int:
     """Run a plan in its number of processes and return the exit code of the first that failed, or 0."""
     with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder:
         file = Path(folder) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
         command = [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", device]
+        command += ["--resume"] if resume else []
+        command += ["--metrics-port", str(metrics_port)] if metrics_port is not None else []
         with tempfile.TemporaryFile("w+", encoding="utf-8") as others:
-            processes = _start([*command, *(["--resume"] if resume else [])], plan.num_processes, others)
+            processes = _start(command, plan.num_processes, others)
             with _forwarding(processes):
                 failed = _wait(processes)
             if failed is not None and processes[0].returncode in _SILENT_ENDS:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,7 +26,7 @@ _GAUGES = {
 
 
 class PrometheusCallback(TrainerCallback):
-    """Serves the logged numbers as gauges while a run trains.
+    """Serves the logged numbers as gauges until it is closed.
 
     `port` 0 takes a free one, which `port` then tells. Raises `RunFailure` when the port is taken.
     """
@@ -47,10 +49,6 @@ class PrometheusCallback(TrainerCallback):
             self._values.update(numbers)
             self._values["step"] = state.global_step
             self._values["max_steps"] = state.max_steps
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop serving."""
-        self.close()
 
     def close(self) -> None:
         """Stop serving and free the port."""
@@ -83,3 +81,16 @@ class PrometheusCallback(TrainerCallback):
                 """Log nothing; scrapes would fill the pod's log."""
 
         return Handler
+
+
+@contextmanager
+def serving(port: int | None, host: str = "") -> Iterator[PrometheusCallback | None]:
+    """Serve numbers while the context lasts; None serves nothing. `host` "" is every address of the machine."""
+    if port is None:
+        yield None
+        return
+    served = PrometheusCallback(port, host)
+    try:
+        yield served
+    finally:
+        served.close()

@@ -19,7 +19,7 @@ from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.source import write_atomically
 from kaitoc.runtime.adapter import place_for_pusher, result_folder, save
 from kaitoc.runtime.arguments import CHECKPOINTS, lora_config, training_arguments
-from kaitoc.runtime.callbacks import History, MetricsCallback, ProgressCallback, TerminationCallback
+from kaitoc.runtime.callbacks import History, MetricsCallback, TerminationCallback
 from kaitoc.runtime.checkpoints import (
     newest_whole,
     require_same_plan,
@@ -42,6 +42,8 @@ from kaitoc.runtime.out_of_memory import describe_out_of_memory
 from kaitoc.runtime.prediction import predicted_footprint, predicted_live_bytes
 from kaitoc.runtime.preflight import check_memory, check_output
 from kaitoc.runtime.prepare import Example, Prepared, prepare
+from kaitoc.runtime.progress import ProgressCallback
+from kaitoc.runtime.prometheus import PrometheusCallback, serving
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.report import RunReport
 from kaitoc.runtime.report_html import render
@@ -63,6 +65,8 @@ class RunOptions:
     device: str = "auto"
     resume: bool = False
     show_progress: bool = True
+    metrics_port: int | None = None
+    metrics_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +87,21 @@ class Ready:
 def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    with quiet_libraries():
-        return _run(plan, options)
+    port = options.metrics_port if is_main_process() else None
+    with quiet_libraries(), serving(port, options.metrics_host) as served:
+        return _run(plan, options, served)
 
 
-def _run(plan: Plan, options: RunOptions) -> RunReport:
+def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> RunReport:
     ready = make_ready(plan, options)
     history = History()
     termination = TerminationCallback()
     trainer = build_trainer(plan, ready)
     memory = MeasureFirstSteps(_tensors(ready.model), trainer) if ready.device == "cpu" else None
-    progress = [ProgressCallback()] if options.show_progress and is_main_process() else []
     file = ready.output / METRICS if is_main_process() else None
     metrics = MetricsCallback(file, history, lambda: trainer.num_tokens_seen)
-    for callback in (metrics, termination, memory, *progress):
+    progress = ProgressCallback() if options.show_progress and is_main_process() else None
+    for callback in (metrics, termination, memory, progress, served):
         if callback is not None:
             trainer.add_callback(callback)
     with _explained(plan, ready, trainer):

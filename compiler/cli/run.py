@@ -50,6 +50,7 @@ class RunError(ValueError):
     help="Run here, or apply the compiled manifests with kubectl and follow the Workspace.",
 )
 @click.option("--auto-fit", is_flag=True, help="When it does not fit the GPU, try again with less memory.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
 @click.pass_context  # fmt: skip
 def run(ctx: click.Context, /, path: str, **options: Any) -> None:
@@ -70,7 +71,15 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
         ctx.exit(EXIT_USAGE)
     from kaitoc.runtime.__main__ import execute
 
-    ctx.exit(execute(plan, options["device"], options["resume"], auto_fit=options["auto_fit"]))
+    ctx.exit(
+        execute(
+            plan,
+            options["device"],
+            options["resume"],
+            auto_fit=options["auto_fit"],
+            metrics_port=options["metrics_port"],
+        )
+    )
 
 
 def _on_cluster(path: str, options: dict[str, Any]) -> int:

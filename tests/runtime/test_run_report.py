@@ -1,11 +1,8 @@
-"""The report of a run: numbers as text, JSON and a page, and as Prometheus reads them."""
+"""The report of a run: numbers as text, JSON and a page."""
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from html.parser import HTMLParser
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +10,6 @@ import pytest
 pytest.importorskip("torch")
 
 from kaitoc.runtime.curves import curve
-from kaitoc.runtime.failures import RunFailure
-from kaitoc.runtime.prometheus import PrometheusCallback
 from kaitoc.runtime.report import RunReport
 from kaitoc.runtime.report_html import render
 
@@ -102,46 +97,3 @@ def test_a_constant_is_a_level_line() -> None:
     places = curve("Rate", [(1, 5.0), (2, 5.0)]).partition('points="')[2].partition('"')[0].split()
 
     assert len({place.split(",")[1] for place in places}) == 1
-
-
-def state() -> SimpleNamespace:
-    return SimpleNamespace(global_step=3, max_steps=10)
-
-
-def scrape(port: int, path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        return str(answer.read().decode())
-
-
-def test_prometheus_reads_the_last_numbers() -> None:
-    served = PrometheusCallback(0, "127.0.0.1")
-    try:
-        served.on_log(None, state(), None, {"loss": 2.5, "learning_rate": 1e-3, "note": "text"})
-        served.on_log(None, state(), None, {"loss": 2.25})
-        lines = scrape(served.port).splitlines()
-    finally:
-        served.close()
-
-    assert "kaitoc_train_loss 2.25" in lines
-    assert "kaitoc_train_step 3" in lines
-    assert "# TYPE kaitoc_train_learning_rate gauge" in lines
-
-
-def test_there_is_nothing_but_metrics_to_read() -> None:
-    served = PrometheusCallback(0, "127.0.0.1")
-    try:
-        with pytest.raises(urllib.error.HTTPError, match="404") as error:
-            scrape(served.port, "/etc/passwd")
-        error.value.close()
-    finally:
-        served.close()
-
-
-def test_a_port_that_is_taken_is_one_message() -> None:
-    served = PrometheusCallback(0, "127.0.0.1")
-    try:
-        with pytest.raises(RunFailure, match=f"port {served.port}"):
-            PrometheusCallback(served.port, "127.0.0.1")
-    finally:
-        served.close()
