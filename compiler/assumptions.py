@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.models import find_model, suggest_models
 from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, newest_release
 from kaitoc.compiler.job import Assumptions, Target
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.settings import Settings
 
 DEFAULT_MARGIN_PERCENT = 5.0

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kaitoc.compiler.findings import Finding
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source, SourceError, write_atomically
 
 VERSION = 1

@@ -12,9 +12,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from kaitoc.compiler.records import dataclass
 
 SECRETS = ("token", "password", "secret", "authorization")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from kaitoc.compiler.compile_model import (
     AppliedChange,
@@ -31,6 +31,7 @@ from kaitoc.compiler.manifests import Manifest
 from kaitoc.compiler.offsets import TextHistory
 from kaitoc.compiler.passes import PASSES
 from kaitoc.compiler.passes.model import Change, Pass, PassContext
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, SourceError
 from kaitoc.compiler.training_config import Section
 from kaitoc.compiler.yaml_tree import Scalar, Sequence

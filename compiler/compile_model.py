@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from kaitoc.compiler.assumptions import Overrides
 from kaitoc.compiler.engine import RuleSet
 from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserves
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.report.model import JobSummary
 from kaitoc.compiler.settings import SettingsFinder
 from kaitoc.compiler.source import Position, Source

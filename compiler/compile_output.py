@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from kaitoc.compiler.compile_model import CompiledFile, CompileError
 from kaitoc.compiler.edits import unified_diff
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import write_atomically
 
 

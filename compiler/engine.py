@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from kaitoc.compiler.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.faults import FileRule, JobRule, Rule, to_finding
@@ -15,6 +14,7 @@ from kaitoc.compiler.job_memory import summarize
 from kaitoc.compiler.library import YAML_SUFFIXES, Library
 from kaitoc.compiler.link import link_jobs
 from kaitoc.compiler.manifests import ManifestFile
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.report.model import JobSummary
 from kaitoc.compiler.settings import Settings, SettingsFinder
 from kaitoc.compiler.source import SourceError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
@@ -21,6 +21,7 @@ from kaitoc.compiler.memory.workload import (
     Quantization,
     Workload,
 )
+from kaitoc.compiler.records import dataclass
 
 DEFAULT_SEQ_LEN_TOKENS = 1024
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from kaitoc.compiler.findings import Applicability, Finding, Fix, Related, Severity
 from kaitoc.compiler.manifests import ManifestFile, Place
+from kaitoc.compiler.records import dataclass
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job import Job

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source, Span
 
 

@@ -7,7 +7,6 @@ resolved. Every value says where it comes from: a place in a file, or the defaul
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -17,6 +16,7 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.kaito_args import SectionParse, parse_section
 from kaitoc.compiler.manifests import Manifest, Place
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.training_config import DATA_KEY, SECTIONS, Option, TrainingConfig
 
 T = TypeVar("T")

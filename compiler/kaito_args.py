@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 
 from kaitoc.compiler.kaito_args_table import (
@@ -25,6 +24,7 @@ from kaitoc.compiler.kaito_args_table import (
 )
 from kaitoc.compiler.kaito_args_tokens import Reading, Token, flatten, option_of, read_token
 from kaitoc.compiler.kaito_args_values import ArgValueError, expectation, read_text
+from kaitoc.compiler.records import dataclass, field
 
 
 class ProblemKind(str, Enum):

@@ -7,11 +7,11 @@ A table is what `HfArgumentParser` makes of a section's dataclass with the libra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache, lru_cache
 from typing import Any
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 BUNDLED = "bundled"

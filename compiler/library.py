@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from kaitoc.compiler.manifests import KAITO_API_GROUP, Manifest, ManifestFile, read_manifests
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, SourceError
 from kaitoc.compiler.training_config import DATA_KEY
 

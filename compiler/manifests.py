@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from kaitoc.compiler.findings import ObjectRef
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_parser import parse_documents
 from kaitoc.compiler.yaml_tree import Document, Entry, Mapping, Node, Scalar, Sequence

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from kaitoc.compiler.findings import Edit
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, Span
 
 

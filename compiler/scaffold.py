@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import InstanceType, find_gpu, find_instance_type
@@ -12,6 +12,7 @@ from kaitoc.compiler.compile_model import Compilation, CompileError, CompileRequ
 from kaitoc.compiler.instances import listed_instance_types
 from kaitoc.compiler.job import Assumptions
 from kaitoc.compiler.memory.shapes import all_linear_targets
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.render import literal, render_document
 from kaitoc.compiler.source import Source
 from kaitoc.compiler.training_config import DATA_KEY

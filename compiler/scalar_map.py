@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from dataclasses import dataclass
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_tree import Scalar
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from kaitoc.compiler.kaito_args_table import canonical_release
+from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 _LONGEST_VALUE = 60

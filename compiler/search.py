@@ -7,12 +7,13 @@ result is that of judging them all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from itertools import product
 
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes.model import Goal, Preserve, Preserves
+from kaitoc.compiler.records import dataclass, field
 
 TIE = 0.01
 """Predicted times or peaks this close are equal: the models are not more exact, and the smaller change wins."""

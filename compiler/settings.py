@@ -10,12 +10,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from kaitoc.compiler.findings import Finding, Severity
 from kaitoc.compiler.path_patterns import matches_path
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.selection import closest, is_selected, unknown_selectors
 from kaitoc.compiler.source import Source, SourceError
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from kaitoc.compiler.records import dataclass, field
 
 MAX_SOURCE_BYTES = 5_000_000
 _BOM = "\ufeff"

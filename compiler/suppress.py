@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
 
 from kaitoc.compiler.findings import Applicability, Edit, Finding, Fix, Severity
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_comments import quoted_spans
 

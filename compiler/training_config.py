@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from kaitoc.compiler.manifests import Manifest, Place, escape_pointer
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.scalar_map import ScalarMap, map_scalar
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_parser import parse_documents

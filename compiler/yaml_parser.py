@@ -7,11 +7,11 @@ bounded, so an alias bomb cannot go off in anything that walks it later.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import yaml
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_tree import (
     Document,

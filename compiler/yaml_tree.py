@@ -7,10 +7,10 @@ Aliases share their target instead of being copied.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, Span
 
 _MERGE_KEY = "<<"

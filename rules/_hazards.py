@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.training_config import Option
 
 AFTER_LOADING = "the job stops after the node was provisioned and the model was loaded"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.schemas import read_json
 
 _NAMES = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 _GIB = 1 << 30

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 

@@ -8,9 +8,9 @@ from segments of their own rounded to 2 MiB; best fit; remainders are split off;
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from kaitoc.compiler.memory.allocator_blocks import Block, Pool, merge_neighbours, split
+from kaitoc.compiler.records import dataclass
 
 MIN_BLOCK_BYTES = 512
 SMALL_REQUEST_BYTES = 1 << 20

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.memory.workload import Workload
+from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 MIB = 1 << 20

@@ -7,7 +7,7 @@ kept per architecture and method, so that another batch or sequence length costs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
@@ -19,6 +19,7 @@ from kaitoc.compiler.memory.footprint_reserve import ReplayTape, Segments
 from kaitoc.compiler.memory.footprint_tape import Kind, Moment
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
+from kaitoc.compiler.records import dataclass
 
 _MOST_SEGMENT_BYTES = 64 << 20
 """Partly filled segments of a tiny step; otherwise no step was seen to lose more to fragmentation than 0.6 of what it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from kaitoc.compiler.memory.footprint_layers import Decoder
 from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Ops, Precision
@@ -12,6 +11,7 @@ from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, p
 from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, phase
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.workload import Attention, Loss, Workload
+from kaitoc.compiler.records import dataclass
 
 INT64_BYTES = 8
 NUM_INPUT_TENSORS = 4

@@ -7,11 +7,10 @@ method, and the modelling code of transformers 4.39 to 5.23, peft 0.11 to 0.21, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.footprint_tape import Kind, Tape, Value
 from kaitoc.compiler.memory.workload import Quantization
+from kaitoc.compiler.records import dataclass
 
 FLOAT32_BYTES = 4
 HALF_BYTES = 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.memory.footprint_family import Family, find_family
 from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Adapter, Linear
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
+from kaitoc.compiler.records import dataclass
 
 QUANTIZATION_BLOCK = 64
 NESTED_BLOCK = 256

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import IntEnum
 
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.records import dataclass
 
 
 class Kind(IntEnum):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from kaitoc.compiler.records import dataclass
 
 
 class Phase(str, Enum):

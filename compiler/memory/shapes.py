@@ -7,11 +7,11 @@ transformers 5, which neither PEFT's module names nor bitsandbytes reach, and se
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.memory.footprint_family import Family, find_family
+from kaitoc.compiler.records import dataclass
 
 ALL_LINEAR = "all-linear"
 

@@ -5,11 +5,11 @@ The profiles are data, `schemas/catalog/stacks.json`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
+from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 

@@ -8,14 +8,13 @@ host needs to launch its kernels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.memory.footprint import validate
 from kaitoc.compiler.memory.throughput_rates import Rates, rates_of
 from kaitoc.compiler.memory.throughput_tape import Group, Kernel, Unit
 from kaitoc.compiler.memory.throughput_work import Work, work_of
 from kaitoc.compiler.memory.workload import Attention, Workload, WorkloadError
+from kaitoc.compiler.records import dataclass
 
 SECONDS_PER_HOUR = 3600
 CAUSAL_SHARE = 0.5

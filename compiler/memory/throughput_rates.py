@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +10,7 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.throughput_tape import Pass, Unit
 from kaitoc.compiler.memory.workload import Dtype, Optimizer
+from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 DEFAULT = "default"

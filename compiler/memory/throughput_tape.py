@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from math import isqrt
 
@@ -17,6 +16,7 @@ from kaitoc.compiler.memory.footprint_ops import HALF_BYTES
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed
 from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Step, Tape, Value
 from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.records import dataclass
 
 
 class Group(str, Enum):

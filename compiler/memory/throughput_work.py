@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.memory.footprint_model import precision_of, replay_step
@@ -12,6 +12,7 @@ from kaitoc.compiler.memory.throughput_ops import WorkOps
 from kaitoc.compiler.memory.throughput_rates import Rates, optimizer_bytes
 from kaitoc.compiler.memory.throughput_tape import Kernel, Pass, WorkTape
 from kaitoc.compiler.memory.workload import Dtype, Workload
+from kaitoc.compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

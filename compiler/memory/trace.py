@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from kaitoc.compiler.memory.trace_optimizer import make_optimizer
 from kaitoc.compiler.memory.trace_quantized import constants
 from kaitoc.compiler.memory.trace_recorder import AllocationRecorder, Category, Event
 from kaitoc.compiler.memory.workload import Allocator, Workload
+from kaitoc.compiler.records import dataclass
 
 NUM_STEPS = 2
 NUM_INPUT_TENSORS = 3

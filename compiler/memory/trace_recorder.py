@@ -9,7 +9,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.records import dataclass
 
 UNSHARED_TENSOR_USES = 4
 UNSHARED_STORAGE_USES = 2

@@ -6,10 +6,10 @@ held to the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.records import dataclass
 
 
 class WorkloadError(ValueError):

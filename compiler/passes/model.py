@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from kaitoc.compiler.faults import JobRule
 from kaitoc.compiler.findings import Edit
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.manifests import Manifest, Place
+from kaitoc.compiler.records import dataclass
 
 
 class Preserves(str, Enum):

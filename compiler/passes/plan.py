@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from kaitoc.compiler.findings import Edit
 from kaitoc.compiler.job import Job
@@ -17,6 +16,7 @@ from kaitoc.compiler.passes.search_space import (
     situations,
     space_of,
 )
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.search import Candidate, Dimension, Judge, Space, search
 
 _OPTIM_NAMES = {Optimizer.ADAMW_FUSED: "adamw_torch_fused", Optimizer.PAGED_ADAMW_8BIT: "paged_adamw_8bit"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.job import Job, Target
@@ -14,6 +14,7 @@ from kaitoc.compiler.memory.footprint import Bounds, bounds, footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.passes.model import PassContext, Preserves
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.repairs import can_pad_batches
 from kaitoc.compiler.search import Candidate, Choice, Dimension, Hint, Judge, Space
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TextIO
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.report.model import Report
 from kaitoc.compiler.source import write_atomically
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from importlib import import_module
 
 from kaitoc.compiler.compile_model import Compilation, CompileError
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import write_atomically
 
 _MODULES = {".json": "compile_json", ".md": "compile_markdown", ".html": "compile_html"}

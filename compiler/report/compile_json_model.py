@@ -7,9 +7,9 @@ GPUs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.report.json_model import JsonJob, JsonPosition, JsonSpan
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.report.escape import printable
 from kaitoc.compiler.source import Source, Span
 

@@ -6,8 +6,9 @@ of a span is exclusive. Memory is in bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from kaitoc.compiler.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

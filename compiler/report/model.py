@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from kaitoc.compiler.findings import Applicability, Finding, Severity
 from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.records import dataclass
 
 RULE_URL_BASE = "https://kaitoc.readthedocs.io/rules/"
 HOME_URL = "https://kaitoc.readthedocs.io/"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TextIO
 
 from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.records import dataclass
 
 _RESET = "\x1b[0m"
 _BOLD = "\x1b[1m"

@@ -1,0 +1,109 @@
+"""Data classes that are quick to define: start-up time is a feature, and a `check` defines nearly a hundred.
+
+Up to Python 3.12 the standard library compiles every generated method by itself, about half a millisecond a class.
+Here only `__init__` is compiled and the other methods are shared. Fields are still the standard library's, so
+`dataclasses.fields`, `replace` and `asdict` work, and type checkers see the standard decorator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["dataclass", "field"]
+
+
+def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = True) -> Callable[[type], type]:
+    """Return a decorator with the meaning of `dataclasses.dataclass` for these options."""
+
+    def make(cls: type) -> type:
+        own = cls.__dict__
+        has_own_repr, has_own_hash, has_own_eq = "__repr__" in own, "__hash__" in own, "__eq__" in own
+        made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
+        fields = dataclasses.fields(made)
+        made.__init__ = _initializer(made, fields, frozen=frozen, slots=slots)
+        if not has_own_repr:
+            made.__repr__ = _repr
+        if eq and not has_own_eq:
+            _add_comparison(made, fields, is_hashable=frozen, has_own_hash=has_own_hash)
+        if frozen:
+            made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
+        if frozen and slots:
+            made.__getstate__, made.__setstate__ = _get_state, _set_state
+        return made  # type: ignore[no-any-return]  # a class with slots is a new one
+
+    return make
+
+
+def _initializer(cls: type, fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool, slots: bool) -> Any:
+    """Return an `__init__` that sets the fields; those of a frozen class past its refusal to be set."""
+    names: dict[str, Any] = {"_missing": dataclasses.MISSING, "_set": object.__setattr__}
+    parameters, body = [], []
+    for item in fields:
+        name = value = item.name
+        if item.default is not dataclasses.MISSING:
+            names[f"_default_{name}"] = item.default
+            parameters.append(f"{name}=_default_{name}")
+        elif item.default_factory is not dataclasses.MISSING:
+            names[f"_make_{name}"] = item.default_factory
+            parameters.append(f"{name}=_missing")
+            value = f"_make_{name}() if {name} is _missing else {name}"
+        else:
+            parameters.append(name)
+        if not frozen:
+            body.append(f" self.{name} = {value}")
+        elif slots:
+            names[f"_set_{name}"] = getattr(cls, name).__set__
+            body.append(f" _set_{name}(self, {value})")
+        else:
+            body.append(f" _set(self, {name!r}, {value})")
+    text = f"def __init__(self, {', '.join(parameters)}):\n" + ("\n".join(body) or " pass")
+    exec(text, names)  # noqa: S102  # field names are identifiers of a class body
+    initializer = names["__init__"]
+    initializer.__qualname__ = f"{cls.__qualname__}.__init__"
+    return initializer
+
+
+def _add_comparison(
+    cls: Any, fields: tuple[dataclasses.Field[Any], ...], *, is_hashable: bool, has_own_hash: bool
+) -> None:
+    """Compare by the fields, within one class; hash by them where they cannot change."""
+    key: Callable[[Any], Any] = attrgetter(*(item.name for item in fields)) if fields else lambda _: ()
+
+    def equal(self: Any, other: object) -> bool:
+        return bool(key(self) == key(other)) if other.__class__ is self.__class__ else NotImplemented
+
+    cls.__eq__ = equal
+    if not has_own_hash:
+        cls.__hash__ = (lambda self: hash(key(self))) if is_hashable else None
+
+
+def _repr(self: Any) -> str:
+    shown = ", ".join(f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self))
+    return f"{self.__class__.__qualname__}({shown})"
+
+
+def _refuse_to_set(self: Any, name: str, value: object) -> None:
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_to_delete(self: Any, name: str) -> None:
+    raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _get_state(self: Any) -> list[Any]:
+    return [getattr(self, item.name) for item in dataclasses.fields(self)]
+
+
+def _set_state(self: Any, state: list[Any]) -> None:
+    for item, value in zip(dataclasses.fields(self), state, strict=True):
+        object.__setattr__(self, item.name, value)
+
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    dataclass = _lean_dataclass
