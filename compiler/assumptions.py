@@ -9,11 +9,12 @@ from kaitoc.compiler.catalog.releases import Release, all_releases, find_release
 from kaitoc.compiler.job import Assumptions, Target
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.settings import Settings
+from kaitoc.compiler.source import UserError
 
 DEFAULT_MARGIN_PERCENT = 5.0
 
 
-class AssumptionError(ValueError):
+class AssumptionError(UserError, ValueError):
     """A model, GPU or release that the catalog does not have; `str(error)` is for the user."""
 
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import Source, SourceError, write_atomically
+from kaitoc.compiler.source import Source, SourceError, UserError, write_atomically
 
 VERSION = 1
 
 
-class BaselineError(Exception):
+class BaselineError(UserError):
     """A baseline file that cannot be used; `str(error)` says where and why."""
 
 

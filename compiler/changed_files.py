@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
+
+from kaitoc.compiler.source import UserError
 
 
-class GitError(Exception):
+class GitError(UserError):
     """Git cannot say what changed; `str(error)` is for the user."""
 
 
@@ -21,6 +22,8 @@ def changed_since(revision: str) -> frozenset[str]:
 
 
 def _git(*arguments: str) -> str:
+    import subprocess
+
     try:
         result = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607
     except OSError as error:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from kaitoc.compiler.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.faults import FileRule, JobRule, Rule, to_finding
-from kaitoc.compiler.file_suppressions import MARKER, suppress_in_file
 from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.job import Assumptions, Job
 from kaitoc.compiler.job_memory import summarize
@@ -18,6 +17,9 @@ from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.report.model import JobSummary
 from kaitoc.compiler.settings import Settings, SettingsFinder
 from kaitoc.compiler.source import SourceError
+
+_SUPPRESSION_WORD = "kaitoc"
+"""A text without this word holds no suppression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Engine:
         found: dict[str, list[Finding]] = {}
         for path in outcome.files:
             file = self.library.load(path)
-            if MARKER in file.source.text:
+            if _SUPPRESSION_WORD in file.source.text:
                 found.setdefault(path, [])
             for finding in self._check_file(file, outcome):
                 found.setdefault(finding.source.path, []).append(finding)
@@ -158,13 +160,15 @@ class Engine:
     def _conclude(self, path: str, findings: list[Finding], outcome: Outcome) -> None:
         """Apply a file's suppressions and settings to what was found in it."""
         settings = self.settings_for(path)
-        if any(MARKER in finding.source.text for finding in findings[:1]) or not findings:
+        if any(_SUPPRESSION_WORD in finding.source.text for finding in findings[:1]) or not findings:
             not_run = frozenset(
                 name
                 for rule in self.rule_set.all
                 if not settings.runs(rule.CODE, rule.NAME)
                 for name in (rule.CODE, rule.NAME)
             )
+            from kaitoc.compiler.file_suppressions import suppress_in_file
+
             split = suppress_in_file(
                 self.library.load(path), findings, refuse_errors=self.refuse_error_suppressions, not_run=not_run
             )

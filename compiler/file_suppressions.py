@@ -19,9 +19,6 @@ from kaitoc.compiler.suppress import (
 from kaitoc.compiler.training_config import read_training_config
 from kaitoc.compiler.yaml_tree import Mapping, Node, walk
 
-MARKER = "kaitoc"
-"""A text without this word holds no suppression."""
-
 
 def suppress_in_file(
     file: ManifestFile, findings: Iterable[Finding], *, refuse_errors: bool, not_run: frozenset[str]

@@ -18,7 +18,7 @@ from kaitoc.compiler.findings import Finding, Severity
 from kaitoc.compiler.path_patterns import matches_path
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.selection import closest, is_selected, unknown_selectors
-from kaitoc.compiler.source import Source, SourceError
+from kaitoc.compiler.source import Source, SourceError, UserError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -31,7 +31,7 @@ PYPROJECT_TOML = "pyproject.toml"
 Level = Literal["off", "info", "warning", "error"]
 
 
-class SettingsError(Exception):
+class SettingsError(UserError):
     """A settings file that cannot be used; `str(error)` says where and why."""
 
 

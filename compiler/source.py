@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from kaitoc.compiler.records import dataclass, field
@@ -19,7 +18,11 @@ MAX_SOURCE_BYTES = 5_000_000
 _BOM = "\ufeff"
 
 
-class SourceError(Exception):
+class UserError(Exception):
+    """Something the user can put right; `str(error)` says what is wrong and what to do."""
+
+
+class SourceError(UserError):
     """A file that cannot be read as text; `str(error)` is the message for the user."""
 
 
@@ -58,7 +61,8 @@ class Source:
             if os.path.getsize(path) > MAX_SOURCE_BYTES:
                 limit_mb = MAX_SOURCE_BYTES // 1_000_000
                 raise SourceError(f"{path}: larger than {limit_mb} MB; no Kubernetes object is that large")
-            data = Path(path).read_bytes()
+            with open(path, "rb") as stream:
+                data = stream.read()
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
         return cls.decode(path, data)
@@ -141,23 +145,24 @@ def _split_lines(text: str) -> list[str]:
     return lines
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Replace a file's content in one step, keeping its permission bits; on failure the old content stays.
 
     Raises `OSError` when the folder or the file cannot be written.
     """
     import tempfile
 
-    target = Path(os.path.realpath(path))
-    if target.exists() and not os.access(target, os.W_OK):
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.access(target, os.W_OK):
         raise PermissionError(13, "Permission denied", str(path))
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    folder, name = os.path.split(target)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_current_umask()
+        mode = os.stat(target).st_mode & 0o7777 if os.path.exists(target) else 0o666 & ~_current_umask()
         os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:

@@ -35,7 +35,8 @@ MAX_EXPANDED_NODES = 50_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*(?:[ \t]+|(?:\r\n?|\n)[ \t]*|$))+")
 _DOCUMENT_START = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# Compiled where it is used: a set of that size takes as long to compile as a file to check.
+_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 _Event: TypeAlias = Any  # the types of parser events are not declared by types-PyYAML
 
@@ -82,7 +83,7 @@ def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, document
     except _UnreadableError as error:
         return builder.fail(str(error), error.offset)
     except yaml.reader.ReaderError:
-        found = _UNPRINTABLE.search(text, base)
+        found = re.compile(_UNPRINTABLE).search(text, base)
         offset = found.start() if found else base
         character = f"U+{ord(text[offset]):04X}" if found else "a character"
         return builder.fail(f"{character} is not allowed in YAML", offset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -48,6 +47,8 @@ def _host_refusal(host: str) -> str:
         return "`localhost` is the training pod itself"
     if host in _METADATA_HOSTS:
         return f"`{host}` is a cloud metadata service"
+    import ipaddress
+
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler import suppress
 from kaitoc.compiler.findings import Applicability, Severity
 
-CODE = suppress.CODE
-NAME = suppress.NAME
+CODE = "KT109"
+NAME = "unused-suppression"
 SEVERITY = Severity.WARNING
 FIX = Applicability.SAFE
 SINCE = "0.1.0"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kaitoc.compiler.records import dataclass, field
 
 
@@ -24,7 +25,7 @@ class Lean:
 class Standard:
     number: int
     name: str = "a"
-    items: list[int] = field(default_factory=list)
+    items: list[int] = field(default_factory=list)  # noqa: RUF009
 
 
 @dataclass(slots=True)
@@ -105,5 +106,5 @@ def test_replace_fields_and_asdict_work_on_records() -> None:
 
 @pytest.mark.parametrize("record", [Lean(1, "b", [2]), Open(3)])
 def test_records_survive_pickling_and_copying(record: Any) -> None:
-    assert pickle.loads(pickle.dumps(record)) == record
+    assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301
     assert copy.deepcopy(record) == record

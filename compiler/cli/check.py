@@ -9,16 +9,13 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.assumptions import AssumptionError
-from kaitoc.compiler.baseline import BaselineError, load_baseline
-from kaitoc.compiler.changed_files import GitError
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.engine import Engine, Outcome, RuleSet, find_files
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target
 from kaitoc.compiler.report.model import Report, RuleInfo
 from kaitoc.compiler.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.source import Source, SourceError
+from kaitoc.compiler.source import Source, UserError
 
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
@@ -63,7 +60,7 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None
     """
     try:
         ctx.exit(_run(paths, options))
-    except (AssumptionError, BaselineError, GitError, SettingsError, SourceError) as error:
+    except UserError as error:
         _complain(str(error))
         ctx.exit(EXIT_USAGE)
 
@@ -139,6 +136,8 @@ def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
     findings = tuple(outcome.findings)
     num_known = 0
     if options["baseline"] is not None:
+        from kaitoc.compiler.baseline import load_baseline
+
         findings, known, _ = load_baseline(options["baseline"]).filter(findings)
         num_known = len(known)
     return Report(

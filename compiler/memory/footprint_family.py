@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import lru_cache
 
 from kaitoc.compiler.memory.workload import WorkloadError
@@ -67,6 +66,8 @@ def find_family(model_type: str) -> Family:
     """Return the family of a `model_type`; raises `WorkloadError` naming the nearest known one."""
     entries = _entries()
     if model_type not in entries:
+        from difflib import get_close_matches
+
         nearest = get_close_matches(model_type, entries, n=1, cutoff=0.0)[0]
         raise WorkloadError(
             f"no closed form for model type {model_type!r} (nearest known: {nearest!r}); "

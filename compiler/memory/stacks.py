@@ -5,7 +5,6 @@ The profiles are data, `schemas/catalog/stacks.json`.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import lru_cache
 
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
@@ -68,6 +67,8 @@ def find_stack(name: str) -> Stack:
     by_name = {stack.name: stack for stack in all_stacks()}
     if name in by_name:
         return by_name[name]
+    from difflib import get_close_matches
+
     nearest = get_close_matches(name, by_name, n=1, cutoff=0.0)
     raise WorkloadError(f"unknown software stack {name!r}; did you mean {nearest[0]!r}? Known: {', '.join(by_name)}")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kaitoc.compiler import suppress
 from kaitoc.compiler.rule_index import render_index
-from kaitoc.rules import RULES
+from kaitoc.rules import RULES, unused_suppression
 
 INDEX = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
 
@@ -16,3 +17,7 @@ def test_the_index_is_current() -> None:
 
 def test_there_are_at_least_seventy_rules() -> None:
     assert len(RULES) >= 70
+
+
+def test_unused_suppressions_go_by_the_rule_that_explains_them() -> None:
+    assert (suppress.CODE, suppress.NAME) == (unused_suppression.CODE, unused_suppression.NAME)
