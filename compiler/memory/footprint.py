@@ -15,8 +15,10 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.footprint_model import Step, derive_step, replay_step
 from kaitoc.compiler.memory.footprint_optimizer import state_bytes, state_sizes, step_bytes, step_sizes
 from kaitoc.compiler.memory.footprint_plan import Plan, plan_for
-from kaitoc.compiler.memory.footprint_reserve import ReplayTape, Segments
+from kaitoc.compiler.memory.footprint_reserve import Segments
+from kaitoc.compiler.memory.footprint_script import RecordingTape, Script
 from kaitoc.compiler.memory.footprint_tape import Kind, Moment
+from kaitoc.compiler.memory.footprint_unroll import unroll
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
 from kaitoc.compiler.records import dataclass
@@ -203,16 +205,30 @@ def _replayed_share(key: _Key) -> float:
     The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
     workload = key.workload
-    plan = _derive(replace(workload, batch_size=1, seq_len_tokens=1)).plan
+    open_key = _key(replace(workload, batch_size=1, seq_len_tokens=1))
+    plan, script = _derive_cached(open_key).plan, _script(open_key)
     segments = Segments(workload.allocator is Allocator.EXPANDABLE)
     for _ in range(2 if plan.trains_base else 1):
-        tape = ReplayTape(segments, workload.batch_size, workload.seq_len_tokens)
-        replay_step(workload, plan, tape)
+        left = script.replay(segments, workload.batch_size, workload.seq_len_tokens)
         if not segments.has_state:
             segments.hold_state(state_sizes(workload.optimizer, plan.trainable))
         segments.pass_through(step_sizes(workload.optimizer, plan.trainable))
-        tape.free_all()
+        for block in left:
+            segments.free(block)
     return (segments.reserved - segments.peak_allocated) / max(1, segments.peak_allocated)
+
+
+@lru_cache(maxsize=256)
+def _script(key: _Key) -> Script:
+    """Return what a step allocates, for any batch size and sequence length."""
+    workload, plan = key.workload, _derive_cached(key).plan
+    for runs_all_layers in (False, True):
+        tape = RecordingTape(runs_all_layers=runs_all_layers)
+        replay_step(workload, plan, tape)
+        script = unroll(tape.events, tape.groups)
+        if script is not None:
+            return script
+    raise RuntimeError("a recording of all layers has no groups that could differ")
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:

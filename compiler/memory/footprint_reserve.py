@@ -9,10 +9,6 @@ are one growing range per pool, mapped in 20 MiB steps, in which every remainder
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
-
-from kaitoc.compiler.memory.footprint_size import ZERO, Size
-from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Tape, Value
 
 ROUNDING = 512
 SMALL_REQUEST = 1 << 20
@@ -44,24 +40,37 @@ class Segments:
         self.reserved = 0
         self.peak_allocated = 0
         self._expandable = expandable
-        self._free: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
-        self._blocks: dict[int, Block] = {}
+        self._free: dict[bool, list[tuple[int, int, Block]]] = {True: [], False: []}
         self._next_place = 0
         self._has_state = False
         self._last: dict[bool, Block | None] = {True: None, False: None}
 
     def allocate(self, num_bytes: int) -> Block:
         """Return a block for a request, from a free one by best fit or from new memory."""
-        size = max(ROUNDING, -(-num_bytes // ROUNDING) * ROUNDING)
+        return self.allocate_rounded(self.rounded(num_bytes))
+
+    @staticmethod
+    def rounded(num_bytes: int) -> int:
+        """Return the size of the block that a request gets."""
+        return max(ROUNDING, -(-num_bytes // ROUNDING) * ROUNDING)
+
+    def allocate_rounded(self, size: int) -> Block:
+        """Return a block for a request of a rounded size."""
         is_small = size <= SMALL_REQUEST
         free = self._free[is_small]
-        index = bisect_left(free, (size, -1))
-        block = self._blocks[free.pop(index)[1]] if index < len(free) else self._grow(size, is_small)
-        self._split(block, size)
+        index = bisect_left(free, (size,))
+        block = free.pop(index)[2] if index < len(free) else self._grow(size, is_small)
+        if block.size != size:
+            self._split(block, size)
         block.is_free = False
         self.allocated += block.size
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        if self.allocated > self.peak_allocated:
+            self.peak_allocated = self.allocated
         return block
+
+    def touch(self, size: int) -> None:
+        """Take a block of a rounded size and give it back."""
+        self.free(self.allocate_rounded(size))
 
     @property
     def has_state(self) -> bool:
@@ -91,7 +100,7 @@ class Segments:
             self._forget(before)
             self._merge(before, block)
             block = before
-        insort(self._free[block.is_small], (block.size, block.place))
+        insort(self._free[block.is_small], (block.size, block.place, block))
 
     def _grow(self, size: int, is_small: bool) -> Block:
         if self._expandable:
@@ -125,7 +134,6 @@ class Segments:
         if self._expandable:
             last = self._last[is_small]
             block.place = last.place + last.size if last is not None else (1 if is_small else 2) << 60
-        self._blocks[block.place] = block
         self.reserved += segment
         return block
 
@@ -139,10 +147,9 @@ class Segments:
         if block.after is not None:
             block.after.before = rest
         block.after, block.size = rest, size
-        self._blocks[rest.place] = rest
         if self._last[block.is_small] is block:
             self._last[block.is_small] = rest
-        insort(self._free[block.is_small], (rest.size, rest.place))
+        insort(self._free[block.is_small], (rest.size, rest.place, rest))
 
     def _merge(self, left: Block, right: Block) -> None:
         left.size += right.size
@@ -151,54 +158,7 @@ class Segments:
             right.after.before = left
         if self._last[left.is_small] is right:
             self._last[left.is_small] = left
-        del self._blocks[right.place]
 
     def _forget(self, block: Block) -> None:
         free = self._free[block.is_small]
         del free[bisect_left(free, (block.size, block.place))]
-
-
-class ReplayTape(Tape):
-    """A tape that allocates in segments instead of counting, at one batch size and sequence length."""
-
-    def __init__(self, segments: Segments, batch_size: int, seq_len_tokens: int) -> None:
-        super().__init__()
-        self._segments = segments
-        self._shape = (batch_size, seq_len_tokens)
-        self._held: dict[Buffer, Block] = {}
-
-    def mark(self, temporary: Size = ZERO) -> None:
-        """Take and give back a kernel's scratch memory."""
-        if temporary is not ZERO and any(temporary):
-            self._segments.free(self._segments.allocate(temporary.at(*self._shape)))
-
-    def relabel(self, value: Value, kind: Kind) -> None:
-        """Do nothing: kinds are not counted here."""
-
-    def repeat(self, function: Callable[[Value], Value], given: Value, count: int, gradient_bytes: int) -> Value:
-        """Run every layer, since what is left over between them matters here."""
-        for _ in range(count):
-            given = self._chain(function, given)
-        return given
-
-    def accumulate(self, function: Callable[[], Value], target: Value, count: int) -> Value:
-        """Run every expert."""
-        for _ in range(count):
-            target = self._add_in_place(function(), target)
-        return target
-
-    def free_all(self) -> None:
-        """Give back what the step left behind: the gradients, which the optimizer clears."""
-        for block in self._held.values():
-            self._segments.free(block)
-        self._held.clear()
-
-    def _allocate(self, buffer: Buffer) -> None:
-        num_bytes = buffer.size.at(*self._shape)
-        if num_bytes:
-            self._held[buffer] = self._segments.allocate(num_bytes)
-
-    def _release(self, buffer: Buffer) -> None:
-        buffer.holders -= 1
-        if buffer.holders == 0 and buffer in self._held:
-            self._segments.free(self._held.pop(buffer))

@@ -1,0 +1,85 @@
+"""The script of a step, of which four layers were run, is the one of running them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.footprint_model import replay_step
+from kaitoc.compiler.memory.footprint_plan import plan_for
+from kaitoc.compiler.memory.footprint_reserve import Segments
+from kaitoc.compiler.memory.footprint_script import TOUCH, RecordingTape, Script
+from kaitoc.compiler.memory.footprint_size import Size
+from kaitoc.compiler.memory.footprint_unroll import unroll
+from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Quantization, Workload
+
+MODELS = ("phi-3-mini-128k-instruct", "falcon-7b-instruct", "gemma-3-4b-instruct", "mistral-7b-instruct", "gpt2")
+ONE_TOKEN = Workload(
+    architecture=find_model("phi-3-mini-128k-instruct"),
+    lora=Lora(rank=8, alpha=8.0, dropout=0.05, targets=("all-linear",)),
+    batch_size=1,
+    seq_len_tokens=1,
+    stack="kaito-v0.12",
+    dtype=Dtype.BFLOAT16,
+)
+
+
+def script_of(workload: Workload, *, runs_all_layers: bool) -> Script | None:
+    tape = RecordingTape(runs_all_layers=runs_all_layers)
+    replay_step(workload, plan_for(workload), tape)
+    return unroll(tape.events, tape.groups)
+
+
+def operations(script: Script | None) -> list[int | Size | tuple[Size]]:
+    assert script is not None
+    sizes = script.sizes
+    return [code if code < 0 else sizes[code] if code < TOUCH else (sizes[code - TOUCH],) for code in script.operations]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("quantization", [Quantization.NONE, Quantization.NF4])
+def test_four_layers_tell_of_all(model: str, checkpointing: bool, quantization: Quantization) -> None:
+    workload = replace(
+        ONE_TOKEN,
+        architecture=find_model(model),
+        gradient_checkpointing=checkpointing,
+        quantization=quantization,
+        kbit_prep=quantization is not Quantization.NONE,
+    )
+    few, every = script_of(workload, runs_all_layers=False), script_of(workload, runs_all_layers=True)
+    assert operations(few) == operations(every)
+    assert few is not None
+    assert every is not None
+    assert few.left == every.left
+
+
+def test_four_layers_tell_of_full_fine_tuning() -> None:
+    workload = replace(ONE_TOKEN, lora=None, attention=Attention.EAGER)
+    assert operations(script_of(workload, runs_all_layers=False)) == operations(
+        script_of(workload, runs_all_layers=True)
+    )
+
+
+def test_a_layer_that_differs_from_its_neighbour_is_not_taken_for_it() -> None:
+    tape = RecordingTape()
+    source = tape.new(Size(1024), 1, True)
+    sizes = iter((1024, 1024, 2048, 1024))
+    tape.repeat(lambda given: tape.apply([given], Size(next(sizes)), 1), source, 9, 0)
+    assert unroll(tape.events, tape.groups) is None
+
+
+@given(st.integers(1, 8), st.integers(1, 4096))
+def test_a_replay_frees_all_but_what_is_left(batch_size: int, seq_len_tokens: int) -> None:
+    script = script_of(ONE_TOKEN, runs_all_layers=False)
+    assert script is not None
+    segments = Segments(expandable=True)
+    left = script.replay(segments, batch_size, seq_len_tokens)
+    assert segments.allocated == sum(block.size for block in left)
+    for block in left:
+        segments.free(block)
+    assert segments.allocated == 0
