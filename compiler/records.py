@@ -1,8 +1,9 @@
 """Data classes that are quick to define: start-up time is a feature, and a `check` defines nearly a hundred.
 
 Up to Python 3.12 the standard library compiles every generated method by itself, about half a millisecond a class.
-Here only `__init__` is compiled and the other methods are shared. Fields are still the standard library's, so
-`dataclasses.fields`, `replace` and `asdict` work, and type checkers see the standard decorator.
+Here only `__init__` is compiled, when the first instance is made, and the other methods are shared. Fields are still
+the standard library's, so `dataclasses.fields`, `replace` and `asdict` work, and type checkers see the standard
+decorator.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
         has_own_repr, has_own_hash, has_own_eq = "__repr__" in own, "__hash__" in own, "__eq__" in own
         made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
         fields = dataclasses.fields(made)
-        made.__init__ = _initializer(made, fields, frozen=frozen, slots=slots)
+        _initialize_later(made, fields, frozen=frozen, slots=slots)
         if not has_own_repr:
             made.__repr__ = _repr
         if eq and not has_own_eq:
@@ -36,6 +37,16 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
         return made  # type: ignore[no-any-return]  # a class with slots is a new one
 
     return make
+
+
+def _initialize_later(cls: Any, fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool, slots: bool) -> None:
+    """Give a class an `__init__` that compiles the real one and puts it in its own place."""
+
+    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
+        cls.__init__ = _initializer(cls, fields, frozen=frozen, slots=slots)
+        cls.__init__(self, *args, **kwargs)
+
+    cls.__init__ = initialize
 
 
 def _initializer(cls: type, fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool, slots: bool) -> Any:
