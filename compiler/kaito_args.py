@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 
 from kaitoc.compiler.kaito_args_table import (
     ArgType,
@@ -88,11 +89,35 @@ def parse_section(section: str, entries: Sequence[tuple[str, object]], release: 
 
     Raises `KeyError` for a section or release that has no table.
     """
+    return _parse(section, release, _Entries(entries))
+
+
+class _Entries:
+    """Entries as a cache key: the same where keys, values and types are. Many manifests share whole sections."""
+
+    __slots__ = ("_text", "items")
+
+    def __init__(self, items: Sequence[tuple[str, object]]) -> None:
+        self.items = items
+        try:
+            self._text = repr(items)
+        except ValueError:  # an integer with more digits than Python prints: equal to nothing but itself
+            self._text = str(id(self))
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Entries) and self._text == other._text
+
+
+@lru_cache(maxsize=1024)
+def _parse(section: str, release: str, entries: _Entries) -> SectionParse:
     arguments = release_arguments(release)
-    run = _Run(arguments, arguments.sections[section], list(flatten(entries)))
+    run = _Run(arguments, arguments.sections[section], list(flatten(entries.items)))
     run.consume()
     run.finish()
-    run.note_empty_mappings(entries)
+    run.note_empty_mappings(entries.items)
     return SectionParse(section, run.resolved(), tuple(sorted(run.problems, key=lambda found: found.entry_index)))
 
 

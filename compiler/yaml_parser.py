@@ -78,8 +78,11 @@ def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, document
     loader = _LOADER("")
     try:
         loader = _LOADER(text[base:] if base else text)
-        while loader.check_event():
-            builder.feed(loader.get_event())
+        feed, next_event = builder.feed, loader.get_event
+        event = next_event()
+        while event is not None:
+            feed(event)
+            event = next_event()
     except _UnreadableError as error:
         return builder.fail(str(error), error.offset)
     except yaml.reader.ReaderError:
@@ -181,7 +184,7 @@ class _Builder:
     def _content_start(self, event: _Event) -> int:
         """Return where a node's content starts, behind its anchor and tag."""
         start: int = self._base + event.start_mark.index
-        if self._text[start : start + 1] in ("&", "!") and (event.anchor is not None or event.tag is not None):
+        if (event.anchor is not None or event.tag is not None) and self._text[start : start + 1] in ("&", "!"):
             properties = _PROPERTIES.match(self._text, start)
             if properties is not None:
                 end: int = self._base + event.end_mark.index

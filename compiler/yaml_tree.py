@@ -99,17 +99,14 @@ class Mapping:
     tag: str | None
     depth: int = 1
     num_nodes: int = 1
+    _by_name: dict[str, Entry] | None = None
 
     def get(self, name: str) -> Entry | None:
         """Return the entry that counts for a key: the last one written, else one merged with `<<`."""
-        merges = False
-        for entry in reversed(self.entries):
-            if entry.name == name and not entry.is_merge:
-                return entry
-            merges = merges or entry.is_merge
-        if not merges:
-            return None
-        return next((entry for entry in self.effective_entries() if entry.name == name), None)
+        by_name = self._by_name
+        if by_name is None:
+            by_name = self._by_name = {entry.name: entry for entry in self.effective_entries()}
+        return by_name.get(name)
 
     def effective_entries(self) -> list[Entry]:
         """Return one entry per key, duplicates resolved to the last and merge keys expanded."""

@@ -6,6 +6,7 @@ YAML 1.1 rules hold: `no` is False, `010` is 8, `1e-4` is a string. The library'
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -33,18 +34,30 @@ def scalar_value(scalar: Scalar) -> object:
     """Return a scalar as bool, int, float, None, date, bytes or str; raises `YamlValueError`."""
     if scalar.style is not None and scalar.tag is None:
         return scalar.value
-    tag = scalar.tag
-    if tag is None or tag == "!":
-        tag = _RESOLVER.resolve(yaml.ScalarNode, scalar.value, (scalar.style is None, scalar.style is not None))
-    if tag in (_STRING_TAG, _MERGE_TAG):
-        return scalar.value
-    if tag not in _KNOWN_TAGS:
-        raise YamlValueError(f"the tag `{tag}` is not part of plain YAML", scalar.span)
     try:
-        return _CONSTRUCTOR.construct_object(yaml.ScalarNode(tag, scalar.value))
+        return _construct(scalar.value, scalar.style is None, scalar.tag)
+    except _RefusedError as error:
+        raise YamlValueError(str(error), scalar.span) from error
+
+
+class _RefusedError(Exception):
+    """A scalar that cannot be constructed; says why."""
+
+
+@lru_cache(maxsize=4096)
+def _construct(value: str, is_plain: bool, tag: str | None) -> object:
+    """Return what a scalar's text stands for; the same few values stand in every manifest."""
+    if tag is None or tag == "!":
+        tag = _RESOLVER.resolve(yaml.ScalarNode, value, (is_plain, not is_plain))
+    if tag in (_STRING_TAG, _MERGE_TAG):
+        return value
+    if tag not in _KNOWN_TAGS:
+        raise _RefusedError(f"the tag `{tag}` is not part of plain YAML")
+    try:
+        return _CONSTRUCTOR.construct_object(yaml.ScalarNode(tag, value))
     except (ValueError, yaml.YAMLError, OverflowError, KeyError, IndexError) as error:
-        kind = tag.removeprefix(_SECONDARY_TAG)
-        raise YamlValueError(f"`{scalar.value[:40]}` cannot be read as a YAML {kind}", scalar.span) from error
+        kind = str(tag).removeprefix(_SECONDARY_TAG)
+        raise _RefusedError(f"`{value[:40]}` cannot be read as a YAML {kind}") from error
     finally:
         _CONSTRUCTOR.constructed_objects.clear()
 

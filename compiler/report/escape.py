@@ -17,7 +17,7 @@ def printable(text: str) -> str:
 
     Line breaks and tabs are replaced too, and the number of characters stays, so columns do.
     """
-    return _UNSAFE.sub(_picture, text)
+    return text if text.isprintable() else _UNSAFE.sub(_picture, text)
 
 
 def printable_lines(text: str) -> str:

@@ -48,6 +48,14 @@ def _context(source: Source, numbers: range) -> list[ExcerptLine]:
 def _shown(line: str, window_start: int) -> tuple[str, list[int]]:
     """Return the window of a line as it is shown, and the terminal columns that each character of it takes."""
     window = line[window_start : window_start + MAX_EXCERPT_COLUMNS]
+    shown, widths = (window, [1] * len(window)) if window.isascii() and window.isprintable() else _drawn(window)
+    left = _ELLIPSIS if window_start else ""
+    right = _ELLIPSIS if window_start + len(window) < len(line) else ""
+    return f"{left}{shown}{right}", widths
+
+
+def _drawn(window: str) -> tuple[str, list[int]]:
+    """Return characters as they are drawn, and their widths, where some are tabs, controls or not ASCII."""
     pieces = []
     widths = []
     column = 0
@@ -56,9 +64,7 @@ def _shown(line: str, window_start: int) -> tuple[str, list[int]]:
         widths.append(_width(piece))
         column += widths[-1]
         pieces.append(piece)
-    left = _ELLIPSIS if window_start else ""
-    right = _ELLIPSIS if window_start + len(window) < len(line) else ""
-    return f"{left}{''.join(pieces)}{right}", widths
+    return "".join(pieces), widths
 
 
 def _width(text: str) -> int:
