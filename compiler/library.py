@@ -30,12 +30,23 @@ class _Entry:
     namespace: str
 
 
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a library knows of files without their content, to be told to another process."""
+
+    given: frozenset[str]
+    indexed: frozenset[str]
+    config_maps: dict[str, list[_Entry]]
+    users: dict[str, list[_Entry]]
+
+
 @dataclass(slots=True)
 class Library:
     """Finds objects by name among the given files and their folders."""
 
     _sources: dict[str, Source] = field(default_factory=dict)
     _given: set[str] = field(default_factory=set)
+    _context: set[str] = field(default_factory=set)
     _cache: OrderedDict[str, ManifestFile] = field(default_factory=OrderedDict)
     _config_maps: dict[str, list[_Entry]] = field(default_factory=dict)
     _users: dict[str, list[_Entry]] = field(default_factory=dict)
@@ -46,10 +57,36 @@ class Library:
         """Add a text that replaces, or is not, a file on disk, such as standard input."""
         self._sources[source.path] = source
 
+    def add_context(self, path: str) -> None:
+        """Index a file the user did not name, so that partners are found in it; raises `SourceError`."""
+        self._context.add(path)
+        self._index(path)
+
+    def take_context(self, other: Library, changed: Iterable[Source]) -> None:
+        """Take the texts and the context of another library, changed texts in their new form."""
+        self._sources.update(other._sources)
+        self._sources.update({source.path: source for source in changed})
+        for path in other._context:
+            self.add_context(path)
+
     def add_given(self, path: str) -> ManifestFile:
         """Index a file the user named; raises `SourceError`."""
         self._given.add(path)
         return self._index(path)
+
+    def index(self) -> Index:
+        """Return what is known of all files."""
+        return Index(frozenset(self._given), frozenset(self._indexed), self._config_maps, self._users)
+
+    def take_index(self, other: Index) -> None:
+        """Learn what another library knows of files that are not known here."""
+        for own, told in ((self._config_maps, other.config_maps), (self._users, other.users)):
+            for name, entries in told.items():
+                new = [entry for entry in entries if entry.path not in self._indexed]
+                if new:
+                    own.setdefault(name, []).extend(new)
+        self._indexed |= other.indexed
+        self._given |= other.given
 
     def is_given(self, manifest: Manifest) -> bool:
         """Return whether the user named the file an object stands in."""
@@ -112,7 +149,8 @@ class Library:
 
     def _search_folder(self, folder: str, path: str) -> None:
         """Index the manifests beside a file, once per folder; files that cannot be read are passed over."""
-        if folder in self._searched or (path in self._sources and not os.path.exists(path)):
+        is_new = path in self._sources and not os.path.exists(path)
+        if folder in self._searched or (is_new and not os.path.isdir(os.path.dirname(path))):
             return
         self._searched.add(folder)
         for neighbour in _yaml_files(folder):

@@ -88,6 +88,13 @@ class Settings:
         ignored = (selector for _, selectors in self.per_path_ignores for selector in selectors)
         return unknown_selectors((*self.select, *self.ignore, *leveled, *ignored), rules)
 
+    def refuse_unknown_selectors(self, rules: Mapping[str, str]) -> None:
+        """Raise `SettingsError` when a selector names none of the rules, which are given as name by code."""
+        for selector in self.unknown_selectors(rules):
+            raise SettingsError(
+                f"`{selector}` is neither a rule's code or name nor the start of a code (see `kaitoc rules`)"
+            )
+
     def _level(self, code: str, name: str) -> Level | None:
         levels = dict(self.severity)
         selector = closest(levels, code, name)

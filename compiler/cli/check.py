@@ -79,7 +79,7 @@ def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
 def _engine(options: dict[str, Any]) -> Engine:
     from kaitoc.rules import FILE_RULES, JOB_RULES
 
-    select, ignore = _codes(options["select"]), _codes(options["ignore"])
+    select, ignore = codes(options["select"]), codes(options["ignore"])
     engine = Engine(
         RuleSet(FILE_RULES, JOB_RULES),
         overrides(options),
@@ -87,15 +87,12 @@ def _engine(options: dict[str, Any]) -> Engine:
         select=select,
         ignore=ignore,
     )
-    known = {rule.CODE: rule.NAME for rule in engine.rule_set.all}
-    for unknown in engine.settings_for(".").unknown_selectors(known):
-        raise SettingsError(
-            f"`{unknown}` is neither a rule's code or name nor the start of a code (see `kaitoc rules`)"
-        )
+    engine.settings_for(".").refuse_unknown_selectors({rule.CODE: rule.NAME for rule in engine.rule_set.all})
     return engine
 
 
-def _codes(values: tuple[str, ...]) -> tuple[str, ...]:
+def codes(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the codes of a repeatable option whose values may be lists."""
     return tuple(code.strip() for value in values for code in value.split(",") if code.strip())
 
 

@@ -1,0 +1,1 @@
+"""The language server: what `kaitoc check` knows, in an editor. Needs the `lsp` extra."""

@@ -1,0 +1,142 @@
+"""The open documents, and the check of those that lie in one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from pygls.uris import from_fs_path, to_fs_path
+
+from kaitoc.compiler.assumptions import Overrides
+from kaitoc.compiler.engine import Engine, RuleSet
+from kaitoc.compiler.findings import Finding
+from kaitoc.compiler.language_server.positions import PositionMap, source_of_text
+from kaitoc.compiler.records import dataclass, field
+from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.source import MAX_SOURCE_BYTES, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An open document at one version; its text is the editor's, saved or not."""
+
+    uri: str
+    version: int
+    positions: PositionMap
+
+    @property
+    def source(self) -> Source:
+        """Return the text."""
+        return self.positions.source
+
+    @property
+    def path(self) -> str:
+        """Return the path of its file, or the URI of a document that has none."""
+        return self.source.path
+
+    @property
+    def is_too_large(self) -> bool:
+        """Return whether its text is larger than a file may be."""
+        return len(self.source.text) > MAX_SOURCE_BYTES
+
+    @property
+    def folder(self) -> str:
+        """Return the folder it lies in, empty for a document without file."""
+        return os.path.dirname(self.path) if os.path.isabs(self.path) else ""
+
+
+def read_document(uri: str, version: int, text: str, encoding: str) -> Document:
+    """Return an editor's document."""
+    path = to_fs_path(uri)
+    source = source_of_text(os.path.normpath(path) if path else uri, text)
+    return Document(uri, version, PositionMap(source, encoding))
+
+
+@dataclass(slots=True)
+class Documents:
+    """The open documents by URI."""
+
+    _by_uri: dict[str, Document] = field(default_factory=dict)
+
+    def put(self, document: Document) -> None:
+        """Take an opened or changed document."""
+        self._by_uri[document.uri] = document
+
+    def remove(self, uri: str) -> Document | None:
+        """Forget a closed document, and return it."""
+        return self._by_uri.pop(uri, None)
+
+    def get(self, uri: str) -> Document | None:
+        """Return the document of a URI, None when it is not open."""
+        return self._by_uri.get(uri)
+
+    def beside(self, document: Document) -> tuple[Document, ...]:
+        """Return the open documents of a document's folder, itself included when it is open."""
+        return tuple(other for other in self._by_uri.values() if other.folder == document.folder)
+
+    def folders(self) -> tuple[tuple[Document, ...], ...]:
+        """Return all open documents, those of one folder together."""
+        groups: dict[str, list[Document]] = {}
+        for document in self._by_uri.values():
+            groups.setdefault(document.folder, []).append(document)
+        return tuple(map(tuple, groups.values()))
+
+    def of_path(self, path: str) -> Document | None:
+        """Return the open document of a file, None when it is not open."""
+        return next((document for document in self._by_uri.values() if document.path == path), None)
+
+    def uri_of(self, path: str) -> str | None:
+        """Return the URI of a file: that of its open document, else its own; None for what is no file."""
+        document = self.of_path(path)
+        if document is not None:
+            return document.uri
+        return from_fs_path(path) if os.path.isabs(path) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Checks documents as `kaitoc check` checks files, with what the command line states."""
+
+    overrides: Overrides = field(default_factory=Overrides)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    isolated: bool = False
+
+    def check(self, documents: Iterable[Document]) -> list[Finding]:
+        """Return what is wrong with the documents of one folder; raises `UserError`.
+
+        The files of the folder are searched for partners. Settings files are read anew, so that a change to one holds
+        at once; a document that they exclude is context only.
+        """
+        documents = tuple(documents)
+        engine = self.engine(documents)
+        return engine.check(doc.path for doc in documents if engine.library.is_given_path(doc.path)).findings
+
+    def engine(self, documents: Iterable[Document], subject: Document | None = None) -> Engine:
+        """Return an engine that has read the documents of one folder; raises `UserError`.
+
+        Those that are not excluded are given, or only `subject` is and the others are its context.
+        """
+        from kaitoc.rules import FILE_RULES, JOB_RULES
+
+        engine = Engine(
+            RuleSet(FILE_RULES, JOB_RULES),
+            self.overrides,
+            SettingsFinder(isolated=self.isolated),
+            select=self.select,
+            ignore=self.ignore,
+        )
+        known = {rule.CODE: rule.NAME for rule in engine.rule_set.all}
+        for document in documents:
+            if document.is_too_large:
+                continue
+            settings = engine.settings_for(document.path)
+            settings.refuse_unknown_selectors(known)
+            engine.library.add_source(document.source)
+            if settings.excludes(document.path):
+                continue
+            if subject is None or document is subject:
+                engine.library.add_given(document.path)
+            else:
+                engine.library.add_context(document.path)
+        return engine

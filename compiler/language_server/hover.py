@@ -1,0 +1,118 @@
+"""What the editor shows for the key under the cursor: its documentation, and what it does to memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lsprotocol import types
+
+from kaitoc.compiler.config_edits import yaml_text
+from kaitoc.compiler.engine import Engine
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.job_memory import summarize
+from kaitoc.compiler.language_server.config_jobs import ConfigPlace, Prospect, config_place, jobs_with, prospects
+from kaitoc.compiler.language_server.documents import Document
+from kaitoc.compiler.language_server.keys import Key, config_key, section_key, workspace_keys
+from kaitoc.compiler.report.wording import gib, job_facts, job_need
+from kaitoc.compiler.source import Span
+from kaitoc.compiler.yaml_tree import Entry, Mapping, Node
+from kaitoc.compiler.yaml_tree import Sequence as YamlSequence
+
+MAX_JOBS = 3
+"""A ConfigMap that more jobs use is shown for the first of them."""
+
+
+def hover_at(
+    engine: Engine, document: Document, beside: tuple[Document, ...], offset: int, kind: types.MarkupKind
+) -> types.Hover | None:
+    """Return what to show at an offset of a document, None where nothing is known."""
+    place = config_place(engine, document, offset)
+    if place is not None:
+        text, span = _config_text(engine, place, jobs_with(engine, beside, place.config_map)[:MAX_JOBS]), place.span
+    else:
+        found = _workspace_key(engine, document, offset)
+        if found is None:
+            return None
+        text, span = found
+    if not text:
+        return None
+    return types.Hover(types.MarkupContent(kind, text), document.positions.range(span))
+
+
+def _config_text(engine: Engine, place: ConfigPlace, jobs: Sequence[Job]) -> str:
+    release = jobs[0].args_release if jobs else engine.assumptions_for(place.config_map.source.path).release.name
+    if place.option is None:
+        key = section_key(release, place.section.name)
+        blocks = [_documentation(key, f"Kaito {release}"), *map(_need, jobs)] if key is not None else []
+        return "\n\n".join(blocks)
+    key = config_key(release, place.section.name, place.option.name)
+    if key is None:
+        return ""
+    blocks = [_documentation(key, f"{place.section.name}, {release}")]
+    blocks += [_prospect_table(job, found) for job in jobs if (found := prospects(job, place))]
+    return "\n\n".join(blocks)
+
+
+def _documentation(key: Key, owner: str) -> str:
+    return "\n\n".join([f"**{key.name}** ({owner})", *key.facts])
+
+
+def _need(job: Job) -> str:
+    summary = summarize(job)
+    return f"{_name(job)} ({', '.join(job_facts(summary))}) {job_need(summary)}"
+
+
+def _prospect_table(job: Job, found: Sequence[Prospect]) -> str:
+    gpu = f" of {gib(job.gpu.value.memory_bytes)} ({job.gpu.value.name})" if job.gpu is not None else ""
+    lines = [f"Predicted peak of {_name(job)}{gpu}:", ""]
+    lines += [f"| value | GPU memory |{' |' if job.gpu else ''}", f"|---|---:|{'---|' if job.gpu else ''}"]
+    for prospect in found:
+        value = yaml_text(prospect.value)
+        shown = f"**{value}** (now)" if prospect.is_current else value
+        judged = f" {prospect.verdict.value} |" if prospect.verdict is not None else ""
+        lines.append(f"| {shown} | {gib(prospect.device_bytes)} |{judged}")
+    return "\n".join(lines)
+
+
+def _name(job: Job) -> str:
+    return f"`{job.manifest.ref.name}`"
+
+
+def _workspace_key(engine: Engine, document: Document, offset: int) -> tuple[str, Span] | None:
+    """Return the text and the span of the Workspace key at an offset."""
+    for manifest in engine.library.load(document.path).manifests:
+        if not manifest.is_workspace or not manifest.node.span.start <= offset <= manifest.node.span.end:
+            continue
+        path = _path_to(manifest.node, offset)
+        if path:
+            names = [entry.name for entry in path]
+            known = {key.name: key for key in workspace_keys(names[:-1])}
+            key = known.get(names[-1])
+            return (_documentation(key, "Workspace"), path[-1].key.span) if key is not None else None
+    return None
+
+
+def _path_to(root: Mapping, offset: int) -> list[Entry]:
+    """Return the entries that lead to the one whose key, or scalar value, an offset is on."""
+    path: list[Entry] = []
+    node: Node = root
+    while True:
+        mapping = _mapping_at(node, offset)
+        entry = next((e for e in mapping.entries if _touches(e, offset)), None) if mapping is not None else None
+        if entry is None or entry.is_alias:
+            return path
+        path.append(entry)
+        if entry.key.span.start <= offset <= entry.key.span.end:
+            return path
+        node = entry.value
+
+
+def _mapping_at(node: Node, offset: int) -> Mapping | None:
+    if isinstance(node, YamlSequence):
+        item = next((i.value for i in node.items if i.span.start <= offset <= i.span.end), None)
+        return item if isinstance(item, Mapping) else None
+    return node if isinstance(node, Mapping) else None
+
+
+def _touches(entry: Entry, offset: int) -> bool:
+    return entry.key.span.start <= offset <= entry.value_span.end
