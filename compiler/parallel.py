@@ -1,53 +1,129 @@
-"""Checks many files in several processes; findings are the same as in one."""
+"""Checks many files in several processes; findings are the same as in one.
+
+Each process reads its part of the files and tells what objects are in it; once all know of all, each checks its part.
+The calling process takes the first part itself.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.source import UserError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from kaitoc.compiler.library import Index
 
 FILES_PER_PROCESS = 200
 """Below this many files for each, starting another process costs more than it saves (`make bench-check`)."""
 
 
+class WorkerError(UserError):
+    """A process of a parallel check that ended before its work did, for example killed for want of memory."""
+
+
 def num_processes(requested: int, num_files: int) -> int:
     """Return how many processes to use; `requested` 0 leaves it to the number of files and cores."""
-    if requested:
-        return min(requested, max(1, num_files))
     if not hasattr(os, "fork"):
         return 1
+    if requested:
+        return min(requested, max(1, num_files))
     return max(1, min(os.cpu_count() or 1, num_files // FILES_PER_PROCESS))
 
 
 def check_in_parallel(engine: Engine, paths: Sequence[str], processes: int) -> Outcome:
-    """Check files in forked processes that share the index of all of them."""
-    from multiprocessing import get_context
+    """Check files in processes forked from this one; raises `WorkerError` besides what `Engine.check` raises."""
+    own_paths, *others = _parts(paths, processes)
+    # What the first file loads and derives, all processes then share.
+    engine.fresh().check(own_paths[:1])
+    workers = [_Worker(engine, part) for part in others]
+    try:
+        own = engine.index(own_paths)
+        indices: list[Index] = [worker.receive() for worker in workers]
+        for index in indices:
+            engine.library.take_index(index)
+        everything = engine.library.index()
+        for worker in workers:
+            worker.send(everything)
+        engine.check_indexed(own)
+        return _merged([own, *(worker.receive() for worker in workers)])
+    finally:
+        for worker in workers:
+            worker.stop()
 
-    outcome = engine.index(paths)
-    chunks = [outcome.files[start::processes] for start in range(processes)]
-    with get_context("fork").Pool(processes, initializer=_set_engine, initargs=(engine,)) as pool:
-        parts = pool.map(_check_chunk, chunks)
-    merged = Outcome(files=outcome.files, errors=outcome.errors)
+
+def _parts(paths: Sequence[str], count: int) -> list[Sequence[str]]:
+    """Return neighbouring files together: partners often lie side by side."""
+    size = -(-len(paths) // count)
+    return [paths[start : start + size] for start in range(0, len(paths), size)]
+
+
+class _Worker:
+    """A forked process and the pipe to it."""
+
+    def __init__(self, engine: Engine, paths: Sequence[str]) -> None:
+        from multiprocessing import get_context
+
+        context = get_context("fork")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_work, args=(there, engine, paths), daemon=True)
+        self._process.start()
+        there.close()
+
+    def send(self, message: object) -> None:
+        """Hand something over."""
+        try:
+            self._here.send(message)
+        except BrokenPipeError:
+            return  # it has failed and said so: the next `receive` tells
+
+    def receive(self) -> Any:
+        """Return what the process sends; raises what was raised in it."""
+        try:
+            message = self._here.recv()
+        except EOFError as error:
+            raise WorkerError("a process of the check ended early; `--jobs 1` needs less memory") from error
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def stop(self) -> None:
+        """End the process, if it has not ended by itself."""
+        self._here.close()
+        self._process.join(timeout=1)
+        self._process.terminate()
+
+
+def _work(there: Connection, engine: Engine, paths: Sequence[str]) -> None:
+    """Index some files, learn of all others, check them, and send each result."""
+    try:
+        outcome = engine.index(paths)
+        there.send(engine.library.index())
+        engine.library.take_index(there.recv())
+        there.send(engine.check_indexed(outcome))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return  # the calling process has given up
+    except Exception as error:
+        there.send(error)
+
+
+def _merged(parts: Sequence[Outcome]) -> Outcome:
+    """Return the outcomes as one; what was found from two sides is told once."""
+    merged = Outcome()
     seen = set()
     for part in parts:
         for finding in part.findings:
             if finding.sort_key not in seen:
                 seen.add(finding.sort_key)
                 merged.findings.append(finding)
+        merged.files += part.files
+        merged.errors += part.errors
         merged.jobs += part.jobs
         merged.notes += part.notes
         merged.num_suppressed += part.num_suppressed
         merged.num_kaito_objects += part.num_kaito_objects
     return merged
-
-
-_engines: list[Engine] = []
-
-
-def _set_engine(engine: Engine) -> None:
-    _engines[:] = [engine]
-
-
-def _check_chunk(paths: list[str]) -> Outcome:
-    return _engines[0].check_indexed(Outcome(files=paths))
