@@ -106,23 +106,16 @@ class Hint:
 class Judge:
     """Judges candidates once each.
 
-    `seconds` is the time per token, `hint` what microseconds can tell, `verdict` that of the whole footprint, which is
-    dear. `accepts` is the worst verdict that counts as fitting.
+    `seconds` is the time per token, `hint` what microseconds can tell, `decide` whether a candidate fits by the whole
+    footprint, which is dear. `accepts` is the worst verdict that counts as fitting.
     """
 
     seconds: Callable[[Candidate], float]
-    verdict: Callable[[Candidate], Verdict]
+    decide: Callable[[Candidate], bool]
     hint: Callable[[Candidate], Hint]
     accepts: Verdict = Verdict.FITS
-    _known: dict[tuple[int, ...], Verdict] = field(default_factory=dict)
+    _decided: dict[tuple[int, ...], bool] = field(default_factory=dict)
     _seconds: dict[tuple[int, ...], float] = field(default_factory=dict)
-
-    def judged(self, candidate: Candidate) -> Verdict:
-        """Return the verdict on a candidate, from memory when it was judged before."""
-        found = self._known.get(candidate.places)
-        if found is None:
-            found = self._known[candidate.places] = self.verdict(candidate)
-        return found
 
     def time(self, candidate: Candidate) -> float:
         """Return the seconds per token of a candidate, from memory when they were asked for before."""
@@ -136,7 +129,12 @@ class Judge:
         hint = self.hint(candidate)
         if self.accepts is Verdict.TIGHT:
             return hint.fits_tightly
-        return self.judged(candidate) is Verdict.FITS if hint.fits is None else hint.fits
+        if hint.fits is not None:
+            return hint.fits
+        found = self._decided.get(candidate.places)
+        if found is None:
+            found = self._decided[candidate.places] = self.decide(candidate)
+        return found
 
     def accepting(self, verdict: Verdict) -> Judge:
         """Return this judge with another worst verdict; what was judged stays known."""

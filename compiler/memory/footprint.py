@@ -21,6 +21,7 @@ from kaitoc.compiler.memory.footprint_tape import Kind, Moment
 from kaitoc.compiler.memory.footprint_unroll import unroll
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
+from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_step, of_any_size
 from kaitoc.compiler.records import dataclass
 
 _MOST_SEGMENT_BYTES = 64 << 20
@@ -43,21 +44,15 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
 
     Raises `WorkloadError` for a workload that no run can have.
     """
-    validate(workload)
-    derivation = _derive(replace(workload, batch_size=1, seq_len_tokens=1))
-    base = _resident(workload, derivation, gpu)
-    phases = _phases(workload, derivation, base)
-    allocated = max(phase.allocated_bytes for phase in phases)
-    moving = allocated - base.total + base.optimizer
-    fragmentation = int(_fragmentation_share(workload) * moving)
-    reserve = device.estimate(workload, gpu, allocated, fragmentation)
+    live = _live(workload, gpu)
+    reserve = live.reserve(_fragmentation_share(workload) * live.moving_bytes)
     return Footprint(
-        phases=tuple(phases),
-        num_trainable_parameters=derivation.plan.num_trainable,
+        phases=live.phases,
+        num_trainable_parameters=live.derivation.plan.num_trainable,
         fragmentation_bytes=reserve.fragmentation_bytes,
         context_bytes=reserve.context_bytes,
-        low_bytes=allocated + reserve.low_bytes,
-        high_bytes=allocated + reserve.high_bytes,
+        low_bytes=live.allocated_bytes + reserve.low_bytes,
+        high_bytes=live.allocated_bytes + reserve.high_bytes,
     )
 
 
@@ -76,18 +71,51 @@ class Bounds:
 
 def bounds(workload: Workload, gpu: Gpu) -> Bounds:
     """Return bounds of a footprint without replaying the allocator; raises `WorkloadError` as `footprint` does."""
-    validate(workload)
-    derivation = _derive(replace(workload, batch_size=1, seq_len_tokens=1))
-    base = _resident(workload, derivation, gpu)
-    allocated = max(phase.allocated_bytes for phase in _phases(workload, derivation, base))
-    none = device.estimate(workload, gpu, allocated, 0)
-    most = device.estimate(workload, gpu, allocated, allocated - base.total + base.optimizer + _MOST_SEGMENT_BYTES)
+    live = _live(workload, gpu)
+    none = live.reserve(0.0)
     return Bounds(
-        low_bytes=allocated + none.low_bytes,
-        least_bytes=allocated + none.context_bytes,
-        least_high_bytes=allocated + none.high_bytes,
-        most_high_bytes=allocated + most.high_bytes,
+        low_bytes=live.allocated_bytes + none.low_bytes,
+        least_bytes=live.allocated_bytes + none.context_bytes,
+        least_high_bytes=live.allocated_bytes + none.high_bytes,
+        most_high_bytes=live.high_bytes(live.most_fragmentation_bytes),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What a workload's tensors take on a GPU, before anything is known of fragmentation.
+
+    `moving_bytes` is what a step adds to the resident state, the optimizer's state included.
+    """
+
+    workload: Workload
+    gpu: Gpu | None
+    derivation: Derivation
+    phases: tuple[PhasePeak, ...]
+    allocated_bytes: int
+    moving_bytes: int
+
+    @property
+    def most_fragmentation_bytes(self) -> int:
+        """Return what fragmentation does not exceed."""
+        return self.moving_bytes + _MOST_SEGMENT_BYTES
+
+    def reserve(self, fragmentation_bytes: float) -> device.Reserve:
+        """Return what the device holds beyond the tensors."""
+        return device.estimate(self.workload, self.gpu, self.allocated_bytes, int(fragmentation_bytes))
+
+    def high_bytes(self, fragmentation_bytes: float) -> int:
+        """Return the high end of the footprint's interval."""
+        return self.allocated_bytes + self.reserve(fragmentation_bytes).high_bytes
+
+
+def _live(workload: Workload, gpu: Gpu | None) -> _Live:
+    validate(workload)
+    derivation = _derive(workload)
+    base = _resident(workload, derivation, gpu)
+    phases = tuple(_phases(workload, derivation, base))
+    allocated = max(phase.allocated_bytes for phase in phases)
+    return _Live(workload, gpu, derivation, phases, allocated, allocated - base.total + base.optimizer)
 
 
 def _phases(workload: Workload, derivation: Derivation, base: Categories) -> list[PhasePeak]:
@@ -108,6 +136,24 @@ def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:
     if prediction.high_bytes <= gpu.memory_bytes * (1.0 - margin):
         return Verdict.FITS
     return Verdict.TIGHT if prediction.low_bytes <= gpu.memory_bytes else Verdict.DOES_NOT_FIT
+
+
+def fits(workload: Workload, gpu: Gpu, margin: float) -> bool:
+    """Return whether the verdict on a workload is that it fits, with no more replays than decide it.
+
+    Raises `WorkloadError` as `footprint` does.
+    """
+    live = _live(workload, gpu)
+    room = gpu.memory_bytes * (1.0 - margin)
+    known, unknown = 0.0, 1.0
+    for step, weight in _replayed_steps(workload):
+        if live.high_bytes(known * live.moving_bytes) > room:
+            return False
+        if live.high_bytes(known * live.moving_bytes + unknown * live.most_fragmentation_bytes) <= room:
+            return True
+        known += weight * _replayed_share(step)
+        unknown -= weight
+    return live.high_bytes(_fragmentation_share(workload) * live.moving_bytes) <= room
 
 
 def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
@@ -150,63 +196,57 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _derive(workload: Workload) -> Derivation:
-    return _derive_cached(_key(workload))
-
-
-def _key(workload: Workload) -> _Key:
-    return _Key(workload, (workload.architecture.name, workload.architecture.num_parameters))
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A workload as a cache key: an architecture's `config` is a mapping and cannot be hashed."""
-
-    workload: Workload
-    identity: tuple[str, int]
-
-    def __hash__(self) -> int:
-        workload = self.workload
-        return hash((self.identity, workload.lora, workload.stack, workload.quantization, workload.loss))
+    return _derive_cached(WorkloadKey(of_any_size(workload)))
 
 
 @lru_cache(maxsize=512)
-def _derive_cached(key: _Key) -> Derivation:
+def _derive_cached(key: WorkloadKey) -> Derivation:
     workload = key.workload
     plan = plan_for(workload)
     return Derivation(
         plan,
-        derive_step(workload, plan),
+        _derive_step(key_of_step(workload)),
         state_bytes(workload.optimizer, plan.trainable),
         step_bytes(workload.optimizer, plan.trainable),
     )
 
 
-def _fragmentation_share(workload: Workload) -> float:
-    """Return reserved minus allocated, as a share of what the step adds to the resident state.
+@lru_cache(maxsize=256)
+def _derive_step(key: WorkloadKey) -> Step:
+    return derive_step(key.workload, plan_for(key.workload))
 
-    Steps are replayed at powers of two of the token count (of the sequence length with eager attention, whose scores
-    grow with its square), between which the share is interpolated.
+
+def _fragmentation_share(workload: Workload) -> float:
+    """Return reserved minus allocated, as a share of what the step adds to the resident state."""
+    return sum(weight * _replayed_share(step) for step, weight in _replayed_steps(workload))
+
+
+def _replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]:
+    """Return the steps to replay for a workload with the weight of each, the weightier first.
+
+    They are at powers of two of the token count (of the sequence length with eager attention, whose scores grow with
+    its square), between which the share of fragmentation is interpolated.
     """
     is_square = workload.attention is Attention.EAGER
     size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
     exponent = max(0, size.bit_length() - 1)
     position = size / (1 << exponent) - 1.0
-    low = _replayed_share(_key(replace(workload, batch_size=1, seq_len_tokens=1 << exponent)))
+    alone = replace(workload, batch_size=1, num_gpus=1, double_quant=False)
+    below = (WorkloadKey(replace(alone, seq_len_tokens=1 << exponent)), 1.0 - position)
     if position == 0.0:
-        return low
-    high = _replayed_share(_key(replace(workload, batch_size=1, seq_len_tokens=2 << exponent)))
-    return low + position * (high - low)
+        return (below,)
+    above = (WorkloadKey(replace(alone, seq_len_tokens=2 << exponent)), position)
+    return (above, below) if above[1] > below[1] else (below, above)
 
 
 @lru_cache(maxsize=1024)
-def _replayed_share(key: _Key) -> float:
+def _replayed_share(key: WorkloadKey) -> float:
     """Return the share of fragmentation from replaying a step; two steps where the optimizer's state is large.
 
     The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
     workload = key.workload
-    open_key = _key(replace(workload, batch_size=1, seq_len_tokens=1))
-    plan, script = _derive_cached(open_key).plan, _script(open_key)
+    plan, script = plan_for(workload), _script(key_of_step(workload))
     segments = Segments(workload.allocator is Allocator.EXPANDABLE)
     for _ in range(2 if plan.trains_base else 1):
         left = script.replay(segments, workload.batch_size, workload.seq_len_tokens)
@@ -219,9 +259,9 @@ def _replayed_share(key: _Key) -> float:
 
 
 @lru_cache(maxsize=256)
-def _script(key: _Key) -> Script:
+def _script(key: WorkloadKey) -> Script:
     """Return what a step allocates, for any batch size and sequence length."""
-    workload, plan = key.workload, _derive_cached(key).plan
+    workload, plan = key.workload, plan_for(key.workload)
     for runs_all_layers in (False, True):
         tape = RecordingTape(runs_all_layers=runs_all_layers)
         replay_step(workload, plan, tape)

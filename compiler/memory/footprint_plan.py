@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.memory.footprint_family import Family, find_family
+from kaitoc.compiler.memory.footprint_family import Family, find_family, reaches_past_window
 from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Adapter, Linear
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
+from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_plan
 from kaitoc.compiler.records import dataclass
 
 QUANTIZATION_BLOCK = 64
@@ -36,13 +38,17 @@ class Experts:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One decoder layer. `gradient_bytes` are those of all its trainable parameters."""
+    """One decoder layer. `gradient_bytes` are those of all its trainable parameters.
+
+    `is_masked`: its attention window is shorter than the sequence, so that attention gets a mask.
+    """
 
     attention: tuple[Linear, ...]
     output: Linear
     mlp: tuple[Linear, ...]
     experts: Experts | None
     gradient_bytes: int
+    is_masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,12 @@ class _Site:
 
 def plan_for(workload: Workload) -> Plan:
     """Resolve a workload; raises `WorkloadError` for an unknown model type or stack, or for unmatched targets."""
+    return _plan(key_of_plan(workload))
+
+
+@lru_cache(maxsize=256)
+def _plan(key: WorkloadKey) -> Plan:
+    workload = key.workload
     architecture = workload.architecture
     family = find_family(architecture.model_type)
     return _Planner(workload, architecture, family, find_stack(workload.stack)).plan()
@@ -128,6 +140,8 @@ class _Planner:
         self.architecture = architecture
         self.family = family
         self.stack = stack
+        skips = family.own_linear and stack.fused_experts
+        self.quantization = Quantization.NONE if skips else workload.quantization
         self.adapter_size = adapter_bytes(workload, stack)
         self.norm_bytes = self._norm_bytes()
         self.vocabulary_bytes = self._vocabulary_bytes()
@@ -246,7 +260,13 @@ class _Planner:
         gradient_bytes = self._trained_bytes() - before
         if self.trains_base:
             gradient_bytes = self._layer_parameters(attention, mlp, experts) * self.workload.dtype.num_bytes
-        return Layer(tuple(attention[:-1]), attention[-1], mlp, experts, gradient_bytes)
+        return Layer(tuple(attention[:-1]), attention[-1], mlp, experts, gradient_bytes, self._is_masked(index))
+
+    def _is_masked(self, index: int) -> bool:
+        if not reaches_past_window(self.architecture, self.workload.seq_len_tokens):
+            return False
+        every = self.family.full_attention_every
+        return not every or (index + 1) % every != 0
 
     def _layer_parameters(self, attention: list[Linear], mlp: tuple[Linear, ...], experts: Experts | None) -> int:
         count = sum(linear.num_weights for linear in (*attention, *mlp))
@@ -272,13 +292,13 @@ class _Planner:
                 _Site("down_proj", f"{path}.experts.down_proj", width, hidden),
             ]
             per_expert = tuple(
-                Linear(site.in_features, site.out_features, self.workload.dtype.num_bytes, trainable=self.trains_base)
+                Linear(site.in_features, site.out_features, self.norm_bytes, trainable=self.trains_base)
                 for site in sites
             )
-            router = Linear(hidden, num_experts, self.workload.dtype.num_bytes, trainable=self.trains_base)
+            router = Linear(hidden, num_experts, self.norm_bytes, trainable=self.trains_base)
             count = num_experts * sum(linear.num_weights for linear in per_expert) + router.num_weights
             self.num_linear += count
-            self.linear_bytes += count * self.workload.dtype.num_bytes
+            self.linear_bytes += count * self.norm_bytes
         else:
             sites = self._mlp_sites(f"{path}.experts.0", width)
             per_expert = tuple(self._linear(site, copies=num_experts) for site in sites)
@@ -308,10 +328,10 @@ class _Planner:
     def _linear(self, site: _Site, copies: int = 1) -> Linear:
         workload = self.workload
         num_weights = site.in_features * site.out_features
-        quantization = workload.quantization
+        quantization = self.quantization
         self.num_linear += num_weights * copies
         if quantization is Quantization.NONE:
-            self.linear_bytes += num_weights * workload.dtype.num_bytes * copies
+            self.linear_bytes += num_weights * self.norm_bytes * copies
         else:
             self.linear_bytes += copies * quantized_bytes(
                 num_weights, site.out_features, quantization, workload.double_quant
@@ -323,7 +343,7 @@ class _Planner:
         return Linear(
             site.in_features,
             site.out_features,
-            workload.dtype.num_bytes,
+            self.norm_bytes if quantization is Quantization.NONE else workload.dtype.num_bytes,
             quantization,
             self.trains_base or saved,
             adapter,

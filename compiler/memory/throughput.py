@@ -72,7 +72,8 @@ def throughput(workload: Workload, gpu: Gpu, num_gpus: int | None = None, *, acc
         costs[Group.LAUNCH] = [launch_seconds, 0.0, 0.0]
     for cost in costs.values():
         cost[:] = [part * accumulation_steps for part in cost]
-    costs[Group.OPTIMIZER] = [work.optimizer_bytes / rates.stream_bandwidth, 0.0, float(work.optimizer_bytes)]
+    optimizer_bytes = work.optimizer_bytes(workload.optimizer)
+    costs[Group.OPTIMIZER] = [optimizer_bytes / rates.stream_bandwidth, 0.0, float(optimizer_bytes)]
     if num_gpus > 1:
         backward_seconds = BACKWARD_SHARE * sum(cost[0] for cost in costs.values()) / accumulation_steps
         seconds, num_bytes = _communication(work.gradient_bytes, num_gpus, rates, backward_seconds)

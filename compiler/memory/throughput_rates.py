@@ -98,6 +98,7 @@ def _dequantization_share(shares: Mapping[str, Any], stack_name: str) -> float:
     return float(share)
 
 
+@lru_cache(maxsize=1)
 def _data() -> dict[str, Any]:
     data: dict[str, Any] = read_json("catalog/throughput")
     return data

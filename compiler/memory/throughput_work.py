@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.memory.footprint_model import precision_of, replay_step
+from kaitoc.compiler.memory.footprint_optimizer import TrainableTensors
 from kaitoc.compiler.memory.footprint_plan import plan_for
 from kaitoc.compiler.memory.throughput_ops import WorkOps
 from kaitoc.compiler.memory.throughput_rates import Rates, optimizer_bytes
 from kaitoc.compiler.memory.throughput_tape import Kernel, Pass, WorkTape
-from kaitoc.compiler.memory.workload import Dtype, Workload
+from kaitoc.compiler.memory.workload import Dtype, Optimizer, Workload
+from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_work
 from kaitoc.compiler.records import dataclass
 
 
@@ -21,7 +22,7 @@ class Work:
 
     kernels: tuple[tuple[Kernel, int], ...]
     num_launches: Mapping[Pass, int]
-    optimizer_bytes: int
+    trainable: TrainableTensors
     gradient_bytes: int
     half_dtype: Dtype
     stack_name: str
@@ -30,55 +31,28 @@ class Work:
         """Return the time the host needs to launch the kernels of a forward and backward pass."""
         return sum(number * rates.launch_seconds[direction] for direction, number in self.num_launches.items())
 
+    def optimizer_bytes(self, optimizer: Optimizer) -> int:
+        """Return the bytes that one step of an optimizer moves."""
+        return sum(optimizer_bytes(optimizer, count * elements, size) for count, elements, size in self.trainable)
+
 
 def work_of(workload: Workload) -> Work:
-    """Return the work of a workload; what does not depend on batch and length is derived once."""
-    architecture = workload.architecture
-    return _derive(_Key(workload, (architecture.name, architecture.num_parameters, architecture.model_type)))
-
-
-class _Key:
-    """A workload as a cache key: equal but for batch, length and number of GPUs, which the work leaves open."""
-
-    __slots__ = ("_identity", "workload")
-
-    def __init__(self, workload: Workload, architecture: tuple[str, int, str]) -> None:
-        self.workload = workload
-        self._identity = (
-            architecture,
-            workload.lora,
-            workload.stack,
-            workload.quantization,
-            workload.double_quant,
-            workload.kbit_prep,
-            workload.dtype,
-            workload.autocast,
-            workload.gradient_checkpointing,
-            workload.attention,
-            workload.loss,
-            workload.optimizer,
-        )
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._identity == other._identity
+    """Return the work of a workload; what does not depend on batch, length and optimizer is derived once."""
+    return _derive(key_of_work(workload))
 
 
 @lru_cache(maxsize=512)
-def _derive(key: _Key) -> Work:
-    workload = replace(key.workload, batch_size=1, seq_len_tokens=1, num_gpus=1)
+def _derive(key: WorkloadKey) -> Work:
+    workload = key.workload
     plan = plan_for(workload)
     tape = WorkTape(plan.architecture.num_experts)
     ops = WorkOps(tape, precision_of(workload), plan, double_quant=workload.double_quant)
     tape.chunked_loss = ops.chunked_loss(plan, workload.loss)
     replay_step(workload, plan, tape, ops)
-    moved = sum(optimizer_bytes(workload.optimizer, count * elements, size) for count, elements, size in plan.trainable)
     return Work(
         kernels=tuple(tape.kernels.items()),
         num_launches=tape.num_launches,
-        optimizer_bytes=moved,
+        trainable=plan.trainable,
         gradient_bytes=plan.gradient_bytes,
         half_dtype=_half_dtype(workload),
         stack_name=workload.stack,

@@ -10,8 +10,7 @@ from kaitoc.compiler.job import Job, Target
 from kaitoc.compiler.job_memory import workload_of
 from kaitoc.compiler.job_speed import accumulation_steps_of, seconds_per_token
 from kaitoc.compiler.kaito_args_table import release_arguments
-from kaitoc.compiler.memory.footprint import Bounds, bounds, footprint, verdict
-from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.footprint import Bounds, bounds, fits
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.passes.model import PassContext, Preserves
 from kaitoc.compiler.records import dataclass
@@ -20,7 +19,6 @@ from kaitoc.compiler.search import Candidate, Choice, Dimension, Hint, Judge, Sp
 
 _FIRST_TRL_WITH_CHUNKED_LOSS = (1, 7)
 _SHORTEST_TOKENS = 512
-_VERDICTS = (Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT)
 _IMPOSSIBLE_BYTES = 1 << 62
 
 
@@ -96,7 +94,7 @@ def judge_for(runs: tuple[Situation, ...]) -> Judge:
             hints[candidate.places] = _joined([_hint(candidate, run) for run in runs])
         return hints[candidate.places]
 
-    return Judge(seconds, lambda candidate: _verdict(candidate, runs), hint)
+    return Judge(seconds, lambda candidate: all(_fits(candidate, run) for run in runs), hint)
 
 
 def apply(candidate: Candidate, workload: Workload) -> Workload:
@@ -119,31 +117,26 @@ def _hint(candidate: Candidate, run: Situation) -> Hint:
     except WorkloadError:
         return Hint(False, False, _IMPOSSIBLE_BYTES)
     room = run.gpu.memory_bytes * (1.0 - run.margin)
-    fits = None
+    known = None
     if found.least_high_bytes > room:
-        fits = False
+        known = False
     elif found.most_high_bytes <= room:
-        fits = True
-    return Hint(fits, found.low_bytes <= run.gpu.memory_bytes, found.least_bytes)
+        known = True
+    return Hint(known, found.low_bytes <= run.gpu.memory_bytes, found.least_bytes)
 
 
 def _joined(hints: list[Hint]) -> Hint:
     """Return what holds for all runs together."""
-    fits = [hint.fits for hint in hints]
-    together = False if False in fits else None if None in fits else True
+    known = [hint.fits for hint in hints]
+    together = False if False in known else None if None in known else True
     return Hint(together, all(hint.fits_tightly for hint in hints), max(hint.least_bytes for hint in hints))
 
 
-def _verdict(candidate: Candidate, runs: tuple[Situation, ...]) -> Verdict:
-    """Return the worst verdict of all runs."""
-    return max((_verdict_of(candidate, run) for run in runs), key=_VERDICTS.index)
-
-
-def _verdict_of(candidate: Candidate, run: Situation) -> Verdict:
+def _fits(candidate: Candidate, run: Situation) -> bool:
     try:
-        return verdict(footprint(apply(candidate, run.workload), run.gpu), run.gpu, run.margin)
+        return fits(apply(candidate, run.workload), run.gpu, run.margin)
     except WorkloadError:
-        return Verdict.DOES_NOT_FIT
+        return False
 
 
 def _checkpointing(workload: Workload) -> tuple[Choice, ...]:

@@ -10,9 +10,12 @@ import pytest
 from kaitoc.compiler.assumptions import Overrides
 from kaitoc.compiler.engine import Engine, RuleSet
 from kaitoc.compiler.job import Job
+from kaitoc.compiler.memory.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
 from kaitoc.compiler.passes.plan import Search, search_for
+from kaitoc.compiler.passes.search_space import Situation, apply
 from kaitoc.compiler.search import TIE, WORTHWHILE, Candidate, Dimension
 from kaitoc.compiler.settings import SettingsFinder
 from kaitoc.compiler.source import Source
@@ -71,11 +74,19 @@ def found_for(seed: int) -> Search:
     return found
 
 
+def has_room(candidate: Candidate, run: Situation) -> bool:
+    try:
+        predicted = footprint(apply(candidate, run.workload), run.gpu)
+    except WorkloadError:
+        return False
+    return verdict(predicted, run.gpu, run.margin) is Verdict.FITS
+
+
 def brute_force(found: Search) -> Candidate | None:
     """Judge every candidate with the whole footprint, and take the goal's definition word by word."""
     judge, goal = found.judge, found.context.goal
     everyone = sorted(found.space.candidates(found.context.preserve), key=lambda one: one.change_key)
-    fitting = [one for one in everyone if judge.verdict(one) is Verdict.FITS]
+    fitting = [one for one in everyone if all(has_room(one, run) for run in found.runs)]
     if not fitting:
         return None
     if goal is Goal.MEMORY:

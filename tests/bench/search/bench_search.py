@@ -1,4 +1,7 @@
-"""Times the search on the suite's random jobs: `python tests/bench/search/bench_search.py`."""
+"""Times the search on the suite's random jobs, in CPU time: `python tests/bench/search/bench_search.py`.
+
+Every search starts with nothing derived, as the first one of a process does; of three rounds the fastest counts.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,38 @@ import sys
 import time
 from pathlib import Path
 
+from kaitoc.compiler.memory import footprint, footprint_plan, shapes, throughput_work
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "compile"))
 
 from test_search import NUM_JOBS, found_for
 
+LIMIT_SECONDS = 0.1
+NUM_ROUNDS = 3
+
+
+def forget() -> None:
+    """Drop what earlier searches derived."""
+    for module in (footprint, footprint_plan, shapes, throughput_work):
+        for member in vars(module).values():
+            if hasattr(member, "cache_clear"):
+                member.cache_clear()
+
+
+def seconds_of(seed: int) -> float:
+    """Return the CPU time of one job's search."""
+    found = found_for(seed)
+    forget()
+    start = time.process_time()
+    found.best()
+    return time.process_time() - start
+
+
 if __name__ == "__main__":
-    seconds = []
-    for seed in range(NUM_JOBS):
-        found = found_for(seed)
-        start = time.process_time()
-        found.best()
-        seconds.append(time.process_time() - start)
-    slow = sum(one > 0.1 for one in seconds)
-    print(f"{NUM_JOBS} jobs, mean {statistics.mean(seconds):.3f} s, worst {max(seconds):.3f} s, {slow} above 0.1 s")
+    seconds = sorted(min(seconds_of(seed) for _ in range(NUM_ROUNDS)) for seed in range(NUM_JOBS))
+    slow = sum(one > LIMIT_SECONDS for one in seconds)
+    print(
+        f"{NUM_JOBS} jobs: mean {statistics.mean(seconds) * 1000:.0f} ms, 99th percentile "
+        f"{seconds[int(0.99 * NUM_JOBS) - 1] * 1000:.0f} ms, worst {seconds[-1] * 1000:.0f} ms, "
+        f"{slow} above {LIMIT_SECONDS * 1000:.0f} ms"
+    )
