@@ -125,7 +125,7 @@ def workload_of(job: Job) -> Workload | None:
         autocast=_autocast(job),
         gradient_checkpointing=quantized or job.flag("TrainingArguments", "gradient_checkpointing"),
         attention=attention_of(job),
-        loss=_LOSSES.get(str(job.value("TrainingArguments", "loss_type")), stack.default_loss),
+        loss=_loss(job, stack),
         optimizer=_OPTIMIZERS.get(str(job.value("TrainingArguments", "optim")), stack.default_optimizer),
         allocator=Allocator.EXPANDABLE,
         num_gpus=job.num_gpus,
@@ -146,6 +146,13 @@ def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
         rslora=job.flag("LoraConfig", "use_rslora"),
         modules_to_save=tuple(str(name) for name in saved) if isinstance(saved, (list, tuple)) else (),
     )
+
+
+def _loss(job: Job, stack: Stack) -> Loss:
+    """Return how a job's loss is computed; ours has one way, whatever the manifest names (TRL 1.15 and later)."""
+    if job.target is Target.BUNDLED:
+        return Loss.FUSED
+    return _LOSSES.get(str(job.value("TrainingArguments", "loss_type")), stack.default_loss)
 
 
 def _autocast(job: Job) -> Dtype | None:

@@ -181,8 +181,11 @@ def _free_speed(start: Candidate, candidates: list[Candidate], judge: Judge) -> 
 
 
 def _extends(start: Candidate, candidate: Candidate) -> bool:
-    """Return whether a candidate keeps what `start` changed, and its checkpointing, which only memory pays for."""
-    kept = {*start.changed, Dimension.CHECKPOINTING}
+    """Return whether a candidate keeps what `start` changed, and its checkpointing, which only memory pays for.
+
+    The batch is free: its parts may be smaller than those that fit, where that is faster.
+    """
+    kept = {*start.changed, Dimension.CHECKPOINTING} - {Dimension.BATCH}
     return all(candidate.values[dimension] == value for dimension, value in start.values.items() if dimension in kept)
 
 

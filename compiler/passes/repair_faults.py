@@ -11,6 +11,8 @@ from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 
 NAME = "repair-faults"
 
+_MEMORY_AND_SPEED = ("KT5", "KT6")
+
 
 def run(job: Job, context: PassContext) -> Iterator[Change]:
     """Yield the fixes of the rules' faults: safe ones, and for errors also others that stay inside the ConfigMap."""
@@ -34,7 +36,7 @@ def _change(job: Job, rule: JobRule, fault: Fault) -> Change | None:
     return Change(
         what=fault.place.pointer.rpartition("/training_config/")[2].replace("/", ".") or rule.NAME,
         reason=fault.message,
-        preserves=_preserves(fix),
+        preserves=_preserves(rule, fix),
         place=fault.place,
         edits=edits,
         before=" ".join(source.slice(edits[0].span).split()),
@@ -43,8 +45,13 @@ def _change(job: Job, rule: JobRule, fault: Fault) -> Change | None:
     )
 
 
-def _preserves(fix: Fix) -> Preserves:
-    """Return what a fix keeps: the intent, unless it removes what somebody wrote and is not sure to be right."""
+def _preserves(rule: JobRule, fix: Fix) -> Preserves:
+    """Return what a fix keeps: the result where only memory or speed was at fault, else the intent.
+
+    The intent is not kept by a fix that removes what somebody wrote and is not sure to be right.
+    """
+    if rule.CODE.startswith(_MEMORY_AND_SPEED):
+        return Preserves.EXACT
     is_removal = all(not edit.replacement.strip() for edit in fix.edits)
     return Preserves.CHANGES if is_removal and fix.applicability is Applicability.UNSAFE else Preserves.INTENT
 

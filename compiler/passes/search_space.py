@@ -156,9 +156,10 @@ def _attention(job: Job, workload: Workload) -> tuple[Choice, ...]:
 
 
 def _loss(job: Job, workload: Workload) -> tuple[Choice, ...]:
+    """Kaito's image computes full logits unless told otherwise; ours never does."""
     present = Choice(workload.loss)
     arguments = release_arguments(job.args_release).sections["TrainingArguments"].arguments
-    is_known = job.target is Target.BUNDLED or job.release.trl_number >= _FIRST_TRL_WITH_CHUNKED_LOSS
+    is_known = job.release.trl_number >= _FIRST_TRL_WITH_CHUNKED_LOSS
     if "loss_type" not in arguments or not is_known or workload.loss is not Loss.FULL:
         return (present,)
     if job.value("TrainingArguments", "loss_type") not in (None, "nll"):

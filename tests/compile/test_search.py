@@ -96,7 +96,7 @@ def brute_force(found: Search) -> Candidate | None:
         shortest = min(map(judge.seconds, fitting))
         return next(one for one in fitting if judge.seconds(one) <= shortest * (1 + TIE))
     start = fitting[0]
-    kept = {*start.changed, Dimension.CHECKPOINTING}
+    kept = {*start.changed, Dimension.CHECKPOINTING} - {Dimension.BATCH}
     free = [
         one
         for one in fitting
