@@ -57,7 +57,8 @@ def _execute_once(plan: Plan, device: str, resume: bool, metrics_port: int | Non
         return launch(plan, device, resume=resume, metrics_port=metrics_port)
     # bitsandbytes complains on import that an optional CPU kernel is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from kaitoc.runtime.trainer import RunOptions, run_plan
+    from kaitoc.runtime.ready import RunOptions
+    from kaitoc.runtime.trainer import run_plan
 
     try:
         report = run_plan(plan, RunOptions(device, resume, metrics_port=metrics_port))

@@ -76,6 +76,11 @@ def read_rows(
     return Rows(tuple(rows), tuple(skipped))
 
 
+def describe_skipped(rows: Rows) -> str:
+    """Return how many rows were skipped and why the first was, to be put behind a summary; "" when none was."""
+    return f"; {len(rows.skipped)} rows skipped, the first: {rows.skipped[0]}" if rows.skipped else ""
+
+
 def _row(origin: str, value: Any, columns: Columns) -> Row:
     """Return a record as a row: messages, conversations, prompt and completion, or text."""
     if isinstance(value, Fault):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint, Phase
-from kaitoc.compiler.memory.workload import Dtype, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Attention, Dtype, Workload, WorkloadError
 from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.plan_memory import workload_of_plan
+from kaitoc.runtime.loss_tiles import CPU_TILE_TOKENS
 
-TILE_TOKENS = 4096
 TILE_WORDS = 32768
 LIVE_TILES = 7.25
 """The loss of TRL 1.15 and later where there is no Triton (trl/kernels/chunked_logprob.py, `_backward_tile`): a buffer
-of at most 4,096 tokens by always 32,768 words, and at the highest moment of a tile's backward pass seven float32
-tensors of its logits and one boolean."""
+of at most `CPU_TILE_TOKENS` tokens by always 32,768 words, and at the highest moment of a tile's backward pass seven
+float32 tensors of its logits and one boolean."""
 
 
 def predicted_footprint(plan: Plan, config: Any, batch_shape: tuple[int, int] | None = None) -> Footprint | None:
@@ -32,24 +33,33 @@ def predicted_footprint(plan: Plan, config: Any, batch_shape: tuple[int, int] | 
 def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) -> int | None:
     """Return the peak of live tensors on a CPU, None for a model that the engine does not know.
 
-    It differs from a GPU's by the scratch memory of CUDA's libraries, which is not there, and by the loss, whose
-    tiles PyTorch's own operators work on.
+    It differs from a GPU's by the scratch memory of CUDA's libraries, which is not there, by attention, and by the
+    loss, whose tiles PyTorch's own operators work on.
     """
     workload = _workload(plan, config, batch_shape)
     if workload is None:
         return None
-    found = footprint(workload)
+    found = footprint(_on_cpu(workload))
     peaks = {peak.phase: peak.categories for peak in found.phases}
     loss, optimizer = peaks[Phase.LOSS], peaks[Phase.OPTIMIZER]
     in_loss = loss.total - loss.workspace - loss.logits + _loss_bytes(workload)
     return max(in_loss, optimizer.total - device.cublas_workspace_bytes(None))
 
 
+def _on_cpu(workload: Workload) -> Workload:
+    """Return a workload with the attention that a CPU has: one kernel that takes fewer key heads in any precision.
+
+    Source: PyTorch, aten/src/ATen/native/transformers/sdp_utils_cpp.cpp, `use_flash_attention_cpp`. On a GPU float32
+    would fall back to the attention weights.
+    """
+    return replace(workload, attention=Attention.FLASH) if workload.attention is Attention.SDPA else workload
+
+
 def _loss_bytes(workload: Workload) -> int:
     """Return what the loss needs beside its input while its gradient is computed."""
     architecture = workload.architecture
     num_tokens = workload.batch_size * (workload.seq_len_tokens - 1)
-    rows = min(num_tokens, TILE_TOKENS)
+    rows = min(num_tokens, CPU_TILE_TOKENS)
     compute_bytes = (workload.autocast or workload.dtype).num_bytes
     tile = rows * TILE_WORDS * compute_bytes
     logits = int(LIVE_TILES * rows * min(architecture.vocab_size, TILE_WORDS) * 4)

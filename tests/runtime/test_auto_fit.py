@@ -14,7 +14,7 @@ from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.__main__ import execute
 from kaitoc.runtime.auto_fit import next_candidate
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY
-from kaitoc.runtime.trainer import COMPLETED
+from kaitoc.runtime.ready import COMPLETED
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

@@ -182,7 +182,8 @@ def test_a_run_learns_from_an_address(
     server: Server, tmp_path: Path, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    from kaitoc.runtime.trainer import RunOptions, run_plan
+    from kaitoc.runtime.ready import RunOptions
+    from kaitoc.runtime.trainer import run_plan
 
     monkeypatch.setattr("test_download.CONTENT", b'{"text": "one two three"}\n' * 8)
     address = f"{server.address}/rows.jsonl?sig=SECRET"

@@ -25,7 +25,8 @@ import torch
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.trainer import RunOptions, build_model, build_trainer, make_ready, run_plan
+from kaitoc.runtime.ready import RunOptions, build_model, make_ready
+from kaitoc.runtime.trainer import build_trainer, run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.live_memory import LiveMemory
-from kaitoc.runtime.trainer import RunOptions, run_plan
+from kaitoc.runtime.ready import RunOptions
+from kaitoc.runtime.trainer import run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

@@ -19,7 +19,8 @@ from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.__main__ import main
 from kaitoc.runtime.failures import RunFailure
 from kaitoc.runtime.prometheus import PrometheusCallback, serving
-from kaitoc.runtime.trainer import RunOptions, run_plan
+from kaitoc.runtime.ready import RunOptions
+from kaitoc.runtime.trainer import run_plan
 
 pytestmark = pytest.mark.runtime
 LOCAL = "127.0.0.1"

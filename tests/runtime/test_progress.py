@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.progress import ProgressCallback
+from kaitoc.runtime.ready import RunOptions
+from kaitoc.runtime.trainer import run_plan
 
 pytestmark = pytest.mark.runtime
 LOGS = {"loss": 2.34567, "tokens_per_second": 1234.4, "memory_bytes": 3 << 29}
@@ -62,3 +67,17 @@ def test_a_terminal_has_a_bar_with_the_numbers() -> None:
     assert "1/100" in text
     assert "loss 2.346" in text
     assert "1,234 tokens/s" in text
+
+
+def test_lengths_cut_rows_and_skipped_rows_are_told_before_training(
+    make_plan: Callable[..., Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "a.jsonl"
+    data.write_text('{"text": "short"}\n{"text": "' + "word " * 200 + '"}\nno json\n')
+    run_plan(make_plan(data={"paths": [str(data)], "max_length": 32, "skip_bad_rows": True}), RunOptions("cpu"))
+    first, second, *_ = capsys.readouterr().err.splitlines()
+
+    assert first.startswith("data: 2 examples of p50 ")
+    assert "; 1 cut to 32; 1 rows skipped, the first: " in first
+    assert f"{data}:3" in first
+    assert second.startswith("step 1/4")

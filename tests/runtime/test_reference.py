@@ -23,7 +23,8 @@ from kaitoc.compiler.plan import (
     QuantizationPlan,
     TrainingPlan,
 )
-from kaitoc.runtime.trainer import RunOptions, run_plan
+from kaitoc.runtime.ready import RunOptions
+from kaitoc.runtime.trainer import run_plan
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 

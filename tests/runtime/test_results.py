@@ -15,9 +15,10 @@ from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.checkpoints import require_same_plan, write_plan
 from kaitoc.runtime.model_card import card
 from kaitoc.runtime.quiet import quiet_libraries
+from kaitoc.runtime.ready import RunOptions
 from kaitoc.runtime.redact import redacted, redacted_address
 from kaitoc.runtime.report import RunReport
-from kaitoc.runtime.trainer import RunOptions, run_plan
+from kaitoc.runtime.trainer import run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

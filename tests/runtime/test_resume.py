@@ -19,7 +19,8 @@ pytest.importorskip("torch")
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.checkpoints import is_whole
 from kaitoc.runtime.failures import RunFailure
-from kaitoc.runtime.trainer import COMPLETED, RunOptions, run_plan
+from kaitoc.runtime.ready import COMPLETED, RunOptions
+from kaitoc.runtime.trainer import run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

@@ -14,7 +14,8 @@ import pytest
 pytest.importorskip("torch")
 
 from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.trainer import RunOptions, run_plan
+from kaitoc.runtime.ready import RunOptions
+from kaitoc.runtime.trainer import run_plan
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 MakePlan = Callable[..., Plan]

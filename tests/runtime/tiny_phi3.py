@@ -1,4 +1,4 @@
-"""An untrained Phi-3 of two layers, built in a second."""
+"""An untrained Phi-3 of a few layers, built in a second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def save_tiny_phi3(folder: Path, tokenizer: Any) -> None:
+def save_tiny_phi3(folder: Path, tokenizer: Any, num_layers: int = 2) -> None:
     """Write model and tokenizer; the weights are always the same."""
     import torch
     from transformers import Phi3Config, Phi3ForCausalLM
@@ -16,7 +16,7 @@ def save_tiny_phi3(folder: Path, tokenizer: Any) -> None:
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=2,
+        num_hidden_layers=num_layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=256,

@@ -1,0 +1,148 @@
+"""Checks, reads and loads everything that training needs, the cheap things first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import get_peft_model, prepare_model_for_kbit_training
+from transformers import set_seed
+
+from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.arguments import CHECKPOINTS, lora_config
+from kaitoc.runtime.checkpoints import (
+    newest_whole,
+    require_same_plan,
+    start_afresh,
+    step_of,
+    trim_metrics,
+    write_plan,
+)
+from kaitoc.runtime.data import Columns, describe_skipped, read_rows
+from kaitoc.runtime.download import local_paths
+from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure
+from kaitoc.runtime.launch import is_main_process
+from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
+from kaitoc.runtime.preflight import check_memory, check_output
+from kaitoc.runtime.prepare import Example, prepare
+
+COMPLETED = "fine_tuning_completed.txt"
+"""The file that Kaito's pusher waits for before it uploads the adapter."""
+METRICS = "metrics.jsonl"
+DOWNLOADS = "downloads"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run a plan, beside what it says."""
+
+    device: str = "auto"
+    resume: bool = False
+    show_progress: bool = True
+    metrics_port: int | None = None
+    metrics_host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What training needs, loaded and checked."""
+
+    device: str
+    output: Path
+    tokenizer: Any
+    model: Any
+    data_summary: str
+    num_skipped: int
+    num_truncated: int
+    train_set: Dataset
+    eval_set: Dataset | None
+    checkpoint: Path | None
+
+
+def make_ready(plan: Plan, options: RunOptions) -> Ready:
+    """Check, read and load everything that training needs, the cheap things first; raises `RunFailure`."""
+    output = Path(plan.output.path)
+    check_output(output)
+    device = choose_device(options.device)
+    check_memory(plan, device)
+    require_model(plan)
+    data = plan.data
+    columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
+    paths = local_paths(data.paths, output / DOWNLOADS, reuse=options.resume)
+    rows = read_rows(paths, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
+    set_seed(plan.training.seed)
+    tokenizer = load_tokenizer(plan)
+    prepared = prepare(tokenizer, rows.rows, data)
+    train_set, eval_set = split_examples(plan, prepared.examples)
+    checkpoint = _checkpoint(plan, output, resume=options.resume)
+    model = build_model(plan, device, tokenizer)
+    summary = prepared.describe(data.max_length) + describe_skipped(rows)
+    counts = len(rows.skipped), prepared.num_truncated
+    return Ready(device, output, tokenizer, model, summary, *counts, train_set, eval_set, checkpoint)
+
+
+def choose_device(wanted: str) -> str:
+    """Return `cuda` or `cpu`; raises `RunFailure` when a GPU is asked for and there is none."""
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise RunFailure("there is no CUDA GPU here, or PyTorch was installed without CUDA; use --device cpu")
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
+    """Return the base model with its adapter, ready to train; raises `ModelFailure`."""
+    model = load_model(plan, device)
+    check_vocabulary(model, tokenizer)
+    model.config.use_cache = False
+    if plan.quantization.method != "none" and plan.quantization.kbit_prep:
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=plan.training.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    if plan.lora is None:
+        return model
+    try:
+        return get_peft_model(model, lora_config(plan.lora))
+    except ValueError as error:
+        raise ModelFailure(f"the adapter does not go with the model: {error}") from error
+
+
+def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Dataset | None]:
+    """Return the training and evaluation sets as the plan splits and shuffles them; raises `DataFailure`."""
+    dataset = Dataset.from_dict(
+        {"input_ids": [one.input_ids for one in examples], "labels": [one.labels for one in examples]}
+    )
+    if plan.data.shuffle:
+        dataset = dataset.shuffle(seed=plan.data.shuffle_seed)
+    num_train = round(len(dataset) * plan.data.train_fraction)
+    fraction = f"train_test_split {plan.data.train_fraction}"
+    if num_train == 0:
+        raise DataFailure(f"{fraction} leaves none of {len(dataset)} examples to train on")
+    if plan.training.eval_strategy == "no":
+        return dataset.select(range(num_train)), None
+    if num_train == len(dataset):
+        raise DataFailure(f"evaluation is asked for, but {fraction} keeps none of {len(dataset)} examples back for it")
+    return dataset.select(range(num_train)), dataset.select(range(num_train, len(dataset)))
+
+
+def _checkpoint(plan: Plan, output: Path, *, resume: bool) -> Path | None:
+    """Return the checkpoint to go on from; what an earlier run left that this one writes anew is removed.
+
+    Raises `RunFailure` when the checkpoint was made by another plan.
+    """
+    folder = output / CHECKPOINTS
+    found = newest_whole(folder) if resume else None
+    if found is not None:
+        require_same_plan(plan, output)
+    if not is_main_process():
+        return found
+    if found is None:
+        start_afresh(folder)
+    trim_metrics(output / METRICS, step_of(found) if found is not None else -1)
+    (output / COMPLETED).unlink(missing_ok=True)
+    write_plan(plan, output)
+    return found
