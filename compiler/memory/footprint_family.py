@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
@@ -21,7 +22,9 @@ class Family:
     eager attention's softmax stays in the model's type. `adapts_experts`: PEFT 0.18 and later reach fused experts with
     "all-linear". `own_loss` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the
     model's type, and key-value caches kept although checkpointing is on. `supports_sdpa`: where it is false,
-    transformers falls back to eager attention. `defaults` are configuration values, (key, value), that the model type
+    transformers falls back to eager attention. `slides`: layers attend within `sliding_window`, but for every
+    `full_attention_every`-th (0: none is full). `own_linear`: projections are a subclass of `nn.Linear`, which
+    transformers 5 does not quantise. `defaults` are configuration values, (key, value), that the model type
     has when `config.json` leaves them out.
     """
 
@@ -52,6 +55,9 @@ class Family:
     own_loss: bool = False
     caches_when_checkpointing: bool = False
     supports_sdpa: bool = True
+    slides: bool = False
+    full_attention_every: int = 0
+    own_linear: bool = False
     defaults: tuple[tuple[str, object], ...] = ()
 
 
@@ -81,6 +87,17 @@ def find_family(model_type: str) -> Family:
         fields.update(entry)
     fields.pop("like", None)
     return Family(**{key: _frozen(value) for key, value in fields.items()})  # type: ignore[arg-type]  # held to the dataclass by tests/memory/test_footprint_families.py
+
+
+def masked_window(architecture: Architecture, seq_len_tokens: int) -> int | None:
+    """Return the window that a model's sliding layers need a mask for at this length, None when they need none.
+
+    A sequence of the window's own length is masked too (`_ignore_causal_mask_sdpa` of transformers'
+    `masking_utils.py` skips the mask for shorter ones only).
+    """
+    window = architecture.config.get("sliding_window")
+    slides = isinstance(window, int) and find_family(architecture.model_type).slides
+    return window if slides and isinstance(window, int) and seq_len_tokens >= window else None
 
 
 def _frozen(value: object) -> object:

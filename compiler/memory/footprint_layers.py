@@ -98,7 +98,7 @@ class Decoder:
             rotated = [ops.rotary(item) for item in (query, key)]
             tape.drop(query, key)
             query, key = rotated
-        attended = self._attend(query, key, value)
+        attended = self._attend(query, key, value, layer.is_masked)
         output = ops.linear(attended, layer.output)
         tape.drop(query, key, value, attended)
         return output
@@ -131,12 +131,14 @@ class Decoder:
             value,
         )
 
-    def _attend(self, query: Value, key: Value, value: Value) -> Value:
+    def _attend(self, query: Value, key: Value, value: Value, is_masked: bool) -> Value:
         tape, ops, architecture = self.tape, self.ops, self.plan.architecture
         num_heads = architecture.num_heads
         groups = num_heads // architecture.num_kv_heads
         keys, values = tape.hold(key), tape.hold(value)
-        if groups > 1 and self._repeats_keys():
+        is_view = architecture.num_kv_heads == 1 and self.attention is not Attention.EAGER
+        repeats = self._repeats_keys(is_masked)
+        if groups > 1 and repeats and not is_view:
             width = per_token(num_heads * architecture.head_dim)
             keys = self._replace(tape.apply([keys], width, keys.num_bytes), keys)
             values = self._replace(tape.apply([values], width, values.num_bytes), values)
@@ -144,11 +146,13 @@ class Decoder:
             query, keys, values = self._contiguous(query, keys, values, groups)
             output = self._eager(query, keys, values)
             tape.drop(query)
-        elif self._falls_back_to_math(query, groups):
-            output = ops.math_attention(query, keys, values, num_heads=num_heads)
+        elif not repeats and self._falls_back_to_math(query, groups):
+            output = ops.math_attention(
+                query, keys, values, num_heads=num_heads, has_dropout=self.attention_dropout > 0
+            )
         else:
             output = ops.sdpa(query, keys, values, num_heads=num_heads)
-            if self.plan.family.rotary_concatenates and not self._is_float32(query):
+            if self.plan.family.rotary_concatenates and not (is_masked or self._is_float32(query)):
                 output = self._replace(ops.copy(output), output)
         tape.drop(keys, values)
         return output
@@ -163,21 +167,22 @@ class Decoder:
             return tape.hold(query), key, value
         return ops.copy(query), self._replace(ops.copy(key), key) if groups == 1 else key, value
 
-    def _repeats_keys(self) -> bool:
+    def _repeats_keys(self, is_masked: bool) -> bool:
+        """Whether grouped keys are repeated; repeating a single head is a view and copies nothing."""
         family = self.plan.family
         if family.own_attention:
             return bool(self.plan.config.get("new_decoder_architecture"))
         if self.attention is Attention.EAGER:
             return True
         repeats = self.plan.stack.repeats_keys
-        return repeats == "everywhere" or (self.attention is Attention.SDPA and repeats == "always")
+        return repeats == "everywhere" or (self.attention is Attention.SDPA and (repeats == "always" or is_masked))
 
     def _falls_back_to_math(self, query: Value, groups: int) -> bool:
         """SDPA takes keys with fewer heads only in the flash kernel, which is for half precision (`sdp_utils.cpp`).
 
         Falcon with one key head does not even say that its heads are grouped.
         """
-        if self.attention is not Attention.SDPA or groups == 1 or self._repeats_keys():
+        if self.attention is not Attention.SDPA or groups == 1:
             return False
         return self.plan.family.own_attention or self._is_float32(query)
 

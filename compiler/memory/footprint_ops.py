@@ -196,7 +196,7 @@ class Ops:
         self.tape.drop(*inputs)
         return output
 
-    def math_attention(self, query: Value, key: Value, value: Value, *, num_heads: int) -> Value:
+    def math_attention(self, query: Value, key: Value, value: Value, *, num_heads: int, has_dropout: bool) -> Value:
         """Attend as PyTorch does where heads differ in number and no fused kernel fits, all in float32.
 
         `_scaled_dot_product_attention_math` (`attention.cpp`): widens a half input, scales query and key, and saves
@@ -218,6 +218,8 @@ class Ops:
             backward_temporary=size,
         )
         tape.drop(scores)
+        if has_dropout:
+            weights = self._then(self.dropout(weights), weights)
         output = tape.apply([weights, wide[2]], query.elements, FLOAT32_BYTES, saves=[weights, wide[2]])
         tape.drop(weights, *scaled, *wide)
         return self._then(self.cast(output, query.num_bytes), output)

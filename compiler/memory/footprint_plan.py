@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.memory.footprint_family import Family, find_family, reaches_past_window
+from kaitoc.compiler.memory.footprint_family import Family, find_family, masked_window
 from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Adapter, Linear
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
@@ -263,7 +263,7 @@ class _Planner:
         return Layer(tuple(attention[:-1]), attention[-1], mlp, experts, gradient_bytes, self._is_masked(index))
 
     def _is_masked(self, index: int) -> bool:
-        if not reaches_past_window(self.architecture, self.workload.seq_len_tokens):
+        if masked_window(self.architecture, self.workload.seq_len_tokens) is None:
             return False
         every = self.family.full_attention_every
         return not every or (index + 1) % every != 0

@@ -84,13 +84,13 @@ class WorkOps(Ops):
         with self.work.inside(Group.ATTENTION):
             return super().sdpa(query, key, value, num_heads=num_heads)
 
-    def math_attention(self, query: Value, key: Value, value: Value, *, num_heads: int) -> Value:
+    def math_attention(self, query: Value, key: Value, value: Value, *, num_heads: int, has_dropout: bool) -> Value:
         """Count both products in float32; what lies between them moves the scores."""
         forward, backward = _score_product(query, num_heads, FLOAT32_BYTES)
         with self.work.inside(Group.ATTENTION):
             for direction, kernels in ((Pass.FORWARD, (forward,) * 2), (Pass.BACKWARD, (backward,) * 2)):
                 self.work.count(kernels, direction, len(kernels))
-            return super().math_attention(query, key, value, num_heads=num_heads)
+            return super().math_attention(query, key, value, num_heads=num_heads, has_dropout=has_dropout)
 
     def eager_scores(
         self, query: Value, key: Value, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kaitoc.compiler.memory.footprint_family import reaches_past_window
+from kaitoc.compiler.memory.footprint_family import masked_window
 from kaitoc.compiler.memory.workload import Allocator, Attention, Loss, Optimizer, Workload
 
 
@@ -84,7 +84,4 @@ def _without_surroundings(workload: Workload) -> Workload:
 
 def _representative_length(workload: Workload) -> int:
     """Return one length for all that are derived alike: those within a sliding window, and those that reach past it."""
-    architecture = workload.architecture
-    if reaches_past_window(architecture, workload.seq_len_tokens):
-        return architecture.max_position_embeddings
-    return 1
+    return masked_window(workload.architecture, workload.seq_len_tokens) or 1
