@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.job import Job, Target
 from kaitoc.compiler.memory.footprint import footprint, verdict
@@ -21,6 +22,7 @@ from kaitoc.compiler.memory.workload import (
     Workload,
     WorkloadError,
 )
+from kaitoc.compiler.memory.workload_key import WorkloadKey
 from kaitoc.compiler.report.model import JobSummary
 
 DEFAULT_CAP_TOKENS = 1024
@@ -167,8 +169,14 @@ def footprint_of(job: Job) -> Footprint | None:
     workload = workload_of(job)
     if workload is None:
         return None
+    return _footprint(WorkloadKey(workload), job.gpu.value if job.gpu is not None else None)
+
+
+@lru_cache(maxsize=256)
+def _footprint(key: WorkloadKey, gpu: Gpu | None) -> Footprint | None:
+    """Return the footprint of a workload; many manifests describe the same one."""
     try:
-        return footprint(workload, job.gpu.value if job.gpu is not None else None)
+        return footprint(key.workload, gpu)
     except WorkloadError:
         return None
 
