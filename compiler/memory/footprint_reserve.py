@@ -69,8 +69,15 @@ class Segments:
         return block
 
     def touch(self, size: int) -> None:
-        """Take a block of a rounded size and give it back."""
-        self.free(self.allocate_rounded(size))
+        """Take a block of a rounded size and give it back; where one is free, only the peak can change."""
+        free = self._free[size <= SMALL_REQUEST]
+        index = bisect_left(free, (size,))
+        if index == len(free):
+            self.free(self.allocate_rounded(size))
+            return
+        block = free[index][2]
+        taken = size if self._can_split(block, size) else block.size
+        self.peak_allocated = max(self.peak_allocated, self.allocated + taken)
 
     @property
     def has_state(self) -> bool:
@@ -92,15 +99,16 @@ class Segments:
         """Give a block back and merge it with free neighbours."""
         self.allocated -= block.size
         block.is_free = True
+        free = self._free[block.is_small]
         after, before = block.after, block.before
         if after is not None and after.is_free:
-            self._forget(after)
+            del free[bisect_left(free, (after.size, after.place))]
             self._merge(block, after)
         if before is not None and before.is_free:
-            self._forget(before)
+            del free[bisect_left(free, (before.size, before.place))]
             self._merge(before, block)
             block = before
-        insort(self._free[block.is_small], (block.size, block.place, block))
+        insort(free, (block.size, block.place, block))
 
     def _grow(self, size: int, is_small: bool) -> Block:
         if self._expandable:
@@ -137,12 +145,15 @@ class Segments:
         self.reserved += segment
         return block
 
-    def _split(self, block: Block, size: int) -> None:
+    def _can_split(self, block: Block, size: int) -> bool:
+        """Return whether enough of a block remains to stand alone."""
         remaining = block.size - size
-        splits_all = block.is_small or self._expandable
-        if remaining < ROUNDING or not (splits_all or remaining > SMALL_REQUEST):
+        return remaining > SMALL_REQUEST or (remaining > 0 and (block.is_small or self._expandable))
+
+    def _split(self, block: Block, size: int) -> None:
+        if not self._can_split(block, size):
             return
-        rest = Block(block.place + size, remaining, block.is_small)
+        rest = Block(block.place + size, block.size - size, block.is_small)
         rest.before, rest.after = block, block.after
         if block.after is not None:
             block.after.before = rest

@@ -75,9 +75,20 @@ class _Unroller:
             self._write_layers(section)
             position = section.end
         self._write_single(position, len(self._events))
-        freed = {~operation for operation in self._operations if operation < 0}
-        left = tuple(number for number in range(self._num_blocks) if number not in freed)
-        return Script(array("i", self._operations), tuple(self._sizes), left)
+        return Script(array("i", self._operations), tuple(self._sizes), tuple(sorted(self._left())))
+
+    def _left(self) -> Iterator[int]:
+        """Yield the blocks that nothing frees: the recorded ones, and those of all layers that one stands for."""
+        freed = {event.number for event in self._events if isinstance(event, Freed)}
+        for event in self._events:
+            if not isinstance(event, Allocated) or event.number in freed:
+                continue
+            origin = self._origins.get(event.number)
+            if origin is None:
+                yield self._single[event.number]
+                continue
+            for layer in self._real_layers(origin.group, origin.layer):
+                yield self._first_blocks[origin.group, origin.is_backward, layer] + origin.place
 
     def _write_single(self, start: int, end: int) -> None:
         """Write events that stand outside of the groups."""
@@ -99,7 +110,8 @@ class _Unroller:
         num_allocated = sum(isinstance(event, Allocated) for event in events)
         freed = [(place, event.number) for place, event in enumerate(events) if isinstance(event, Freed)]
         origins = [(place, self._origins.get(number), number) for place, number in freed]
-        for layer in self._real_layers(section):
+        layers = self._real_layers(section.group, section.layer)
+        for layer in reversed(layers) if section.is_backward else layers:
             self._first_blocks[section.group, section.is_backward, layer] = self._num_blocks
             self._num_blocks += num_allocated
             for place, origin, number in origins:
@@ -121,11 +133,9 @@ class _Unroller:
         owner = self._real_layer(origin.group, origin.layer)
         return self._first_blocks[origin.group, origin.is_backward, owner] + origin.place
 
-    def _real_layers(self, section: Section) -> Sequence[int]:
-        count = self._counts[section.group]
-        if section.layer != _MIDDLE:
-            return (self._real_layer(section.group, section.layer),)
-        return range(count - 2, 1, -1) if section.is_backward else range(2, count - 1)
+    def _real_layers(self, group: int, layer: int) -> Sequence[int]:
+        """Return the layers, in order, that a recorded one stands for."""
+        return range(2, self._counts[group] - 1) if layer == _MIDDLE else (self._real_layer(group, layer),)
 
     def _real_layer(self, group: int, layer: int) -> int:
         return self._counts[group] - 1 if layer == _LAST else layer

@@ -6,7 +6,8 @@ import re
 
 # C0 and C1 controls, line and paragraph separators, marks that reverse the reading direction
 # (Unicode 16, Bidi_Control; "Trojan Source", CVE-2021-42574), surrogates and the two non-characters XML forbids.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+# Compiled where it is used: hardly any text needs it.
+_UNSAFE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 _CONTROL_PICTURES = 0x2400
 _DELETE_PICTURE = "\u2421"
 _REPLACEMENT = "\ufffd"
@@ -17,7 +18,7 @@ def printable(text: str) -> str:
 
     Line breaks and tabs are replaced too, and the number of characters stays, so columns do.
     """
-    return text if text.isprintable() else _UNSAFE.sub(_picture, text)
+    return text if text.isprintable() else re.sub(_UNSAFE, _picture, text)
 
 
 def printable_lines(text: str) -> str:
