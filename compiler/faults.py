@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
 from kaitoc.compiler.findings import Applicability, Finding, Fix, Related, Severity
@@ -76,18 +77,21 @@ class JobRule(Rule, Protocol):
 
 
 def to_finding(rule: Rule, fault: Fault) -> Finding:
-    """Return a fault as the finding of a rule; its message is one line, whatever the manifest's values are."""
+    """Return a fault as the finding of a rule; its message is one line, whatever the manifest's values are.
+
+    Texts are kept once: ten thousand manifests have the same few faults.
+    """
     place = fault.place
     return Finding(
         code=rule.CODE,
         name=rule.NAME,
         severity=fault.severity or rule.SEVERITY,
-        message=" ".join(fault.message.split()),
+        message=intern(" ".join(fault.message.split())),
         source=place.source,
         span=place.span,
         pointer=place.pointer,
         object=place.object,
-        help=fault.help,
+        help=intern(fault.help),
         related=fault.related,
         fix=fault.fix,
     )

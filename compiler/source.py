@@ -8,6 +8,7 @@ reports turn them into lines and columns.
 from __future__ import annotations
 
 import os
+from array import array
 from bisect import bisect_right
 from contextlib import suppress
 from typing import NamedTuple
@@ -52,7 +53,7 @@ class Source:
     path: str
     text: str
     has_bom: bool = False
-    _line_starts: list[int] = field(default_factory=list, repr=False)
+    _line_starts: array[int] | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, path: str) -> Source:
@@ -82,9 +83,9 @@ class Source:
         return cls(path, text[1:] if has_bom else text, has_bom)
 
     @property
-    def line_starts(self) -> list[int]:
+    def line_starts(self) -> array[int]:
         """Offsets at which lines start; LF, CRLF and lone CR each end a line, as in YAML."""
-        if not self._line_starts:
+        if self._line_starts is None:
             starts = [0]
             offset = 0
             for line in _split_lines(self.text):
@@ -92,7 +93,7 @@ class Source:
                 starts.append(offset)
             if len(starts) > 1 and not self.text.endswith(("\n", "\r")):
                 starts.pop()
-            self._line_starts.extend(starts)
+            self._line_starts = array("I", starts)
         return self._line_starts
 
     def position(self, offset: int) -> Position:

@@ -54,7 +54,11 @@ def emit(report: Report, targets: Iterable[Target], stream: TextIO, *, color: bo
     Raises `OSError` when a file cannot be written.
     """
     for target in targets:
-        if target.path is None:
+        if target.path is None and target.format_name == "text":
+            from kaitoc.compiler.report.text import pieces
+
+            stream.writelines(pieces(report, color))
+        elif target.path is None:
             stream.write(render(report, target.format_name, color=color))
         else:
             write_atomically(target.path, render(report, target.format_name).encode("utf-8"))

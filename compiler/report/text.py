@@ -15,13 +15,17 @@ from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_n
 
 def render(report: Report, color: bool = False) -> str:
     """Return the report for a terminal; nothing from a manifest can steer it."""
+    return "".join(pieces(report, color))
+
+
+def pieces(report: Report, color: bool = False) -> Iterator[str]:
+    """Yield the report finding by finding, so that a long one need not be held as a whole."""
     style = Style(color)
-    blocks = ["\n".join(_finding_lines(finding, style)) + "\n" for finding in report.sorted_findings]
-    jobs = [_job_line(job, style) for job in report.jobs]
-    if jobs:
-        blocks.append("\n".join(jobs) + "\n")
-    blocks.append(style.strong(printable(summary_line(report))))
-    return "\n".join(blocks) + "\n"
+    for finding in report.sorted_findings:
+        yield "\n".join(_finding_lines(finding, style)) + "\n\n"
+    for job in report.jobs:
+        yield _job_line(job, style) + "\n"
+    yield ("\n" if report.jobs else "") + style.strong(printable(summary_line(report))) + "\n"
 
 
 def _finding_lines(finding: Finding, style: Style) -> Iterator[str]:
