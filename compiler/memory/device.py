@@ -10,12 +10,7 @@ from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 MIB = 1 << 20
-STACK_BYTES_PER_THREAD = 1024
-"""`cudaLimitStackSize` by default; a context reserves it for every thread the device can hold resident."""
-
-CONTEXT_BASE_BYTES = 213 * MIB
-"""Code and tables of CUDA, cuBLAS and PyTorch's kernels: what is left of the 0.45 GB that a loaded model held beyond
-its weights on an A100 80GB (Phi-3-mini in float32 and in 16 bit) once 108 * 2048 thread stacks are taken off."""
+DEFAULT_MODEL = "NVIDIA A100"
 
 CUBLAS_WORKSPACE_BYTES = 2 * 8_519_680
 """Two cuBLAS workspaces through PyTorch's allocator, for the forward thread and for autograd's, of 2 * 4096 KiB +
@@ -59,8 +54,18 @@ def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int, fragment
 
 
 def context_bytes(gpu: Gpu | None) -> int:
-    """Return the size of a CUDA context with PyTorch's libraries loaded; an A100's where the GPU is not known."""
-    return CONTEXT_BASE_BYTES + STACK_BYTES_PER_THREAD * resident_threads(gpu.model if gpu else "NVIDIA A100")
+    """Return the size of a CUDA context with PyTorch's libraries loaded; an A100's where the GPU is not known.
+
+    It is the median of what runs on such a GPU reported (`reports` in `cuda_contexts.json`). Where none did, it is the
+    GPU's resident threads times the median share of one thread: a context is mostly local memory, which the driver
+    holds for every thread the device can run at once, for the greediest kernel so far.
+    """
+    model = gpu.model if gpu else DEFAULT_MODEL
+    reported = _reported_contexts()
+    if model in reported:
+        return reported[model]
+    shares = [size / resident_threads(name) for name, size in reported.items()]
+    return int(_median(shares) * resident_threads(model))
 
 
 def cublas_workspace_bytes(gpu: Gpu | None) -> int:
@@ -77,10 +82,26 @@ def nccl_bytes(workload: Workload, gpu: Gpu | None) -> int:
     return NCCL_CHANNEL_BYTES * (NCCL_CHANNELS_NVLINK if has_nvlink else NCCL_CHANNELS_PCIE)
 
 
+@lru_cache(maxsize=1)
+def _reported_contexts() -> dict[str, int]:
+    """Return the median of the reported contexts by GPU model, in bytes."""
+    found: dict[str, list[float]] = {}
+    for report in read_json("catalog/cuda_contexts")["reports"]:
+        other = 1024 * (report["in_use_gib"] - report["allocated_gib"]) - report["unallocated_mib"]
+        found.setdefault(report["model"], []).append(other * MIB)
+    return {model: int(_median(sizes)) for model, sizes in found.items()}
+
+
+def _median(values: list[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
 @lru_cache(maxsize=64)
 def resident_threads(model: str) -> int:
     """Return how many threads a GPU model can hold resident; an A100's for models that the table lacks."""
     table = read_json("catalog/cuda_contexts")
-    entry = table["models"].get(model, table["models"]["NVIDIA A100"])
+    entry = table["models"].get(model, table["models"][DEFAULT_MODEL])
     threads = entry.get("threads_per_multiprocessor") or table["threads_per_multiprocessor"][entry["generation"]]
     return int(entry["multiprocessors"]) * int(threads)

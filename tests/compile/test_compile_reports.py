@@ -116,9 +116,8 @@ def test_the_page_draws_memory_before_and_after_on_one_scale(fitted: Compilation
     assert before is not None
     assert after is not None
     drawn = widths[:num_bars]
-    split = next(
-        index for index in range(1, num_bars) if sum(drawn[:index]) / sum(drawn) > before / (before + after) - 0.01
-    )
+    share = before / (before + after)
+    split = min(range(1, num_bars), key=lambda index: abs(sum(drawn[:index]) / sum(drawn) - share))
     assert sum(drawn[split:]) / sum(drawn[:split]) == pytest.approx(after / before, rel=0.05)
     assert sum(parts_of(footprint).values()) == footprint.device_bytes
 

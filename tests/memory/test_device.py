@@ -28,6 +28,23 @@ def test_a_context_grows_with_the_threads_a_gpu_holds() -> None:
     assert device.context_bytes(T4) < device.context_bytes(A100)
 
 
+def test_every_reported_context_lies_within_its_predictions_interval() -> None:
+    for report in read_json("catalog/cuda_contexts")["reports"]:
+        assert report["source"].startswith("https://")
+        measured = (report["in_use_gib"] - report["allocated_gib"]) * 1024 - report["unallocated_mib"]
+        gpu = next(gpu for gpu in all_gpus() if gpu.model == report["model"])
+        assert 0.75 <= measured * device.MIB / device.context_bytes(gpu) <= 1.25, report
+
+
+def test_a_gpu_without_a_report_takes_a_context_by_its_threads() -> None:
+    v100, h200 = find_gpu("V100-16GB"), find_gpu("H200-141GB")
+    assert v100 is not None
+    assert h200 is not None
+    share = device.context_bytes(v100) / device.resident_threads(v100.model)
+    assert device.context_bytes(h200) / device.resident_threads(h200.model) == pytest.approx(share, rel=1e-6)
+    assert 1024 < share < 4096
+
+
 def test_hopper_takes_larger_cublas_workspaces() -> None:
     assert device.cublas_workspace_bytes(find_gpu("H100-80GB")) > device.cublas_workspace_bytes(A100)
 
