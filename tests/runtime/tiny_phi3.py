@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def save_tiny_phi3(folder: Path, tokenizer: Any, num_layers: int = 2) -> None:
+def save_tiny_phi3(folder: Path, tokenizer: Any, num_layers: int = 2, hidden_size: int = 64) -> None:
     """Write model and tokenizer; the weights are always the same."""
     import torch
     from transformers import Phi3Config, Phi3ForCausalLM
@@ -14,8 +14,8 @@ def save_tiny_phi3(folder: Path, tokenizer: Any, num_layers: int = 2) -> None:
     torch.manual_seed(0)
     config = Phi3Config(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
         num_hidden_layers=num_layers,
         num_attention_heads=4,
         num_key_value_heads=2,
