@@ -166,7 +166,13 @@ def trainable_by_module(model: Any) -> dict[str, int]:
 
 
 def _tensors(model: Any) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
+    """Return what is loaded: parameters, buffers, and the constants of quantised weights, which are neither."""
+    parameters = list(model.parameters())
+    states = [getattr(parameter, "quant_state", None) for parameter in parameters]
+    nested = [getattr(state, "state2", None) for state in states]
+    holders = [holder for holder in (*parameters, *states, *nested) if holder is not None]
+    constants = [value for holder in holders for value in vars(holder).values()]
+    return [*parameters, *model.buffers(), *(value for value in constants if isinstance(value, torch.Tensor))]
 
 
 def _predicted_bytes(plan: Plan, ready: Ready, shape: tuple[int, int]) -> int | None:
