@@ -8,12 +8,21 @@ from html import escape
 from kaitoc.compiler.compile_model import AppliedChange, Compilation, CompiledFile, CompiledJob
 from kaitoc.compiler.edits import unified_diff
 from kaitoc.compiler.report.compile_chart import chart
-from kaitoc.compiler.report.compile_wording import cost_text, gain_text, gib, preserves_text, speed_text
+from kaitoc.compiler.report.compile_wording import (
+    cost_text,
+    gib,
+    pace_text,
+    peak_text,
+    preserves_text,
+    span_text,
+    speed_text,
+)
 from kaitoc.compiler.report.escape import printable, printable_lines
 from kaitoc.compiler.report.wording import plural
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8886; --good: #1a7f37; --bad: #cf222e; --faint: #777; }
+:root { color-scheme: light dark; --line: #8886; --good: #1a7f37; --bad: #cf222e; --faint: #666; }
+@media (prefers-color-scheme: dark) { :root { --good: #3fb950; --bad: #ff7b72; --faint: #a0a0a0; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 980px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
@@ -21,7 +30,8 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 code, pre { font: 13px/1.45 ui-monospace, monospace; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px; }
 .add { color: var(--good); } .del, .changes { color: var(--bad); } .why { color: var(--faint); }
-.numbers { width: auto; } .scroll { overflow-x: auto; }
+.numbers { width: auto; } .place { overflow-wrap: anywhere; min-width: 9rem; } .figure { white-space: nowrap; }
+.scroll { overflow-x: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 svg .capacity { stroke: currentColor; stroke-dasharray: 4 3; }
 """
@@ -68,9 +78,10 @@ def _job(job: CompiledJob, result: Compilation) -> Iterator[str]:
     if drawing:
         yield f'<div class="scroll">{drawing}</div>'
     if job.changes:
-        yield "<table>\n<tr><th>Place</th><th>Change</th><th>Result</th><th>Effect</th></tr>"
+        yield '<div class="scroll"><table>'
+        yield "<tr><th>Place</th><th>Change</th><th>Result</th><th>Peak</th><th>Speed</th></tr>"
         yield from (_change(change) for change in job.changes)
-        yield "</table>"
+        yield "</table></div>"
     else:
         yield "<p>Nothing to change.</p>"
     if job.proposal is not None:
@@ -96,13 +107,18 @@ def _numbers(job: CompiledJob, result: Compilation) -> str:
 
 def _change(change: AppliedChange) -> str:
     before, after = change.before or "(not set)", change.after or "(removed)"
-    effect = gain_text(change.performance_before, change.performance_after)
     return (
-        f"<tr><td>{_text(change.path)}:{change.position.line}</td>"
+        f'<tr><td class="place">{_text(span_text(change))}</td>'
         f"<td><code>{_text(change.what)}: {_text(before)} → {_text(after)}</code><br>"
         f'<span class="why">{_text(change.pass_name)}: {_text(change.reason)}</span></td>'
-        f'<td class="{change.preserves.value}">{preserves_text(change.preserves)}</td><td>{_text(effect)}</td></tr>'
+        f'<td class="{change.preserves.value}">{preserves_text(change.preserves)}</td>'
+        f"{_figure(peak_text(change))}{_figure(pace_text(change))}</tr>"
     )
+
+
+def _figure(text: str) -> str:
+    """Return a cell of what a change moves, what it was above what it is."""
+    return f'<td class="figure">{text.replace("→ ", "→<br>")}</td>'
 
 
 def _diff(file: CompiledFile) -> str:

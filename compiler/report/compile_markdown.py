@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.compile_model import AppliedChange, Compilation, CompiledJob
-from kaitoc.compiler.report.compile_wording import cost_text, gain_text, gib, preserves_text, speed_text
+from kaitoc.compiler.report.compile_wording import (
+    cost_text,
+    gib,
+    pace_text,
+    peak_text,
+    preserves_text,
+    span_text,
+    speed_text,
+)
 from kaitoc.compiler.report.markdown import markdown_text
 from kaitoc.compiler.report.places import relative_path
 from kaitoc.compiler.report.wording import plural
@@ -53,8 +61,8 @@ def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
         yield f"| price of a million tokens | {' | '.join(cost_text(p, result.price_per_hour) for p in before_now)} |"
     if job.changes:
         yield ""
-        yield "| Place | Change | Result | Why | Effect |"
-        yield "| --- | --- | --- | --- | --- |"
+        yield "| Place | Change | Result | Why | Peak | Speed |"
+        yield "| --- | --- | --- | --- | --- | --- |"
         yield from (_change_row(change) for change in job.changes)
     if job.proposal is not None:
         proposal = job.proposal
@@ -66,8 +74,7 @@ def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
 
 
 def _change_row(change: AppliedChange) -> str:
-    place = f"{relative_path(change.path)}:{change.position.line}"
     what = f"{change.what}: {change.before or '(not set)'} → {change.after or '(removed)'}"
-    effect = gain_text(change.performance_before, change.performance_after)
-    cells = (place, what, preserves_text(change.preserves), f"{change.pass_name}: {change.reason}", effect)
+    why = f"{change.pass_name}: {change.reason}"
+    cells = (span_text(change), what, preserves_text(change.preserves), why, peak_text(change), pace_text(change))
     return f"| {' | '.join(markdown_text(cell) for cell in cells)} |"

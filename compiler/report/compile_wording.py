@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.compile_model import Performance
+from kaitoc.compiler.compile_model import AppliedChange, Performance
 from kaitoc.compiler.passes.model import Preserves
+from kaitoc.compiler.report.places import relative_path
 
 _GIB = 1 << 30
 _PRESERVES = {
@@ -44,6 +45,28 @@ def gain_text(before: Performance, after: Performance) -> str:
     if before.tokens_per_second != after.tokens_per_second and after.tokens_per_second is not None:
         parts.append(f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}")
     return ", ".join(parts)
+
+
+def span_text(change: AppliedChange) -> str:
+    """Return where a change is in the file as it was given: `path:line:column`, to where it ends if on one line."""
+    start, end = change.position, change.end
+    to = f"-{end.column}" if end.line == start.line and end.column > start.column else ""
+    return f"{relative_path(change.path)}:{start.line}:{start.column}{to}"
+
+
+def peak_text(change: AppliedChange) -> str:
+    """Return the predicted peak before and after a change, once where it stays."""
+    return _moved(gib(change.performance_before.peak_bytes), gib(change.performance_after.peak_bytes))
+
+
+def pace_text(change: AppliedChange) -> str:
+    """Return the predicted speed before and after a change, once where it stays."""
+    before, after = change.performance_before, change.performance_after
+    return _moved(speed_text(before.tokens_per_second), speed_text(after.tokens_per_second))
+
+
+def _moved(before: str, after: str) -> str:
+    return after if before == after else f"{before} → {after}"
 
 
 def preserves_text(preserves: Preserves) -> str:

@@ -155,7 +155,22 @@ def test_markdown_rows_have_as_many_cells_as_their_head(fitted: Compilation) -> 
 
     cells = {len(re.findall(r"(?<!\\)\|", line)) for line in lines[start:] if line.startswith("|")}
 
-    assert cells == {6}
+    assert cells == {7}
+
+
+@pytest.mark.parametrize("module", ["compile_markdown", "compile_html"])
+def test_every_change_is_told_with_place_pass_reason_bytes_and_speed(fitted: Compilation, module: str) -> None:
+    written = render_report(module, fitted)
+    shown = Page(written).text if module == "compile_html" else written.replace("\\", "")
+
+    for change in fitted.jobs[0].changes:
+        start, before, after = change.position, change.performance_before, change.performance_after
+        assert f"manifest.yaml:{start.line}:{start.column}" in shown
+        assert f"{change.pass_name}: {change.reason}" in shown
+        assert f"{(before.peak_bytes or 0) / 2**30:.1f} GiB" in shown
+        assert f"{(after.peak_bytes or 0) / 2**30:.1f} GiB" in shown
+        assert f"{before.tokens_per_second:,.0f} tokens/s" in shown
+        assert f"{after.tokens_per_second:,.0f} tokens/s" in shown
 
 
 def test_a_report_path_names_its_format() -> None:
