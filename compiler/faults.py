@@ -7,7 +7,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
 from kaitoc.compiler.findings import Applicability, Finding, Fix, Related, Severity
-from kaitoc.compiler.manifests import ManifestFile, Place
+from kaitoc.compiler.manifests import Manifest, ManifestFile, Place
 from kaitoc.compiler.records import dataclass
 
 if TYPE_CHECKING:
@@ -64,6 +64,15 @@ class FileRule(Rule, Protocol):
     @property
     def check(self) -> Callable[[ManifestFile], Iterator[Fault]]:
         """Yield the faults of a file."""
+        ...
+
+
+class UpdateRule(Rule, Protocol):
+    """A rule that compares the old and the new version of an object."""
+
+    @property
+    def check(self) -> Callable[[Manifest, Manifest], Iterator[Fault]]:
+        """Yield the faults of an update."""
         ...
 
 

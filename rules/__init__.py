@@ -6,7 +6,7 @@ and its test.
 
 from __future__ import annotations
 
-from kaitoc.compiler.faults import FileRule, JobRule, Rule
+from kaitoc.compiler.faults import FileRule, JobRule, Rule, UpdateRule
 from kaitoc.rules import (
     abbreviated_key,
     accumulation_below_one,
@@ -43,6 +43,7 @@ from kaitoc.rules import (
     ignored_padding_option,
     ignored_preset_access,
     ignored_revision,
+    immutable_field,
     implicit_fp4,
     implicit_test_split,
     implicit_truncation,
@@ -105,6 +106,7 @@ from kaitoc.rules import (
     stuck_on_failure,
     text_target_modules,
     tight_fit,
+    trusted_remote_code,
     uncollatable_batch,
     uncollatable_eval_batch,
     unknown_compute_dtype,
@@ -120,6 +122,7 @@ from kaitoc.rules import (
     unmatched_layers,
     unmatched_target_modules,
     unmounted_output_dir,
+    unnoticed_edit,
     unpooled_gpu_memory,
     unpushed_checkpoints,
     unrecognized_file_type,
@@ -247,6 +250,7 @@ JOB_RULES: tuple[JobRule, ...] = (
     missing_template_file,
     mangled_chat_template,
     unsupported_bfloat16,
+    trusted_remote_code,
     does_not_fit,
     tight_fit,
     unused_checkpointing,
@@ -269,7 +273,12 @@ JOB_RULES: tuple[JobRule, ...] = (
     padding_waste,
 )
 
+UPDATE_RULES: tuple[UpdateRule, ...] = (immutable_field, unnoticed_edit)
+"""Rules that compare two versions of an object; admission applies them."""
+
 ENGINE_RULES: tuple[Rule, ...] = (unused_suppression,)
 """Rules without a check of their own: the engine itself finds their faults."""
 
-RULES: tuple[Rule, ...] = tuple(sorted((*FILE_RULES, *ENGINE_RULES, *JOB_RULES), key=lambda rule: rule.CODE))
+RULES: tuple[Rule, ...] = tuple(
+    sorted((*FILE_RULES, *ENGINE_RULES, *JOB_RULES, *UPDATE_RULES), key=lambda rule: rule.CODE)
+)

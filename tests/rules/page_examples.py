@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from kaitoc.compiler.assumptions import Overrides
 from kaitoc.compiler.edits import apply_edits, collect_edits, select_fixes
 from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.faults import Rule
+from kaitoc.compiler.faults import Rule, to_finding
 from kaitoc.compiler.findings import Applicability, Finding
+from kaitoc.compiler.manifests import read_manifests
 from kaitoc.compiler.rule_pages import page_text
 from kaitoc.compiler.settings import SettingsFinder
 from kaitoc.compiler.source import Source
-from kaitoc.rules import FILE_RULES, JOB_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, UPDATE_RULES
 
 _FENCE = re.compile(r"^```yaml(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"[ \t]*# (?P<severity>error|warning|info): \[(?P<code>KT\d+)\]")
@@ -21,7 +22,10 @@ _MARKER = re.compile(r"[ \t]*# (?P<severity>error|warning|info): \[(?P<code>KT\d
 
 @dataclass(frozen=True)
 class Example:
-    """One fenced block: `expected` are (line, severity) of the page's own code, `options` the words of the fence."""
+    """One fenced block: `expected` are (line, severity) of the page's own code, `options` the words of the fence.
+
+    A block marked `update` is the new version of the object in the block before, `previous`.
+    """
 
     code: str
     line: int
@@ -29,6 +33,7 @@ class Example:
     expected: list[tuple[int, str]]
     heading: str
     options: dict[str, str] = field(default_factory=dict)
+    previous: str = ""
 
     def __str__(self) -> str:
         return f"{self.code}:{self.line}"
@@ -47,7 +52,8 @@ def examples(rule: Rule) -> list[Example]:
                 assert marker["code"] == rule.CODE, f"{rule.CODE}:{line}: a page only marks its own code"
                 expected.append((number, marker["severity"]))
         options = dict(word.partition("=")[::2] for word in fence["options"].split())
-        found.append(Example(rule.CODE, line, _MARKER.sub("", body), expected, heading, options))
+        previous = found[-1].text if "update" in options else ""
+        found.append(Example(rule.CODE, line, _MARKER.sub("", body), expected, heading, options, previous))
     return found
 
 
@@ -67,11 +73,21 @@ def engine_for(example: Example) -> Engine:
 
 def findings_of(example: Example, text: str | None = None) -> tuple[Source, list[Finding]]:
     source = Source("example.yaml", example.text if text is None else text)
+    if example.previous:
+        return source, _update_findings(example, source)
     engine = engine_for(example)
     engine.library.add_source(source)
     outcome = engine.check([source.path])
     assert outcome.errors == []
     return source, [finding for finding in outcome.findings if finding.code == example.code]
+
+
+def _update_findings(example: Example, source: Source) -> list[Finding]:
+    (old,) = read_manifests(Source("old.yaml", example.previous)).manifests
+    (new,) = read_manifests(source).manifests
+    return [
+        to_finding(rule, fault) for rule in UPDATE_RULES if example.code == rule.CODE for fault in rule.check(old, new)
+    ]
 
 
 def fixed(source: Source, findings: list[Finding], allow: Applicability) -> str:

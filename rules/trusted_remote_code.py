@@ -1,0 +1,34 @@
+"""A model whose repository may run code of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.faults import Fault
+from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.job import Job, Target
+from kaitoc.rules._fixes import setting_fix
+from kaitoc.rules._hazards import flag_option
+
+CODE = "KT458"
+NAME = "trusted-remote-code"
+SEVERITY = Severity.WARNING
+FIX = Applicability.UNSAFE
+SINCE = "0.1.0"
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault when a model's own code is trusted."""
+    option = flag_option(job, "ModelConfig", "trust_remote_code")
+    if option is None:
+        return
+    is_bundled = job.target is Target.BUNDLED
+    yield Fault(
+        job.place_of(option),
+        "the bundled runtime runs no code of a model's repository, and refuses the job"
+        if is_bundled
+        else "`trust_remote_code: true` runs whatever Python lies beside the model's weights, with the pod's secrets",
+        help="leave it out: transformers has code of its own for every preset",
+        fix=setting_fix(job, "ModelConfig", "trust_remote_code", False, "Trust no remote code", Applicability.UNSAFE),
+        severity=Severity.ERROR if is_bundled else None,
+    )
