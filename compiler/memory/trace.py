@@ -22,7 +22,7 @@ from kaitoc.compiler.memory.result import Categories, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace_autocast import Autocast
 from kaitoc.compiler.memory.trace_kernels import CudaFunctions, scratch_bytes
-from kaitoc.compiler.memory.trace_losses import loss_of
+from kaitoc.compiler.memory.trace_losses import Batch, loss_of
 from kaitoc.compiler.memory.trace_model import autocast_of, build_model
 from kaitoc.compiler.memory.trace_optimizer import make_optimizer
 from kaitoc.compiler.memory.trace_quantized import constants
@@ -117,7 +117,7 @@ def _run_step(
     with recorder.during(Phase.FORWARD):
         shape = (workload.batch_size, workload.seq_len_tokens)
         inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
-        loss = loss_of(recorder, model, inputs[0], inputs[1], inputs[2], workload)
+        loss = loss_of(recorder, model, Batch(*inputs), workload)
         if autocast is not None:
             autocast.forget()
     with recorder.during(Phase.BACKWARD):

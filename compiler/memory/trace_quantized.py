@@ -48,16 +48,14 @@ def constants(model: torch.nn.Module) -> Iterator[torch.Tensor]:
             yield vars(module.weight)["SCB"] if module.state.SCB is None else module.state.SCB
 
 
-def scratch_bytes(operator: Any, args: tuple[Any, ...], result: Any) -> int:
+def quantized_scratch_bytes(operator: Any, args: tuple[Any, ...], result: Any) -> int:
     """Return what bitsandbytes' CUDA kernels take besides their results (`backends/cuda/ops.py`, 0.50).
 
     `gemm_4bit` on more than a few rows widens the whole weight to the input's type; the 8-bit product is int32
     before it is scaled.
     """
     if operator is torch.ops.bitsandbytes.gemm_4bit.default:
-        given, shape = args[0], args[2]
-        num_weights: int = math.prod(shape)
-        return num_weights * int(given.element_size())
+        return int(math.prod(args[2]) * args[0].element_size())
     if operator is torch.ops.bitsandbytes.int8_scaled_mm.default:
         return int(result.numel()) * torch.int32.itemsize
     return 0

@@ -147,6 +147,17 @@ def test_the_chunked_loss_keeps_only_one_chunk_of_logits(autocast: Dtype | None)
     assert chunked.categories.logits < full.categories.logits / 4
 
 
-def test_a_loss_that_cannot_run_is_refused() -> None:
-    with pytest.raises(WorkloadError, match="fused"):
-        trace(replace(LORA, loss=Loss.FUSED))
+@pytest.mark.parametrize("autocast", [None, Dtype.BFLOAT16])
+def test_the_fused_loss_keeps_no_logits_beyond_a_tile(autocast: Dtype | None) -> None:
+    long = replace(LORA, batch_size=8, seq_len_tokens=2048, gradient_checkpointing=True, autocast=autocast)
+    full, fused = (_peak(trace(replace(long, loss=loss)), Phase.LOSS).categories for loss in (Loss.FULL, Loss.FUSED))
+    tile_bytes = 4096 * TINY.vocab_size * 2
+    assert fused.logits <= tile_bytes < full.logits / 4
+
+
+def test_a_masked_layer_keeps_its_own_mask() -> None:
+    sliding = from_config("sliding", {**CONFIG, "model_type": "mistral", "sliding_window": 128})
+    free = from_config("free", {**CONFIG, "model_type": "mistral", "sliding_window": None})
+    masked, plain = (_peak(trace(replace(LORA, architecture=one)), Phase.LOSS) for one in (sliding, free))
+    masks = TINY.num_layers * LORA.batch_size * LORA.seq_len_tokens**2 * 2
+    assert masked.categories.activations - plain.categories.activations >= masks
