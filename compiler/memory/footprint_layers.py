@@ -174,8 +174,9 @@ class Decoder:
             return bool(self.plan.config.get("new_decoder_architecture"))
         if self.attention is Attention.EAGER:
             return True
-        repeats = self.plan.stack.repeats_keys
-        return repeats == "everywhere" or (self.attention is Attention.SDPA and (repeats == "always" or is_masked))
+        if self.attention is Attention.FLASH:
+            return self.plan.stack.flash_repeats_keys and family.flash_repeats_keys
+        return self.plan.stack.repeats_keys == "always" or is_masked
 
     def _falls_back_to_math(self, query: Value, groups: int) -> bool:
         """SDPA takes keys with fewer heads only in the flash kernel, which is for half precision (`sdp_utils.cpp`).

@@ -10,6 +10,7 @@ from kaitoc.compiler.memory.footprint_plan import Layer, Plan, autocast_bytes, c
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, phase
 from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Loss, Workload
 from kaitoc.compiler.records import dataclass
 
@@ -42,14 +43,17 @@ def derive_step(workload: Workload, plan: Plan) -> Step:
 
 def precision_of(workload: Workload) -> Precision:
     """Return the numeric behaviour of a run."""
-    return Precision(autocast_bytes(workload.autocast), compute_bytes(workload))
+    return Precision(
+        autocast_bytes(workload.autocast),
+        compute_bytes(workload),
+        retains_quantized_inputs=find_stack(workload.stack).retains_quantized_inputs,
+    )
 
 
 def saved_bytes(workload: Workload) -> int:
     """Return what the forward pass leaves for the backward pass: saved tensors and the step's inputs."""
     tape, plan = Tape(), plan_for(workload)
-    precision = Precision(autocast_bytes(workload.autocast), compute_bytes(workload))
-    _Model(tape, Ops(tape, precision), plan, workload).forward()
+    _Model(tape, Ops(tape, precision_of(workload)), plan, workload).forward()
     return sum(size.at(workload.batch_size, workload.seq_len_tokens) for size in tape.live)
 
 

@@ -45,13 +45,15 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Numeric behaviour of the run: the autocast type's size (None when off), bitsandbytes' compute type's size, and
-    whether PEFT's quantised layers clone the base result before adding to it.
+    """Numeric behaviour of the run: the autocast type's size (None when off), bitsandbytes' compute type's size,
+    whether PEFT's quantised layers clone the base result before adding to it, and whether bitsandbytes' 4-bit layers
+    hold on to their inputs.
     """
 
     autocast_bytes: int | None
     compute_bytes: int
     clones_quantized_result: bool = True
+    retains_quantized_inputs: bool = False
 
 
 class Ops:
@@ -311,6 +313,7 @@ class Ops:
             [given],
             _features(given, layer.in_features, layer.out_features),
             given.num_bytes,
+            retains=[given] if self.precision.retains_quantized_inputs else (),
             forward_temporary=dequantized,
             backward_temporary=dequantized,
         )

@@ -84,6 +84,7 @@ class Tape:
         self.phase = Phase.FORWARD
         self.moments: dict[Phase, list[Moment]] = {}
         self._steps: list[Step] = []
+        self._retained: list[Buffer] = []
         self._recording = True
 
     def new(self, elements: Size, num_bytes: int, needs_grad: bool, kind: Kind = Kind.ACTIVATION) -> Value:
@@ -132,6 +133,7 @@ class Tape:
         saves: Sequence[Value] = (),
         saves_output: bool = False,
         saves_size: Size = ZERO,
+        retains: Sequence[Value] = (),
         grads: Sequence[Size | None] | None = None,
         forward_temporary: Size = ZERO,
         backward_temporary: Size = ZERO,
@@ -140,7 +142,8 @@ class Tape:
     ) -> Value:
         """Run one operation and record how it goes back.
 
-        `saves` are inputs the backward needs, `saves_size` other data it keeps (masks, statistics). `grads` are the
+        `saves` are inputs the backward needs, `saves_size` other data it keeps (masks, statistics). `retains` are
+        inputs that the operation holds outside autograd's saved variables, until its whole graph is gone. `grads` are the
         sizes of the inputs' gradients, by default those of the inputs. `parameter_gradients` are the bytes of
         gradients of trainable parameters, which stay until the optimizer has run.
         """
@@ -157,6 +160,9 @@ class Tape:
             extra = Buffer(saves_size, Kind.ACTIVATION)
             self._allocate(extra)
             saved.append(extra)
+        for value in retains:
+            value.buffer.holders += 1
+            self._retained.append(value.buffer)
         sizes = grads if grads is not None else [value.size for value in inputs]
         wanted = tuple(size if value.needs_grad else None for value, size in zip(inputs, sizes, strict=True))
         self._steps.append(Step(tuple(inputs), output, saved, wanted, backward_temporary, parameter_gradients))
@@ -210,6 +216,7 @@ class Tape:
 
         def replay(grad: Buffer) -> None:
             outer, self._steps = self._steps, []
+            outer_retained, self._retained = self._retained, []
             again = Value(given.elements, given.num_bytes, given.buffer, given.needs_grad)
             result = function(again)
             if not keeps_output:
@@ -222,6 +229,7 @@ class Tape:
                 self.drop(result)
                 self._release(grad)
             self._steps = outer
+            self._retained = outer_retained
             if again.grad is not None:
                 self._accumulate(given, again.grad)
 
@@ -307,6 +315,9 @@ class Tape:
                 self._go_back(step, grad)
             for buffer in step.saved:
                 self._release(buffer)
+        for buffer in self._retained:
+            self._release(buffer)
+        self._retained = []
 
     def seed(self, value: Value, size: Size) -> None:
         """Start backward with a gradient of the given size for `value`."""

@@ -18,8 +18,9 @@ class Stack:
 
     `widens_logits_in_model`: the model returns float32 logits (transformers until 4.45), else the loss widens them
     while the model's own live. `copies_shifted_logits`: the loss makes a contiguous copy of all but the last
-    position (until 4.49). `repeats_keys`: whether attention gets keys repeated for grouped queries: "everywhere" (flash
-    attention too, until 4.41), "always" (scaled dot product attention) or only "when masked". `own_losses`: GPT-2,
+    position (until 4.49). `repeats_keys`: whether scaled dot product attention gets keys repeated for grouped queries,
+    "always" or only "when masked". `flash_repeats_keys`: so does flash attention, in the families that say so (until
+    4.47, `*FlashAttention2.forward` of Mistral and what was copied from it, not of Llama). `own_losses`: GPT-2,
     GPT-NeoX and Falcon compute cross-entropy in the model's type (until 4.49). `rotary_caches`: model types that keep
     rotary tables in every layer (Mixtral until 4.45). `casts_vocabulary_back`: after
     `prepare_model_for_kbit_training` TRL 0.9 to 0.13 returns embedding and head to bfloat16 when `bf16` is set
@@ -27,7 +28,8 @@ class Stack:
     and for bitsandbytes. `adapts_fused_experts`: PEFT reaches them after all, with "all-linear", by adding to the
     weights (0.18). `reentrant_checkpointing`: the Trainer's default variant. `adapters_follow_weights`: PEFT before
     0.12 gives adapters the type of an unquantised base weight, later ones float32. `quantized_adapter_dtype`: what
-    adapters over quantised weights end up as (TRL casts them to bfloat16). `default_*` hold for keys that a
+    adapters over quantised weights end up as (TRL casts them to bfloat16). `retains_quantized_inputs`: `MatMul4Bit`
+    keeps its input on the context, where it lives as long as the graph (bitsandbytes before 0.43.2). `default_*` hold for keys that a
     configuration leaves out.
     """
 
@@ -41,6 +43,7 @@ class Stack:
     widens_logits_in_model: bool
     copies_shifted_logits: bool
     repeats_keys: str
+    flash_repeats_keys: bool
     own_losses: bool
     rotary_caches: tuple[str, ...]
     casts_vocabulary_back: bool
@@ -49,6 +52,7 @@ class Stack:
     reentrant_checkpointing: bool
     adapters_follow_weights: bool
     quantized_adapter_dtype: Dtype
+    retains_quantized_inputs: bool
     default_loss: Loss
     default_autocast: bool
     default_checkpointing: bool

@@ -24,7 +24,7 @@ def test_the_catalog_has_exactly_the_fields_of_the_dataclass_with_their_types() 
         assert set(entry) == {field.name for field in dataclasses.fields(Stack)}
         for name in ("widens_logits_in_model", "copies_shifted_logits", "fused_experts", "reentrant_checkpointing"):
             assert isinstance(getattr(stack, name), bool)
-        assert stack.repeats_keys in ("everywhere", "always", "when masked")
+        assert stack.repeats_keys in ("always", "when masked")
 
 
 def test_an_unknown_profile_is_an_error_that_names_the_nearest() -> None:
