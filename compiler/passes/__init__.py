@@ -21,6 +21,7 @@ from kaitoc.compiler.passes import (
     repair_quantization,
     repair_sections,
     repair_targets,
+    repair_weights,
     speed,
     speed_loading,
 )
@@ -34,6 +35,7 @@ PASSES: tuple[Pass, ...] = (
     repair_collator,
     repair_output_dir,
     repair_dataset,
+    repair_weights,
     repair_quantization,
     repair_batches,
     repair_faults,
