@@ -101,6 +101,8 @@ class Engine:
             select=self.select,
             ignore=self.ignore,
             refuse_error_suppressions=self.refuse_error_suppressions,
+            _assumptions=self._assumptions,
+            _active=self._active,
         )
 
     def assumptions_for(self, path: str) -> Assumptions:

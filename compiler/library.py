@@ -62,6 +62,13 @@ class Library:
         self._context.add(path)
         self._index(path)
 
+    def add_read(self, file: ManifestFile) -> None:
+        """Add a file that was read elsewhere, so that partners are found in it."""
+        path = file.source.path
+        self._sources[path] = file.source
+        self._cache[path] = file
+        self.add_context(path)
+
     def take_context(self, other: Library, changed: Iterable[Source]) -> None:
         """Take the texts and the context of another library, changed texts in their new form."""
         self._sources.update(other._sources)

@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 COMMANDS = {
+    "admit": "kaitoc.compiler.cli.admit:admit",
     "baseline": "kaitoc.compiler.cli.baseline:baseline",
     "check": "kaitoc.compiler.cli.check:check",
     "compile": "kaitoc.compiler.cli.compile:compile_command",
@@ -22,6 +23,7 @@ COMMANDS = {
     "schema": "kaitoc.compiler.cli.schema:schema",
 }
 _HELP = {
+    "admit": "Answer an AdmissionReview.",
     "baseline": "Write down the findings of today, so that only new ones count.",
     "check": "Find what is wrong with tuning manifests.",
     "compile": "Rewrite manifests into a configuration that is right and fits.",

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.cli.options import assumption_options, overrides
-from kaitoc.compiler.engine import Engine, Outcome, RuleSet, find_files
+from kaitoc.compiler.cli.engines import engine_of
+from kaitoc.compiler.cli.options import assumption_options
+from kaitoc.compiler.engine import Engine, Outcome, find_files
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target
 from kaitoc.compiler.report.model import Report, RuleInfo
-from kaitoc.compiler.settings import SettingsError, SettingsFinder
+from kaitoc.compiler.settings import SettingsError
 from kaitoc.compiler.source import Source, UserError
 
 EXIT_FINDINGS = 1
@@ -67,33 +68,13 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None
 
 def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
     targets = _targets(options)
-    engine = _engine(options)
+    engine = engine_of(options)
     outcome = _check(paths, engine, options)
     if options["fix"] or options["diff"]:
         from kaitoc.compiler.cli.fix import fix_files
 
         return fix_files(engine, outcome, options, targets)
     return conclude(outcome, options, targets, report_of(outcome, options))
-
-
-def _engine(options: dict[str, Any]) -> Engine:
-    from kaitoc.rules import FILE_RULES, JOB_RULES
-
-    select, ignore = codes(options["select"]), codes(options["ignore"])
-    engine = Engine(
-        RuleSet(FILE_RULES, JOB_RULES),
-        overrides(options),
-        SettingsFinder(isolated=options["isolated"]),
-        select=select,
-        ignore=ignore,
-    )
-    engine.settings_for(".").refuse_unknown_selectors({rule.CODE: rule.NAME for rule in engine.rule_set.all})
-    return engine
-
-
-def codes(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the codes of a repeatable option whose values may be lists."""
-    return tuple(code.strip() for value in values for code in value.split(",") if code.strip())
 
 
 def _targets(options: dict[str, Any]) -> list[Target]:

@@ -25,7 +25,7 @@ def lsp(ctx: click.Context, /, **options: Any) -> None:
     if find_spec("pygls") is None:
         click.echo('kaitoc: the language server needs `pip install "kaitoc[lsp]"`', err=True)
         ctx.exit(EXIT_USAGE)
-    from kaitoc.compiler.cli.check import codes
+    from kaitoc.compiler.cli.engines import codes
     from kaitoc.compiler.language_server.documents import Checker
     from kaitoc.compiler.language_server.server import make_server
 

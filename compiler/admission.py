@@ -1,0 +1,131 @@
+"""Admission: the engine's findings on one object as an answer to the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kaitoc.compiler.admission_objects import content_of, path_of, source_of
+from kaitoc.compiler.admission_patch import patch_between
+from kaitoc.compiler.admission_review import Answer, Request
+from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.faults import UpdateRule, to_finding
+from kaitoc.compiler.findings import Applicability, Finding, Severity
+from kaitoc.compiler.fix_rounds import fix_until_stable
+from kaitoc.compiler.manifests import KAITO_API_GROUP, ManifestFile, read_manifests
+from kaitoc.compiler.partners import Partners
+from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.source import Source
+
+_ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map"})
+_NEEDS_PARTNERS = "missing-config-map"
+_MAX_TOLD = 10
+_JUDGED = frozenset({"CREATE", "UPDATE"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    """How to judge: `engine` has the rules and settings, and refuses or honours suppressions of errors.
+
+    `is_strict` refuses warnings too; `mutates` answers with a patch of the safe fixes.
+    """
+
+    engine: Engine
+    update_rules: Sequence[UpdateRule]
+    is_strict: bool = False
+    mutates: bool = False
+
+
+def answer(request: Request, policy: Policy, partners: Partners) -> Answer:
+    """Return whether an object may pass; other kinds, deletions and inference Workspaces pass without a word."""
+    content = request.object
+    if content is None or request.operation not in _JUDGED or not _concerns_kaito(request):
+        return Answer(is_allowed=True)
+    content = _complete(content, request)
+    path = path_of(request.kind, request.namespace, request.name)
+    source = source_of(path, content)
+    engine = policy.engine.fresh()
+    engine.library.add_source(source)
+    for file in _partners_of(source, partners):
+        engine.library.add_read(file)
+    outcome = engine.check([path])
+    patch: tuple[dict[str, Any], ...] = ()
+    if policy.mutates:
+        fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
+        outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
+    found = [finding for finding in outcome.findings if partners.is_complete or finding.name != _NEEDS_PARTNERS]
+    found += _update_findings(request, source, policy)
+    return _verdict(found, outcome, policy, patch)
+
+
+def _concerns_kaito(request: Request) -> bool:
+    is_workspace = request.group == KAITO_API_GROUP and request.kind == "Workspace"
+    return is_workspace or (request.group == "" and request.kind == "ConfigMap")
+
+
+def _complete(content: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return the object with the namespace and name of the request, where it does not state them itself."""
+    metadata = content.get("metadata")
+    if not isinstance(metadata, dict):
+        return content
+    known = {"name": request.name, "namespace": request.namespace}
+    missing = {key: value for key, value in known.items() if value and not metadata.get(key)}
+    return {**content, "metadata": {**metadata, **missing}} if missing else content
+
+
+def _partners_of(source: Source, partners: Partners) -> Iterator[ManifestFile]:
+    for manifest in read_manifests(source).manifests:
+        if manifest.is_tuning_workspace:
+            config = manifest.text("tuning", "config")
+            found = partners.config_map(manifest.ref.namespace, config) if config else None
+            if found is not None:
+                yield found
+        elif manifest.is_config_map:
+            yield from partners.workspaces_using(manifest.ref.namespace, manifest.ref.name)
+
+
+def _patch(content: dict[str, Any], source: Source, texts: dict[Source, str]) -> tuple[dict[str, Any], ...]:
+    """Return the patch for the object under review; its partners are not ours to change."""
+    text = next((text for changed, text in texts.items() if changed.path == source.path), None)
+    return () if text is None else tuple(patch_between(content, content_of(Source(source.path, text))))
+
+
+def _update_findings(request: Request, source: Source, policy: Policy) -> Iterator[Finding]:
+    if request.operation != "UPDATE" or request.old_object is None:
+        return
+    old_source = source_of(f"{source.path} before", _complete(request.old_object, request))
+    old, new = (read_manifests(version).manifests for version in (old_source, source))
+    settings = policy.engine.settings_for(source.path)
+    for before, after in zip(old, new, strict=False):
+        for rule in policy.update_rules:
+            if not settings.runs(rule.CODE, rule.NAME):
+                continue
+            for fault in rule.check(before, after):
+                finding = settings.apply(to_finding(rule, fault))
+                if finding is not None:
+                    yield finding
+
+
+def _verdict(found: list[Finding], outcome: Outcome, policy: Policy, patch: tuple[dict[str, Any], ...]) -> Answer:
+    found.sort(key=lambda finding: finding.sort_key)
+    refusing = [finding for finding in found if _refuses(finding, policy)]
+    codes = tuple(sorted({finding.code for finding in found}))
+    warnings = tuple(_told(f) for f in found if f.severity is Severity.WARNING and not _refuses(f, policy))
+    complaints = [*outcome.errors, *(_told(finding) for finding in refusing)]
+    if not complaints:
+        return Answer(is_allowed=True, warnings=warnings, patch=patch, codes=codes)
+    shown = complaints[:_MAX_TOLD]
+    if len(complaints) > len(shown):
+        shown.append(f"and {len(complaints) - len(shown)} more")
+    return Answer(is_allowed=False, message="; ".join(shown), warnings=warnings, codes=codes)
+
+
+def _refuses(finding: Finding, policy: Policy) -> bool:
+    if finding.severity is Severity.ERROR or finding.name in _ALWAYS_REFUSED:
+        return True
+    return policy.is_strict and finding.severity is Severity.WARNING
+
+
+def _told(finding: Finding) -> str:
+    place = f" (at {finding.pointer})" if finding.pointer else ""
+    return f"{finding.code} {finding.message}{place}"

@@ -1,0 +1,54 @@
+"""`kaitoc admit`: answer an AdmissionReview."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from kaitoc.compiler.cli.admission_options import admission_options, policy_of
+from kaitoc.compiler.source import SourceError, UserError
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+
+
+@click.command()
+@click.argument("file", default="-", metavar="[FILE|-]")
+@admission_options
+@click.option("--mutate", is_flag=True, help="Answer with a patch of the safe fixes.")
+@click.option(
+    "--partners", multiple=True, metavar="PATH", help="A file or folder with the objects of the cluster; repeatable."
+)
+@click.pass_context
+def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
+    """Answer an AdmissionReview v1: may this Workspace or ConfigMap pass?
+
+    FILE is JSON or YAML; - reads standard input. Exits 0 when it may, 1 when it is refused. Without --partners a
+    Workspace whose ConfigMap is not known is not refused for that.
+    """
+    from kaitoc.compiler.admission import answer
+    from kaitoc.compiler.admission_review import read_review, render_answer
+    from kaitoc.compiler.partners import FolderPartners, NoPartners
+
+    try:
+        partners = FolderPartners(options["partners"]) if options["partners"] else NoPartners()
+        policy = policy_of(options, mutates=options["mutate"])
+        request = read_review(_read(file))
+        given = answer(request, policy, partners)
+    except UserError as error:
+        click.echo(f"kaitoc: {error}", err=True)
+        ctx.exit(EXIT_USAGE)
+    click.echo(render_answer(request.uid, given))
+    ctx.exit(0 if given.is_allowed else EXIT_REFUSED)
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        with open(file, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise SourceError(f"{file}: cannot be read: {error.strerror or error}") from error

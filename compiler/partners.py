@@ -1,0 +1,103 @@
+"""Where the partner of an object under review is found: nowhere, in a folder, or (webhook) in the cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from kaitoc.compiler.engine import find_files
+from kaitoc.compiler.findings import ObjectRef
+from kaitoc.compiler.library import Library
+from kaitoc.compiler.manifests import Manifest, ManifestFile
+from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.source import Source, SourceError, Span
+from kaitoc.compiler.yaml_tree import Mapping
+
+_REVIEW = Source("<review>", "")
+
+
+class Partners(Protocol):
+    """Finds ConfigMaps by name and Workspaces by the ConfigMap they name."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what is not found is not there."""
+        ...
+
+    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+        """Return the file of a ConfigMap."""
+        ...
+
+    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the files of the tuning Workspaces that name a ConfigMap."""
+        ...
+
+
+class NoPartners:
+    """Knows of no other object, so a missing ConfigMap is no fault."""
+
+    is_complete = False
+
+    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+        """Return None."""
+        return None
+
+    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return nothing."""
+        return ()
+
+
+class FolderPartners:
+    """Objects in files and folders, read again when a file changes, appears or goes."""
+
+    is_complete = True
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        """Read the files; raises `SourceError` for a path that does not exist."""
+        for path in paths:
+            if not os.path.exists(path):
+                raise SourceError(f"{path}: no such file or folder")
+        self._paths = paths
+        self._stamp: tuple[tuple[str, int, int], ...] = ()
+        self._library = Library()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the files anew where any has changed; what cannot be read is passed over."""
+        stamp = tuple(self._stamps())
+        if stamp == self._stamp:
+            return
+        library = Library()
+        library.add_source(_REVIEW)  # it lies in no folder that could be searched
+        for path, _, _ in stamp:
+            try:
+                library.add_given(path)
+            except SourceError:
+                continue
+        self._library, self._stamp = library, stamp
+
+    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+        """Return the file of a ConfigMap."""
+        found = self._library.config_map(name, _asking("Workspace", namespace, name))
+        return self._library.load(found.source.path) if found is not None else None
+
+    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the files of the tuning Workspaces that name a ConfigMap."""
+        users = self._library.workspaces_using(_asking("ConfigMap", namespace, name))
+        return [self._library.load(user.source.path) for user in users]
+
+    def _stamps(self) -> list[tuple[str, int, int]]:
+        stamps = []
+        for path in sorted(find_files(self._paths, SettingsFinder(isolated=True))):
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue
+            stamps.append((path, status.st_mtime_ns, status.st_size))
+        return stamps
+
+
+def _asking(kind: str, namespace: str, name: str) -> Manifest:
+    """Return an object that stands for the one under review."""
+    return Manifest(_REVIEW, Mapping(Span(0, 0), [], False, None), "", ObjectRef(kind, namespace, name))

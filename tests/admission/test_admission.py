@@ -1,0 +1,239 @@
+"""Admission answers what the engine finds on the object under review."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from reviews import TRAINING_CONFIG, config_map, review, workspace
+
+from kaitoc.compiler.admission import Policy, answer
+from kaitoc.compiler.admission_objects import content_of, source_of
+from kaitoc.compiler.admission_patch import patch_between
+from kaitoc.compiler.admission_review import MAX_WARNING_CHARS, Answer, ReviewError, read_review, render_answer
+from kaitoc.compiler.assumptions import Overrides
+from kaitoc.compiler.cli import cli
+from kaitoc.compiler.engine import Engine, RuleSet
+from kaitoc.compiler.partners import FolderPartners, NoPartners, Partners
+from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.rules import FILE_RULES, JOB_RULES, UPDATE_RULES
+
+NO_COLLATOR = TRAINING_CONFIG.replace("  DataCollator:\n    mlm: false\n", "")
+MISSPELT = TRAINING_CONFIG.replace("torch_dtype", "torch_dtpe")
+
+
+def policy(*, refuses_suppressions: bool = True, **options: Any) -> Policy:
+    engine = Engine(
+        RuleSet(FILE_RULES, JOB_RULES),
+        Overrides(kaito_version="v0.12"),
+        SettingsFinder(isolated=True),
+        refuse_error_suppressions=refuses_suppressions,
+    )
+    return Policy(engine, UPDATE_RULES, **options)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> FolderPartners:
+    (tmp_path / "cm.yaml").write_text(yaml.safe_dump(config_map()))
+    return FolderPartners([str(tmp_path)])
+
+
+def judged(data: bytes, partners: Partners | None = None, **options: Any) -> Answer:
+    return answer(read_review(data), policy(**options), partners or NoPartners())
+
+
+def patched(content: Any, operations: tuple[dict[str, Any], ...]) -> Any:
+    """Apply a JSON Patch of `add`, `remove` and `replace` as RFC 6902 has it."""
+    content = copy.deepcopy(content)
+    for operation in operations:
+        *path, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
+        parent = content
+        for part in path:
+            parent = parent[int(part) if isinstance(parent, list) else part]
+        key: Any = int(last) if isinstance(parent, list) else last
+        if operation["op"] == "remove":
+            del parent[key]
+        else:
+            parent[key] = operation["value"]
+    return content
+
+
+def test_a_clean_workspace_passes(cluster: FolderPartners) -> None:
+    assert judged(review(workspace()), cluster).is_allowed
+
+
+def test_a_workspace_that_does_not_fit_is_refused(cluster: FolderPartners) -> None:
+    given = judged(review({**workspace(method="lora"), "resource": {"instanceType": "Standard_NC4as_T4_v3",
+                   "labelSelector": {}}}), cluster)  # fmt: skip
+    assert not given.is_allowed
+    assert "KT302" in given.codes
+
+
+def test_a_faulty_config_map_is_refused_at_its_pointer() -> None:
+    given = judged(review(config_map(MISSPELT)))
+    assert not given.is_allowed
+    assert "/data/training_config.yaml/training_config/ModelConfig/torch_dtpe" in given.message
+
+
+def test_a_config_map_is_judged_by_the_workspace_that_uses_it(tmp_path: Path) -> None:
+    (tmp_path / "ws.yaml").write_text(yaml.safe_dump(workspace(method="lora")))
+    given = judged(review(config_map()), FolderPartners([str(tmp_path)]))
+    assert "KT302" in given.codes
+
+
+def test_a_missing_config_map_is_refused_only_where_all_are_known(tmp_path: Path) -> None:
+    assert judged(review(workspace())).is_allowed
+    assert not judged(review(workspace()), FolderPartners([str(tmp_path)])).is_allowed
+
+
+def test_a_changed_folder_is_read_again(tmp_path: Path) -> None:
+    partners = FolderPartners([str(tmp_path)])
+    (tmp_path / "cm.yaml").write_text(yaml.safe_dump(config_map()))
+    partners.refresh()
+    assert judged(review(workspace()), partners).is_allowed
+
+
+def test_an_update_of_an_immutable_field_is_refused(cluster: FolderPartners) -> None:
+    given = judged(review(workspace(method="lora"), "UPDATE", workspace()), cluster)
+    assert "KT328" in given.codes
+    assert not given.is_allowed
+
+
+def test_an_update_of_a_config_map_is_warned_of() -> None:
+    given = judged(review(config_map(TRAINING_CONFIG.replace("r: 8", "r: 16")), "UPDATE", config_map()))
+    assert given.is_allowed
+    assert any(warning.startswith("KT459") for warning in given.warnings)
+
+
+@pytest.mark.parametrize("operation", ["DELETE", "CONNECT"])
+def test_what_is_neither_made_nor_changed_passes(operation: str) -> None:
+    assert judged(review(config_map(MISSPELT), operation)) == Answer(is_allowed=True)
+
+
+def test_other_kinds_pass() -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
+    assert judged(review(pod)) == Answer(is_allowed=True)
+
+
+def test_other_config_maps_pass() -> None:
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a.conf": "x = {"}}
+    assert judged(review(other)) == Answer(is_allowed=True)
+
+
+def test_suppressions_of_errors_are_refused_unless_allowed() -> None:
+    hidden = review(config_map(MISSPELT.replace('"bfloat16"\n', '"bfloat16"  # kaitoc: ignore[KT202] meant\n', 1)))
+    assert not judged(hidden).is_allowed
+    assert judged(hidden, refuses_suppressions=False).is_allowed
+
+
+def test_remote_code_is_refused() -> None:
+    trusting = TRAINING_CONFIG.replace("  ModelConfig:\n", "  ModelConfig:\n    trust_remote_code: true\n")
+    given = judged(review(config_map(trusting)))
+    assert "KT458" in given.codes
+    assert not given.is_allowed
+
+
+def test_strict_refuses_warnings() -> None:
+    changed = review(config_map(TRAINING_CONFIG.replace("r: 8", "r: 16")), "UPDATE", config_map())
+    assert not judged(changed, is_strict=True).is_allowed
+
+
+def test_mutation_applies_the_safe_fixes_and_keeps_comments() -> None:
+    assert not judged(review(config_map(NO_COLLATOR))).is_allowed
+    given = judged(review(config_map(NO_COLLATOR)), mutates=True)
+    assert given.is_allowed
+    (operation,) = given.patch
+    assert operation["path"] == "/data/training_config.yaml"
+    assert "  DataCollator:\n    mlm: false\n" in operation["value"]
+    assert "# fused on Phi-3" in operation["value"]
+
+
+def test_mutation_of_a_clean_object_changes_nothing() -> None:
+    assert judged(review(config_map()), mutates=True).patch == ()
+
+
+def test_a_patched_object_is_clean() -> None:
+    given = judged(review(config_map(NO_COLLATOR)), mutates=True)
+    assert judged(review(patched(config_map(NO_COLLATOR), given.patch))).codes == ()
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=12,
+)
+objects = st.dictionaries(texts, values, max_size=4)
+
+
+@given(objects)
+def test_an_object_reads_back_from_its_text(content: dict[str, Any]) -> None:
+    assert content_of(source_of("x", content)) == content
+
+
+@given(objects, objects)
+def test_a_patch_turns_one_object_into_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
+    assert patched(old, tuple(patch_between(old, new))) == new
+
+
+@given(st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
+def test_what_is_no_review_is_refused_in_one_line(data: bytes) -> None:
+    with pytest.raises(ReviewError):
+        read_review(data)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000, b"\xff", b"", b'"\\ud800"'])
+def test_hostile_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ReviewError):
+        read_review(data)
+
+
+@given(objects)
+def test_any_object_gets_an_answer(content: dict[str, Any]) -> None:
+    data = json.loads(review(workspace()))
+    data["request"]["object"] = {**workspace(), **content}
+    assert judged(json.dumps(data).encode()).status_code == 403
+
+
+def test_warnings_are_cut_to_what_the_api_server_shows() -> None:
+    rendered = json.loads(render_answer("u", Answer(is_allowed=True, warnings=("x" * 500,) * 40)))
+    warnings = rendered["response"]["warnings"]
+    assert {len(warning) for warning in warnings} == {MAX_WARNING_CHARS}
+    assert len(warnings) == 16
+
+
+def admit(*arguments: str, text: bytes) -> Any:
+    return CliRunner().invoke(cli, ["admit", "--isolated", *arguments], input=text)
+
+
+def test_the_command_answers_and_exits_by_the_verdict() -> None:
+    refused = admit(text=review(config_map(MISSPELT)))
+    response = json.loads(refused.stdout)["response"]
+    assert (refused.exit_code, response["allowed"], response["status"]["code"]) == (1, False, 403)
+    assert response["uid"] == "705ab4f5-6393-11e8-b7cc-42010a800002"
+
+    mutated = admit("--mutate", text=review(config_map(NO_COLLATOR)))
+    patch = json.loads(base64.b64decode(json.loads(mutated.stdout)["response"]["patch"]))
+    assert (mutated.exit_code, patch[0]["op"]) == (0, "replace")
+
+
+def test_the_command_reads_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "review.yaml"
+    file.write_text(yaml.safe_dump(json.loads(review(config_map()))))
+    assert admit(str(file), text=b"").exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [("nowhere.json",), ("--partners", "nowhere"), ("--kaito-version", "v9"), ()])
+def test_the_command_names_bad_input(arguments: tuple[str, ...]) -> None:
+    result = admit(*arguments, text=b"{}")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("kaitoc: ")
+    assert "Traceback" not in result.stderr
