@@ -64,7 +64,7 @@ class Event:
 
 
 Scratch = Callable[[Any, tuple[Any, ...], Any], int]
-"""Tells the bytes that a kernel takes and gives back while it runs, from the operator, its arguments and its result."""
+"""Tells the bytes that a kernel takes beside its result and gives back, from the operator, its arguments and result."""
 
 
 def no_scratch(operator: Any, args: tuple[Any, ...], result: Any) -> int:
@@ -101,10 +101,10 @@ class AllocationRecorder(TorchDispatchMode):
         result = quick_result(func, args)
         if result is None:
             result = func(*args, **(kwargs or {}))
+        self._watch_result(result)
         scratch_bytes = self._scratch(func, args, result)
         if scratch_bytes:
             self.pass_through(scratch_bytes)
-        self._watch_result(result)
         return result
 
     def hold(self, tensors: Iterable[torch.Tensor], category: Category) -> None:

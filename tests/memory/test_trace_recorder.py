@@ -31,11 +31,11 @@ def test_tensors_made_inside_an_operator_list_are_logged() -> None:
     del parts
 
 
-def test_scratch_memory_comes_and_goes_before_the_result() -> None:
+def test_scratch_memory_comes_and_goes_beside_the_result() -> None:
     with AllocationRecorder(lambda operator, args, result: 77) as recorder:
         kept = torch.zeros(8)
-    assert [event.allocation.num_bytes for event in recorder.events] == [77, 77, 32]
-    assert recorder.events[0].allocation.category is Category.WORKSPACE
+    assert [event.allocation.num_bytes for event in recorder.events] == [32, 77, 77]
+    assert recorder.events[1].allocation.category is Category.WORKSPACE
     del kept
 
 
