@@ -16,6 +16,10 @@ class CompileError(Exception):
     """A compilation that cannot be carried out; `str(error)` is for the user."""
 
 
+class OutputError(CompileError):
+    """A place that cannot be written to."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompileRequest:
     """What to compile by: assumptions, settings, rules that judge the output, and the bounds of the passes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from kaitoc.compiler.compile_model import CompiledFile, CompileError
+from kaitoc.compiler.compile_model import CompiledFile, CompileError, OutputError
 from kaitoc.compiler.edits import unified_diff
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import write_atomically
@@ -46,7 +46,7 @@ def diff_text(files: Iterable[CompiledFile]) -> str:
 
 
 def write_all(writes: Iterable[PlannedWrite]) -> None:
-    """Write files, each in one step; raises `CompileError` before the first write when a file cannot be written."""
+    """Write files, each in one step; raises `OutputError` before the first write when a file cannot be written."""
     planned = list(writes)
     for write in planned:
         _require_writable(write.path)
@@ -55,20 +55,20 @@ def write_all(writes: Iterable[PlannedWrite]) -> None:
             os.makedirs(os.path.dirname(write.path) or ".", exist_ok=True)
             write_atomically(write.path, write.data)
         except OSError as error:
-            raise CompileError(f"{write.path}: cannot be written: {error.strerror or error}") from error
+            raise OutputError(f"{write.path}: cannot be written: {error.strerror or error}") from error
 
 
 def _require_writable(path: str) -> None:
     target = os.path.realpath(path)
     if os.path.isdir(target):
-        raise CompileError(f"{path}: cannot be written: it is a folder")
+        raise OutputError(f"{path}: cannot be written: it is a folder")
     if os.path.exists(target) and not os.access(target, os.W_OK):
-        raise CompileError(f"{path}: cannot be written: it is read-only; use -o DIR to write elsewhere")
+        raise OutputError(f"{path}: cannot be written: it is read-only; use -o DIR to write elsewhere")
     folder = os.path.dirname(target)
     while folder and not os.path.exists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        raise CompileError(f"{path}: cannot be written: its folder is read-only or not a folder")
+        raise OutputError(f"{path}: cannot be written: its folder is read-only or not a folder")
 
 
 def _relative_name(path: str, given_folders: list[str]) -> str:

@@ -12,10 +12,13 @@ from kaitoc.compiler.job_memory import verdict_of
 from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes.model import PassContext, Preserve
-from kaitoc.compiler.passes.plan import Search, search_for
+from kaitoc.compiler.passes.plan import search_for
 from kaitoc.compiler.passes.search_space import apply
 
 _GIB = 1 << 30
+_STATISTICAL = (Preserve.STATISTICAL, "statistically the same result")
+_ANY = (Preserve.ANY, "another result")
+_BOLDER = {Preserve.EXACT: (_STATISTICAL, _ANY), Preserve.STATISTICAL: (_ANY,), Preserve.ANY: ()}
 
 
 def binding_of(job: Job, context: PassContext) -> str:
@@ -34,7 +37,7 @@ def binding_of(job: Job, context: PassContext) -> str:
     return (
         f"{job.manifest.source.path}: {job.manifest.ref.name} needs {_gib(peak)} at the least, of which {part} "
         f"{_gib(size)}; one {run.gpu.name} has {_gib(room)} beside the margin: {_gib(max(0.0, peak - room))} too much"
-        f"{_way_out(job, context, found)}"
+        f"{_way_out(job, context)}"
     )
 
 
@@ -59,12 +62,12 @@ def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
     )
 
 
-def _way_out(job: Job, context: PassContext, found: Search) -> str:
+def _way_out(job: Job, context: PassContext) -> str:
     """Return what the user could allow, or that no known GPU is large enough."""
-    if context.preserve is not Preserve.ANY:
-        bolder = search_for(job, replace(context, preserve=Preserve.ANY))
+    for preserve, result in _BOLDER[context.preserve]:
+        bolder = search_for(job, replace(context, preserve=preserve))
         if bolder is not None and bolder.best() is not None:
-            return "; --preserve any finds a configuration that fits, with another result"
+            return f"; --preserve {preserve.value} finds a configuration that fits, with {result}"
     larger = smallest_fitting(job, context)
     if larger is None:
         return "; it fits on no known GPU"

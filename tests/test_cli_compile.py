@@ -113,6 +113,7 @@ def test_what_cannot_be_repaired_is_named_and_nothing_is_written(here: Path) -> 
     ("words", "message"),
     [
         (("compile", "cm.yaml", "--diff", "--in-place"), "exclude each other"),
+        (("compile", "cm.yaml", "--goal", "memory", "--goal", "throughput"), "contradict each other"),
         (("compile", "cm.yaml", "-o", "cm.yaml"), "not a folder"),
         (("compile", "cm.yaml", "--report", "report.txt"), "ends in .json, .md, .html"),
         (("compile", "missing.yaml"), "cannot be read"),
@@ -138,8 +139,9 @@ def test_a_read_only_file_is_told_before_anything_is_written(here: Path, monkeyp
     )
     result = kaitoc("compile", "cm.yaml", "second.yaml", "--in-place")
 
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "second.yaml: cannot be written: it is read-only" in result.stderr
+    assert "nothing written" in result.stderr
     assert (here / "cm.yaml").read_text(encoding="utf-8") == CONFIG_MAP
 
 

@@ -12,7 +12,7 @@ import click
 from kaitoc.compiler.assumptions import AssumptionError
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.compile import compile_files, describe_problem
-from kaitoc.compiler.compile_model import Compilation, CompileError, CompileRequest
+from kaitoc.compiler.compile_model import Compilation, CompileError, CompileRequest, OutputError
 from kaitoc.compiler.compile_output import diff_text, in_place, into_folder, write_all
 from kaitoc.compiler.engine import RuleSet, find_files
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
@@ -29,7 +29,8 @@ _OPTIONS = (
     click.option("-o", "--output", metavar="DIR", help="Write the compiled files into a folder, under their names."),
     click.option("--in-place", is_flag=True, help="Replace the files."),
     click.option("--diff", is_flag=True, help="Show the changes and write nothing; exit 1 when there are any."),
-    click.option("--goal", type=click.Choice([goal.value for goal in Goal]), default=Goal.FIT.value, show_default=True,
+    click.option("--goal", "goals", type=click.Choice([goal.value for goal in Goal]), multiple=True,
+                 default=(Goal.FIT.value,), show_default=True,
                  help="What to make best: the smallest change that fits, the speed, the memory, or the cost."),
     click.option("--preserve", type=click.Choice([bound.value for bound in Preserve]), show_default=True,
                  default=Preserve.STATISTICAL.value, help="How far changes may go from the result as written."),
@@ -62,6 +63,9 @@ def compile_command(ctx: click.Context, /, paths: tuple[str, ...], **options: An
     """
     try:
         ctx.exit(_run(paths, options))
+    except OutputError as error:
+        _complain(f"{error}; nothing written")
+        ctx.exit(EXIT_REFUSED)
     except (AssumptionError, CompileError, SettingsError, SourceError) as error:
         _complain(str(error))
         ctx.exit(EXIT_USAGE)
@@ -116,7 +120,7 @@ def request_of(options: dict[str, Any]) -> CompileRequest:
     from kaitoc.rules import FILE_RULES, JOB_RULES
 
     context = PassContext(
-        goal=Goal(options["goal"]),
+        goal=_goal(options["goals"]),
         preserve=Preserve(options["preserve"]),
         job_rules=JOB_RULES,
         allow_workspace_edits=options["allow_workspace_edits"],
@@ -128,6 +132,12 @@ def request_of(options: dict[str, Any]) -> CompileRequest:
         RuleSet(FILE_RULES, JOB_RULES),
         context,
     )
+
+
+def _goal(names: tuple[str, ...]) -> Goal:
+    if len(set(names)) > 1:
+        raise CompileError(f"--goal {' and --goal '.join(names)} contradict each other; give one")
+    return Goal(names[0])
 
 
 def _refuse(result: Compilation) -> None:
