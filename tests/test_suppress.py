@@ -1,9 +1,11 @@
 """What suppression comments and annotations cover, and what is said of those without effect."""
 
-import time
+import sys
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -260,21 +262,28 @@ def test_no_text_makes_the_search_fail(parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: " + "[" * 200_000 + "'", "{'a': " * 50_000, "a: 'x'\nb: [1, 2]\n" * 200_000])
-def test_no_text_makes_the_search_hang(text: str) -> None:
-    source = Source("cm.yaml", text + "\n# kaitoc: ignore[KT402]\n")
-    started = time.perf_counter()
+def test_a_text_that_takes_too_long_to_scan_is_not_scanned(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml, "scan", lambda *_, **__: pytest.fail("scanned"))
 
-    assert len(find_suppressions(source)) == 1
-    assert time.perf_counter() - started < 3
+    assert len(find_suppressions(Source("cm.yaml", text + "\n# kaitoc: ignore[KT402]\n"))) == 1
 
 
 @pytest.mark.parametrize("line", ["# kaitoc: ignore[KT402]\n", "a: 'x' # kaitoc: ignore[KT402]\n"])
-def test_many_suppressions_and_findings_cost_linear_time(line: str) -> None:
-    source = Source("cm.yaml", line * 10_000 + "a: 1\n")
+def test_twice_as_many_suppressions_and_findings_take_twice_the_calls(line: str) -> None:
+    once, twice = num_calls(line, 1_000), num_calls(line, 2_000)
+
+    assert twice < 2.2 * once
+
+
+def num_calls(line: str, num_lines: int) -> int:
+    """Return how many functions are called to suppress a finding on each line by a comment on each line."""
+    source = Source("cm.yaml", line * num_lines + "a: 1\n")
     spans = (Span(start, start + 1) for start in range(0, len(source.text), len(line)))
     findings = [Finding("KT402", "n", Severity.ERROR, "m", source, span) for span in spans]
-    started = time.perf_counter()
-
-    apply_suppressions(findings, find_suppressions(source), source.line_span)
-
-    assert time.perf_counter() - started < 5
+    calls = Counter[str]()
+    sys.setprofile(lambda _, event, __: calls.update((event,)))
+    try:
+        apply_suppressions(findings, find_suppressions(source), source.line_span)
+    finally:
+        sys.setprofile(None)
+    return calls["call"] + calls["c_call"]
