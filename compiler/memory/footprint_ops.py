@@ -323,20 +323,17 @@ class Ops:
         return output
 
     def _linear_8bit(self, value: Value, layer: Linear) -> Value:
-        """`bnb.MatMul8bitLt`: int8 input, int32 product, float16 casts; keeps its input until backward."""
-        given = self._autocast(value)
-        rows = given.elements
+        """`bnb.MatMul8bitLt`: int8 input, int32 product, float16 casts; keeps its input, as it is, on the context."""
+        rows = value.elements
         quantized = rows.plus(rows.times(HALF_BYTES)).plus(per_token(FLOAT32_BYTES * layer.out_features))
-        output = self.tape.apply(
-            [given],
-            _features(given, layer.in_features, layer.out_features),
-            given.num_bytes,
-            saves=[given],
+        return self.tape.apply(
+            [value],
+            _features(value, layer.in_features, layer.out_features),
+            value.num_bytes,
+            retains=[value],
             forward_temporary=quantized,
             backward_temporary=fixed(layer.num_weights * HALF_BYTES),
         )
-        self.tape.drop(given)
-        return output
 
     def _low_rank(self, given: Value, layer: Linear, adapter: Adapter) -> Value:
         """`lora_B(lora_A(dropout(x))) * scaling`."""

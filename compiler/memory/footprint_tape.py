@@ -85,6 +85,7 @@ class Tape:
         self.moments: dict[Phase, list[Moment]] = {}
         self._steps: list[Step] = []
         self._retained: list[Buffer] = []
+        self._keeps_contexts = False
         self._recording = True
 
     def new(self, elements: Size, num_bytes: int, needs_grad: bool, kind: Kind = Kind.ACTIVATION) -> Value:
@@ -143,13 +144,17 @@ class Tape:
         """Run one operation and record how it goes back.
 
         `saves` are inputs the backward needs, `saves_size` other data it keeps (masks, statistics). `retains` are
-        inputs that the operation holds outside autograd's saved variables, until its whole graph is gone. `grads` are the
-        sizes of the inputs' gradients, by default those of the inputs. `parameter_gradients` are the bytes of
+        inputs that the operation holds outside autograd's saved variables, until its whole graph is gone. `grads` are
+        the sizes of the inputs' gradients, by default those of the inputs. `parameter_gradients` are the bytes of
         gradients of trainable parameters, which stay until the optimizer has run.
         """
         needs_grad = parameter_gradients > 0 or any(value.needs_grad for value in inputs)
         output = self.new(elements, num_bytes, needs_grad, kind)
         self.mark(forward_temporary.plus(saves_size) if forward_temporary is not ZERO else saves_size)
+        if needs_grad and (self._recording or self._keeps_contexts):
+            for value in retains:
+                value.buffer.holders += 1
+                self._retained.append(value.buffer)
         if not needs_grad or not self._recording:
             return output
         saved = []
@@ -160,9 +165,6 @@ class Tape:
             extra = Buffer(saves_size, Kind.ACTIVATION)
             self._allocate(extra)
             saved.append(extra)
-        for value in retains:
-            value.buffer.holders += 1
-            self._retained.append(value.buffer)
         sizes = grads if grads is not None else [value.size for value in inputs]
         wanted = tuple(size if value.needs_grad else None for value, size in zip(inputs, sizes, strict=True))
         self._steps.append(Step(tuple(inputs), output, saved, wanted, backward_temporary, parameter_gradients))
@@ -207,11 +209,13 @@ class Tape:
     def checkpoint(self, function: Callable[[Value], Value], given: Value, keeps_output: bool) -> Value:
         """Run `function` without saving; backward runs it again (`torch.utils.checkpoint`).
 
-        `keeps_output` is the reentrant variant, whose recomputed output lives while the block goes back.
+        `keeps_output` is the reentrant variant, whose recomputed output lives while the block goes back. The other one
+        builds a graph without saved tensors, whose operations keep what they hold on their contexts.
         """
         recording, self._recording = self._recording, False
+        self._keeps_contexts = not keeps_output
         output = function(given)
-        self._recording = recording
+        self._recording, self._keeps_contexts = recording, False
         output.needs_grad = True
 
         def replay(grad: Buffer) -> None:
