@@ -128,4 +128,5 @@ def _refuses(finding: Finding, policy: Policy) -> bool:
 
 def _told(finding: Finding) -> str:
     place = f" (at {finding.pointer})" if finding.pointer else ""
-    return f"{finding.code} {finding.message}{place}"
+    message = "the ConfigMap that it names does not exist" if finding.name == _NEEDS_PARTNERS else finding.message
+    return f"{finding.code} {message}{place}"

@@ -21,6 +21,7 @@ COMMANDS = {
     "rules": "kaitoc.compiler.cli.rules:rules",
     "run": "kaitoc.compiler.cli.run:run",
     "schema": "kaitoc.compiler.cli.schema:schema",
+    "webhook": "kaitoc.compiler.cli.webhook:webhook",
 }
 _HELP = {
     "admit": "Answer an AdmissionReview.",
@@ -34,6 +35,7 @@ _HELP = {
     "rules": "List the rules.",
     "run": "Execute a fine-tune with the bundled runtime.",
     "schema": "Print a JSON Schema.",
+    "webhook": "Serve admission over HTTPS.",
 }
 
 

@@ -1,0 +1,1 @@
+"""`kaitoc webhook`: admission over HTTPS. The only package that needs the `webhook` extra."""

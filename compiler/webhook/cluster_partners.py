@@ -1,0 +1,195 @@
+"""Partners from the Kubernetes API: ConfigMaps with a training config and Workspaces, listed and then watched."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from kaitoc.compiler.admission_objects import path_of, source_of
+from kaitoc.compiler.manifests import KAITO_API_GROUP, ManifestFile, read_manifests
+from kaitoc.compiler.source import UserError
+from kaitoc.compiler.training_config import DATA_KEY
+
+LOGGER = logging.getLogger("kaitoc.webhook")
+_WATCH_SECONDS = 300
+_RETRY_SECONDS = 5.0
+_VERSION = "v1beta1"
+_KEPT_METADATA = ("name", "namespace", "annotations")
+
+
+class ClusterError(UserError):
+    """A cluster that cannot be reached as configured."""
+
+
+class Api(Protocol):
+    """What is asked of the cluster: objects as plain JSON."""
+
+    def list(self, kind: str) -> tuple[str, Sequence[Mapping[str, Any]]]:
+        """Return the resource version and all objects of a kind."""
+        ...
+
+    def watch(self, kind: str, resource_version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield changes, (ADDED, MODIFIED or DELETED, object), until the server ends the watch."""
+        ...
+
+
+class ClusterPartners:
+    """Keeps what reviews need of the cluster's objects; complete once both kinds were listed."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._lock = threading.Lock()
+        self._objects: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {"ConfigMap": {}, "Workspace": {}}
+        self._listed: set[str] = set()
+        self._is_stopped = threading.Event()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all objects are known, now: a watch that broke makes it false until the next list."""
+        return len(self._listed) == len(self._objects)
+
+    def start(self) -> None:
+        """Follow the cluster in the background."""
+        for kind in self._objects:
+            threading.Thread(target=self._follow, args=(kind,), name=f"watch-{kind}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._is_stopped.set()
+
+    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+        """Return a ConfigMap."""
+        with self._lock:
+            found = self._objects["ConfigMap"].get((namespace, name))
+        return _file(found) if found is not None else None
+
+    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the tuning Workspaces of a namespace that name a ConfigMap."""
+        with self._lock:
+            found = [
+                content
+                for (its_namespace, _), content in self._objects["Workspace"].items()
+                if its_namespace == namespace and _config_of(content) == name
+            ]
+        return [_file(content) for content in found]
+
+    def _follow(self, kind: str) -> None:
+        while not self._is_stopped.is_set():
+            try:
+                self.follow_once(kind)
+            except Exception as error:
+                self._listed.discard(kind)
+                LOGGER.warning("%ss cannot be watched: %s", kind, str(error).partition("\n")[0])
+                self._is_stopped.wait(_RETRY_SECONDS)
+
+    def follow_once(self, kind: str) -> None:
+        """List a kind, then apply changes until a watch breaks."""
+        version, objects = self._api.list(kind)
+        with self._lock:
+            self._objects[kind] = {_key(content): content for content in map(_trimmed, objects) if _matters(content)}
+        self._listed.add(kind)
+        while not self._is_stopped.is_set():
+            started = time.monotonic()
+            for change, content in self._api.watch(kind, version):
+                if change == "ERROR":
+                    return  # the version is too old: list anew
+                version = str(content.get("metadata", {}).get("resourceVersion", version))
+                self._apply(kind, change, _trimmed(content))
+            if time.monotonic() - started < 1.0:
+                self._is_stopped.wait(1.0)
+
+    def _apply(self, kind: str, change: str, content: Mapping[str, Any]) -> None:
+        with self._lock:
+            if change == "DELETED" or not _matters(content):
+                self._objects[kind].pop(_key(content), None)
+            elif change in ("ADDED", "MODIFIED"):
+                self._objects[kind][_key(content)] = content
+
+
+def _trimmed(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parts of an object that judging needs; the rest is not kept."""
+    metadata = content.get("metadata") or {}
+    kept = {key: content[key] for key in ("apiVersion", "kind", "resource", "tuning") if key in content}
+    kept["metadata"] = {key: metadata[key] for key in _KEPT_METADATA if metadata.get(key)}
+    text = (content.get("data") or {}).get(DATA_KEY)
+    if isinstance(text, str):
+        kept["data"] = {DATA_KEY: text}
+    return kept
+
+
+def _matters(content: Mapping[str, Any]) -> bool:
+    return "data" in content or "tuning" in content
+
+
+def _key(content: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = content["metadata"]
+    return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+
+
+def _config_of(content: Mapping[str, Any]) -> str:
+    tuning = content.get("tuning")
+    return str(tuning.get("config", "")) if isinstance(tuning, Mapping) else ""
+
+
+def _file(content: Mapping[str, Any]) -> ManifestFile:
+    namespace, name = _key(content)
+    return read_manifests(source_of(path_of(str(content.get("kind")), namespace, name), dict(content)))
+
+
+class KubernetesApi:
+    """The cluster through the `kubernetes` client: the pod's service account, else the user's kubeconfig."""
+
+    def __init__(self) -> None:
+        """Load the configuration; raises `ClusterError`."""
+        from kubernetes import client, config
+
+        try:
+            config.load_incluster_config()  # type: ignore[no-untyped-call]  # the client declares no types
+        except config.ConfigException:
+            try:
+                config.load_kube_config()  # type: ignore[no-untyped-call]
+            except config.ConfigException as error:
+                raise ClusterError(f"--partners kubernetes: no cluster is configured: {error}") from error
+        core, custom = client.CoreV1Api(), client.CustomObjectsApi()
+        self._lists: dict[str, Callable[..., Any]] = {
+            "ConfigMap": lambda **options: core.list_config_map_for_all_namespaces(_preload_content=False, **options),
+            "Workspace": lambda **options: custom.list_cluster_custom_object(
+                KAITO_API_GROUP, _VERSION, "workspaces", _preload_content=False, **options
+            ),
+        }
+
+    def list(self, kind: str) -> tuple[str, Sequence[Mapping[str, Any]]]:
+        """Return the resource version and all objects of a kind."""
+        import json
+
+        found = json.loads(self._lists[kind]().data)
+        api_version = found["apiVersion"].removesuffix("List")
+        items = [{"apiVersion": api_version, "kind": kind, **item} for item in found.get("items") or []]
+        return str(found["metadata"]["resourceVersion"]), items
+
+    def watch(self, kind: str, resource_version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield changes until the server ends the watch."""
+        import json
+
+        response = self._lists[kind](
+            watch=True,
+            resource_version=resource_version,
+            timeout_seconds=_WATCH_SECONDS,
+            _request_timeout=(10, _WATCH_SECONDS + 30),
+        )
+        try:
+            for line in _lines(response.stream(None)):
+                event = json.loads(line)
+                yield str(event["type"]), event["object"]
+        finally:
+            response.release_conn()
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line for line in whole if line)
