@@ -69,6 +69,9 @@ bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschem
 bench-runtime: $(STAMP) ## Time the runtime beside a plain trl and peft script, and packing beside padding.
 	$(BIN)/python tests/bench/runtime/bench_runtime.py
 
+bench-webhook: $(STAMP) ## Load the webhook with 200 clients, hostile ones beside them.
+	$(BIN)/python tests/bench/webhook/bench_webhook.py
+
 bench-throughput: $(STAMP) ## Score predicted tokens per second against measured runs.
 	$(BIN)/python tests/bench/throughput/score.py --write
 
