@@ -12,7 +12,7 @@ from kaitoc.compiler.engine import Engine, Outcome
 from kaitoc.compiler.faults import UpdateRule, to_finding
 from kaitoc.compiler.findings import Applicability, Finding, Severity
 from kaitoc.compiler.fix_rounds import fix_until_stable
-from kaitoc.compiler.manifests import KAITO_API_GROUP, ManifestFile, read_manifests
+from kaitoc.compiler.manifests import KAITO_API_GROUP, Manifest, ManifestFile, read_manifests
 from kaitoc.compiler.partners import Partners
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source
@@ -46,7 +46,8 @@ def answer(request: Request, policy: Policy, partners: Partners) -> Answer:
     source = source_of(path, content)
     engine = policy.engine.fresh()
     engine.library.add_source(source)
-    for file in _partners_of(source, partners):
+    manifests = engine.library.load(path).manifests
+    for file in _partners_of(manifests, partners):
         engine.library.add_read(file)
     outcome = engine.check([path])
     patch: tuple[dict[str, Any], ...] = ()
@@ -54,7 +55,7 @@ def answer(request: Request, policy: Policy, partners: Partners) -> Answer:
         fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
         outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
     found = [finding for finding in outcome.findings if partners.is_complete or finding.name != _NEEDS_PARTNERS]
-    found += _update_findings(request, source, policy)
+    found += _update_findings(request, manifests, policy)
     return _verdict(found, outcome, policy, patch)
 
 
@@ -73,8 +74,8 @@ def _complete(content: dict[str, Any], request: Request) -> dict[str, Any]:
     return {**content, "metadata": {**metadata, **missing}} if missing else content
 
 
-def _partners_of(source: Source, partners: Partners) -> Iterator[ManifestFile]:
-    for manifest in read_manifests(source).manifests:
+def _partners_of(manifests: Sequence[Manifest], partners: Partners) -> Iterator[ManifestFile]:
+    for manifest in manifests:
         if manifest.is_tuning_workspace:
             config = manifest.text("tuning", "config")
             found = partners.config_map(manifest.ref.namespace, config) if config else None
@@ -90,13 +91,12 @@ def _patch(content: dict[str, Any], source: Source, texts: dict[Source, str]) ->
     return () if text is None else tuple(patch_between(content, content_of(Source(source.path, text))))
 
 
-def _update_findings(request: Request, source: Source, policy: Policy) -> Iterator[Finding]:
+def _update_findings(request: Request, manifests: Sequence[Manifest], policy: Policy) -> Iterator[Finding]:
     if request.operation != "UPDATE" or request.old_object is None:
         return
-    old_source = source_of(f"{source.path} before", _complete(request.old_object, request))
-    old, new = (read_manifests(version).manifests for version in (old_source, source))
-    settings = policy.engine.settings_for(source.path)
-    for before, after in zip(old, new, strict=False):
+    old_source = source_of("<before>", _complete(request.old_object, request))
+    settings = policy.engine.settings_for(".")
+    for before, after in zip(read_manifests(old_source).manifests, manifests, strict=False):
         for rule in policy.update_rules:
             if not settings.runs(rule.CODE, rule.NAME):
                 continue

@@ -191,9 +191,8 @@ def main() -> int:
     p99 = millis[int(len(millis) * 0.99)]
     growth = marks[2] / marks[1] - 1
     rate = len(millis) / arguments.seconds
-    print(
-        f"bodies of {statistics.mean(map(len, bodies)):,.0f} bytes, {arguments.clients} clients, {arguments.seconds:g} s"
-    )
+    size = statistics.mean(map(len, bodies))
+    print(f"bodies of {size:,.0f} bytes, {arguments.clients} clients, {arguments.seconds:g} s")
     print(f"reviews {len(millis):,} ({rate:.0f}/s), errors {len(tally.errors)}, hostile requests {num_attacks}")
     print(f"latency p50 {statistics.median(millis):.1f} ms, p99 {p99:.1f} ms, most {millis[-1]:.1f} ms")
     print(f"resident {', '.join(f'{mark >> 20} MiB' for mark in marks)}; growth in the last third {growth:+.1%}")
