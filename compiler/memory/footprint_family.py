@@ -23,10 +23,11 @@ class Family:
     "all-linear". `own_loss` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the
     model's type, and key-value caches kept although checkpointing is on. `supports_sdpa`: where it is false,
     transformers falls back to eager attention. `flash_repeats_keys`: so did transformers 4 for grouped queries before
-    it called flash attention. `slides`: layers attend within `sliding_window`, but for every
-    `full_attention_every`-th (0: none is full). `own_linear`: projections are a subclass of `nn.Linear`, which
-    transformers 5 does not quantise. `defaults` are configuration values, (key, value), that the model type
-    has when `config.json` leaves them out.
+    it called flash attention. `scales_outside_embedding`: the model scales what the embedding returns, which then lives
+    on as the leaf of a frozen embedding's gradients (`enable_input_require_grads`). `slides`: layers attend within
+    `sliding_window`, but for every `full_attention_every`-th (0: none is full). `own_linear`: projections are a
+    subclass of `nn.Linear`, which transformers 5 does not quantise. `defaults` are configuration values, (key, value),
+    that the model type has when `config.json` leaves them out.
     """
 
     norm: str
@@ -56,6 +57,7 @@ class Family:
     own_loss: bool = False
     caches_when_checkpointing: bool = False
     supports_sdpa: bool = True
+    scales_outside_embedding: bool = False
     slides: bool = False
     flash_repeats_keys: bool = False
     full_attention_every: int = 0

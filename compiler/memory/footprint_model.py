@@ -15,7 +15,7 @@ from kaitoc.compiler.memory.workload import Attention, Loss, Workload
 from kaitoc.compiler.records import dataclass
 
 INT64_BYTES = 8
-NUM_INPUT_TENSORS = 4
+NUM_INPUT_TENSORS = 3
 CHUNK_TOKENS = 256
 TILE_TOKENS = 4096
 TILE_WORDS = 32768
@@ -79,13 +79,26 @@ class _Model:
         for layer, count in self.plan.layers:
             run = self._layer_runner(layer)
             hidden = self.tape.repeat(run, hidden, count, layer.gradient_bytes)
+        narrowed = self._autocast_cache()
         normed = self.decoder.norm(hidden)
         self.tape.drop(hidden)
         cache = self._kept_cache()
         with phase(self.tape, Phase.LOSS):
             loss = self._loss(normed)
-        self.tape.drop(cache)
+        self.tape.drop(cache, narrowed)
         return loss
+
+    def _autocast_cache(self) -> Value:
+        """Half copies of float32 weights in training, which autocast keeps until the forward pass has ended.
+
+        `cached_cast` of `aten/src/ATen/autocast_mode.cpp`; checkpointed layers do not save them. Entered here at once,
+        although they come layer by layer.
+        """
+        num_bytes = self.ops.precision.autocast_bytes if self.workload.gradient_checkpointing else None
+        if num_bytes is None:
+            return self.tape.new(ZERO, 1, False)
+        count = sum(layer.num_float32_trained * times for layer, times in self.plan.layers)
+        return self.tape.new(fixed(count), num_bytes, False)
 
     def _kept_cache(self) -> Value:
         """Fused projections that the key-value cache's views keep alive until the model's outputs are dropped."""
@@ -133,7 +146,8 @@ class _Model:
         hidden.needs_grad = trains or self.workload.gradient_checkpointing or self._enables_input_grads()
         if plan.family.scales_embedding:
             scaled = self.ops.copy(hidden)
-            tape.drop(hidden)
+            if trains or not plan.family.scales_outside_embedding:
+                tape.drop(hidden)
             return scaled
         return hidden
 

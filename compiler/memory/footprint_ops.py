@@ -42,6 +42,14 @@ class Linear:
         """Return the number of elements of the weight."""
         return self.in_features * self.out_features
 
+    @property
+    def num_float32_trained(self) -> int:
+        """Return how many float32 elements of the weight and its adapter are trained."""
+        adapter = self.adapter
+        of_adapter = adapter.rank * (self.in_features + self.out_features) if adapter is not None else 0
+        trained = self.num_weights if self.trainable and self.weight_bytes == FLOAT32_BYTES else 0
+        return trained + (of_adapter if adapter is not None and adapter.num_bytes == FLOAT32_BYTES else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Precision:

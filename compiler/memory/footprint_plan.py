@@ -50,6 +50,16 @@ class Layer:
     gradient_bytes: int
     is_masked: bool = False
 
+    @property
+    def num_float32_trained(self) -> int:
+        """Return how many float32 weights of linear layers, adapters included, are trained."""
+        experts = self.experts
+        found = sum(linear.num_float32_trained for linear in (*self.attention, self.output, *self.mlp))
+        if experts is not None and not experts.fused:
+            found += experts.num_experts * sum(linear.num_float32_trained for linear in experts.per_expert)
+            found += sum(linear.num_float32_trained for linear in (experts.router, *experts.shared))
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

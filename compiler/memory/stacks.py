@@ -29,8 +29,8 @@ class Stack:
     weights (0.18). `reentrant_checkpointing`: the Trainer's default variant. `adapters_follow_weights`: PEFT before
     0.12 gives adapters the type of an unquantised base weight, later ones float32. `quantized_adapter_dtype`: what
     adapters over quantised weights end up as (TRL casts them to bfloat16). `retains_quantized_inputs`: `MatMul4Bit`
-    keeps its input on the context, where it lives as long as the graph (bitsandbytes before 0.43.2). `default_*` hold for keys that a
-    configuration leaves out.
+    keeps its input on the context, where it lives as long as the graph (bitsandbytes before 0.43.2). `default_*` hold
+    for keys that a configuration leaves out.
     """
 
     name: str
