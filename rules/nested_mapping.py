@@ -25,4 +25,5 @@ def check(job: Job) -> Iterator[Fault]:
             f"the mapping under `{option.name}` is flattened to `{problem.written}`, {nested_effect(problem)}",
             help=nested_help(option, problem),
             fix=as_json(job, option, problem),
+            severity=None if problem.is_fatal else Severity.WARNING,
         )

@@ -25,4 +25,5 @@ def check(job: Job) -> Iterator[Fault]:
             f"`{option.name}` is null, which Kaito passes on as the word `None`; {null_effect(problem)}",
             help="give it a value, or leave the key out for the default",
             fix=removal(job, option, Applicability.SAFE if problem.is_fatal else Applicability.UNSAFE),
+            severity=None if problem.is_fatal else Severity.WARNING,
         )

@@ -36,9 +36,15 @@ def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
     return Fault(
         option.key,
         f"{option.section} has no key `{option.name}` in {job.args_release}; the job stops before the model loads",
-        help=f"did you mean `{problem.suggestion}`?" if problem.suggestion else "",
+        help=_help(problem),
         fix=_rename(job, option, problem.suggestion),
     )
+
+
+def _help(problem: ArgProblem) -> str:
+    if problem.home_section:
+        return f"`{problem.written}` is a key of {problem.home_section}: move it there"
+    return f"did you mean `{problem.suggestion}`?" if problem.suggestion else ""
 
 
 def _rename(job: Job, option: Option, name: str) -> Fix | None:
