@@ -17,7 +17,9 @@ def written_output_dir(job: Job) -> tuple[Option, str] | None:
     The webhook joins the text below /mnt and refuses what then is not below it (KT326).
     """
     option, value = job.option("TrainingArguments", "output_dir"), job.value("TrainingArguments", "output_dir")
-    if not is_on_kaito(job) or option is None or not isinstance(value, str) or not value.strip():
+    if not is_on_kaito(job) or option is None or option.plain is None or not isinstance(value, str):
+        return None
+    if not value.strip():
         return None
     joined = posixpath.normpath(f"{MOUNT_ROOT}/{value}")
     if joined == MOUNT_ROOT or not joined.startswith(MOUNT_ROOT):

@@ -15,6 +15,7 @@ from kaitoc.compiler.memory.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.workload import Quantization, Workload
 from kaitoc.compiler.wording import gib
+from kaitoc.rules._instances import has_removed_gpu
 
 CODE = "KT501"
 NAME = "does-not-fit"
@@ -26,7 +27,7 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when even the low end of the predicted interval is above the GPU's memory."""
     workload, predicted = workload_of(job), footprint_of(job)
-    if workload is None or predicted is None or job.gpu is None:
+    if workload is None or predicted is None or job.gpu is None or has_removed_gpu(job):
         return
     gpu = job.gpu.value
     fits_pooled = job.num_gpus > 1 and predicted.device_bytes <= gpu.memory_bytes * job.num_gpus

@@ -25,7 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
     if tokens == 0:
         effect, severity = f"leaves no tokens and so no samples: {AFTER_LOADING}", Severity.ERROR
     else:
-        effect, severity = f"silently cuts the last {-tokens:,} tokens off every sequence", Severity.WARNING
+        effect, severity = f"silently cuts {-tokens:,} off the end of every sequence's tokens", Severity.WARNING
     yield Fault(
         job.place_of(found.option),
         f"`max_length: {tokens}` {effect}",

@@ -28,7 +28,7 @@ def check(job: Job) -> Iterator[Fault]:
     missing = "`DataCollator` has no `mlm`" if section is not None else "there is no section `DataCollator`"
     yield Fault(
         job.section_place("DataCollator"),
-        f"{missing}, whose default is true and needs a mask token: {STOPS}",
+        f"{missing}, so `mlm` is true, which needs a mask token that causal models lack: {STOPS}",
         help="write `mlm: false`",
         fix=setting_fix(job, "DataCollator", "mlm", False, "Write `mlm: false`", Applicability.SAFE),
     )

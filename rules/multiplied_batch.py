@@ -23,8 +23,9 @@ def check(job: Job) -> Iterator[Fault]:
     batch = job.integer("TrainingArguments", "per_device_train_batch_size", 8)
     accumulation = job.integer("TrainingArguments", "gradient_accumulation_steps", 1)
     total = batch * accumulation * job.num_gpus
+    accumulated = f", {accumulation} of them accumulated" if accumulation > 1 else ""
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
-        f"{job.num_gpus} GPUs x {batch} sequences x {accumulation} accumulated: {total} sequences a step",
+        f"{job.num_gpus} GPUs with batches of {batch}{accumulated}: an optimizer step takes {total} sequences",
         help="divide by the number of GPUs, or raise the learning rate, if a smaller batch was meant",
     )

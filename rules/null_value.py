@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Applicability, Severity
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind
+from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._problems import null_effect, problems_of, removal
 
 CODE = "KT205"
@@ -16,10 +17,15 @@ SEVERITY = Severity.ERROR
 FIX = Applicability.SAFE
 SINCE = "0.1.0"
 
+_TOLD_ELSEWHERE = ("output_dir", "dataset_path", "dataset_extension")
+"""Keys of which KT326, KT444 and KT445 say what the word does."""
+
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a key without a value, or with `null`."""
     for option, problem in problems_of(job, ProblemKind.NULL_VALUE):
+        if _is_told_elsewhere(job, option.section, problem):
+            continue
         yield Fault(
             option.key if job.config is not None and not job.uses_template else job.config_place,
             f"`{option.name}` is null, which Kaito passes on as the word `None`; {null_effect(problem)}",
@@ -27,3 +33,11 @@ def check(job: Job) -> Iterator[Fault]:
             fix=removal(job, option, Applicability.SAFE if problem.is_fatal else Applicability.UNSAFE),
             severity=None if problem.is_fatal else Severity.WARNING,
         )
+
+
+def _is_told_elsewhere(job: Job, section: str, null: ArgProblem) -> bool:
+    """Return whether another rule says what becomes of the word: of this key, or because the parser refuses it."""
+    if is_on_kaito(job) and null.key in _TOLD_ELSEWHERE:
+        return True
+    problems = job.parsed[section].problems
+    return any(one.is_fatal and one.entry_index == null.entry_index and one is not null for one in problems)

@@ -36,8 +36,8 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option_place(job, "TrainingArguments", "optim"),
-        f"the optimizer's states take {gib(states_bytes)} of {gib(predicted.allocated_bytes)} GiB; an 8-bit optimizer "
-        f"brings the run from {gib(predicted.device_bytes)} to {gib(small.device_bytes)} GiB",
+        f"the optimizer's states take {gib(states_bytes)} of {gib(predicted.device_bytes)} GiB; with an 8-bit "
+        f"optimizer the run needs {gib(small.device_bytes)} GiB",
         help="write `optim: adamw_bnb_8bit`, or lower the rank",
         fix=setting_fix(
             job, "TrainingArguments", "optim", "adamw_bnb_8bit", "Use the 8-bit optimizer", Applicability.UNSAFE

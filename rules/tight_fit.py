@@ -10,6 +10,7 @@ from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import footprint_of, verdict_of
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.wording import gib
+from kaitoc.rules._instances import has_removed_gpu
 from kaitoc.rules._memory import gpu_place
 
 CODE = "KT502"
@@ -22,7 +23,7 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a run that may or may not fit on its GPU."""
     predicted = footprint_of(job)
-    if predicted is None or job.gpu is None or verdict_of(job) is not Verdict.TIGHT:
+    if predicted is None or job.gpu is None or verdict_of(job) is not Verdict.TIGHT or has_removed_gpu(job):
         return
     gpu = job.gpu.value
     yield Fault(

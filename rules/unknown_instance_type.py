@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.gpus import find_instance_type, suggest_gpus
-from kaitoc.compiler.catalog.releases import version_number
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job, Target
+from kaitoc.rules._instances import is_removed
 
 CODE = "KT320"
 NAME = "unknown-instance-type"
@@ -31,7 +31,7 @@ def check(job: Job) -> Iterator[Fault]:
             f"Kaito does not list the instance type `{stated.value}`; {effect}",
             help=f"did you mean `{close[0]}`?" if close else "",
         )
-    elif instance.last_release is not None and job.release.number > version_number(instance.last_release)[:2]:
+    elif is_removed(instance, job.release):
         yield Fault(
             stated.place,
             f"Kaito {job.release.name} no longer lists `{stated.value}` ({instance.gpu_model}); {effect}",

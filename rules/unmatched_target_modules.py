@@ -10,11 +10,12 @@ from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Applicability, Fix, Related, Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import stack_of, targets_of
-from kaitoc.compiler.memory.shapes import TargetMatch, match_targets
+from kaitoc.compiler.memory.shapes import ALL_LINEAR, TargetMatch, match_targets
 from kaitoc.compiler.repairs import linear_module_names, repaired_targets
 from kaitoc.compiler.training_config import Option
 from kaitoc.compiler.wording import join_names
 from kaitoc.compiler.yaml_tree import Scalar, Sequence
+from kaitoc.rules._hazards import is_on_kaito
 
 CODE = "KT401"
 NAME = "unmatched-target-modules"
@@ -30,9 +31,26 @@ def check(job: Job) -> Iterator[Fault]:
     if option is None or job.model is None or job.uses_template or not targets or not linear_module_names(job):
         return
     model = job.model.value
+    if targets == (ALL_LINEAR,):
+        yield from _all_linear(job, model, option)
+        return
     match = match_targets(model, targets, fused_experts=stack_of(job).fused_experts)
     if match.unmatched:
         yield _fault(job, model, option, match)
+
+
+def _all_linear(job: Job, model: Architecture, option: Option) -> Iterator[Fault]:
+    """Yield PEFT's word for every layer, which Kaito passes on as a list of one name."""
+    if not is_on_kaito(job):
+        return
+    repaired = repaired_targets(job)
+    yield Fault(
+        option.key,
+        f"`{ALL_LINEAR}` becomes a list of one name, and {model.name} has no layer called so; PEFT finds no target "
+        "module and the job stops",
+        help=f"write {join_names(repaired)}" if repaired else "list the layers by name",
+        fix=_fix(job, option, repaired),
+    )
 
 
 def _fault(job: Job, model: Architecture, option: Option, match: TargetMatch) -> Fault:

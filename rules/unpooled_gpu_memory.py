@@ -10,6 +10,7 @@ from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import footprint_of, verdict_of
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.wording import gib
+from kaitoc.rules._instances import has_removed_gpu
 from kaitoc.rules._memory import gpu_place
 
 CODE = "KT509"
@@ -22,10 +23,10 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a run that would need the memory of several GPUs, each of which gets a whole copy."""
     predicted = footprint_of(job)
-    if predicted is None or job.gpu is None or job.num_gpus < 2 or verdict_of(job) is not Verdict.DOES_NOT_FIT:
+    if predicted is None or job.gpu is None or job.num_gpus < 2 or has_removed_gpu(job):
         return
     gpu = job.gpu.value
-    if predicted.device_bytes > gpu.memory_bytes * job.num_gpus:
+    if verdict_of(job) is not Verdict.DOES_NOT_FIT or predicted.device_bytes > gpu.memory_bytes * job.num_gpus:
         return
     yield Fault(
         gpu_place(job),

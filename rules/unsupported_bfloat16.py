@@ -8,6 +8,7 @@ from kaitoc.compiler.config_edits import set_option
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job import Job
+from kaitoc.rules._instances import has_removed_gpu
 from kaitoc.rules._memory import option_place
 
 CODE = "KT470"
@@ -24,6 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
         or job.gpu.value.has_bf16
         or not job.flag("TrainingArguments", "bf16")
         or not job.gpu.value.model
+        or has_removed_gpu(job)
     ):
         return
     setting = job.setting("TrainingArguments", "bf16")
