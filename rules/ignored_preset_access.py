@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
+from kaitoc.rules._hazards import is_on_kaito
 
 CODE = "KT324"
 NAME = "ignored-preset-access"
@@ -16,9 +17,9 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield settings of the preset's image that tuning ignores."""
+    """Yield settings of the preset's image that Kaito's tuning ignores; the bundled runtime pulls no image at all."""
     workspace = job.workspace
-    if workspace is None:
+    if workspace is None or not is_on_kaito(job):
         return
     mode = workspace.field("tuning", "preset", "accessMode")
     image = workspace.field("tuning", "preset", "presetOptions", "image")
