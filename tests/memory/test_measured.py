@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "memory"))
 
 from measured import Measured, read_measured
+from phases import phase_errors
 
 from kaitoc.compiler.memory.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
@@ -50,6 +51,15 @@ def test_no_run_is_called_fitting_that_measured_above_the_devices_memory() -> No
     for row in ROWS:
         if row.out_of_memory or (row.device_bytes or 0) > row.gpu.memory_bytes:
             assert verdict(footprint(row.workload, row.gpu), row.gpu, DEFAULT_MARGIN) is not Verdict.FITS, row.note
+
+
+def test_each_phase_is_within_the_bars_of_older_stacks() -> None:
+    found = phase_errors()
+    for phase, mean, worst in (("loaded", 0.01, 0.02), ("forward", 0.035, 0.08), ("backward", 0.01, 0.02)):
+        errors = [abs(error) for error in (getattr(one, phase) for one in found) if error is not None]
+        assert len(errors) >= 24
+        assert sum(errors) / len(errors) <= mean
+        assert max(errors) <= worst
 
 
 def _pairs(model: str, stack: str, *, prepared: bool) -> Iterator[tuple[Measured, Measured]]:
