@@ -1,0 +1,37 @@
+#!/bin/sh
+# A self-signed certificate for the webhook, for clusters without cert-manager.
+#   sh bootstrap.sh DIR           write ca.crt, tls.crt and tls.key to DIR
+#   sh bootstrap.sh DIR --apply   also store them in the cluster and tell them to the webhook configurations
+set -eu
+
+if [ $# -lt 1 ]; then
+    echo "usage: sh bootstrap.sh DIR [--apply]" >&2
+    exit 2
+fi
+dir=$1
+host=kaitoc-webhook.kaitoc.svc
+days=365
+umask 077
+mkdir -p "$dir"
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "$days" \
+    -subj "/CN=kaitoc webhook CA" -addext "basicConstraints=critical,CA:TRUE" -addext "keyUsage=critical,keyCertSign" \
+    -keyout "$dir/ca.key" -out "$dir/ca.crt" 2>/dev/null
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$host" \
+    -keyout "$dir/tls.key" -out "$dir/tls.csr" 2>/dev/null
+printf 'subjectAltName=DNS:%s,DNS:%s.cluster.local\nextendedKeyUsage=serverAuth\n' "$host" "$host" >"$dir/tls.ext"
+openssl x509 -req -in "$dir/tls.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days "$days" \
+    -extfile "$dir/tls.ext" -out "$dir/tls.crt" 2>/dev/null
+# Nobody signs with this authority again, so its key need not exist.
+rm -f "$dir/ca.key" "$dir/ca.srl" "$dir/tls.csr" "$dir/tls.ext"
+
+[ "${2:-}" = "--apply" ] || exit 0
+kubectl create secret tls kaitoc-webhook-tls --namespace kaitoc --cert "$dir/tls.crt" --key "$dir/tls.key" \
+    --dry-run=client --output yaml | kubectl apply --filename -
+bundle=$(base64 <"$dir/ca.crt" | tr -d '\n')
+for kind in validatingwebhookconfiguration mutatingwebhookconfiguration; do
+    kubectl get "$kind" kaitoc >/dev/null 2>&1 || continue
+    kubectl patch "$kind" kaitoc --type json --patch "[
+        {\"op\": \"add\", \"path\": \"/webhooks/0/clientConfig/caBundle\", \"value\": \"$bundle\"},
+        {\"op\": \"add\", \"path\": \"/webhooks/1/clientConfig/caBundle\", \"value\": \"$bundle\"}]"
+done

@@ -1,0 +1,88 @@
+"""The manifests of examples/admission: what Kubernetes takes, and what they let the webhook do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from kaitoc.compiler.cli.webhook import webhook
+
+kubernetes_validate = pytest.importorskip("kubernetes_validate")
+
+FOLDER = Path(__file__).parents[2] / "examples" / "admission"
+OBJECTS = [
+    document for path in sorted(FOLDER.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text("utf-8"))
+]
+OWN = [document for document in OBJECTS if not document["apiVersion"].startswith("cert-manager.io/")]
+
+
+def only(kind: str) -> dict[str, Any]:
+    (found,) = [document for document in OBJECTS if document["kind"] == kind]
+    return found
+
+
+@pytest.mark.parametrize("document", OWN, ids=lambda document: document["kind"])
+def test_kubernetes_takes_every_manifest(document: dict[str, Any]) -> None:
+    kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_webhook_may_only_look() -> None:
+    rules = only("ClusterRole")["rules"]
+
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert {resource for rule in rules for resource in rule["resources"]} == {"configmaps", "workspaces"}
+
+
+def test_the_pod_meets_the_restricted_standard() -> None:
+    pod = only("Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_command_line_of_the_pod_is_one_the_webhook_takes() -> None:
+    (container,) = only("Deployment")["spec"]["template"]["spec"]["containers"]
+    known = {name for parameter in webhook.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+    assert {argument.partition("=")[0] for argument in container["args"]} <= known
+    assert CliRunner().invoke(webhook, ["--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"])
+def test_reviews_go_to_the_service_and_its_certificate(kind: str) -> None:
+    certificate, service = only("Certificate"), only("Service")
+    for hook in only(kind)["webhooks"]:
+        target = hook["clientConfig"]["service"]
+
+        assert (target["name"], target["namespace"]) == (service["metadata"]["name"], service["metadata"]["namespace"])
+        assert target["port"] in [port["port"] for port in service["spec"]["ports"]]
+        assert f"{target['name']}.{target['namespace']}.svc" in certificate["spec"]["dnsNames"]
+        assert hook["failurePolicy"] == "Ignore"
+
+
+def test_the_secret_of_the_pod_is_the_one_the_certificate_is_kept_in() -> None:
+    volumes = only("Deployment")["spec"]["template"]["spec"]["volumes"]
+
+    assert only("Certificate")["spec"]["secretName"] in [v["secret"]["secretName"] for v in volumes if "secret" in v]
+
+
+def test_the_bootstrap_makes_a_certificate_for_the_service(tmp_path: Path) -> None:
+    subprocess.run(["sh", str(FOLDER / "bootstrap.sh"), str(tmp_path)], check=True)
+    verify = ["openssl", "verify", "-CAfile", "ca.crt", "-verify_hostname", "kaitoc-webhook.kaitoc.svc", "tls.crt"]
+    verified = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert verified.stdout == "tls.crt: OK\n", verified.stderr
+    assert sorted(os.listdir(tmp_path)) == ["ca.crt", "tls.crt", "tls.key"]
+    assert (tmp_path / "tls.key").stat().st_mode & 0o077 == 0
