@@ -66,6 +66,10 @@ clean: ## Remove what was built.
 bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschema, as an installed wheel.
 	$(BIN)/python tests/bench/check/bench_check.py
 
+bench-memory: $(STAMP) ## Score the memory engine against measured runs, other estimators and the trace.
+	$(BIN)/python tests/bench/memory/score.py --write
+	$(BIN)/python tests/bench/memory/bench_memory.py
+
 bench-runtime: $(STAMP) ## Time the runtime beside a plain trl and peft script, and packing beside padding.
 	$(BIN)/python tests/bench/runtime/bench_runtime.py
 

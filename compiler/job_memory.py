@@ -125,7 +125,7 @@ def workload_of(job: Job) -> Workload | None:
         kbit_prep=quantized,
         dtype=weight_dtype_of(job),
         autocast=_autocast(job),
-        gradient_checkpointing=quantized or job.flag("TrainingArguments", "gradient_checkpointing"),
+        gradient_checkpointing=_checkpoints(job, quantized=quantized),
         attention=attention_of(job),
         loss=_loss(job, stack),
         optimizer=_OPTIMIZERS.get(str(job.value("TrainingArguments", "optim")), stack.default_optimizer),
@@ -148,6 +148,15 @@ def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
         rslora=job.flag("LoraConfig", "use_rslora"),
         modules_to_save=tuple(str(name) for name in saved) if isinstance(saved, (list, tuple)) else (),
     )
+
+
+def _checkpoints(job: Job, *, quantized: bool) -> bool:
+    """Return whether activations are checkpointed, which Kaito's `prepare_model_for_kbit_training` turns on in any case.
+
+    The bundled runtime hands on what the manifest says.
+    """
+    is_forced = quantized and job.target is Target.KAITO
+    return is_forced or job.flag("TrainingArguments", "gradient_checkpointing")
 
 
 def _loss(job: Job, stack: Stack) -> Loss:
