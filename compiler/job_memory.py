@@ -151,7 +151,7 @@ def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
 
 
 def _checkpoints(job: Job, *, quantized: bool) -> bool:
-    """Return whether activations are checkpointed, which Kaito's `prepare_model_for_kbit_training` turns on in any case.
+    """Return whether activations are checkpointed; Kaito's `prepare_model_for_kbit_training` turns it on in any case.
 
     The bundled runtime hands on what the manifest says.
     """
