@@ -190,7 +190,11 @@ class Plan(_Part):
     data: DataPlan
     training: TrainingPlan = TrainingPlan()
     output: OutputPlan
-    num_processes: int = Field(default=1, ge=1, description="One process per GPU, each with a whole copy (DDP).")
+    num_processes: int = Field(default=1, ge=1, description="One process per GPU.")
+    sharding: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="Whether each process holds a whole copy (ddp) or a share (fsdp); auto shards what outgrows a GPU.",
+    )
     predicted: FootprintPlan | None = None
     provenance: Provenance
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from kaitoc.compiler.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.auto_fit import next_candidate
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
-from kaitoc.runtime.launch import is_main_process, launch, needs_launch
+from kaitoc.runtime.launch import is_main_process, launch, needs_launch, tell
 
 
 def main() -> int:
@@ -63,7 +63,7 @@ def _execute_once(plan: Plan, device: str, resume: bool, metrics_port: int | Non
     try:
         report = run_plan(plan, RunOptions(device, resume, metrics_port=metrics_port))
     except RunFailure as error:
-        sys.stderr.write(f"kaitoc: {error}\n")
+        tell(error)
         return error.exit_code
     if is_main_process():
         sys.stdout.write(report.to_text() + "\n")

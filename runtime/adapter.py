@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.failures import OutputFailure
@@ -26,19 +27,33 @@ def result_folder(plan: Plan) -> Path:
     return Path(plan.output.path) / (MODEL if plan.lora is None else ADAPTER)
 
 
-def save(model: Any, tokenizer: Any, plan: Plan) -> Path:
+def gathered_state(model: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors to be saved of a model that is sharded, whole and on the CPU, in every process.
+
+    All processes have to call it. Of a model with an adapter only what is trained is gathered.
+    """
+    only_trained = isinstance(model, PeftModel)
+    return {
+        name: (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()
+        for name, value in model.named_parameters()
+        if value.requires_grad or not only_trained
+    }
+
+
+def save(model: Any, tokenizer: Any, plan: Plan, state: dict[str, torch.Tensor] | None = None) -> Path:
     """Write the adapter as PEFT saves it, or the model, with tokenizer and plan; the folder appears in one step.
 
+    `state` is what `gathered_state` returned, None for a model that is whole.
     Raises `OutputFailure` when it cannot be written or does not read back as it was trained.
     """
     folder = result_folder(plan)
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
-        model.save_pretrained(unfinished)
+        model.save_pretrained(unfinished, **({} if state is None else {"state_dict": state}))
         tokenizer.save_pretrained(unfinished)
         (unfinished / PLAN).write_text(redacted(plan).to_json(), encoding="utf-8")
-        _verify(model, unfinished)
+        _verify(model, unfinished, state)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
     except OSError as error:
@@ -64,12 +79,17 @@ def place_for_pusher(adapter: Path, output: Path) -> None:
             raise OutputFailure(f"{output / name}: cannot be written: {error.strerror or error}") from error
 
 
-def _verify(model: Any, folder: Path) -> None:
-    """Read back what was saved; raises `OutputFailure` unless it is what was trained."""
-    if isinstance(model, PeftModel):
+def _verify(model: Any, folder: Path, state: dict[str, torch.Tensor] | None) -> None:
+    """Read back what was saved; raises `OutputFailure` unless it is what was trained.
+
+    A model that is sharded cannot take a second adapter, so there the files are compared.
+    """
+    if isinstance(model, PeftModel) and state is None:
         _verify_adapter(model, folder)
+    elif isinstance(model, PeftModel):
+        _verify_files(get_peft_model_state_dict(model, state_dict=state), folder)
     else:
-        _verify_weights(model, folder)
+        _verify_files(model.state_dict() if state is None else state, folder)
 
 
 def _verify_adapter(model: PeftModel, folder: Path) -> None:
@@ -88,15 +108,18 @@ def _verify_adapter(model: PeftModel, folder: Path) -> None:
         raise OutputFailure(f"{folder}: the saved adapter is not what was trained: `{different[0]}` differs")
 
 
-def _verify_weights(model: Any, folder: Path) -> None:
+def _verify_files(trained: dict[str, torch.Tensor], folder: Path) -> None:
     from safetensors import safe_open
 
-    trained = model.state_dict()
+    num_tensors = 0
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as stored:
             for name in stored.keys():  # noqa: SIM118  (not a mapping)
+                num_tensors += 1
                 if not _is_same(trained[name].cpu(), stored.get_tensor(name)):
-                    raise OutputFailure(f"{folder}: the saved model is not what was trained: `{name}` differs")
+                    raise OutputFailure(f"{folder}: what was saved is not what was trained: `{name}` differs")
+    if num_tensors == 0:
+        raise OutputFailure(f"{folder}: nothing of what was trained was saved")
 
 
 def _is_same(one: torch.Tensor, other: torch.Tensor | None) -> bool:

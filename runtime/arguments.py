@@ -13,11 +13,13 @@ from trl.trainer.sft_config import SFTConfig
 
 from kaitoc.compiler.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import PlanFailure
+from kaitoc.runtime.sharding import fsdp_arguments
 
 CHECKPOINTS = "checkpoints"
 _NOT_SFT_CONFIG = {"early_stopping_patience", "report_to", "extra_training_arguments"}
 _OWNED = frozenset(
     ("output_dir", "disable_tqdm", "use_cpu", "resume_from_checkpoint", "push_to_hub", "deepspeed", "local_rank",
+     "fsdp", "fsdp_config",
      "trust_remote_code", "model_init_kwargs")
 )  # fmt: skip
 """Arguments that are decided by how a run is started, so that a plan cannot state them."""
@@ -50,6 +52,7 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
         packing_strategy=plan.data.packing_strategy,
         pad_to_multiple_of=plan.data.pad_to_multiple_of,
         dataloader_pin_memory=not on_cpu,
+        ddp_find_unused_parameters=False,
         use_cpu=on_cpu,
         disable_tqdm=True,
         report_to=list(training.report_to) or "none",
@@ -58,6 +61,7 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
         values["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     if on_cpu and training.tf32:
         del values["tf32"]
+    values.update(fsdp_arguments(plan))
     try:
         return SFTConfig(**{**values, **_extra(training.extra_training_arguments)})
     except (TypeError, ValueError) as error:

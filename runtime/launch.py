@@ -1,33 +1,34 @@
-"""Runs a plan in several processes, one per GPU, each with a whole copy of the model (DDP).
+"""Runs a plan in several processes, one per GPU, by PyTorch's elastic launcher, on which `accelerate launch` rests too.
 
-Each process gets the variables that `torchrun` would set, so that accelerate joins them. Unlike `torchrun` the launcher
-ends with the exit code of the process that failed, and without a traceback of its own.
+It is called as a library, not as a command: so a failure is told once, in its own words and with its own exit code,
+where the command would end with 1 and a traceback of its own. `torchrun` and `accelerate launch` work just as well.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import IO
+from typing import TYPE_CHECKING
 
 from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.failures import RunFailure
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 _HOST = "127.0.0.1"
-_POLL_SECONDS = 0.1
-_SILENT_ENDS = (0, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM)
-"""Ends of the first process, whose output is shown, that do not tell why another failed."""
-_OWN_END_SECONDS = 3.0
-_GRACE_SECONDS = 25.0
-"""Less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL."""
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+_DEFAULTS = {
+    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "25",  # less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
 
 
 def needs_launch(plan: Plan) -> bool:
@@ -40,95 +41,94 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def num_gpus(device: str) -> int:
+    """Return how many processes a machine is for: one per GPU that is visible, one on a CPU."""
+    if device == "cpu":
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
 def launch(plan: Plan, device: str, *, resume: bool, metrics_port: int | None = None) -> int:
     """Run a plan in its number of processes and return the exit code of the first that failed, or 0."""
-    with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder, _quiet_launcher(plan.num_processes):
         file = Path(folder) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
-        command = [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", device]
+        command = ["-m", "kaitoc.runtime", str(file), "--device", device]
         command += ["--resume"] if resume else []
         command += ["--metrics-port", str(metrics_port)] if metrics_port is not None else []
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as others:
-            processes = _start(command, plan.num_processes, others)
-            with _forwarding(processes):
-                failed = _wait(processes)
-            if failed is not None and processes[0].returncode in _SILENT_ENDS:
-                others.seek(0)
-                sys.stderr.write(others.read())
-    return failed.returncode if failed is not None else 0
-
-
-def _start(command: Sequence[str], num_processes: int, others: IO[str]) -> list[subprocess.Popen[bytes]]:
-    """Start all processes; only the first one's output is shown."""
-    port = _free_port()
-    started = []
-    for rank in range(num_processes):
-        environment = {
-            **os.environ,
-            "MASTER_ADDR": _HOST,
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": str(num_processes),
-            "LOCAL_WORLD_SIZE": str(num_processes),
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-        }
-        output, errors = (None, None) if rank == 0 else (subprocess.DEVNULL, others)
-        started.append(subprocess.Popen(command, env=environment, stdout=output, stderr=errors))  # noqa: S603  (ours)
-    return started
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes] | None:
-    """Wait for all processes; when one fails, stop the others, which would wait for it for ever."""
-    while True:
-        codes = [process.poll() for process in processes]
-        failed = next((process for process in processes if process.returncode not in (None, 0)), None)
-        if failed is not None:
-            _let_end(processes)
-            _stop(processes)
-            return failed
-        if all(code == 0 for code in codes):
-            return None
-        time.sleep(_POLL_SECONDS)
-
-
-def _let_end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait a moment: what fails in one process mostly fails in all, and each should get to say so."""
-    limit = time.monotonic() + _OWN_END_SECONDS
-    while time.monotonic() < limit and any(process.poll() is None for process in processes):
-        time.sleep(_POLL_SECONDS)
-
-
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    limit = time.monotonic() + _GRACE_SECONDS
-    for process in processes:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=plan.num_processes,
+            run_id=plan.name,
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{_HOST}:0",
+            local_addr=_HOST,
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, plan.num_processes), Std.ALL)),
+        )
         try:
-            process.wait(max(0.0, limit - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            elastic_launch(config, sys.executable)(*command)
+        except ChildFailedError as error:
+            return _tell_failure(error, Path(folder))
+        except SignalException as error:
+            sys.stderr.write(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}\n")
+            return 128 + error.sigval
+    return 0
+
+
+def tell(error: RunFailure) -> None:
+    """Tell a failure to the user: here, or through the launcher that started this process with others."""
+    path = os.environ.get(_ERROR_FILE)
+    if path is None:
+        sys.stderr.write(f"kaitoc: {error}\n")
+        return
+    more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+    Path(path).write_text(json.dumps({"message": {"message": str(error), "extraInfo": more}}), encoding="utf-8")
 
 
 @contextmanager
-def _forwarding(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Pass SIGTERM and SIGINT on to the processes, which save a checkpoint and end."""
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+def _quiet_launcher(num_processes: int) -> Iterator[None]:
+    """Keep the launcher from logging what it does, and from letting every process take all cores."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        logging.disable(logging.NOTSET)
+
+
+def _tell_failure(error: ChildFailedError, folder: Path) -> int:
+    """Tell what the first process that failed said, and return its exit code.
+
+    What a process did not tell through the launcher is on the terminal already, or, but for the first process, in
+    the file that its output went to.
+    """
+    rank, failure = error.get_first_failure()
+    said = _stated(folder, rank)
+    if said is None and rank != 0:
+        said = "".join(
+            file.read_text(encoding="utf-8", errors="replace") for file in _files(folder, rank, "stderr.log")
+        )
+    sys.stderr.write(said if said is not None else f"kaitoc: process {rank} ended: {failure.message}\n")
+    return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+
+
+def _stated(folder: Path, rank: int) -> str | None:
+    """Return the failure that a process told through the launcher, None when it told none."""
+    for file in _files(folder, rank, "error.json"):
+        message = json.loads(file.read_text(encoding="utf-8"))["message"]
+        return f"kaitoc: {message['message'] if isinstance(message, dict) else message}\n"
+    return None
+
+
+def _files(folder: Path, rank: int, name: str) -> list[Path]:
+    return sorted(folder.glob(f"*/attempt_0/{rank}/{name}"))

@@ -9,7 +9,9 @@ import torch
 from transformers import Trainer
 from trl.trainer.sft_trainer import SFTTrainer
 
+from kaitoc.runtime.adapter import gathered_state
 from kaitoc.runtime.checkpoints import PREFIX, rotate, seal
+from kaitoc.runtime.sharding import shard_on_cpu
 
 
 class TuningTrainer(SFTTrainer):
@@ -17,6 +19,12 @@ class TuningTrainer(SFTTrainer):
 
     largest_batch: tuple[int, int] = (0, 0)
     num_tokens_seen: int = 0
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Set accelerate up, which by itself would not shard on a CPU."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp_plugin_args is not None and not self.is_fsdp_enabled:
+            shard_on_cpu(self)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Train on one batch and note its size."""
@@ -26,6 +34,15 @@ class TuningTrainer(SFTTrainer):
         self.num_tokens_seen += _num_real_tokens(inputs)
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         return loss
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, gathered first when it is sharded."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = gathered_state(self.model)
+        if self.args.should_save:
+            self._save(output_dir or self.args.output_dir, state_dict=state)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save a checkpoint, seal it, and only then remove those that it replaces.

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.failures import ModelFailure
+from kaitoc.runtime.sharding import is_sharded
 
 _ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
 
@@ -96,7 +97,13 @@ def _quantization(plan: Plan) -> BitsAndBytesConfig | None:
         bnb_4bit_quant_type=kind,
         bnb_4bit_compute_dtype=getattr(torch, plan.quantization.compute_dtype),
         bnb_4bit_use_double_quant=plan.quantization.double_quant,
+        bnb_4bit_quant_storage=_storage(plan),
     )
+
+
+def _storage(plan: Plan) -> Any:
+    """Return the type that packed 4-bit weights are stored as: FSDP shards those of floating point alone."""
+    return getattr(torch, plan.quantization.compute_dtype) if is_sharded(plan) else torch.uint8
 
 
 def check_vocabulary(model: Any, tokenizer: Any) -> None:

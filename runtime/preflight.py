@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.failures import OutOfMemory, OutputFailure
+from kaitoc.runtime.sharding import needed_bytes as needed_bytes_of
 
 MIN_FREE_DISK_BYTES = 64 << 20
 _GIB = 1 << 30
@@ -33,12 +34,12 @@ def check_output(folder: Path) -> None:
 
 def check_memory(plan: Plan, device: str) -> None:
     """Compare the plan's footprint with the free memory of the GPU; raises `OutOfMemory` before anything is loaded."""
-    if device == "cpu" or plan.predicted is None:
+    needed_bytes = needed_bytes_of(plan)
+    if device == "cpu" or needed_bytes is None:
         return
     import torch
 
     free_bytes, total_bytes = torch.cuda.mem_get_info()
-    needed_bytes = plan.predicted.reserved_bytes
     if needed_bytes > free_bytes:
         raise OutOfMemory(
             f"the run needs {needed_bytes / _GIB:.1f} GiB; of the GPU's {total_bytes / _GIB:.1f} GiB "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from kaitoc.runtime.launch import is_main_process
 from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
 from kaitoc.runtime.preflight import check_memory, check_output
 from kaitoc.runtime.prepare import Example, prepare
+from kaitoc.runtime.sharding import is_sharded
 
 COMPLETED = "fine_tuning_completed.txt"
 """The file that Kaito's pusher waits for before it uploads the adapter."""
@@ -85,11 +87,17 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
 
 
 def choose_device(wanted: str) -> str:
-    """Return `cuda` or `cpu`; raises `RunFailure` when a GPU is asked for and there is none."""
+    """Return `cuda`, with this process's GPU made the current one, or `cpu`.
+
+    Raises `RunFailure` when a GPU is asked for and there is none.
+    """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise RunFailure("there is no CUDA GPU here, or PyTorch was installed without CUDA; use --device cpu")
-    return "cuda" if available and wanted != "cpu" else "cpu"
+    if not available or wanted == "cpu":
+        return "cpu"
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return "cuda"
 
 
 def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
@@ -97,7 +105,7 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
     model = load_model(plan, device)
     check_vocabulary(model, tokenizer)
     model.config.use_cache = False
-    if plan.quantization.method != "none" and plan.quantization.kbit_prep:
+    if plan.quantization.method != "none" and plan.quantization.kbit_prep and not is_sharded(plan):
         model = prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=plan.training.gradient_checkpointing,

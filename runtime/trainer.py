@@ -15,7 +15,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.source import write_atomically
-from kaitoc.runtime.adapter import place_for_pusher, result_folder, save
+from kaitoc.runtime.adapter import gathered_state, place_for_pusher, result_folder, save
 from kaitoc.runtime.arguments import training_arguments
 from kaitoc.runtime.callbacks import History, MetricsCallback, TerminationCallback
 from kaitoc.runtime.failures import OutOfMemory, RunFailure, Terminated
@@ -34,6 +34,7 @@ from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.ready import COMPLETED, METRICS, Ready, RunOptions, make_ready
 from kaitoc.runtime.report import RunReport
 from kaitoc.runtime.report_html import render
+from kaitoc.runtime.sharding import is_sharded, with_sharding
 
 REPORT = "report.json"
 PAGE = "report.html"
@@ -46,7 +47,7 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     port = options.metrics_port if is_main_process() else None
     with quiet_libraries(), serving(port, options.metrics_host) as served:
-        return _run(plan, options, served)
+        return _run(with_sharding(plan, options.device), options, served)
 
 
 def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> RunReport:
@@ -57,7 +58,8 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
     history = History()
     termination = TerminationCallback()
     trainer = build_trainer(plan, ready)
-    memory = MeasureFirstSteps(_tensors(ready.model), trainer) if ready.device == "cpu" else None
+    measures = ready.device == "cpu" and not is_sharded(plan)
+    memory = MeasureFirstSteps(_tensors(ready.model), trainer) if measures else None
     file = ready.output / METRICS if is_main_process() else None
     metrics = MetricsCallback(file, history, lambda: trainer.num_tokens_seen)
     progress = ProgressCallback() if shows_progress else None
@@ -103,9 +105,8 @@ def _finish(
 ) -> RunReport:
     """Save the result and the report; the completion marker comes last."""
     shape = memory.largest_batch if memory is not None else trainer.largest_batch
-    measured = memory.peak_bytes if memory is not None else torch.cuda.max_memory_allocated()
-    reserved = None if memory is not None else torch.cuda.max_memory_reserved()
-    footprint = predicted_footprint(plan, ready.model.config, shape)
+    allocated, reserved = _measured_bytes(ready.device, memory)
+    footprint = predicted_footprint(plan, ready.model.config, shape) if not is_sharded(plan) else None
     by_module = trainable_by_module(ready.model)
     report = RunReport(
         device=ready.device,
@@ -119,11 +120,11 @@ def _finish(
         last_loss=history.losses[-1] if history.losses else None,
         seconds=history.seconds,
         tokens_per_second=trainer.num_tokens_seen / history.seconds if history.seconds else 0.0,
-        predicted_allocated_bytes=_predicted_bytes(plan, ready, shape),
-        measured_allocated_bytes=measured,
+        predicted_allocated_bytes=_predicted_bytes(plan, ready, shape) if not is_sharded(plan) else None,
+        measured_allocated_bytes=allocated,
         predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
         measured_reserved_bytes=reserved,
-        adapter_folder=str(_save(plan, ready)),
+        adapter_folder=str(_save(plan, ready, trainer)),
     )
     if is_main_process():
         write_reports(plan, report, ready.output)
@@ -139,12 +140,14 @@ def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
     write_atomically(output / PAGE, render(plan.name, report, entries).encode("utf-8"))
 
 
-def _save(plan: Plan, ready: Ready) -> Path:
+def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
     """Write the result, and whatever else the plan asks to make of it, in the main process."""
     folder = result_folder(plan)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    state = gathered_state(model) if is_sharded(plan) else None
     if not is_main_process():
         return folder
-    save(ready.model, ready.tokenizer, plan)
+    save(model, ready.tokenizer, plan, state)
     if plan.lora is None:
         return folder
     place_for_pusher(folder, ready.output)
@@ -163,6 +166,13 @@ def trainable_by_module(model: Any) -> dict[str, int]:
             module = name.partition(".lora_")[0].removesuffix(".weight").rpartition(".")[2]
             found[module] = found.get(module, 0) + parameter.numel()
     return found
+
+
+def _measured_bytes(device: str, memory: MeasureFirstSteps | None) -> tuple[int | None, int | None]:
+    """Return the peaks of allocated and of reserved memory, None where they cannot be measured."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    return (memory.peak_bytes if memory is not None else None), None
 
 
 def _tensors(model: Any) -> list[torch.Tensor]:

@@ -50,6 +50,14 @@ class RunError(ValueError):
     help="Run here, or apply the compiled manifests with kubectl and follow the Workspace.",
 )
 @click.option("--auto-fit", is_flag=True, help="When it does not fit the GPU, try again with less memory.")
+@click.option("--num-processes", type=click.IntRange(1), metavar="N", help="How many; one per GPU unless given.")
+@click.option(
+    "--sharding",
+    type=click.Choice(["auto", "ddp", "fsdp"]),
+    default="auto",
+    show_default=True,
+    help="Whether processes hold whole copies of the model or shares; auto shards what outgrows a GPU.",
+)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
 @click.pass_context  # fmt: skip
@@ -70,7 +78,10 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
         click.echo(f"kaitoc: {error}", err=True)
         ctx.exit(EXIT_USAGE)
     from kaitoc.runtime.__main__ import execute
+    from kaitoc.runtime.launch import num_gpus
 
+    if options["num_processes"] is None:
+        plan = plan.model_copy(update={"num_processes": num_gpus(options["device"])})
     ctx.exit(
         execute(
             plan,
@@ -136,7 +147,8 @@ def _plan(path: str, options: dict[str, Any]) -> Plan:
         data=options["data"],
         output=options["output"],
         skip_bad_rows=options["skip_bad_rows"],
-    )
+        num_processes=options["num_processes"] or 1,
+    ).model_copy(update={"sharding": options["sharding"]})
     local = _local_architecture(options["model_path"])
     return with_prediction(plan, local, job.gpu.value if job.gpu is not None else None) if local is not None else plan
 

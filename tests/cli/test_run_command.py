@@ -45,6 +45,12 @@ def test_paths_are_mapped_by_options() -> None:
     assert (plan["model"]["path"], plan["data"]["paths"], plan["output"]["path"]) == ("m", ["d"], "o")
 
 
+def test_processes_and_sharding_are_set_by_options() -> None:
+    plan = json.loads(run(str(DEMO), "--dry-run", "--num-processes", "2", "--sharding", "fsdp").stdout)
+
+    assert (plan["num_processes"], plan["sharding"]) == (2, "fsdp")
+
+
 def test_a_manifest_with_errors_is_refused_at_its_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(DEMO.read_text().replace("lora_alpha: 32", "lora_alfa: 32"))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,11 +23,11 @@ MakePlan = Callable[..., Plan]
 TRAINING = {"max_steps": 5, "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 5}
 
 
-def launch(plan: Plan, folder: Path) -> subprocess.CompletedProcess[str]:
+def launch(plan: Plan, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run a plan as `python -m kaitoc.runtime` does."""
     file = folder / "two.json"
     file.write_text(plan.to_json())
-    command = [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", "cpu"]
+    command = [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", "cpu", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
 
@@ -63,3 +64,36 @@ def test_a_failure_in_several_processes_is_still_one_message(make_plan: MakePlan
     assert result.returncode == 1
     assert result.stderr.count("kaitoc:") == 1
     assert "Traceback" not in result.stderr
+
+
+def test_torchrun_starts_the_processes_just_as_well(make_plan: MakePlan, tmp_path: Path) -> None:
+    file = tmp_path / "two.json"
+    file.write_text(in_two(make_plan()).to_json())
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    result = subprocess.run(
+        [*command, "-m", "kaitoc.runtime", str(file), "--device", "cpu"],
+        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "results" / "fine_tuning_completed.txt").exists()
+
+
+def test_sigterm_to_the_launcher_saves_a_checkpoint_and_ends_with_143(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = in_two(make_plan(training={"max_steps": 100_000, "save_strategy": "steps", "save_steps": 50_000}))
+    file = tmp_path / "two.json"
+    file.write_text(plan.to_json())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    metrics = tmp_path / "results" / "metrics.jsonl"
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and process.poll() is None and not metrics.exists():
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 143, errors
+    assert errors.count("asked to stop at step") == 1
+    assert list((tmp_path / "results" / "checkpoints").glob("checkpoint-*/checksums.json"))

@@ -1,0 +1,112 @@
+"""Sharded runs (FSDP2): what the libraries are told, and two processes with gloo beside one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from test_two_processes import TRAINING, in_two, launch, losses
+
+from kaitoc.compiler.plan import FootprintPlan, Plan
+from kaitoc.runtime.arguments import training_arguments
+from kaitoc.runtime.failures import PlanFailure
+from kaitoc.runtime.model import _quantization
+from kaitoc.runtime.quiet import quiet_libraries
+from kaitoc.runtime.ready import RunOptions
+from kaitoc.runtime.sharding import needed_bytes, with_sharding
+from kaitoc.runtime.trainer import run_plan
+
+pytestmark = pytest.mark.runtime
+MakePlan = Callable[..., Plan]
+FOOTPRINT = FootprintPlan(
+    weights=800, adapters=10, gradients=10, optimizer=20, activations=50, logits=40, workspace=10,
+    allocated_bytes=940, reserved_bytes=1000, device_bytes=1100, num_trainable_parameters=5,
+)  # fmt: skip
+
+
+def sharded(plan: Plan) -> Plan:
+    return in_two(plan).model_copy(update={"sharding": "fsdp", "predicted": FOOTPRINT})
+
+
+def test_a_process_needs_its_share_of_the_states_and_all_of_its_activations(make_plan: MakePlan) -> None:
+    assert needed_bytes(sharded(make_plan())) == 1000 - 840 + 420
+
+
+def test_a_cpu_shards_only_when_told(make_plan: MakePlan) -> None:
+    assert with_sharding(in_two(make_plan()), "cpu").sharding == "ddp"
+    assert with_sharding(sharded(make_plan()), "cpu").sharding == "fsdp"
+
+
+def test_sharding_over_one_process_is_refused(make_plan: MakePlan) -> None:
+    with pytest.raises(PlanFailure, match="several processes"):
+        with_sharding(make_plan().model_copy(update={"sharding": "fsdp"}), "cpu")
+
+
+def test_a_model_in_8_bit_is_not_sharded(make_plan: MakePlan) -> None:
+    with pytest.raises(PlanFailure, match="8 bit cannot be sharded"):
+        with_sharding(sharded(make_plan(quantization={"method": "int8"})), "cpu")
+
+
+def test_the_libraries_are_told_to_shard_by_fsdp2(make_plan: MakePlan) -> None:
+    with quiet_libraries():
+        found: Any = training_arguments(sharded(make_plan()), "cpu")
+
+    assert found.fsdp_plugin_args["fsdp_version"] == 2
+    assert found.fsdp_plugin_args["reshard_after_forward"] is True
+
+
+def test_packed_weights_are_stored_in_the_type_that_fsdp_shards(make_plan: MakePlan) -> None:
+    plan = make_plan(quantization={"method": "nf4", "compute_dtype": "bfloat16"})
+    alone, shared = _quantization(plan), _quantization(sharded(plan))
+
+    assert alone is not None
+    assert shared is not None
+    assert alone.bnb_4bit_quant_storage == torch.uint8
+    assert shared.bnb_4bit_quant_storage == shared.bnb_4bit_compute_dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["none", "nf4"])
+def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
+    make_plan: MakePlan, tmp_path: Path, method: str
+) -> None:
+    """The adapter is saved whole: it equals that of one process with twice the accumulation."""
+    from safetensors.torch import load_file
+
+    quantization = {"method": method, "compute_dtype": "float32", "kbit_prep": False}
+    training = {**TRAINING, "per_device_train_batch_size": 2, "save_steps": 3}
+    two, one = (
+        make_plan(
+            training={**training, "gradient_accumulation_steps": accumulation},
+            quantization=quantization,
+            output={"path": str(tmp_path / name)},
+        )
+        for name, accumulation in (("two", 1), ("one", 2))
+    )
+    two = in_two(two).model_copy(update={"sharding": "fsdp"})
+    run_plan(one, RunOptions("cpu", show_progress=False))
+    result = launch(two, tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    whole, gathered = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
+    assert whole.keys() == gathered.keys()
+    assert all(torch.allclose(whole[name].float(), gathered[name].float(), atol=1e-3) for name in whole)
+
+    checkpoints = tmp_path / "two" / "checkpoints"
+    assert (checkpoints / "checkpoint-3" / "pytorch_model_fsdp_0").is_dir(), "the model was not sharded"
+    shutil.rmtree(checkpoints / "checkpoint-5")
+    resumed = launch(two, tmp_path, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "step 4/5" in resumed.stderr
+    assert "step 3/5" not in resumed.stderr
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert json.loads((tmp_path / "two" / "report.json").read_text())["measured_allocated_bytes"] is None
