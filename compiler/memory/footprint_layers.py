@@ -12,12 +12,13 @@ from kaitoc.compiler.memory.workload import Attention
 
 
 class Decoder:
-    """The layers of one plan on one tape."""
+    """The layers of one plan on one tape. `is_single`: the batch is one sequence."""
 
-    def __init__(self, tape: Tape, ops: Ops, plan: Plan, attention: Attention) -> None:
+    def __init__(self, tape: Tape, ops: Ops, plan: Plan, attention: Attention, *, is_single: bool) -> None:
         self.tape = tape
         self.ops = ops
         self.plan = plan
+        self.is_single = is_single
         falls_back = attention is Attention.SDPA and not plan.family.supports_sdpa
         self.attention = Attention.EAGER if falls_back else attention
         config = plan.config
@@ -148,10 +149,16 @@ class Decoder:
             tape.drop(query)
         elif not repeats and self._falls_back_to_math(query, groups):
             output = ops.math_attention(
-                query, keys, values, num_heads=num_heads, has_dropout=self.attention_dropout > 0
+                query,
+                keys,
+                values,
+                num_heads=num_heads,
+                has_dropout=self.attention_dropout > 0,
+                copies_keys=not (self.is_single and architecture.num_kv_heads == 1),
             )
         else:
-            output = ops.sdpa(query, keys, values, num_heads=num_heads)
+            makes_mask = is_masked and self.attention is Attention.SDPA and self.plan.stack.masks_are_boolean
+            output = ops.sdpa(query, keys, values, num_heads=num_heads, makes_mask=makes_mask)
             if self.plan.family.rotary_concatenates and not (is_masked or self._is_float32(query)):
                 output = self._replace(ops.copy(output), output)
         tape.drop(keys, values)

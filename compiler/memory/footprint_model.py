@@ -12,12 +12,12 @@ from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, pha
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Loss, Workload
+from kaitoc.compiler.memory.workload_key import TILE_TOKENS
 from kaitoc.compiler.records import dataclass
 
 INT64_BYTES = 8
 NUM_INPUT_TENSORS = 3
 CHUNK_TOKENS = 256
-TILE_TOKENS = 4096
 TILE_WORDS = 32768
 NUM_TILE_STATISTICS = 8
 
@@ -70,7 +70,7 @@ class _Model:
         self.ops = ops
         self.plan = plan
         self.workload = workload
-        self.decoder = Decoder(tape, ops, plan, workload.attention)
+        self.decoder = Decoder(tape, ops, plan, workload.attention, is_single=workload.batch_size == 1)
 
     def forward(self) -> Value:
         """Return the loss, which the caller sends back."""
@@ -126,6 +126,8 @@ class _Model:
             size = size.plus(Size(0, 0, 0, 2 * architecture.head_dim * self.plan.norm_bytes))
         if self.decoder.attention is Attention.EAGER:
             size = size.plus(per_pair(self.plan.norm_bytes))
+        elif self.decoder.attention is Attention.SDPA and any(layer.is_masked for layer, _ in self.plan.layers):
+            size = size.plus(per_pair(1 if self.plan.stack.masks_are_boolean else self.plan.norm_bytes))
         tape.new(size, 1, False)
 
     def _embed(self) -> Value:
@@ -205,7 +207,8 @@ class _Model:
         head = self.plan.head
         width = min(TILE_WORDS, head.out_features)
         tile_bytes = self.ops.precision.autocast_bytes or normed.num_bytes
-        tile = fixed(TILE_TOKENS * width * tile_bytes)
+        fills_tile = self.workload.batch_size * self.workload.seq_len_tokens >= TILE_TOKENS
+        tile = fixed(TILE_TOKENS * width * tile_bytes) if fills_tile else per_token(width * tile_bytes)
         if head.weight_bytes != tile_bytes:
             tile = tile.plus(fixed(width * head.in_features * tile_bytes))
         valid = self._replace(self.ops.copy(normed), normed)

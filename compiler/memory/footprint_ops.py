@@ -186,36 +186,42 @@ class Ops:
         self.tape.drop(total, given)
         return output
 
-    def sdpa(self, query: Value, key: Value, value: Value, *, num_heads: int) -> Value:
+    def sdpa(self, query: Value, key: Value, value: Value, *, num_heads: int, makes_mask: bool = False) -> Value:
         """Fused attention: saves query, key, value, output and one float32 log-sum-exp per head and token.
 
         Backward of the flash kernel accumulates the query's gradient in float32 and holds a row sum per head
-        (`flash_api.cpp`, `dq_accum` and `softmax_d`).
+        (`flash_api.cpp`, `dq_accum` and `softmax_d`), and so does the memory-efficient one. `makes_mask`: a mask of
+        truth values becomes one of the query's type, which is saved (`convert_boolean_attn_mask`, `attention.cpp`).
         """
         inputs = [self._autocast(item) for item in (query, key, value)]
         statistics = per_token(FLOAT32_BYTES * num_heads)
+        mask = per_pair(inputs[0].num_bytes) if makes_mask else ZERO
         output = self.tape.apply(
             inputs,
             inputs[0].elements,
             inputs[0].num_bytes,
             saves=inputs,
             saves_output=True,
-            saves_size=statistics,
+            saves_size=statistics.plus(mask),
             backward_temporary=inputs[0].elements.times(FLOAT32_BYTES).plus(statistics),
         )
         self.tape.drop(*inputs)
         return output
 
-    def math_attention(self, query: Value, key: Value, value: Value, *, num_heads: int, has_dropout: bool) -> Value:
+    def math_attention(
+        self, query: Value, key: Value, value: Value, *, num_heads: int, has_dropout: bool, copies_keys: bool
+    ) -> Value:
         """Attend as PyTorch does where heads differ in number and no fused kernel fits, all in float32.
 
         `_scaled_dot_product_attention_math` (`attention.cpp`): widens a half input, scales query and key, and saves
-        the attention weights; `matmul` copies a single key head to all. `_safe_softmax` looks for rows that are masked
-        throughout.
+        the attention weights; `copies_keys`: `matmul` copies a key head to all that share it, which a single sequence
+        with a single key head spares it. `_safe_softmax` looks for rows that are masked throughout.
         """
         tape = self.tape
         wide = [self.cast(query, FLOAT32_BYTES)]
-        wide += [tape.apply([item], query.elements, FLOAT32_BYTES) for item in (key, value)]
+        wide += [
+            tape.apply([item], query.elements if copies_keys else item.elements, FLOAT32_BYTES) for item in (key, value)
+        ]
         scaled = [self.copy(item) for item in wide[:2]]
         scores = tape.apply(scaled, per_pair(num_heads), FLOAT32_BYTES, saves=scaled)
         size = scores.size

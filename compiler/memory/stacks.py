@@ -58,6 +58,13 @@ class Stack:
     default_checkpointing: bool
     default_optimizer: Optimizer
 
+    @property
+    def masks_are_boolean(self) -> bool:
+        """Whether masks for scaled dot product attention hold truth values: since transformers 4.53
+        (`masking_utils.py`), which is also when keys ceased to be repeated without one.
+        """
+        return self.repeats_keys == "when masked"
+
 
 @lru_cache(maxsize=1)
 def all_stacks() -> tuple[Stack, ...]:

@@ -73,7 +73,7 @@ class WorkOps(Ops):
         self.work.count((), Pass.FORWARD, NUM_ROTARY_KERNELS - 1)
         return output
 
-    def sdpa(self, query: Value, key: Value, value: Value, *, num_heads: int) -> Value:
+    def sdpa(self, query: Value, key: Value, value: Value, *, num_heads: int, makes_mask: bool = False) -> Value:
         """Count one fused kernel each way: two products forward, five going back (FlashAttention, arXiv 2205.14135).
 
         The products are counted over all pairs of tokens; whether the kernel skips the masked half is known later.
@@ -82,15 +82,19 @@ class WorkOps(Ops):
         forward, backward = _fused_attention(query, key, value)
         self._expect(skip, (forward,), (backward,), 2)
         with self.work.inside(Group.ATTENTION):
-            return super().sdpa(query, key, value, num_heads=num_heads)
+            return super().sdpa(query, key, value, num_heads=num_heads, makes_mask=makes_mask)
 
-    def math_attention(self, query: Value, key: Value, value: Value, *, num_heads: int, has_dropout: bool) -> Value:
+    def math_attention(
+        self, query: Value, key: Value, value: Value, *, num_heads: int, has_dropout: bool, copies_keys: bool
+    ) -> Value:
         """Count both products in float32; what lies between them moves the scores."""
         forward, backward = _score_product(query, num_heads, FLOAT32_BYTES)
         with self.work.inside(Group.ATTENTION):
             for direction, kernels in ((Pass.FORWARD, (forward,) * 2), (Pass.BACKWARD, (backward,) * 2)):
                 self.work.count(kernels, direction, len(kernels))
-            return super().math_attention(query, key, value, num_heads=num_heads, has_dropout=has_dropout)
+            return super().math_attention(
+                query, key, value, num_heads=num_heads, has_dropout=has_dropout, copies_keys=copies_keys
+            )
 
     def eager_scores(
         self, query: Value, key: Value, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool

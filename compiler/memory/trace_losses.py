@@ -8,11 +8,12 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from kaitoc.compiler.memory.footprint_model import CHUNK_TOKENS, TILE_TOKENS, TILE_WORDS
+from kaitoc.compiler.memory.footprint_model import CHUNK_TOKENS, TILE_WORDS
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.trace_model import checkpoint_contexts, torch_dtype
 from kaitoc.compiler.memory.trace_recorder import AllocationRecorder
 from kaitoc.compiler.memory.workload import Loss, Workload
+from kaitoc.compiler.memory.workload_key import TILE_TOKENS
 
 
 class Batch(NamedTuple):

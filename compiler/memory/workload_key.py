@@ -11,6 +11,9 @@ from dataclasses import replace
 from kaitoc.compiler.memory.footprint_family import masked_window
 from kaitoc.compiler.memory.workload import Allocator, Attention, Loss, Optimizer, Workload
 
+TILE_TOKENS = 4096
+"""Tokens that the fused loss scores at a time (`TOKEN_CHUNK_SIZE` of TRL's `kernels/chunked_logprob.py`, 1.15)."""
+
 
 class WorkloadKey:
     """A hashable workload: an architecture's `config` is a mapping and cannot be hashed."""
@@ -43,7 +46,9 @@ class WorkloadKey:
 
 def of_any_size(workload: Workload) -> Workload:
     """Return a workload with batch and sequence length set to one value: derivations leave them open."""
-    return replace(workload, batch_size=1, seq_len_tokens=_representative_length(workload))
+    return replace(
+        workload, batch_size=_representative_batch(workload), seq_len_tokens=_representative_length(workload)
+    )
 
 
 def key_of_step(workload: Workload) -> WorkloadKey:
@@ -72,7 +77,7 @@ def key_of_plan(workload: Workload) -> WorkloadKey:
 def _without_surroundings(workload: Workload) -> Workload:
     return replace(
         workload,
-        batch_size=1,
+        batch_size=_representative_batch(workload),
         seq_len_tokens=_representative_length(workload),
         num_gpus=1,
         double_quant=False,
@@ -85,3 +90,11 @@ def _without_surroundings(workload: Workload) -> Workload:
 def _representative_length(workload: Workload) -> int:
     """Return one length for all that are derived alike: those within a sliding window, and those that reach past it."""
     return masked_window(workload.architecture, workload.seq_len_tokens) or 1
+
+
+def _representative_batch(workload: Workload) -> int:
+    """Return one batch size for all that are derived alike: one sequence, more, and those that fill a loss's tile."""
+    if workload.loss is Loss.FUSED and workload.batch_size * workload.seq_len_tokens >= TILE_TOKENS:
+        return TILE_TOKENS
+    is_multi_query = workload.architecture.num_kv_heads == 1 or workload.loss is Loss.FUSED
+    return min(workload.batch_size, 2) if is_multi_query else 1
