@@ -48,6 +48,8 @@ def quick_result(operator: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
     """Return an operator's result on meta tensors of floating-point type, None where PyTorch must tell it."""
     if operator is _aten.mm.default:
         return _product(args[0], args[1])
+    if operator is _aten._grouped_mm.default:
+        return _grouped_product(*args[:3])
     if operator in _UNARY:
         return _like(args[0], args[0].dtype) if _is_plain(args[0]) else None
     if operator in _BINARY:
@@ -58,6 +60,14 @@ def quick_result(operator: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
 def _product(left: Any, right: Any) -> torch.Tensor | None:
     is_valid = _is_plain(left) and _is_plain(right) and left.dtype is right.dtype and left.shape[1] == right.shape[0]
     return torch.empty(left.shape[0], right.shape[1], dtype=left.dtype, device=_META) if is_valid else None
+
+
+def _grouped_product(left: Any, right: Any, ends: Any = None) -> torch.Tensor | None:
+    """Return the result of a product per expert in float32, which CUDA computes and meta tensors refuse."""
+    if left.dtype is not torch.float32 or left.dim() != 2:
+        return None
+    shape = (left.shape[0], right.shape[2]) if right.dim() == 3 else (len(ends), left.shape[0], right.shape[1])
+    return torch.empty(shape, dtype=torch.float32, device=_META)
 
 
 def _binary(left: Any, right: Any) -> torch.Tensor | None:

@@ -95,3 +95,12 @@ def test_matrix_products(sizes: tuple[int, int, int], dtype: Any, is_transposed:
         right = torch.empty(sizes[:0:-1], dtype=dtype, device="meta").T
     found = quick_result(torch.ops.aten.mm.default, (left, right))
     assert_alike(found, torch.ops.aten.mm.default(left, right))
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [(((6, 4), (3, 4, 5)), (6, 5)), (((4, 6), (6, 5)), (3, 4, 5))])
+def test_products_per_expert_are_shaped_in_float32_as_in_bfloat16(sizes: Any, expected: tuple[int, ...]) -> None:
+    ends = torch.empty(3, dtype=torch.int32, device="meta")
+    args = [torch.empty(size, dtype=torch.float32, device="meta") for size in sizes]
+    found = quick_result(torch.ops.aten._grouped_mm.default, (*args, ends))
+    assert found is not None
+    assert tuple(found.shape) == expected
