@@ -12,8 +12,8 @@ from kaitoc.compiler.engine import Engine, Outcome
 from kaitoc.compiler.faults import UpdateRule, to_finding
 from kaitoc.compiler.findings import Applicability, Finding, Severity
 from kaitoc.compiler.fix_rounds import fix_until_stable
-from kaitoc.compiler.manifests import KAITO_API_GROUP, Manifest, ManifestFile, read_manifests
-from kaitoc.compiler.partners import Partners
+from kaitoc.compiler.manifests import KAITO_API_GROUP, Manifest, read_manifests
+from kaitoc.compiler.partners import Partners, Surroundings
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source
 
@@ -36,27 +36,48 @@ class Policy:
     mutates: bool = False
 
 
-def answer(request: Request, policy: Policy, partners: Partners) -> Answer:
+def surroundings_of(request: Request, partners: Partners) -> Surroundings:
+    """Return what an object is judged with: a Workspace its ConfigMap, a ConfigMap the Workspaces that name it."""
+    content = _judged_content(request)
+    metadata = content.get("metadata") if content is not None else None
+    if content is None or not isinstance(metadata, dict):
+        return Surroundings(is_complete=partners.is_complete)
+    namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+    if request.kind == "ConfigMap":
+        return Surroundings(tuple(partners.workspaces_using(namespace, name)), partners.is_complete)
+    tuning = content.get("tuning")
+    config = tuning.get("config") if isinstance(tuning, dict) else None
+    found = partners.config_map(namespace, config) if isinstance(config, str) and config else None
+    return Surroundings((found,) if found is not None else (), partners.is_complete)
+
+
+def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answer:
     """Return whether an object may pass; other kinds, deletions and inference Workspaces pass without a word."""
-    content = request.object
-    if content is None or request.operation not in _JUDGED or not _concerns_kaito(request):
+    content = _judged_content(request)
+    if content is None:
         return Answer(is_allowed=True)
-    content = _complete(content, request)
     path = path_of(request.kind, request.namespace, request.name)
     source = source_of(path, content)
     engine = policy.engine.fresh()
     engine.library.add_source(source)
     manifests = engine.library.load(path).manifests
-    for file in _partners_of(manifests, partners):
+    for file in surroundings.files:
         engine.library.add_read(file)
     outcome = engine.check([path])
     patch: tuple[dict[str, Any], ...] = ()
     if policy.mutates:
         fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
         outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
-    found = [finding for finding in outcome.findings if partners.is_complete or finding.name != _NEEDS_PARTNERS]
+    found = [finding for finding in outcome.findings if surroundings.is_complete or finding.name != _NEEDS_PARTNERS]
     found += _update_findings(request, manifests, policy)
     return _verdict(found, outcome, policy, patch)
+
+
+def _judged_content(request: Request) -> dict[str, Any] | None:
+    """Return the object to judge, None where there is nothing to say."""
+    if request.object is None or request.operation not in _JUDGED or not _concerns_kaito(request):
+        return None
+    return _complete(request.object, request)
 
 
 def _concerns_kaito(request: Request) -> bool:
@@ -72,17 +93,6 @@ def _complete(content: dict[str, Any], request: Request) -> dict[str, Any]:
     known = {"name": request.name, "namespace": request.namespace}
     missing = {key: value for key, value in known.items() if value and not metadata.get(key)}
     return {**content, "metadata": {**metadata, **missing}} if missing else content
-
-
-def _partners_of(manifests: Sequence[Manifest], partners: Partners) -> Iterator[ManifestFile]:
-    for manifest in manifests:
-        if manifest.is_tuning_workspace:
-            config = manifest.text("tuning", "config")
-            found = partners.config_map(manifest.ref.namespace, config) if config else None
-            if found is not None:
-                yield found
-        elif manifest.is_config_map:
-            yield from partners.workspaces_using(manifest.ref.namespace, manifest.ref.name)
 
 
 def _patch(content: dict[str, Any], source: Source, texts: dict[Source, str]) -> tuple[dict[str, Any], ...]:

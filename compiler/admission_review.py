@@ -32,7 +32,6 @@ class Request:
     name: str
     object: dict[str, Any] | None
     old_object: dict[str, Any] | None
-    is_dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,6 @@ def read_review(data: bytes) -> Request:
         name=_text(request, "name"),
         object=_mapping(request, "object"),
         old_object=_mapping(request, "oldObject"),
-        is_dry_run=request.get("dryRun") is True,
     )
 
 

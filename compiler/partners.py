@@ -10,6 +10,7 @@ from kaitoc.compiler.engine import find_files
 from kaitoc.compiler.findings import ObjectRef
 from kaitoc.compiler.library import Library
 from kaitoc.compiler.manifests import Manifest, ManifestFile
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.settings import SettingsFinder
 from kaitoc.compiler.source import Source, SourceError, Span
 from kaitoc.compiler.yaml_tree import Mapping
@@ -25,6 +26,10 @@ class Partners(Protocol):
         """Whether what is not found is not there."""
         ...
 
+    def refresh(self) -> None:
+        """Look again, where what is known can grow old."""
+        ...
+
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
         """Return the file of a ConfigMap."""
         ...
@@ -34,10 +39,21 @@ class Partners(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """The files of the objects that belong to one under review, and whether there can be no others."""
+
+    files: tuple[ManifestFile, ...] = ()
+    is_complete: bool = False
+
+
 class NoPartners:
     """Knows of no other object, so a missing ConfigMap is no fault."""
 
     is_complete = False
+
+    def refresh(self) -> None:
+        """Do nothing."""
 
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
         """Return None."""

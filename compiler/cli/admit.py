@@ -28,7 +28,7 @@ def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
     FILE is JSON or YAML; - reads standard input. Exits 0 when it may, 1 when it is refused. Without --partners a
     Workspace whose ConfigMap is not known is not refused for that.
     """
-    from kaitoc.compiler.admission import answer
+    from kaitoc.compiler.admission import answer, surroundings_of
     from kaitoc.compiler.admission_review import read_review, render_answer
     from kaitoc.compiler.partners import FolderPartners, NoPartners
 
@@ -36,7 +36,7 @@ def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
         partners = FolderPartners(options["partners"]) if options["partners"] else NoPartners()
         policy = policy_of(options, mutates=options["mutate"])
         request = read_review(_read(file))
-        given = answer(request, policy, partners)
+        given = answer(request, policy, surroundings_of(request, partners))
     except UserError as error:
         click.echo(f"kaitoc: {error}", err=True)
         ctx.exit(EXIT_USAGE)

@@ -12,10 +12,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from kaitoc.compiler.admission import surroundings_of
 from kaitoc.compiler.admission_review import Answer, Request, ReviewError, read_review, render_answer
 from kaitoc.compiler.partners import Partners
 from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.webhook.judging import Judges, JudgingError, partners_of
+from kaitoc.compiler.webhook.judging import Judges, JudgingError
 from kaitoc.compiler.webhook.metrics import Metrics
 
 JSON_TYPE = "application/json"
@@ -116,8 +117,7 @@ class Webhook:
         try:
             answer = await self._judges.judge(
                 data,
-                partners_of(request, self._partners),
-                is_complete=self._partners.is_complete,
+                surroundings_of(request, self._partners),
                 mutates=mutates,
                 timeout_seconds=self._limits.judging_seconds,
             )

@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 from kaitoc.compiler.admission_objects import path_of, source_of
 from kaitoc.compiler.manifests import KAITO_API_GROUP, ManifestFile, read_manifests
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import UserError
 from kaitoc.compiler.training_config import DATA_KEY
 
@@ -42,9 +44,8 @@ class ClusterPartners:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._lock = threading.Lock()
-        self._objects: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {"ConfigMap": {}, "Workspace": {}}
+        self._objects: dict[str, dict[tuple[str, str], _Object]] = {"ConfigMap": {}, "Workspace": {}}
         self._listed: set[str] = set()
-        self._is_stopped = threading.Event()
 
     @property
     def is_complete(self) -> bool:
@@ -56,42 +57,41 @@ class ClusterPartners:
         for kind in self._objects:
             threading.Thread(target=self._follow, args=(kind,), name=f"watch-{kind}", daemon=True).start()
 
-    def stop(self) -> None:
-        """Stop following."""
-        self._is_stopped.set()
+    def refresh(self) -> None:
+        """Do nothing: the watches tell what changes."""
 
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
         """Return a ConfigMap."""
         with self._lock:
             found = self._objects["ConfigMap"].get((namespace, name))
-        return _file(found) if found is not None else None
+        return found.file if found is not None else None
 
     def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
         """Return the tuning Workspaces of a namespace that name a ConfigMap."""
         with self._lock:
             found = [
-                content
-                for (its_namespace, _), content in self._objects["Workspace"].items()
-                if its_namespace == namespace and _config_of(content) == name
+                workspace
+                for (its_namespace, _), workspace in self._objects["Workspace"].items()
+                if its_namespace == namespace and _config_of(workspace.content) == name
             ]
-        return [_file(content) for content in found]
+        return [workspace.file for workspace in found]
 
     def _follow(self, kind: str) -> None:
-        while not self._is_stopped.is_set():
+        while True:
             try:
                 self.follow_once(kind)
             except Exception as error:
                 self._listed.discard(kind)
                 LOGGER.warning("%ss cannot be watched: %s", kind, str(error).partition("\n")[0])
-                self._is_stopped.wait(_RETRY_SECONDS)
+                time.sleep(_RETRY_SECONDS)
 
     def follow_once(self, kind: str) -> None:
         """List a kind, then apply changes until a watch breaks."""
         version, objects = self._api.list(kind)
         with self._lock:
-            self._objects[kind] = {_key(content): content for content in map(_trimmed, objects) if _matters(content)}
+            self._objects[kind] = {_key(one): _Object(one) for one in map(_trimmed, objects) if _matters(one)}
         self._listed.add(kind)
-        while not self._is_stopped.is_set():
+        while True:
             started = time.monotonic()
             for change, content in self._api.watch(kind, version):
                 if change == "ERROR":
@@ -99,14 +99,14 @@ class ClusterPartners:
                 version = str(content.get("metadata", {}).get("resourceVersion", version))
                 self._apply(kind, change, _trimmed(content))
             if time.monotonic() - started < 1.0:
-                self._is_stopped.wait(1.0)
+                time.sleep(1.0)
 
     def _apply(self, kind: str, change: str, content: Mapping[str, Any]) -> None:
         with self._lock:
             if change == "DELETED" or not _matters(content):
                 self._objects[kind].pop(_key(content), None)
             elif change in ("ADDED", "MODIFIED"):
-                self._objects[kind][_key(content)] = content
+                self._objects[kind][_key(content)] = _Object(content)
 
 
 def _trimmed(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,9 +134,18 @@ def _config_of(content: Mapping[str, Any]) -> str:
     return str(tuning.get("config", "")) if isinstance(tuning, Mapping) else ""
 
 
-def _file(content: Mapping[str, Any]) -> ManifestFile:
-    namespace, name = _key(content)
-    return read_manifests(source_of(path_of(str(content.get("kind")), namespace, name), dict(content)))
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """An object of the cluster; it is read when a review first asks for it."""
+
+    content: Mapping[str, Any]
+
+    @cached_property
+    def file(self) -> ManifestFile:
+        """Return it as a file with one object."""
+        namespace, name = _key(self.content)
+        path = path_of(str(self.content.get("kind")), namespace, name)
+        return read_manifests(source_of(path, dict(self.content)))
 
 
 class KubernetesApi:

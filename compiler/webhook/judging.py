@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.admission import Policy, answer
-from kaitoc.compiler.admission_review import Answer, Request, read_review
+from kaitoc.compiler.admission_review import Answer, read_review
 from kaitoc.compiler.manifests import ManifestFile, read_manifests
-from kaitoc.compiler.partners import Partners
+from kaitoc.compiler.partners import Surroundings
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source
 
@@ -60,17 +60,16 @@ class Judges:
         """Let every process judge once; raises `JudgingError`."""
         sample = json.dumps(_SAMPLE).encode()
         await asyncio.gather(
-            *(self.judge(sample, (), is_complete=False, mutates=False, timeout_seconds=120.0)
+            *(self.judge(sample, Surroundings(), mutates=False, timeout_seconds=120.0)
               for _ in range(self._num_processes))
         )  # fmt: skip
 
-    async def judge(
-        self, data: bytes, partners: Sequence[Partner], *, is_complete: bool, mutates: bool, timeout_seconds: float
-    ) -> Answer:
+    async def judge(self, data: bytes, surroundings: Surroundings, *, mutates: bool, timeout_seconds: float) -> Answer:
         """Return the answer to a review; raises `JudgingError`."""
         loop, pool = asyncio.get_running_loop(), self._pool
         try:
-            task = loop.run_in_executor(pool, _judge, data, tuple(partners), is_complete, mutates)
+            partners = tuple(Partner(file.source.path, file.source.text) for file in surroundings.files)
+            task = loop.run_in_executor(pool, _judge, data, partners, surroundings.is_complete, mutates)
             return await asyncio.wait_for(task, timeout_seconds)
         except asyncio.TimeoutError as error:
             raise JudgingError(f"judging took longer than {timeout_seconds:g} seconds") from error
@@ -93,20 +92,6 @@ class Judges:
         )
 
 
-class _Handed:
-    """The partners that came with a review."""
-
-    def __init__(self, files: Sequence[ManifestFile], is_complete: bool) -> None:
-        self._files = files
-        self.is_complete = is_complete
-
-    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
-        return self._files[0] if self._files else None
-
-    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
-        return self._files
-
-
 _policies: dict[bool, Policy] = {}
 
 
@@ -123,27 +108,11 @@ def _start(options: dict[str, Any]) -> None:
 
 
 def _judge(data: bytes, partners: tuple[Partner, ...], is_complete: bool, mutates: bool) -> Answer:
-    given = _Handed([_read(partner) for partner in partners], is_complete)
-    return answer(read_review(data), _policies[mutates], given)
+    surroundings = Surroundings(tuple(_read(partner) for partner in partners), is_complete)
+    return answer(read_review(data), _policies[mutates], surroundings)
 
 
 @lru_cache(maxsize=128)
 def _read(partner: Partner) -> ManifestFile:
     """Return a partner's objects; the same ConfigMap is asked for again and again."""
     return read_manifests(Source(partner.path, partner.text))
-
-
-def partners_of(request: Request, partners: Partners) -> list[Partner]:
-    """Return the texts of the objects that belong to the one under review."""
-    content = request.object or {}
-    metadata, tuning = content.get("metadata"), content.get("tuning")
-    stated = metadata.get("namespace") if isinstance(metadata, dict) else None
-    namespace = stated if isinstance(stated, str) and stated else request.namespace
-    files: list[ManifestFile] = []
-    if request.kind == "Workspace" and isinstance(tuning, dict) and isinstance(tuning.get("config"), str):
-        found = partners.config_map(namespace, tuning["config"])
-        files = [found] if found is not None else []
-    elif request.kind == "ConfigMap":
-        name = metadata.get("name") if isinstance(metadata, dict) else None
-        files = list(partners.workspaces_using(namespace, name if isinstance(name, str) else request.name))
-    return [Partner(file.source.path, file.source.text) for file in files]

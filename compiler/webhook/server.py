@@ -15,7 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kaitoc.compiler.partners import FolderPartners, Partners
+from kaitoc.compiler.partners import Partners
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import UserError
 from kaitoc.compiler.webhook.app import Webhook
@@ -137,8 +137,7 @@ async def _poll(partners: Partners, certificate: Certificate | None) -> None:
         await asyncio.sleep(_POLL_SECONDS)
         if certificate is not None:
             certificate.refresh()
-        if isinstance(partners, FolderPartners):
-            await asyncio.get_running_loop().run_in_executor(None, partners.refresh)
+        await asyncio.get_running_loop().run_in_executor(None, partners.refresh)
 
 
 class _Server(uvicorn.Server):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reviews import TRAINING_CONFIG, config_map, review, workspace
 
-from kaitoc.compiler.admission import Policy, answer
+from kaitoc.compiler.admission import Policy, answer, surroundings_of
 from kaitoc.compiler.admission_objects import content_of, source_of
 from kaitoc.compiler.admission_patch import patch_between
 from kaitoc.compiler.admission_review import MAX_WARNING_CHARS, Answer, ReviewError, read_review, render_answer
@@ -47,7 +47,8 @@ def cluster(tmp_path: Path) -> FolderPartners:
 
 
 def judged(data: bytes, partners: Partners | None = None, **options: Any) -> Answer:
-    return answer(read_review(data), policy(**options), partners or NoPartners())
+    request = read_review(data)
+    return answer(request, policy(**options), surroundings_of(request, partners or NoPartners()))
 
 
 def patched(content: Any, operations: tuple[dict[str, Any], ...]) -> Any:
