@@ -82,7 +82,8 @@ def _add_comparison(
     cls: Any, fields: tuple[dataclasses.Field[Any], ...], *, is_hashable: bool, has_own_hash: bool
 ) -> None:
     """Compare by the fields, within one class; hash by them where they cannot change."""
-    key: Callable[[Any], Any] = attrgetter(*(item.name for item in fields)) if fields else lambda _: ()
+    names = [item.name for item in fields if item.compare]
+    key: Callable[[Any], Any] = attrgetter(*names) if names else lambda _: ()
 
     def equal(self: Any, other: object) -> bool:
         return bool(key(self) == key(other)) if other.__class__ is self.__class__ else NotImplemented
@@ -93,7 +94,7 @@ def _add_comparison(
 
 
 def _repr(self: Any) -> str:
-    shown = ", ".join(f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self))
+    shown = ", ".join(f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self) if item.repr)
     return f"{self.__class__.__qualname__}({shown})"
 
 

@@ -28,6 +28,12 @@ class Standard:
     items: list[int] = field(default_factory=list)  # noqa: RUF009
 
 
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    number: int
+    note: str = field(default="", repr=False, compare=False)
+
+
 @dataclass(slots=True)
 class Open:
     number: int = 0
@@ -63,6 +69,12 @@ def test_records_are_equal_when_their_fields_are(one: tuple[Any, ...], other: tu
 @given(st.integers(), st.text())
 def test_equal_records_have_equal_hashes(number: int, name: str) -> None:
     assert hash(Lean(number, name, ())) == hash(Lean(number, name, ()))  # type: ignore[arg-type]  # lists have no hash
+
+
+def test_a_field_can_be_left_out_of_text_comparison_and_hash() -> None:
+    assert repr(Quiet(1, "a")) == "Quiet(number=1)"
+    assert Quiet(1, "a") == Quiet(1, "b")
+    assert hash(Quiet(1, "a")) == hash(Quiet(1, "b"))
 
 
 def test_records_of_two_classes_differ() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 from kaitoc.compiler.cli.options import overrides
 from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.settings import SettingsError, SettingsFinder
+from kaitoc.compiler.settings import SettingsFinder
 
 
 def engine_of(options: dict[str, Any], *, refuse_error_suppressions: bool = False) -> Engine:
     """Return an engine with all rules; raises `SettingsError` for a selector that names no rule."""
-    from kaitoc.rules import FILE_RULES, JOB_RULES, UPDATE_RULES
+    from kaitoc.rules import FILE_RULES, JOB_RULES, RULES
 
     engine = Engine(
         RuleSet(FILE_RULES, JOB_RULES),
@@ -21,11 +21,7 @@ def engine_of(options: dict[str, Any], *, refuse_error_suppressions: bool = Fals
         ignore=codes(options["ignore"]),
         refuse_error_suppressions=refuse_error_suppressions,
     )
-    known = {rule.CODE: rule.NAME for rule in (*engine.rule_set.all, *UPDATE_RULES)}
-    for unknown in engine.settings_for(".").unknown_selectors(known):
-        raise SettingsError(
-            f"`{unknown}` is neither a rule's code or name nor the start of a code (see `kaitoc rules`)"
-        )
+    engine.settings_for(".").refuse_unknown_selectors({rule.CODE: rule.NAME for rule in RULES})
     return engine
 
 

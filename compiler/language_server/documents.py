@@ -117,7 +117,7 @@ class Checker:
 
         Those that are not excluded are given, or only `subject` is and the others are its context.
         """
-        from kaitoc.rules import FILE_RULES, JOB_RULES
+        from kaitoc.rules import FILE_RULES, JOB_RULES, RULES
 
         engine = Engine(
             RuleSet(FILE_RULES, JOB_RULES),
@@ -126,7 +126,7 @@ class Checker:
             select=self.select,
             ignore=self.ignore,
         )
-        known = {rule.CODE: rule.NAME for rule in engine.rule_set.all}
+        known = {rule.CODE: rule.NAME for rule in RULES}
         for document in documents:
             if document.is_too_large:
                 continue
