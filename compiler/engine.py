@@ -11,7 +11,7 @@ from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.job import Assumptions, Job
 from kaitoc.compiler.job_memory import summarize
 from kaitoc.compiler.library import YAML_SUFFIXES, Library
-from kaitoc.compiler.link import link_jobs
+from kaitoc.compiler.link import link_jobs, stands_alone
 from kaitoc.compiler.manifests import ManifestFile
 from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.report.model import JobSummary
@@ -59,6 +59,8 @@ class Engine:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     refuse_error_suppressions: bool = False
+    _checked: dict[str, Outcome] = field(default_factory=dict)
+    _with_suppressions: dict[str, None] = field(default_factory=dict)
     _seen: set[tuple[str, int, int, str, str]] = field(default_factory=set)
     _seen_jobs: set[tuple[str, str, str]] = field(default_factory=set)
     _assumptions: dict[str, Assumptions] = field(default_factory=dict)
@@ -69,27 +71,34 @@ class Engine:
         return self.check_indexed(self.index(paths))
 
     def index(self, paths: Iterable[str]) -> Outcome:
-        """Read files once, so that each can find partners among all; collects what cannot be read."""
+        """Read files once, so that each can find partners among all; collects what cannot be read.
+
+        A file that needs no other is checked while it is at hand: of many files few stay in memory.
+        """
         outcome = Outcome()
         for path in paths:
             try:
-                self.library.add_given(path)
-                outcome.files.append(path)
+                file = self.library.add_given(path)
             except SourceError as error:
                 outcome.errors.append(str(error))
+                continue
+            outcome.files.append(path)
+            if stands_alone(file):
+                self._checked[path] = self._check_file(file)
         return outcome
 
     def check_indexed(self, outcome: Outcome) -> Outcome:
         """Check the files of an outcome, which are indexed, and add to it what is found."""
         found: dict[str, list[Finding]] = {}
         for path in outcome.files:
-            file = self.library.load(path)
-            if _SUPPRESSION_WORD in file.source.text:
-                found.setdefault(path, [])
-            for finding in self._check_file(file, outcome):
+            checked = self._checked.pop(path, None) or self._check_file(self.library.load(path))
+            outcome.jobs += checked.jobs
+            outcome.notes += checked.notes
+            outcome.num_kaito_objects += checked.num_kaito_objects
+            for finding in checked.findings:
                 found.setdefault(finding.source.path, []).append(finding)
-        for path, findings in found.items():
-            self._conclude(path, findings, outcome)
+        for path in [*found, *(path for path in self._with_suppressions if path not in found)]:
+            self._conclude(path, found.get(path, []), outcome)
         return outcome
 
     def fresh(self) -> Engine:
@@ -121,14 +130,18 @@ class Engine:
         """Yield the jobs of a file."""
         return link_jobs(file, self.library, self.assumptions_for(file.source.path))
 
-    def _check_file(self, file: ManifestFile, outcome: Outcome) -> Iterator[Finding]:
+    def _check_file(self, file: ManifestFile) -> Outcome:
+        """Return what the rules find in a file and in its jobs, and has not been found from another file."""
+        outcome = Outcome()
+        if _SUPPRESSION_WORD in file.source.text:
+            self._with_suppressions[file.source.path] = None
         num_objects = sum(manifest.is_workspace for manifest in file.manifests)
         if not file.concerns_kaito:
             self._note_broken(file, outcome)
             jobs = list(self.jobs_of(file)) if any(m.is_config_map for m in file.manifests) else []
         else:
             jobs = list(self.jobs_of(file))
-        outcome.num_kaito_objects += max(num_objects, len(jobs))
+        outcome.num_kaito_objects = max(num_objects, len(jobs))
         settings = self.settings_for(file.source.path)
         found = [to_finding(rule, fault) for rule in self.rule_set.file_rules
                  if settings.runs(rule.CODE, rule.NAME) for fault in rule.check(file)]  # fmt: skip
@@ -138,18 +151,17 @@ class Engine:
         for finding in found:
             if finding.sort_key not in self._seen:
                 self._seen.add(finding.sort_key)
-                yield finding
+                outcome.findings.append(finding)
+        return outcome
 
-    def _in_scope(self, job: Job, findings: Iterator[Finding]) -> Iterator[Finding]:
+    def _in_scope(self, job: Job, findings: list[Finding]) -> Iterable[Finding]:
         """Yield what concerns the given files: a Workspace that only lies beside them is context, not the subject."""
         if job.workspace is None or self.library.is_given(job.workspace):
             return findings
         return (finding for finding in findings if self.library.is_given_path(finding.source.path))
 
-    def _check_job(self, job: Job, settings: Settings) -> Iterator[Finding]:
-        for rule in self._job_rules(settings):
-            for fault in rule.check(job):
-                yield to_finding(rule, fault)
+    def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
+        return [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in rule.check(job)]
 
     def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
         """Return the job rules that a settings file leaves on."""

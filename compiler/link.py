@@ -34,6 +34,20 @@ def link_jobs(file: ManifestFile, library: Library, assumptions: Assumptions) ->
                     yield _workspace_job(user, library, assumptions)
 
 
+def stands_alone(file: ManifestFile) -> bool:
+    """Return whether a file's jobs are the same whatever other files hold.
+
+    Each ConfigMap that a Workspace names is beside it, which no other file can outdo, and each ConfigMap has a user.
+    """
+    config_maps = [(manifest.ref.namespace, manifest.ref.name) for manifest in file.manifests if manifest.is_config_map]
+    users = [
+        (manifest.ref.namespace, name)
+        for manifest in file.manifests
+        if manifest.is_tuning_workspace and (name := manifest.text("tuning", "config"))
+    ]
+    return set(config_maps) == set(users)
+
+
 def _workspace_job(workspace: Manifest, library: Library, assumptions: Assumptions) -> Job:
     name = workspace.text("tuning", "config")
     config_map = library.config_map(name, workspace) if name else None

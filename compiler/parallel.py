@@ -7,15 +7,17 @@ The calling process takes the first part itself.
 from __future__ import annotations
 
 import os
+import pickle
+import signal
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from kaitoc.compiler.engine import Engine, Outcome
 from kaitoc.compiler.source import UserError
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from kaitoc.compiler.library import Index
 
 FILES_PER_PROCESS = 200
@@ -63,29 +65,37 @@ def _parts(paths: Sequence[str], count: int) -> list[Sequence[str]]:
 
 
 class _Worker:
-    """A forked process and the pipe to it."""
+    """A forked process and the pipes to it.
+
+    It is forked by hand: importing `multiprocessing` takes as long as checking ten files.
+    """
 
     def __init__(self, engine: Engine, paths: Sequence[str]) -> None:
-        from multiprocessing import get_context
-
-        context = get_context("fork")
-        self._here, there = context.Pipe()
-        self._process = context.Process(target=_work, args=(there, engine, paths), daemon=True)
-        self._process.start()
-        there.close()
+        own_read, their_write = os.pipe()
+        their_read, own_write = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(own_read)
+            os.close(own_write)
+            _work_and_exit(os.fdopen(their_read, "rb"), os.fdopen(their_write, "wb"), engine, paths)
+        os.close(their_read)
+        os.close(their_write)
+        self._from, self._to = os.fdopen(own_read, "rb"), os.fdopen(own_write, "wb")
 
     def send(self, message: object) -> None:
         """Hand something over."""
         try:
-            self._here.send(message)
+            _send(self._to, message)
         except BrokenPipeError:
             return  # it has failed and said so: the next `receive` tells
 
     def receive(self) -> Any:
         """Return what the process sends; raises what was raised in it."""
         try:
-            message = self._here.recv()
-        except EOFError as error:
+            message = pickle.load(self._from)  # noqa: S301  (written by a fork of this process)
+        except (EOFError, pickle.UnpicklingError) as error:
             raise WorkerError("a process of the check ended early; `--jobs 1` needs less memory") from error
         if isinstance(message, Exception):
             raise message
@@ -93,22 +103,38 @@ class _Worker:
 
     def stop(self) -> None:
         """End the process, if it has not ended by itself."""
-        self._here.close()
-        self._process.join(timeout=1)
-        self._process.terminate()
+        self._from.close()
+        with suppress(BrokenPipeError):
+            self._to.close()
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
 
 
-def _work(there: Connection, engine: Engine, paths: Sequence[str]) -> None:
+def _send(stream: IO[bytes], message: object) -> None:
+    pickle.dump(message, stream, pickle.HIGHEST_PROTOCOL)
+    stream.flush()
+
+
+def _work_and_exit(source: IO[bytes], target: IO[bytes], engine: Engine, paths: Sequence[str]) -> NoReturn:
+    """Work, and end without the calling process's clean-up, whatever happens."""
+    try:
+        _work(source, target, engine, paths)
+    finally:
+        os._exit(0)
+
+
+def _work(source: IO[bytes], target: IO[bytes], engine: Engine, paths: Sequence[str]) -> None:
     """Index some files, learn of all others, check them, and send each result."""
     try:
         outcome = engine.index(paths)
-        there.send(engine.library.index())
-        engine.library.take_index(there.recv())
-        there.send(engine.check_indexed(outcome))
+        _send(target, engine.library.index())
+        engine.library.take_index(pickle.load(source))  # noqa: S301  (written by the process this one is a fork of)
+        _send(target, engine.check_indexed(outcome))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return  # the calling process has given up
     except Exception as error:
-        there.send(error)
+        _send(target, error)
 
 
 def _merged(parts: Sequence[Outcome]) -> Outcome:

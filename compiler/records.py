@@ -33,7 +33,7 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
         if frozen:
             made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
         if frozen and slots:
-            made.__getstate__, made.__setstate__ = _get_state, _set_state
+            _add_pickling(made, fields)
         return made  # type: ignore[no-any-return]  # a class with slots is a new one
 
     return make
@@ -106,13 +106,19 @@ def _refuse_to_delete(self: Any, name: str) -> None:
     raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-def _get_state(self: Any) -> list[Any]:
-    return [getattr(self, item.name) for item in dataclasses.fields(self)]
+def _add_pickling(cls: Any, fields: tuple[dataclasses.Field[Any], ...]) -> None:
+    """Pickle the fields as a list, and set them past the class's refusal to be set."""
+    names = [item.name for item in fields]
+    setters = [getattr(cls, name).__set__ for name in names]
 
+    def get_state(self: Any) -> list[Any]:
+        return [getattr(self, name) for name in names]
 
-def _set_state(self: Any, state: list[Any]) -> None:
-    for item, value in zip(dataclasses.fields(self), state, strict=True):
-        object.__setattr__(self, item.name, value)
+    def set_state(self: Any, state: list[Any]) -> None:
+        for setter, value in zip(setters, state, strict=True):
+            setter(self, value)
+
+    cls.__getstate__, cls.__setstate__ = get_state, set_state
 
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def read_training_config(config_map: Manifest) -> TrainingConfig | None:
     if found is None or not isinstance(found.node, Scalar):
         return None
     scalar_map = map_scalar(config_map.source, found.node)
-    documents = parse_documents(config_map.source, found.node.value, scalar_map)
+    documents = parse_documents(config_map.source, found.node.value, scalar_map.span)
     pointer = f"{found.value.pointer}"
     return _training_config(config_map, found.value, documents, pointer, scalar_map)
 

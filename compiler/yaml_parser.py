@@ -42,19 +42,14 @@ _Event: TypeAlias = Any  # the types of parser events are not declared by types-
 
 
 class ToOuter(Protocol):
-    """Maps offsets of a parsed text to offsets of the file it stands in."""
+    """Maps a half-open range of a parsed text to the span of it in the file it stands in."""
 
-    def span(self, start: int, end: int) -> Span:
+    def __call__(self, start: int, end: int, /) -> Span:
         """Return the outer span of a half-open range of the parsed text."""
         ...
 
 
-class _Identity:
-    def span(self, start: int, end: int) -> Span:
-        return Span(start, end)
-
-
-def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter | None = None) -> list[Document]:
+def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter = Span) -> list[Document]:
     """Read every document of a source, or of a text embedded in it.
 
     After a syntax error reading goes on at the next `---`, so one broken document does not hide the others.
@@ -63,7 +58,7 @@ def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter |
     documents: list[Document] = []
     base = 0
     while True:
-        error_offset = _parse_run(source, text, base, to_outer or _Identity(), documents)
+        error_offset = _parse_run(source, text, base, to_outer, documents)
         if error_offset is None:
             return documents
         marker = _DOCUMENT_START.search(text, max(error_offset, base + 1))
@@ -130,7 +125,7 @@ class _Builder:
         self._source = source
         self._text = text
         self._base = base
-        self._to_outer = to_outer.span
+        self._to_outer = to_outer
         self._documents = documents
         self._document: Document | None = None
         self._stack: list[_Open] = []
@@ -195,15 +190,18 @@ class _Builder:
         return self._to_outer(self._content_start(event), self._base + event.end_mark.index)
 
     def _scalar(self, event: _Event) -> None:
-        start = self._content_start(event)
+        tag, anchor, style = event.tag, event.anchor, event.style
+        start = self._base + event.start_mark.index
+        if tag is not None or anchor is not None:
+            start = self._content_start(event)
         end = self._base + event.end_mark.index
-        style = event.style or None
-        if style in ("|", ">"):
+        if style == "|" or style == ">":
             end = start + len(self._text[start:end].rstrip(" \t\r\n\x85\u2028\u2029"))
-        node = Scalar(self._to_outer(start, end), event.value, style, event.tag)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = node
-        self._place(node, node.span)
+        span = self._to_outer(start, end)
+        node = Scalar(span, event.value, style or None, tag)
+        if anchor is not None:
+            self._anchors[anchor] = node
+        self._place(node, span)
 
     def _alias(self, event: _Event) -> None:
         target = self._anchors.get(event.anchor)
@@ -260,12 +258,13 @@ class _Builder:
                 self._document.root = node
             return
         level = self._stack[-1]
-        if isinstance(level.node, Sequence):
-            level.node.items.append(Item(node, span))
-        elif level.key is None:
+        parent, key = level.node, level.key
+        if isinstance(parent, Sequence):
+            parent.items.append(Item(node, span))
+        elif key is None:
             level.key = node
         else:
-            level.node.entries.append(Entry(level.key, node, span))
+            parent.entries.append(Entry(key, node, span))
             level.key = None
 
     def _find_duplicates(self, mapping: Mapping) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
@@ -14,6 +14,9 @@ NAME = "unsafe-input-url"
 SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
+
+_PLAIN_URL = re.compile(r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z][a-z0-9-]*)(?:/[\w./-]*)?", re.ASCII)
+"""A URL that names a host in letters and nothing unusual: it needs no parser, whose import takes 4 ms."""
 
 _METADATA_HOSTS = frozenset(("metadata", "metadata.google.internal", "metadata.azure.internal", "instance-data"))
 
@@ -30,6 +33,11 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _refusal(url: str) -> str:
     """Return why a URL is refused, empty when it is not."""
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain is not None:
+        return _named_host_refusal(plain[1])
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -39,14 +47,19 @@ def _refusal(url: str) -> str:
         return f"`{parts.scheme}` is not http or https" if parts.scheme else "the URL has no scheme, such as https"
     if not host:
         return "the URL names no host"
-    return _host_refusal(host.lower().rstrip("."))
+    host = host.lower().rstrip(".")
+    return _named_host_refusal(host) or _address_refusal(host)
 
 
-def _host_refusal(host: str) -> str:
+def _named_host_refusal(host: str) -> str:
     if host == "localhost" or host.endswith(".localhost"):
         return "`localhost` is the training pod itself"
     if host in _METADATA_HOSTS:
         return f"`{host}` is a cloud metadata service"
+    return ""
+
+
+def _address_refusal(host: str) -> str:
     import ipaddress
 
     try:

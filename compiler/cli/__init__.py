@@ -95,7 +95,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; errors that are not the user's are named as such, without a traceback."""
     # A check makes many small objects and few cycles: collecting seldom saves a fifth of its time.
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(500_000, 50, 50)
     try:
         cli(prog_name="kaitoc")
     except BrokenPipeError:

@@ -44,7 +44,7 @@ def inner_scalars(source: Source) -> tuple[Scalar, list[Scalar], bool]:
     assert host is not None
     assert isinstance(host.value, Scalar)
     mapped = map_scalar(source, host.value)
-    (document,) = parse_documents(source, host.value.value, mapped)
+    (document,) = parse_documents(source, host.value.value, mapped.span)
     assert document.root is not None
     return host.value, [node for node in walk(document.root) if isinstance(node, Scalar)], mapped.exact
 
@@ -117,7 +117,7 @@ def test_notations_of_the_outer_scalar_are_followed(text: str, expected: list[st
         return
 
     mapped = map_scalar(source, host.value)
-    (document,) = parse_documents(source, host.value.value, mapped)
+    (document,) = parse_documents(source, host.value.value, mapped.span)
 
     assert document.root is not None
     assert [source.slice(node.span) for node in walk(document.root) if isinstance(node, Scalar)] == expected
