@@ -37,7 +37,11 @@ class RuleSet:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run over some paths found. `notes` are for stderr; `errors` are inputs that could not be read."""
+    """What a run over some paths found.
+
+    `notes` are for stderr; `errors` are inputs that could not be read; `shown` are texts of findings by their sort
+    keys, where the process that found them made them.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     jobs: list[JobSummary] = field(default_factory=list)
@@ -46,6 +50,7 @@ class Outcome:
     errors: list[str] = field(default_factory=list)
     num_suppressed: int = 0
     num_kaito_objects: int = 0
+    shown: dict[tuple[str, int, int, str, str], str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

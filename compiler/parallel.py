@@ -7,10 +7,8 @@ The calling process takes the first part itself.
 from __future__ import annotations
 
 import os
-import pickle
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +16,7 @@ from kaitoc.compiler.engine import Engine, Outcome
 from kaitoc.compiler.source import UserError
 
 if TYPE_CHECKING:
+    from kaitoc.compiler.findings import Finding
     from kaitoc.compiler.library import Index
 
 FILES_PER_PROCESS = 200
@@ -37,12 +36,17 @@ def num_processes(requested: int, num_files: int) -> int:
     return max(1, min(os.cpu_count() or 1, num_files // FILES_PER_PROCESS))
 
 
-def check_in_parallel(engine: Engine, paths: Sequence[str], processes: int) -> Outcome:
-    """Check files in processes forked from this one; raises `WorkerError` besides what `Engine.check` raises."""
+def check_in_parallel(
+    engine: Engine, paths: Sequence[str], processes: int, show: Callable[[Finding], str] | None = None
+) -> Outcome:
+    """Check files in processes forked from this one; raises `WorkerError` besides what `Engine.check` raises.
+
+    Each process also gives its findings the text that `show` makes of them, for a report to use.
+    """
     own_paths, *others = _parts(paths, processes)
     # What the first file loads and derives, all processes then share.
     engine.fresh().check(own_paths[:1])
-    workers = [_Worker(engine, part) for part in others]
+    workers = [_Worker(engine, part, show) for part in others]
     try:
         own = engine.index(own_paths)
         indices: list[Index] = [worker.receive() for worker in workers]
@@ -51,7 +55,7 @@ def check_in_parallel(engine: Engine, paths: Sequence[str], processes: int) -> O
         everything = engine.library.index()
         for worker in workers:
             worker.send(everything)
-        engine.check_indexed(own)
+        _check_and_show(engine, own, show)
         return _merged([own, *(worker.receive() for worker in workers)])
     finally:
         for worker in workers:
@@ -70,7 +74,7 @@ class _Worker:
     It is forked by hand: importing `multiprocessing` takes as long as checking ten files.
     """
 
-    def __init__(self, engine: Engine, paths: Sequence[str]) -> None:
+    def __init__(self, engine: Engine, paths: Sequence[str], show: Callable[[Finding], str] | None) -> None:
         own_read, their_write = os.pipe()
         their_read, own_write = os.pipe()
         sys.stdout.flush()
@@ -79,7 +83,7 @@ class _Worker:
         if self._pid == 0:
             os.close(own_read)
             os.close(own_write)
-            _work_and_exit(os.fdopen(their_read, "rb"), os.fdopen(their_write, "wb"), engine, paths)
+            _work_and_exit(os.fdopen(their_read, "rb"), os.fdopen(their_write, "wb"), engine, paths, show)
         os.close(their_read)
         os.close(their_write)
         self._from, self._to = os.fdopen(own_read, "rb"), os.fdopen(own_write, "wb")
@@ -93,6 +97,8 @@ class _Worker:
 
     def receive(self) -> Any:
         """Return what the process sends; raises what was raised in it."""
+        import pickle
+
         try:
             message = pickle.load(self._from)  # noqa: S301  (written by a fork of this process)
         except (EOFError, pickle.UnpicklingError) as error:
@@ -103,6 +109,8 @@ class _Worker:
 
     def stop(self) -> None:
         """End the process, if it has not ended by itself."""
+        import signal
+
         self._from.close()
         with suppress(BrokenPipeError):
             self._to.close()
@@ -112,29 +120,53 @@ class _Worker:
 
 
 def _send(stream: IO[bytes], message: object) -> None:
+    import pickle
+
     pickle.dump(message, stream, pickle.HIGHEST_PROTOCOL)
     stream.flush()
 
 
-def _work_and_exit(source: IO[bytes], target: IO[bytes], engine: Engine, paths: Sequence[str]) -> NoReturn:
+def _work_and_exit(
+    source: IO[bytes],
+    target: IO[bytes],
+    engine: Engine,
+    paths: Sequence[str],
+    show: Callable[[Finding], str] | None,
+) -> NoReturn:
     """Work, and end without the calling process's clean-up, whatever happens."""
     try:
-        _work(source, target, engine, paths)
+        _work(source, target, engine, paths, show)
     finally:
         os._exit(0)
 
 
-def _work(source: IO[bytes], target: IO[bytes], engine: Engine, paths: Sequence[str]) -> None:
+def _work(
+    source: IO[bytes],
+    target: IO[bytes],
+    engine: Engine,
+    paths: Sequence[str],
+    show: Callable[[Finding], str] | None,
+) -> None:
     """Index some files, learn of all others, check them, and send each result."""
+    import pickle
+
     try:
         outcome = engine.index(paths)
         _send(target, engine.library.index())
         engine.library.take_index(pickle.load(source))  # noqa: S301  (written by the process this one is a fork of)
-        _send(target, engine.check_indexed(outcome))
+        _send(target, _check_and_show(engine, outcome, show))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return  # the calling process has given up
     except Exception as error:
         _send(target, error)
+
+
+def _check_and_show(engine: Engine, outcome: Outcome, show: Callable[[Finding], str] | None) -> Outcome:
+    """Check the files of an outcome, and add the texts of what is found."""
+    engine.check_indexed(outcome)
+    if show is not None:
+        outcome.shown = {finding.sort_key: show(finding) for finding in outcome.findings}
+    return outcome
 
 
 def _merged(parts: Sequence[Outcome]) -> Outcome:
@@ -152,4 +184,5 @@ def _merged(parts: Sequence[Outcome]) -> Outcome:
         merged.notes += part.notes
         merged.num_suppressed += part.num_suppressed
         merged.num_kaito_objects += part.num_kaito_objects
+        merged.shown.update(part.shown)
     return merged

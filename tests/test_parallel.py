@@ -15,6 +15,7 @@ from kaitoc.compiler.engine import Engine, Outcome, RuleSet
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.manifests import ManifestFile
 from kaitoc.compiler.parallel import WorkerError, check_in_parallel, num_processes
+from kaitoc.compiler.report import text
 from kaitoc.compiler.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
@@ -107,3 +108,8 @@ def test_an_error_in_a_process_is_raised_in_the_calling_one(files: list[str]) ->
 def test_few_files_are_checked_by_one_process() -> None:
     assert num_processes(0, 100) == 1
     assert num_processes(4, 3) == 3
+
+
+def test_the_text_of_what_is_found_is_made_where_it_is_found(files: list[str]) -> None:
+    outcome = check_in_parallel(engine(), files, 2, text.show)
+    assert outcome.shown == {finding.sort_key: text.show(finding) for finding in engine().check(files).findings}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ import click
 from kaitoc.compiler.cli.engines import engine_of
 from kaitoc.compiler.cli.options import assumption_options
 from kaitoc.compiler.engine import Engine, Outcome, find_files
-from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.findings import Finding, Severity
 from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target
 from kaitoc.compiler.report.model import Report, RuleInfo
 from kaitoc.compiler.settings import SettingsError
@@ -69,7 +70,7 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None
 def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
     targets = _targets(options)
     engine = engine_of(options)
-    outcome = _check(paths, engine, options)
+    outcome = _check(paths, engine, options, targets)
     if options["fix"] or options["diff"]:
         from kaitoc.compiler.cli.fix import fix_files
 
@@ -90,7 +91,7 @@ def _targets(options: dict[str, Any]) -> list[Target]:
     return [Target(target.format_name, target.path or output) for target in targets]
 
 
-def _check(paths: tuple[str, ...], engine: Engine, options: dict[str, Any]) -> Outcome:
+def _check(paths: tuple[str, ...], engine: Engine, options: dict[str, Any], targets: list[Target]) -> Outcome:
     if "-" in paths:
         if len(paths) > 1:
             raise SettingsError("`-` (standard input) cannot be mixed with paths")
@@ -106,7 +107,18 @@ def _check(paths: tuple[str, ...], engine: Engine, options: dict[str, Any]) -> O
         changed = changed_since(options["changed_since"])
         files = [file for file in files if os.path.realpath(file) in changed]
     processes = num_processes(options["jobs"], len(files))
-    return check_in_parallel(engine, files, processes) if processes > 1 else engine.check(files)
+    if processes == 1:
+        return engine.check(files)
+    return check_in_parallel(engine, files, processes, _shower() if targets == [Target("text")] else None)
+
+
+def _shower() -> Callable[[Finding], str]:
+    """Return what makes the text of a finding for standard output."""
+    from functools import partial
+
+    from kaitoc.compiler.report.text import show
+
+    return partial(show, color=_wants_color())
 
 
 def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
@@ -125,6 +137,7 @@ def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
         files=tuple(outcome.files),
         num_suppressed=outcome.num_suppressed,
         num_baselined=num_known,
+        shown=outcome.shown,
         strict=options["strict"],
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from kaitoc.compiler.findings import Applicability, Finding, Severity
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.records import dataclass, field
 
 RULE_URL_BASE = "https://kaitoc.readthedocs.io/rules/"
 HOME_URL = "https://kaitoc.readthedocs.io/"
@@ -83,7 +84,7 @@ class Report:
     """Everything one run found.
 
     `files` are the paths that were checked, `rules` the rules that the findings may name. `strict` says that
-    warnings fail the run, as errors do.
+    warnings fail the run, as errors do. `shown` are texts of findings, by their sort keys, that need not be made again.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -93,6 +94,7 @@ class Report:
     num_suppressed: int = 0
     num_baselined: int = 0
     strict: bool = False
+    shown: Mapping[tuple[str, int, int, str, str], str] = field(default_factory=dict)
 
     @property
     def sorted_findings(self) -> list[Finding]:

@@ -22,10 +22,15 @@ def pieces(report: Report, color: bool = False) -> Iterator[str]:
     """Yield the report finding by finding, so that a long one need not be held as a whole."""
     style = Style(color)
     for finding in report.sorted_findings:
-        yield "\n".join(_finding_lines(finding, style)) + "\n\n"
+        yield report.shown.get(finding.sort_key) or show(finding, color)
     for job in report.jobs:
         yield _job_line(job, style) + "\n"
     yield ("\n" if report.jobs else "") + style.strong(printable(summary_line(report))) + "\n"
+
+
+def show(finding: Finding, color: bool = False) -> str:
+    """Return a finding as the report shows it, with an empty line behind it."""
+    return "\n".join(_finding_lines(finding, Style(color))) + "\n\n"
 
 
 def _finding_lines(finding: Finding, style: Style) -> Iterator[str]:
