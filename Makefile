@@ -14,7 +14,7 @@ DEMO := .demo
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install demo test lint types check-all format soak docs schemas clean \
+.PHONY: help install demo test lint types check-all format soak docs site schemas clean \
 	bench-check bench-memory bench-throughput bench-runtime bench-webhook
 
 help: ## Show what can be made.
@@ -79,5 +79,9 @@ bench-webhook: $(STAMP) ## Load the webhook with 200 clients, hostile ones besid
 bench-throughput: $(STAMP) ## Score predicted tokens per second against measured runs.
 	$(BIN)/python tests/bench/throughput/score.py --write
 
+site: $(STAMP) ## Build the documentation's site into build/site.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 docs: $(STAMP) ## Write the generated pages under docs/.
 	$(BIN)/python -m kaitoc.compiler.rule_index > docs/rules.md
+	$(BIN)/python docs/terminal_picture.py > docs/images/check.svg

@@ -13,6 +13,7 @@ from kaitoc.compiler.assumptions import AssumptionError, Overrides, gpu_named, m
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
 from kaitoc.compiler.catalog.releases import newest_release
+from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release, complete_stack
 from kaitoc.compiler.estimate import DEFAULT_SEQ_LEN_TOKENS, Options, levers, unmatched_targets, workload_from
 from kaitoc.compiler.memory.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
@@ -33,7 +34,9 @@ class EstimateError(ValueError):
 
 @click.command()
 @click.argument("paths", nargs=-1)
-@click.option("--model", metavar="M", help="Model: a Kaito preset, a hub id or a short name.")
+@click.option(
+    "--model", metavar="M", shell_complete=complete_model, help="Model: a Kaito preset, a hub id or a short name."
+)
 @click.option("--model-config", metavar="FILE", help="The config.json of a model that is not in the catalog.")
 @click.option("--method", type=click.Choice(["lora", "qlora", "full"]), help="How to train (default: lora).")
 @click.option("--batch", type=int, metavar="N", help="Sequences per GPU and step (default: 1).")
@@ -61,9 +64,19 @@ class EstimateError(ValueError):
     help="PyTorch's allocator, without or with expandable segments (default: the stack's).",
 )
 @click.option("--gpus", type=int, metavar="N", help="GPUs under DDP, each with a whole copy (default: 1).")
-@click.option("--stack", metavar="S", help="Software: kaito-v0.12, transformers-5, trl-chunked, ...")
-@click.option("--kaito-version", metavar="V", help="Kaito release, for manifests and as the default stack.")
-@click.option("--gpu", metavar="G", help="GPU or instance type to compare with.")
+@click.option(
+    "--stack",
+    metavar="S",
+    shell_complete=complete_stack,
+    help="Software: kaito-v0.12, transformers-5, trl-chunked, ...",
+)
+@click.option(
+    "--kaito-version",
+    metavar="V",
+    shell_complete=complete_release,
+    help="Kaito release, for manifests and as the default stack.",
+)
+@click.option("--gpu", metavar="G", shell_complete=complete_gpu, help="GPU or instance type to compare with.")
 @click.option("--gpu-memory", type=click.FloatRange(min=1, max=4096), metavar="GIB", help="Memory of the GPU.")
 @click.option("--margin", type=click.FloatRange(0, 90), default=5.0, metavar="PCT", help="Share to keep free.")
 @click.option("--dora", is_flag=True, help="DoRA adapters.")

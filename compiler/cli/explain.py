@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from kaitoc.compiler.cli.completion import complete_rule
+
 
 @click.command()
-@click.argument("code")
+@click.argument("code", shell_complete=complete_rule)
 @click.pass_context
 def explain(ctx: click.Context, code: str) -> None:
     """Show the page of the rule with this code or name."""

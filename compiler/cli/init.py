@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kaitoc.compiler.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
+from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release
 from kaitoc.compiler.compile_model import CompileError, CompileRequest
 from kaitoc.compiler.compile_output import PlannedWrite, write_all
 from kaitoc.compiler.engine import RuleSet
@@ -24,8 +25,16 @@ _DATA_FORMATS = ("messages", "prompt-completion", "text")
 
 
 @click.command()
-@click.option("--model", required=True, metavar="M", help="Kaito preset, hub id or short name of the model.")
-@click.option("--gpu", metavar="G", help="GPU or instance type (default: the smallest that fits).")
+@click.option(
+    "--model",
+    required=True,
+    metavar="M",
+    shell_complete=complete_model,
+    help="Kaito preset, hub id or short name of the model.",
+)
+@click.option(
+    "--gpu", metavar="G", shell_complete=complete_gpu, help="GPU or instance type (default: the smallest that fits)."
+)
 @click.option(
     "--cloud",
     type=click.Choice(["azure", "aws", "arc"]),
@@ -57,7 +66,12 @@ _DATA_FORMATS = ("messages", "prompt-completion", "text")
 @click.option("--namespace", default="", metavar="NS", help="Namespace of both objects.")
 @click.option("--output-image", metavar="IMAGE", help="Image that the adapter is pushed to.")
 @click.option("--push-secret", metavar="NAME", help="Secret for the push.")
-@click.option("--kaito-version", metavar="V", help="Kaito release to write for (default: the newest known).")
+@click.option(
+    "--kaito-version",
+    metavar="V",
+    shell_complete=complete_release,
+    help="Kaito release to write for (default: the newest known).",
+)
 @click.option("--target", type=click.Choice(["kaito", "bundled"]), help="Runtime to write for.")
 @click.option("-o", "--output", metavar="FILE", help="Write to a new file instead of standard output.")
 @click.pass_context

@@ -8,15 +8,19 @@ from typing import Any, TypeVar
 import click
 
 from kaitoc.compiler.assumptions import Overrides
+from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ASSUMPTIONS = (
-    click.option("--model", metavar="M", help="Model to assume: a Kaito preset, a hub id or a short name."),
-    click.option("--gpu", metavar="G", help="GPU to assume: a name such as A100-80GB, or an instance type."),
+    click.option("--model", metavar="M", shell_complete=complete_model,
+                 help="Model to assume: a Kaito preset, a hub id or a short name."),
+    click.option("--gpu", metavar="G", shell_complete=complete_gpu,
+                 help="GPU to assume: a name such as A100-80GB, or an instance type."),
     click.option("--gpu-memory", type=click.FloatRange(min=1, max=4096), metavar="GIB",
                  help="Memory of the GPU to assume, in GiB."),
-    click.option("--kaito-version", metavar="V", help="Kaito release to judge by (default: the newest known)."),
+    click.option("--kaito-version", metavar="V", shell_complete=complete_release,
+                 help="Kaito release to judge by (default: the newest known)."),
     click.option("--target", type=click.Choice(["kaito", "bundled"]), help="Runtime the manifest is meant for."),
     click.option("--seq-len", type=click.IntRange(min=1), metavar="N",
                  help="Sequence length to assume, in tokens (default: what the release truncates to)."),

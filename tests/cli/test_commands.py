@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from kaitoc.compiler import __version__
+from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.cli import cli
+from kaitoc.compiler.plan import PLAN_VERSION
 from kaitoc.rules import RULES
 
 
@@ -134,3 +137,10 @@ def test_a_model_config_that_no_model_has_is_a_clear_error(tmp_path: Path, conte
 
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_the_version_names_the_engine_the_schemas_and_the_releases() -> None:
+    engine, schemas, releases, _ = run("--version").output.splitlines()
+    assert engine == f"kaitoc {__version__}"
+    assert schemas.startswith(f"Schemas: report 1, plan {PLAN_VERSION}, ")
+    assert releases.split(": ")[1].split(", ") == [release.name for release in all_releases()]

@@ -1,13 +1,11 @@
 """What the README shows is what the commands say today."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from kaitoc.compiler.cli import COMMANDS, cli
+from kaitoc.compiler.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,12 +15,6 @@ CONSOLE_BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)
 def shown_output(command: str) -> str:
     """The README's output of a command."""
     return next(block["output"] for block in CONSOLE_BLOCK.finditer(README) if block["command"].startswith(command))
-
-
-def test_check_says_what_the_readme_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    arguments = shlex.split("check examples/demo.yaml")
-    assert CliRunner().invoke(cli, arguments).stdout.strip() == shown_output("kaitoc check examples/demo.yaml")
 
 
 def test_the_run_that_is_shown_has_the_demos_number_of_steps() -> None:

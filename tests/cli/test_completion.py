@@ -1,0 +1,42 @@
+"""What a shell offers while a command is typed."""
+
+from __future__ import annotations
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from kaitoc.compiler.cli import cli
+
+
+def offered(*words: str) -> list[str]:
+    """Return what is offered for the last of some words."""
+    complete = ShellComplete(cli, {}, "kaitoc", "_KAITOC_COMPLETE")
+    return [item.value for item in complete.get_completions(list(words[:-1]), words[-1])]
+
+
+def test_commands_are_completed() -> None:
+    assert offered("che") == ["check"]
+
+
+def test_a_gpu_or_an_instance_type_is_completed_in_any_case() -> None:
+    assert offered("check", "--gpu", "a100") == ["A100-40GB", "A100-80GB"]
+    assert "Standard_NC24ads_A100_v4" in offered("check", "--gpu", "standard_nc24")
+
+
+def test_models_are_completed() -> None:
+    assert offered("estimate", "--model", "phi-3-mini-4k") == ["phi-3-mini-4k-instruct"]
+
+
+def test_releases_and_stacks_are_completed() -> None:
+    assert offered("check", "--kaito-version", "v0.1") == ["v0.10", "v0.11", "v0.12"]
+    assert offered("estimate", "--stack", "trl") == ["trl-chunked"]
+
+
+def test_rules_are_completed_by_code_and_name() -> None:
+    assert offered("explain", "kt401") == ["KT401"]
+    assert offered("explain", "unmatched-t") == ["unmatched-target-modules"]
+
+
+@pytest.mark.parametrize("value", ["text", "json", "sarif"])
+def test_what_no_catalog_holds_is_not_offered_for_a_gpu(value: str) -> None:
+    assert offered("check", "--gpu", value) == []
