@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -72,9 +72,12 @@ def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
     engine = engine_of(options)
     outcome = _check(paths, engine, options, targets)
     if options["fix"] or options["diff"]:
-        from kaitoc.compiler.cli.fix import fix_files
+        from kaitoc.compiler.cli.fix import fix_files, fix_standard_input
 
-        return fix_files(engine, outcome, options, targets)
+        fix = fix_standard_input if "-" in paths and not options["diff"] else fix_files
+        return fix(engine, outcome, options, targets)
+    if "-" in paths:
+        _tell_origins(engine, outcome)
     return conclude(outcome, options, targets, report_of(outcome, options))
 
 
@@ -121,6 +124,14 @@ def _shower() -> Callable[[Finding], str]:
     return partial(show, color=_wants_color())
 
 
+def _tell_origins(engine: Engine, outcome: Outcome) -> None:
+    """Name the templates that standard input was rendered from, where it says so."""
+    from kaitoc.compiler.rendered import tell_origins
+
+    for path in outcome.files:
+        outcome.findings = tell_origins(outcome.findings, engine.library.load(path))
+
+
 def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
     """Return the report of an outcome."""
     findings = tuple(outcome.findings)
@@ -151,8 +162,10 @@ def _rule_infos(options: dict[str, Any]) -> tuple[RuleInfo, ...]:
     return rule_infos()
 
 
-def conclude(outcome: Outcome, options: dict[str, Any], targets: list[Target], report: Report) -> int:
-    """Write the report and the notes, and return the exit code."""
+def conclude(
+    outcome: Outcome, options: dict[str, Any], targets: list[Target], report: Report, stream: TextIO | None = None
+) -> int:
+    """Write the report, to `stream` in place of standard output, and the notes; return the exit code."""
     for note in outcome.notes:
         _complain(note)
     for error in outcome.errors:
@@ -161,7 +174,7 @@ def conclude(outcome: Outcome, options: dict[str, Any], targets: list[Target], r
         _print_statistics(report)
     else:
         try:
-            emit(report, targets, sys.stdout, color=_wants_color())
+            emit(report, targets, stream or sys.stdout, color=_wants_color())
         except OSError as error:
             raise SettingsError(f"{error.filename}: cannot be written: {error.strerror}") from error
     if outcome.errors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -31,6 +32,19 @@ def fix_files(engine: Engine, outcome: Outcome, options: dict[str, Any], targets
         plural = "s" if fixed.num_fixed != 1 else ""
         click.echo(f"kaitoc: fixed {fixed.num_fixed} finding{plural} in {len(texts)} file(s)", err=True)
     return conclude(fixed.remaining, options, targets, report_of(fixed.remaining, options))
+
+
+def fix_standard_input(engine: Engine, outcome: Outcome, options: dict[str, Any], targets: list[Target]) -> int:
+    """Print standard input with its fixes, or as it is; what is left goes to standard error. No file is written."""
+    from kaitoc.compiler.cli.check import conclude, report_of
+
+    fixed = fix_until_stable(engine, outcome, Applicability.UNSAFE if options["unsafe_fixes"] else Applicability.SAFE)
+    for path in outcome.files:
+        source = engine.library.load(path).source
+        text = next((text for changed, text in fixed.texts.items() if changed.path == path), source.text)
+        sys.stdout.buffer.write(source.encode(text))
+    sys.stdout.flush()
+    return conclude(fixed.remaining, options, targets, report_of(fixed.remaining, options), sys.stderr)
 
 
 def _write(path: str, source: Source, text: str) -> None:
