@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.shell_completion import ShellComplete
 
 from kaitoc.compiler.cli import cli
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "integrations" / "completion.md"
+
+
+def answer(**environment: str) -> str:
+    """Return what the command answers to a shell, which asks by environment variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "kaitoc.compiler"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
 
 
 def offered(*words: str) -> list[str]:
@@ -40,3 +58,16 @@ def test_rules_are_completed_by_code_and_name() -> None:
 @pytest.mark.parametrize("value", ["text", "json", "sarif"])
 def test_what_no_catalog_holds_is_not_offered_for_a_gpu(value: str) -> None:
     assert offered("check", "--gpu", value) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_of_the_page_gets_a_script_that_asks_for_completions(shell: str) -> None:
+    assert f"_KAITOC_COMPLETE={shell}_source kaitoc" in PAGE.read_text(encoding="utf-8")
+
+    assert f"_KAITOC_COMPLETE={shell}_complete" in answer(_KAITOC_COMPLETE=f"{shell}_source")
+
+
+def test_the_command_answers_a_shell() -> None:
+    told = answer(_KAITOC_COMPLETE="bash_complete", COMP_WORDS="kaitoc check --gpu A1", COMP_CWORD="3")
+
+    assert told.split() == ["plain,A10-24GB", "plain,A100-40GB", "plain,A100-80GB", "plain,A10G-24GB", "plain,A16"]
