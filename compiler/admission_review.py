@@ -82,6 +82,9 @@ def render_answer(uid: str, answer: Answer) -> str:
             "code": answer.status_code,
             "message": answer.message,
         }
+    if answer.codes:
+        # The API server writes these to its audit log, where findings at info level are told too.
+        response["auditAnnotations"] = {"codes": ",".join(answer.codes)}
     if answer.warnings:
         response["warnings"] = _fitting(answer.warnings)
     if answer.patch and answer.is_allowed:

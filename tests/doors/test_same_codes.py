@@ -1,0 +1,195 @@
+"""One manifest, one set of codes: through `check`, `admit`, `webhook`, `lsp` and pre-commit.
+
+The manifests are the examples of the rules' pages that need no options. `KAITOC_CORPUS` names a folder of further ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from lsp_editor import Editor
+from page_examples import examples
+from serving import Server, serving
+
+from kaitoc.compiler.cli import cli
+from kaitoc.rules import RULES
+
+ROOT = Path(__file__).resolve().parents[2]
+LOST_ON_THE_WAY = {
+    "KT101": "the API server parses objects: no syntax error of theirs gets there, only one of the text inside",
+    "KT102": "of a key that is written twice it keeps one, but for the text inside",
+}
+"""What admission cannot find any more, unless it is in the training config, which stays a text."""
+
+NUM_COMMITS = 8
+"""pre-commit takes a second for each commit, so it is tried on some manifests, spread over all."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A text to let through every door."""
+
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def examples_of_pages() -> list[Manifest]:
+    return [
+        Manifest(str(example), example.text)
+        for rule in RULES
+        for example in examples(rule)
+        if not example.options and not example.previous
+    ]
+
+
+def further_ones() -> list[Manifest]:
+    corpus = os.environ.get("KAITOC_CORPUS")
+    files = sorted(Path(corpus).rglob("*.y*ml")) if corpus else []
+    return [Manifest(file.name, file.read_text(encoding="utf-8")) for file in files]
+
+
+EXAMPLES = examples_of_pages()
+MANIFESTS = [*EXAMPLES, *further_ones()]
+MANIFESTS_BY_NAME = {manifest.name: number for number, manifest in enumerate(MANIFESTS)}
+
+
+@pytest.fixture(params=MANIFESTS, ids=str)
+def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A manifest alone in a folder."""
+    path = tmp_path / "manifest.yaml"
+    path.write_text(request.param.text, encoding="utf-8")
+    return path
+
+
+def codes_of_check(path: Path) -> set[str]:
+    arguments = ["check", "--isolated", "--format", "json", str(path)]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code in (0, 1), result.stderr
+    return {finding["code"] for finding in json.loads(result.stdout)["findings"]}
+
+
+def codes_left_in_the_cluster(path: Path) -> set[str]:
+    result = CliRunner().invoke(cli, ["check", "--isolated", "--format", "json", str(path)])
+    return {
+        finding["code"]
+        for finding in json.loads(result.stdout)["findings"]
+        if finding["code"] not in LOST_ON_THE_WAY or finding["pointer"].startswith("/data/training_config.yaml")
+    }
+
+
+def objects_of(path: Path) -> list[dict[str, Any]]:
+    """Return the objects as the API server has them; nothing where the text is no YAML."""
+    try:
+        documents = [document for document in yaml.safe_load_all(path.read_text()) if isinstance(document, dict)]
+    except yaml.YAMLError:
+        return []
+    return [item for document in documents for item in document.get("items", [document])]
+
+
+def review_of(content: dict[str, Any]) -> bytes:
+    group, _, version = str(content.get("apiVersion", "")).rpartition("/")
+    metadata = content.get("metadata") or {}
+    request = {
+        "uid": "1",
+        "operation": "CREATE",
+        "kind": {"group": group, "version": version, "kind": content.get("kind", "")},
+        "namespace": metadata.get("namespace", ""),
+        "name": metadata.get("name", ""),
+        "object": content,
+    }
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
+
+
+def told_codes(answer: str) -> set[str]:
+    annotations = json.loads(answer)["response"].get("auditAnnotations", {})
+    return set(annotations.get("codes", "").split(",")) - {""}
+
+
+def test_admit_finds_what_check_finds(manifest: Path) -> None:
+    told: set[str] = set()
+    for content in objects_of(manifest):
+        arguments = ["admit", "--isolated", "--allow-suppressions", "--partners", str(manifest.parent)]
+        told |= told_codes(CliRunner().invoke(cli, arguments, input=review_of(content)).stdout)
+    assert told == codes_left_in_the_cluster(manifest)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A webhook and the objects that it finds partners among: each manifest's in a namespace of its own."""
+
+    server: Server
+    folder: Path
+
+    def objects_of(self, manifest: str) -> list[dict[str, Any]]:
+        return objects_of(self.folder / f"{MANIFESTS_BY_NAME[manifest]}.yaml")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder, text = tmp_path_factory.mktemp("cluster"), tmp_path_factory.mktemp("text") / "manifest.yaml"
+    for number, manifest in enumerate(MANIFESTS):
+        text.write_text(manifest.text, encoding="utf-8")
+        objects = [content for content in objects_of(text) if isinstance(content.get("metadata"), dict)]
+        for content in objects:
+            content["metadata"]["namespace"] = f"manifest-{number}"
+        (folder / f"{number}.yaml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
+    options = ("--allow-suppressions", "--partners", str(folder))
+    with serving(tmp_path_factory.mktemp("webhook"), *options) as server:
+        yield Cluster(server, folder)
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS_BY_NAME)
+def test_the_webhook_answers_what_admit_answers(manifest: str, cluster: Cluster) -> None:
+    for content in cluster.objects_of(manifest):
+        review = review_of(content)
+        arguments = ["admit", "--isolated", "--allow-suppressions", "--partners",
+                     str(cluster.folder / f"{MANIFESTS_BY_NAME[manifest]}.yaml")]  # fmt: skip
+        answer = CliRunner().invoke(cli, arguments, input=review).stdout
+        assert json.loads(cluster.server.review(review)[1]) == json.loads(answer)
+
+
+@pytest.fixture(scope="module")
+def editor() -> Iterator[Editor]:
+    editor = Editor("--isolated")
+    yield editor
+    assert editor.quit() == 0
+
+
+def test_the_editor_shows_what_check_finds(manifest: Path, editor: Editor) -> None:
+    uri = editor.open(manifest)
+    assert set(editor.codes(uri)) == codes_of_check(manifest)
+    editor.close_all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "manifest", [*EXAMPLES[:: len(EXAMPLES) // NUM_COMMITS], *further_ones()], ids=str, indirect=True
+)
+def test_the_hook_finds_what_check_finds(manifest: Path, tmp_path: Path) -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    check = next(hook for hook in hooks if hook["id"] == "kaitoc-check")
+    check |= {"language": "system", "args": ["--isolated", "--format", "json"], "verbose": True}
+    config = {"repos": [{"repo": "local", "hooks": [check]}]}
+    (tmp_path / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
+    scripts = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+                   "PRE_COMMIT_HOME": str(tmp_path / "home"), "GITHUB_ACTIONS": ""}  # fmt: skip
+    for command in (["git", "init", "-q"], ["git", "add", "manifest.yaml"]):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    hook = [sys.executable, "-m", "pre_commit", "run", "kaitoc-check"]
+    told = subprocess.run(hook, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False).stdout
+    report = json.loads(told[told.index("{\n") : told.rindex("}") + 1])
+    assert {finding["code"] for finding in report["findings"]} == codes_of_check(manifest)
