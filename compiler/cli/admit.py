@@ -21,13 +21,17 @@ EXIT_USAGE = 2
 @click.option(
     "--partners", multiple=True, metavar="PATH", help="A file or folder with the objects of the cluster; repeatable."
 )
+@click.option("--suite", metavar="DIR", help="Answer every review.yaml below a folder; compare with its expected.yaml.")
 @click.pass_context
 def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
     """Answer an AdmissionReview v1: may this Workspace or ConfigMap pass?
 
     FILE is JSON or YAML; - reads standard input. Exits 0 when it may, 1 when it is refused. Without --partners a
-    Workspace whose ConfigMap is not known is not refused for that.
+    Workspace whose ConfigMap is not known is not refused for that. With --suite it exits 1 when an answer is not the
+    expected one.
     """
+    if options["suite"] is not None:
+        ctx.exit(_run_suite(options["suite"], options))
     from kaitoc.compiler.admission import answer, surroundings_of
     from kaitoc.compiler.admission_review import read_review, render_answer
     from kaitoc.compiler.partners import FolderPartners, NoPartners
@@ -42,6 +46,25 @@ def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
         ctx.exit(EXIT_USAGE)
     click.echo(render_answer(request.uid, given))
     ctx.exit(0 if given.is_allowed else EXIT_REFUSED)
+
+
+def _run_suite(folder: str, options: dict[str, Any]) -> int:
+    """Print a line for each case of a suite; return 1 when one is answered otherwise than expected."""
+    from kaitoc.compiler.admission_suite import differences, read_suite
+
+    num_failed = 0
+    try:
+        policy = policy_of(options, mutates=options["mutate"])
+        cases = read_suite(folder)
+        for case in cases:
+            told = list(differences(case, policy))
+            num_failed += bool(told)
+            click.echo(f"{'FAIL' if told else 'ok'}  {case.name}" + "".join(f"\n      {line}" for line in told))
+    except UserError as error:
+        click.echo(f"kaitoc: {error}", err=True)
+        return EXIT_USAGE
+    click.echo(f"{len(cases) - num_failed} of {len(cases)} reviews were answered as expected")
+    return EXIT_REFUSED if num_failed else 0
 
 
 def _read(file: str) -> bytes:
