@@ -17,7 +17,7 @@ def written_output_dir(job: Job) -> tuple[Option, str] | None:
     The webhook joins the text below /mnt and refuses what then is not below it (KT326).
     """
     option, value = job.option("TrainingArguments", "output_dir"), job.value("TrainingArguments", "output_dir")
-    if not is_on_kaito(job) or option is None or option.plain is None or not isinstance(value, str):
+    if not is_on_kaito(job) or option is None or not isinstance(value, str) or option.plain is None:
         return None
     if not value.strip():
         return None

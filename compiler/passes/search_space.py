@@ -140,11 +140,18 @@ def _fits(candidate: Candidate, run: Situation) -> bool:
 
 
 def _checkpointing(workload: Workload) -> tuple[Choice, ...]:
-    """PEFT turns checkpointing on for quantised models (`prepare_model_for_kbit_training`): there is no choice."""
     present = Choice(workload.gradient_checkpointing)
-    if workload.kbit_prep:
+    if workload.kbit_prep and _is_kaitos(workload):
         return (present,)
     return (present, Choice(not workload.gradient_checkpointing))
+
+
+def _is_kaitos(workload: Workload) -> bool:
+    """Whether Kaito's image runs it: for quantised models that turns checkpointing on, whatever is written.
+
+    It calls PEFT's `prepare_model_for_kbit_training` without saying otherwise; the bundled runtime hands on the choice.
+    """
+    return workload.stack.startswith("kaito-")
 
 
 def _attention(job: Job, workload: Workload) -> tuple[Choice, ...]:
@@ -227,7 +234,7 @@ def _with_quantization(workload: Workload, value: object) -> Workload:
         quantization=Quantization(value),
         double_quant=is_quantized,
         kbit_prep=is_quantized,
-        gradient_checkpointing=is_quantized or workload.gradient_checkpointing,
+        gradient_checkpointing=(is_quantized and _is_kaitos(workload)) or workload.gradient_checkpointing,
     )
 
 

@@ -11,3 +11,8 @@ from fuzz_check import fuzz
 @pytest.mark.slow
 def test_damaged_manifests_break_no_promise() -> None:
     assert fuzz(range(600), max_seconds=math.inf) == []
+
+
+@pytest.mark.parametrize("seed", [19873])
+def test_manifests_that_once_broke_a_promise_break_none(seed: int) -> None:
+    assert fuzz(range(seed, seed + 1), max_seconds=math.inf) == []
