@@ -8,6 +8,7 @@ from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.kaito_args import ProblemKind
+from kaitoc.compiler.training_config import Option
 from kaitoc.rules._problems import STOPS, problems_of
 
 CODE = "KT209"
@@ -19,9 +20,14 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a value that looks like a command-line option."""
-    for option, _ in problems_of(job, ProblemKind.DASH_LEADING):
+    stops: dict[Option, bool] = {}
+    for option, problem in problems_of(job, ProblemKind.DASH_LEADING):
+        stops[option] = stops.get(option, False) or problem.is_fatal
+    for option, is_fatal in stops.items():
+        outcome = STOPS if is_fatal else "it sets that option, and the job goes on"
         yield Fault(
             job.place_of(option),
-            f"the value of `{option.name}` begins with a dash, so the parser takes it for an option; {STOPS}",
+            f"the value of `{option.name}` begins with a dash, so the parser takes it for an option; {outcome}",
             help="write it without the dash, or a negative number as digits (`-0.001`, not `-1e-3`)",
+            severity=None if is_fatal else Severity.WARNING,
         )
