@@ -211,10 +211,13 @@ class Engine:
 
 
 def find_files(paths: Iterable[str], settings: SettingsFinder) -> Iterator[str]:
-    """Yield the files that paths name: files as they are, folders searched for YAML, hidden and excluded ones not."""
+    """Yield the files that paths name, `./a.yaml` as `a.yaml`, which is what it is called by those beside it.
+
+    Folders are searched for YAML, hidden and excluded files left out.
+    """
     for path in paths:
         if not os.path.isdir(path):
-            yield path
+            yield path.removeprefix(os.curdir + os.sep)
             continue
         for folder, folders, names in os.walk(path):
             here = settings.for_path(folder)

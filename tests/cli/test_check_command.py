@@ -319,3 +319,13 @@ def test_processes_find_what_one_process_finds(tmp_path: Path) -> None:
 
     assert json.loads(one.stdout)["findings"] == json.loads(two.stdout)["findings"]
     assert json.loads(one.stdout)["findings"]
+
+
+def test_a_path_with_a_dot_names_the_file_that_lies_beside_its_partner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cm.yaml").write_text(SEED)
+    result = check("./cm.yaml", *SEED_OPTIONS, "--format", "concise", "--select", "KT401")
+
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["cm.yaml"]
