@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -234,10 +233,3 @@ def test_no_gpus_or_no_batches_are_refused(num_gpus: int, steps: int) -> None:
 def test_a_workload_that_no_run_can_have_is_refused() -> None:
     with pytest.raises(WorkloadError, match="batch size"):
         throughput(replace(BASE, batch_size=0), A100)
-
-
-def _seconds_for(workloads_asked: list[Workload]) -> float:
-    begin = time.perf_counter()
-    for workload in workloads_asked:
-        throughput(workload, A100)
-    return time.perf_counter() - begin
