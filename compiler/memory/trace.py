@@ -20,7 +20,7 @@ from kaitoc.compiler.memory.device import cublas_workspace_bytes
 from kaitoc.compiler.memory.footprint import validate
 from kaitoc.compiler.memory.result import Categories, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
-from kaitoc.compiler.memory.trace_autocast import Autocast
+from kaitoc.compiler.memory.trace_autocast import Autocast, regions_on_meta
 from kaitoc.compiler.memory.trace_kernels import CudaFunctions, scratch_bytes
 from kaitoc.compiler.memory.trace_losses import Batch, loss_of
 from kaitoc.compiler.memory.trace_model import autocast_of, build_model
@@ -54,7 +54,7 @@ def trace(workload: Workload) -> Trace:
     software stack other than the installed one.
     """
     validate(workload)
-    with _quiet():
+    with _quiet(), regions_on_meta():
         recorder = _record(workload)
     events = tuple(recorder.events)
     allocator = replay(workload, events)

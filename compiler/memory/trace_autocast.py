@@ -5,6 +5,9 @@ The lists are those of PyTorch's `aten/src/ATen/autocast_mode.h` (2.13), by the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -40,6 +43,7 @@ LOWER_PRECISION = _functions(_LOWER_PRECISION)
 FLOAT32 = _functions(_FLOAT32)
 FLOAT32_RESULT = _functions(_FLOAT32_RESULT)
 _HALF = (torch.float16, torch.bfloat16)
+_is_enabled: ContextVar[bool] = ContextVar("is_enabled", default=True)
 
 
 class Autocast:
@@ -51,6 +55,8 @@ class Autocast:
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as autocast hands them on to a function."""
+        if not _is_enabled.get():
+            return args, kwargs
         if func in LOWER_PRECISION:
             return self._converted(args, kwargs, self._narrow)
         if func in FLOAT32:
@@ -84,3 +90,32 @@ class Autocast:
 def _widen(value: Any) -> Any:
     is_half = isinstance(value, Tensor) and value.dtype in _HALF
     return value.float() if is_half else value
+
+
+@contextmanager
+def regions_on_meta() -> Iterator[None]:
+    """Let libraries open autocast regions on meta tensors, which `torch.autocast` refuses.
+
+    PEFT does so to fold adapters into experts without a change of type (`lora/layer.py`, `_LoraFactorsProxy`).
+    """
+    real = torch.autocast
+
+    def region(device_type: str, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+        if device_type != "meta":
+            return real(device_type, *args, **kwargs)
+        return _region(enabled=bool(kwargs.get("enabled", True)))
+
+    torch.autocast = region  # type: ignore[assignment, misc]  # restored below
+    try:
+        yield
+    finally:
+        torch.autocast = real  # type: ignore[misc]  # as above
+
+
+@contextmanager
+def _region(*, enabled: bool) -> Iterator[None]:
+    before = _is_enabled.set(enabled)
+    try:
+        yield
+    finally:
+        _is_enabled.reset(before)
