@@ -68,7 +68,8 @@ bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschem
 
 bench-memory: $(STAMP) ## Score the memory engine against measured runs, other estimators and the trace.
 	$(BIN)/python tests/bench/memory/score.py --write
-	$(BIN)/python tests/bench/memory/bench_memory.py
+	$(BIN)/python tests/bench/memory/trace_cost.py
+	$(BIN)/python tests/bench/memory/bench_memory.py --write
 
 bench-runtime: $(STAMP) ## Time the runtime beside a plain trl and peft script, and packing beside padding.
 	$(BIN)/python tests/bench/runtime/bench_runtime.py

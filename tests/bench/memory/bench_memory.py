@@ -1,8 +1,7 @@
 """Hold the closed form to the trace on the whole grid, score it against measured runs, and set its peers beside it.
 
 `--only NAME` traces some models only, `--sample N --seed S` some cases only; figures traced before are kept under
-`build/`, so that a stopped run goes on. `--write` puts all tables into `docs/memory.md`. The environment variable
-`DATA` names a folder of further measured sets.
+`build/`, so that a stopped run goes on. `--write` puts the table into `docs/memory.md`.
 """
 
 from __future__ import annotations
@@ -22,11 +21,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from grid import Case, cases, fingerprint, shapes
 
 from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.source import write_atomically
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 TOLERANCE = 0.02
 NUM_WORST = 12
+PAGE = ROOT / "docs" / "memory.md"
+BEGIN, END = "<!-- grid: begin -->", "<!-- grid: end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,19 @@ def main() -> int:
     parser.add_argument("--sample", type=int, metavar="N", help="that many cases, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--cached", action="store_true", help="trace nothing, compare what was traced before")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/memory.md")
     arguments = parser.parse_args()
+    if arguments.write and (arguments.only or arguments.sample is not None):
+        parser.error("--write needs the whole grid: leave --only and --sample out")
     chosen = _chosen(arguments.only, arguments.sample, arguments.seed)
     if not arguments.cached:
         _trace_missing(chosen)
     compared, refused = _compare(chosen)
-    print(grid_table(compared))
+    table = f"{_coverage(compared, len(chosen))}\n\n{grid_table(compared)}"
+    print(table)
     print(_worst(compared))
+    if arguments.write:
+        _write(table)
     for name, error in refused:
         print(f"not traced: {name}: {error}")
     return 0 if compared and all(one.agrees for one in compared) else 1
@@ -151,6 +159,21 @@ def grid_table(compared: list[Compared]) -> str:
             f"| {method} | {switch} | {len(found)} | {within} | {mean:.2%} | {worst.share:+.2%} | {worst.case.name} |"
         )
     return "\n".join(lines)
+
+
+def _coverage(compared: list[Compared], num_chosen: int) -> str:
+    num_models = len({one.case.model for one in compared})
+    num_within = sum(one.agrees for one in compared)
+    return (
+        f"{len(compared):,} of {num_chosen:,} cases of {num_models} models were traced; {num_within:,} of them agree "
+        f"within {TOLERANCE:.0%}."
+    )
+
+
+def _write(table: str) -> None:
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    write_atomically(PAGE, f"{before}{BEGIN}\n{table}\n{END}{after}".encode())
 
 
 def _worst(compared: list[Compared]) -> str:
