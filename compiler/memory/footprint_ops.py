@@ -215,12 +215,14 @@ class Ops:
 
         `_scaled_dot_product_attention_math` (`attention.cpp`): widens a half input, scales query and key, and saves
         the attention weights; `copies_keys`: `matmul` copies a key head to all that share it, which a single sequence
-        with a single key head spares it. `_safe_softmax` looks for rows that are masked throughout.
+        with a single key head spares it: what is saved of its values is then a view of the projection. `_safe_softmax`
+        looks for rows that are masked throughout.
         """
         tape = self.tape
         wide = [self.cast(query, FLOAT32_BYTES)]
         wide += [
-            tape.apply([item], query.elements if copies_keys else item.elements, FLOAT32_BYTES) for item in (key, value)
+            tape.apply([item], query.elements, FLOAT32_BYTES) if copies_keys else self.cast(item, FLOAT32_BYTES)
+            for item in (key, value)
         ]
         scaled = [self.copy(item) for item in wide[:2]]
         scores = tape.apply(scaled, per_pair(num_heads), FLOAT32_BYTES, saves=scaled)

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from kaitoc.compiler.catalog.architecture import from_config
+from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.result import Phase, PhasePeak
 from kaitoc.compiler.memory.trace import Trace, replay, trace
 from kaitoc.compiler.memory.workload import (
@@ -161,3 +162,13 @@ def test_a_masked_layer_keeps_its_own_mask() -> None:
     masked, plain = (_peak(trace(replace(LORA, architecture=one)), Phase.LOSS) for one in (sliding, free))
     masks = TINY.num_layers * LORA.batch_size * LORA.seq_len_tokens**2 * 2
     assert masked.categories.activations - plain.categories.activations >= masks
+
+
+def test_adapters_are_folded_into_experts_in_the_type_that_the_experts_have() -> None:
+    config = {**CONFIG, "model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2, "head_dim": 32}
+    model = from_config("tiny-qwen3-moe", {**config, "moe_intermediate_size": 128})
+    workload = replace(LORA, architecture=model, gradient_checkpointing=False)
+
+    traced_bytes = max(peak.allocated_bytes for peak in trace(workload).phases)
+
+    assert footprint(workload).allocated_bytes == pytest.approx(traced_bytes, rel=0.02)

@@ -40,7 +40,9 @@ def main() -> None:
         costs = [_cost(name) for _ in range(NUM_REPETITIONS)]
         seconds = [
             statistics.median(values)
-            for values in zip(*((one.import_seconds, one.first_seconds, one.again_seconds) for one in costs), strict=True)
+            for values in zip(
+                *((one.import_seconds, one.first_seconds, one.again_seconds) for one in costs), strict=True
+            )
         ]
         resident_gib = max(one.resident_bytes for one in costs) / 2**30
         print(f"| {name} | " + " | ".join(f"{value:.2f} s" for value in seconds) + f" | {resident_gib:.2f} GiB |")
