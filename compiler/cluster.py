@@ -72,8 +72,10 @@ def run_on_cluster(
     *,
     dry_run: bool = False,
     poll_seconds: float = 5.0,
-) -> None:
-    """Apply manifests and follow a Workspace to its end; raises `ClusterError` when the API server or the run fails.
+) -> list[str]:
+    """Apply manifests, follow a Workspace to its end and return the lines of its log, none for a dry run.
+
+    Raises `ClusterError` when the API server or the run fails.
 
     The API server judges everything first (`--dry-run=server`), so that nothing is applied by halves.
     """
@@ -84,22 +86,22 @@ def run_on_cluster(
         kubectl.run("apply", "--server-side", "--dry-run=server", "--filename", folder)
         if dry_run:
             echo("the API server accepts the manifests; nothing was applied")
-            return
+            return []
         echo(kubectl.run("apply", "--server-side", "--filename", folder).strip())
-    _follow(kubectl, target, echo, poll_seconds)
+    return _follow(kubectl, target, echo, poll_seconds)
 
 
-def _follow(kubectl: Kubectl, target: Target, echo: Callable[[str], None], poll_seconds: float) -> None:
-    """Tell each change of the Workspace's conditions and each new line of the log until the Job ends."""
+def _follow(kubectl: Kubectl, target: Target, echo: Callable[[str], None], poll_seconds: float) -> list[str]:
+    """Return the whole log once the Job ends; tell each change of the Workspace's conditions and each line before."""
     told: dict[str, str] = {}
-    num_lines = 0
+    lines: list[str] = []
     while True:
         for line in _news(kubectl.read("workspace", target.name, *target.options), told):
             echo(line)
         outcome = _outcome(kubectl, target)
-        num_lines = _stream(kubectl, target, num_lines, echo)
+        lines = _stream(kubectl, target, lines, echo)
         if outcome == "":
-            return
+            return lines
         if outcome is not None:
             raise ClusterError(f"{target.name}: the tuning job failed: {outcome}")
         time.sleep(poll_seconds)
@@ -130,15 +132,15 @@ def _outcome(kubectl: Kubectl, target: Target) -> str | None:
     return None
 
 
-def _stream(kubectl: Kubectl, target: Target, num_lines: int, echo: Callable[[str], None]) -> int:
-    """Tell the lines of the log that are new and return how many there are; a pod that has none yet is waited for."""
+def _stream(kubectl: Kubectl, target: Target, told: list[str], echo: Callable[[str], None]) -> list[str]:
+    """Tell the lines of the log that are new and return all; a pod that has none yet is waited for."""
     try:
         lines = kubectl.run("logs", f"job/{target.name}", "--container", target.name, *target.options).splitlines()
     except ClusterError:
-        return num_lines
-    for line in lines[num_lines:]:
+        return told
+    for line in lines[len(told) :]:
         echo(_without_secrets(line))
-    return max(num_lines, len(lines))
+    return max(told, lines, key=len)
 
 
 def _without_secrets(line: str) -> str:

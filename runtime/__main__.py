@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from kaitoc.compiler.plan import Plan, PlanError, read_plan
-from kaitoc.runtime.auto_fit import next_candidate
+from kaitoc.runtime.auto_fit import as_left_off, next_candidate
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
 from kaitoc.runtime.launch import is_main_process, launch, needs_launch, tell
 
@@ -38,8 +38,11 @@ def main() -> int:
 def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False, metrics_port: int | None = None) -> int:
     """Run a plan, print its report and return the exit code; failures become one message.
 
-    With `auto_fit` a plan that does not fit is run again with less memory, as long as something is left to try.
+    With `auto_fit` a plan that does not fit is run again with less memory, as long as something is left to try; a run
+    that is resumed goes on with what was found to fit.
     """
+    if auto_fit and resume:
+        plan = as_left_off(plan, device)
     code = _execute_once(plan, device, resume, metrics_port)
     while code == EXIT_OUT_OF_MEMORY and auto_fit:
         candidate = next_candidate(plan)

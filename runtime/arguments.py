@@ -13,6 +13,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from kaitoc.compiler.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import PlanFailure
+from kaitoc.runtime.integrations import wants_liger
 from kaitoc.runtime.sharding import fsdp_arguments
 
 CHECKPOINTS = "checkpoints"
@@ -62,8 +63,11 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
     if on_cpu and training.tf32:
         del values["tf32"]
     values.update(fsdp_arguments(plan))
+    extra = _extra(training.extra_training_arguments)
+    if on_cpu and wants_liger(plan):
+        del extra["use_liger_kernel"]
     try:
-        return SFTConfig(**{**values, **_extra(training.extra_training_arguments)})
+        return SFTConfig(**{**values, **extra})
     except (TypeError, ValueError) as error:
         raise PlanFailure(f"the training arguments are refused: {error}") from error
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.checkpoints import is_same_plan
+from kaitoc.runtime.failures import PlanFailure
+from kaitoc.runtime.sharding import with_sharding
 
 _STATEFUL_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 _SMALL_OPTIMIZER = "paged_adamw_8bit"
@@ -27,6 +32,22 @@ def next_candidate(plan: Plan) -> tuple[Plan, str] | None:
     if training.optim in _STATEFUL_OPTIMIZERS:
         return _with(plan, optim=_SMALL_OPTIMIZER), f"the optimizer {_SMALL_OPTIMIZER}"
     return None
+
+
+def as_left_off(plan: Plan, device: str) -> Plan:
+    """Return the candidate that a run that is resumed had come to, the plan itself when it is none of them."""
+    output = Path(plan.output.path)
+    try:
+        return next((one for one in _candidates(plan) if is_same_plan(with_sharding(one, device), output)), plan)
+    except PlanFailure:
+        return plan
+
+
+def _candidates(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    while (found := next_candidate(plan)) is not None:
+        plan = found[0]
+        yield plan
 
 
 def _with(plan: Plan, **changes: Any) -> Plan:

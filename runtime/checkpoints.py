@@ -70,6 +70,15 @@ def start_afresh(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_same_plan(plan: Plan, output: Path) -> bool:
+    """Return whether the run that left a folder had this plan."""
+    try:
+        require_same_plan(plan, output)
+    except RunFailure:
+        return False
+    return True
+
+
 def require_same_plan(plan: Plan, output: Path) -> None:
     """Raise `RunFailure` when the run that is resumed had another plan, and say where the plans differ."""
     path = output / PLAN_FILE

@@ -25,6 +25,7 @@ from kaitoc.runtime.checkpoints import (
 from kaitoc.runtime.data import Columns, describe_skipped, read_rows
 from kaitoc.runtime.download import local_paths
 from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure
+from kaitoc.runtime.integrations import require_integrations
 from kaitoc.runtime.launch import is_main_process
 from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
 from kaitoc.runtime.preflight import check_memory, check_output
@@ -69,6 +70,7 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     output = Path(plan.output.path)
     check_output(output)
     device = choose_device(options.device)
+    require_integrations(plan, device)
     check_memory(plan, device)
     require_model(plan)
     data = plan.data

@@ -19,6 +19,7 @@ from kaitoc.runtime.adapter import gathered_state, place_for_pusher, result_fold
 from kaitoc.runtime.arguments import training_arguments
 from kaitoc.runtime.callbacks import History, MetricsCallback, TerminationCallback
 from kaitoc.runtime.failures import OutOfMemory, RunFailure, Terminated
+from kaitoc.runtime.integrations import tensorboard_logs
 from kaitoc.runtime.launch import is_main_process
 from kaitoc.runtime.live_memory import MeasureFirstSteps
 from kaitoc.runtime.loop import TuningTrainer
@@ -46,7 +47,8 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     port = options.metrics_port if is_main_process() else None
-    with quiet_libraries(), serving(port, options.metrics_host) as served:
+    logs = tensorboard_logs(Path(plan.output.path))
+    with quiet_libraries(), logs, serving(port, options.metrics_host) as served:
         return _run(with_sharding(plan, options.device), options, served)
 
 
@@ -63,7 +65,9 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
     file = ready.output / METRICS if is_main_process() else None
     metrics = MetricsCallback(file, history, lambda: trainer.num_tokens_seen)
     progress = ProgressCallback() if shows_progress else None
-    for callback in (metrics, termination, memory, progress, served):
+    # What it adds to the numbers of a step has to reach the trackers of `report_to` too, which the trainer puts first.
+    trainer.callback_handler.callbacks.insert(0, metrics)
+    for callback in (termination, memory, progress, served):
         if callback is not None:
             trainer.add_callback(callback)
     with _explained(plan, ready, trainer), loss_tiles(ready.device):

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.cluster import ClusterError, Target, run_on_cluster
+from kaitoc.compiler.cluster_report import numbers_of, report_of
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
 TARGET = Target("tune", "team")
@@ -132,3 +133,53 @@ def test_without_kubectl_the_run_says_so(tmp_path: Path, monkeypatch: pytest.Mon
 
     assert result.exit_code == 1
     assert "kubectl is not on the path" in result.stderr
+
+
+LOG = """loading weights
+ 10%|#         | 1/10 [00:01<00:09]\r{'loss': 2.5, 'grad_norm': 0.4, 'learning_rate': 1e-4, 'epoch': 0.5}
+{'loss': '1.25', 'grad_norm': '0.3', 'learning_rate': '5e-05', 'epoch': '1.0'}
+{'eval_loss': 1.5, 'eval_runtime': 2.0, 'epoch': 1.0}
+{'train_runtime': 90.0, 'train_samples_per_second': 2.5, 'train_loss': 1.9, 'epoch': 1.0}
+done
+"""
+
+
+def test_the_log_of_a_run_tells_its_losses_speed_and_time() -> None:
+    found = report_of("tune", LOG.splitlines(keepends=False))
+
+    assert (found.num_logged_steps, found.first_loss, found.last_loss) == (2, 2.5, 1.25)
+    assert (found.eval_loss, found.epochs, found.seconds, found.samples_per_second) == (1.5, 1.0, 90.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "plain words",
+        "{'loss': nan}",
+        "{'loss': __import__('os')}",
+        "{'loss'",
+        "{'a': " * 900,
+        "{'loss': '1e999'}",
+        "{}",
+    ],
+)
+def test_lines_that_are_no_numbers_tell_nothing(line: str) -> None:
+    assert numbers_of(line) == {}
+
+
+def test_a_finished_run_is_summed_up_and_its_report_is_written(kubectl: Path) -> None:
+    play(kubectl, logs=[LOG])
+    file = kubectl / "report.json"
+
+    result = CliRunner().invoke(cli, ["run", str(DEMO), "--on", "cluster", "--report", str(file)])
+
+    assert result.exit_code == 0, result.output
+    assert "2.500 -> 1.250 over 2 logged steps" in result.output
+    assert json.loads(file.read_text())["last_loss"] == 1.25
+
+
+def test_a_report_of_a_run_here_is_not_asked_for(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["run", str(DEMO), "--report", str(tmp_path / "report.json")])
+
+    assert result.exit_code == 2
+    assert "--report goes with --on cluster" in result.output

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,10 @@ from kaitoc.compiler.plan import Plan, PlanError
 from kaitoc.compiler.plan_memory import with_prediction
 from kaitoc.compiler.plan_of_job import plan_of
 from kaitoc.compiler.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.source import Source, SourceError
+from kaitoc.compiler.source import Source, SourceError, write_atomically
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.cluster_report import ClusterReport
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -58,6 +61,7 @@ class RunError(ValueError):
     show_default=True,
     help="Whether processes hold whole copies of the model or shares; auto shards what outgrows a GPU.",
 )
+@click.option("--report", metavar="FILE", help="With --on cluster: write what the log tells of the run as JSON.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
 @click.pass_context  # fmt: skip
@@ -69,6 +73,8 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
     try:
         if options["place"] == "cluster":
             ctx.exit(_on_cluster(path, options))
+        if options["report"] is not None:
+            raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
         plan = _plan(path, options)
         if options["dry_run"]:
             click.echo(plan.to_json(), nl=False)
@@ -96,6 +102,7 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
 def _on_cluster(path: str, options: dict[str, Any]) -> int:
     """Compile a manifest, apply it with kubectl and follow it; return the exit code."""
     from kaitoc.compiler.cluster import ClusterError, Target, run_on_cluster
+    from kaitoc.compiler.cluster_report import report_of
     from kaitoc.compiler.compile import compile_files, describe_problem
     from kaitoc.compiler.compile_model import CompileRequest
     from kaitoc.rules import FILE_RULES, JOB_RULES
@@ -111,11 +118,24 @@ def _on_cluster(path: str, options: dict[str, Any]) -> int:
         raise RunError("\n".join(problem for problem in problems if problem))
     target = Target(workspace.ref.name, workspace.ref.namespace)
     try:
-        run_on_cluster([file.text for file in result.files], target, click.echo, dry_run=options["dry_run"])
+        lines = run_on_cluster([file.text for file in result.files], target, click.echo, dry_run=options["dry_run"])
+        if not options["dry_run"]:
+            _tell(report_of(target.name, lines), options["report"])
     except ClusterError as error:
         click.echo(f"kaitoc: {error}", err=True)
         return EXIT_FAILED
     return 0
+
+
+def _tell(report: ClusterReport, file: str | None) -> None:
+    """Print a report and write it to a file when one is named; raises `RunError` where that cannot be written."""
+    click.echo(report.to_text())
+    if file is None:
+        return
+    try:
+        write_atomically(file, report.to_json().encode())
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written: {error.strerror or error}") from error
 
 
 def _indexed(rule_set: RuleSet, chosen: Overrides, path: str) -> Engine:

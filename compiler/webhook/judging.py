@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -98,13 +99,25 @@ _policies: dict[bool, Policy] = {}
 def _start(options: dict[str, Any]) -> None:
     """Prepare a process: one policy that mutates and one that does not."""
     import signal
+    import threading
 
     from kaitoc.compiler.cli.admission_options import policy_of
 
     # A signal to the whole group, such as Ctrl-C, is the server's to act on: it lets accepted reviews end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
     for mutates in (False, True):
         _policies[mutates] = policy_of(options, mutates=mutates)
+
+
+def _end_with_the_server() -> None:
+    """End this process when the server is gone, which cannot tell its pool so when it is killed."""
+    from multiprocessing import parent_process
+
+    server = parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)
 
 
 def _judge(data: bytes, partners: tuple[Partner, ...], is_complete: bool, mutates: bool) -> Answer:

@@ -205,3 +205,30 @@ def test_a_signal_lets_accepted_reviews_end(tmp_path: Path) -> None:
         for client in clients:
             client.join()
         assert answers == [200] * 30
+
+
+def test_judging_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    with serving(tmp_path, "--processes", "2") as server:
+        children = children_of(server.process.pid)
+        assert len(children) >= 2
+        server.process.kill()
+        server.process.wait()
+        for _ in range(100):
+            if not any(is_running(child) for child in children):
+                return
+            time.sleep(0.1)
+        raise AssertionError("the judging processes outlived the server")
+
+
+def children_of(pid: int) -> list[int]:
+    folder = Path(f"/proc/{pid}/task/{pid}/children")
+    if not folder.exists():
+        pytest.skip("this system does not tell the children of a process")
+    return [int(child) for child in folder.read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

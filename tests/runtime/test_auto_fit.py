@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ pytest.importorskip("torch")
 
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.__main__ import execute
-from kaitoc.runtime.auto_fit import next_candidate
+from kaitoc.runtime.auto_fit import as_left_off, next_candidate
+from kaitoc.runtime.checkpoints import write_plan
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY
 from kaitoc.runtime.ready import COMPLETED
 
@@ -85,3 +87,28 @@ def test_with_auto_fit_the_run_is_tried_again_until_it_fits(
     assert execute(plan, "cpu", False, auto_fit=True) == 0
     assert "trying again with batches of 1, accumulated 2 times" in capsys.readouterr().err
     assert (Path(plan.output.path) / COMPLETED).exists()
+
+
+def test_a_run_that_was_made_to_fit_is_resumed_as_it_was(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _SmallDevice(monkeypatch)
+    plan = make_plan(training={"save_strategy": "steps", "save_steps": 2})
+    assert execute(plan, "cpu", False, auto_fit=True) == 0
+    output = Path(plan.output.path)
+    shutil.rmtree(output / "checkpoints" / "checkpoint-4")
+    capsys.readouterr()
+
+    assert execute(plan, "cpu", True, auto_fit=True) == 0
+    told = capsys.readouterr().err
+    assert "trying again" not in told
+    assert "step 3/4" in told
+    assert "step 2/4" not in told
+
+
+def test_a_run_with_another_plan_is_not_taken_for_one_that_was_made_to_fit(make_plan: MakePlan) -> None:
+    other = make_plan(training={"learning_rate": 1.0})
+    Path(other.output.path).mkdir()
+    write_plan(other, Path(other.output.path))
+
+    assert as_left_off(make_plan(), "cpu") == make_plan()

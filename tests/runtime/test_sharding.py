@@ -110,3 +110,27 @@ def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
     assert "step 3/5" not in resumed.stderr
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert json.loads((tmp_path / "two" / "report.json").read_text())["measured_allocated_bytes"] is None
+
+
+@pytest.mark.slow
+def test_two_shares_train_every_weight_of_a_model_as_one_process_does(make_plan: MakePlan, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    training = {**TRAINING, "per_device_train_batch_size": 2, "learning_rate": 1e-3}
+    two, one = (
+        make_plan(
+            lora=None,
+            training={**training, "gradient_accumulation_steps": accumulation},
+            output={"path": str(tmp_path / name)},
+        )
+        for name, accumulation in (("two", 1), ("one", 2))
+    )
+    two = in_two(two).model_copy(update={"sharding": "fsdp"})
+    run_plan(one, RunOptions("cpu", show_progress=False))
+    result = launch(two, tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    whole, gathered = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    assert whole.keys() == gathered.keys()
+    assert all(torch.allclose(whole[name], gathered[name], atol=1e-3) for name in whole)

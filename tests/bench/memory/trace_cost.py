@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 MODELS = ("llama-3.2-3b", "llama-3.3-70b-instruct")
 NUM_REPETITIONS = 3
@@ -67,7 +68,7 @@ def _measured(name: str) -> dict[str, float]:
     for _ in range(2):
         trace(workload)
         marks.append(time.perf_counter())
-    imported, first, again = (after - before for before, after in zip(marks, marks[1:], strict=False))
+    imported, first, again = (after - before for before, after in pairwise(marks))
     resident_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
     return {
         "import_seconds": imported,
