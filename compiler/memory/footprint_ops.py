@@ -154,17 +154,16 @@ class Ops:
     def rotary(self, value: Value) -> Value:
         """`x * cos + rotate_half(x) * sin` of transformers; saves only the shared tables.
 
-        Going back holds the incoming gradient, its product with sin, two zero-padded halves and one negated half
-        (`cat` and `slice_backward`), then adds the product with cos.
+        Going back holds the incoming gradient, its product with sin and two zero-padded halves (`cat` and
+        `slice_backward`; the negated half is gone when the second is padded), then adds the product with cos.
         """
         size = value.size
-        half = Size(*(part // 2 for part in size))
         return self.tape.apply(
             [value],
             value.elements,
             value.num_bytes,
             forward_temporary=size.times(2),
-            backward_temporary=size.times(2).plus(half),
+            backward_temporary=size.times(2),
         )
 
     def linear(self, value: Value, layer: Linear) -> Value:
@@ -245,11 +244,7 @@ class Ops:
     def eager_scores(
         self, query: Value, key: Value, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool
     ) -> Value:
-        """`softmax(q k^T * scale + mask, dtype=float32).to(dtype)` over all pairs of tokens.
-
-        CUDA's softmax backward forms `grad * output` in full (`SoftMax.cu`, `softmax_backward_cuda`), and its forward
-        reads a half input without widening it first.
-        """
+        """`softmax(q k^T * scale + mask, dtype=float32).to(dtype)` over all pairs of tokens."""
         tape = self.tape
         inputs = [self._autocast(item) for item in (query, key)]
         scores = tape.apply(inputs, per_pair(num_heads), inputs[0].num_bytes, saves=inputs)
@@ -261,13 +256,18 @@ class Ops:
             scores = self._then(self.unary(scores, saves_input=False, saves_output=True), scores)
             scores = self._then(self.copy(scores), scores)
         scores = self._then(tape.apply([scores], scores.elements, scores.num_bytes, grads=[ZERO]), scores)
-        wide = scores.elements.times(softmax_bytes)
         given_bytes = scores.num_bytes
-        weights = tape.apply([scores], scores.elements, softmax_bytes, saves_output=True, backward_temporary=wide)
-        tape.drop(scores)
-        narrow = self.cast(weights, given_bytes)
-        tape.drop(weights)
-        return narrow
+        weights = self._then(self.softmax(scores, softmax_bytes), scores)
+        return self._then(self.cast(weights, given_bytes), weights)
+
+    def softmax(self, scores: Value, num_bytes: int) -> Value:
+        """`softmax(scores, dtype)`: saves its output.
+
+        CUDA's backward forms `grad * output` in full (`SoftMax.cu`, `softmax_backward_cuda`), and its forward reads a
+        half input without widening it first.
+        """
+        product = scores.elements.times(num_bytes)
+        return self.tape.apply([scores], scores.elements, num_bytes, saves_output=True, backward_temporary=product)
 
     def weighted_sum(self, weights: Value, value: Value, elements: Size) -> Value:
         """Attention weights times values; saves both."""
