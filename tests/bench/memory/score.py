@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from kernels import kernel_table
 from measured import Measured, read_measured
 from phases import phase_table
 
@@ -74,7 +75,7 @@ def main() -> int:
     if os.environ.get("DATA"):
         rows += read_measured(Path(os.environ["DATA"]))
     predictions = [footprint(row.workload, row.gpu) for row in rows]
-    sections = [_accuracy_table(rows, predictions), _verdict_line(rows, predictions), phase_table()]
+    sections = [_accuracy_table(rows, predictions), _verdict_line(rows, predictions), phase_table(), kernel_table()]
     if not arguments.no_peers:
         sections.append(_peer_table(rows, predictions, arguments.peers))
     text = "\n\n".join(sections)
