@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.redaction import redacted_text
 
-SECRETS = ("token", "password", "secret", "authorization")
+MAX_FAILURES = 5
+"""How often in a row kubectl may fail before a run is no longer followed: an API server has bad moments."""
 
 
 class ClusterError(Exception):
@@ -55,14 +57,18 @@ class Kubectl:
         """Return what a command prints; raises `ClusterError` with what it complains about."""
         done = subprocess.run([self.program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode != 0:
-            raise ClusterError(f"kubectl {arguments[0]}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+            reason = redacted_text(done.stderr.strip()) or f"exit code {done.returncode}"
+            raise ClusterError(f"kubectl {arguments[0]}: {reason}")
         return done.stdout
 
     def read(self, *arguments: str) -> dict[str, Any]:
         """Return the JSON that `kubectl get` prints, empty when there is no such object yet."""
         text = self.run("get", *arguments, "--ignore-not-found", "--output", "json")
-        found: dict[str, Any] = json.loads(text) if text.strip() else {}
-        return found
+        try:
+            found = json.loads(text) if text.strip() else {}
+        except ValueError as error:
+            raise ClusterError(f"kubectl get {arguments[0]}: its answer is not JSON") from error
+        return found if isinstance(found, dict) else {}
 
 
 def run_on_cluster(
@@ -95,15 +101,23 @@ def _follow(kubectl: Kubectl, target: Target, echo: Callable[[str], None], poll_
     """Return the whole log once the Job ends; tell each change of the Workspace's conditions and each line before."""
     told: dict[str, str] = {}
     lines: list[str] = []
+    num_failures = 0
     while True:
-        for line in _news(kubectl.read("workspace", target.name, *target.options), told):
-            echo(line)
-        outcome = _outcome(kubectl, target)
+        try:
+            for line in _news(kubectl.read("workspace", target.name, *target.options), told):
+                echo(redacted_text(line))
+            outcome = _outcome(kubectl, target)
+            num_failures = 0
+        except ClusterError:
+            num_failures += 1
+            if num_failures == MAX_FAILURES:
+                raise
+            outcome = None
         lines = _stream(kubectl, target, lines, echo)
         if outcome == "":
             return lines
         if outcome is not None:
-            raise ClusterError(f"{target.name}: the tuning job failed: {outcome}")
+            raise ClusterError(f"{target.name}: the tuning job failed: {redacted_text(outcome)}")
         time.sleep(poll_seconds)
 
 
@@ -139,15 +153,5 @@ def _stream(kubectl: Kubectl, target: Target, told: list[str], echo: Callable[[s
     except ClusterError:
         return told
     for line in lines[len(told) :]:
-        echo(_without_secrets(line))
+        echo(redacted_text(line))
     return max(told, lines, key=len)
-
-
-def _without_secrets(line: str) -> str:
-    """Return a line of a log without what follows a word that names a secret."""
-    lowered = line.lower()
-    for word in SECRETS:
-        start = lowered.find(f"{word}=")
-        if start >= 0:
-            return f"{line[: start + len(word) + 1]}[hidden]"
-    return line

@@ -28,7 +28,10 @@ class _Part(BaseModel):
 
 
 class ModelPlan(_Part):
-    """Where the weights are and how they are loaded. `path` is a folder or a hub id; remote code is never run."""
+    """Where the weights are and how they are loaded. `path` is a folder or a hub id; remote code is never run.
+
+    `allow_pickle` takes weights that are no safetensors, by PyTorch's restricted unpickler.
+    """
 
     path: str
     revision: str = "main"
@@ -36,6 +39,7 @@ class ModelPlan(_Part):
     attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"
     chat_template: str | None = Field(default=None, description="Path of a Jinja file, or the template itself.")
     trust_remote_code: Literal[False] = False
+    allow_pickle: bool = False
 
 
 class QuantizationPlan(_Part):
@@ -116,7 +120,7 @@ class TrainingPlan(_Part):
     fp16: bool = False
     tf32: bool | None = None
     loss_type: Literal["nll", "dft"] = "nll"
-    train_sampling_strategy: str = "random"
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = "random"
     dataloader_num_workers: int = Field(default=0, ge=0)
     seed: int = 42
     data_seed: int | None = None
@@ -168,7 +172,10 @@ class FootprintPlan(_Part):
 
 
 class Provenance(_Part):
-    """Where the plan comes from, so that a result can be traced to its manifest."""
+    """Where the plan comes from, so that a result can be traced to its manifest.
+
+    `base_fingerprint` tells the base model's weights from others', as the runtime found them; "" is not known.
+    """
 
     kaitoc_version: str
     manifest: str = ""
@@ -177,6 +184,7 @@ class Provenance(_Part):
     preset: str = ""
     gpu: str = ""
     kaito_release: str = ""
+    base_fingerprint: str = ""
 
 
 class Plan(_Part):

@@ -66,7 +66,7 @@ def plan_of(
             lora=_lora(job),
             data=_data(job, data, skip_bad_rows),
             training=_training(job),
-            output=OutputPlan(path=output or _text(job, "TrainingArguments", "output_dir") or "output"),
+            output=OutputPlan(path=_output_path(job, output)),
             num_processes=num_processes,
             provenance=_provenance(job),
         )
@@ -150,6 +150,21 @@ def _data_paths(job: Job, data: str | None) -> tuple[str, ...]:
     if os.path.isfile(data) or inside == DATA_ROOT:
         return (data,)
     return (os.path.join(data, posixpath.relpath(inside, DATA_ROOT if inside.startswith(DATA_ROOT) else MOUNT_ROOT)),)
+
+
+def _output_path(job: Job, output: str | None) -> str:
+    """Return where results go: as the option says, or as the manifest does, below Kaito's mount or the working folder.
+
+    A run replaces what it finds there, so a manifest cannot name any other folder of the machine.
+    """
+    written = output or _text(job, "TrainingArguments", "output_dir") or "output"
+    place = posixpath.normpath(written)
+    leaves = not place.startswith(MOUNT_ROOT + "/") if place.startswith("/") else place.split("/")[0] == ".."
+    if output is None and leaves:
+        raise PlanError(
+            f"{job.manifest.source.path}: `output_dir: {written}` leaves {MOUNT_ROOT}; name a folder with --output"
+        )
+    return written
 
 
 def _urls(job: Job) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kaitoc.compiler.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.auto_fit import as_left_off, next_candidate
-from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
-from kaitoc.runtime.launch import is_main_process, launch, needs_launch, tell
+from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
+from kaitoc.runtime.launch import free_memory, grow_segments, is_main_process, launch, needs_launch, tell
 
 
 def main() -> int:
@@ -41,6 +41,7 @@ def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False, me
     With `auto_fit` a plan that does not fit is run again with less memory, as long as something is left to try; a run
     that is resumed goes on with what was found to fit.
     """
+    grow_segments()
     if auto_fit and resume:
         plan = as_left_off(plan, device)
     code = _execute_once(plan, device, resume, metrics_port)
@@ -51,6 +52,7 @@ def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False, me
             break
         plan, change = candidate
         sys.stderr.write(f"kaitoc: trying again with {change}\n")
+        free_memory()
         code = _execute_once(plan, device, False, metrics_port)
     return code
 
@@ -68,6 +70,9 @@ def _execute_once(plan: Plan, device: str, resume: bool, metrics_port: int | Non
     except RunFailure as error:
         tell(error)
         return error.exit_code
+    except KeyboardInterrupt:
+        tell(RunFailure("stopped by Ctrl-C; `--resume` goes on from the last checkpoint"))
+        return EXIT_INTERRUPTED
     if is_main_process():
         sys.stdout.write(report.to_text() + "\n")
     return 0

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 
 from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.failures import OutputFailure
+from kaitoc.runtime.failures import OutputFailure, in_words
 from kaitoc.runtime.oci import ADAPTER_FILES
 from kaitoc.runtime.redact import redacted
 
@@ -56,8 +57,10 @@ def save(model: Any, tokenizer: Any, plan: Plan, state: dict[str, torch.Tensor] 
         _verify(model, unfinished, state)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
-    except OSError as error:
-        raise OutputFailure(f"{folder}: the result cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise OutputFailure(f"{folder}: the result cannot be written: {in_words(error)}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -82,14 +85,19 @@ def place_for_pusher(adapter: Path, output: Path) -> None:
 def _verify(model: Any, folder: Path, state: dict[str, torch.Tensor] | None) -> None:
     """Read back what was saved; raises `OutputFailure` unless it is what was trained.
 
-    A model that is sharded cannot take a second adapter, so there the files are compared.
+    A model that is sharded cannot take a second adapter, nor can one whose adapter trains biases of the base, so there
+    the files are compared.
     """
-    if isinstance(model, PeftModel) and state is None:
+    if isinstance(model, PeftModel) and state is None and not _trains_biases(model):
         _verify_adapter(model, folder)
     elif isinstance(model, PeftModel):
         _verify_files(get_peft_model_state_dict(model, state_dict=state), folder)
     else:
         _verify_files(model.state_dict() if state is None else state, folder)
+
+
+def _trains_biases(model: PeftModel) -> bool:
+    return any(getattr(config, "bias", "none") != "none" for config in model.peft_config.values())
 
 
 def _verify_adapter(model: PeftModel, folder: Path) -> None:

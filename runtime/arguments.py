@@ -17,6 +17,7 @@ from kaitoc.runtime.integrations import wants_liger
 from kaitoc.runtime.sharding import fsdp_arguments
 
 CHECKPOINTS = "checkpoints"
+_BEST_BY = "eval_loss"
 _NOT_SFT_CONFIG = {"early_stopping_patience", "report_to", "extra_training_arguments"}
 _OWNED = frozenset(
     ("output_dir", "disable_tqdm", "use_cpu", "resume_from_checkpoint", "push_to_hub", "deepspeed", "local_rank",
@@ -62,6 +63,7 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
         values["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     if on_cpu and training.tf32:
         del values["tf32"]
+    values.update(_choosing_the_best(plan))
     values.update(fsdp_arguments(plan))
     extra = _extra(training.extra_training_arguments)
     if on_cpu and wants_liger(plan):
@@ -70,6 +72,27 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
         return SFTConfig(**{**values, **extra})
     except (TypeError, ValueError) as error:
         raise PlanFailure(f"the training arguments are refused: {error}") from error
+
+
+def _choosing_the_best(plan: Plan) -> dict[str, Any]:
+    """Return by what checkpoints are compared where a plan wants the best one, or wants to stop when none gets better.
+
+    Raises `PlanFailure` for a plan that wants so and evaluates nothing.
+    """
+    training = plan.training
+    wishes = {
+        "load_best_model_at_end": training.load_best_model_at_end,
+        "early_stopping_patience": training.early_stopping_patience is not None,
+        "save_strategy: best": training.save_strategy == "best",
+    }
+    wish = next((name for name, is_stated in wishes.items() if is_stated), None)
+    if wish is None:
+        return {}
+    if training.eval_strategy == "no":
+        raise PlanFailure(f"`{wish}` compares evaluations, and there are none: set `eval_strategy`")
+    if "metric_for_best_model" in training.extra_training_arguments:
+        return {}
+    return {"metric_for_best_model": _BEST_BY, "greater_is_better": False}
 
 
 def _extra(stated: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,15 @@ class History:
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, metrics: Path) -> History:
+        """Return the steps that an earlier part of the run logged, none for a run that begins."""
+        if not metrics.exists():
+            return cls()
+        entries = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+        logged = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+        return cls([step for step, _ in logged], [loss for _, loss in logged])
+
 
 class MetricsCallback(TrainerCallback):
     """Writes each logged step as a line of `metrics.jsonl` and keeps the history; stops when the loss is not finite.
@@ -103,7 +112,7 @@ class TerminationCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Listen for the signal."""
-        self._previous = signal.signal(signal.SIGTERM, self._request)
+        self._previous = signal.signal(signal.SIGTERM, self._request) or signal.SIG_DFL
 
     def _request(self, _signal: int, _frame: FrameType | None) -> None:
         self.requested = True
@@ -118,6 +127,8 @@ class TerminationCallback(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop listening."""
-        signal.signal(signal.SIGTERM, self._previous or signal.SIG_DFL)
+    def close(self) -> None:
+        """Stop listening, however training ended."""
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+            self._previous = None

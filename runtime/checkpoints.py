@@ -87,6 +87,12 @@ def require_same_plan(plan: Plan, output: Path) -> None:
     except (OSError, PlanError, UnicodeDecodeError) as error:
         raise RunFailure(f"{output}: cannot tell which run to resume: {error}") from error
     now = redacted(plan)
+    known = before.provenance.base_fingerprint, now.provenance.base_fingerprint
+    if all(known) and known[0] != known[1]:
+        raise RunFailure(
+            f"{output}: its adapter is for another base model: the weights in {plan.model.path} are not those that it "
+            "was trained on; name another --output"
+        )
     for part in Plan.model_fields:
         old, new = getattr(before, part), getattr(now, part)
         if part not in _MAY_DIFFER and old != new:

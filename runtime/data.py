@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from kaitoc.runtime.failures import DataFailure
 from kaitoc.runtime.files import Fault, data_files, parsed_json, records
@@ -120,7 +120,7 @@ def _prompt_and_completion(origin: str, prompt: Any, completion: Any) -> Row:
     if isinstance(prompt, list) and isinstance(completion, list):
         asked, answered = _messages(origin, prompt), _messages(origin, completion)
         return Row(origin, messages=_answered(origin, asked + answered), num_prompt_messages=len(asked))
-    if not isinstance(prompt, str):
+    if not _is_text(prompt):
         raise DataFailure(f"{origin}: `prompt` is not a text")
     return Row(origin, prompt=prompt, completion=_text(origin, completion, "completion"))
 
@@ -140,7 +140,7 @@ def _message(origin: str, turn: Any) -> Message:
         raise DataFailure(f"{origin}: a turn is a mapping with `role` and `content`")
     role = turn.get("role", turn.get("from"))
     content = turn.get("content", turn.get("value"))
-    if not isinstance(role, str) or not isinstance(content, str):
+    if not _is_text(role) or not _is_text(content):
         raise DataFailure(f"{origin}: a turn needs a text for `role` and for `content`")
     return Message(_ROLES.get(role, role), content)
 
@@ -152,6 +152,17 @@ def _answered(origin: str, messages: tuple[Message, ...]) -> tuple[Message, ...]
 
 
 def _text(origin: str, value: Any, column: str) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not _is_text(value) or not value.strip():
         raise DataFailure(f"{origin}: `{column}` is not a text")
     return value
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Return whether a value is text that can be encoded: JSON can escape half of a character, which is none."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import time
 import urllib.error
@@ -20,15 +21,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
+from kaitoc.compiler.redaction import redacted_address
 from kaitoc.runtime.failures import DataFailure
 from kaitoc.runtime.files import FORMATS
-from kaitoc.runtime.redact import redacted_address
 
+DOWNLOADS = "downloads"
 MAX_BYTES = 64 << 30
 MAX_REDIRECTS = 5
 NUM_ATTEMPTS = 3
 TIMEOUT_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0
+_READY = ".ready"
 _BLOCK_BYTES = 1 << 20
 _SUFFIX_OF_TYPE = {
     "application/json": ".json",
@@ -38,6 +41,8 @@ _SUFFIX_OF_TYPE = {
     "text/csv": ".csv",
     "text/plain": ".txt",
 }
+_UNUSUAL = re.compile(r"[^\w.+ -]")
+_MAX_NAME_CHARACTERS = 60
 _WORTH_RETRYING = (OSError, http.client.HTTPException)
 
 
@@ -75,8 +80,14 @@ def fetch(address: str, folder: Path, *, reuse: bool = False, limits: Limits | N
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return _awaited(place)
     finished = _finished(place)
-    if finished is not None and reuse:
-        return finished
+    if finished is None or not reuse:
+        finished = _fetched(plain, place, wanted, limits)
+    if "LOCAL_RANK" in os.environ:
+        (place / _READY).write_text(_launch(), encoding="utf-8")
+    return finished
+
+
+def _fetched(plain: str, place: Path, wanted: str | None, limits: Limits) -> Path:
     for attempt in range(limits.num_attempts):
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -117,12 +128,32 @@ def _finished(place: Path) -> Path | None:
 
 
 def _awaited(place: Path) -> Path:
-    """Wait for the file that the first process downloads; when that fails, the launcher ends this process."""
+    """Wait for the file that the first process downloads; when that fails, the launcher ends this process.
+
+    A file that an earlier launch left may be about to be replaced, so it is not taken.
+    """
     while True:
         finished = _finished(place)
-        if finished is not None:
+        if finished is not None and _ready_for(place) == _launch():
             return finished
         time.sleep(_PAUSE_SECONDS)
+
+
+def _ready_for(place: Path) -> str:
+    try:
+        return (place / _READY).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _launch() -> str:
+    """Return what the processes of one launch on a machine have in common: their parent and when it was started."""
+    parent = os.getppid()
+    try:
+        started = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        started = os.environ.get("MASTER_PORT", "")
+    return f"{parent} {started}"
 
 
 def _download(address: str, place: Path, wanted: str | None, limits: Limits) -> Path:
@@ -223,7 +254,8 @@ def _note_validator(answer: Any, note: Path) -> None:
 
 def _file_name(address: str, answer: Any) -> str:
     """Return a name with a suffix that says the format: the address's own, or by the content's type."""
-    name = os.path.basename(unquote(urlsplit(address).path)).lstrip(".").replace("\x00", "") or "data"
+    stated = os.path.basename(unquote(urlsplit(address).path)).lstrip(".")
+    name = _UNUSUAL.sub("_", stated)[-_MAX_NAME_CHARACTERS:].lstrip(".") or "data"
     if Path(name).suffix.lower() in FORMATS:
         return name
     return name + _SUFFIX_OF_TYPE.get(answer.headers.get_content_type(), "")

@@ -5,7 +5,9 @@ from __future__ import annotations
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_OUT_OF_MEMORY = 3
+EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+_MAX_CHARACTERS = 300
 
 
 class RunFailure(Exception):  # noqa: N818  (the name says what it means to the user)
@@ -40,3 +42,9 @@ class OutOfMemory(RunFailure):
     """A run that does not fit the memory of its device."""
 
     exit_code = EXIT_OUT_OF_MEMORY
+
+
+def in_words(error: BaseException) -> str:
+    """Return what an error of a library says, on one line of bounded length, or its name when it says nothing."""
+    said = " ".join(str(error).split())
+    return (said if len(said) <= _MAX_CHARACTERS else said[:_MAX_CHARACTERS] + "...") or type(error).__name__

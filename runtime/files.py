@@ -5,6 +5,7 @@ A record that cannot be read is passed on as a `Fault`, so that one policy decid
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
@@ -19,6 +20,8 @@ FORMATS = {
     ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".arrow": "arrow", ".txt": "text",
 }  # fmt: skip
 MAX_CELL_CHARACTERS = 10_000_000
+_BLANK = codecs.BOM_UTF8 + b" \t\r\n"
+_SPACE, _COMMA = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def data_files(paths: tuple[str, ...], format_name: str | None = None) -> list[P
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if _is_data(file, format_name))
+            found += sorted(file for file in path.rglob("*") if _is_data(file, path, format_name))
         elif not path.exists():
             raise DataFailure(f"{name}: no such file or folder; name the training data with --data")
         elif format_name is not None or path.suffix.lower() in FORMATS:
@@ -57,8 +60,13 @@ def data_files(paths: tuple[str, ...], format_name: str | None = None) -> list[P
     return found
 
 
-def _is_data(file: Path, format_name: str | None) -> bool:
-    is_hidden = file.name.startswith(".")
+def _is_data(file: Path, folder: Path, format_name: str | None) -> bool:
+    """Return whether a file below a folder is read.
+
+    What is hidden is not, nor is anything in a hidden folder: a ConfigMap that is mounted has every file twice, once as
+    a link and once in a folder that begins with two dots.
+    """
+    is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     known = FORMATS.get(file.suffix.lower())
     return file.is_file() and not is_hidden and known is not None and format_name in (None, known)
 
@@ -70,45 +78,70 @@ def records(path: Path, format_name: str | None = None) -> Iterator[Record]:
     try:
         yield from reader(path)
     except UnicodeDecodeError as error:
-        raise DataFailure(f"{path}: not UTF-8 text (byte {error.start})") from error
+        raise DataFailure(f"{path}:{_first_bad_line(path)}: not UTF-8 text") from error
     except OSError as error:
         raise DataFailure(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def _first_bad_line(path: Path) -> int:
+    """Return the number of the first line that is not UTF-8: a decoder tells a place in its buffer, not in the file."""
+    with path.open("rb") as stream:
+        return next((number for number, line in enumerate(stream, start=1) if _decoded(line) is None), 1)
+
+
+def _decoded(line: bytes) -> str | None:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
 def _json(path: Path) -> Iterator[Record]:
     """Yield the elements of a list, or one value a line, whichever the file begins with."""
-    with path.open(encoding="utf-8-sig") as stream:
-        first = next((character for character in iter(lambda: stream.read(1), "") if not character.isspace()), "")
-    return _json_list(path) if first == "[" else _json_lines(path)
+    with path.open("rb") as stream:
+        first = next((line for line in stream if line.strip(_BLANK)), b"").strip(_BLANK)
+    return _json_list(path) if first.startswith(b"[") else _json_lines(path)
 
 
 def _json_lines(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig") as stream:
+    """Yield one value a line; lines are decoded one by one, so that one that is not text is a row like any other."""
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
-            if line.strip():
-                yield Record(f"{path}:{number}", parsed_json(line))
+            if line.strip(_BLANK):
+                text = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
+                yield Record(f"{path}:{number}", Fault("not UTF-8 text") if text is None else parsed_json(text))
 
 
 def _json_list(path: Path) -> Iterator[Record]:
     """Yield the elements of a list one by one, so that each has its line and a cut file names the last one."""
     text = path.read_text(encoding="utf-8-sig")
     decoder = json.JSONDecoder()
-    separator = re.compile(r"[\s,]*")
     position = text.index("[") + 1
     line = 1 + text.count("\n", 0, position)
+    separator = _SPACE
     while True:
-        matched = separator.match(text, position)
-        start = matched.end() if matched is not None else position
+        start = _end_of(separator, text, position)
         line += text.count("\n", position, start)
         if text[start : start + 1] == "]":
+            if text[start + 1 :].strip():
+                yield Record(f"{path}:{line}", Fault("not JSON (there is more behind the end of the list)"))
             return
         try:
+            if separator is _COMMA and "," not in text[position:start]:
+                raise ValueError("Expecting ',' delimiter")
             value, position = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
             yield Record(f"{path}:{line}", _not_json(error))
             return
         yield Record(f"{path}:{line}", value)
         line += text.count("\n", start, position)
+        separator = _COMMA
+
+
+def _end_of(separator: re.Pattern[str], text: str, position: int) -> int:
+    """Return where a separator that may be empty ends."""
+    matched = separator.match(text, position)
+    return matched.end() if matched is not None else position
 
 
 def parsed_json(text: str) -> Any:

@@ -6,6 +6,7 @@ where the command would end with 1 and a traceback of its own. `torchrun` and `a
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -25,10 +26,21 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+_ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""Two names for one setting: PyTorch calls it the second since 2.9 and reads both."""
 _DEFAULTS = {
     "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "25",  # less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
+
+
+def grow_segments() -> None:
+    """Have PyTorch's CUDA allocator grow its segments, which fragment less, unless the user configured it.
+
+    It reads the variable when CUDA starts, so this comes before anything that asks for GPUs.
+    """
+    if not any(name in os.environ for name in _ALLOCATOR):
+        os.environ[_ALLOCATOR[0]] = "expandable_segments:True"
 
 
 def needs_launch(plan: Plan) -> bool:
@@ -45,9 +57,19 @@ def num_gpus(device: str) -> int:
     """Return how many processes a machine is for: one per GPU that is visible, one on a CPU."""
     if device == "cpu":
         return 1
+    grow_segments()
     import torch
 
     return max(1, torch.cuda.device_count())
+
+
+def free_memory() -> None:
+    """Give back what a run that failed in this process holds: a trainer's cycles keep its model until then."""
+    gc.collect()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def launch(plan: Plan, device: str, *, resume: bool, metrics_port: int | None = None) -> int:

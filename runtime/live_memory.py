@@ -77,13 +77,14 @@ class MeasureFirstSteps(TrainerCallback):
         """Stop counting after enough steps."""
         self._num_steps -= 1
         if self._num_steps == 0:
-            self._stop()
+            self.close()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop counting in a run of fewer steps."""
-        self._stop()
+        self.close()
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Stop counting, also in a run that failed: what follows in this process would be counted too."""
         if self._memory is not None:
             self._memory.__exit__(None, None, None)
             self.peak_bytes = self._memory.peak_bytes

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer
+from torch.distributed.tensor import DTensor
+from transformers import EarlyStoppingCallback, Trainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from kaitoc.runtime.adapter import gathered_state
 from kaitoc.runtime.checkpoints import PREFIX, rotate, seal
+from kaitoc.runtime.failures import RunFailure
 from kaitoc.runtime.sharding import shard_on_cpu
 
 
@@ -35,6 +37,21 @@ class TuningTrainer(SFTTrainer):
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         return loss
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train for an epoch, unless the checkpoint that was loaded is that of the last step.
+
+        transformers asks only after a step whether it was the last, so it would train one more.
+        """
+        if self._is_over():
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def _is_over(self) -> bool:
+        stops = [one for one in self.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback)]
+        lost_patience = any(one.early_stopping_patience_counter >= one.early_stopping_patience for one in stops)
+        return lost_patience or self.state.global_step >= self.state.max_steps
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model, gathered first when it is sharded."""
         if not self.is_fsdp_enabled:
@@ -49,6 +66,7 @@ class TuningTrainer(SFTTrainer):
 
         TRL's own method would add a model card to each; it is passed over.
         """
+        require_numbers(model, self.state.global_step)
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             Trainer._save_checkpoint(self, model, trial)
@@ -59,6 +77,14 @@ class TuningTrainer(SFTTrainer):
             folder = Path(str(self.args.output_dir))
             seal(folder / f"{PREFIX}{self.state.global_step}")
             rotate(folder, limit, self.state.best_model_checkpoint)
+
+
+def require_numbers(model: torch.nn.Module, step: int) -> None:
+    """Raise `RunFailure` when a trained weight is no number, which a loss between two logged steps can leave behind."""
+    for name, value in model.named_parameters():
+        mine = value.to_local() if isinstance(value, DTensor) else value
+        if value.requires_grad and not bool(torch.isfinite(mine).all()):
+            raise RunFailure(f"`{name}` is not a number at step {step}; lower the learning rate, or use bf16")
 
 
 def _num_real_tokens(inputs: dict[str, Any]) -> int:

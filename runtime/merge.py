@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from kaitoc.compiler.plan import Plan, QuantizationPlan
-from kaitoc.runtime.failures import OutputFailure
+from kaitoc.runtime.failures import OutputFailure, in_words
 from kaitoc.runtime.model import load_model
+
+MERGED = "merged"
 
 
 def merge(plan: Plan, adapter: Path, tokenizer: Any, folder: Path) -> Path:
@@ -22,7 +25,8 @@ def merge(plan: Plan, adapter: Path, tokenizer: Any, folder: Path) -> Path:
     be numbers or the folder cannot be written.
     """
     unfinished = folder.with_name(f".{folder.name}.unfinished")
-    whole = plan.model_copy(update={"quantization": QuantizationPlan(kbit_prep=False)})
+    model = plan.model.model_copy(update={"attention": "auto"})
+    whole = plan.model_copy(update={"model": model, "quantization": QuantizationPlan(kbit_prep=False)})
     try:
         merged: Any = PeftModel.from_pretrained(load_model(whole, "cpu"), adapter).merge_and_unload(safe_merge=True)
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -30,7 +34,8 @@ def merge(plan: Plan, adapter: Path, tokenizer: Any, folder: Path) -> Path:
         tokenizer.save_pretrained(unfinished)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
+        raise OutputFailure(f"{folder}: the merged model cannot be written: {in_words(error)}") from error
+    finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise OutputFailure(f"{folder}: the merged model cannot be written: {error}") from error
     return folder

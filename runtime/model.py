@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.failures import ModelFailure
+from kaitoc.runtime.failures import ModelFailure, in_words
+from kaitoc.runtime.launch import is_main_process
+from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.sharding import is_sharded
 
 _ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
+_TEMPLATES = (".jinja", ".jinja2", ".j2")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def _dtype(name: str) -> Any:
@@ -29,18 +36,58 @@ def require_model(plan: Plan) -> None:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelFailure(f"{folder}: no config.json in it, so it holds no model")
+        if not plan.model.allow_pickle:
+            _require_safetensors(folder)
     elif not _HUB_ID.fullmatch(plan.model.path):
         raise ModelFailure(f"{folder}: no such folder; name the model's folder with --model-path")
 
 
+def _require_safetensors(folder: Path) -> None:
+    """Raise `ModelFailure` for a folder whose weights are pickled: loading a pickle can run any code."""
+    pickles = [file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))]
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise ModelFailure(
+            f"{folder}: its weights are pickled ({pickles[0]}), which can run code when they are loaded; convert them "
+            "to safetensors, or allow it with --allow-pickle when you trust them"
+        )
+
+
+def _from_pretrained(load: Callable[..., Any], plan: Plan, what: str, **options: Any) -> Any:
+    """Return what a library loads for a plan's model; of a hub's model what is in the cache, and only then the hub's.
+
+    Raises `ModelFailure`.
+    """
+    options = {"revision": plan.model.revision, "trust_remote_code": plan.model.trust_remote_code, **options}
+    is_local = Path(plan.model.path).is_dir()
+    try:
+        return load(plan.model.path, local_files_only=True, **options)
+    except Exception as error:
+        if is_local or not isinstance(error, (OSError, ValueError)):
+            raise _not_loaded(plan, what, error) from error
+    try:
+        return load(plan.model.path, **options)
+    except Exception as error:
+        raise _not_loaded(plan, what, error) from error
+
+
+def _not_loaded(plan: Plan, what: str, error: Exception) -> Exception:
+    """Return the failure to tell, or the error itself when memory was what lacked."""
+    if is_out_of_memory(error):
+        return error
+    reason = in_words(error)
+    if "trust_remote_code" in reason:
+        reason = "it needs code of its own (`trust_remote_code`), which is not run"
+    return ModelFailure(f"{plan.model.path}: {what} cannot be loaded: {reason}")
+
+
+def load_config(plan: Plan) -> Any:
+    """Return the model's config; raises `ModelFailure`."""
+    return _from_pretrained(AutoConfig.from_pretrained, plan, "the config")
+
+
 def load_tokenizer(plan: Plan) -> Any:
     """Return the tokenizer; a missing padding token is its end-of-sequence token. Raises `ModelFailure`."""
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            plan.model.path, revision=plan.model.revision, trust_remote_code=plan.model.trust_remote_code
-        )
-    except Exception as error:
-        raise ModelFailure(f"{plan.model.path}: the tokenizer cannot be loaded: {_first_line(error)}") from error
+    tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, plan, "the tokenizer")
     if plan.model.chat_template is not None:
         tokenizer.chat_template = _template_text(plan.model.chat_template)
     if tokenizer.eos_token_id is None:
@@ -51,34 +98,65 @@ def load_tokenizer(plan: Plan) -> Any:
 
 
 def _template_text(template: str) -> str:
-    """Return a chat template that is given as a file's path or as text."""
+    """Return a chat template that is given as a file's path or as text.
+
+    It becomes part of what is trained and saved, so a manifest cannot name any other file of the machine.
+    """
     if "{" in template:
         return template
+    if Path(template).suffix not in _TEMPLATES:
+        raise ModelFailure(f"{template}: the file of a chat template ends in {', '.join(_TEMPLATES)}")
     try:
         return Path(template).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelFailure(f"{template}: the chat template cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ModelFailure(f"{template}: the chat template cannot be read: {in_words(error)}") from error
 
 
 def load_model(plan: Plan, device: str) -> Any:
     """Return the base model in evaluation-ready form on a device; raises `ModelFailure`.
 
-    Only safetensors are read: a pickle can run code.
+    Only safetensors are read unless the plan allows pickles, which can run code. A weight that is not there would be
+    drawn at random, and trained as if it had been.
     """
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            plan.model.path,
-            revision=plan.model.revision,
-            trust_remote_code=plan.model.trust_remote_code,
-            dtype=_dtype(plan.model.dtype),
-            attn_implementation=_ATTENTION[plan.model.attention],
-            quantization_config=_quantization(plan),
-            use_safetensors=True,
-            device_map={"": device} if plan.quantization.method != "none" else None,
-        )
-    except Exception as error:
-        raise ModelFailure(f"{plan.model.path}: the model cannot be loaded: {_first_line(error)}") from error
+    model, told = _from_pretrained(
+        AutoModelForCausalLM.from_pretrained,
+        plan,
+        "the model",
+        dtype=_dtype(plan.model.dtype),
+        attn_implementation=_attention(plan, device),
+        quantization_config=_quantization(plan),
+        use_safetensors=None if plan.model.allow_pickle else True,
+        device_map={"": device} if plan.quantization.method != "none" else None,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    _require_complete(plan, told)
     return model
+
+
+def _require_complete(plan: Plan, told: dict[str, Any]) -> None:
+    """Raise `ModelFailure` for weights that are missing or of another size; tell of those that have no use."""
+    wrong = {
+        "missing": sorted(told["missing_keys"]),
+        "of another size": sorted(str(entry[0]) for entry in told["mismatched_keys"]),
+    }
+    for fault, names in wrong.items():
+        if names:
+            found = f"{len(names)} are {fault}, the first: {names[0]}"
+            raise ModelFailure(f"{plan.model.path}: the weights do not go with config.json: {found}")
+    unused = sorted(told["unexpected_keys"])
+    if unused and is_main_process():
+        sys.stderr.write(f"model: {len(unused)} of its weights have no place in it, the first: {unused[0]}\n")
+
+
+def _attention(plan: Plan, device: str) -> str | None:
+    """Return transformers' name of the attention; flash attention that is not there gives way to PyTorch's own."""
+    if plan.model.attention == "flash" and not (device == "cuda" and is_flash_attn_2_available()):
+        if is_main_process():
+            reason = "flash-attn is not installed" if device == "cuda" else "a CPU has no flash attention"
+            sys.stderr.write(f"attention: {reason}, so it is PyTorch's own (sdpa)\n")
+        return _ATTENTION["sdpa"]
+    return _ATTENTION[plan.model.attention]
 
 
 def _quantization(plan: Plan) -> BitsAndBytesConfig | None:
@@ -111,7 +189,3 @@ def check_vocabulary(model: Any, tokenizer: Any) -> None:
     num_embeddings = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > num_embeddings:
         raise ModelFailure(f"the tokenizer has {len(tokenizer)} tokens, the model embeddings for {num_embeddings}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

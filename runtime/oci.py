@@ -23,6 +23,7 @@ from kaitoc.runtime.failures import OutputFailure
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 TAG = "latest"
+IMAGE = "image"
 _FOLDER_IN_IMAGE = "data"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import torch
+
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan import Plan
 
 _GIB = 1 << 30
 _NUM_NAMED = 3
+_CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
 
 
-def describe_out_of_memory(plan: Plan, footprint: Footprint | None, batch_shape: tuple[int, int]) -> str:
-    """Return one message: the batch, the largest categories of the predicted peak, and what to run."""
-    batch_size, seq_len_tokens = batch_shape
-    lines = [f"out of memory on a batch of {batch_size} x {seq_len_tokens} tokens"]
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device's memory did not suffice; on a CPU PyTorch has no type for it."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _CPU_ALLOCATOR in str(error)
+
+
+def describe_out_of_memory(plan: Plan, footprint: Footprint | None, batch_shape: tuple[int, int] | None) -> str:
+    """Return one message: the batch, the largest categories of the predicted peak, and what to run.
+
+    `batch_shape` is (sequences, padded tokens), None before the first batch.
+    """
+    where = "while the model was loaded" if batch_shape is None else "on a batch of {} x {} tokens".format(*batch_shape)
+    lines = [f"out of memory {where}"]
     if footprint is not None:
         lines.append(f"the run needs {footprint.reserved_bytes / _GIB:.1f} GiB, most of it for {_largest(footprint)}")
     manifest = plan.provenance.manifest or "MANIFEST"

@@ -11,7 +11,7 @@ from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint, Phase
 from kaitoc.compiler.memory.workload import Attention, Dtype, Workload, WorkloadError
 from kaitoc.compiler.plan import Plan
-from kaitoc.compiler.plan_memory import workload_of_plan
+from kaitoc.compiler.plan_memory import footprint_plan, workload_of_plan
 from kaitoc.runtime.loss_tiles import CPU_TILE_TOKENS
 
 TILE_WORDS = 32768
@@ -28,6 +28,14 @@ def predicted_footprint(plan: Plan, config: Any, batch_shape: tuple[int, int] | 
     """
     workload = _workload(plan, config, batch_shape)
     return footprint(workload) if workload is not None else None
+
+
+def with_lengths(plan: Plan, config: Any, longest_tokens: int) -> Plan:
+    """Return a plan whose prediction is for the longest sequence that the data has, where it has one."""
+    if plan.predicted is None:
+        return plan
+    found = predicted_footprint(plan, config, (plan.training.per_device_train_batch_size, longest_tokens))
+    return plan if found is None else plan.model_copy(update={"predicted": footprint_plan(found)})
 
 
 def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) -> int | None:

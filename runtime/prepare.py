@@ -12,7 +12,7 @@ from typing import Any
 
 from kaitoc.compiler.plan import DataPlan
 from kaitoc.runtime.data import Message, Row
-from kaitoc.runtime.failures import DataFailure, ModelFailure
+from kaitoc.runtime.failures import DataFailure, ModelFailure, PlanFailure
 
 IGNORED = -100
 """The label of a token without loss, as PyTorch's cross-entropy has it."""
@@ -42,6 +42,12 @@ class Prepared:
         ordered = sorted(self.lengths_tokens)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
+    def longest_tokens(self, data: DataPlan) -> int:
+        """Return the length of the longest sequence of a batch: as cut, or what is packed to."""
+        if data.packing and data.max_length is not None:
+            return data.max_length
+        return max(len(example.input_ids) for example in self.examples)
+
     def describe(self, max_length: int | None) -> str:
         """Return the lengths in words, for the log before training."""
         shares = ", ".join(f"p{round(100 * share)} {self.percentile_tokens(share)}" for share in (0.5, 0.9, 0.99))
@@ -55,9 +61,13 @@ def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan) -> Prepared:
     """Tokenize rows as a plan says.
 
     Raises `DataFailure` when no token is left to learn or a template refuses a row, `ModelFailure` without a chat
-    template. Packing cuts on its own, so nothing is cut before it.
+    template, `PlanFailure` for packing without a length. A packer that splits long
+    sequences gets them whole; one that would drop what is too long is spared it, so that it is counted.
     """
-    limit = None if data.packing else data.max_length
+    if data.packing and data.max_length is None:
+        raise PlanFailure("`packing` fills sequences up to `max_length`, which is not set")
+    is_split_by_packer = data.packing and data.packing_strategy != "bfd"
+    limit = None if is_split_by_packer else data.max_length
     encode = _Encoder(tokenizer, data)
     examples, lengths, num_truncated = [], [], 0
     for row in rows:

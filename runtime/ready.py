@@ -23,19 +23,19 @@ from kaitoc.runtime.checkpoints import (
     write_plan,
 )
 from kaitoc.runtime.data import Columns, describe_skipped, read_rows
-from kaitoc.runtime.download import local_paths
-from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure
+from kaitoc.runtime.download import DOWNLOADS, local_paths
+from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure, in_words
 from kaitoc.runtime.integrations import require_integrations
 from kaitoc.runtime.launch import is_main_process
-from kaitoc.runtime.model import check_vocabulary, load_model, load_tokenizer, require_model
-from kaitoc.runtime.preflight import check_memory, check_output
+from kaitoc.runtime.model import check_vocabulary, load_config, load_model, load_tokenizer, require_model
+from kaitoc.runtime.prediction import with_lengths
+from kaitoc.runtime.preflight import check_memory, check_output, check_room, require_apart
 from kaitoc.runtime.prepare import Example, prepare
 from kaitoc.runtime.sharding import is_sharded
 
 COMPLETED = "fine_tuning_completed.txt"
 """The file that Kaito's pusher waits for before it uploads the adapter."""
 METRICS = "metrics.jsonl"
-DOWNLOADS = "downloads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     """Check, read and load everything that training needs, the cheap things first; raises `RunFailure`."""
     output = Path(plan.output.path)
     check_output(output)
+    require_apart(plan)
     device = choose_device(options.device)
     require_integrations(plan, device)
-    check_memory(plan, device)
     require_model(plan)
     data = plan.data
     columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
@@ -80,9 +80,11 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     set_seed(plan.training.seed)
     tokenizer = load_tokenizer(plan)
     prepared = prepare(tokenizer, rows.rows, data)
+    check_memory(with_lengths(plan, load_config(plan), prepared.longest_tokens(data)), device)
     train_set, eval_set = split_examples(plan, prepared.examples)
     checkpoint = _checkpoint(plan, output, resume=options.resume)
     model = build_model(plan, device, tokenizer)
+    check_room(plan, model)
     summary = prepared.describe(data.max_length) + describe_skipped(rows)
     counts = len(rows.skipped), prepared.num_truncated
     return Ready(device, output, tokenizer, model, summary, *counts, train_set, eval_set, checkpoint)
@@ -117,8 +119,8 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
         return model
     try:
         return get_peft_model(model, lora_config(plan.lora))
-    except ValueError as error:
-        raise ModelFailure(f"the adapter does not go with the model: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelFailure(f"the adapter does not go with the model: {in_words(error)}") from error
 
 
 def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Dataset | None]:

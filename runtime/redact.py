@@ -1,30 +1,13 @@
-"""Takes secrets out of what is written down: credentials in addresses, tokens among the training arguments."""
+"""Takes secrets out of a plan that is written down: credentials in addresses, tokens among the training arguments."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
 
 from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.redaction import HIDDEN, redacted_address
 
-HIDDEN = "***"
 _SECRET_NAME = re.compile(r"(token|secret|password|credential|api_?key)s?$", re.IGNORECASE)
-
-
-def redacted_address(address: str) -> str:
-    """Return an address without user, password, query and fragment, any of which may be a credential.
-
-    A signed address (an Azure SAS, an S3 presigned URL) carries its signature in the query.
-    """
-    if "://" not in address:
-        return address
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-        place = f"{host}:{parts.port}" if parts.port is not None else host
-    except ValueError:
-        return HIDDEN
-    return urlunsplit((parts.scheme, place, parts.path, HIDDEN if parts.query else "", ""))
 
 
 def redacted(plan: Plan) -> Plan:

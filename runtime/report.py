@@ -14,6 +14,7 @@ class RunReport:
     """What a run did. Bytes are None where they were not measured or not predicted.
 
     `measured_allocated_bytes` is `torch.cuda.max_memory_allocated` on a GPU and the peak of live tensors on a CPU.
+    Device bytes are what this process takes of the GPU: what PyTorch reserves, and its CUDA context.
     """
 
     device: str
@@ -31,6 +32,8 @@ class RunReport:
     measured_allocated_bytes: int | None
     predicted_reserved_bytes: int | None
     measured_reserved_bytes: int | None
+    predicted_device_bytes: int | None
+    measured_device_bytes: int | None
     adapter_folder: str
 
     def to_json(self) -> str:
@@ -53,6 +56,8 @@ class RunReport:
         ]
         if self.measured_reserved_bytes is not None:
             memory.append(_memory_row("reserved", self.predicted_reserved_bytes, self.measured_reserved_bytes))
+        if self.measured_device_bytes is not None:
+            memory.append(_memory_row("device", self.predicted_device_bytes, self.measured_device_bytes))
         return "\n".join([*table, "", *memory])
 
 

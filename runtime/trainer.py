@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback
 
+from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.source import write_atomically
 from kaitoc.runtime.adapter import gathered_state, place_for_pusher, result_folder, save
 from kaitoc.runtime.arguments import training_arguments
+from kaitoc.runtime.base_model import with_fingerprint
 from kaitoc.runtime.callbacks import History, MetricsCallback, TerminationCallback
-from kaitoc.runtime.failures import OutOfMemory, RunFailure, Terminated
+from kaitoc.runtime.device_memory import device_bytes, held_bytes
+from kaitoc.runtime.explain import explained, out_of_memory_told
+from kaitoc.runtime.failures import Terminated
 from kaitoc.runtime.integrations import tensorboard_logs
-from kaitoc.runtime.launch import is_main_process
+from kaitoc.runtime.launch import grow_segments, is_main_process
 from kaitoc.runtime.live_memory import MeasureFirstSteps
-from kaitoc.runtime.loop import TuningTrainer
+from kaitoc.runtime.loop import TuningTrainer, require_numbers
 from kaitoc.runtime.loss_tiles import loss_tiles
-from kaitoc.runtime.merge import merge
+from kaitoc.runtime.merge import MERGED, merge
 from kaitoc.runtime.model_card import write_card
-from kaitoc.runtime.oci import write_layout
-from kaitoc.runtime.out_of_memory import describe_out_of_memory
+from kaitoc.runtime.oci import IMAGE, write_layout
 from kaitoc.runtime.prediction import predicted_footprint, predicted_live_bytes
 from kaitoc.runtime.progress import ProgressCallback
 from kaitoc.runtime.prometheus import PrometheusCallback, serving
@@ -39,25 +39,24 @@ from kaitoc.runtime.sharding import is_sharded, with_sharding
 
 REPORT = "report.json"
 PAGE = "report.html"
-IMAGE = "image"
-MERGED = "merged"
 
 
 def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    grow_segments()
     port = options.metrics_port if is_main_process() else None
     logs = tensorboard_logs(Path(plan.output.path))
-    with quiet_libraries(), logs, serving(port, options.metrics_host) as served:
-        return _run(with_sharding(plan, options.device), options, served)
+    with explained(plan), quiet_libraries(), logs, serving(port, options.metrics_host) as served:
+        return _run(with_fingerprint(with_sharding(plan, options.device)), options, served)
 
 
 def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> RunReport:
+    held_by_others = held_bytes(options.device)
     ready = make_ready(plan, options)
     shows_progress = options.show_progress and is_main_process()
     if shows_progress:
         sys.stderr.write(f"data: {ready.data_summary}\n")
-    history = History()
+    history = History.of(ready.output / METRICS) if is_main_process() else History()
     termination = TerminationCallback()
     trainer = build_trainer(plan, ready)
     measures = ready.device == "cpu" and not is_sharded(plan)
@@ -70,11 +69,15 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
     for callback in (termination, memory, progress, served):
         if callback is not None:
             trainer.add_callback(callback)
-    with _explained(plan, ready, trainer), loss_tiles(ready.device):
-        trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint is not None else None)
+    try:
+        _train(plan, ready, trainer)
+    finally:
+        termination.close()
+        if memory is not None:
+            memory.close()
     if termination.requested:
         raise Terminated(f"asked to stop at step {trainer.state.global_step}; `--resume` goes on from its checkpoint")
-    return _finish(plan, ready, trainer, history, memory)
+    return _finish(plan, ready, trainer, history, memory, held_by_others)
 
 
 def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer:
@@ -92,21 +95,18 @@ def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer:
     return trainer
 
 
-@contextmanager
-def _explained(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Iterator[None]:
-    """Turn what stops training and a user can mend into one message."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        footprint = predicted_footprint(plan, ready.model.config, trainer.largest_batch)
-        raise OutOfMemory(describe_out_of_memory(plan, footprint, trainer.largest_batch)) from error
-    except OSError as error:
-        raise RunFailure(f"{ready.output}: cannot be written: {error.strerror or error}") from error
+def _train(plan: Plan, ready: Ready, trainer: TuningTrainer) -> None:
+    def predict(shape: tuple[int, int]) -> Footprint | None:
+        return predicted_footprint(plan, ready.model.config, shape)
+
+    with out_of_memory_told(plan, lambda: trainer.largest_batch, predict), loss_tiles(ready.device):
+        trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint is not None else None)
 
 
 def _finish(
-    plan: Plan, ready: Ready, trainer: TuningTrainer, history: History, memory: MeasureFirstSteps | None
-) -> RunReport:
+    plan: Plan, ready: Ready, trainer: TuningTrainer, history: History, memory: MeasureFirstSteps | None,
+    held_by_others: int | None,
+) -> RunReport:  # fmt: skip
     """Save the result and the report; the completion marker comes last."""
     shape = memory.largest_batch if memory is not None else trainer.largest_batch
     allocated, reserved = _measured_bytes(ready.device, memory)
@@ -128,6 +128,8 @@ def _finish(
         measured_allocated_bytes=allocated,
         predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
         measured_reserved_bytes=reserved,
+        predicted_device_bytes=footprint.device_bytes if footprint is not None and ready.device == "cuda" else None,
+        measured_device_bytes=device_bytes(ready.device, held_by_others),
         adapter_folder=str(_save(plan, ready, trainer)),
     )
     if is_main_process():
@@ -148,6 +150,7 @@ def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
     """Write the result, and whatever else the plan asks to make of it, in the main process."""
     folder = result_folder(plan)
     model = trainer.accelerator.unwrap_model(trainer.model)
+    require_numbers(model, trainer.state.global_step)
     state = gathered_state(model) if is_sharded(plan) else None
     if not is_main_process():
         return folder

@@ -107,10 +107,44 @@ def test_a_crashed_container_ends_a_run_whose_pod_stays_alive(kubectl: Path) -> 
         run(kubectl)
 
 
-def test_secrets_in_the_log_are_not_repeated(kubectl: Path) -> None:
-    play(kubectl, logs=["using HF_TOKEN=abc123\n"], apply=["", ""])
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("using HF_TOKEN=abc123", "using HF_TOKEN=***"),
+        ('{"api_key": "abc123", "lr": 1}', '{"api_key": "***", "lr": 1}'),
+        ("Authorization: Bearer abc123", "Authorization: Bearer ***"),
+        ("GET https://me:abc123@host/a.jsonl?sig=abc123 200", "GET https://host/a.jsonl?*** 200"),
+        ("{'loss': 2.5, 'num_tokens': 512.0}", "{'loss': 2.5, 'num_tokens': 512.0}"),
+    ],
+)
+def test_secrets_in_the_log_are_not_repeated(kubectl: Path, line: str, told: str) -> None:
+    play(kubectl, logs=[line + "\n"], apply=["", ""])
 
-    assert run(kubectl)[-1] == "using HF_TOKEN=[hidden]"
+    assert run(kubectl)[-1] == told
+
+
+def test_secrets_in_conditions_and_failures_are_not_repeated(kubectl: Path) -> None:
+    address = "https://host/a.jsonl?sig=abc123"
+    failed = {"status": {"conditions": [{"type": "Tuned", "status": "False", "message": f"no {address}"}]}}
+    play(kubectl, get_workspace=[failed], get_job=[job("Failed", f"cannot read {address}")], apply=["", ""])
+    told: list[str] = []
+
+    with pytest.raises(ClusterError, match=r"cannot read https://host/a\.jsonl\?\*\*\*$"):
+        run_on_cluster(["kind: Workspace\n"], TARGET, told.append, poll_seconds=0)
+    assert told[-1] == "Tuned: False no https://host/a.jsonl?***"
+
+
+def test_an_api_server_that_fails_for_a_moment_does_not_end_a_run(kubectl: Path) -> None:
+    play(kubectl, get_job=["error: timeout", "error: timeout", job("Complete")], logs=["step 1\n"], apply=["", ""])
+
+    assert run(kubectl)[-1] == "step 1"
+
+
+def test_an_api_server_that_keeps_failing_is_told(kubectl: Path) -> None:
+    play(kubectl, get_job=["error: unauthorized"])
+
+    with pytest.raises(ClusterError, match="kubectl get: error: unauthorized"):
+        run(kubectl)
 
 
 def test_the_namespace_of_the_workspace_is_used(kubectl: Path) -> None:

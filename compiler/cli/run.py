@@ -42,6 +42,12 @@ class RunError(ValueError):
 @click.option("--model-path", metavar="P", help="The model's folder (in Kaito's image: /workspace/tfs/weights).")
 @click.option("--data", metavar="P", help="Training data, a file or a folder (in Kaito's image: /mnt/data).")
 @click.option("--output", metavar="P", help="Where the adapter goes (in Kaito's image: the output_dir).")
+@click.option("--merge", is_flag=True, help="Also write the model with the adapter merged into it.")
+@click.option("--oci-layout", is_flag=True, help="Also pack the adapter as an image that Kaito's inference pulls.")
+@click.option(
+    "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without a better one."
+)
+@click.option("--allow-pickle", is_flag=True, help="Take weights that are no safetensors.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and stop.")
 @click.option(
@@ -168,9 +174,21 @@ def _plan(path: str, options: dict[str, Any]) -> Plan:
         output=options["output"],
         skip_bad_rows=options["skip_bad_rows"],
         num_processes=options["num_processes"] or 1,
-    ).model_copy(update={"sharding": options["sharding"]})
+    )
+    plan = _with_options(plan, options)
     local = _local_architecture(options["model_path"])
     return with_prediction(plan, local, job.gpu.value if job.gpu is not None else None) if local is not None else plan
+
+
+def _with_options(plan: Plan, options: dict[str, Any]) -> Plan:
+    """Return a plan with what the command line says and a manifest has no words for."""
+    changes = {
+        "model": {"allow_pickle": options["allow_pickle"]},
+        "output": {"merge": options["merge"], "oci_layout": options["oci_layout"]},
+        "training": {"early_stopping_patience": options["early_stopping"]},
+    }
+    parts = {name: getattr(plan, name).model_copy(update=change) for name, change in changes.items()}
+    return plan.model_copy(update={**parts, "sharding": options["sharding"]})
 
 
 def _local_architecture(folder: str | None) -> Architecture | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_every_file_of_a_folder_is_used(tmp_path: Path) -> None:
     assert [row.text for row in rows_of(tmp_path)] == ["0", "1", "2"]
 
 
+def test_files_that_a_mounted_config_map_has_twice_are_used_once(tmp_path: Path) -> None:
+    """A volume of a ConfigMap holds links into a folder that begins with two dots."""
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..2026" / "a.jsonl").write_text(json.dumps({"text": "x"}))
+    (tmp_path / "a.jsonl").symlink_to("..2026/a.jsonl")
+
+    assert [row.text for row in rows_of(tmp_path)] == ["x"]
+
+
 def test_named_columns_are_used(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"question": "q", "answer": "a", "prompt": "other", "completion": "other"}))
@@ -101,26 +111,33 @@ def test_named_columns_are_used(tmp_path: Path) -> None:
         ("a.json", '[{"text": "x"},\n{"text": ', "a.json:2: not JSON"),
         ("a.csv", "prompt,completion\nq\n", "a.csv:2: a row of other than 2 cells"),
         ("a.json", "[", "is the file cut off?"),
+        ("a.json", '[{"text": "x"}] more', "a.json:1: not JSON (there is more behind"),
+        ("a.json", '[{"text": "x"}\n{"text": "y"}]', "a.json:2: not JSON (Expecting ',' delimiter"),
+        ("a.jsonl", '{"text": "x"}\n{"text": "\\ud800"}\n', "a.jsonl:2: `text` is not a text"),
+        ("a.jsonl", '{"text": "x"}\n{"text": "\udcff"}\n', "a.jsonl:2: not UTF-8 text"),
+        ("a.csv", "text\nx\n\udcff\n", "a.csv:3: not UTF-8 text"),
+        ("a.txt", "x\n\n\n\udcff\n", "a.txt:4: not UTF-8 text"),
         ("a.parquet", "PAR1", "not a parquet file"),
         ("a.bin", "x", "data files end in"),
     ],
 )
 def test_bad_data_is_named_by_file_and_line(tmp_path: Path, name: str, content: str, words: str) -> None:
     path = tmp_path / name
-    path.write_text(content)
+    path.write_text(content, errors="surrogateescape")
 
-    with pytest.raises(DataFailure, match=words.replace("?", r"\?").replace("[", r"\[")):
+    with pytest.raises(DataFailure, match=re.escape(words)):
         rows_of(path)
 
 
 def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "x"}\n{"foo": 1}\n')
+    path.write_bytes(b'\xef\xbb\xbf{"text": "x"}\n{"foo": 1}\n{"text": "\xff"}\n')
 
     found = read_rows((str(path),), Columns(), skip_bad_rows=True)
 
     assert len(found.rows) == 1
     assert "a.jsonl:2" in found.skipped[0]
+    assert "a.jsonl:3: not UTF-8" in found.skipped[1]
 
 
 def test_a_missing_path_says_how_to_name_the_data(tmp_path: Path) -> None:

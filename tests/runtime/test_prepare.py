@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from kaitoc.compiler.plan import DataPlan
 from kaitoc.runtime.data import Message, Row
-from kaitoc.runtime.failures import DataFailure, ModelFailure
+from kaitoc.runtime.failures import DataFailure, ModelFailure, PlanFailure
 from kaitoc.runtime.prepare import IGNORED, prepare
 
 pytestmark = pytest.mark.runtime
@@ -113,10 +113,25 @@ def test_data_whose_labels_are_all_masked_stops_the_run(tokenizer: Any) -> None:
         prepare(tokenizer, [CHAT], plan(max_length=3))
 
 
-def test_packing_leaves_cutting_to_the_packer(tokenizer: Any) -> None:
-    found = prepare(tokenizer, [Row("a:1", text="x y z " * 20)], plan(max_length=8, packing=True))
+def test_a_packer_that_splits_gets_rows_whole(tokenizer: Any) -> None:
+    data = plan(max_length=8, packing=True, packing_strategy="bfd_split")
+    found = prepare(tokenizer, [Row("a:1", text="x y z " * 20)], data)
 
     assert len(found.examples[0].input_ids) > 8
+    assert found.num_truncated == 0
+
+
+def test_what_a_packer_would_drop_is_cut_and_counted(tokenizer: Any) -> None:
+    data = plan(max_length=8, packing=True)
+    found = prepare(tokenizer, [Row("a:1", text="x y z " * 20), Row("a:2", prompt="x y z " * 20, completion="w")], data)
+
+    assert [len(example.input_ids) for example in found.examples] == [8]
+    assert (found.num_truncated, found.num_emptied) == (2, 1)
+
+
+def test_packing_without_a_length_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(PlanFailure, match="`packing` fills sequences up to `max_length`"):
+        prepare(tokenizer, [ASKED], plan(max_length=None, packing=True))
 
 
 def test_a_conversation_without_chat_template_says_what_to_set(tokenizer: Any) -> None:

@@ -34,6 +34,8 @@ def report() -> RunReport:
         measured_allocated_bytes=8 << 20,
         predicted_reserved_bytes=None,
         measured_reserved_bytes=None,
+        predicted_device_bytes=None,
+        measured_device_bytes=None,
         adapter_folder="results/<b>/adapter",
     )
 

@@ -1,0 +1,36 @@
+"""Takes secrets out of text that is shown or kept: credentials in addresses, what follows the name of a secret."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+HIDDEN = "***"
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+_NAMED = re.compile(
+    r"((?:token|(?:secret|password|passwd|credential|api[_-]?key|access[_-]?key|authorization)s?)[\"']?\s*[=:]\s*"
+    r"[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',;&*]+",
+    re.IGNORECASE,
+)
+
+
+def redacted_address(address: str) -> str:
+    """Return an address without user, password, query and fragment, any of which may be a credential.
+
+    A signed address (an Azure SAS, an S3 presigned URL) carries its signature in the query.
+    """
+    if "://" not in address:
+        return address
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        place = f"{host}:{parts.port}" if parts.port is not None else host
+    except ValueError:
+        return HIDDEN
+    return urlunsplit((parts.scheme, place, parts.path, HIDDEN if parts.query else "", ""))
+
+
+def redacted_text(text: str) -> str:
+    """Return a text, such as a line of a log, with every address and every named secret in it redacted."""
+    plain = _ADDRESS.sub(lambda found: redacted_address(found[0]), text)
+    return _NAMED.sub(lambda found: found[1] + HIDDEN, plain)
