@@ -47,6 +47,7 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
     values.update(
         output_dir=str(Path(plan.output.path) / CHECKPOINTS),
         fp16=training.fp16 and not on_cpu,
+        restore_callback_states_from_checkpoint=True,
         logging_first_step=True,
         logging_nan_inf_filter=False,
         max_length=plan.data.max_length,

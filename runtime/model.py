@@ -74,9 +74,8 @@ def _not_loaded(plan: Plan, what: str, error: Exception) -> Exception:
     """Return the failure to tell, or the error itself when memory was what lacked."""
     if is_out_of_memory(error):
         return error
-    reason = in_words(error)
-    if "trust_remote_code" in reason:
-        reason = "it needs code of its own (`trust_remote_code`), which is not run"
+    needs_code = "trust_remote_code" in str(error)
+    reason = "it needs code of its own (`trust_remote_code`), which is not run" if needs_code else in_words(error)
     return ModelFailure(f"{plan.model.path}: {what} cannot be loaded: {reason}")
 
 

@@ -1,0 +1,276 @@
+"""What a run refuses before it trains or saves, each in one message: weights, templates, outputs, other bases."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from tiny_phi3 import save_tiny_phi3
+
+from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.__main__ import execute, main
+from kaitoc.runtime.checkpoints import checkpoints
+from kaitoc.runtime.failures import ModelFailure, OutOfMemory, OutputFailure, PlanFailure, RunFailure
+from kaitoc.runtime.model import load_model
+from kaitoc.runtime.preflight import check_room, written_bytes
+from kaitoc.runtime.quiet import quiet_libraries
+from kaitoc.runtime.ready import COMPLETED, RunOptions
+from kaitoc.runtime.trainer import run_plan
+
+pytestmark = pytest.mark.runtime
+MakePlan = Callable[..., Plan]
+SAVING = {"save_strategy": "steps", "save_steps": 2}
+
+
+def run(plan: Plan, *, resume: bool = False) -> None:
+    run_plan(plan, RunOptions("cpu", resume, show_progress=False))
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may damage."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "copy"))
+
+
+def configure(model: Path, **values: Any) -> None:
+    path = model / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def pickle_weights(model: Path) -> None:
+    from safetensors.torch import load_file
+
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+
+
+def test_pickled_weights_are_not_loaded_unless_that_is_allowed(make_plan: MakePlan, model: Path) -> None:
+    pickle_weights(model)
+
+    with pytest.raises(ModelFailure, match=r"pickled \(pytorch_model\.bin\).*--allow-pickle"):
+        run(make_plan(model={"path": str(model)}))
+    run(make_plan(model={"path": str(model), "allow_pickle": True}))
+
+
+def test_a_pickle_that_runs_code_is_refused_also_when_pickles_are_allowed(
+    make_plan: MakePlan, model: Path, tmp_path: Path
+) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    (model / "model.safetensors").unlink()
+    torch.save({"weight": Harmful()}, model / "pytorch_model.bin")
+
+    with pytest.raises(ModelFailure, match="the model cannot be loaded"):
+        run(make_plan(model={"path": str(model), "allow_pickle": True}))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [({"num_hidden_layers": 3}, "6 are missing, the first: model.layers.2"), ({"hidden_size": 128}, "of another size")],
+)
+def test_weights_that_do_not_go_with_their_config_are_refused(
+    make_plan: MakePlan, model: Path, config: dict[str, Any], words: str
+) -> None:
+    configure(model, **config)
+
+    with pytest.raises(ModelFailure, match=f"do not go with config.json: .*{words}"):
+        run(make_plan(model={"path": str(model)}))
+
+
+def test_weights_that_have_no_place_are_told(
+    make_plan: MakePlan, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(model, num_hidden_layers=1)
+    with quiet_libraries():
+        load_model(make_plan(model={"path": str(model)}), "cpu")
+
+    assert "6 of its weights have no place in it, the first: model.layers.1" in capsys.readouterr().err
+
+
+def test_a_model_that_needs_code_of_its_own_is_refused(make_plan: MakePlan, model: Path) -> None:
+    configure(model, model_type="own", auto_map={"AutoConfig": "x.Y", "AutoModelForCausalLM": "x.Z"})
+
+    with pytest.raises(ModelFailure, match="needs code of its own"):
+        run(make_plan(model={"path": str(model)}))
+
+
+def test_a_hub_s_model_that_is_not_in_the_cache_is_told(make_plan: MakePlan) -> None:
+    with pytest.raises(ModelFailure, match="no-one/nothing: the tokenizer cannot be loaded"):
+        run(make_plan(model={"path": "no-one/nothing"}))
+
+
+def test_flash_attention_that_is_not_there_gives_way(make_plan: MakePlan, capsys: pytest.CaptureFixture[str]) -> None:
+    with quiet_libraries():
+        model = load_model(make_plan(model={"attention": "flash"}), "cpu")
+
+    assert model.config._attn_implementation == "sdpa"
+    assert "a CPU has no flash attention" in capsys.readouterr().err
+
+
+def test_a_chat_template_is_no_way_to_another_file_of_the_machine(make_plan: MakePlan, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("{{ messages }}")
+
+    with pytest.raises(ModelFailure, match=r"a chat template ends in \.jinja"):
+        run(make_plan(model={"chat_template": str(secret)}))
+
+
+def test_an_adapter_for_another_base_is_not_resumed(make_plan: MakePlan, model: Path, tokenizer: Any) -> None:
+    """The folder has the same name and the weights the same shapes; only the numbers are others."""
+    plan = make_plan(model={"path": str(model)}, training=SAVING)
+    run(plan)
+    (Path(plan.output.path) / COMPLETED).unlink()
+    torch.manual_seed(1)
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_config(AutoModelForCausalLM.from_pretrained(model).config).save_pretrained(model)
+
+    with pytest.raises(RunFailure, match="its adapter is for another base model"):
+        run(plan, resume=True)
+    save_tiny_phi3(model, tokenizer)
+    run(plan, resume=True)
+
+
+def test_a_plan_of_another_version_is_not_started(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({**json.loads(make_plan().to_json()), "version": 2}))
+    monkeypatch.setattr("sys.argv", ["runtime", str(path)])
+
+    assert main() == 2
+    assert f"{path}: version 2 of a plan is not known" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_of_a_plan_of_another_version_is_not_resumed(make_plan: MakePlan) -> None:
+    plan = make_plan(training=SAVING)
+    run(plan)
+    path = Path(plan.output.path) / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
+
+    with pytest.raises(RunFailure, match="version 2 of a plan is not known"):
+        run(plan, resume=True)
+
+
+@pytest.mark.parametrize("inside", ["adapter", "checkpoints", "merged/deep"])
+def test_data_in_a_folder_that_the_run_replaces_is_not_lost(
+    make_plan: MakePlan, chat_data: Path, tmp_path: Path, inside: str
+) -> None:
+    place = tmp_path / "results" / inside / "a.jsonl"
+    place.parent.mkdir(parents=True)
+    shutil.copy(chat_data, place)
+
+    with pytest.raises(OutputFailure, match="which the run writes anew"):
+        run(make_plan(data={"paths": [str(place)]}))
+    assert place.exists()
+
+
+def test_a_full_model_is_not_written_over_its_base(make_plan: MakePlan, tiny_model: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_model, tmp_path / "results" / "model"))
+
+    with pytest.raises(OutputFailure, match="which the run writes anew"):
+        run(make_plan(model={"path": str(base)}, lora=None))
+    assert (base / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
+
+
+def test_a_disk_without_room_for_checkpoints_is_found_before_training(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parameter = torch.nn.Linear(1 << 20, 1, bias=False)
+    plan, without = make_plan(training=SAVING), make_plan()
+    (tmp_path / "results").mkdir()
+
+    assert written_bytes(without, parameter) == 4 << 20
+    assert written_bytes(plan, parameter) == (4 + 2 * 12) << 20
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5 << 20))
+    check_room(without, parameter)
+    with pytest.raises(OutputFailure, match=r"the run writes 0\.0 GiB"):
+        check_room(plan, parameter)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_is_one_message_and_leaves_no_result(make_plan: MakePlan, tmp_path: Path) -> None:
+    """A limit on the size of files makes writing fail as a full disk does: here the adapter does not fit."""
+    limit_bytes = 20_000
+    plan = make_plan()
+    file = tmp_path / "plan.json"
+    file.write_text(plan.to_json())
+    result = subprocess.run(
+        [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", "cpu"],
+        capture_output=True, text=True, check=False, timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
+    )  # fmt: skip
+
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "File too large" in result.stderr
+    output = Path(plan.output.path)
+    assert not (output / COMPLETED).exists()
+    assert not list(output.glob(".*.unfinished"))
+
+
+def test_weights_that_stopped_being_numbers_between_two_logged_steps_are_not_saved(make_plan: MakePlan) -> None:
+    plan = make_plan(
+        training={"learning_rate": 1e30, "max_grad_norm": 0, "logging_steps": 100, "max_steps": 6, **SAVING}
+    )
+
+    with pytest.raises(RunFailure, match="is not a number at step 2; lower the learning rate"):
+        run(plan)
+    output = Path(plan.output.path)
+    assert not checkpoints(output / "checkpoints")
+    assert not (output / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        ({"optim": "galore_adamw"}, "galore_torch"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "min_lr"),
+        ({"extra_training_arguments": {"lr_scheduler_kwargs": '{"foo": 1}'}}, "foo"),
+    ],
+)
+def test_what_a_library_refuses_is_told_in_its_words(make_plan: MakePlan, training: dict[str, Any], words: str) -> None:
+    with pytest.raises(RunFailure, match=f"the run cannot go on: .*{words}"):
+        run(make_plan(training=training))
+
+
+def test_an_adapter_that_no_memory_holds_is_out_of_memory(make_plan: MakePlan) -> None:
+    with pytest.raises(OutOfMemory, match="out of memory while the model was loaded"):
+        run(make_plan(lora={"r": 10**12}))
+
+
+@pytest.mark.parametrize(
+    "training", [{"early_stopping_patience": 1}, {"load_best_model_at_end": True}, {"save_strategy": "best"}]
+)
+def test_the_best_of_no_evaluations_is_refused(make_plan: MakePlan, training: dict[str, Any]) -> None:
+    with pytest.raises(PlanFailure, match="compares evaluations, and there are none: set `eval_strategy`"):
+        run(make_plan(training=training))
+
+
+def test_ctrl_c_is_one_message(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kaitoc.runtime.trainer.run_plan", interrupted)
+
+    assert execute(make_plan(), "cpu", False) == 130
+    assert "stopped by Ctrl-C" in capsys.readouterr().err
