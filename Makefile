@@ -63,8 +63,9 @@ schemas: $(STAMP) ## Write the generated schemas anew.
 clean: ## Remove what was built.
 	rm -rf build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
-bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschema, as an installed wheel.
+bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschema, and its memory on many files.
 	$(BIN)/python tests/bench/check/bench_check.py
+	$(BIN)/python tests/bench/check/memory_of_check.py --max-growth 1.25
 
 bench-memory: $(STAMP) ## Score the memory engine against measured runs, other estimators and the trace.
 	$(BIN)/python tests/bench/memory/score.py --write

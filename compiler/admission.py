@@ -8,11 +8,12 @@ from typing import Any
 from kaitoc.compiler.admission_objects import content_of, path_of, source_of
 from kaitoc.compiler.admission_patch import patch_between
 from kaitoc.compiler.admission_review import Answer, Request
-from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.engine import Engine
 from kaitoc.compiler.faults import UpdateRule, to_finding
 from kaitoc.compiler.findings import Applicability, Finding, Severity
 from kaitoc.compiler.fix_rounds import fix_until_stable
 from kaitoc.compiler.manifests import KAITO_API_GROUP, Manifest, read_manifests
+from kaitoc.compiler.outcome import Outcome
 from kaitoc.compiler.partners import Partners, Surroundings
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source

@@ -46,6 +46,17 @@ class Baseline:
     root: str
     counts: Mapping[Key, int]
 
+    def new_among(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Return the findings of a file that are new, in order; of equal ones the first are known."""
+        met: Counter[Key] = Counter()
+        new = []
+        for finding in sorted(findings, key=lambda finding: finding.sort_key):
+            key = _key(finding, self.root)
+            met[key] += 1
+            if met[key] > self.counts.get(key, 0):
+                new.append(finding)
+        return new
+
     def filter(self, findings: Iterable[Finding]) -> Split:
         """Split the findings of a run into new and known ones; of equal ones the first in their file are known."""
         left = Counter(self.counts)

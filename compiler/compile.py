@@ -22,13 +22,14 @@ from kaitoc.compiler.compile_model import (
 from kaitoc.compiler.compile_performance import performance_of
 from kaitoc.compiler.compile_texts import breaks_yaml, changed_texts
 from kaitoc.compiler.compile_verdict import binding_of, proposal_of
-from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.engine import Engine
 from kaitoc.compiler.findings import Finding, Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.job_memory import summarize
 from kaitoc.compiler.library import Library
 from kaitoc.compiler.manifests import Manifest
 from kaitoc.compiler.offsets import TextHistory
+from kaitoc.compiler.outcome import Outcome
 from kaitoc.compiler.passes import PASSES
 from kaitoc.compiler.passes.model import Change, Pass, PassContext
 from kaitoc.compiler.records import dataclass, field
@@ -112,7 +113,7 @@ class _Run:
             files=tuple(self._files(outcome)),
             jobs=tuple(self._compiled_jobs()),
             problems=tuple(problems),
-            notes=tuple(outcome.notes),
+            notes=tuple(checked.note for checked in outcome.checked if checked.note),
             errors=tuple(outcome.errors),
             goal=self.request.goal,
             price_per_hour=self.request.context.price_per_hour,
@@ -234,8 +235,9 @@ class _Run:
 
     def _files(self, outcome: Outcome) -> Iterator[CompiledFile]:
         """Yield the given files, and of those beside them the ones that were changed."""
+        given = set(outcome.files)
         for path, source in self.originals.items():
-            file = CompiledFile(source, self.current[path].text, path in outcome.files)
+            file = CompiledFile(source, self.current[path].text, path in given)
             if file.is_given or file.is_changed:
                 yield file
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 
 from kaitoc.compiler.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.faults import FileRule, JobRule, Rule, to_finding
@@ -11,10 +12,10 @@ from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.job import Assumptions, Job
 from kaitoc.compiler.job_memory import summarize
 from kaitoc.compiler.library import YAML_SUFFIXES, Library
-from kaitoc.compiler.link import link_jobs, stands_alone
+from kaitoc.compiler.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.manifests import ManifestFile
+from kaitoc.compiler.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.records import dataclass, field
-from kaitoc.compiler.report.model import JobSummary
 from kaitoc.compiler.settings import Settings, SettingsFinder
 from kaitoc.compiler.source import SourceError
 
@@ -36,26 +37,11 @@ class RuleSet:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What a run over some paths found.
-
-    `notes` are for stderr; `errors` are inputs that could not be read; `shown` are texts of findings by their sort
-    keys, where the process that found them made them.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    jobs: list[JobSummary] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    num_suppressed: int = 0
-    num_kaito_objects: int = 0
-    shown: dict[tuple[str, int, int, str, str], str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class Engine:
-    """Checks files one after the other; jobs that span files are reported once."""
+    """Checks files one after the other.
+
+    What is found in a file follows from the file and its partners alone, so nothing that was found needs to be kept.
+    """
 
     rule_set: RuleSet
     overrides: Overrides
@@ -64,47 +50,45 @@ class Engine:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     refuse_error_suppressions: bool = False
-    _checked: dict[str, Outcome] = field(default_factory=dict)
-    _with_suppressions: dict[str, None] = field(default_factory=dict)
-    _seen: set[tuple[str, int, int, str, str]] = field(default_factory=set)
+    _owners: dict[str, str] = field(default_factory=dict)
     _seen_jobs: set[tuple[str, str, str]] = field(default_factory=set)
     _assumptions: dict[str, Assumptions] = field(default_factory=dict)
     _active: dict[str, tuple[JobRule, ...]] = field(default_factory=dict)
 
     def check(self, paths: Iterable[str]) -> Outcome:
         """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
-        return self.check_indexed(self.index(paths))
+        given = list(dict.fromkeys(paths))
+        outcome = Outcome()
+        self.check_rest(given, self.read_each(given, outcome.keep), outcome.keep)
+        return outcome
 
-    def index(self, paths: Iterable[str]) -> Outcome:
-        """Read files once, so that each can find partners among all; collects what cannot be read.
+    def read_each(self, paths: Sequence[str], keep: Keep) -> array[int]:
+        """Read files once, so that each can find partners among all; return the numbers of those left to check.
 
         A file that needs no other is checked while it is at hand: of many files few stay in memory.
         """
-        outcome = Outcome()
-        for path in paths:
+        waiting = array("L")
+        for number, path in enumerate(paths):
             try:
                 file = self.library.add_given(path)
             except SourceError as error:
-                outcome.errors.append(str(error))
+                keep(number, FileOutcome(path, error=str(error)))
                 continue
-            outcome.files.append(path)
             if stands_alone(file):
-                self._checked[path] = self._check_file(file)
-        return outcome
+                keep(number, self._check_file(file, is_alone=True))
+            else:
+                waiting.append(number)
+        return waiting
 
-    def check_indexed(self, outcome: Outcome) -> Outcome:
-        """Check the files of an outcome, which are indexed, and add to it what is found."""
-        found: dict[str, list[Finding]] = {}
-        for path in outcome.files:
-            checked = self._checked.pop(path, None) or self._check_file(self.library.load(path))
-            outcome.jobs += checked.jobs
-            outcome.notes += checked.notes
-            outcome.num_kaito_objects += checked.num_kaito_objects
-            for finding in checked.findings:
-                found.setdefault(finding.source.path, []).append(finding)
-        for path in [*found, *(path for path in self._with_suppressions if path not in found)]:
-            self._conclude(path, found.get(path, []), outcome)
-        return outcome
+    def check_rest(self, paths: Sequence[str], waiting: Iterable[int], keep: Keep) -> None:
+        """Check the files that may need others, now that all are read.
+
+        So may one that was checked alone, where it turned out that a Workspace elsewhere uses its ConfigMap.
+        """
+        used = self.library.used_elsewhere()
+        numbers = {*waiting, *(number for number, path in enumerate(paths) if path in used)} if used else waiting
+        for number in sorted(numbers):
+            keep(number, self._check_file(self.library.load(paths[number]), is_alone=False))
 
     def fresh(self) -> Engine:
         """Return an engine with the same options that has seen nothing yet."""
@@ -135,29 +119,62 @@ class Engine:
         """Yield the jobs of a file."""
         return link_jobs(file, self.library, self.assumptions_for(file.source.path))
 
-    def _check_file(self, file: ManifestFile) -> Outcome:
-        """Return what the rules find in a file and in its jobs, and has not been found from another file."""
-        outcome = Outcome()
-        if _SUPPRESSION_WORD in file.source.text:
-            self._with_suppressions[file.source.path] = None
-        num_objects = sum(manifest.is_workspace for manifest in file.manifests)
-        if not file.concerns_kaito:
-            self._note_broken(file, outcome)
-            jobs = list(self.jobs_of(file)) if any(m.is_config_map for m in file.manifests) else []
-        else:
-            jobs = list(self.jobs_of(file))
-        outcome.num_kaito_objects = max(num_objects, len(jobs))
-        settings = self.settings_for(file.source.path)
+    def _check_file(self, file: ManifestFile, *, is_alone: bool) -> FileOutcome:
+        """Return what the rules find in a file, in its jobs, and in jobs from elsewhere that use its ConfigMaps."""
+        checked = FileOutcome(file.source.path)
+        jobs = self._jobs_in(file, checked)
+        settings = self.settings_for(checked.path)
         found = [to_finding(rule, fault) for rule in self.rule_set.file_rules
                  if settings.runs(rule.CODE, rule.NAME) for fault in rule.check(file)]  # fmt: skip
         for job in jobs:
             found.extend(self._in_scope(job, self._check_job(job, settings)))
-            self._add_summary(job, outcome)
-        for finding in found:
-            if finding.sort_key not in self._seen:
-                self._seen.add(finding.sort_key)
-                outcome.findings.append(finding)
-        return outcome
+            self._add_summary(job, checked)
+        if not is_alone:
+            found.extend(self._found_from_elsewhere(file))
+            checked.beside = self._found_beside(checked.path, jobs, found)
+        self._conclude(file, found, checked)
+        return checked
+
+    def _jobs_in(self, file: ManifestFile, checked: FileOutcome) -> list[Job]:
+        """Return the jobs that a file brings in, and note down how much of it is Kaito's."""
+        num_objects = sum(manifest.is_workspace for manifest in file.manifests)
+        if not file.concerns_kaito:
+            checked.note = _note_broken(file)
+        has_jobs = file.concerns_kaito or any(manifest.is_config_map for manifest in file.manifests)
+        jobs = list(self.jobs_of(file)) if has_jobs else []
+        checked.num_kaito_objects = max(num_objects, len(jobs))
+        return jobs
+
+    def _found_from_elsewhere(self, file: ManifestFile, besides: str = "") -> Iterator[Finding]:
+        """Yield what jobs of Workspaces in other given files find, those of one file left out."""
+        for job in jobs_from_elsewhere(file, self.library, self.assumptions_for):
+            path = job.manifest.source.path
+            if path != besides:
+                yield from self._check_job(job, self.settings_for(path))
+
+    def _found_beside(self, path: str, jobs: Iterable[Job], found: list[Finding]) -> list[FileOutcome]:
+        """Return what is found in ConfigMaps beside a file that the user did not name.
+
+        It is told with the first of the given files that use them.
+        """
+        config_maps = {job.config_map.source.path: job.config_map for job in jobs if job.config_map is not None}
+        outcomes = []
+        for partner_path in sorted(config_maps):
+            if self.library.is_given_path(partner_path):
+                continue
+            partner = self.library.load(partner_path)
+            if self._owner(partner) == path:
+                outcomes.append(FileOutcome(partner_path))
+                self._conclude(partner, (*found, *self._found_from_elsewhere(partner, path)), outcomes[-1])
+        return outcomes
+
+    def _owner(self, partner: ManifestFile) -> str:
+        """Return the first of the given files with a Workspace that uses a ConfigMap of a file that is not given."""
+        owner = self._owners.get(partner.source.path)
+        if owner is None:
+            jobs = jobs_from_elsewhere(partner, self.library, self.assumptions_for)
+            owner = self._owners[partner.source.path] = min((job.manifest.source.path for job in jobs), default="")
+        return owner
 
     def _in_scope(self, job: Job, findings: list[Finding]) -> Iterable[Finding]:
         """Yield what concerns the given files: a Workspace that only lies beside them is context, not the subject."""
@@ -176,10 +193,16 @@ class Engine:
             self._active[settings.path] = found
         return found
 
-    def _conclude(self, path: str, findings: list[Finding], outcome: Outcome) -> None:
-        """Apply a file's suppressions and settings to what was found in it."""
+    def _conclude(self, file: ManifestFile, found: Iterable[Finding], checked: FileOutcome) -> None:
+        """Apply a file's suppressions and settings to what was found in it, each finding once."""
+        path = checked.path
         settings = self.settings_for(path)
-        if any(_SUPPRESSION_WORD in finding.source.text for finding in findings[:1]) or not findings:
+        once: dict[tuple[str, int, int, str, str], Finding] = {}
+        for finding in found:
+            if finding.source.path == path:
+                once.setdefault(finding.sort_key, finding)
+        findings: Iterable[Finding] = once.values()
+        if _SUPPRESSION_WORD in file.source.text and (once or self.library.is_given_path(path)):
             not_run = frozenset(
                 name
                 for rule in self.rule_set.all
@@ -188,43 +211,60 @@ class Engine:
             )
             from kaitoc.compiler.file_suppressions import suppress_in_file
 
-            split = suppress_in_file(
-                self.library.load(path), findings, refuse_errors=self.refuse_error_suppressions, not_run=not_run
-            )
-            outcome.num_suppressed += len(split.suppressed)
-            findings = [*split.kept, *split.unused]
-        outcome.findings.extend(adjusted for finding in findings if (adjusted := settings.apply(finding)) is not None)
+            split = suppress_in_file(file, once.values(), refuse_errors=self.refuse_error_suppressions, not_run=not_run)
+            checked.num_suppressed = len(split.suppressed)
+            findings = (*split.kept, *split.unused)
+        adjusted = [adjusted for finding in findings if (adjusted := settings.apply(finding)) is not None]
+        checked.findings = sorted(adjusted, key=lambda finding: finding.sort_key)
 
-    def _add_summary(self, job: Job, outcome: Outcome) -> None:
+    def _add_summary(self, job: Job, checked: FileOutcome) -> None:
+        """Add a job; one that several files bring in, as they are not its Workspace's, is told once."""
         manifest = job.manifest
-        key = (manifest.source.path, manifest.pointer, str(manifest.node.span.start))
-        if key not in self._seen_jobs:
+        if manifest.source.path != checked.path:
+            key = (manifest.source.path, manifest.pointer, str(manifest.node.span.start))
+            if key in self._seen_jobs:
+                return
             self._seen_jobs.add(key)
-            outcome.jobs.append(summarize(job))
-
-    def _note_broken(self, file: ManifestFile, outcome: Outcome) -> None:
-        broken = next((problem for document in file.documents for problem in document.problems
-                       if document.root is None), None)  # fmt: skip
-        if broken is not None:
-            line = file.source.position(broken.span.start).line
-            outcome.notes.append(f"{file.source.path}:{line}: skipped, not YAML that can be read ({broken.message})")
+        checked.jobs.append(summarize(job))
 
 
-def find_files(paths: Iterable[str], settings: SettingsFinder) -> Iterator[str]:
-    """Yield the files that paths name, `./a.yaml` as `a.yaml`, which is what it is called by those beside it.
+def _note_broken(file: ManifestFile) -> str:
+    """Return that a file was skipped, where a document of it cannot be read; else nothing."""
+    broken = next((problem for document in file.documents for problem in document.problems
+                   if document.root is None), None)  # fmt: skip
+    if broken is None:
+        return ""
+    line = file.source.position(broken.span.start).line
+    return f"{file.source.path}:{line}: skipped, not YAML that can be read ({broken.message})"
+
+
+def find_files(paths: Sequence[str], settings: SettingsFinder) -> Iterator[str]:
+    """Yield the files that paths name, each once, `./a.yaml` as `a.yaml`, which is what those beside it call it.
 
     Folders are searched for YAML, hidden and excluded files left out.
     """
+    if len(paths) == 1:
+        yield from _files_of(paths[0], settings)
+        return
+    seen = set()
     for path in paths:
-        if not os.path.isdir(path):
-            yield path.removeprefix(os.curdir + os.sep)
-            continue
-        for folder, folders, names in os.walk(path):
-            here = settings.for_path(folder)
-            folders[:] = sorted(
-                name for name in folders if not name.startswith(".") and not here.excludes(os.path.join(folder, name))
-            )
-            for name in sorted(names):
-                found = os.path.normpath(os.path.join(folder, name))
-                if name.endswith(YAML_SUFFIXES) and not here.excludes(found):
-                    yield found
+        for found in _files_of(path, settings):
+            place = os.path.abspath(found) if os.path.exists(found) else found
+            if place not in seen:
+                seen.add(place)
+                yield found
+
+
+def _files_of(path: str, settings: SettingsFinder) -> Iterator[str]:
+    if not os.path.isdir(path):
+        yield path.removeprefix(os.curdir + os.sep)
+        return
+    for folder, folders, names in os.walk(path):
+        here = settings.for_path(folder)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not here.excludes(os.path.join(folder, name))
+        )
+        for name in sorted(names):
+            found = os.path.normpath(os.path.join(folder, name))
+            if name.endswith(YAML_SUFFIXES) and not here.excludes(found):
+                yield found

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kaitoc.compiler.edits import apply_edits, collect_edits, select_fixes
-from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.engine import Engine
 from kaitoc.compiler.findings import Applicability
+from kaitoc.compiler.outcome import Outcome
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source
 from kaitoc.compiler.yaml_parser import parse_documents

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, find_instance_type
@@ -25,13 +25,31 @@ def link_jobs(file: ManifestFile, library: Library, assumptions: Assumptions) ->
     for manifest in file.manifests:
         if manifest.is_tuning_workspace:
             yield _workspace_job(manifest, library, assumptions)
-        elif manifest.is_config_map:
+        elif manifest.is_config_map and not library.has_given_user(manifest):
             users = library.workspaces_using(manifest)
             if not users and manifest.field("data", DATA_KEY) is not None:
                 yield _config_map_job(manifest, assumptions)
-            elif users and not any(library.is_given(user) for user in users):
-                for user in users:
-                    yield _workspace_job(user, library, assumptions)
+            for user in users:
+                yield _workspace_job(user, library, assumptions)
+
+
+def jobs_from_elsewhere(
+    file: ManifestFile, library: Library, assumptions_for: Callable[[str], Assumptions]
+) -> Iterator[Job]:
+    """Yield the jobs of given Workspaces in other files that use a ConfigMap of this one.
+
+    They are judged under what is assumed for the Workspace's file.
+    """
+    for manifest in file.manifests:
+        for user in library.given_users_elsewhere(manifest) if manifest.is_config_map else ():
+            job = _workspace_job(user, library, assumptions_for(user.source.path))
+            if job.config_map is not None and _is_same(job.config_map, manifest):
+                yield job
+
+
+def _is_same(one: Manifest, other: Manifest) -> bool:
+    """Return whether two objects are the same one, perhaps read twice."""
+    return one.source.path == other.source.path and one.node.span == other.node.span
 
 
 def stands_alone(file: ManifestFile) -> bool:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
 
-from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.engine import Engine
+from kaitoc.compiler.outcome import FileOutcome
+from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import UserError
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.findings import Finding
     from kaitoc.compiler.library import Index
 
 FILES_PER_PROCESS = 200
@@ -36,36 +37,61 @@ def num_processes(requested: int, num_files: int) -> int:
     return max(1, min(os.cpu_count() or 1, num_files // FILES_PER_PROCESS))
 
 
-def check_in_parallel(
-    engine: Engine, paths: Sequence[str], processes: int, show: Callable[[Finding], str] | None = None
-) -> Outcome:
-    """Check files in processes forked from this one; raises `WorkerError` besides what `Engine.check` raises.
+class Keeper(Protocol):
+    """Keeps what one process finds in its part of the files."""
 
-    Each process also gives its findings the text that `show` makes of them, for a report to use.
+    def keep(self, number: int, checked: FileOutcome) -> None:
+        """Take what was found in the file of a number."""
+        ...
+
+    def finished(self) -> Any:
+        """Return what the calling process must know to read it; it is sent there."""
+        ...
+
+    def take(self, state: Any) -> None:
+        """Learn what the process that filled this one returned as `finished`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Neighbouring files, for partners often lie side by side, and what keeps what is found in them."""
+
+    paths: Sequence[str]
+    keeper: Keeper
+
+
+def split_paths(paths: Sequence[str], count: int) -> list[Sequence[str]]:
+    """Return the files in parts of neighbours, one for each process."""
+    size = max(1, -(-len(paths) // count))
+    return [paths[start : start + size] for start in range(0, max(1, len(paths)), size)]
+
+
+def check_in_parallel(engine: Engine, parts: Sequence[Part]) -> None:
+    """Check parts of files, all but the first in processes forked from this one; a single part in this one.
+
+    Raises `WorkerError` besides what `Engine.check` raises.
     """
-    own_paths, *others = _parts(paths, processes)
+    own, *others = parts
+    if not others:
+        engine.check_rest(own.paths, engine.read_each(own.paths, own.keeper.keep), own.keeper.keep)
+        return
     # What the first file loads and derives, all processes then share.
-    engine.fresh().check(own_paths[:1])
-    workers = [_Worker(engine, part, show) for part in others]
+    engine.fresh().check(own.paths[:1])
+    workers = [_Worker(engine, parts, number) for number in range(1, len(parts))]
     try:
-        own = engine.index(own_paths)
-        indices: list[Index] = [worker.receive() for worker in workers]
-        for index in indices:
-            engine.library.take_index(index)
-        everything = engine.library.index()
-        for worker in workers:
-            worker.send(everything)
-        _check_and_show(engine, own, show)
-        return _merged([own, *(worker.receive() for worker in workers)])
+        waiting = engine.read_each(own.paths, own.keeper.keep)
+        indices: list[Index] = [engine.library.index(own.paths), *(worker.receive() for worker in workers)]
+        for number, worker in enumerate(workers, 1):
+            worker.send([index if part != number else None for part, index in enumerate(indices)])
+        _take_indices(engine, parts, [None, *indices[1:]])
+        del indices
+        engine.check_rest(own.paths, waiting, own.keeper.keep)
+        for worker, part in zip(workers, others, strict=True):
+            part.keeper.take(worker.receive())
     finally:
         for worker in workers:
             worker.stop()
-
-
-def _parts(paths: Sequence[str], count: int) -> list[Sequence[str]]:
-    """Return neighbouring files together: partners often lie side by side."""
-    size = -(-len(paths) // count)
-    return [paths[start : start + size] for start in range(0, len(paths), size)]
 
 
 class _Worker:
@@ -74,7 +100,7 @@ class _Worker:
     It is forked by hand: importing `multiprocessing` takes as long as checking ten files.
     """
 
-    def __init__(self, engine: Engine, paths: Sequence[str], show: Callable[[Finding], str] | None) -> None:
+    def __init__(self, engine: Engine, parts: Sequence[Part], number: int) -> None:
         own_read, their_write = os.pipe()
         their_read, own_write = os.pipe()
         sys.stdout.flush()
@@ -83,7 +109,7 @@ class _Worker:
         if self._pid == 0:
             os.close(own_read)
             os.close(own_write)
-            _work_and_exit(os.fdopen(their_read, "rb"), os.fdopen(their_write, "wb"), engine, paths, show)
+            _work_and_exit(os.fdopen(their_read, "rb"), os.fdopen(their_write, "wb"), engine, parts, number)
         os.close(their_read)
         os.close(their_write)
         self._from, self._to = os.fdopen(own_read, "rb"), os.fdopen(own_write, "wb")
@@ -126,63 +152,35 @@ def _send(stream: IO[bytes], message: object) -> None:
     stream.flush()
 
 
+def _take_indices(engine: Engine, parts: Sequence[Part], indices: Sequence[Index | None]) -> None:
+    """Learn what other processes have read, part by part; of the own part there is nothing to learn."""
+    for part, index in zip(parts, indices, strict=True):
+        if index is not None:
+            engine.library.take_index(part.paths, index)
+
+
 def _work_and_exit(
-    source: IO[bytes],
-    target: IO[bytes],
-    engine: Engine,
-    paths: Sequence[str],
-    show: Callable[[Finding], str] | None,
+    source: IO[bytes], target: IO[bytes], engine: Engine, parts: Sequence[Part], number: int
 ) -> NoReturn:
     """Work, and end without the calling process's clean-up, whatever happens."""
     try:
-        _work(source, target, engine, paths, show)
+        _work(source, target, engine, parts, number)
     finally:
         os._exit(0)
 
 
-def _work(
-    source: IO[bytes],
-    target: IO[bytes],
-    engine: Engine,
-    paths: Sequence[str],
-    show: Callable[[Finding], str] | None,
-) -> None:
-    """Index some files, learn of all others, check them, and send each result."""
+def _work(source: IO[bytes], target: IO[bytes], engine: Engine, parts: Sequence[Part], number: int) -> None:
+    """Read a part of the files, learn of all others, check what needed others, and tell when all is kept."""
     import pickle
 
+    part = parts[number]
     try:
-        outcome = engine.index(paths)
-        _send(target, engine.library.index())
-        engine.library.take_index(pickle.load(source))  # noqa: S301  (written by the process this one is a fork of)
-        _send(target, _check_and_show(engine, outcome, show))
+        waiting = engine.read_each(part.paths, part.keeper.keep)
+        _send(target, engine.library.index(part.paths))
+        _take_indices(engine, parts, pickle.load(source))  # noqa: S301  (written by the process this one is a fork of)
+        engine.check_rest(part.paths, waiting, part.keeper.keep)
+        _send(target, part.keeper.finished())
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return  # the calling process has given up
     except Exception as error:
         _send(target, error)
-
-
-def _check_and_show(engine: Engine, outcome: Outcome, show: Callable[[Finding], str] | None) -> Outcome:
-    """Check the files of an outcome, and add the texts of what is found."""
-    engine.check_indexed(outcome)
-    if show is not None:
-        outcome.shown = {finding.sort_key: show(finding) for finding in outcome.findings}
-    return outcome
-
-
-def _merged(parts: Sequence[Outcome]) -> Outcome:
-    """Return the outcomes as one; what was found from two sides is told once."""
-    merged = Outcome()
-    seen = set()
-    for part in parts:
-        for finding in part.findings:
-            if finding.sort_key not in seen:
-                seen.add(finding.sort_key)
-                merged.findings.append(finding)
-        merged.files += part.files
-        merged.errors += part.errors
-        merged.jobs += part.jobs
-        merged.notes += part.notes
-        merged.num_suppressed += part.num_suppressed
-        merged.num_kaito_objects += part.num_kaito_objects
-        merged.shown.update(part.shown)
-    return merged

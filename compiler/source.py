@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -146,8 +147,10 @@ def _split_lines(text: str) -> list[str]:
     return lines
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes]) -> None:
     """Replace a file's content in one step, keeping its permission bits; on failure the old content stays.
+
+    The content may come in pieces.
 
     Raises `OSError` when the folder or the file cannot be written.
     """
@@ -160,7 +163,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            stream.writelines([data] if isinstance(data, bytes) else data)
             stream.flush()
             os.fsync(stream.fileno())
         mode = os.stat(target).st_mode & 0o7777 if os.path.exists(target) else 0o666 & ~_current_umask()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, Outcome, RuleSet
+from kaitoc.compiler.engine import Engine, RuleSet
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.manifests import ManifestFile
-from kaitoc.compiler.parallel import WorkerError, check_in_parallel, num_processes
-from kaitoc.compiler.report import text
+from kaitoc.compiler.outcome import Outcome
+from kaitoc.compiler.parallel import Part, WorkerError, check_in_parallel, num_processes, split_paths
 from kaitoc.compiler.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
@@ -59,22 +59,31 @@ def files(tmp_path: Path) -> list[str]:
     return sorted(str(path) for path in tmp_path.iterdir())
 
 
+def check_together(files: list[str], processes: int, *file_rules: Any) -> Outcome:
+    parts = [Part(paths, Outcome()) for paths in split_paths(files, processes)]
+    check_in_parallel(engine(*file_rules), parts)
+    checked = [one for part in parts for one in part.keeper.checked]
+    return Outcome(dict(enumerate(checked)))
+
+
 def told(outcome: Outcome) -> list[tuple[str, str, int]]:
     return sorted((finding.code, finding.source.path, finding.span.start) for finding in outcome.findings)
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5])
 def test_partners_are_found_across_processes(files: list[str], processes: int) -> None:
-    alone, together = engine().check(files), check_in_parallel(engine(), files, processes)
+    alone, together = engine().check(files), check_together(files, processes)
     assert told(together) == told(alone)
     assert [job.workspace for job in together.jobs] == [job.workspace for job in alone.jobs]
-    assert (together.files, together.num_kaito_objects) == (alone.files, alone.num_kaito_objects)
+    assert [(one.path, one.num_kaito_objects) for one in together.checked] == [
+        (one.path, one.num_kaito_objects) for one in alone.checked
+    ]
 
 
 def test_what_cannot_be_read_is_told_by_every_process(files: list[str]) -> None:
     for path in (files[0], files[-1]):
         Path(path).write_bytes(b"\xff\xfe")
-    assert len(check_in_parallel(engine(), files, 2).errors) == 2
+    assert len(check_together(files, 2).errors) == 2
 
 
 def rule(check: Any) -> Any:
@@ -90,7 +99,7 @@ def test_a_process_that_is_killed_is_an_error(files: list[str]) -> None:
         return iter(())
 
     with pytest.raises(WorkerError, match="ended early"):
-        check_in_parallel(engine(rule(die)), files, 2)
+        check_together(files, 2, rule(die))
 
 
 def test_an_error_in_a_process_is_raised_in_the_calling_one(files: list[str]) -> None:
@@ -102,7 +111,7 @@ def test_an_error_in_a_process_is_raised_in_the_calling_one(files: list[str]) ->
         return iter(())
 
     with pytest.raises(ValueError, match="broken rule"):
-        check_in_parallel(engine(rule(fail)), files, 2)
+        check_together(files, 2, rule(fail))
 
 
 def test_few_files_are_checked_by_one_process() -> None:
@@ -110,6 +119,36 @@ def test_few_files_are_checked_by_one_process() -> None:
     assert num_processes(4, 3) == 3
 
 
-def test_the_text_of_what_is_found_is_made_where_it_is_found(files: list[str]) -> None:
-    outcome = check_in_parallel(engine(), files, 2, text.show)
-    assert outcome.shown == {finding.sort_key: text.show(finding) for finding in engine().check(files).findings}
+def test_a_suppression_of_what_only_another_process_finds_is_used(tmp_path: Path) -> None:
+    text = CONFIG_MAP.format(number=0).replace("torch_dtpe: bfloat16", "torch_dtype: bfloat16")
+    text += "      TrainingArguments:\n        save_strategy: epoch  # kaitoc: ignore[KT452] meant\n"
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text(WORKSPACE.format(number=0))
+    files = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    together = check_together(files, 2)
+    assert told(together) == told(engine().check(files))
+    assert [one.num_suppressed for one in together.checked] == [1, 0]
+    assert not [finding for finding in together.findings if finding.code in ("KT109", "KT452")]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_found_beside_the_given_files_is_told_once(tmp_path: Path, processes: int) -> None:
+    (tmp_path / "partner.yaml").write_text(CONFIG_MAP.format(number=0))
+    files = [str(tmp_path / f"user{number}.yaml") for number in range(2)]
+    for number, path in enumerate(files):
+        Path(path).write_text(WORKSPACE.format(number=0).replace("name: ws-0", f"name: ws-{number}"))
+    found = [finding for finding in check_together(files, processes).findings if finding.code == "KT202"]
+    assert [Path(finding.source.path).name for finding in found] == ["partner.yaml"]
+
+
+def test_a_config_map_with_a_user_beside_it_is_checked_for_users_elsewhere_too(tmp_path: Path) -> None:
+    text = CONFIG_MAP.format(number=0).replace("        torch_dtpe: bfloat16", "        torch_dtype: bfloat16")
+    text += '      LoraConfig:\n        target_modules: ["qkv_proj"]\n'
+    (tmp_path / "a.yaml").write_text(text + "---\n" + WORKSPACE.format(number=0))
+    elsewhere = WORKSPACE.format(number=0).replace("ws-0", "ws-1").replace("phi-3-mini-128k-instruct", "falcon-7b")
+    (tmp_path / "b.yaml").write_text(elsewhere)
+    files = [str(tmp_path / name) for name in ("a.yaml", "b.yaml")]
+    alone = {code for code, _, _ in told(engine().check(files[:1]))}
+    found = told(check_together(files, 2))
+    assert found == told(engine().check(files))
+    assert {code for code, path, _ in found if path == files[0]} > alone

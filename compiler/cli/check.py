@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Any, TextIO
 
 import click
 
 from kaitoc.compiler.cli.engines import engine_of
 from kaitoc.compiler.cli.options import assumption_options
-from kaitoc.compiler.engine import Engine, Outcome, find_files
-from kaitoc.compiler.findings import Finding, Severity
+from kaitoc.compiler.engine import Engine, find_files
+from kaitoc.compiler.outcome import Outcome
 from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target
-from kaitoc.compiler.report.model import Report, RuleInfo
+from kaitoc.compiler.report.ledger import Accept, Ledger, Ledgers, Wanted
+from kaitoc.compiler.report.model import RuleInfo
 from kaitoc.compiler.settings import SettingsError
 from kaitoc.compiler.source import Source, UserError
 
@@ -70,15 +71,16 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None
 def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
     targets = _targets(options)
     engine = engine_of(options)
-    outcome = _check(paths, engine, options, targets)
     if options["fix"] or options["diff"]:
         from kaitoc.compiler.cli.fix import fix_files, fix_standard_input
 
         fix = fix_standard_input if "-" in paths and not options["diff"] else fix_files
-        return fix(engine, outcome, options, targets)
+        return fix(engine, _check_all(paths, engine, options), options, targets)
     if "-" in paths:
+        outcome = _check_all(paths, engine, options)
         _tell_origins(engine, outcome)
-    return conclude(outcome, options, targets, report_of(outcome, options))
+        return conclude(ledgers_of(outcome, options, targets), options, targets)
+    return conclude(_check_files(_files(paths, engine, options), engine, options, targets), options, targets)
 
 
 def _targets(options: dict[str, Any]) -> list[Target]:
@@ -94,105 +96,123 @@ def _targets(options: dict[str, Any]) -> list[Target]:
     return [Target(target.format_name, target.path or output) for target in targets]
 
 
-def _check(paths: tuple[str, ...], engine: Engine, options: dict[str, Any], targets: list[Target]) -> Outcome:
+def _check_all(paths: tuple[str, ...], engine: Engine, options: dict[str, Any]) -> Outcome:
+    """Check standard input or files, and hold everything that is found."""
     if "-" in paths:
         if len(paths) > 1:
             raise SettingsError("`-` (standard input) cannot be mixed with paths")
         source = Source.decode(options["stdin_filename"], sys.stdin.buffer.read())
         engine.library.add_source(source)
         return engine.check([source.path])
-    from kaitoc.compiler.parallel import check_in_parallel, num_processes
+    return engine.check(_files(paths, engine, options))
 
+
+def _files(paths: tuple[str, ...], engine: Engine, options: dict[str, Any]) -> list[str]:
     files = list(find_files(paths or (".",), engine.settings))
-    if options["changed_since"] is not None:
-        from kaitoc.compiler.changed_files import changed_since
+    if options["changed_since"] is None:
+        return files
+    from kaitoc.compiler.changed_files import changed_since
 
-        changed = changed_since(options["changed_since"])
-        files = [file for file in files if os.path.realpath(file) in changed]
+    changed = changed_since(options["changed_since"])
+    return [file for file in files if os.path.realpath(file) in changed]
+
+
+def _check_files(files: list[str], engine: Engine, options: dict[str, Any], targets: list[Target]) -> Ledgers:
+    """Check files, in several processes where they are many, and put away what is found."""
+    from kaitoc.compiler.parallel import Part, check_in_parallel, num_processes, split_paths
+
+    wanted, accept = _wanted(options, targets), _accept(options)
     processes = num_processes(options["jobs"], len(files))
-    if processes == 1:
-        return engine.check(files)
-    return check_in_parallel(engine, files, processes, _shower() if targets == [Target("text")] else None)
+    parts = split_paths(files, processes)
+    with ExitStack() as at_exit:
+        ledgers = [Ledger(part, wanted, accept, on_disk=processes > 1) for part in parts]
+        for ledger in ledgers:
+            at_exit.callback(ledger.close)
+        check_in_parallel(engine, [Part(ledger.paths, ledger) for ledger in ledgers])
+        at_exit.pop_all()
+    return Ledgers(ledgers, wanted, _rule_infos)
 
 
-def _shower() -> Callable[[Finding], str]:
-    """Return what makes the text of a finding for standard output."""
-    from functools import partial
+def ledgers_of(outcome: Outcome, options: dict[str, Any], targets: list[Target]) -> Ledgers:
+    """Return what was found as the contents of a report."""
+    wanted = _wanted(options, targets)
+    ledger = Ledger([checked.path for checked in outcome.checked], wanted, _accept(options))
+    for number, checked in enumerate(outcome.checked):
+        ledger.keep(number, checked)
+    return Ledgers([ledger], wanted, _rule_infos)
 
-    from kaitoc.compiler.report.text import show
 
-    return partial(show, color=_wants_color())
+def _wanted(options: dict[str, Any], targets: list[Target]) -> Wanted:
+    """Return the formats to make texts in; only SARIF numbers the rules."""
+    formats = {} if options["statistics"] else {(one.format_name, _is_colored(one)): None for one in targets}
+    codes: tuple[str, ...] = ()
+    if any(name == "sarif" for name, _ in formats):
+        from kaitoc.rules import RULES
+
+        codes = tuple(rule.CODE for rule in RULES)
+    return Wanted(tuple(formats), options["strict"], codes)
+
+
+def _is_colored(target: Target) -> bool:
+    return target.path is None and _wants_color()
+
+
+def _accept(options: dict[str, Any]) -> Accept | None:
+    """Return what leaves out the findings that a baseline lists."""
+    if options["baseline"] is None:
+        return None
+    from kaitoc.compiler.baseline import load_baseline
+
+    return load_baseline(options["baseline"]).new_among
 
 
 def _tell_origins(engine: Engine, outcome: Outcome) -> None:
     """Name the templates that standard input was rendered from, where it says so."""
     from kaitoc.compiler.rendered import tell_origins
 
-    for path in outcome.files:
-        outcome.findings = tell_origins(outcome.findings, engine.library.load(path))
+    for checked in outcome.checked:
+        if not checked.error:
+            checked.move(tell_origins(checked.findings, engine.library.load(checked.path)))
 
 
-def report_of(outcome: Outcome, options: dict[str, Any]) -> Report:
-    """Return the report of an outcome."""
-    findings = tuple(outcome.findings)
-    num_known = 0
-    if options["baseline"] is not None:
-        from kaitoc.compiler.baseline import load_baseline
-
-        findings, known, _ = load_baseline(options["baseline"]).filter(findings)
-        num_known = len(known)
-    return Report(
-        findings=findings,
-        jobs=tuple(outcome.jobs),
-        rules=_rule_infos(options) if findings else (),
-        files=tuple(outcome.files),
-        num_suppressed=outcome.num_suppressed,
-        num_baselined=num_known,
-        shown=outcome.shown,
-        strict=options["strict"],
-    )
-
-
-def _rule_infos(options: dict[str, Any]) -> tuple[RuleInfo, ...]:
-    """Return what reports say about the rules; only SARIF holds their pages, and 120 files take time to read."""
-    if not any(value.startswith("sarif") for value in options["formats"]):
-        return ()
+def _rule_infos() -> tuple[RuleInfo, ...]:
+    """Return what reports say about the rules; the pages of all take time to read."""
     from kaitoc.compiler.rule_pages import rule_infos
 
     return rule_infos()
 
 
-def conclude(
-    outcome: Outcome, options: dict[str, Any], targets: list[Target], report: Report, stream: TextIO | None = None
-) -> int:
+def conclude(ledgers: Ledgers, options: dict[str, Any], targets: list[Target], stream: TextIO | None = None) -> int:
     """Write the report, to `stream` in place of standard output, and the notes; return the exit code."""
-    for note in outcome.notes:
-        _complain(note)
-    for error in outcome.errors:
-        _complain(error)
-    if options["statistics"]:
-        _print_statistics(report)
-    else:
-        try:
-            emit(report, targets, stream or sys.stdout, color=_wants_color())
-        except OSError as error:
-            raise SettingsError(f"{error.filename}: cannot be written: {error.strerror}") from error
-    if outcome.errors:
+    with closing(ledgers):
+        for message in (*ledgers.notes(), *ledgers.errors()):
+            _complain(message)
+        if options["statistics"]:
+            _print_statistics(ledgers)
+        else:
+            _emit(ledgers, targets, stream or sys.stdout)
+    if ledgers.num_errors:
         return EXIT_USAGE
-    if outcome.num_kaito_objects == 0:
+    if ledgers.num_kaito_objects == 0:
         _complain("no Kaito object found in the given paths")
         if options["require"]:
             return EXIT_USAGE
-    failed = any(report.fails(finding) for finding in report.findings)
-    return EXIT_FINDINGS if failed and not options["exit_zero"] else 0
+    return EXIT_FINDINGS if ledgers.totals.failures and not options["exit_zero"] else 0
 
 
-def _print_statistics(report: Report) -> None:
-    counts = Counter((finding.code, finding.name) for finding in report.findings)
+def _emit(ledgers: Ledgers, targets: list[Target], stream: TextIO) -> None:
+    try:
+        emit(ledgers, targets, stream, color=_wants_color())
+    except OSError as error:
+        raise SettingsError(f"{error.filename}: cannot be written: {error.strerror}") from error
+
+
+def _print_statistics(ledgers: Ledgers) -> None:
+    counts = Counter(ledgers.found_rules())
     for (code, name), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         click.echo(f"{count:>6}  {code}  {name}")
-    num_errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
-    click.echo(f"{len(report.findings):>6}  findings, {num_errors} of them errors, in {len(report.files)} files")
+    totals = ledgers.totals
+    click.echo(f"{totals.findings:>6}  findings, {totals.errors} of them errors, in {totals.files} files")
 
 
 def _wants_color() -> bool:

@@ -8,16 +8,17 @@ from typing import Any
 import click
 
 from kaitoc.compiler.edits import unified_diff
-from kaitoc.compiler.engine import Engine, Outcome
+from kaitoc.compiler.engine import Engine
 from kaitoc.compiler.findings import Applicability
 from kaitoc.compiler.fix_rounds import fix_until_stable
+from kaitoc.compiler.outcome import Outcome
 from kaitoc.compiler.report import Target
 from kaitoc.compiler.source import Source, SourceError, write_atomically
 
 
 def fix_files(engine: Engine, outcome: Outcome, options: dict[str, Any], targets: list[Target]) -> int:
     """Apply fixes and report what is left, or print a diff; return the exit code."""
-    from kaitoc.compiler.cli.check import conclude, report_of
+    from kaitoc.compiler.cli.check import conclude, ledgers_of
 
     allow = Applicability.UNSAFE if options["unsafe_fixes"] else Applicability.SAFE
     fixed = fix_until_stable(engine, outcome, allow)
@@ -31,12 +32,12 @@ def fix_files(engine: Engine, outcome: Outcome, options: dict[str, Any], targets
     if fixed.num_fixed:
         plural = "s" if fixed.num_fixed != 1 else ""
         click.echo(f"kaitoc: fixed {fixed.num_fixed} finding{plural} in {len(texts)} file(s)", err=True)
-    return conclude(fixed.remaining, options, targets, report_of(fixed.remaining, options))
+    return conclude(ledgers_of(fixed.remaining, options, targets), options, targets)
 
 
 def fix_standard_input(engine: Engine, outcome: Outcome, options: dict[str, Any], targets: list[Target]) -> int:
     """Print standard input with its fixes, or as it is; what is left goes to standard error. No file is written."""
-    from kaitoc.compiler.cli.check import conclude, report_of
+    from kaitoc.compiler.cli.check import conclude, ledgers_of
 
     fixed = fix_until_stable(engine, outcome, Applicability.UNSAFE if options["unsafe_fixes"] else Applicability.SAFE)
     for path in outcome.files:
@@ -44,7 +45,7 @@ def fix_standard_input(engine: Engine, outcome: Outcome, options: dict[str, Any]
         text = next((text for changed, text in fixed.texts.items() if changed.path == path), source.text)
         sys.stdout.buffer.write(source.encode(text))
     sys.stdout.flush()
-    return conclude(fixed.remaining, options, targets, report_of(fixed.remaining, options), sys.stderr)
+    return conclude(ledgers_of(fixed.remaining, options, targets), options, targets, sys.stderr)
 
 
 def _write(path: str, source: Source, text: str) -> None:

@@ -1,13 +1,12 @@
-"""Reports: one module per output format, each with `render(report, color) -> str`."""
+"""Reports: one module per output format, each with the functions of `Format`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
 from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.report.model import Report
+from kaitoc.compiler.report.model import Contents, Frame, load_format
 from kaitoc.compiler.source import write_atomically
 
 FORMATS = ("text", "concise", "json", "sarif", "github", "gitlab", "junit", "rdjson", "markdown")
@@ -21,16 +20,21 @@ class Target:
     path: str | None = None
 
 
-def render(report: Report, format_name: str, *, color: bool = False) -> str:
+def render(contents: Contents, format_name: str, *, color: bool = False) -> str:
     """Return the report in one of `FORMATS`, ending with a line break unless it is empty.
 
     `color` adds ANSI colours where a format has them. Raises `ValueError` for another format's name.
     """
+    return "".join(pieces(contents, format_name, color=color))
+
+
+def pieces(contents: Contents, format_name: str, *, color: bool = False) -> Iterator[str]:
+    """Return the report as `render` does, piece by piece, so that a long one need not be held as a whole."""
     if format_name not in FORMATS:
         raise ValueError(_unknown_format(format_name))
-    module = import_module(f"kaitoc.compiler.report.{format_name}")
-    text: str = module.render(report, color)
-    return text
+    frame = Frame(contents.totals, contents.rules() if format_name == "sarif" else (), color)
+    files, jobs = contents.file_texts(format_name, color), contents.job_texts(format_name, color)
+    return load_format(format_name).whole(frame, files, jobs)
 
 
 def parse_target(value: str) -> Target:
@@ -48,20 +52,17 @@ def default_format(environment: Mapping[str, str]) -> str:
     return "github" if environment.get("GITHUB_ACTIONS") == "true" else "text"
 
 
-def emit(report: Report, targets: Iterable[Target], stream: TextIO, *, color: bool = False) -> None:
+def emit(contents: Contents, targets: Iterable[Target], stream: TextIO, *, color: bool = False) -> None:
     """Write the report to every target: files atomically and without colour, the others to `stream` in order.
 
     Raises `OSError` when a file cannot be written.
     """
     for target in targets:
-        if target.path is None and target.format_name == "text":
-            from kaitoc.compiler.report.text import pieces
-
-            stream.writelines(pieces(report, color))
-        elif target.path is None:
-            stream.write(render(report, target.format_name, color=color))
+        if target.path is None:
+            stream.writelines(pieces(contents, target.format_name, color=color))
         else:
-            write_atomically(target.path, render(report, target.format_name).encode("utf-8"))
+            texts = pieces(contents, target.format_name)
+            write_atomically(target.path, (text.encode("utf-8") for text in texts))
 
 
 def _unknown_format(name: str) -> str:

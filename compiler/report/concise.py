@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.report.escape import printable
-from kaitoc.compiler.report.model import Report
+from kaitoc.compiler.report.model import Frame, JobSummary, Options
 from kaitoc.compiler.report.style import Style
 from kaitoc.compiler.report.wording import can_apply
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return one line per finding and nothing else."""
-    style = Style(color)
-    return "".join(_line(finding, style) for finding in report.sorted_findings)
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return one line per finding."""
+    style = Style(options.color)
+    return "".join(_line(finding, style) for finding in findings)
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return nothing: jobs are not shown."""
+    return ""
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield the lines and nothing else."""
+    yield from files
 
 
 def _line(finding: Finding, style: Style) -> str:

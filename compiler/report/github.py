@@ -5,17 +5,29 @@ Source of the escapes: `escapeData` and `escapeProperty` of actions/toolkit, pac
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from kaitoc.compiler.findings import Finding, Severity
 from kaitoc.compiler.report.escape import printable, printable_lines
-from kaitoc.compiler.report.model import Report
+from kaitoc.compiler.report.model import Frame, JobSummary, Options
 from kaitoc.compiler.report.places import last_line, positions, relative_path
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 
 
-def render(report: Report, color: bool = False) -> str:
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
     """Return one command per finding; manifests cannot smuggle in commands of their own."""
-    return "".join(_command(finding) for finding in report.sorted_findings)
+    return "".join(_command(finding) for finding in findings)
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return nothing: jobs are not shown."""
+    return ""
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield the commands and nothing else."""
+    yield from files
 
 
 def _command(finding: Finding) -> str:

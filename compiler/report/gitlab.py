@@ -5,20 +5,29 @@ Source of the keys: GitLab documentation, "Code Quality report format" (a subset
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Iterator, Sequence
 
 from kaitoc.compiler.findings import Finding, Severity
-from kaitoc.compiler.report.model import Report
+from kaitoc.compiler.report.json_pieces import filled, item, joined
+from kaitoc.compiler.report.model import Frame, JobSummary, Options
 from kaitoc.compiler.report.places import fingerprints, positions, relative_path
 
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return a JSON array, empty when there is no finding."""
-    findings = report.sorted_findings
-    issues = [_issue(finding, key) for finding, key in zip(findings, fingerprints(findings), strict=True)]
-    return json.dumps(issues, indent=2) + "\n"
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return a file's findings as items of the array."""
+    return joined(item(_issue(finding, key), 1) for finding, key in zip(findings, fingerprints(findings), strict=True))
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return nothing: jobs are not shown."""
+    return ""
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield a JSON array, empty when there is no finding."""
+    return filled("[]", [("", 1, files)])
 
 
 def _issue(finding: Finding, fingerprint: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from kaitoc.compiler.findings import Finding, Fix
@@ -21,32 +22,37 @@ from kaitoc.compiler.report.json_model import (
     JsonSpan,
     JsonSummary,
 )
-from kaitoc.compiler.report.model import JobSummary, Report, rule_url
+from kaitoc.compiler.report.json_pieces import filled, item, joined
+from kaitoc.compiler.report.model import Frame, JobSummary, Options, Totals, rule_url
 from kaitoc.compiler.source import Source, Span
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return the report as indented ASCII JSON."""
-    return json.dumps(asdict(to_json_report(report)), indent=2) + "\n"
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return a file's findings as items of the list of findings."""
+    return joined(item(asdict(to_json_finding(finding)), 2) for finding in findings)
 
 
-def to_json_report(report: Report) -> JsonReport:
-    """Return the report in the shape of version 1."""
-    counts = report.counts
-    return JsonReport(
-        version=1,
-        findings=[to_json_finding(finding) for finding in report.sorted_findings],
-        jobs=[to_json_job(job) for job in report.jobs],
-        summary=JsonSummary(
-            files=len(report.files),
-            errors=counts.errors,
-            warnings=counts.warnings,
-            infos=counts.infos,
-            fixable=counts.fixable,
-            unsafe_fixable=counts.unsafe_fixable,
-            suppressed=report.num_suppressed,
-            baselined=report.num_baselined,
-        ),
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return a job as an item of the list of jobs."""
+    return item(asdict(to_json_job(job)), 2)
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield the report as indented ASCII JSON."""
+    skeleton = json.dumps(asdict(JsonReport(1, [], [], _summary(frame.totals))), indent=2)
+    return filled(skeleton, [('"findings": ', 2, files), ('"jobs": ', 2, jobs)])
+
+
+def _summary(totals: Totals) -> JsonSummary:
+    return JsonSummary(
+        files=totals.files,
+        errors=totals.errors,
+        warnings=totals.warnings,
+        infos=totals.infos,
+        fixable=totals.fixable,
+        unsafe_fixable=totals.unsafe_fixable,
+        suppressed=totals.suppressed,
+        baselined=totals.baselined,
     )
 
 

@@ -5,36 +5,48 @@ What makes the run fail is a failure; milder findings pass and put their text in
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.report.escape import printable, printable_lines
-from kaitoc.compiler.report.model import Report, rule_url
+from kaitoc.compiler.report.model import Frame, JobSummary, Options, rule_url
 from kaitoc.compiler.report.places import relative_path
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return an XML 1.0 document."""
-    by_path = {path: list(group) for path, group in groupby(report.sorted_findings, lambda item: item.source.path)}
-    root = Element("testsuites", name="kaitoc")
-    for path in sorted({*report.files, *by_path}):
-        root.append(_suite(path, by_path.get(path, []), report))
-    root.set("tests", str(sum(int(suite.get("tests", "0")) for suite in root)))
-    root.set("failures", str(sum(int(suite.get("failures", "0")) for suite in root)))
-    root.set("errors", "0")
-    indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return the suite of a file."""
+    suite = _suite(printable(relative_path(path)), findings, options)
+    indent(suite, level=1)
+    return f"  {tostring(suite, encoding='unicode')}\n"
 
 
-def _suite(path: str, findings: list[Finding], report: Report) -> Element:
-    name = printable(relative_path(path))
-    num_failures = sum(report.fails(finding) for finding in findings)
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return nothing: jobs are not shown."""
+    return ""
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield an XML 1.0 document."""
+    totals = frame.totals
+    root = Element("testsuites", name="kaitoc", tests=str(totals.cases), failures=str(totals.failures), errors="0")
+    empty = tostring(root, encoding="unicode")
+    yield '<?xml version="1.0" encoding="utf-8"?>\n'
+    if not totals.cases:
+        yield f"{empty}\n"
+        return
+    yield f"{empty.removesuffix(' />')}>\n"
+    yield from files
+    yield "</testsuites>\n"
+
+
+def _suite(name: str, findings: Sequence[Finding], options: Options) -> Element:
+    num_failures = sum(options.fails(finding) for finding in findings)
     suite = Element("testsuite", name=name, tests=str(max(len(findings), 1)), failures=str(num_failures), errors="0")
     if not findings:
         SubElement(suite, "testcase", name="kaitoc", classname=name, file=name)
     for finding in findings:
-        suite.append(_case(finding, name, report.fails(finding)))
+        suite.append(_case(finding, name, options.fails(finding)))
     return suite
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from kaitoc.compiler.findings import Finding
 from kaitoc.compiler.report.escape import printable
-from kaitoc.compiler.report.model import JobSummary, Report, rule_url
+from kaitoc.compiler.report.model import Frame, JobSummary, Options, rule_url
 from kaitoc.compiler.report.places import relative_path
 from kaitoc.compiler.report.wording import gib, severity_counts, summary_line
 
@@ -18,22 +20,35 @@ _PUNCTUATION = re.compile(r"[\\`*_{}\[\]()<>#|~$!&]")
 _MENTION = re.compile(r"([@#])(?=\w)")
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return a heading, a table of findings and a table of jobs; text from manifests stays text."""
-    lines = [f"### kaitoc: {severity_counts(report) or 'no findings'}", ""]
-    findings = report.sorted_findings
-    if findings:
-        lines += ["| Severity | Rule | Place | Finding |", "| --- | --- | --- | --- |"]
-        lines += [_finding_row(finding) for finding in findings[:MAX_ROWS]]
-        lines += [""]
-    if len(findings) > MAX_ROWS:
-        lines += [f"{len(findings) - MAX_ROWS} more are not shown.", ""]
-    if report.jobs:
-        lines += ["| Job | Method | Model | GPU | Tokens | Batch | Needs | Has | Verdict |", "| --- " * 9 + "|"]
-        lines += [_job_row(job) for job in report.jobs[:MAX_ROWS]]
-        lines += [""]
-    lines.append(summary_line(report))
-    return "\n".join(lines) + "\n"
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return a row per finding; text from manifests stays text. More rows than a report shows are left out."""
+    return "".join(_finding_row(finding) + "\n" for finding in findings[:MAX_ROWS])
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return the row of a job."""
+    return _job_row(job) + "\n"
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield a heading, a table of findings and a table of jobs."""
+    totals = frame.totals
+    yield f"### kaitoc: {severity_counts(totals) or 'no findings'}\n\n"
+    if totals.findings:
+        yield "| Severity | Rule | Place | Finding |\n| --- | --- | --- | --- |\n"
+        yield from _first_rows(files)
+        yield "\n"
+    if totals.findings > MAX_ROWS:
+        yield f"{totals.findings - MAX_ROWS} more are not shown.\n\n"
+    if totals.jobs:
+        yield "| Job | Method | Model | GPU | Tokens | Batch | Needs | Has | Verdict |\n" + "| --- " * 9 + "|\n"
+        yield from _first_rows(jobs)
+        yield "\n"
+    yield summary_line(totals) + "\n"
+
+
+def _first_rows(texts: Iterable[str]) -> Iterator[str]:
+    return islice((row for text in texts for row in text.splitlines(keepends=True)), MAX_ROWS)
 
 
 def _finding_row(finding: Finding) -> str:

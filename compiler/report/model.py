@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
 
 from kaitoc.compiler.findings import Applicability, Finding, Severity
 from kaitoc.compiler.memory.result import Footprint, Verdict
@@ -68,33 +70,124 @@ class JobSummary:
         return self.workspace or self.configmap
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The numbers of a report's summary."""
+class Totals(NamedTuple):
+    """The numbers of a report, of one file or of many; `cases` are findings, and one for each file without any."""
 
-    errors: int
-    warnings: int
-    infos: int
-    fixable: int
-    unsafe_fixable: int
+    files: int = 0
+    findings: int = 0
+    errors: int = 0
+    warnings: int = 0
+    infos: int = 0
+    fixable: int = 0
+    unsafe_fixable: int = 0
+    failures: int = 0
+    cases: int = 0
+    suppressed: int = 0
+    baselined: int = 0
+    jobs: int = 0
+
+    @classmethod
+    def of(cls, findings: Sequence[Finding], *, strict: bool, files: int = 1, **others: int) -> Totals:
+        """Count findings by severity, by the fix they have, and how many of them make the run fail."""
+        severities = Counter(finding.severity for finding in findings)
+        fixes = Counter(finding.fix.applicability for finding in findings if finding.fix)
+        errors, warnings = severities[Severity.ERROR], severities[Severity.WARNING]
+        return cls(
+            files=files,
+            findings=len(findings),
+            errors=errors,
+            warnings=warnings,
+            infos=severities[Severity.INFO],
+            fixable=fixes[Applicability.SAFE],
+            unsafe_fixable=fixes[Applicability.UNSAFE],
+            failures=errors + (warnings if strict else 0),
+            **{"cases": max(len(findings), files), **others},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a format must know besides a finding to show it: colour, whether warnings fail, the numbers of rules."""
+
+    color: bool = False
+    strict: bool = False
+    rule_indexes: Mapping[str, int] = field(default_factory=dict)
+
+    def fails(self, finding: Finding) -> bool:
+        """Return whether a finding makes the run fail."""
+        return finding.severity is Severity.ERROR or (self.strict and finding.severity is Severity.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around the findings and jobs of a report; `rules` are described where findings name them."""
+
+    totals: Totals
+    rules: tuple[RuleInfo, ...] = ()
+    color: bool = False
+
+
+class Format(Protocol):
+    """An output format: what it makes of one file, and how it puts files together.
+
+    A report is written piece by piece, so that what is held does not grow with the number of files.
+    """
+
+    def of_file(self, path: str, findings: Sequence[Finding], options: Options) -> str:
+        """Return the text of what was found in a file, in the order of `Finding.sort_key`."""
+        ...
+
+    def of_job(self, job: JobSummary, options: Options) -> str:
+        """Return the text of a job, empty in formats that show none."""
+        ...
+
+    def whole(self, frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+        """Yield the report made of the texts of its files, sorted by path, and of its jobs."""
+        ...
+
+
+class Contents(Protocol):
+    """What a report is made from: the texts that formats made of files and jobs, and what they add up to."""
+
+    @property
+    def totals(self) -> Totals:
+        """Return the numbers of the report."""
+        ...
+
+    def rules(self) -> tuple[RuleInfo, ...]:
+        """Return the rules that SARIF describes."""
+        ...
+
+    def file_texts(self, format_name: str, color: bool) -> Iterator[str]:
+        """Yield what a format makes of each file, sorted by path."""
+        ...
+
+    def job_texts(self, format_name: str, color: bool) -> Iterator[str]:
+        """Yield what a format makes of each job, in the order of the files."""
+        ...
+
+
+def load_format(name: str) -> Format:
+    """Return the format of a name, loaded when it is asked for."""
+    module: Any = import_module(f"kaitoc.compiler.report.{name}")
+    return module  # type: ignore[no-any-return]  # a module with the functions of the protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything one run found.
+    """Everything one run found, at hand as a whole.
 
     `files` are the paths that were checked, `rules` the rules that the findings may name. `strict` says that
-    warnings fail the run, as errors do. `shown` are texts of findings, by their sort keys, that need not be made again.
+    warnings fail the run, as errors do.
     """
 
     findings: tuple[Finding, ...] = ()
     jobs: tuple[JobSummary, ...] = ()
-    rules: tuple[RuleInfo, ...] = ()
+    known_rules: tuple[RuleInfo, ...] = ()
     files: tuple[str, ...] = ()
     num_suppressed: int = 0
     num_baselined: int = 0
     strict: bool = False
-    shown: Mapping[tuple[str, int, int, str, str], str] = field(default_factory=dict)
 
     @property
     def sorted_findings(self) -> list[Finding]:
@@ -102,26 +195,39 @@ class Report:
         return sorted(self.findings, key=lambda finding: finding.sort_key)
 
     @property
-    def counts(self) -> Counts:
-        """Return how many findings there are of each severity and how many have a fix to apply."""
-        severities = Counter(finding.severity for finding in self.findings)
-        fixes = Counter(finding.fix.applicability for finding in self.findings if finding.fix)
-        return Counts(
-            errors=severities[Severity.ERROR],
-            warnings=severities[Severity.WARNING],
-            infos=severities[Severity.INFO],
-            fixable=fixes[Applicability.SAFE],
-            unsafe_fixable=fixes[Applicability.UNSAFE],
+    def totals(self) -> Totals:
+        """Return the numbers of the report."""
+        clean = {*self.files} - {finding.source.path for finding in self.findings}
+        return Totals.of(
+            self.findings,
+            strict=self.strict,
+            files=len(self.files),
+            cases=len(self.findings) + len(clean),
+            suppressed=self.num_suppressed,
+            baselined=self.num_baselined,
+            jobs=len(self.jobs),
         )
 
-    def fails(self, finding: Finding) -> bool:
-        """Return whether a finding makes the run fail."""
-        return finding.severity is Severity.ERROR or (self.strict and finding.severity is Severity.WARNING)
-
-    def rule_infos(self) -> tuple[RuleInfo, ...]:
+    def rules(self) -> tuple[RuleInfo, ...]:
         """Return the known rules and, by code, those that only findings name."""
-        known = {rule.code: rule for rule in self.rules}
+        known = {rule.code: rule for rule in self.known_rules}
         for finding in self.findings:
             if finding.code not in known:
                 known[finding.code] = RuleInfo(finding.code, finding.name, finding.severity)
         return tuple(known[code] for code in sorted(known))
+
+    def file_texts(self, format_name: str, color: bool) -> Iterator[str]:
+        """Yield what a format makes of each file, sorted by path."""
+        options, shown = self._options(color), load_format(format_name)
+        by_path: dict[str, list[Finding]] = {path: [] for path in self.files}
+        for finding in self.sorted_findings:
+            by_path.setdefault(finding.source.path, []).append(finding)
+        return (shown.of_file(path, by_path[path], options) for path in sorted(by_path))
+
+    def job_texts(self, format_name: str, color: bool) -> Iterator[str]:
+        """Yield what a format makes of each job, in the order of the files."""
+        options, shown = self._options(color), load_format(format_name)
+        return (shown.of_job(job, options) for job in self.jobs)
+
+    def _options(self, color: bool) -> Options:
+        return Options(color, self.strict, {rule.code: index for index, rule in enumerate(self.rules())})

@@ -7,10 +7,12 @@ a range is exclusive.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kaitoc.compiler.findings import Finding, Related, Severity
-from kaitoc.compiler.report.model import HOME_URL, Report, rule_url
+from kaitoc.compiler.report.json_pieces import filled, item, joined
+from kaitoc.compiler.report.model import HOME_URL, Frame, JobSummary, Options, rule_url
 from kaitoc.compiler.report.places import relative_path
 from kaitoc.compiler.report.wording import can_apply
 from kaitoc.compiler.source import Source, Span
@@ -20,10 +22,20 @@ _SEVERITIES = {Severity.ERROR: "ERROR", Severity.WARNING: "WARNING", Severity.IN
 _Json = dict[str, Any]
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return one DiagnosticResult object."""
-    diagnostics = [_diagnostic(finding) for finding in report.sorted_findings]
-    return json.dumps({"source": {"name": "kaitoc", "url": HOME_URL}, "diagnostics": diagnostics}, indent=2) + "\n"
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return a file's findings as items of the diagnostics."""
+    return joined(item(_diagnostic(finding), 2) for finding in findings)
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return nothing: jobs are not shown."""
+    return ""
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield one DiagnosticResult object."""
+    skeleton = json.dumps({"source": {"name": "kaitoc", "url": HOME_URL}, "diagnostics": []}, indent=2)
+    return filled(skeleton, [('"diagnostics": ', 2, files)])
 
 
 def _diagnostic(finding: Finding) -> _Json:

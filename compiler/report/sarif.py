@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from kaitoc.compiler import __version__
 from kaitoc.compiler.findings import Edit, Finding, Fix, Related, Severity
-from kaitoc.compiler.report.model import HOME_URL, Report, RuleInfo
+from kaitoc.compiler.report.json_pieces import filled, item, joined
+from kaitoc.compiler.report.model import HOME_URL, Frame, JobSummary, Options, RuleInfo
 from kaitoc.compiler.report.places import fingerprints, positions, relative_path
 from kaitoc.compiler.report.wording import can_apply
 from kaitoc.compiler.source import Source, Span
@@ -20,26 +22,30 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: 
 _Json = dict[str, Any]
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return a log with one run; a run without findings has an empty list of results, as the standard asks."""
-    rules = report.rule_infos()
-    indexes = {rule.code: index for index, rule in enumerate(rules)}
-    findings = report.sorted_findings
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return a file's findings as items of the results."""
+    return joined(
+        item(_result(finding, options.rule_indexes[finding.code], key), 4)
+        for finding, key in zip(findings, fingerprints(findings), strict=True)
+    )
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return nothing: jobs are not shown."""
+    return ""
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield a log with one run; a run without findings has an empty list of results, as the standard asks."""
     driver = {
         "name": "kaitoc",
         "semanticVersion": __version__,
         "informationUri": HOME_URL,
-        "rules": [_rule(rule) for rule in rules],
+        "rules": [_rule(rule) for rule in frame.rules],
     }
-    run = {
-        "tool": {"driver": driver},
-        "columnKind": "unicodeCodePoints",
-        "results": [
-            _result(finding, indexes[finding.code], key)
-            for finding, key in zip(findings, fingerprints(findings), strict=True)
-        ],
-    }
-    return json.dumps({"$schema": _SCHEMA_URL, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": []}
+    skeleton = json.dumps({"$schema": _SCHEMA_URL, "version": "2.1.0", "runs": [run]}, indent=2)
+    return filled(skeleton, [('\n      "results": ', 4, files)])
 
 
 def _rule(rule: RuleInfo) -> _Json:

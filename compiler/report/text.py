@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from kaitoc.compiler.findings import Finding, Related
 from kaitoc.compiler.report.escape import printable
 from kaitoc.compiler.report.excerpt import ExcerptLine, excerpt
-from kaitoc.compiler.report.model import JobSummary, Report
+from kaitoc.compiler.report.model import Frame, JobSummary, Options
 from kaitoc.compiler.report.places import last_line
 from kaitoc.compiler.report.style import Style
 from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_need, summary_line
 
 
-def render(report: Report, color: bool = False) -> str:
-    """Return the report for a terminal; nothing from a manifest can steer it."""
-    return "".join(pieces(report, color))
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return a file's findings, each with an empty line behind it; nothing from a manifest can steer a terminal."""
+    style = Style(options.color)
+    return "".join("\n".join(_finding_lines(finding, style)) + "\n\n" for finding in findings)
 
 
-def pieces(report: Report, color: bool = False) -> Iterator[str]:
-    """Yield the report finding by finding, so that a long one need not be held as a whole."""
-    style = Style(color)
-    for finding in report.sorted_findings:
-        yield report.shown.get(finding.sort_key) or show(finding, color)
-    for job in report.jobs:
-        yield _job_line(job, style) + "\n"
-    yield ("\n" if report.jobs else "") + style.strong(printable(summary_line(report))) + "\n"
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return a job in one line."""
+    return _job_line(job, Style(options.color)) + "\n"
 
 
-def show(finding: Finding, color: bool = False) -> str:
-    """Return a finding as the report shows it, with an empty line behind it."""
-    return "\n".join(_finding_lines(finding, Style(color))) + "\n\n"
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield the findings, the jobs and a summary."""
+    yield from files
+    yield from jobs
+    summary = Style(frame.color).strong(printable(summary_line(frame.totals)))
+    yield ("\n" if frame.totals.jobs else "") + summary + "\n"
 
 
 def _finding_lines(finding: Finding, style: Style) -> Iterator[str]:

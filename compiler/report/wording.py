@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaitoc.compiler.findings import Applicability, Finding, Fix
-from kaitoc.compiler.report.model import JobSummary, Report
+from kaitoc.compiler.report.model import JobSummary, Totals
 
 GIB = 2**30
 
@@ -34,28 +34,26 @@ def fix_hint(fix: Fix) -> str:
     return _FIX_HINTS[fix.applicability]
 
 
-def severity_counts(report: Report) -> str:
+def severity_counts(totals: Totals) -> str:
     """Return `2 errors and 1 warning`, empty when there is no finding."""
-    counts = report.counts
-    numbers = ((counts.errors, "error"), (counts.warnings, "warning"), (counts.infos, "info"))
+    numbers = ((totals.errors, "error"), (totals.warnings, "warning"), (totals.infos, "info"))
     parts = [plural(number, noun) for number, noun in numbers if number]
     return " and ".join(parts) if len(parts) < 3 else f"{parts[0]}, {parts[1]} and {parts[2]}"
 
 
-def summary_line(report: Report) -> str:
+def summary_line(totals: Totals) -> str:
     """Return one line on what was found, what can be fixed and what was left out."""
-    counts = report.counts
-    where = plural(len(report.files), "file")
-    head = f"Found {severity_counts(report)} in {where}" if report.findings else f"No findings in {where}"
+    where = plural(totals.files, "file")
+    head = f"Found {severity_counts(totals)} in {where}" if totals.findings else f"No findings in {where}"
     notes = []
-    if counts.fixable:
-        notes.append(f"{counts.fixable} fixable with `--fix`")
-    if counts.unsafe_fixable:
-        notes.append(f"{counts.unsafe_fixable} fixable with `--fix --unsafe-fixes`")
-    if report.num_suppressed:
-        notes.append(f"{report.num_suppressed} suppressed")
-    if report.num_baselined:
-        notes.append(f"{report.num_baselined} in the baseline")
+    if totals.fixable:
+        notes.append(f"{totals.fixable} fixable with `--fix`")
+    if totals.unsafe_fixable:
+        notes.append(f"{totals.unsafe_fixable} fixable with `--fix --unsafe-fixes`")
+    if totals.suppressed:
+        notes.append(f"{totals.suppressed} suppressed")
+    if totals.baselined:
+        notes.append(f"{totals.baselined} in the baseline")
     return f"{head} ({', '.join(notes)})" if notes else head
 
 

@@ -110,6 +110,12 @@ def test_diff_shows_the_fix_and_changes_nothing(seed: Path) -> None:
     assert seed.read_text() == SEED
 
 
+def test_a_file_named_twice_is_checked_once(seed: Path) -> None:
+    once = check(str(seed)).stdout
+    assert "in 1 file" in once
+    assert check(str(seed), str(seed.parent), f"{seed.parent}/./{seed.name}").stdout == once
+
+
 def test_standard_input_is_checked(tmp_path: Path) -> None:
     result = check("-", *SEED_OPTIONS, "--format", "concise", "--select", "KT401", stdin=SEED)
 

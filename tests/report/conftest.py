@@ -137,7 +137,7 @@ def full_report(configmap: Source, workspace: Source) -> Report:
             ),
             JobSummary(configmap="tuning/unknown", method="qlora"),
         ),
-        rules=(rule,),
+        known_rules=(rule,),
         files=("manifests/clean.yaml", configmap.path, workspace.path),
         num_suppressed=1,
         num_baselined=2,

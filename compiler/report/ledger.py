@@ -1,0 +1,177 @@
+"""A check's findings as the texts that reports are made of, put away file by file.
+
+Of each file only the place of its record is held, eight bytes, so that memory does not grow with what is found.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from kaitoc.compiler.findings import Finding
+from kaitoc.compiler.outcome import FileOutcome
+from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.report.model import Options, RuleInfo, Totals, load_format
+from kaitoc.compiler.spool import Spool
+
+_NOWHERE = -1
+
+Accept = Callable[[list[Finding]], list[Finding]]
+"""Leaves out the findings that a baseline lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The formats to make texts in, each with whether it is coloured, and what they must know of rules and options."""
+
+    formats: tuple[tuple[str, bool], ...]
+    strict: bool = False
+    rule_codes: tuple[str, ...] = ()
+
+    def options(self, color: bool) -> Options:
+        """Return the options of a format."""
+        return Options(color, self.strict, {code: index for index, code in enumerate(self.rule_codes)})
+
+
+class _Record(NamedTuple):
+    """What is put away of one file; `texts` and `job_texts` are in the order of the formats."""
+
+    totals: tuple[int, ...]
+    num_kaito_objects: int
+    rules: tuple[tuple[str, str], ...]
+    note: str
+    error: str
+    texts: tuple[str, ...]
+    job_texts: tuple[tuple[str, ...], ...]
+
+
+class LedgerState(NamedTuple):
+    """Where a ledger's records are, as one process tells another."""
+
+    places: array[int]
+    beside: list[tuple[str, int]]
+
+
+class Ledger:
+    """What was found in some of the files of a check."""
+
+    def __init__(self, paths: Sequence[str], wanted: Wanted, accept: Accept | None, *, on_disk: bool = False) -> None:
+        """Make an empty ledger for files; one that another process fills must be on disk."""
+        self.paths = paths
+        self.state = LedgerState(array("q", [_NOWHERE]) * len(paths), [])
+        self._spool = Spool(on_disk=on_disk)
+        self._formats = [(load_format(name), wanted.options(color)) for name, color in wanted.formats]
+        self._strict = wanted.strict
+        self._accept = accept
+
+    def keep(self, number: int, checked: FileOutcome) -> None:
+        """Put away what was found in the file of a number, in place of what was found before."""
+        self.state.places[number] = self._spool.append(tuple(self._record(checked, num_files=int(not checked.error))))
+        for partner in checked.beside:
+            self.state.beside.append((partner.path, self._spool.append(tuple(self._record(partner, num_files=0)))))
+
+    def finished(self) -> LedgerState:
+        """Return where the records are, once all are written."""
+        self._spool.flush()
+        return self.state
+
+    def take(self, state: LedgerState) -> None:
+        """Learn from the process that filled this ledger where the records are."""
+        self.state = state
+
+    def read(self, place: int) -> _Record:
+        """Return the record at a place."""
+        return _Record(*self._spool.read(place))
+
+    def close(self) -> None:
+        """Give up the records."""
+        self._spool.close()
+
+    def _record(self, checked: FileOutcome, num_files: int) -> _Record:
+        findings = checked.findings if self._accept is None else self._accept(checked.findings)
+        totals = Totals.of(
+            findings,
+            strict=self._strict,
+            files=num_files,
+            suppressed=checked.num_suppressed,
+            baselined=len(checked.findings) - len(findings),
+            jobs=len(checked.jobs),
+        )
+        is_read = not checked.error
+        return _Record(
+            totals=tuple(totals),
+            num_kaito_objects=checked.num_kaito_objects,
+            rules=tuple((finding.code, finding.name) for finding in findings),
+            note=checked.note,
+            error=checked.error,
+            texts=tuple(one.of_file(checked.path, findings, o) if is_read else "" for one, o in self._formats),
+            job_texts=tuple(tuple(one.of_job(job, o) for job in checked.jobs) for one, o in self._formats),
+        )
+
+
+class Ledgers:
+    """The ledgers of a check as the contents of its report; neighbouring files are in one ledger."""
+
+    def __init__(
+        self, ledgers: Sequence[Ledger], wanted: Wanted, describe_rules: Callable[[], tuple[RuleInfo, ...]]
+    ) -> None:
+        self._ledgers = ledgers
+        self._formats = wanted.formats
+        self._describe_rules = describe_rules
+        self.num_kaito_objects = 0
+        self.num_errors = 0
+        totals = [0] * len(Totals._fields)
+        for record in self._in_order():
+            self.num_kaito_objects += record.num_kaito_objects
+            self.num_errors += bool(record.error)
+            for index, number in enumerate(record.totals):
+                totals[index] += number
+        self.totals = Totals(*totals)
+
+    def rules(self) -> tuple[RuleInfo, ...]:
+        """Return the rules that SARIF describes; their pages take time to read and are for findings."""
+        return self._describe_rules() if self.totals.findings else ()
+
+    def file_texts(self, format_name: str, color: bool) -> Iterator[str]:
+        """Yield what a format makes of each file, sorted by path."""
+        index = self._formats.index((format_name, color))
+        return (record.texts[index] for record in self._by_path())
+
+    def job_texts(self, format_name: str, color: bool) -> Iterator[str]:
+        """Yield what a format makes of each job, in the order of the files."""
+        index = self._formats.index((format_name, color))
+        return (text for record in self._in_order() for text in record.job_texts[index])
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is to be said besides findings, in the order of the files."""
+        return (record.note for record in self._in_order() if record.note)
+
+    def errors(self) -> Iterator[str]:
+        """Yield why files could not be read, in their order."""
+        return (record.error for record in self._in_order() if record.error)
+
+    def found_rules(self) -> Iterator[tuple[str, str]]:
+        """Yield the code and the name of the rule of each finding."""
+        return (rule for record in self._in_order() for rule in record.rules)
+
+    def close(self) -> None:
+        """Give up the records."""
+        for ledger in self._ledgers:
+            ledger.close()
+
+    def _in_order(self) -> Iterator[_Record]:
+        for ledger in self._ledgers:
+            places: Iterable[int] = (*ledger.state.places, *(place for _, place in ledger.state.beside))
+            yield from (ledger.read(place) for place in places if place != _NOWHERE)
+
+    def _by_path(self) -> Iterator[_Record]:
+        """Yield the records in the order of their paths, for which the places of all are sorted at once."""
+        found = [
+            (path, place, ledger)
+            for ledger in self._ledgers
+            for path, place in (*zip(ledger.paths, ledger.state.places, strict=True), *ledger.state.beside)
+            if place != _NOWHERE
+        ]
+        found.sort(key=lambda item: item[0])
+        return (ledger.read(place) for _, place, ledger in found)

@@ -1,0 +1,143 @@
+"""What a check holds does not grow with what it finds, and what is put away comes back as it was."""
+
+from __future__ import annotations
+
+import errno
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaitoc.compiler.assumptions import Overrides
+from kaitoc.compiler.engine import Engine, RuleSet
+from kaitoc.compiler.report import FORMATS, render
+from kaitoc.compiler.report.json_pieces import filled, item
+from kaitoc.compiler.report.ledger import Ledger, Ledgers, Wanted
+from kaitoc.compiler.report.model import Report
+from kaitoc.compiler.rule_pages import rule_infos
+from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.spool import MAX_HELD_BYTES, Spool, SpoolError
+from kaitoc.rules import FILE_RULES, JOB_RULES, RULES
+
+CONFIG_MAP = (
+    """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: tuning-{number}
+data:
+  training_config.yaml: |
+    training_config:
+      ModelConfig:
+        torch_dtpe: bfloat16
+      LoraConfig:
+        r: 8
+        lora_alpah: 8
+"""
+    + f"# {'what a finding would keep alive ' * 3}\n" * 20
+)
+FEW, MANY = 300, 800
+"""Both above the number of jobs and, in the test, of files that are cached."""
+MAX_BYTES_PER_FILE = 1000
+"""What may be held of each file: its path, its objects' names and the place of its record, in all 240.
+
+Findings and the source they keep alive take 2,700.
+"""
+
+
+def engine() -> Engine:
+    return Engine(RuleSet(FILE_RULES, JOB_RULES), Overrides(), SettingsFinder(isolated=True))
+
+
+def checked(paths: list[str], *formats: str) -> Ledgers:
+    wanted = Wanted(tuple((name, False) for name in formats), rule_codes=tuple(rule.CODE for rule in RULES))
+    ledger = Ledger(paths, wanted, None)
+    checker = engine()
+    checker.check_rest(paths, checker.read_each(paths, ledger.keep), ledger.keep)
+    return Ledgers([ledger], wanted, rule_infos)
+
+
+def write_files(folder: Path, count: int) -> list[str]:
+    paths = [folder / f"m{number:04}.yaml" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_text(CONFIG_MAP.format(number=number))
+    return [str(path) for path in paths]
+
+
+def peak_bytes(paths: list[str]) -> int:
+    tracemalloc.start()
+    try:
+        ledgers = checked(paths, "text", "json")
+        num_characters = sum(len(text) for text in ledgers.file_texts("json", False))
+        assert num_characters > 1000 * len(paths)
+        ledgers.close()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaitoc.compiler.library._CACHED_FILES", 32)
+    paths = write_files(tmp_path, MANY)
+    checked(paths[:FEW], "text", "json").close()  # what is loaded and derived once is there before anything is measured
+    few, many = peak_bytes(paths[:FEW]), peak_bytes(paths)
+    assert (many - few) / (MANY - FEW) < MAX_BYTES_PER_FILE
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_report_from_a_ledger_is_the_report_of_everything_at_once(format_name: str, tmp_path: Path) -> None:
+    paths = write_files(tmp_path, 3)
+    outcome = engine().check(paths)
+    at_once = Report(tuple(outcome.findings), tuple(outcome.jobs), rule_infos(), tuple(outcome.files))
+    ledgers = checked(paths, format_name)
+    assert render(ledgers, format_name) == render(at_once, format_name)
+    ledgers.close()
+
+
+def test_files_out_of_order_are_reported_in_order(tmp_path: Path) -> None:
+    paths = write_files(tmp_path, 3)
+    one, other = checked(paths, "concise"), checked(paths[::-1], "concise")
+    assert render(one, "concise") == render(other, "concise")
+    one.close()
+    other.close()
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_a_spool_returns_what_was_put_away(texts: list[str]) -> None:
+    spool = Spool()
+    places = [spool.append((text, len(text))) for text in texts]
+    assert [spool.read(place) for place in places] == [(text, len(text)) for text in texts]
+    spool.close()
+
+
+def test_a_spool_moves_to_disk_once_it_is_long() -> None:
+    spool = Spool()
+    places = [spool.append(str(number) * (MAX_HELD_BYTES // 3)) for number in range(5)]
+    assert [spool.read(place)[0] for place in places] == list("01234")
+    spool.close()
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(SpoolError, match=r"No space left on device.*TMPDIR"):
+        Spool(on_disk=True)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
+)
+
+
+@given(st.lists(JSON, max_size=4))
+def test_json_in_pieces_is_json_at_once(values: list[Any]) -> None:
+    skeleton = json.dumps({"before": 1, "items": [], "after": {}}, indent=2)
+    text = "".join(filled(skeleton, [('"items": ', 2, (item(value, 2) for value in values))]))
+    assert text == json.dumps({"before": 1, "items": values, "after": {}}, indent=2) + "\n"
