@@ -30,7 +30,7 @@ def binding_of(job: Job, context: PassContext) -> str:
         return ""
     smallest = found.smallest()
     run = found.runs[0]
-    predicted = footprint(apply(smallest, run.workload), run.gpu)
+    predicted = footprint(apply(smallest, run), run.gpu)
     peak = predicted.device_bytes
     part, size = _largest_part(predicted.peak.categories)
     room = run.gpu.memory_bytes * (1 - run.margin)
@@ -56,7 +56,7 @@ def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
         name=instance.name,
         gpu=run.gpu.name,
         num_gpus=run.num_gpus,
-        peak_bytes=footprint(apply(candidate, run.workload), run.gpu).device_bytes,
+        peak_bytes=footprint(apply(candidate, run), run.gpu).device_bytes,
         capacity_bytes=run.gpu.memory_bytes,
         num_changes=len(candidate.changed),
     )

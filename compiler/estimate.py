@@ -8,9 +8,10 @@ from dataclasses import replace
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.memory.footprint_family import known_model_types
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.shapes import match_targets
-from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     Allocator,
     Attention,
@@ -24,6 +25,11 @@ from kaitoc.compiler.memory.workload import (
 from kaitoc.compiler.records import dataclass
 
 DEFAULT_SEQ_LEN_TOKENS = 1024
+NO_AUTOCAST = "none"
+
+
+class EstimateError(ValueError):
+    """An estimate that cannot be made as asked; `str(error)` is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,9 @@ class Options:
     targets: tuple[str, ...] = ("all-linear",)
     modules_to_save: tuple[str, ...] = ()
     dora: bool = False
+    dropout: float = 0.0
     dtype: str = "bfloat16"
+    autocast: str | None = None
     adapter_dtype: str | None = None
     gradient_checkpointing: bool | None = None
     attention: str = "sdpa"
@@ -50,6 +58,8 @@ class Options:
     kbit_prep: bool | None = None
     allocator: str | None = None
     num_gpus: int = 1
+    is_padded: bool = False
+    accumulation_steps: int = 1
 
 
 def workload_from(options: Options) -> Workload:
@@ -78,7 +88,7 @@ def workload_from(options: Options) -> Workload:
         double_quant=options.double_quant,
         kbit_prep=kbit_prep and quantization is not Quantization.NONE,
         dtype=dtype,
-        autocast=Dtype.BFLOAT16 if stack.default_autocast and dtype is not Dtype.FLOAT16 else None,
+        autocast=_autocast(options, stack, quantization),
         gradient_checkpointing=checkpointing,
         attention=Attention(options.attention),
         loss=Loss(options.loss) if options.loss is not None else stack.default_loss,
@@ -86,13 +96,26 @@ def workload_from(options: Options) -> Workload:
         allocator=Allocator(options.allocator) if options.allocator is not None else default_allocator,
         num_gpus=options.num_gpus,
         empty_cache_each_step=is_kaito,
+        is_padded=options.is_padded,
+        accumulates=options.accumulation_steps > 1,
     )
+
+
+def _autocast(options: Options, stack: Stack, quantization: Quantization) -> Dtype | None:
+    """Return the type of mixed precision: as asked, else the weights' half type where the stack turns it on."""
+    if options.autocast is not None:
+        return Dtype(options.autocast) if options.autocast != NO_AUTOCAST else None
+    is_quantized = quantization is not Quantization.NONE
+    if stack.default_autocast == "never" or (stack.default_autocast == "when quantized" and not is_quantized):
+        return None
+    return Dtype.FLOAT16 if options.dtype == Dtype.FLOAT16.value else Dtype.BFLOAT16
 
 
 def _lora(options: Options) -> Lora:
     return Lora(
         rank=options.rank,
         alpha=float(options.rank),
+        dropout=options.dropout,
         targets=options.targets,
         dora=options.dora,
         modules_to_save=options.modules_to_save,
@@ -100,9 +123,14 @@ def _lora(options: Options) -> Lora:
     )
 
 
+def has_closed_form(architecture: Architecture) -> bool:
+    """Return whether the closed form covers a model; else only the trace tells its memory."""
+    return architecture.model_type in known_model_types()
+
+
 def unmatched_targets(workload: Workload) -> tuple[str, ...]:
-    """Return the target modules that reach no layer of the model."""
-    if workload.lora is None:
+    """Return the target modules that reach no layer of the model, none where its layers are not known."""
+    if workload.lora is None or not has_closed_form(workload.architecture):
         return ()
     fused = find_stack(workload.stack).fused_experts
     return match_targets(workload.architecture, workload.lora.targets, fused_experts=fused).unmatched
@@ -117,7 +145,12 @@ class Lever:
 
 
 def levers(workload: Workload, gpu: Gpu | None, current: Footprint) -> list[Lever]:
-    """Return the single changes that lower the device total by 1 % or more, the strongest first."""
+    """Return the single changes that lower the device total by 1 % or more, the strongest first.
+
+    None are told of a model without closed form, which would have to be traced with each.
+    """
+    if not has_closed_form(workload.architecture):
+        return []
     found = []
     for words, candidate in _candidates(workload):
         saved = current.device_bytes - footprint(candidate, gpu).device_bytes
@@ -134,7 +167,7 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
     if workload.loss is Loss.FULL:
         yield "a loss in chunks", replace(workload, loss=Loss.CHUNKED)
     if workload.batch_size > 1:
-        yield "batch 1 with accumulation", replace(workload, batch_size=1)
+        yield "batch 1 with accumulation", replace(workload, batch_size=1, accumulates=True, is_padded=False)
     if workload.lora is not None and workload.quantization is Quantization.NONE:
         quantized = replace(workload, quantization=Quantization.NF4, double_quant=True, kbit_prep=True)
         yield "QLoRA (nf4, checkpointing)", replace(quantized, gradient_checkpointing=True)

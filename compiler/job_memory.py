@@ -69,6 +69,16 @@ def batch_size_of(job: Job) -> int:
     return job.integer("TrainingArguments", "per_device_train_batch_size", 8)
 
 
+def accumulation_steps_of(job: Job) -> int:
+    """Return the number of batches between two optimizer steps."""
+    return max(1, job.integer("TrainingArguments", "gradient_accumulation_steps", 1))
+
+
+def pads(job: Job) -> bool:
+    """Return whether sequences of one batch are padded to one length; packing fills them with text."""
+    return not job.flag("TrainingArguments", "packing")
+
+
 def targets_of(job: Job) -> tuple[str, ...]:
     """Return the names of the modules that adapters are put on: as written, else the release's default; or none."""
     written = job.value("LoraConfig", "target_modules")
@@ -132,6 +142,8 @@ def workload_of(job: Job) -> Workload | None:
         allocator=Allocator.EXPANDABLE,
         num_gpus=job.num_gpus,
         empty_cache_each_step=job.target is Target.KAITO,
+        is_padded=pads(job) and batch_size_of(job) > 1,
+        accumulates=accumulation_steps_of(job) > 1,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import workload_of
+from kaitoc.compiler.job_memory import accumulation_steps_of, workload_of
 from kaitoc.compiler.memory.throughput import Throughput, throughput
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
@@ -18,11 +18,6 @@ def throughput_of(job: Job) -> Throughput | None:
         return throughput(workload, job.gpu.value, job.num_gpus, accumulation_steps=accumulation_steps_of(job))
     except WorkloadError:
         return None
-
-
-def accumulation_steps_of(job: Job) -> int:
-    """Return the number of batches between two optimizer steps."""
-    return max(1, job.integer("TrainingArguments", "gradient_accumulation_steps", 1))
 
 
 def seconds_per_token(workload: Workload, gpu: Gpu, num_gpus: int, accumulation_steps: int) -> float:

@@ -40,11 +40,11 @@ def workload_of_plan(
 ) -> Workload:  # fmt: skip
     """Return the training step of a plan on a model; `dtype` is the checkpoint's, for plans that say `auto`."""
     training, quantization = plan.training, plan.quantization
-    loads = plan.model.dtype
+    loads, size = plan.model.dtype, batch_size or training.per_device_train_batch_size
     return Workload(
         architecture=architecture,
         lora=_lora(plan.lora) if plan.lora is not None else None,
-        batch_size=batch_size or training.per_device_train_batch_size,
+        batch_size=size,
         seq_len_tokens=seq_len_tokens or _length(plan, architecture),
         stack=STACK,
         quantization=Quantization(quantization.method),
@@ -58,6 +58,8 @@ def workload_of_plan(
         optimizer=_OPTIMIZERS.get(training.optim, Optimizer.ADAMW_FUSED),
         allocator=Allocator.EXPANDABLE,
         num_gpus=plan.num_processes,
+        is_padded=size > 1 and not plan.data.packing,
+        accumulates=training.gradient_accumulation_steps > 1,
     )
 
 

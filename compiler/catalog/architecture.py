@@ -21,6 +21,10 @@ class ArchitectureError(ValueError):
     """A `config.json` that no model can have or that is not understood; `str(error)` is for the user."""
 
 
+class UnknownModelTypeError(ArchitectureError):
+    """A `config.json` of a model type that has no closed form; the trace may know it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """What the memory engine and the rules need to know of a model.
@@ -57,7 +61,8 @@ def from_config(
 ) -> Architecture:
     """Return the architecture of a `config.json`; without `num_parameters` they are counted from the shapes.
 
-    Raises `ArchitectureError` for missing keys, an unknown model type, and heads that do not divide the hidden size.
+    Raises `ArchitectureError` for missing keys and heads that do not divide the hidden size, and its subclass
+    `UnknownModelTypeError` for a model type without closed form.
     """
     text_config = config.get("text_config")
     if isinstance(text_config, Mapping):
@@ -107,7 +112,7 @@ def _require_known(name: str, model_type: str) -> None:
 
     nearest = get_close_matches(model_type, known, n=1, cutoff=0.0)[0]
     stated = f"the model type `{model_type}`" if model_type else "a config without `model_type`"
-    raise ArchitectureError(f"{name}: {stated} is not known; the nearest known is `{nearest}`")
+    raise UnknownModelTypeError(f"{name}: {stated} is not known; the nearest known is `{nearest}`")
 
 
 def _integer(name: str, config: Mapping[str, object], names: tuple[str, ...]) -> int:

@@ -10,26 +10,33 @@ from typing import Any
 import click
 
 from kaitoc.compiler.assumptions import AssumptionError, Overrides, gpu_named, model_named, resolve_assumptions
-from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
+from kaitoc.compiler.catalog.architecture import (
+    Architecture,
+    ArchitectureError,
+)
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
 from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release, complete_stack
-from kaitoc.compiler.estimate import DEFAULT_SEQ_LEN_TOKENS, Options, levers, unmatched_targets, workload_from
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.cli.estimate_predictions import architecture_of, plot, predict, sweep_points
+from kaitoc.compiler.estimate import (
+    DEFAULT_SEQ_LEN_TOKENS,
+    NO_AUTOCAST,
+    EstimateError,
+    Options,
+    levers,
+    unmatched_targets,
+    workload_from,
+)
+from kaitoc.compiler.memory.footprint import verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.memory.solve import Dimension, resized
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.report.model import JobSummary, Report
 from kaitoc.compiler.settings import Settings, SettingsError, SettingsFinder
-from kaitoc.compiler.source import Source, SourceError, write_atomically
+from kaitoc.compiler.source import Source, SourceError
 
 EXIT_DOES_NOT_FIT = 1
 EXIT_USAGE = 2
 _DTYPES = click.Choice([dtype.value for dtype in Dtype])
-
-
-class EstimateError(ValueError):
-    """An estimate that cannot be made as asked; `str(error)` is for the user."""
 
 
 @click.command()
@@ -40,10 +47,17 @@ class EstimateError(ValueError):
 @click.option("--model-config", metavar="FILE", help="The config.json of a model that is not in the catalog.")
 @click.option("--method", type=click.Choice(["lora", "qlora", "full"]), help="How to train (default: lora).")
 @click.option("--batch", type=int, metavar="N", help="Sequences per GPU and step (default: 1).")
+@click.option("--accumulation", type=click.IntRange(min=1), metavar="N", help="Batches per update (default: 1).")
 @click.option("--seq-len", type=int, metavar="N", help="Tokens per sequence (default: 1024).")
 @click.option("--rank", type=int, metavar="N", help="Rank of the adapters (default: 8).")
 @click.option("--targets", metavar="A,B", help="Modules that get adapters (default: all-linear).")
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), metavar="P", help="Adapters' (default: 0).")
 @click.option("--dtype", type=_DTYPES, help="Type of the weights (default: bfloat16).")
+@click.option(
+    "--autocast",
+    type=click.Choice([NO_AUTOCAST, Dtype.FLOAT16.value, Dtype.BFLOAT16.value]),
+    help="Mixed precision, `fp16` or `bf16` of the Trainer (default: the stack's).",
+)
 @click.option("--checkpointing/--no-checkpointing", default=None, help="Gradient checkpointing (default: the stack's).")
 @click.option("--attention", type=click.Choice([one.value for one in Attention]), help="Kernel (default: sdpa).")
 @click.option("--loss", type=click.Choice([one.value for one in Loss]), help="Loss (default: the stack's).")
@@ -62,6 +76,9 @@ class EstimateError(ValueError):
     "--allocator",
     type=click.Choice(["default", "expandable"]),
     help="PyTorch's allocator, without or with expandable segments (default: the stack's).",
+)
+@click.option(
+    "--padding/--no-padding", default=None, help="Whether batches are padded, so that attention takes a mask."
 )
 @click.option("--gpus", type=int, metavar="N", help="GPUs under DDP, each with a whole copy (default: 1).")
 @click.option(
@@ -110,7 +127,9 @@ def _estimate_options(values: dict[str, Any]) -> int:
         "rank": values["rank"],
         "targets": _names(values["targets"]),
         "modules_to_save": _names(values["modules_to_save"]),
+        "dropout": values["dropout"],
         "dtype": values["dtype"],
+        "autocast": values["autocast"],
         "adapter_dtype": values["adapter_dtype"],
         "gradient_checkpointing": values["checkpointing"],
         "attention": values["attention"],
@@ -121,6 +140,8 @@ def _estimate_options(values: dict[str, Any]) -> int:
         "kbit_prep": values["kbit_prep"],
         "allocator": values["allocator"],
         "num_gpus": values["gpus"],
+        "is_padded": values["padding"],
+        "accumulation_steps": values["accumulation"],
     }
     chosen = Options(architecture, stack, dora=values["dora"])
     workload = workload_from(replace(chosen, **{name: value for name, value in given.items() if value is not None}))
@@ -132,10 +153,12 @@ def _estimate_options(values: dict[str, Any]) -> int:
 def _answer(workload: Workload, gpu: Gpu | None, values: dict[str, Any], summary: JobSummary) -> int:
     """Print the estimate of one workload and return the exit code."""
     margin = values["margin"] / 100
-    points = _sweep_points(workload, gpu, values["sweep"]) if values["sweep"] else []
-    predicted = _traced(workload, gpu) if values["use_trace"] else footprint(workload, gpu)
+    points = sweep_points(workload, gpu, values["sweep"]) if values["sweep"] else []
+    predicted = predict(workload, gpu, use_trace=values["use_trace"])
     if values["plot"]:
-        _plot(workload, gpu, points, values)
+        if not points:
+            raise EstimateError("--plot draws a sweep; add --sweep, such as --sweep seq-len=512:8192")
+        plot(workload, gpu, points, values["sweep"], values["plot"])
     if values["format_name"] == "json":
         _print_json(workload, gpu, predicted, margin, summary)
     else:
@@ -222,7 +245,7 @@ def _architecture(values: dict[str, Any]) -> Architecture:
         raise EstimateError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(config, dict):
         raise EstimateError(f"{path}: not a model's config.json")
-    return from_config(values["model"] or path, config)
+    return architecture_of(values["model"] or path, config)
 
 
 def _release_name(values: dict[str, Any]) -> str:
@@ -252,52 +275,3 @@ def _seq_len(values: dict[str, Any]) -> int | None:
     except DataLengthError as error:
         raise EstimateError(str(error)) from error
     return min(longest, values["seq_len"] or DEFAULT_SEQ_LEN_TOKENS)
-
-
-def _traced(workload: Workload, gpu: Gpu | None) -> Footprint:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise EstimateError('--trace runs the real model code; install it with `pip install "kaitoc[runtime]"`')
-    from kaitoc.compiler.memory.trace import trace
-
-    found = trace(workload)
-    return replace(footprint(workload, gpu), phases=found.phases)
-
-
-def _sweep_points(workload: Workload, gpu: Gpu | None, text: str) -> list[tuple[int, Footprint]]:
-    dimension, start, stop = _parse_sweep(text)
-    return [(value, footprint(resized(workload, dimension, value), gpu)) for value in _steps(start, stop)]
-
-
-def _parse_sweep(text: str) -> tuple[Dimension, int, int]:
-    name, _, bounds = text.partition("=")
-    start, _, stop = bounds.partition(":")
-    names = [dimension.value for dimension in Dimension]
-    if name not in names or not start.isdigit() or not stop.isdigit() or not 0 < int(start) < int(stop):
-        raise EstimateError(f"--sweep takes {', '.join(names)} and two sizes, such as seq-len=512:8192, not `{text}`")
-    return Dimension(name), int(start), int(stop)
-
-
-def _steps(start: int, stop: int) -> list[int]:
-    """Return at most 17 sizes from start to stop, evenly spread."""
-    count = min(16, stop - start)
-    return sorted({start + round(index * (stop - start) / count) for index in range(count + 1)})
-
-
-def _plot(workload: Workload, gpu: Gpu | None, points: Sequence[tuple[int, Footprint]], values: dict[str, Any]) -> None:
-    from kaitoc.compiler.report.estimate_plot import PlotError, plot_sweep
-    from kaitoc.compiler.report.estimate_text import headline
-
-    if not points:
-        raise EstimateError("--plot draws a sweep; add --sweep, such as --sweep seq-len=512:8192")
-    path: str = values["plot"]
-    dimension = {"seq-len": "tokens per sequence", "batch": "batch size", "rank": "rank"}
-    try:
-        image = plot_sweep(headline(workload, gpu), dimension[values["sweep"].partition("=")[0]], points, gpu,
-                           path.rpartition(".")[2].lower())  # fmt: skip
-        write_atomically(path, image)
-    except PlotError as error:
-        raise EstimateError(str(error)) from error
-    except OSError as error:
-        raise EstimateError(f"{path}: cannot be written: {error.strerror or error}") from error

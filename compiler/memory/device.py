@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.memory.workload import Workload
+from kaitoc.compiler.memory.workload import Attention, Workload, WorkloadError
 from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
@@ -24,6 +25,7 @@ NCCL_CHANNEL_BYTES = 2 * 6 * MIB
 and LL128 (`src/include/comm.h`)."""
 NCCL_CHANNELS_NVLINK = 24
 NCCL_CHANNELS_PCIE = 4
+AMPERE = (8, 0)
 HOPPER = (9, 0)
 
 
@@ -51,6 +53,21 @@ def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int, fragment
         left = max(0, gpu.memory_bytes - context - allocated_bytes)
         fragmentation_bytes = min(fragmentation_bytes, left)
     return Reserve(fragmentation_bytes, context, context * 3 // 4, high)
+
+
+def as_run_on(workload: Workload, gpu: Gpu | None) -> Workload:
+    """Return a workload as a GPU runs it; raises `WorkloadError` for an attention kernel that the GPU lacks.
+
+    Before Ampere PyTorch falls back to attention kernels of another kind (`sdp_utils.cpp`), and the flash-attention
+    package refuses to run.
+    """
+    if gpu is None or gpu.compute_capability >= AMPERE:
+        return workload
+    if workload.attention is Attention.FLASH:
+        raise WorkloadError(
+            f"flash attention needs an Ampere GPU or a later one, which {gpu.name} is not; take `sdpa` or `eager`"
+        )
+    return replace(workload, is_pre_ampere=True)
 
 
 def context_bytes(gpu: Gpu | None) -> int:

@@ -45,7 +45,7 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
     Raises `WorkloadError` for a workload that no run can have.
     """
     live = _live(workload, gpu)
-    reserve = live.reserve(_fragmentation_share(workload) * live.moving_bytes)
+    reserve = live.reserve(_fragmentation_share(live.workload) * live.moving_bytes)
     return Footprint(
         phases=live.phases,
         num_trainable_parameters=live.derivation.plan.num_trainable,
@@ -109,7 +109,8 @@ class _Live:
         return self.allocated_bytes + self.reserve(fragmentation_bytes).high_bytes
 
 
-def _live(workload: Workload, gpu: Gpu | None) -> _Live:
+def _live(asked: Workload, gpu: Gpu | None) -> _Live:
+    workload = device.as_run_on(asked, gpu)
     validate(workload)
     derivation = _derive(workload)
     base = _resident(workload, derivation, gpu)
@@ -120,11 +121,13 @@ def _live(workload: Workload, gpu: Gpu | None) -> _Live:
 
 def _phases(workload: Workload, derivation: Derivation, base: Categories) -> list[PhasePeak]:
     batch, tokens = workload.batch_size, workload.seq_len_tokens
-    phases = [PhasePeak(Phase.LOAD, Categories(weights=derivation.plan.weights_bytes))]
+    plan = derivation.plan
+    phases = [PhasePeak(Phase.LOAD, Categories(weights=plan.weights_bytes, adapters=plan.adapter_bytes))]
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         moments = derivation.step.moments[name]
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
-        phases.append(PhasePeak(name, _at(base, highest, batch, tokens)))
+        held = plan.gradient_bytes if workload.accumulates else None
+        phases.append(PhasePeak(name, _at(base, highest, batch, tokens, held)))
     return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
 
 
@@ -146,14 +149,14 @@ def fits(workload: Workload, gpu: Gpu, margin: float) -> bool:
     live = _live(workload, gpu)
     room = gpu.memory_bytes * (1.0 - margin)
     known, unknown = 0.0, 1.0
-    for step, weight in _replayed_steps(workload):
+    for step, weight in _replayed_steps(live.workload):
         if live.high_bytes(known * live.moving_bytes) > room:
             return False
         if live.high_bytes(known * live.moving_bytes + unknown * live.most_fragmentation_bytes) <= room:
             return True
         known += weight * _replayed_share(step)
         unknown -= weight
-    return live.high_bytes(_fragmentation_share(workload) * live.moving_bytes) <= room
+    return live.high_bytes(_fragmentation_share(live.workload) * live.moving_bytes) <= room
 
 
 def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
@@ -231,7 +234,7 @@ def _replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]
     size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
     exponent = max(0, size.bit_length() - 1)
     position = size / (1 << exponent) - 1.0
-    alone = replace(workload, batch_size=1, num_gpus=1, double_quant=False)
+    alone = replace(workload, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
     below = (WorkloadKey(replace(alone, seq_len_tokens=1 << exponent)), 1.0 - position)
     if position == 0.0:
         return (below,)
@@ -284,12 +287,13 @@ def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Ca
     )
 
 
-def _at(base: Categories, moment: Moment, batch: int, tokens: int) -> Categories:
+def _at(base: Categories, moment: Moment, batch: int, tokens: int, held_gradient_bytes: int | None) -> Categories:
+    """Return what is live at a moment; gradients that are held from earlier batches take in those of this one."""
     sizes = [size.at(batch, tokens) for size in moment.by_kind]
     return Categories(
         weights=base.weights,
         adapters=base.adapters,
-        gradients=base.gradients + sizes[Kind.GRADIENT],
+        gradients=base.gradients + (held_gradient_bytes or sizes[Kind.GRADIENT]),
         optimizer=base.optimizer,
         activations=sizes[Kind.ACTIVATION],
         logits=sizes[Kind.LOGITS],

@@ -8,19 +8,21 @@ from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Linear, Ops
 from kaitoc.compiler.memory.footprint_plan import Experts, Layer, Plan
 from kaitoc.compiler.memory.footprint_size import ZERO, fixed, per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value
-from kaitoc.compiler.memory.workload import Attention
+from kaitoc.compiler.memory.workload import Attention, Dtype, Workload
 
 
 class Decoder:
-    """The layers of one plan on one tape. `is_single`: the batch is one sequence."""
+    """The layers of one plan on one tape."""
 
-    def __init__(self, tape: Tape, ops: Ops, plan: Plan, attention: Attention, *, is_single: bool) -> None:
+    def __init__(self, tape: Tape, ops: Ops, plan: Plan, workload: Workload) -> None:
         self.tape = tape
         self.ops = ops
         self.plan = plan
-        self.is_single = is_single
-        falls_back = attention is Attention.SDPA and not plan.family.supports_sdpa
-        self.attention = Attention.EAGER if falls_back else attention
+        self.is_single = workload.batch_size == 1
+        self.is_pre_ampere = workload.is_pre_ampere
+        self.computes_in_bfloat16 = (workload.autocast or workload.dtype) is Dtype.BFLOAT16
+        falls_back = workload.attention is Attention.SDPA and not plan.family.supports_sdpa
+        self.attention = Attention.EAGER if falls_back else workload.attention
         config = plan.config
         self.activation = str(
             config.get("hidden_act") or config.get("activation_function") or config.get("hidden_activation") or "silu"
@@ -99,7 +101,7 @@ class Decoder:
             rotated = [ops.rotary(item) for item in (query, key)]
             tape.drop(query, key)
             query, key = rotated
-        attended = self._attend(query, key, value, layer.is_masked)
+        attended = self._attend(query, key, value, layer.is_masked and self.attention is Attention.SDPA)
         output = ops.linear(attended, layer.output)
         tape.drop(query, key, value, attended)
         return output
@@ -147,17 +149,17 @@ class Decoder:
             query, keys, values = self._contiguous(query, keys, values, groups)
             output = self._eager(query, keys, values)
             tape.drop(query)
-        elif not repeats and self._falls_back_to_math(query, groups):
+        elif self._falls_back_to_math(query, num_key_groups=1 if repeats else groups):
             output = ops.math_attention(
                 query,
                 keys,
                 values,
                 num_heads=num_heads,
                 has_dropout=self.attention_dropout > 0,
-                copies_keys=not (self.is_single and architecture.num_kv_heads == 1),
+                copies_keys=not repeats and groups > 1 and not (self.is_single and architecture.num_kv_heads == 1),
             )
         else:
-            makes_mask = is_masked and self.attention is Attention.SDPA and self.plan.stack.masks_are_boolean
+            makes_mask = is_masked and self.plan.stack.masks_are_boolean
             output = ops.sdpa(query, keys, values, num_heads=num_heads, makes_mask=makes_mask)
             if self.plan.family.rotary_concatenates and not (is_masked or self._is_float32(query)):
                 output = self._replace(ops.copy(output), output)
@@ -185,14 +187,17 @@ class Decoder:
             return self.plan.stack.flash_repeats_keys and family.flash_repeats_keys
         return self.plan.stack.repeats_keys == "always" or is_masked
 
-    def _falls_back_to_math(self, query: Value, groups: int) -> bool:
-        """SDPA takes keys with fewer heads only in the flash kernel, which is for half precision (`sdp_utils.cpp`).
+    def _falls_back_to_math(self, query: Value, num_key_groups: int) -> bool:
+        """Whether no fused kernel of SDPA takes these inputs (`sdp_utils.cpp`, PyTorch 2.5 to 2.13).
 
-        Falcon with one key head does not even say that its heads are grouped.
+        Keys with fewer heads need the flash kernel, which is for half precision on Ampere and later; before Ampere the
+        memory-efficient kernel takes no bfloat16. Falcon with one key head does not even say that heads are grouped.
         """
-        if self.attention is not Attention.SDPA or groups == 1:
+        if self.attention is not Attention.SDPA:
             return False
-        return self.plan.family.own_attention or self._is_float32(query)
+        if num_key_groups > 1:
+            return self.plan.family.own_attention or self._is_float32(query) or self.is_pre_ampere
+        return self.is_pre_ampere and self.computes_in_bfloat16 and not self._is_float32(query)
 
     def _is_float32(self, query: Value) -> bool:
         """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kaitoc.compiler.memory.footprint_layers import Decoder
+from kaitoc.compiler.memory.footprint_loss import LossChunk
 from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Ops, Precision
 from kaitoc.compiler.memory.footprint_plan import Layer, Plan, autocast_bytes, compute_bytes, plan_for
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, per_token
@@ -12,12 +13,11 @@ from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, pha
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Loss, Workload
-from kaitoc.compiler.memory.workload_key import TILE_TOKENS
+from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS, TILE_TOKENS
 from kaitoc.compiler.records import dataclass
 
 INT64_BYTES = 8
 NUM_INPUT_TENSORS = 3
-CHUNK_TOKENS = 256
 TILE_WORDS = 32768
 NUM_TILE_STATISTICS = 8
 
@@ -70,7 +70,7 @@ class _Model:
         self.ops = ops
         self.plan = plan
         self.workload = workload
-        self.decoder = Decoder(tape, ops, plan, workload.attention, is_single=workload.batch_size == 1)
+        self.decoder = Decoder(tape, ops, plan, workload)
 
     def forward(self) -> Value:
         """Return the loss, which the caller sends back."""
@@ -85,29 +85,35 @@ class _Model:
         cache = self._kept_cache()
         with phase(self.tape, Phase.LOSS):
             loss = self._loss(normed)
-        self.tape.drop(cache, narrowed)
+        self.tape.drop(*cache, *narrowed)
         return loss
 
-    def _autocast_cache(self) -> Value:
+    def _autocast_cache(self) -> list[Value]:
         """Half copies of float32 weights in training, which autocast keeps until the forward pass has ended.
 
         `cached_cast` of `aten/src/ATen/autocast_mode.cpp`; checkpointed layers do not save them. Entered here at once,
-        although they come layer by layer.
+        after all layers, although they come with each.
         """
         num_bytes = self.ops.precision.autocast_bytes if self.workload.gradient_checkpointing else None
         if num_bytes is None:
-            return self.tape.new(ZERO, 1, False)
-        count = sum(layer.num_float32_trained * times for layer, times in self.plan.layers)
-        return self.tape.new(fixed(count), num_bytes, False)
+            return []
+        return [
+            self.tape.new(fixed(layer.num_float32_trained), num_bytes, False)
+            for layer, count in self.plan.layers
+            for _ in range(count)
+        ]
 
-    def _kept_cache(self) -> Value:
+    def _kept_cache(self) -> list[Value]:
         """Fused projections that the key-value cache's views keep alive until the model's outputs are dropped."""
         plan = self.plan
         keeps = plan.family.caches_when_checkpointing and plan.stack.own_losses and self.workload.gradient_checkpointing
         if not keeps:
-            return self.tape.new(ZERO, 1, False)
-        width = sum(linear.out_features for layer, count in plan.layers for linear in layer.attention * count)
-        return self.tape.new(per_token(width), self.decoder.projection_bytes, False)
+            return []
+        return [
+            self.tape.new(per_token(linear.out_features), self.decoder.projection_bytes, False)
+            for layer, count in plan.layers
+            for linear in layer.attention * count
+        ]
 
     def _layer_runner(self, layer: Layer) -> Callable[[Value], Value]:
         def run(hidden: Value) -> Value:
@@ -143,7 +149,7 @@ class _Model:
             plan.embedding_bytes,
             grads=[None] if trains else [],
             parameter_gradients=num_bytes if trains and not adds else 0,
-            backward_temporary=fixed(num_bytes) if adds else ZERO,
+            backward_temporary=(fixed(num_bytes) if adds else ZERO).plus(self._embedding_sums() if trains else ZERO),
         )
         hidden.needs_grad = trains or self.workload.gradient_checkpointing or self._enables_input_grads()
         if plan.family.scales_embedding:
@@ -152,6 +158,21 @@ class _Model:
                 tape.drop(hidden)
             return scaled
         return hidden
+
+    def _embedding_sums(self) -> Size:
+        """Partial sums per word of an embedding's gradient, in float32, and those of long runs of one word.
+
+        `grad_weight_per_segment` of `EmbeddingBackwardKernel.cu`: a row per word that occurs, and one per ten tokens
+        (`NROWS_PER_THREAD`). Every token is taken to be another word, as far as there are words.
+        """
+        architecture = self.plan.architecture
+        num_tokens = self.workload.batch_size * self.workload.seq_len_tokens
+        if num_tokens < SORTED_EMBEDDING_TOKENS:
+            return ZERO
+        row_bytes = architecture.hidden_size * FLOAT32_BYTES
+        has_all_words = num_tokens > architecture.vocab_size
+        words = fixed(architecture.vocab_size * row_bytes) if has_all_words else per_token(row_bytes)
+        return words.plus(per_token(row_bytes // 10))
 
     def _enables_input_grads(self) -> bool:
         return self.workload.kbit_prep
@@ -185,19 +206,19 @@ class _Model:
     def _chunked_loss(self, normed: Value) -> Value:
         """TRL 1.7 to 1.14 (`_chunked_cross_entropy_loss`): checkpointed chunks of 256 tokens.
 
-        Tokens are copied once to drop the last position and once to put valid ones first. Each chunk widens the whole
-        head to float32 (autocast narrows it again) and holds four float32 tensors of its logits: logits,
-        log-probabilities and two steps of the entropy, or in the backward pass the gradients in their place. Every
-        chunk's gradient of the hidden states is padded to all tokens.
+        Tokens are copied once to drop the last position, which a single sequence needs no copy for, and once to put
+        valid ones first. Every chunk's gradient is padded to all tokens and added up.
         """
-        head = self.plan.head
-        logits = fixed(CHUNK_TOKENS * head.out_features * 4 * FLOAT32_BYTES)
-        widened = head.num_weights * FLOAT32_BYTES if head.weight_bytes != FLOAT32_BYTES else 0
-        narrowed = head.num_weights * (self.ops.precision.autocast_bytes or 0)
-        chunk = logits.plus(fixed(widened + narrowed))
-        shifted = self._replace(self.ops.copy(normed), normed)
+        tape, is_single = self.tape, self.workload.batch_size == 1
+        chunk = LossChunk.of(
+            self.plan.head, normed.num_bytes, self.ops.precision.autocast_bytes,
+            softcap=self.plan.config.get("final_logit_softcapping") is not None,
+        )  # fmt: skip
+        shifted = tape.view(normed, normed.elements) if is_single else self.ops.copy(normed)
         packed = self._replace(self.ops.copy(shifted), shifted)
-        return self._loss_over(packed, chunk, chunk.plus(packed.size))
+        tape.drop(normed)
+        parts = self._replace(tape.view(packed, packed.elements), packed)
+        return self._loss_over(parts, fixed(chunk.forward_bytes), fixed(chunk.backward_bytes))
 
     def _fused_loss(self, normed: Value) -> Value:
         """TRL 1.15 and later (`ChunkedLogProbFunction`): tiles of 4,096 tokens by 32,768 words, statistics per token.
@@ -213,7 +234,9 @@ class _Model:
             tile = tile.plus(fixed(width * head.in_features * tile_bytes))
         valid = self._replace(self.ops.copy(normed), normed)
         statistics = per_token(NUM_TILE_STATISTICS * FLOAT32_BYTES)
-        return self._loss_over(valid, tile.plus(statistics), tile.plus(valid.elements.times(FLOAT32_BYTES)))
+        narrowed = fixed(head.num_weights * FLOAT32_BYTES) if head.trainable else ZERO
+        backward = tile.plus(valid.elements.times(FLOAT32_BYTES)).plus(narrowed)
+        return self._loss_over(valid, tile.plus(statistics), backward)
 
     def _loss_over(self, given: Value, forward: Size, backward: Size) -> Value:
         """Return a loss that keeps its input and computes logits only in scratch memory, both ways."""
@@ -225,7 +248,7 @@ class _Model:
             FLOAT32_BYTES,
             saves=[given],
             forward_temporary=forward,
-            backward_temporary=backward.plus(fixed(trained * FLOAT32_BYTES)),
+            backward_temporary=backward,
             parameter_gradients=trained * head.weight_bytes,
         )
         self.tape.drop(given)

@@ -40,7 +40,7 @@ class Experts:
 class Layer:
     """One decoder layer. `gradient_bytes` are those of all its trainable parameters.
 
-    `is_masked`: its attention window is shorter than the sequence, so that attention gets a mask.
+    `is_masked`: its attention gets a mask, as its window is shorter than the sequence or the batch is padded.
     """
 
     attention: tuple[Linear, ...]
@@ -273,6 +273,8 @@ class _Planner:
         return Layer(tuple(attention[:-1]), attention[-1], mlp, experts, gradient_bytes, self._is_masked(index))
 
     def _is_masked(self, index: int) -> bool:
+        if self.workload.is_padded:
+            return True
         if masked_window(self.architecture, self.workload.seq_len_tokens) is None:
             return False
         every = self.family.full_attention_every

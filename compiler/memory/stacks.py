@@ -30,7 +30,9 @@ class Stack:
     0.12 gives adapters the type of an unquantised base weight, later ones float32. `quantized_adapter_dtype`: what
     adapters over quantised weights end up as (TRL casts them to bfloat16). `retains_quantized_inputs`: `MatMul4Bit`
     keeps its input on the context, where it lives as long as the graph (bitsandbytes before 0.43.2). `default_*` hold
-    for keys that a configuration leaves out.
+    for keys that a configuration leaves out; `default_autocast` is "never", "always" (TRL since 0.20 sets `bf16`), or
+    "when quantized": Trainer scripts for bitsandbytes models set `bf16` or `fp16`, as its examples and all measured
+    runs do, those for half-precision models mostly neither.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Stack:
     quantized_adapter_dtype: Dtype
     retains_quantized_inputs: bool
     default_loss: Loss
-    default_autocast: bool
+    default_autocast: str
     default_checkpointing: bool
     default_optimizer: Optimizer
 

@@ -14,16 +14,17 @@ from typing import Any
 
 import torch
 
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator import AllocatorSettings, CachingAllocator
 from kaitoc.compiler.memory.allocator_blocks import Block
-from kaitoc.compiler.memory.device import cublas_workspace_bytes
 from kaitoc.compiler.memory.footprint import validate
-from kaitoc.compiler.memory.result import Categories, Phase, PhasePeak
+from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace_autocast import Autocast, regions_on_meta
-from kaitoc.compiler.memory.trace_kernels import CudaFunctions, scratch_bytes
+from kaitoc.compiler.memory.trace_kernels import scratch_bytes
 from kaitoc.compiler.memory.trace_losses import Batch, loss_of
-from kaitoc.compiler.memory.trace_model import autocast_of, build_model
+from kaitoc.compiler.memory.trace_model import autocast_of, build_model, cuda_functions
 from kaitoc.compiler.memory.trace_optimizer import make_optimizer
 from kaitoc.compiler.memory.trace_quantized import constants
 from kaitoc.compiler.memory.trace_recorder import AllocationRecorder, Category, Event
@@ -43,22 +44,48 @@ class Trace:
 
     events: tuple[Event, ...]
     phases: tuple[PhasePeak, ...]
+    num_trainable_parameters: int
     allocated_bytes: int
     reserved_bytes: int
 
 
-def trace(workload: Workload) -> Trace:
+def traced_footprint(asked: Workload, gpu: Gpu | None = None) -> Footprint:
+    """Return the footprint of a workload from its trace alone; raises `WorkloadError` as `trace` does.
+
+    What the caching allocator reserves beyond the peak comes from the replay of the log.
+    """
+    workload = device.as_run_on(asked, gpu)
+    found = trace(workload, gpu)
+    allocated = max(phase.allocated_bytes for phase in found.phases)
+    reserve = device.estimate(workload, gpu, allocated, found.reserved_bytes - found.allocated_bytes)
+    return Footprint(
+        phases=found.phases,
+        num_trainable_parameters=found.num_trainable_parameters,
+        fragmentation_bytes=reserve.fragmentation_bytes,
+        context_bytes=reserve.context_bytes,
+        low_bytes=allocated + reserve.low_bytes,
+        high_bytes=allocated + reserve.high_bytes,
+    )
+
+
+def trace(workload: Workload, gpu: Gpu | None = None) -> Trace:
     """Run one training step of a workload on meta tensors and return its log and peaks.
 
     Raises `WorkloadError` for a workload that no run can have, a model that transformers does not know, and a
     software stack other than the installed one.
     """
     validate(workload)
-    with _quiet(), regions_on_meta():
-        recorder = _record(workload)
+    with _quiet(), regions_on_meta(is_enabled=workload.autocast is not None):
+        recorder, num_trainable = _record(workload, gpu)
     events = tuple(recorder.events)
     allocator = replay(workload, events)
-    return Trace(events, _phase_peaks(events), allocator.peak_allocated_bytes, allocator.peak_reserved_bytes)
+    return Trace(
+        events,
+        _phase_peaks(events, _num_steps(workload)),
+        num_trainable,
+        allocator.peak_allocated_bytes,
+        allocator.peak_reserved_bytes,
+    )
 
 
 def replay(workload: Workload, events: tuple[Event, ...]) -> CachingAllocator:
@@ -89,7 +116,8 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _record(workload: Workload) -> AllocationRecorder:
+def _record(workload: Workload, gpu: Gpu | None) -> tuple[AllocationRecorder, int]:
+    """Return the log of all steps and the number of trainable parameters."""
     model = build_model(workload, find_stack(workload.stack))
     recorder = AllocationRecorder(scratch_bytes, workload.architecture.vocab_size)
     _hold_weights(recorder, model)
@@ -99,21 +127,26 @@ def _record(workload: Workload) -> AllocationRecorder:
     for parameter in trained:
         parameter.register_post_accumulate_grad_hook(lambda item: recorder.relabel(item.grad, Category.GRADIENTS))
     autocast = autocast_of(workload)
-    for step in range(1, NUM_STEPS + 1):
+    num_steps = _num_steps(workload)
+    for step in range(1, num_steps + 1):
         recorder.step = step
         if step == 1:
-            _hold_buffers(recorder, workload, trained)
+            _hold_buffers(recorder, workload, gpu, trained)
         with ExitStack() as modes:
-            modes.enter_context(CudaFunctions(autocast))
+            modes.enter_context(cuda_functions(workload, autocast))
             modes.enter_context(recorder)
-            _run_step(recorder, model, optimizer, workload, autocast)
-    return recorder
+            _run_batch(recorder, model, workload, autocast)
+            if not workload.accumulates or step != num_steps - 1:
+                _update(recorder, optimizer)
+    return recorder, sum(parameter.numel() for parameter in trained)
 
 
-def _run_step(
-    recorder: AllocationRecorder, model: Any, optimizer: torch.optim.Optimizer, workload: Workload,
-    autocast: Autocast | None,
-) -> None:  # fmt: skip
+def _num_steps(workload: Workload) -> int:
+    """Return how many batches are run: a warm-up, one whose gradients are held where they are, and the measured one."""
+    return NUM_STEPS + 1 if workload.accumulates else NUM_STEPS
+
+
+def _run_batch(recorder: AllocationRecorder, model: Any, workload: Workload, autocast: Autocast | None) -> None:
     with recorder.during(Phase.FORWARD):
         shape = (workload.batch_size, workload.seq_len_tokens)
         inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
@@ -123,6 +156,9 @@ def _run_step(
     with recorder.during(Phase.BACKWARD):
         torch.autograd.backward(loss)
         del loss
+
+
+def _update(recorder: AllocationRecorder, optimizer: torch.optim.Optimizer) -> None:
     with recorder.during(Phase.OPTIMIZER):
         optimizer.step()
         recorder.settle(Phase.OPTIMIZER, Category.OPTIMIZER)
@@ -137,10 +173,12 @@ def _hold_weights(recorder: AllocationRecorder, model: torch.nn.Module) -> None:
     recorder.hold(constants(model), Category.WEIGHTS)
 
 
-def _hold_buffers(recorder: AllocationRecorder, workload: Workload, trained: list[torch.nn.Parameter]) -> None:
+def _hold_buffers(
+    recorder: AllocationRecorder, workload: Workload, gpu: Gpu | None, trained: list[torch.nn.Parameter]
+) -> None:
     """Log what libraries allocate at the first step and keep: cuBLAS workspaces, and gradient buckets under DDP."""
     with recorder.during(Phase.FORWARD):
-        recorder.allocate(cublas_workspace_bytes(None), Category.WORKSPACE)
+        recorder.allocate(device.cublas_workspace_bytes(gpu), Category.WORKSPACE)
         if workload.num_gpus > 1:
             buckets = sum(parameter.numel() * parameter.element_size() for parameter in trained)
             recorder.allocate(buckets, Category.GRADIENTS)
@@ -169,13 +207,13 @@ def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
         module.register_forward_hook(leave, always_call=True)
 
 
-def _phase_peaks(events: tuple[Event, ...]) -> tuple[PhasePeak, ...]:
+def _phase_peaks(events: tuple[Event, ...], num_steps: int) -> tuple[PhasePeak, ...]:
     """Return the highest moment after loading and of each phase of the last step, by category."""
     live: dict[Category, int] = dict.fromkeys(Category, 0)
     total = 0
     peaks: dict[Phase, tuple[int, dict[Category, int]]] = {}
     for event in events:
-        is_measured = event.step == (0 if event.phase is Phase.LOAD else NUM_STEPS)
+        is_measured = event.step == (0 if event.phase is Phase.LOAD else num_steps)
         if is_measured and event.phase not in peaks:
             peaks[event.phase] = (total, dict(live))
         change = -event.allocation.num_bytes if event.is_free else event.allocation.num_bytes

@@ -93,15 +93,21 @@ def attend(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
+    *,
+    is_pre_ampere: bool = False,
 ) -> torch.Tensor:
-    """Choose the kernel as `sdp_utils.cpp` does: flash, else memory-efficient, else plain mathematics."""
+    """Choose the kernel as `sdp_utils.cpp` does: flash, else memory-efficient, else plain mathematics.
+
+    Before Ampere there is no flash kernel, and none for bfloat16.
+    """
     head_dim = query.shape[-1]
     same_heads = query.shape[1] == key.shape[1] == value.shape[1]
-    takes_flash = attn_mask is None and query.dtype in _HALF and head_dim <= FLASH_MAX_HEAD_DIM
+    takes_flash = attn_mask is None and query.dtype in _HALF and head_dim <= FLASH_MAX_HEAD_DIM and not is_pre_ampere
+    takes_efficient = head_dim % EFFICIENT_ALIGNMENT == 0 and not (is_pre_ampere and query.dtype is torch.bfloat16)
     output: torch.Tensor
     if takes_flash and (same_heads or enable_gqa):
         output = FlashAttention.apply(query, key, value)
-    elif same_heads and head_dim % EFFICIENT_ALIGNMENT == 0:
+    elif same_heads and takes_efficient:
         output = EfficientAttention.apply(query, key, value, attn_mask)
     else:
         output = _attend_plainly(query, key, value, attn_mask, dropout_p, is_causal)

@@ -93,12 +93,16 @@ def _widen(value: Any) -> Any:
 
 
 @contextmanager
-def regions_on_meta() -> Iterator[None]:
-    """Let libraries open autocast regions on meta tensors, which `torch.autocast` refuses.
+def regions_on_meta(*, is_enabled: bool) -> Iterator[None]:
+    """Let libraries open autocast regions on meta tensors, which `torch.autocast` refuses, and ask whether one is open.
 
-    PEFT does so to fold adapters into experts without a change of type (`lora/layer.py`, `_LoraFactorsProxy`).
+    PEFT does the former to fold adapters into experts without a change of type (`lora/layer.py`, `_LoraFactorsProxy`)
+    and the latter before it converts the input of an adapter over quantised weights (`lora/bnb.py`).
     """
-    real = torch.autocast
+    real, real_question = torch.autocast, torch.is_autocast_enabled
+
+    def question(device_type: str | None = None) -> bool:
+        return is_enabled and _is_enabled.get() if device_type is None else real_question(device_type)
 
     def region(device_type: str, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
         if device_type != "meta":
@@ -106,10 +110,12 @@ def regions_on_meta() -> Iterator[None]:
         return _region(enabled=bool(kwargs.get("enabled", True)))
 
     torch.autocast = region  # type: ignore[assignment, misc]  # restored below
+    torch.is_autocast_enabled = question
     try:
         yield
     finally:
         torch.autocast = real  # type: ignore[misc]  # as above
+        torch.is_autocast_enabled = real_question
 
 
 @contextmanager

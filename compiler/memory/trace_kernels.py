@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from kaitoc.compiler.memory.trace_attention import FlashAttention, attend
 from kaitoc.compiler.memory.trace_autocast import Autocast
 from kaitoc.compiler.memory.trace_quantized import quantized_scratch_bytes
+from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS
 
 _HALF = (torch.float16, torch.bfloat16)
 _SOFTMAX = frozenset([functional.softmax, torch.softmax, torch.Tensor.softmax])
@@ -35,12 +36,16 @@ def flash_attention(
 class CudaFunctions(TorchFunctionMode):
     """Calls what a CUDA device would run instead of what meta tensors take, under autocast when there is one.
 
-    Models ask whether a batch is without padding (`mask.all()`), which meta tensors cannot tell: it is.
+    Models ask whether a batch is without padding (`mask.all()`), which meta tensors cannot tell; `is_padded` does.
     """
 
-    def __init__(self, autocast: Autocast | None = None) -> None:
+    def __init__(
+        self, autocast: Autocast | None = None, *, is_padded: bool = False, is_pre_ampere: bool = False
+    ) -> None:
         super().__init__()
         self._autocast = autocast
+        self._is_padded = is_padded
+        self._is_pre_ampere = is_pre_ampere
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -50,9 +55,9 @@ class CudaFunctions(TorchFunctionMode):
         if self._autocast is not None:
             args, kwargs = self._autocast.call(func, args, kwargs)
         if func is torch.Tensor.__bool__ and args[0].is_meta:
-            return True
+            return not self._is_padded
         if func is functional.scaled_dot_product_attention:
-            return attend(*args, **kwargs)
+            return attend(*args, **kwargs, is_pre_ampere=self._is_pre_ampere)
         if func is functional.dropout:
             return _dropout(*args, **kwargs)
         if func in _SOFTMAX and kwargs.get("dtype") is torch.float32 and args[0].dtype in _HALF:
@@ -64,14 +69,24 @@ def scratch_bytes(operator: Any, args: tuple[Any, ...], result: Any) -> int:
     """Return what a CUDA kernel takes besides its result.
 
     `softmax_backward_cuda_out` (`SoftMax.cu`) forms `grad * output` in full; `_safe_softmax` (`attention.cpp`) keeps
-    the plain result and a mask of the rows without any score beside its own result. What bitsandbytes' kernels take
-    is told by `quantized_scratch_bytes`.
+    the plain result and a mask of the rows without any score beside its own result; an embedding's gradient is summed
+    up in float32 by word and by ten tokens (`EmbeddingBackwardKernel.cu`). What bitsandbytes' kernels take is told by
+    `quantized_scratch_bytes`.
     """
+    if operator is torch.ops.aten.embedding_dense_backward.default:
+        return _embedding_scratch_bytes(args[1].numel(), result)
     if operator is torch.ops.aten._safe_softmax.default:
         return int(result.numel() * (result.element_size() + 1))
     if operator is torch.ops.aten._softmax_backward_data.default:
         return int(args[1].numel() * args[1].element_size())
     return quantized_scratch_bytes(operator, args, result)
+
+
+def _embedding_scratch_bytes(num_tokens: int, gradient: torch.Tensor) -> int:
+    if num_tokens < SORTED_EMBEDDING_TOKENS:
+        return 0
+    num_words, hidden_size = gradient.shape
+    return (min(num_tokens, num_words) + num_tokens // 10) * hidden_size * torch.float32.itemsize
 
 
 def _dimension(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

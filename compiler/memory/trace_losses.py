@@ -8,12 +8,15 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from kaitoc.compiler.memory.footprint_model import CHUNK_TOKENS, TILE_WORDS
+from kaitoc.compiler.memory.footprint_loss import CHUNK_TOKENS
+from kaitoc.compiler.memory.footprint_model import TILE_WORDS
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.trace_model import checkpoint_contexts, torch_dtype
 from kaitoc.compiler.memory.trace_recorder import AllocationRecorder
 from kaitoc.compiler.memory.workload import Loss, Workload
 from kaitoc.compiler.memory.workload_key import TILE_TOKENS
+
+IGNORED_LABEL = -100
 
 
 class Batch(NamedTuple):
@@ -43,25 +46,26 @@ def _chunked_loss(hidden: torch.Tensor, head: Any, labels: torch.Tensor, workloa
     The tokens are put in order, two copies; each chunk widens the output layer to float32, tells the entropy besides
     the loss, and is computed again on the way back.
     """
-    shifted = hidden.flatten(0, 1)
-    order = torch.arange(len(shifted), device=hidden.device)
-    parts = torch.split(shifted.index_select(0, order), CHUNK_TOKENS)
-    targets = torch.split(labels.flatten(), CHUNK_TOKENS)
-    del shifted
+    softcap: Any = workload.architecture.config.get("final_logit_softcapping")
+    order = torch.empty(hidden[..., 0].numel(), dtype=torch.int64, device=hidden.device)
+    hidden, labels = hidden.reshape(-1, hidden.shape[-1])[order], labels.reshape(-1)[order]
 
-    def score(part: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        logits = functional.linear(part.float(), head.weight.float()).float()
-        loss = functional.cross_entropy(logits, target, reduction="sum")
-        with torch.no_grad():
-            log_probabilities = logits.log_softmax(-1)
-            (log_probabilities.exp() * log_probabilities).sum(-1)
-        return loss
+    def score(part: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = part.float() @ head.weight.float().t()
+        if softcap is not None:
+            logits = softcap * torch.tanh(logits / softcap)
+        log_probabilities = functional.log_softmax(logits, dim=-1)
+        loss = functional.nll_loss(log_probabilities, target, reduction="sum")
+        entropies = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
+        return loss, (entropies * (target != IGNORED_LABEL)).sum()
 
-    losses = [
-        checkpoint(score, part, target, use_reentrant=False, context_fn=lambda: checkpoint_contexts(workload))
-        for part, target in zip(parts, targets, strict=True)
-    ]
-    return torch.stack(losses).sum()
+    total = hidden.new_zeros((), dtype=torch.float32)
+    for start in range(0, len(hidden), CHUNK_TOKENS):
+        part, target = hidden[start : start + CHUNK_TOKENS], labels[start : start + CHUNK_TOKENS]
+        total = total + checkpoint(
+            score, part, target, use_reentrant=False, context_fn=lambda: checkpoint_contexts(workload)
+        )[0]  # fmt: skip
+    return total
 
 
 def _fused_loss(hidden: torch.Tensor, head: Any, labels: torch.Tensor, workload: Workload) -> torch.Tensor:

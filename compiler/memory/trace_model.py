@@ -78,7 +78,12 @@ def _attention_name(attention: Attention) -> str | None:
 
 def checkpoint_contexts(workload: Workload) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """Return what a checkpoint enters for its forward and its recomputation, which runs outside of the step's modes."""
-    return nullcontext(), CudaFunctions(autocast_of(workload))
+    return nullcontext(), cuda_functions(workload, autocast_of(workload))
+
+
+def cuda_functions(workload: Workload, autocast: Autocast | None) -> CudaFunctions:
+    """Return what stands between the model's code and PyTorch while a workload's step runs."""
+    return CudaFunctions(autocast, is_padded=workload.is_padded, is_pre_ampere=workload.is_pre_ampere)
 
 
 def autocast_of(workload: Workload) -> Autocast | None:

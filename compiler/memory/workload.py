@@ -98,7 +98,10 @@ class Workload:
 
     `lora` None means full fine-tuning. `seq_len_tokens` is the padded length of the batch. `autocast` is the mixed
     precision of the Trainer (`bf16=True` -> BFLOAT16), None when it is off. `stack` names a profile of
-    `kaitoc.compiler.memory.stacks`. `kbit_prep` is whether `prepare_model_for_kbit_training` runs.
+    `kaitoc.compiler.memory.stacks`. `kbit_prep` is whether `prepare_model_for_kbit_training` runs. `is_padded`: rows of
+    a batch differ in length, so that attention takes a mask. `accumulates`: gradients of earlier batches are
+    held, as with `gradient_accumulation_steps` above 1. `is_pre_ampere`: the GPU's compute capability is below
+    8.0, where PyTorch has fewer attention kernels; `device.as_run_on` sets it from the GPU.
     """
 
     architecture: Architecture
@@ -118,3 +121,6 @@ class Workload:
     allocator: Allocator = Allocator.DEFAULT
     num_gpus: int = 1
     empty_cache_each_step: bool = False
+    is_padded: bool = False
+    accumulates: bool = False
+    is_pre_ampere: bool = False

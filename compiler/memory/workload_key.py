@@ -14,6 +14,10 @@ from kaitoc.compiler.memory.workload import Allocator, Attention, Loss, Optimize
 TILE_TOKENS = 4096
 """Tokens that the fused loss scores at a time (`TOKEN_CHUNK_SIZE` of TRL's `kernels/chunked_logprob.py`, 1.15)."""
 
+SORTED_EMBEDDING_TOKENS = 3073
+"""From here on an embedding's gradient is summed up by sorted words (`embedding_dense_backward_cuda` of `Embedding.cu`:
+another kernel takes up to 3,072 tokens)."""
+
 
 class WorkloadKey:
     """A hashable workload: an architecture's `config` is a mapping and cannot be hashed."""
@@ -46,9 +50,8 @@ class WorkloadKey:
 
 def of_any_size(workload: Workload) -> Workload:
     """Return a workload with batch and sequence length set to one value: derivations leave them open."""
-    return replace(
-        workload, batch_size=_representative_batch(workload), seq_len_tokens=_representative_length(workload)
-    )
+    batch_size, length = _representative(workload)
+    return replace(workload, batch_size=batch_size, seq_len_tokens=length, accumulates=False)
 
 
 def key_of_step(workload: Workload) -> WorkloadKey:
@@ -75,26 +78,45 @@ def key_of_plan(workload: Workload) -> WorkloadKey:
 
 
 def _without_surroundings(workload: Workload) -> Workload:
+    batch_size, length = _representative(workload)
     return replace(
         workload,
-        batch_size=_representative_batch(workload),
-        seq_len_tokens=_representative_length(workload),
+        batch_size=batch_size,
+        seq_len_tokens=length,
         num_gpus=1,
         double_quant=False,
         optimizer=Optimizer.ADAMW_FUSED,
         allocator=Allocator.DEFAULT,
         empty_cache_each_step=False,
+        accumulates=False,
     )
 
 
-def _representative_length(workload: Workload) -> int:
-    """Return one length for all that are derived alike: those within a sliding window, and those that reach past it."""
-    return masked_window(workload.architecture, workload.seq_len_tokens) or 1
+def _representative(workload: Workload) -> tuple[int, int]:
+    """Return one batch size and length for all that are derived alike.
+
+    Lengths differ where a sliding window needs a mask; batches where one sequence is told from several, and where the
+    number of tokens passes what decides on a kernel. Sizes that stand for no others are returned as they are.
+    """
+    length = masked_window(workload.architecture, workload.seq_len_tokens) or 1
+    batch = min(workload.batch_size, 2) if _tells_single(workload) else 1
+    num_tokens = workload.batch_size * workload.seq_len_tokens
+    thresholds = _thresholds(workload)
+    passed = [threshold for threshold in thresholds if num_tokens >= threshold]
+    if passed:
+        batch = max(batch, -(-max(passed) // length))
+    if passed != [threshold for threshold in thresholds if batch * length >= threshold]:
+        return workload.batch_size, workload.seq_len_tokens
+    return batch, length
 
 
-def _representative_batch(workload: Workload) -> int:
-    """Return one batch size for all that are derived alike: one sequence, more, and those that fill a loss's tile."""
-    if workload.loss is Loss.FUSED and workload.batch_size * workload.seq_len_tokens >= TILE_TOKENS:
-        return TILE_TOKENS
-    is_multi_query = workload.architecture.num_kv_heads == 1 or workload.loss is Loss.FUSED
-    return min(workload.batch_size, 2) if is_multi_query else 1
+def _tells_single(workload: Workload) -> bool:
+    return workload.architecture.num_kv_heads == 1 or workload.loss in (Loss.FUSED, Loss.CHUNKED)
+
+
+def _thresholds(workload: Workload) -> list[int]:
+    """Return the numbers of tokens from which on a kernel of the loss or of the embedding works in another way."""
+    found = [TILE_TOKENS] if workload.loss is Loss.FUSED else []
+    if workload.lora is None or workload.lora.modules_to_save:
+        found += [SORTED_EMBEDDING_TOKENS, workload.architecture.vocab_size + 1]
+    return found

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.job import Job, Target
-from kaitoc.compiler.job_memory import workload_of
-from kaitoc.compiler.job_speed import accumulation_steps_of, seconds_per_token
+from kaitoc.compiler.job_memory import accumulation_steps_of, pads, workload_of
+from kaitoc.compiler.job_speed import seconds_per_token
 from kaitoc.compiler.kaito_args_table import release_arguments
 from kaitoc.compiler.memory.footprint import Bounds, bounds, fits
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
@@ -24,13 +24,17 @@ _IMPOSSIBLE_BYTES = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One run to satisfy: its training step as it is now and the GPUs that it runs on."""
+    """One run to satisfy: its training step as it is now and the GPUs that it runs on.
+
+    `pads`: sequences of one batch are padded to one length.
+    """
 
     workload: Workload
     gpu: Gpu
     num_gpus: int
     margin: float
     accumulation_steps: int
+    pads: bool
 
     @property
     def effective_batch(self) -> int:
@@ -45,9 +49,7 @@ def situations(job: Job, context: PassContext) -> tuple[Situation, ...]:
         workload = workload_of(one)
         if workload is None or one.gpu is None:
             return ()
-        found.append(
-            Situation(workload, one.gpu.value, one.num_gpus, one.assumptions.margin, accumulation_steps_of(one))
-        )
+        found.append(_situation(one, workload, one.gpu.value, one.num_gpus))
     return tuple(found)
 
 
@@ -56,11 +58,11 @@ def situations_on(job: Job, gpu: Gpu, num_gpus: int) -> tuple[Situation, ...]:
     workload = workload_of(job)
     if workload is None:
         return ()
-    return (
-        Situation(
-            replace(workload, num_gpus=num_gpus), gpu, num_gpus, job.assumptions.margin, accumulation_steps_of(job)
-        ),
-    )
+    return (_situation(job, replace(workload, num_gpus=num_gpus), gpu, num_gpus),)
+
+
+def _situation(job: Job, workload: Workload, gpu: Gpu, num_gpus: int) -> Situation:
+    return Situation(workload, gpu, num_gpus, job.assumptions.margin, accumulation_steps_of(job), pads(job))
 
 
 def space_of(job: Job, run: Situation, context: PassContext) -> Space:
@@ -97,23 +99,32 @@ def judge_for(runs: tuple[Situation, ...]) -> Judge:
     return Judge(seconds, lambda candidate: all(_fits(candidate, run) for run in runs), hint)
 
 
-def apply(candidate: Candidate, workload: Workload) -> Workload:
-    """Return the training step that a candidate makes of a workload; what it does not change stays."""
-    changed = workload
+def apply(candidate: Candidate, run: Situation) -> Workload:
+    """Return the training step that a candidate makes of a run; what it does not change stays.
+
+    Another batch size keeps the effective batch, by accumulating gradients.
+    """
+    changed = run.workload
     for dimension in candidate.changed:
         changed = _APPLY[dimension](changed, candidate.values[dimension])
-    return changed
+    if Dimension.BATCH not in candidate.changed:
+        return changed
+    return replace(
+        changed,
+        accumulates=run.effective_batch > changed.batch_size,
+        is_padded=run.pads and changed.batch_size > 1,
+    )
 
 
 def _seconds(candidate: Candidate, run: Situation) -> float:
-    workload = apply(candidate, run.workload)
+    workload = apply(candidate, run)
     accumulation_steps = max(1, run.effective_batch // workload.batch_size)
     return seconds_per_token(workload, run.gpu, run.num_gpus, accumulation_steps)
 
 
 def _hint(candidate: Candidate, run: Situation) -> Hint:
     try:
-        found: Bounds = bounds(apply(candidate, run.workload), run.gpu)
+        found: Bounds = bounds(apply(candidate, run), run.gpu)
     except WorkloadError:
         return Hint(False, False, _IMPOSSIBLE_BYTES)
     room = run.gpu.memory_bytes * (1.0 - run.margin)
@@ -134,7 +145,7 @@ def _joined(hints: list[Hint]) -> Hint:
 
 def _fits(candidate: Candidate, run: Situation) -> bool:
     try:
-        return fits(apply(candidate, run.workload), run.gpu, run.margin)
+        return fits(apply(candidate, run), run.gpu, run.margin)
     except WorkloadError:
         return False
 

@@ -76,7 +76,7 @@ def found_for(seed: int) -> Search:
 
 def has_room(candidate: Candidate, run: Situation) -> bool:
     try:
-        predicted = footprint(apply(candidate, run.workload), run.gpu)
+        predicted = footprint(apply(candidate, run), run.gpu)
     except WorkloadError:
         return False
     return verdict(predicted, run.gpu, run.margin) is Verdict.FITS

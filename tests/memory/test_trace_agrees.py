@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -9,7 +11,7 @@ pytest.importorskip("torch")
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.trace import trace
-from kaitoc.compiler.memory.workload import Lora, Quantization, Workload
+from kaitoc.compiler.memory.workload import Dtype, Lora, Loss, Quantization, Workload
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 TOLERANCE = 0.02
@@ -41,6 +43,39 @@ def test_the_closed_form_agrees_with_the_trace(name: str, method: str, checkpoin
 
     traced_bytes = max(phase.allocated_bytes for phase in traced.phases)
     assert predicted.allocated_bytes == pytest.approx(traced_bytes, rel=TOLERANCE)
+
+
+CHOICES = {
+    "chunked loss": {"loss": Loss.CHUNKED},
+    "chunked loss under autocast": {"loss": Loss.CHUNKED, "autocast": Dtype.BFLOAT16},
+    "fused loss under autocast": {"loss": Loss.FUSED, "autocast": Dtype.BFLOAT16},
+    "full loss under autocast": {"autocast": Dtype.BFLOAT16},
+    "padded batch": {"is_padded": True},
+    "float16 before Ampere": {"is_pre_ampere": True, "dtype": Dtype.FLOAT16},
+    "bfloat16 before Ampere": {"is_pre_ampere": True},
+    "accumulation": {"accumulates": True},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_they_agree_on_what_changes_a_kernel(method: str, choice: str) -> None:
+    plain = workload("qwen2.5-0.5b", method, checkpointing=method == "qlora", batch_size=2, seq_len_tokens=512)
+    asked = replace(plain, **CHOICES[choice])
+
+    traced, predicted = trace(asked), footprint(asked)
+
+    for found, derived in zip(traced.phases, predicted.phases, strict=True):
+        assert derived.allocated_bytes == pytest.approx(found.allocated_bytes, rel=TOLERANCE), found.phase
+
+
+def test_quantised_weights_without_preparation_under_autocast_share_their_input_among_adapters() -> None:
+    plain = workload("qwen2.5-0.5b", "qlora", checkpointing=False, batch_size=2, seq_len_tokens=256)
+    asked = replace(plain, kbit_prep=False, autocast=Dtype.BFLOAT16)
+
+    traced_bytes = max(phase.allocated_bytes for phase in trace(asked).phases)
+
+    assert footprint(asked).allocated_bytes == pytest.approx(traced_bytes, rel=0.01)
 
 
 def test_values_of_a_single_sequence_with_one_key_head_stay_a_view_of_the_fused_projection() -> None:

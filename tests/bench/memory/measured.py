@@ -6,17 +6,13 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, find_gpu
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.workload import (
-    Attention,
-    Dtype,
-    Lora,
-    Loss,
-    Optimizer,
-    Quantization,
-    Workload,
-)
+from kaitoc.compiler.estimate import NO_AUTOCAST, Options, workload_from
+from kaitoc.compiler.memory.workload import Workload
+
+DEFAULT_RANK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +47,7 @@ def _measured(row: dict[str, str]) -> Measured:
     architecture, gpu = find_model(row["model"]), find_gpu(row["gpu"])
     if architecture is None or gpu is None:
         raise ValueError(f"unknown model {row['model']!r} or GPU {row['gpu']!r}")
-    workload = Workload(
-        architecture=architecture,
-        lora=_lora(row),
-        batch_size=int(row["batch_size"]),
-        seq_len_tokens=int(row["seq_len_tokens"]),
-        stack=row["stack"],
-        quantization=Quantization(row["quantization"]),
-        double_quant=row["double_quant"] == "1",
-        kbit_prep=row["kbit_prep"] == "1",
-        dtype=Dtype(row["dtype"]),
-        autocast=Dtype(row["autocast"]) if row["autocast"] else None,
-        gradient_checkpointing=row["checkpointing"] == "1",
-        attention=Attention(row["attention"]),
-        loss=Loss(row.get("loss") or "full"),
-        optimizer=Optimizer(row["optimizer"]),
-    )
+    workload = workload_from(_options(row, architecture))
     return Measured(
         row["source"],
         workload,
@@ -79,11 +60,30 @@ def _measured(row: dict[str, str]) -> Measured:
     )
 
 
-def _lora(row: dict[str, str]) -> Lora | None:
-    if row["method"] == "full":
-        return None
-    rank = int(row["rank"])
-    return Lora(rank, float(rank), float(row["dropout"]), tuple(row["targets"].split()), dora=row["method"] == "dora")
+def _options(row: dict[str, str], architecture: Architecture) -> Options:
+    """Return a row as the options of `kaitoc estimate`, which is what is scored."""
+    is_quantized = row["quantization"] != "none"
+    method = "qlora" if is_quantized else "full" if row["method"] == "full" else "lora"
+    return Options(
+        architecture=architecture,
+        stack=row["stack"],
+        method=method,
+        batch_size=int(row["batch_size"]),
+        seq_len_tokens=int(row["seq_len_tokens"]),
+        rank=int(row["rank"] or DEFAULT_RANK),
+        targets=tuple(row["targets"].split()),
+        dropout=float(row["dropout"] or 0.0),
+        dora=row["method"] == "dora",
+        dtype=row["dtype"],
+        autocast=row["autocast"] or NO_AUTOCAST,
+        gradient_checkpointing=row["checkpointing"] == "1",
+        attention=row["attention"],
+        loss=row.get("loss") or "full",
+        optimizer=row["optimizer"],
+        quantization=row["quantization"],
+        double_quant=row["double_quant"] == "1",
+        kbit_prep=row["kbit_prep"] == "1",
+    )
 
 
 def _bytes(text: str) -> int | None:
