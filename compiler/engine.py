@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from kaitoc.compiler.assumptions import Overrides, resolve_assumptions
@@ -21,6 +22,8 @@ from kaitoc.compiler.source import SourceError
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
+_REMEMBERED_JOBS = 512
+"""Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Engine:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     refuse_error_suppressions: bool = False
+    _found_in_jobs: OrderedDict[tuple[str, int, str], list[Finding]] = field(default_factory=OrderedDict)
     _owners: dict[str, str] = field(default_factory=dict)
     _seen_jobs: set[tuple[str, str, str]] = field(default_factory=set)
     _assumptions: dict[str, Assumptions] = field(default_factory=dict)
@@ -183,7 +187,16 @@ class Engine:
         return (finding for finding in findings if self.library.is_given_path(finding.source.path))
 
     def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
-        return [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in rule.check(job)]
+        """Return what the rules find in a job, which is asked for with its Workspace and with its ConfigMap."""
+        key = (job.manifest.source.path, job.manifest.node.span.start, settings.path)
+        found = self._found_in_jobs.get(key)
+        if found is None:
+            found = [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in rule.check(job)]
+            if job.config_map is not None and job.config_map.source is not job.manifest.source:
+                self._found_in_jobs[key] = found
+                if len(self._found_in_jobs) > _REMEMBERED_JOBS:
+                    self._found_in_jobs.popitem(last=False)
+        return found
 
     def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
         """Return the job rules that a settings file leaves on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
@@ -89,17 +88,17 @@ class Totals(NamedTuple):
     @classmethod
     def of(cls, findings: Sequence[Finding], *, strict: bool, files: int = 1, **others: int) -> Totals:
         """Count findings by severity, by the fix they have, and how many of them make the run fail."""
-        severities = Counter(finding.severity for finding in findings)
-        fixes = Counter(finding.fix.applicability for finding in findings if finding.fix)
-        errors, warnings = severities[Severity.ERROR], severities[Severity.WARNING]
+        severities = [finding.severity for finding in findings]
+        fixes = [finding.fix.applicability for finding in findings if finding.fix]
+        errors, warnings = severities.count(Severity.ERROR), severities.count(Severity.WARNING)
         return cls(
             files=files,
             findings=len(findings),
             errors=errors,
             warnings=warnings,
-            infos=severities[Severity.INFO],
-            fixable=fixes[Applicability.SAFE],
-            unsafe_fixable=fixes[Applicability.UNSAFE],
+            infos=severities.count(Severity.INFO),
+            fixable=fixes.count(Applicability.SAFE),
+            unsafe_fixable=fixes.count(Applicability.UNSAFE),
             failures=errors + (warnings if strict else 0),
             **{"cases": max(len(findings), files), **others},
         )
