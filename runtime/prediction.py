@@ -9,7 +9,7 @@ from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint, Phase
-from kaitoc.compiler.memory.workload import Attention, Dtype, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Dtype, Kernels, Workload, WorkloadError
 from kaitoc.compiler.plan import Plan
 from kaitoc.compiler.plan_memory import footprint_plan, workload_of_plan
 from kaitoc.runtime.loss_tiles import CPU_TILE_TOKENS
@@ -47,20 +47,11 @@ def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) 
     workload = _workload(plan, config, batch_shape)
     if workload is None:
         return None
-    found = footprint(_on_cpu(workload))
+    found = footprint(replace(workload, kernels=Kernels.CPU))
     peaks = {peak.phase: peak.categories for peak in found.phases}
     loss, optimizer = peaks[Phase.LOSS], peaks[Phase.OPTIMIZER]
     in_loss = loss.total - loss.workspace - loss.logits + _loss_bytes(workload)
     return max(in_loss, optimizer.total - device.cublas_workspace_bytes(None))
-
-
-def _on_cpu(workload: Workload) -> Workload:
-    """Return a workload with the attention that a CPU has: one kernel that takes fewer key heads in any precision.
-
-    Source: PyTorch, aten/src/ATen/native/transformers/sdp_utils_cpp.cpp, `use_flash_attention_cpp`. On a GPU float32
-    would fall back to the attention weights.
-    """
-    return replace(workload, attention=Attention.FLASH) if workload.attention is Attention.SDPA else workload
 
 
 def _loss_bytes(workload: Workload) -> int:

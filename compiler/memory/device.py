@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.memory.workload import Attention, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Attention, Kernels, Workload, WorkloadError
 from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
@@ -67,7 +67,7 @@ def as_run_on(workload: Workload, gpu: Gpu | None) -> Workload:
         raise WorkloadError(
             f"flash attention needs an Ampere GPU or a later one, which {gpu.name} is not; take `sdpa` or `eager`"
         )
-    return replace(workload, is_pre_ampere=True)
+    return replace(workload, kernels=Kernels.BEFORE_AMPERE)
 
 
 def context_bytes(gpu: Gpu | None) -> int:

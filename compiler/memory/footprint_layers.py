@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Linear, Ops
+from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Linear, Ops
 from kaitoc.compiler.memory.footprint_plan import Experts, Layer, Plan
 from kaitoc.compiler.memory.footprint_size import ZERO, fixed, per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value
-from kaitoc.compiler.memory.workload import Attention, Dtype, Workload
+from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload
 
 
 class Decoder:
@@ -19,7 +19,7 @@ class Decoder:
         self.ops = ops
         self.plan = plan
         self.is_single = workload.batch_size == 1
-        self.is_pre_ampere = workload.is_pre_ampere
+        self.kernels = workload.kernels
         self.computes_in_bfloat16 = (workload.autocast or workload.dtype) is Dtype.BFLOAT16
         falls_back = workload.attention is Attention.SDPA and not plan.family.supports_sdpa
         self.attention = Attention.EAGER if falls_back else workload.attention
@@ -159,12 +159,21 @@ class Decoder:
                 copies_keys=not repeats and groups > 1 and not (self.is_single and architecture.num_kv_heads == 1),
             )
         else:
-            makes_mask = is_masked and self.plan.stack.masks_are_boolean
-            output = ops.sdpa(query, keys, values, num_heads=num_heads, makes_mask=makes_mask)
+            stack = self.plan.stack
+            makes_mask = is_masked and (stack.masks_are_boolean or architecture.model_type in stack.copies_masks)
+            inputs = [self._for_kernel(item) for item in (query, keys, values)]
+            output = ops.sdpa(*inputs, num_heads=num_heads, makes_mask=makes_mask)
+            tape.drop(*inputs)
             if self.plan.family.rotary_concatenates and not (is_masked or self._is_float32(query)):
                 output = self._replace(ops.copy(output), output)
         tape.drop(keys, values)
         return output
+
+    def _for_kernel(self, value: Value) -> Value:
+        """Narrow float32 for the flash-attention package (`_flash_attention_forward` of transformers, all versions)."""
+        if self.attention is Attention.FLASH and value.num_bytes == FLOAT32_BYTES:
+            return self.ops.cast(value, HALF_BYTES)
+        return self.tape.hold(value)
 
     def _contiguous(self, query: Value, key: Value, value: Value, groups: int) -> tuple[Value, Value, Value]:
         """Copy the views of a fused projection that a batched product saves (`matmul` of strided heads)."""
@@ -193,11 +202,12 @@ class Decoder:
         Keys with fewer heads need the flash kernel, which is for half precision on Ampere and later; before Ampere the
         memory-efficient kernel takes no bfloat16. Falcon with one key head does not even say that heads are grouped.
         """
-        if self.attention is not Attention.SDPA:
+        if self.attention is not Attention.SDPA or self.kernels is Kernels.CPU:
             return False
+        is_old = self.kernels is Kernels.BEFORE_AMPERE
         if num_key_groups > 1:
-            return self.plan.family.own_attention or self._is_float32(query) or self.is_pre_ampere
-        return self.is_pre_ampere and self.computes_in_bfloat16 and not self._is_float32(query)
+            return self.plan.family.own_attention or self._is_float32(query) or is_old
+        return is_old and self.computes_in_bfloat16 and not self._is_float32(query)
 
     def _is_float32(self, query: Value) -> bool:
         """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""

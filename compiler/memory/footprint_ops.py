@@ -189,8 +189,9 @@ class Ops:
         """Fused attention: saves query, key, value, output and one float32 log-sum-exp per head and token.
 
         Backward of the flash kernel accumulates the query's gradient in float32 and holds a row sum per head
-        (`flash_api.cpp`, `dq_accum` and `softmax_d`), and so does the memory-efficient one. `makes_mask`: a mask of
-        truth values becomes one of the query's type, which is saved (`convert_boolean_attn_mask`, `attention.cpp`).
+        (`flash_api.cpp`, `dq_accum` and `softmax_d`), and so does the memory-efficient one. `makes_mask`: the
+        layer saves a mask of its own in the query's type, made of truth values (`convert_boolean_attn_mask`,
+        `attention.cpp`) or by indexing.
         """
         inputs = [self._autocast(item) for item in (query, key, value)]
         statistics = per_token(FLOAT32_BYTES * num_heads)

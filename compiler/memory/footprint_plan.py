@@ -273,7 +273,7 @@ class _Planner:
         return Layer(tuple(attention[:-1]), attention[-1], mlp, experts, gradient_bytes, self._is_masked(index))
 
     def _is_masked(self, index: int) -> bool:
-        if self.workload.is_padded:
+        if self.workload.is_padded or self.architecture.model_type in self.stack.copies_masks:
             return True
         if masked_window(self.architecture, self.workload.seq_len_tokens) is None:
             return False

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from kaitoc.compiler.memory.workload import Kernels
+
 FLASH_MAX_HEAD_DIM = 256
 FLASH_ROUNDING_TOKENS = 128
 FLASH_ROUNDING_HEAD_DIM = 32
@@ -94,7 +96,7 @@ def attend(
     scale: float | None = None,
     enable_gqa: bool = False,
     *,
-    is_pre_ampere: bool = False,
+    kernels: Kernels = Kernels.AMPERE,
 ) -> torch.Tensor:
     """Choose the kernel as `sdp_utils.cpp` does: flash, else memory-efficient, else plain mathematics.
 
@@ -102,8 +104,9 @@ def attend(
     """
     head_dim = query.shape[-1]
     same_heads = query.shape[1] == key.shape[1] == value.shape[1]
-    takes_flash = attn_mask is None and query.dtype in _HALF and head_dim <= FLASH_MAX_HEAD_DIM and not is_pre_ampere
-    takes_efficient = head_dim % EFFICIENT_ALIGNMENT == 0 and not (is_pre_ampere and query.dtype is torch.bfloat16)
+    is_old = kernels is Kernels.BEFORE_AMPERE
+    takes_flash = attn_mask is None and query.dtype in _HALF and head_dim <= FLASH_MAX_HEAD_DIM and not is_old
+    takes_efficient = head_dim % EFFICIENT_ALIGNMENT == 0 and not (is_old and query.dtype is torch.bfloat16)
     output: torch.Tensor
     if takes_flash and (same_heads or enable_gqa):
         output = FlashAttention.apply(query, key, value)

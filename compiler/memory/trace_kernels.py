@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from kaitoc.compiler.memory.trace_attention import FlashAttention, attend
 from kaitoc.compiler.memory.trace_autocast import Autocast
 from kaitoc.compiler.memory.trace_quantized import quantized_scratch_bytes
+from kaitoc.compiler.memory.workload import Kernels
 from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -28,7 +29,13 @@ def flash_attention(
     attention_mask: torch.Tensor | None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend as the flash-attention package does, grouped queries included; registered with `AttentionInterface`."""
+    """Attend as the flash-attention package does, grouped queries included; registered with `AttentionInterface`.
+
+    transformers narrows float32 inputs for it (`get_target_dtype`, `integrations/flash_attention.py`); which half type
+    they get makes no difference here.
+    """
+    if query.dtype is torch.float32:
+        query, key, value = (item.to(torch.bfloat16) for item in (query, key, value))
     output = FlashAttention.apply(query, key, value)
     return output.transpose(1, 2), None
 
@@ -40,12 +47,12 @@ class CudaFunctions(TorchFunctionMode):
     """
 
     def __init__(
-        self, autocast: Autocast | None = None, *, is_padded: bool = False, is_pre_ampere: bool = False
+        self, autocast: Autocast | None = None, *, is_padded: bool = False, kernels: Kernels = Kernels.AMPERE
     ) -> None:
         super().__init__()
         self._autocast = autocast
         self._is_padded = is_padded
-        self._is_pre_ampere = is_pre_ampere
+        self._kernels = kernels
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -57,7 +64,7 @@ class CudaFunctions(TorchFunctionMode):
         if func is torch.Tensor.__bool__ and args[0].is_meta:
             return not self._is_padded
         if func is functional.scaled_dot_product_attention:
-            return attend(*args, **kwargs, is_pre_ampere=self._is_pre_ampere)
+            return attend(*args, **kwargs, kernels=self._kernels)
         if func is functional.dropout:
             return _dropout(*args, **kwargs)
         if func in _SOFTMAX and kwargs.get("dtype") is torch.float32 and args[0].dtype in _HALF:

@@ -83,7 +83,7 @@ def checkpoint_contexts(workload: Workload) -> tuple[AbstractContextManager[Any]
 
 def cuda_functions(workload: Workload, autocast: Autocast | None) -> CudaFunctions:
     """Return what stands between the model's code and PyTorch while a workload's step runs."""
-    return CudaFunctions(autocast, is_padded=workload.is_padded, is_pre_ampere=workload.is_pre_ampere)
+    return CudaFunctions(autocast, is_padded=workload.is_padded, kernels=workload.kernels)
 
 
 def autocast_of(workload: Workload) -> Autocast | None:

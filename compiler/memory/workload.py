@@ -46,6 +46,19 @@ class Attention(str, Enum):
     FLASH = "flash"
 
 
+class Kernels(str, Enum):
+    """The generation of attention kernels that PyTorch has for a device, by the first that has them.
+
+    AMPERE: flash and memory-efficient ones for half precision. BEFORE_AMPERE (compute capability below 8.0): no flash
+    kernel, and none for bfloat16. CPU: one kernel that takes fewer key heads in any precision
+    (`aten/src/ATen/native/transformers/sdp_utils_cpp.cpp`, `use_flash_attention_cpp`).
+    """
+
+    AMPERE = "ampere"
+    BEFORE_AMPERE = "before ampere"
+    CPU = "cpu"
+
+
 class Loss(str, Enum):
     """How the cross-entropy over the vocabulary is computed."""
 
@@ -100,8 +113,8 @@ class Workload:
     precision of the Trainer (`bf16=True` -> BFLOAT16), None when it is off. `stack` names a profile of
     `kaitoc.compiler.memory.stacks`. `kbit_prep` is whether `prepare_model_for_kbit_training` runs. `is_padded`: rows of
     a batch differ in length, so that attention takes a mask. `accumulates`: gradients of earlier batches are
-    held, as with `gradient_accumulation_steps` above 1. `is_pre_ampere`: the GPU's compute capability is below
-    8.0, where PyTorch has fewer attention kernels; `device.as_run_on` sets it from the GPU.
+    held, as with `gradient_accumulation_steps` above 1. `kernels`: what PyTorch has for the device;
+    `device.as_run_on` tells it from the GPU.
     """
 
     architecture: Architecture
@@ -123,4 +136,4 @@ class Workload:
     empty_cache_each_step: bool = False
     is_padded: bool = False
     accumulates: bool = False
-    is_pre_ampere: bool = False
+    kernels: Kernels = Kernels.AMPERE

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.trace import trace
-from kaitoc.compiler.memory.workload import Dtype, Lora, Loss, Quantization, Workload
+from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Lora, Loss, Quantization, Workload
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 TOLERANCE = 0.02
@@ -50,9 +50,11 @@ CHOICES = {
     "chunked loss under autocast": {"loss": Loss.CHUNKED, "autocast": Dtype.BFLOAT16},
     "fused loss under autocast": {"loss": Loss.FUSED, "autocast": Dtype.BFLOAT16},
     "full loss under autocast": {"autocast": Dtype.BFLOAT16},
+    "flash attention under autocast": {"attention": Attention.FLASH, "autocast": Dtype.BFLOAT16},
+    "flash attention": {"attention": Attention.FLASH},
     "padded batch": {"is_padded": True},
-    "float16 before Ampere": {"is_pre_ampere": True, "dtype": Dtype.FLOAT16},
-    "bfloat16 before Ampere": {"is_pre_ampere": True},
+    "float16 before Ampere": {"kernels": Kernels.BEFORE_AMPERE, "dtype": Dtype.FLOAT16},
+    "bfloat16 before Ampere": {"kernels": Kernels.BEFORE_AMPERE},
     "accumulation": {"accumulates": True},
 }
 
