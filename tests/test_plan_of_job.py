@@ -99,6 +99,17 @@ def test_a_dataset_path_cannot_leave_mnt(tmp_path: Path) -> None:
         plan_from(tmp_path, dataset="dataset_path: ../etc", data="d")
 
 
+@pytest.mark.parametrize("written", ["../elsewhere", "/mnt/../etc", "/home/me/.ssh", "/mnt"])
+def test_results_cannot_leave_mnt_unless_an_option_says_so(tmp_path: Path, written: str) -> None:
+    with pytest.raises(PlanError, match="leaves /mnt; name a folder with --output"):
+        plan_from(tmp_path, training=f"output_dir: {written}")
+    assert plan_from(tmp_path, training=f"output_dir: {written}", output="/tmp/o").output.path == "/tmp/o"  # noqa: S108
+
+
+def test_a_relative_output_is_below_the_working_folder(tmp_path: Path) -> None:
+    assert plan_from(tmp_path, training="output_dir: results/one").output.path == "results/one"
+
+
 def test_no_rows_are_held_out_that_nothing_evaluates(tmp_path: Path) -> None:
     assert plan_from(tmp_path).data.train_fraction == 1.0
     assert plan_from(tmp_path, training="eval_strategy: epoch").data.train_fraction == 0.8

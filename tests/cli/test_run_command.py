@@ -51,6 +51,16 @@ def test_processes_and_sharding_are_set_by_options() -> None:
     assert (plan["num_processes"], plan["sharding"]) == (2, "fsdp")
 
 
+def test_what_a_manifest_has_no_words_for_is_set_by_options() -> None:
+    options = ("--merge", "--oci-layout", "--early-stopping", "3", "--allow-pickle")
+    usual, asked = (json.loads(run(str(DEMO), "--dry-run", *more).stdout) for more in ((), options))
+
+    assert (usual["output"]["merge"], usual["output"]["oci_layout"]) == (False, False)
+    assert (usual["training"]["early_stopping_patience"], usual["model"]["allow_pickle"]) == (None, False)
+    assert (asked["output"]["merge"], asked["output"]["oci_layout"]) == (True, True)
+    assert (asked["training"]["early_stopping_patience"], asked["model"]["allow_pickle"]) == (3, True)
+
+
 def test_a_manifest_with_errors_is_refused_at_its_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(DEMO.read_text().replace("lora_alpha: 32", "lora_alfa: 32"))

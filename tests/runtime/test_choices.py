@@ -65,16 +65,16 @@ def test_a_run_that_gets_no_better_stops_early_and_is_not_taken_up_again(make_pl
 
 def test_the_best_model_is_the_one_that_is_saved(make_plan: MakePlan) -> None:
     """The learning rate is so high that the loss is at its lowest before the last step."""
-    training = {**EVALUATING, "learning_rate": 1.0, "lr_scheduler_type": "constant", "max_steps": 6}
+    training = {**EVALUATING, "learning_rate": 30.0, "lr_scheduler_type": "constant", "max_steps": 4}
     plan = make_plan(data=HELD_OUT, training={**training, "load_best_model_at_end": True})
     saved = adapter(Path(run(plan).adapter_folder))
     found = logged(plan, "eval_loss")
     best = min(found, key=lambda step: found[step])
     by_step = {int(path.name.rpartition("-")[2]): path for path in checkpoints(Path(plan.output.path) / "checkpoints")}
 
-    assert best < 6
+    assert best < 4
     assert is_same(saved, adapter(by_step[best]))
-    assert not is_same(saved, adapter(by_step[6]))
+    assert not is_same(saved, adapter(by_step[4]))
 
 
 @pytest.fixture
@@ -101,14 +101,14 @@ def test_a_deterministic_run_asks_for_deterministic_kernels_and_repeats_to_the_b
 
 def test_rows_of_one_length_are_grouped_so_that_less_is_padded(make_plan: MakePlan, tmp_path: Path) -> None:
     path = tmp_path / "two_lengths.jsonl"
-    path.write_text("".join(json.dumps({"text": "one two " * (1 + 4 * (row % 2))}) + "\n" for row in range(16)))
+    path.write_text("".join(json.dumps({"text": "one two " * (1 + 4 * (row % 2))}) + "\n" for row in range(64)))
 
     def num_padded(strategy: str) -> int:
         plan = make_plan(data={"paths": [str(path)]}, training={"train_sampling_strategy": strategy})
         _, _, found = batches(plan)
         return sum(int((batch["attention_mask"] == 0).sum()) for batch in found)
 
-    assert num_padded("random") > num_padded("group_by_length") == 0
+    assert num_padded("group_by_length") < num_padded("random") / 2
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -136,6 +136,36 @@ def test_the_type_of_the_content_tells_a_format_that_the_name_does_not(server: S
     assert fetch(f"{server.address}/typed", tmp_path).name == "typed.csv"
 
 
+def test_a_name_in_an_address_cannot_leave_the_folder_or_be_unusable(server: Server, tmp_path: Path) -> None:
+    for written in ("..%2F..%2Fx.jsonl", "%00%0Ax.jsonl", "a" * 400 + ".jsonl", "..jsonl"):
+        path = fetch(f"{server.address}/{written}", tmp_path, limits=LIMITS)
+
+        assert path.resolve().parent.parent == tmp_path.resolve()
+        assert path.name.isprintable()
+        assert path.read_bytes() == CONTENT
+
+
+def test_a_process_beside_the_first_waits_for_the_file_of_this_launch(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that an earlier launch left is about to be replaced, perhaps by another one."""
+    address = f"{server.address}/rows.jsonl"
+    left = fetch(address, tmp_path)
+    left.write_bytes(b"of an earlier launch")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("kaitoc.runtime.download._PAUSE_SECONDS", 0.01)
+    found: list[bytes] = []
+    waiting = threading.Thread(target=lambda: found.append(fetch(address, tmp_path).read_bytes()))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    fetch(address, tmp_path)
+    waiting.join(10)
+    assert found == [CONTENT]
+
+
 def test_redirects_are_followed(server: Server, tmp_path: Path) -> None:
     assert fetch(f"{server.address}/to//rows.jsonl", tmp_path).read_bytes() == CONTENT
 

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.failures import RunFailure
 from kaitoc.runtime.live_memory import LiveMemory
 from kaitoc.runtime.ready import RunOptions
 from kaitoc.runtime.trainer import run_plan
@@ -73,6 +74,17 @@ def test_memory_that_is_freed_no_longer_counts_but_the_peak_stays() -> None:
         assert memory.live_bytes == 4_000
 
     assert memory.peak_bytes == 24_000
+
+
+def test_a_run_that_fails_in_its_first_steps_leaves_no_counting_behind(make_plan: MakePlan) -> None:
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    with pytest.raises(RunFailure, match="the loss is"):
+        run_plan(
+            make_plan(training={"learning_rate": 1e30, "max_grad_norm": 0}), RunOptions("cpu", show_progress=False)
+        )
+
+    assert _get_current_dispatch_mode() is None
 
 
 def test_views_of_one_storage_count_once() -> None:

@@ -1,0 +1,114 @@
+"""Memory before and after a run: what is compared with the device, and what the device is said to have taken."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from test_sharding import FOOTPRINT
+
+from kaitoc.compiler.plan import Plan
+from kaitoc.runtime.device_memory import device_bytes, held_bytes
+from kaitoc.runtime.failures import OutOfMemory
+from kaitoc.runtime.launch import grow_segments
+from kaitoc.runtime.model import load_config
+from kaitoc.runtime.prediction import with_lengths
+from kaitoc.runtime.preflight import check_memory
+from kaitoc.runtime.ready import RunOptions
+from kaitoc.runtime.trainer import run_plan
+
+pytestmark = pytest.mark.runtime
+MakePlan = Callable[..., Plan]
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
+
+
+@pytest.fixture
+def predicted(make_plan: MakePlan) -> Plan:
+    """A plan with a prediction of 1,000 bytes, whatever its model."""
+    return make_plan().model_copy(update={"predicted": FOOTPRINT})
+
+
+@pytest.fixture
+def _gpu_of_3000_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's and NVML's answers for a GPU on which others hold 500 bytes and this process 1,300, of which 200 are
+    its context."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_memory_used", lambda _: 500 + 1300)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 1100)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 2000)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (999, 3000))
+
+
+@pytest.mark.usefixtures("_gpu_of_3000_bytes")
+def test_a_run_that_needs_more_than_is_free_is_stopped_before_weights_are_loaded(predicted: Plan) -> None:
+    with pytest.raises(OutOfMemory, match="the run needs"):
+        check_memory(predicted, "cuda")
+    check_memory(predicted, "cpu")
+
+
+@pytest.mark.usefixtures("_gpu_of_3000_bytes")
+def test_a_process_takes_what_it_reserved_at_most_and_its_context() -> None:
+    assert held_bytes("cuda") == 1800
+    assert device_bytes("cuda", 500) == 2000 + 200
+    assert device_bytes("cuda", None) is None
+
+
+def test_a_cpu_has_no_device_memory_to_tell() -> None:
+    assert held_bytes("cpu") is None
+    assert device_bytes("cpu", None) is None
+
+
+def test_the_longest_row_of_the_data_replaces_the_length_that_was_assumed(predicted: Plan) -> None:
+    config = load_config(predicted)
+    short, long = (with_lengths(predicted, config, length).predicted for length in (16, 256))
+
+    assert short is not None
+    assert long is not None
+    assert short.activations < long.activations
+    assert short.weights == long.weights
+
+
+def test_nothing_is_predicted_for_a_plan_that_predicts_nothing(make_plan: MakePlan) -> None:
+    assert with_lengths(make_plan(), load_config(make_plan()), 16).predicted is None
+
+
+@pytest.mark.parametrize("stated", [None, ALLOCATOR, "PYTORCH_ALLOC_CONF"])
+def test_segments_grow_unless_the_user_configured_the_allocator(
+    monkeypatch: pytest.MonkeyPatch, stated: str | None
+) -> None:
+    for name in (ALLOCATOR, "PYTORCH_ALLOC_CONF"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    if stated is not None:
+        monkeypatch.setenv(stated, "max_split_size_mb:64")
+    grow_segments()
+
+    expected = {None: "expandable_segments:True", ALLOCATOR: "max_split_size_mb:64"}
+    assert os.environ.get(ALLOCATOR) == expected.get(stated)
+
+
+def test_a_run_gives_sigterm_back_to_whoever_had_it(make_plan: MakePlan) -> None:
+    def mine(*_: Any) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        run_plan(make_plan(training={"max_steps": 1}), RunOptions("cpu", show_progress=False))
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_plan_beside_the_result_says_which_weights_it_is_for(make_plan: MakePlan) -> None:
+    plan = make_plan(training={"max_steps": 1})
+    report = run_plan(plan, RunOptions("cpu", show_progress=False))
+    kept = Plan.model_validate_json((Path(report.adapter_folder) / "kaitoc-plan.json").read_text())
+
+    assert len(kept.provenance.base_fingerprint) == 64
