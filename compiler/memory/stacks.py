@@ -5,16 +5,21 @@ The profiles are data, `schemas/catalog/stacks.json`.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
 from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
+_VERSION = re.compile(r"transformers-(\d+)\.(\d+)(?:\.\w+)*")
+_NEWEST_MAJOR = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One profile. Versions are those the profile was read from.
+    """One profile. Versions are those the profile was read from; `since` is the first transformers that it covers, ""
+    for stacks that are named after something else.
 
     `widens_logits_in_model`: the model returns float32 logits (transformers until 4.45), else the loss widens them
     while the model's own live. `copies_shifted_logits`: the loss makes a contiguous copy of all but the last
@@ -37,6 +42,7 @@ class Stack:
     """
 
     name: str
+    since: str
     summary: str
     torch: str
     transformers: str
@@ -78,14 +84,35 @@ def all_stacks() -> tuple[Stack, ...]:
 
 @lru_cache(maxsize=32)
 def find_stack(name: str) -> Stack:
-    """Return the profile of that name; raises `WorkloadError` naming the nearest when there is none."""
+    """Return the profile of that name, or the one that covers the version of transformers that it names.
+
+    Raises `WorkloadError` naming the nearest when there is none.
+    """
     by_name = {stack.name: stack for stack in all_stacks()}
     if name in by_name:
         return by_name[name]
+    covering = _covering(name)
+    if covering is not None:
+        return covering
     from difflib import get_close_matches
 
     nearest = get_close_matches(name, by_name, n=1, cutoff=0.0)
     raise WorkloadError(f"unknown software stack {name!r}; did you mean {nearest[0]!r}? Known: {', '.join(by_name)}")
+
+
+def _covering(name: str) -> Stack | None:
+    """Return the newest profile up to a version such as `transformers-4.51.3`, None for other names and older ones."""
+    asked = _VERSION.fullmatch(name)
+    if asked is None or int(asked[1]) > _NEWEST_MAJOR:
+        return None
+    version = (int(asked[1]), int(asked[2]))
+    covering = [stack for stack in all_stacks() if stack.since and _numbers(stack.since) <= version]
+    return max(covering, key=lambda stack: _numbers(stack.since), default=None)
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")
+    return int(major), int(minor)
 
 
 def _read(entry: dict[str, object]) -> Stack:

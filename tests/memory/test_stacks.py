@@ -32,6 +32,27 @@ def test_an_unknown_profile_is_an_error_that_names_the_nearest() -> None:
         find_stack("transformer-5")
 
 
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [
+        ("transformers-4.38.2", "transformers-4.38"),
+        ("transformers-4.44", "transformers-4.45"),
+        ("transformers-4.46.0", "transformers-4.48"),
+        ("transformers-4.51.3", "transformers-4.49"),
+        ("transformers-4.57.1", "transformers-4.53"),
+        ("transformers-5.14.1", "transformers-5"),
+    ],
+)
+def test_a_version_of_transformers_names_the_profile_that_covers_it(name: str, profile: str) -> None:
+    assert find_stack(name).name == profile
+
+
+@pytest.mark.parametrize("name", ["transformers-4.20", "transformers-6.0", "transformers-", "transformers-4.x"])
+def test_a_version_that_no_profile_covers_is_an_error(name: str) -> None:
+    with pytest.raises(WorkloadError, match="unknown software stack"):
+        find_stack(name)
+
+
 def test_kaito_keeps_adapters_in_the_weights_type_because_of_its_old_peft() -> None:
     assert find_stack("kaito-v0.12").adapters_follow_weights
     assert not find_stack("transformers-5").adapters_follow_weights
