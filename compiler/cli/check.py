@@ -203,8 +203,11 @@ def conclude(ledgers: Ledgers, options: dict[str, Any], targets: list[Target], s
 def _emit(ledgers: Ledgers, targets: list[Target], stream: TextIO) -> None:
     try:
         emit(ledgers, targets, stream, color=_wants_color())
+    except BrokenPipeError:
+        raise  # the reader has gone, as `head` does: nothing to complain about
     except OSError as error:
-        raise SettingsError(f"{error.filename}: cannot be written: {error.strerror}") from error
+        where = error.filename or "the report"
+        raise SettingsError(f"{where}: cannot be written: {error.strerror}") from error
 
 
 def _print_statistics(ledgers: Ledgers) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import http.client
 import json
 import socket
 import ssl
@@ -194,13 +195,22 @@ def test_no_request_ends_in_a_server_error(server: Server, parts: dict[str, Any]
 
 
 def test_a_signal_lets_accepted_reviews_end(tmp_path: Path) -> None:
-    with serving(tmp_path, "--processes", "1", "--drain-seconds", "0.5") as server:
+    with serving(tmp_path, "--processes", "1", "--drain-seconds", "2") as server:
         body = review(config_map(MISSPELT))
         answers: list[int] = []
-        clients = [threading.Thread(target=lambda: answers.append(server.review(body)[0])) for _ in range(30)]
+        sent = threading.Barrier(31)  # a client that is still connecting has no review that was accepted
+
+        def ask() -> None:
+            connection = http.client.HTTPSConnection(HOST, server.port, timeout=30, context=server.context)
+            connection.request("POST", "/validate", body, JSON)
+            sent.wait(60)
+            answers.append(connection.getresponse().status)
+            connection.close()
+
+        clients = [threading.Thread(target=ask) for _ in range(30)]
         for client in clients:
             client.start()
-        time.sleep(0.2)
+        sent.wait(60)
         assert server.stop() == 0
         for client in clients:
             client.join()

@@ -335,3 +335,17 @@ def test_a_path_with_a_dot_names_the_file_that_lies_beside_its_partner(
     result = check("./cm.yaml", *SEED_OPTIONS, "--format", "concise", "--select", "KT401")
 
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["cm.yaml"]
+
+
+def test_a_reader_that_goes_away_is_no_error(seed: Path) -> None:
+    text = seed.read_text()
+    for number in range(200):  # more than a pipe holds
+        (seed.parent / f"m{number}.yaml").write_text(text.replace("optimized-phi3-tuning", f"tuning-{number}"))
+    command = [sys.executable, "-m", "kaitoc.compiler", "check", "--isolated", "--format", "json", str(seed.parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
