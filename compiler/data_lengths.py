@@ -1,4 +1,4 @@
-"""How long the rows of a data set are, without a tokenizer: an upper bound from their bytes.
+"""How long the rows of a data set are, without a tokenizer: an upper bound from the bytes of their text.
 
 Byte-level tokenizers never make more tokens than there are bytes, and English text has about four bytes a token; the
 longest row's bytes over `BYTES_PER_TOKEN` is a cautious guess, which the runtime replaces by real counts.
@@ -6,12 +6,17 @@ longest row's bytes over `BYTES_PER_TOKEN` is a cautious guess, which the runtim
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
 
 BYTES_PER_TOKEN = 3
-_SUFFIXES = (".jsonl", ".json", ".csv", ".txt")
+MOST_FIELD_CHARACTERS = 1 << 30
+_TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".txt")
+_TABLE_SUFFIXES = (".parquet", ".arrow")
 
 
 class DataLengthError(ValueError):
@@ -20,29 +25,100 @@ class DataLengthError(ValueError):
 
 def longest_row_tokens(path: str) -> int:
     """Return a cautious guess of the longest row's length in tokens; raises `DataLengthError`."""
-    longest = max((len(row) for file in _files(path) for row in _rows(file)), default=0)
+    longest = max((length for file in _files(path) for length in _lengths(file)), default=0)
     if longest == 0:
-        raise DataLengthError(f"{path}: no rows in {', '.join(_SUFFIXES)} files")
+        raise DataLengthError(f"{path}: no rows in {', '.join(_TEXT_SUFFIXES + _TABLE_SUFFIXES)} files")
     return -(-longest // BYTES_PER_TOKEN)
 
 
 def _files(path: str) -> list[str]:
+    known = _TEXT_SUFFIXES + _TABLE_SUFFIXES
     if os.path.isdir(path):
         names = (os.path.join(path, name) for name in sorted(os.listdir(path)))
-        return [name for name in names if name.endswith(_SUFFIXES)]
-    if not path.endswith(_SUFFIXES):
-        raise DataLengthError(f"{path}: only {', '.join(_SUFFIXES)} data can be measured without the runtime")
+        return [name for name in names if name.endswith(known)]
+    if not path.endswith(known):
+        raise DataLengthError(f"{path}: only {', '.join(known)} data can be measured")
     return [path]
 
 
-def _rows(path: str) -> Iterator[bytes]:
+def _lengths(path: str) -> Iterator[int]:
+    """Return the bytes of text of each row of a file."""
+    if path.endswith(_TABLE_SUFFIXES):
+        return _table_lengths(path)
     try:
-        with open(path, "rb") as stream:
-            if not path.endswith(".json"):
-                yield from stream
-                return
-            content = json.load(stream)
-    except (OSError, ValueError, RecursionError) as error:
+        with open(path, encoding="utf-8", errors="replace", newline="") as stream:
+            if path.endswith(".json"):
+                return iter(_document_lengths(stream.read()))
+            lines = stream.readlines()
+    except OSError as error:
+        raise DataLengthError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise DataLengthError(f"{path}: cannot be read: {error}") from error
-    for row in content if isinstance(content, list) else [content]:
-        yield json.dumps(row, ensure_ascii=False).encode("utf-8")
+    if path.endswith(".csv"):
+        return _csv_lengths(path, lines)
+    return map(_line_length if path.endswith(".jsonl") else _text_length, lines)
+
+
+def _document_lengths(text: str) -> list[int]:
+    """Return the lengths of a JSON list's rows, or of one row a line, as which many data sets are named `.json`."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return [_text_length(json.loads(line)) for line in text.splitlines() if line.strip()]
+    return [_text_length(row) for row in content] if isinstance(content, list) else [_text_length(content)]
+
+
+def _line_length(line: str) -> int:
+    """Return the length of a line's row; what is no JSON counts as it stands, for the runtime to complain of."""
+    try:
+        return _text_length(json.loads(line))
+    except (ValueError, RecursionError):
+        return _text_length(line)
+
+
+def _csv_lengths(path: str, lines: list[str]) -> Iterator[int]:
+    csv.field_size_limit(MOST_FIELD_CHARACTERS)
+    try:
+        rows = list(csv.reader(lines))
+    except csv.Error as error:
+        raise DataLengthError(f"{path}: cannot be read: {error}") from error
+    return map(_text_length, rows[1:])
+
+
+def _table_lengths(path: str) -> Iterator[int]:
+    """Return the lengths of a Parquet or Arrow file's rows, batch by batch."""
+    if find_spec("pyarrow") is None:
+        raise DataLengthError(f'{path}: Parquet and Arrow files need `pip install "kaitoc[runtime]"`')
+    import pyarrow
+
+    try:
+        for batch in _table_batches(path):
+            yield from map(_text_length, batch.to_pylist())
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataLengthError(f"{path}: cannot be read: {error}") from error
+
+
+def _table_batches(path: str) -> Iterator[Any]:
+    from pyarrow import ipc, memory_map, parquet
+
+    if path.endswith(".parquet"):
+        yield from parquet.ParquetFile(path).iter_batches()
+        return
+    with memory_map(path) as source:
+        try:
+            reader = ipc.open_file(source)
+        except ValueError:
+            yield from ipc.open_stream(source)
+            return
+        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+
+
+def _text_length(value: object) -> int:
+    """Return the bytes of all text in a value: that of its strings, not of the names of its columns."""
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "replace"))
+    if isinstance(value, dict):
+        return sum(_text_length(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_text_length(item) for item in value)
+    return 0
