@@ -145,6 +145,8 @@ class Decoder:
             width = per_token(num_heads * architecture.head_dim)
             keys = self._replace(tape.apply([keys], width, keys.num_bytes), keys)
             values = self._replace(tape.apply([values], width, values.num_bytes), values)
+        if self._makes_contiguous and len(self.plan.family.attention) == 1 and not (groups > 1 and repeats):
+            values = self._replace(ops.copy(values), values)
         if self.attention is Attention.EAGER:
             query, keys, values = self._contiguous(query, keys, values, groups)
             output = self._eager(query, keys, values)
@@ -164,7 +166,7 @@ class Decoder:
             inputs = [self._for_kernel(item) for item in (query, keys, values)]
             output = ops.sdpa(*inputs, num_heads=num_heads, makes_mask=makes_mask)
             tape.drop(*inputs)
-            if self.plan.family.rotary_concatenates and not (is_masked or self._is_float32(query)):
+            if self._is_laid_out_by_head(query, is_masked):
                 output = self._replace(ops.copy(output), output)
         tape.drop(keys, values)
         return output
@@ -208,6 +210,15 @@ class Decoder:
         if num_key_groups > 1:
             return self.plan.family.own_attention or self._is_float32(query) or is_old
         return is_old and self.computes_in_bfloat16 and not self._is_float32(query)
+
+    def _is_laid_out_by_head(self, query: Value, is_masked: bool) -> bool:
+        """Whether attention's output must be copied: the flash kernel lays it out as the query is, others by token."""
+        takes_flash = not (is_masked or self._is_float32(query) or self.kernels is Kernels.BEFORE_AMPERE)
+        return takes_flash and (self._makes_contiguous or self.plan.family.rotary_concatenates)
+
+    @property
+    def _makes_contiguous(self) -> bool:
+        return self.plan.stack.makes_contiguous and self.attention is Attention.SDPA
 
     def _is_float32(self, query: Value) -> bool:
         """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""

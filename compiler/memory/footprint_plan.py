@@ -188,7 +188,7 @@ class _Planner:
         matrices = 1 if architecture.tied_embeddings else 2
         num_small = architecture.num_parameters - self.num_linear - matrices * num_vocab_weights
         weights = self.linear_bytes + matrices * num_vocab_weights * self.vocabulary_bytes + num_small * self.norm_bytes
-        weights += self._rotary_cache_bytes()
+        weights += self._rotary_cache_bytes() + self._mask_buffer_bytes()
         trained_bytes = sum(count * elements * size for (elements, size), count in self.trainable.items())
         return Plan(
             architecture=architecture,
@@ -234,6 +234,12 @@ class _Planner:
         architecture = self.architecture
         table = architecture.max_position_embeddings * architecture.head_dim * self.workload.dtype.num_bytes
         return 2 * table * architecture.num_layers
+
+    def _mask_buffer_bytes(self) -> int:
+        """Causal masks of the longest sequence, in every layer, which older code keeps."""
+        architecture = self.architecture
+        keeps = architecture.model_type in self.stack.mask_buffers
+        return architecture.num_layers * architecture.max_position_embeddings**2 if keeps else 0
 
     def _sites(self, index: int) -> tuple[list[_Site], list[_Site]]:
         architecture, family = self.architecture, self.family

@@ -27,8 +27,12 @@ class Stack:
     "always" or only "when masked". `flash_repeats_keys`: so does flash attention, in the families that say so (until
     4.47, `*FlashAttention2.forward` of Mistral and what was copied from it, not of Llama). `own_losses`: GPT-2,
     GPT-NeoX and Falcon compute cross-entropy in the model's type (until 4.49). `rotary_caches`: model types that keep
-    rotary tables in every layer (Mixtral until 4.45). `copies_masks`: model types whose scaled dot product
-    attention always gets a mask and indexes it in every layer, which copies it (4.38). `casts_vocabulary_back`: after
+    rotary tables in every layer (Mixtral until 4.45). `mask_buffers`: model types that keep a causal mask of
+    the longest sequence in every layer, a byte per pair. `makes_contiguous`: queries, keys and values are made
+    contiguous by head before scaled dot product attention (4.48 to 4.55, `sdpa_attention.py`), so that the flash
+    kernel's output is laid out by head too and copied token by token, and values are no view of a fused projection.
+    `copies_masks`: model types whose scaled dot product attention always gets a mask and indexes it in every layer,
+    which copies it (4.38). `casts_vocabulary_back`: after
     `prepare_model_for_kbit_training` TRL 0.9 to 0.13 returns embedding and head to bfloat16 when `bf16` is set
     (`peft_module_casting_to_bf16`). `fused_experts`: experts are 3-D parameters, out of reach for LoRA by module name
     and for bitsandbytes. `adapts_fused_experts`: PEFT reaches them after all, with "all-linear", by adding to the
@@ -55,6 +59,8 @@ class Stack:
     flash_repeats_keys: bool
     own_losses: bool
     rotary_caches: tuple[str, ...]
+    mask_buffers: tuple[str, ...]
+    makes_contiguous: bool
     copies_masks: tuple[str, ...]
     casts_vocabulary_back: bool
     fused_experts: bool
@@ -121,6 +127,7 @@ def _read(entry: dict[str, object]) -> Stack:
         **{  # type: ignore[arg-type]  # the JSON's types are held to the dataclass by tests/memory/test_stacks.py
             **fields,
             "rotary_caches": tuple(entry["rotary_caches"]),  # type: ignore[arg-type]  # as above
+            "mask_buffers": tuple(entry["mask_buffers"]),  # type: ignore[arg-type]  # as above
             "copies_masks": tuple(entry["copies_masks"]),  # type: ignore[arg-type]  # as above
             "quantized_adapter_dtype": Dtype(fields["quantized_adapter_dtype"]),
             "default_loss": Loss(fields["default_loss"]),

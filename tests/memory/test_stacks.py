@@ -38,8 +38,8 @@ def test_an_unknown_profile_is_an_error_that_names_the_nearest() -> None:
         ("transformers-4.38.2", "transformers-4.38"),
         ("transformers-4.44", "transformers-4.45"),
         ("transformers-4.46.0", "transformers-4.48"),
-        ("transformers-4.51.3", "transformers-4.49"),
-        ("transformers-4.57.1", "transformers-4.53"),
+        ("transformers-4.53.3", "transformers-4.49"),
+        ("transformers-4.57.1", "transformers-4.54"),
         ("transformers-5.14.1", "transformers-5"),
     ],
 )
