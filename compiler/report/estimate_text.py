@@ -62,7 +62,7 @@ def levers_table(levers: Sequence[Lever]) -> str:
     """Return what would lower the device total most."""
     if not levers:
         return "no single change would lower this by 1 %"
-    rows = [f"  -{gib(lever.saved_bytes):>6} GiB  {lever.words}" for lever in levers[:4]]
+    rows = [f"  -{lever.saved_bytes / (1 << 30):>7.2f} GiB  {lever.words}" for lever in levers[:4]]
     return "\n".join(["what would lower it most", *rows])
 
 
