@@ -110,7 +110,7 @@ class _Model:
         if not keeps:
             return []
         return [
-            self.tape.new(per_token(linear.out_features), self.decoder.projection_bytes, False)
+            self.tape.new(per_token(linear.out_features), self.decoder.attention.projection_bytes, False)
             for layer, count in plan.layers
             for linear in layer.attention * count
         ]
@@ -130,9 +130,9 @@ class _Model:
         size = per_token(NUM_INPUT_TENSORS * INT64_BYTES)
         if self.plan.family.rotary:
             size = size.plus(Size(0, 0, 0, 2 * architecture.head_dim * self.plan.norm_bytes))
-        if self.decoder.attention is Attention.EAGER:
+        if self.decoder.attention.kind is Attention.EAGER:
             size = size.plus(per_pair(self.plan.norm_bytes))
-        elif self.decoder.attention is Attention.SDPA and any(layer.is_masked for layer, _ in self.plan.layers):
+        elif self.decoder.attention.kind is Attention.SDPA and any(layer.is_masked for layer, _ in self.plan.layers):
             size = size.plus(per_pair(1 if self.plan.stack.masks_are_boolean else self.plan.norm_bytes))
         tape.new(size, 1, False)
 

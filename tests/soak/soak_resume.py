@@ -1,4 +1,4 @@
-"""Kill a run twenty times at random steps; it must end with the weights and losses of a run that was left alone.
+"""Kill a run twenty times at random steps and once after its last; it must end as a run that was left alone.
 
 Usage: python tests/soak/soak_resume.py [SEED]
 """
@@ -46,6 +46,10 @@ def main() -> None:
             runs.finish(process)
             num_kills += 1
             require(not (folder / "killed" / "fine_tuning_completed.txt").exists(), seed, "a killed run looks complete")
+        process = runs.start(killed, resume=True)
+        if runs.signal_after(process, killed, NUM_STEPS, signal.SIGKILL, 0.0):
+            num_kills += 1
+        runs.finish(process)
         code, errors = runs.finish(runs.start(killed, resume=True))
         require(code == 0, seed, errors)
         require(runs.losses(killed) == runs.losses(alone), seed, "the losses differ")

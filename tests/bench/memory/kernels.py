@@ -225,7 +225,7 @@ def _mlp(row: Row) -> int:
     run.hold_bytes(CUBLAS_WORKSPACE_BYTES + 2 * 3 * row.hidden_size * row.inner_size * row.dtype.num_bytes)
     decoder = _Model(run, run.ops, plan, workload).decoder
     given = run.leaf(per_token(row.hidden_size), row.dtype.num_bytes)
-    run.start(decoder._feed_forward(plan.layers[0][0], given))
+    run.start(decoder.feed_forward.run(plan.layers[0][0], given))
     return run.peak_bytes(row.tokens)
 
 
