@@ -51,6 +51,12 @@ class Architecture:
     config: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
+def text_part(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the part of a `config.json` that describes the language model, which is all of it without other parts."""
+    text_config = config.get("text_config")
+    return text_config if isinstance(text_config, Mapping) else config
+
+
 def from_config(
     name: str,
     config: Mapping[str, object],
@@ -64,9 +70,7 @@ def from_config(
     Raises `ArchitectureError` for missing keys and heads that do not divide the hidden size, and its subclass
     `UnknownModelTypeError` for a model type without closed form.
     """
-    text_config = config.get("text_config")
-    if isinstance(text_config, Mapping):
-        config = text_config
+    config = text_part(config)
     model_type = str(config.get("model_type", ""))
     _require_known(name, model_type)
     sizes = {key: _integer(name, config, names) for key, names in _NAMES.items()}

@@ -10,10 +10,7 @@ from typing import Any
 import click
 
 from kaitoc.compiler.assumptions import AssumptionError, Overrides, gpu_named, model_named, resolve_assumptions
-from kaitoc.compiler.catalog.architecture import (
-    Architecture,
-    ArchitectureError,
-)
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
 from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release, complete_stack

@@ -123,10 +123,10 @@ def _phases(workload: Workload, derivation: Derivation, base: Categories) -> lis
     batch, tokens = workload.batch_size, workload.seq_len_tokens
     plan = derivation.plan
     phases = [PhasePeak(Phase.LOAD, Categories(weights=plan.weights_bytes, adapters=plan.adapter_bytes))]
+    held = plan.gradient_bytes if workload.accumulates else None
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         moments = derivation.step.moments[name]
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
-        held = plan.gradient_bytes if workload.accumulates else None
         phases.append(PhasePeak(name, _at(base, highest, batch, tokens, held)))
     return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
 

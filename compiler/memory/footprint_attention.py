@@ -61,7 +61,7 @@ class AttentionBlock:
     def _head_norm(self, value: Value) -> Value:
         """Qwen 3's and Gemma 3's norm over each head."""
         plan = self.plan
-        return self._replace(
+        return self.tape.replace(
             self.ops.rms_norm(
                 value,
                 weight_bytes=plan.norm_bytes,
@@ -80,10 +80,10 @@ class AttentionBlock:
         repeats = self._repeats_keys(is_masked)
         if groups > 1 and repeats and not is_view:
             width = per_token(num_heads * architecture.head_dim)
-            keys = self._replace(tape.apply([keys], width, keys.num_bytes), keys)
-            values = self._replace(tape.apply([values], width, values.num_bytes), values)
+            keys = self.tape.replace(tape.apply([keys], width, keys.num_bytes), keys)
+            values = self.tape.replace(tape.apply([values], width, values.num_bytes), values)
         if self._makes_contiguous and len(self.plan.family.attention) == 1 and not (groups > 1 and repeats):
-            values = self._replace(ops.copy(values), values)
+            values = self.tape.replace(ops.copy(values), values)
         if self.kind is Attention.EAGER:
             query, keys, values = self._contiguous(query, keys, values, groups)
             output = self._eager(query, keys, values)
@@ -104,7 +104,7 @@ class AttentionBlock:
             output = ops.sdpa(*inputs, num_heads=num_heads, makes_mask=makes_mask)
             tape.drop(*inputs)
             if self._is_laid_out_by_head(query, is_masked):
-                output = self._replace(ops.copy(output), output)
+                output = self.tape.replace(ops.copy(output), output)
         tape.drop(keys, values)
         return output
 
@@ -119,10 +119,10 @@ class AttentionBlock:
         ops, tape = self.ops, self.tape
         is_fused = len(self.plan.family.attention) == 1
         if is_fused and groups == 1:
-            value = self._replace(ops.copy(value), value)
+            value = self.tape.replace(ops.copy(value), value)
         if not is_fused or self.plan.family.rotary:
             return tape.hold(query), key, value
-        return ops.copy(query), self._replace(ops.copy(key), key) if groups == 1 else key, value
+        return ops.copy(query), self.tape.replace(ops.copy(key), key) if groups == 1 else key, value
 
     def _repeats_keys(self, is_masked: bool) -> bool:
         """Whether grouped keys are repeated; repeating a single head is a view and copies nothing."""
@@ -172,15 +172,11 @@ class AttentionBlock:
             softcap=config.get("attn_logit_softcapping") is not None,
         )
         if self.dropout:
-            weights = self._replace(self.ops.dropout(weights), weights)
+            weights = self.tape.replace(self.ops.dropout(weights), weights)
         width = per_token(architecture.num_heads * architecture.head_dim)
         output = self.ops.weighted_sum(weights, value, width)
         self.tape.drop(weights)
-        return self._replace(self.ops.copy(output), output)
-
-    def _replace(self, new: Value, old: Value) -> Value:
-        self.tape.drop(old)
-        return new
+        return self.tape.replace(self.ops.copy(output), output)
 
 
 def probability(config: Mapping[str, object], *names: str) -> float:

@@ -36,7 +36,7 @@ class Decoder:
         attended = self.attention.run(layer, normed)
         tape.drop(normed)
         if self.plan.family.post_norms:
-            attended = self._replace(self.norm(attended), attended)
+            attended = self.tape.replace(self.norm(attended), attended)
         attended = self._residual_drop(attended)
         middle = self.ops.add(hidden, attended)
         tape.drop(attended)
@@ -44,7 +44,7 @@ class Decoder:
         out = self.feed_forward.run(layer, normed)
         tape.drop(normed)
         if self.plan.family.post_norms:
-            out = self._replace(self.norm(out), out)
+            out = self.tape.replace(self.norm(out), out)
         out = self._residual_drop(out)
         result = self.ops.add(middle, out)
         tape.drop(out, middle)
@@ -79,8 +79,4 @@ class Decoder:
         return result
 
     def _residual_drop(self, value: Value) -> Value:
-        return self._replace(self.ops.dropout(value), value) if self.residual_dropout else value
-
-    def _replace(self, new: Value, old: Value) -> Value:
-        self.tape.drop(old)
-        return new
+        return self.tape.replace(self.ops.dropout(value), value) if self.residual_dropout else value

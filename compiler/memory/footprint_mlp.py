@@ -71,10 +71,10 @@ class FeedForward:
         given = ops.cast(value, 4) if ops.precision.autocast_bytes else tape.hold(value)
         cube = tape.apply([given], given.elements, given.num_bytes, saves=[given], backward_temporary=given.size)
         tape.drop(given)
-        cube = self._replace(ops.copy(cube), cube)
+        cube = self.tape.replace(ops.copy(cube), cube)
         total = ops.add(value, cube)
         tape.drop(cube)
-        total = self._replace(ops.copy(total), total)
+        total = self.tape.replace(ops.copy(total), total)
         return self._tanh_gate(half, total)
 
     def _fast_gelu(self, value: Value) -> Value:
@@ -83,15 +83,15 @@ class FeedForward:
         half, scaled, small = ops.copy(value), ops.copy(value), ops.copy(value)
         square = ops.multiply(small, value)
         tape.drop(small)
-        square = self._replace(ops.copy(square), square)
+        square = self.tape.replace(ops.copy(square), square)
         total = ops.multiply(scaled, square)
         tape.drop(scaled, square)
         return self._tanh_gate(half, total)
 
     def _tanh_gate(self, half: Value, total: Value) -> Value:
         ops = self.ops
-        bent = self._replace(ops.unary(total, saves_input=False, saves_output=True), total)
-        raised = self._replace(ops.copy(bent), bent)
+        bent = self.tape.replace(ops.unary(total, saves_input=False, saves_output=True), total)
+        raised = self.tape.replace(ops.copy(bent), bent)
         output = ops.multiply(half, raised)
         self.tape.drop(half, raised)
         return output
@@ -109,7 +109,7 @@ class FeedForward:
             shared = self._mlp(experts.shared, given, "gated")
             if experts.shared_gate is not None:
                 shared = self._gate_shared(experts.shared_gate, given, shared)
-            summed = self._replace(ops.add(summed, shared), summed)
+            summed = self.tape.replace(ops.add(summed, shared), summed)
             tape.drop(shared)
         return summed
 
@@ -186,7 +186,3 @@ class FeedForward:
 
         target = tape.new(given.elements, given.num_bytes, False)
         return tape.accumulate(run, target, experts.num_experts)
-
-    def _replace(self, new: Value, old: Value) -> Value:
-        self.tape.drop(old)
-        return new

@@ -186,14 +186,14 @@ class _Model:
         logits = ops.linear(normed, plan.head)
         tape.relabel(logits, Kind.LOGITS)
         if plan.family.scales_logits:
-            logits = self._replace(ops.copy(logits), logits)
+            logits = self.tape.replace(ops.copy(logits), logits)
         if plan.config.get("final_logit_softcapping") is not None:
-            logits = self._replace(ops.copy(logits), logits)
-            logits = self._replace(ops.unary(logits, saves_input=False, saves_output=True), logits)
-            logits = self._replace(ops.copy(logits), logits)
+            logits = self.tape.replace(ops.copy(logits), logits)
+            logits = self.tape.replace(ops.unary(logits, saves_input=False, saves_output=True), logits)
+            logits = self.tape.replace(ops.copy(logits), logits)
         own_loss = plan.family.own_loss and plan.stack.own_losses
         if plan.stack.widens_logits_in_model and not own_loss:
-            logits = self._replace(ops.cast(logits, FLOAT32_BYTES), logits)
+            logits = self.tape.replace(ops.cast(logits, FLOAT32_BYTES), logits)
         wide = tape.hold(logits) if own_loss else ops.cast(logits, FLOAT32_BYTES)
         shifted = ops.copy(wide) if plan.stack.copies_shifted_logits else tape.hold(wide)
         given = ops.cast(shifted, FLOAT32_BYTES) if self.workload.autocast else tape.hold(shifted)
@@ -215,9 +215,9 @@ class _Model:
             softcap=self.plan.config.get("final_logit_softcapping") is not None,
         )  # fmt: skip
         shifted = tape.view(normed, normed.elements) if is_single else self.ops.copy(normed)
-        packed = self._replace(self.ops.copy(shifted), shifted)
+        packed = self.tape.replace(self.ops.copy(shifted), shifted)
         tape.drop(normed)
-        parts = self._replace(tape.view(packed, packed.elements), packed)
+        parts = self.tape.replace(tape.view(packed, packed.elements), packed)
         return self._loss_over(parts, fixed(chunk.forward_bytes), fixed(chunk.backward_bytes))
 
     def _fused_loss(self, normed: Value) -> Value:
@@ -232,7 +232,7 @@ class _Model:
         tile = fixed(TILE_TOKENS * width * tile_bytes) if fills_tile else per_token(width * tile_bytes)
         if head.weight_bytes != tile_bytes:
             tile = tile.plus(fixed(width * head.in_features * tile_bytes))
-        valid = self._replace(self.ops.copy(normed), normed)
+        valid = self.tape.replace(self.ops.copy(normed), normed)
         statistics = per_token(NUM_TILE_STATISTICS * FLOAT32_BYTES)
         narrowed = fixed(head.num_weights * FLOAT32_BYTES) if head.trainable else ZERO
         backward = tile.plus(valid.elements.times(FLOAT32_BYTES)).plus(narrowed)
@@ -253,7 +253,3 @@ class _Model:
         )
         self.tape.drop(given)
         return loss
-
-    def _replace(self, new: Value, old: Value) -> Value:
-        self.tape.drop(old)
-        return new

@@ -237,10 +237,10 @@ class Ops:
         )
         tape.drop(scores)
         if has_dropout:
-            weights = self._then(self.dropout(weights), weights)
+            weights = self.tape.replace(self.dropout(weights), weights)
         output = tape.apply([weights, wide[2]], query.elements, FLOAT32_BYTES, saves=[weights, wide[2]])
         tape.drop(weights, *scaled, *wide)
-        return self._then(self.cast(output, query.num_bytes), output)
+        return self.tape.replace(self.cast(output, query.num_bytes), output)
 
     def eager_scores(
         self, query: Value, key: Value, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool
@@ -251,15 +251,15 @@ class Ops:
         scores = tape.apply(inputs, per_pair(num_heads), inputs[0].num_bytes, saves=inputs)
         tape.drop(*inputs)
         for _ in range(num_scalings):
-            scores = self._then(self.copy(scores), scores)
+            scores = self.tape.replace(self.copy(scores), scores)
         if softcap:
-            scores = self._then(self.copy(scores), scores)
-            scores = self._then(self.unary(scores, saves_input=False, saves_output=True), scores)
-            scores = self._then(self.copy(scores), scores)
-        scores = self._then(tape.apply([scores], scores.elements, scores.num_bytes, grads=[ZERO]), scores)
+            scores = self.tape.replace(self.copy(scores), scores)
+            scores = self.tape.replace(self.unary(scores, saves_input=False, saves_output=True), scores)
+            scores = self.tape.replace(self.copy(scores), scores)
+        scores = self.tape.replace(tape.apply([scores], scores.elements, scores.num_bytes, grads=[ZERO]), scores)
         given_bytes = scores.num_bytes
-        weights = self._then(self.softmax(scores, softmax_bytes), scores)
-        return self._then(self.cast(weights, given_bytes), weights)
+        weights = self.tape.replace(self.softmax(scores, softmax_bytes), scores)
+        return self.tape.replace(self.cast(weights, given_bytes), weights)
 
     def softmax(self, scores: Value, num_bytes: int) -> Value:
         """`softmax(scores, dtype)`: saves its output.
@@ -276,10 +276,6 @@ class Ops:
         output = self.tape.apply([weights, given], elements, given.num_bytes, saves=[weights, given])
         self.tape.drop(given)
         return output
-
-    def _then(self, new: Value, old: Value) -> Value:
-        self.tape.drop(old)
-        return new
 
     def _autocast(self, value: Value) -> Value:
         num_bytes = self.precision.autocast_bytes
@@ -377,7 +373,7 @@ class Ops:
         else:
             delta = self._low_rank(given, layer, adapter)
         if not self.precision.autocast_bytes:
-            delta = self._then(self.cast(delta, result.num_bytes), delta)
+            delta = self.tape.replace(self.cast(delta, result.num_bytes), delta)
         output = self.add(result, delta)
         tape.drop(result, delta, given)
         return output
@@ -429,7 +425,7 @@ class Ops:
             saves=[low_rank],
             backward_temporary=low_rank.elements.times(num_bytes),
         )
-        scaled = self._then(self.copy(scaled), scaled)
+        scaled = self.tape.replace(self.copy(scaled), scaled)
         delta = self.add(scaled_base, scaled)
         tape.drop(scaled_base, scaled, low_rank, held)
         return delta

@@ -99,6 +99,11 @@ class Tape:
         for value in values:
             self._release(value.buffer)
 
+    def replace(self, new: Value, old: Value) -> Value:
+        """Give up Python's reference to a tensor that another one stands in for; return that one."""
+        self.drop(old)
+        return new
+
     def hold(self, value: Value) -> Value:
         """Add a Python reference."""
         value.buffer.holders += 1

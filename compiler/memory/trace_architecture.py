@@ -10,7 +10,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
-from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, text_part
 
 _MOST_CHARACTERS = 200
 
@@ -21,9 +21,7 @@ def architecture_from_transformers(name: str, config: Mapping[str, object]) -> A
     Parameters are counted on the model itself. Raises `ArchitectureError` where transformers does not know the model
     type, has no causal language model for it, or cannot build it from this configuration.
     """
-    text_config = config.get("text_config")
-    if isinstance(text_config, Mapping):
-        config = text_config
+    config = text_part(config)
     values: dict[str, Any] = dict(config)
     model_type = values.get("model_type")
     if model_type not in CONFIG_MAPPING:
