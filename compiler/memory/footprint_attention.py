@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Ops
+from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES, HALF_BYTES
+from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Layer, Plan
 from kaitoc.compiler.memory.footprint_size import per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Linear
+from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES
+from kaitoc.compiler.memory.footprint_linear import Linear
 from kaitoc.compiler.records import dataclass
 
 CHUNK_TOKENS = 256

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Linear, Ops
+from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES
+from kaitoc.compiler.memory.footprint_linear import Linear
+from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Experts, Layer, Plan
 from kaitoc.compiler.memory.footprint_size import ZERO, fixed, per_token
 from kaitoc.compiler.memory.footprint_tape import Tape, Value

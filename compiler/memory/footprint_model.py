@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kaitoc.compiler.memory.footprint_dtypes import autocast_bytes, compute_bytes
+from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES, Precision
 from kaitoc.compiler.memory.footprint_layers import Decoder
 from kaitoc.compiler.memory.footprint_loss import LossChunk
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Ops, Precision
-from kaitoc.compiler.memory.footprint_plan import Layer, Plan, autocast_bytes, compute_bytes, plan_for
+from kaitoc.compiler.memory.footprint_ops import Ops
+from kaitoc.compiler.memory.footprint_plan import Layer, Plan, plan_for
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, phase
 from kaitoc.compiler.memory.result import Phase

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.memory.footprint_dtypes import adapter_bytes, quantized_bytes
+from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES
 from kaitoc.compiler.memory.footprint_family import Family, find_family, masked_window
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Adapter, Linear
+from kaitoc.compiler.memory.footprint_linear import Adapter, Linear
+from kaitoc.compiler.memory.footprint_sites import (
+    Site,
+    attention_sites,
+    expert_block_path,
+    feed_forward_sites,
+    matches,
+    mlp_sites,
+)
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
 from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_plan
 from kaitoc.compiler.records import dataclass
-
-QUANTIZATION_BLOCK = 64
-NESTED_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +96,6 @@ class Plan:
         return sum(count * elements for count, elements, _ in self.trainable)
 
 
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """A linear layer of the model before adapters: name, path, shape."""
-
-    name: str
-    path: str
-    in_features: int
-    out_features: int
-
-
 def plan_for(workload: Workload) -> Plan:
     """Resolve a workload; raises `WorkloadError` for an unknown model type or stack, or for unmatched targets."""
     return _plan(key_of_plan(workload))
@@ -111,37 +107,6 @@ def _plan(key: WorkloadKey) -> Plan:
     architecture = workload.architecture
     family = find_family(architecture.model_type)
     return _Planner(workload, architecture, family, find_stack(workload.stack)).plan()
-
-
-def adapter_bytes(workload: Workload, stack: Stack) -> int:
-    """Return the bytes of one adapter element: as asked, else what PEFT and TRL make of it.
-
-    PEFT keeps adapters in float32 over half-precision weights (`autocast_adapter_dtype`, 0.12 and later) and gave
-    them the weights' type before; TRL casts those of quantised models to bfloat16.
-    """
-    lora = workload.lora
-    if lora is not None and lora.dtype is not None:
-        return lora.dtype.num_bytes
-    if workload.quantization is not Quantization.NONE:
-        return stack.quantized_adapter_dtype.num_bytes
-    return workload.dtype.num_bytes if stack.adapters_follow_weights else FLOAT32_BYTES
-
-
-def quantized_bytes(num_weights: int, out_features: int, quantization: Quantization, double_quant: bool) -> int:
-    """Return the bytes of a quantised weight with its constants.
-
-    bitsandbytes 0.43 to 0.50 `functional.py`: 4-bit blocks of 64 with a float32 maximum each, or with double
-    quantisation an 8-bit maximum, a float32 per 256 of those, a 256-entry code and an offset; 8-bit has one float32
-    per output row.
-    """
-    if quantization is Quantization.INT8:
-        return num_weights + FLOAT32_BYTES * out_features
-    blocks = math.ceil(num_weights / QUANTIZATION_BLOCK)
-    code = 16 * FLOAT32_BYTES
-    if not double_quant:
-        return num_weights // 2 + blocks * FLOAT32_BYTES + code
-    nested = math.ceil(blocks / NESTED_BLOCK)
-    return num_weights // 2 + blocks + nested * FLOAT32_BYTES + code + 256 * FLOAT32_BYTES + FLOAT32_BYTES
 
 
 class _Planner:
@@ -241,38 +206,15 @@ class _Planner:
         keeps = architecture.model_type in self.stack.mask_buffers
         return architecture.num_layers * architecture.max_position_embeddings**2 if keeps else 0
 
-    def _sites(self, index: int) -> tuple[list[_Site], list[_Site]]:
-        architecture, family = self.architecture, self.family
-        base = f"{family.layers_path}.{index}"
-        hidden = architecture.hidden_size
-        query = architecture.num_heads * architecture.head_dim
-        key = architecture.num_kv_heads * architecture.head_dim
-        widths = [query + 2 * key] if len(family.attention) == 1 else [query, key, key]
-        attention = [
-            _Site(name, f"{base}.{family.attention_path}.{name}", hidden, width)
-            for name, width in zip(family.attention, widths, strict=True)
-        ]
-        attention.append(_Site(family.output, f"{base}.{family.attention_path}.{family.output}", query, hidden))
-        mlp_path = f"{base}.{family.mlp_path}"
-        return attention, self._mlp_sites(mlp_path, architecture.intermediate_size)
-
-    def _mlp_sites(self, path: str, intermediate: int) -> list[_Site]:
-        family, hidden = self.family, self.architecture.hidden_size
-        *inward, outward = family.mlp_modules
-        width = intermediate * (2 if family.mlp == "gated_fused" else 1)
-        sites = [_Site(name, f"{path}.{name}", hidden, width) for name in inward]
-        return [*sites, _Site(outward, f"{path}.{outward}", intermediate, hidden)]
-
     def _layer(self, index: int) -> Layer:
         before = self._trained_bytes()
-        attention_sites, mlp_sites = self._sites(index)
-        attention = [self._linear(site) for site in attention_sites]
+        attention = [self._linear(site) for site in attention_sites(self.architecture, self.family, index)]
         experts = None
         mlp: tuple[Linear, ...] = ()
         if self.architecture.num_experts:
             experts = self._experts(index)
         else:
-            mlp = tuple(self._linear(site) for site in mlp_sites)
+            mlp = tuple(self._linear(site) for site in mlp_sites(self.architecture, self.family, index))
         gradient_bytes = self._trained_bytes() - before
         if self.trains_base:
             gradient_bytes = self._layer_parameters(attention, mlp, experts) * self.workload.dtype.num_bytes
@@ -296,18 +238,16 @@ class _Planner:
 
     def _experts(self, index: int) -> Experts:
         architecture, family, config = self.architecture, self.family, self.architecture.config
-        base = f"{family.layers_path}.{index}"
         fused = self.stack.fused_experts
         hidden = architecture.hidden_size
         width = int(str(config.get("moe_intermediate_size", architecture.intermediate_size)))
         num_experts = architecture.num_experts
         top_k = int(str(config.get("num_experts_per_tok", 2)))
-        block = "block_sparse_moe" if family.experts == "mixtral" and not fused else "mlp"
-        path = f"{base}.{block}"
+        path = expert_block_path(family, index, fused=fused)
         if fused:
             sites = [
-                _Site("gate_up_proj", f"{path}.experts.gate_up_proj", hidden, 2 * width),
-                _Site("down_proj", f"{path}.experts.down_proj", width, hidden),
+                Site("gate_up_proj", f"{path}.experts.gate_up_proj", hidden, 2 * width),
+                Site("down_proj", f"{path}.experts.down_proj", width, hidden),
             ]
             per_expert = tuple(
                 Linear(site.in_features, site.out_features, self.norm_bytes, trainable=self.trains_base)
@@ -318,16 +258,17 @@ class _Planner:
             self.num_linear += count
             self.linear_bytes += count * self.norm_bytes
         else:
-            sites = self._mlp_sites(f"{path}.experts.0", width)
+            sites = feed_forward_sites(f"{path}.experts.0", hidden, width, family)
             per_expert = tuple(self._linear(site, copies=num_experts) for site in sites)
-            router = self._linear(_Site("gate", f"{path}.gate", hidden, num_experts))
+            router = self._linear(Site("gate", f"{path}.gate", hidden, num_experts))
         adapter = self._expert_adapter(per_expert, router, num_experts) if fused else None
         shared: tuple[Linear, ...] = ()
         gate = None
         if family.shared_expert:
             shared_width = int(str(config.get("shared_expert_intermediate_size", width)))
-            shared = tuple(self._linear(site) for site in self._mlp_sites(f"{path}.shared_expert", shared_width))
-            gate = self._linear(_Site("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1))
+            shared_sites = feed_forward_sites(f"{path}.shared_expert", hidden, shared_width, family)
+            shared = tuple(self._linear(site) for site in shared_sites)
+            gate = self._linear(Site("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1))
         return Experts(router, per_expert, num_experts, top_k, fused, shared, gate, adapter)
 
     def _expert_adapter(self, per_expert: tuple[Linear, ...], router: Linear, num_experts: int) -> Adapter | None:
@@ -343,7 +284,7 @@ class _Planner:
         self._train(lora.rank * (router.in_features + router.out_features), self.adapter_size)
         return Adapter(lora.rank, self.adapter_size, False, False)
 
-    def _linear(self, site: _Site, copies: int = 1) -> Linear:
+    def _linear(self, site: Site, copies: int = 1) -> Linear:
         workload = self.workload
         num_weights = site.in_features * site.out_features
         quantization = self.quantization
@@ -367,9 +308,9 @@ class _Planner:
             adapter,
         )
 
-    def _adapter(self, site: _Site, copies: int) -> Adapter | None:
+    def _adapter(self, site: Site, copies: int) -> Adapter | None:
         lora = self.workload.lora
-        if lora is None or not _matches(site, lora.targets):
+        if lora is None or not matches(site, lora.targets):
             return None
         rank = lora.rank
         for pattern, value in lora.rank_pattern:
@@ -406,22 +347,5 @@ class _Planner:
         self._train(remaining % largest, num_bytes)
 
     def _names(self) -> list[str]:
-        attention, mlp = self._sites(0)
-        return [site.name for site in (*attention, *mlp)]
-
-
-def _matches(site: _Site, targets: tuple[str, ...]) -> bool:
-    """PEFT's `check_target_module_exists` for a list of names, and its "all-linear"."""
-    if targets == ("all-linear",):
-        return True
-    return any(site.path == target or site.path.endswith(f".{target}") for target in targets)
-
-
-def autocast_bytes(dtype: Dtype | None) -> int | None:
-    """Return the size of the autocast type, None when autocast is off."""
-    return None if dtype is None else dtype.num_bytes
-
-
-def compute_bytes(workload: Workload) -> int:
-    """Return the size of bitsandbytes' compute type, taken to be the type the model was loaded in."""
-    return HALF_BYTES if workload.dtype is not Dtype.FLOAT32 else FLOAT32_BYTES
+        attention = attention_sites(self.architecture, self.family, 0)
+        return [site.name for site in (*attention, *mlp_sites(self.architecture, self.family, 0))]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, HALF_BYTES, Adapter, Linear, Ops, Precision
-from kaitoc.compiler.memory.footprint_plan import Plan, quantized_bytes
+from kaitoc.compiler.memory.footprint_dtypes import quantized_bytes
+from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES, HALF_BYTES, Precision
+from kaitoc.compiler.memory.footprint_linear import Adapter, Linear
+from kaitoc.compiler.memory.footprint_ops import Ops
+from kaitoc.compiler.memory.footprint_plan import Plan
 from kaitoc.compiler.memory.footprint_size import Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.footprint_tape import Value
 from kaitoc.compiler.memory.throughput_tape import Group, Kernel, Pass, Pending, Unit, WorkTape, traffic

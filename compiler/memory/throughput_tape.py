@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from enum import Enum
 from math import isqrt
 
-from kaitoc.compiler.memory.footprint_ops import HALF_BYTES
+from kaitoc.compiler.memory.footprint_elementwise import HALF_BYTES
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed
 from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Step, Tape, Value
 from kaitoc.compiler.memory.result import Phase

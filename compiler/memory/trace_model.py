@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
-from kaitoc.compiler.memory.footprint_plan import adapter_bytes
+from kaitoc.compiler.memory.footprint_dtypes import adapter_bytes
 from kaitoc.compiler.memory.stacks import Stack
 from kaitoc.compiler.memory.trace_autocast import Autocast
 from kaitoc.compiler.memory.trace_kernels import CudaFunctions, flash_attention

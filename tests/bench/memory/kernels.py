@@ -15,8 +15,10 @@ from pathlib import Path
 
 from kaitoc.compiler.catalog.architecture import from_config
 from kaitoc.compiler.memory.device import CUBLAS_WORKSPACE_BYTES
+from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES, Precision
+from kaitoc.compiler.memory.footprint_linear import Linear
 from kaitoc.compiler.memory.footprint_model import INT64_BYTES, _Model
-from kaitoc.compiler.memory.footprint_ops import FLOAT32_BYTES, Linear, Ops, Precision
+from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Plan, plan_for
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Step, Tape, Value
