@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.releases import Release
-from kaitoc.compiler.kaito_args import SectionParse, parse_section
+from kaitoc.compiler.kaito_args import ArgProblem, SectionParse, parse_section
 from kaitoc.compiler.manifests import Manifest, Place
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.training_config import DATA_KEY, SECTIONS, Option, TrainingConfig
@@ -104,6 +104,15 @@ class Job:
         if self.config is None or not self.config.is_readable:
             return {}
         return {name: self._parse(self.config, name) for name in SECTIONS}
+
+    @cached_property
+    def problems(self) -> tuple[tuple[Option, ArgProblem], ...]:
+        """Return what the parser says of options, in the order of sections, each with the option."""
+        return tuple(
+            (self.options(section)[problem.entry_index], problem)
+            for section, parse in self.parsed.items()
+            for problem in parse.problems
+        )
 
     def _parse(self, config: TrainingConfig, name: str) -> SectionParse:
         section = config.section(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from kaitoc.compiler.findings import ObjectRef
 from kaitoc.compiler.records import dataclass, field
@@ -52,7 +53,7 @@ class Manifest:
         entry = self.entry(*path)
         if entry is None:
             return None
-        return self._field(entry, self.pointer + "".join([f"/{escape_pointer(name)}" for name in path]))
+        return self._field(entry, self.pointer + _pointer(path))
 
     def entry(self, *path: str) -> Entry | None:
         """Return the entry at a path of keys, None when a part of it is missing."""
@@ -119,6 +120,12 @@ def scalar_text(node: Node) -> str | None:
         return None
     is_null = node.style is None and node.value in ("", "~", "null", "Null", "NULL")
     return None if is_null else node.value
+
+
+@lru_cache(maxsize=1024)
+def _pointer(path: tuple[str, ...]) -> str:
+    """Return a path of keys as an RFC 6901 pointer; rules ask for the same few in every manifest."""
+    return "".join([f"/{escape_pointer(name)}" for name in path])
 
 
 def escape_pointer(name: str) -> str:

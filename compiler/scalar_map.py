@@ -93,7 +93,7 @@ def map_scalar(source: Source, scalar: Scalar) -> ScalarMap:
     try:
         if scalar.style in ("|", ">"):
             indent = _block_indent(raw, scalar.value)
-            reader.read_block(indent, folded=scalar.style == ">")
+            reader.read_literal(indent) if scalar.style == "|" else reader.read_folded(indent)
         else:
             reader.read_flow(scalar.style)
         exact = True
@@ -111,8 +111,9 @@ def _lines(raw: str) -> list[tuple[int, int]]:
     lines = []
     start = 0
     for found in _BREAK.finditer(raw):
-        lines.append((start, found.start()))
-        start = found.end()
+        end, after = found.span()
+        lines.append((start, end))
+        start = after
     lines.append((start, len(raw)))
     return lines
 
@@ -159,31 +160,48 @@ class _Reader:
         self.starts.extend([self._base + end] * rest)
         self.ends.extend([self._base + end] * rest)
 
-    def read_block(self, indent: int, *, folded: bool) -> None:
-        """Follow a literal or folded block line by line."""
+    def read_literal(self, indent: int) -> None:
+        """Follow a literal block, whose lines and breaks stand in the value as they are."""
+        starts, ends, raw, value, base = self.starts, self.ends, self._raw, self._value, self._base
+        previous_end: int | None = None
+        for start, end in _lines(raw)[1:]:
+            content_start = min(start + indent, end)
+            if previous_end is not None:
+                if value[len(starts)] not in _BREAKS:
+                    raise _MismatchError
+                starts.append(base + previous_end)
+                ends.append(base + content_start)
+            if not value.startswith(raw[content_start:end], len(starts)):
+                raise _MismatchError
+            starts.extend(range(base + content_start, base + end))
+            ends.extend(range(base + content_start + 1, base + end + 1))
+            previous_end = end
+        self._finish(len(raw))
+
+    def read_folded(self, indent: int) -> None:
+        """Follow a folded block line by line."""
         previous_end: int | None = None
         for start, end in _lines(self._raw)[1:]:
             content_start = min(start + indent, end)
-            if folded and content_start == end:
+            if content_start == end:
                 continue
-            if previous_end is not None or folded:
-                self._separator(previous_end, content_start, folded=folded)
+            self._separator(content_start if previous_end is None else previous_end)
             self._take(content_start, end)
             previous_end = end
         self._finish(len(self._raw))
 
-    def _separator(self, previous_end: int | None, content_start: int, *, folded: bool) -> None:
+    def _separator(self, place: int) -> None:
+        """Take what a line break was folded to: a blank, or as many breaks as there are."""
         position = len(self.starts)
         count = 1
-        if folded and self._value[position : position + 1] != " ":
+        if self._value[position : position + 1] != " ":
             rest = self._value[position:]
             count = len(rest) - len(rest.lstrip(_BREAKS))
-        place = content_start if previous_end is None else previous_end
         for _ in range(count):
             if self._value[len(self.starts)] not in " " + _BREAKS:
                 raise _MismatchError
             self.starts.append(self._base + place)
-            self.ends.append(self._base + (content_start if not folded else place))
+            self.ends.append(self._base + place)
 
     def read_flow(self, style: str | None) -> None:
         """Follow a plain, single-quoted or double-quoted scalar character by character."""

@@ -8,6 +8,7 @@ reports turn them into lines and columns.
 from __future__ import annotations
 
 import os
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from kaitoc.compiler.records import dataclass, field
 
 MAX_SOURCE_BYTES = 5_000_000
 _BOM = "\ufeff"
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class UserError(Exception):
@@ -87,14 +89,7 @@ class Source:
     def line_starts(self) -> array[int]:
         """Offsets at which lines start; LF, CRLF and lone CR each end a line, as in YAML."""
         if self._line_starts is None:
-            starts = [0]
-            offset = 0
-            for line in _split_lines(self.text):
-                offset += len(line)
-                starts.append(offset)
-            if len(starts) > 1 and not self.text.endswith(("\n", "\r")):
-                starts.pop()
-            self._line_starts = array("I", starts)
+            self._line_starts = array("I", (0, *(found.end() for found in _LINE_END.finditer(self.text))))
         return self._line_starts
 
     def position(self, offset: int) -> Position:
@@ -127,24 +122,6 @@ class Source:
     def encode(self, text: str) -> bytes:
         """Return the bytes of a changed text, with the byte order mark the file had."""
         return ((_BOM if self.has_bom else "") + text).encode("utf-8")
-
-
-def _split_lines(text: str) -> list[str]:
-    """Split at LF, CRLF and CR only; `str.splitlines` would also split at form feeds and others."""
-    lines = []
-    start = 0
-    while start < len(text):
-        lf = text.find("\n", start)
-        cr = text.find("\r", start, lf if lf >= 0 else len(text))
-        if cr >= 0:
-            end = cr + 2 if cr + 1 == lf else cr + 1
-        elif lf >= 0:
-            end = lf + 1
-        else:
-            end = len(text)
-        lines.append(text[start:end])
-        start = end
-    return lines
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes]) -> None:

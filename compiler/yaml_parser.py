@@ -7,6 +7,7 @@ bounded, so an alias bomb cannot go off in anything that walks it later.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import yaml
@@ -14,6 +15,7 @@ import yaml
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_tree import (
+    MERGE_KEY,
     Document,
     Entry,
     Item,
@@ -73,10 +75,12 @@ def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, document
     loader = _LOADER("")
     try:
         loader = _LOADER(text[base:] if base else text)
-        feed, next_event = builder.feed, loader.get_event
+        next_event = loader.get_event
         event = next_event()
         while event is not None:
-            feed(event)
+            take = _TAKES.get(type(event))
+            if take is not None:
+                take(builder, event)
             event = next_event()
     except _UnreadableError as error:
         return builder.fail(str(error), error.offset)
@@ -132,28 +136,23 @@ class _Builder:
         self._anchors: dict[str, Node] = {}
         self._has_alias = False
 
-    def feed(self, event: _Event) -> None:
-        """Take the next event; raises `_UnreadableError`."""
-        kind = type(event)
-        if kind is yaml.ScalarEvent:
-            self._scalar(event)
-        elif kind is yaml.MappingStartEvent:
-            self._open(event, Mapping(self._content_span(event), [], bool(event.flow_style), event.tag))
-        elif kind is yaml.SequenceStartEvent:
-            self._open(event, Sequence(self._content_span(event), [], bool(event.flow_style), event.tag))
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            self._close(event)
-        elif kind is yaml.AliasEvent:
-            self._alias(event)
-        elif kind is yaml.DocumentStartEvent:
-            span = self._outer(event)
-            self._document = Document(self._source, None, span)
-            self._documents.append(self._document)
-            self._anchors = {}
-            self._has_alias = False
-        elif kind is yaml.DocumentEndEvent and self._document is not None:
+    def _open_document(self, event: _Event) -> None:
+        span = self._outer(event)
+        self._document = Document(self._source, None, span)
+        self._documents.append(self._document)
+        self._anchors = {}
+        self._has_alias = False
+
+    def _close_document(self, event: _Event) -> None:
+        if self._document is not None:
             end = self._outer(event).end
             self._document.span = Span(self._document.span.start, max(end, self._document.span.end))
+
+    def _open_mapping(self, event: _Event) -> None:
+        self._open(event, Mapping(self._content_span(event), [], bool(event.flow_style), event.tag))
+
+    def _open_sequence(self, event: _Event) -> None:
+        self._open(event, Sequence(self._content_span(event), [], bool(event.flow_style), event.tag))
 
     def fail(self, message: str, offset: int) -> int:
         """Record a syntax error, drop the half-read document, and return the error's offset."""
@@ -223,6 +222,7 @@ class _Builder:
     def _close(self, event: _Event) -> None:
         node = self._stack.pop().node
         start, end = node.span
+        children: list[Node]
         if isinstance(node, Mapping):
             children = [entry.value for entry in node.entries]
             if not node.is_flow and node.entries:
@@ -239,11 +239,10 @@ class _Builder:
         self._place(node, node.span)
 
     def _measure(self, node: Sequence | Mapping, children: list[Node], event: _Event) -> None:
+        node.num_nodes += len(children)
         for child in children:
-            if isinstance(child, Scalar):
-                node.num_nodes += 1
-            else:
-                node.num_nodes += child.num_nodes
+            if not isinstance(child, Scalar):
+                node.num_nodes += child.num_nodes - 1
                 node.depth = max(node.depth, child.depth + 1)
         if self._has_alias and node.num_nodes > MAX_EXPANDED_NODES:
             message = f"aliases expand to more than {MAX_EXPANDED_NODES:,} nodes"
@@ -268,13 +267,27 @@ class _Builder:
             level.key = None
 
     def _find_duplicates(self, mapping: Mapping) -> None:
-        if self._document is None or len({key_identity(entry.key) for entry in mapping.entries}) == len(
-            mapping.entries
-        ):
+        entries = mapping.entries
+        keys = {key_identity(entry.key) for entry in entries}
+        if len(keys) == len(entries):
+            mapping.is_plain = MERGE_KEY not in keys
             return
         first: dict[object, Span] = {}
-        for entry in mapping.entries:
+        for entry in entries:
             earlier = first.setdefault(key_identity(entry.key), entry.key.span)
-            if earlier is not entry.key.span and not entry.is_merge:
+            if earlier is not entry.key.span and not entry.is_merge and self._document is not None:
                 message = f"the key `{entry.name}` is written twice; only the last one counts"
                 self._document.problems.append(YamlProblem(ProblemKind.DUPLICATE_KEY, message, entry.key.span, earlier))
+
+
+_TAKES: dict[type, Callable[[_Builder, _Event], None]] = {
+    yaml.ScalarEvent: _Builder._scalar,
+    yaml.MappingStartEvent: _Builder._open_mapping,
+    yaml.MappingEndEvent: _Builder._close,
+    yaml.SequenceStartEvent: _Builder._open_sequence,
+    yaml.SequenceEndEvent: _Builder._close,
+    yaml.AliasEvent: _Builder._alias,
+    yaml.DocumentStartEvent: _Builder._open_document,
+    yaml.DocumentEndEvent: _Builder._close_document,
+}
+"""What each event does to the tree, which may raise `_UnreadableError`; the stream's own start and end do nothing."""

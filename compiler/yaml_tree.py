@@ -13,7 +13,7 @@ from typing import TypeAlias
 from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, Span
 
-_MERGE_KEY = "<<"
+MERGE_KEY = "<<"
 
 
 class ProblemKind(str, Enum):
@@ -81,7 +81,7 @@ class Entry:
     @property
     def is_merge(self) -> bool:
         """Return whether this is a merge key, `<<` without quotes."""
-        return isinstance(self.key, Scalar) and self.key.style is None and self.key.value == _MERGE_KEY
+        return isinstance(self.key, Scalar) and self.key.style is None and self.key.value == MERGE_KEY
 
     @property
     def is_alias(self) -> bool:
@@ -91,7 +91,10 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Mapping:
-    """A mapping and its entries as written; `get` and `effective_entries` resolve merge keys."""
+    """A mapping and its entries as written; `get` and `effective_entries` resolve merge keys.
+
+    `is_plain`: no key is written twice and none is a merge key, so the entries are what counts.
+    """
 
     span: Span
     entries: list[Entry]
@@ -99,6 +102,7 @@ class Mapping:
     tag: str | None
     depth: int = 1
     num_nodes: int = 1
+    is_plain: bool = False
     _by_name: dict[str, Entry] | None = None
 
     def get(self, name: str) -> Entry | None:
@@ -110,9 +114,9 @@ class Mapping:
 
     def effective_entries(self) -> list[Entry]:
         """Return one entry per key, duplicates resolved to the last and merge keys expanded."""
-        own = {key_identity(entry.key): entry for entry in self.entries if not entry.is_merge}
-        if len(own) == len(self.entries):
+        if self.is_plain:
             return self.entries
+        own = {key_identity(entry.key): entry for entry in self.entries if not entry.is_merge}
         merged: dict[object, Entry] = {}
         for entry in _merged_entries(self, {id(self)}):
             merged.setdefault(key_identity(entry.key), entry)

@@ -16,11 +16,9 @@ STOPS = "the job stops before the model loads"
 
 def problems_of(job: Job, *kinds: ProblemKind) -> Iterator[tuple[Option, ArgProblem]]:
     """Yield the options of which the parser says one of `kinds`, with what it says."""
-    for section, parse in job.parsed.items():
-        options = job.options(section)
-        for problem in parse.problems:
-            if problem.kind in kinds:
-                yield options[problem.entry_index], problem
+    for option, problem in job.problems:
+        if problem.kind in kinds:
+            yield option, problem
 
 
 def renaming(job: Job, option: Option, name: str, applicability: Applicability) -> Fix | None:

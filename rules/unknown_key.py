@@ -10,6 +10,7 @@ from kaitoc.compiler.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind
 from kaitoc.compiler.training_config import Option
+from kaitoc.rules._problems import problems_of
 
 CODE = "KT202"
 NAME = "unknown-key"
@@ -22,11 +23,8 @@ _KINDS = (ProblemKind.UNKNOWN_KEY, ProblemKind.AMBIGUOUS_KEY, ProblemKind.HELP_K
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield every key on which the runtime's parser stops because no argument has that name."""
-    for section, parse in job.parsed.items():
-        options = job.options(section)
-        for problem in parse.problems:
-            if problem.kind in _KINDS:
-                yield _fault(job, options[problem.entry_index], problem)
+    for option, problem in problems_of(job, *_KINDS):
+        yield _fault(job, option, problem)
 
 
 def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:

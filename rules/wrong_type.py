@@ -10,6 +10,7 @@ from kaitoc.compiler.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind
 from kaitoc.compiler.training_config import Option
+from kaitoc.rules._problems import problems_of
 
 CODE = "KT203"
 NAME = "wrong-type"
@@ -20,11 +21,8 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield every value on which the runtime's parser stops because it is not of the key's type."""
-    for section, parse in job.parsed.items():
-        options = job.options(section)
-        for problem in parse.problems:
-            if problem.kind is ProblemKind.WRONG_TYPE:
-                yield _fault(job, options[problem.entry_index], problem)
+    for option, problem in problems_of(job, ProblemKind.WRONG_TYPE):
+        yield _fault(job, option, problem)
 
 
 def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:

@@ -26,16 +26,13 @@ _DTYPES = {
 
 def run(job: Job, _: PassContext) -> Iterator[Change]:
     """Yield the choice for each value that is not one, where what is meant is clear."""
-    for section, parse in job.parsed.items():
-        options = job.options(section)
-        for problem in parse.problems:
-            if problem.kind is not ProblemKind.INVALID_CHOICE:
-                continue
-            option = options[problem.entry_index]
-            meant = _meant(job, option, problem.key)
-            if meant is not None:
-                reason = f"`{option.plain}` is not among the values of `{problem.key}`; the runtime's parser stops here"
-                yield set_to(job, section, problem.key, meant, reason, Preserves.INTENT)
+    for option, problem in job.problems:
+        if problem.kind is not ProblemKind.INVALID_CHOICE:
+            continue
+        meant = _meant(job, option, problem.key)
+        if meant is not None:
+            reason = f"`{option.plain}` is not among the values of `{problem.key}`; the runtime's parser stops here"
+            yield set_to(job, option.section, problem.key, meant, reason, Preserves.INTENT)
 
 
 def _meant(job: Job, option: Option, key: str) -> str | None:
