@@ -12,12 +12,12 @@ from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.shapes import match_targets
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import (
+    OPTIMIZERS_BY_OPTIM,
     Allocator,
     Attention,
     Dtype,
     Lora,
     Loss,
-    Optimizer,
     Quantization,
     Workload,
     WorkloadError,
@@ -28,16 +28,6 @@ from kaitoc.compiler.report.model import JobSummary
 DEFAULT_CAP_TOKENS = 1024
 """What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
 
-_OPTIMIZERS = {
-    "adamw_torch": Optimizer.ADAMW,
-    "adamw_hf": Optimizer.ADAMW,
-    "adamw_torch_fused": Optimizer.ADAMW_FUSED,
-    "adamw_8bit": Optimizer.ADAMW_8BIT,
-    "adamw_bnb_8bit": Optimizer.ADAMW_8BIT,
-    "paged_adamw_8bit": Optimizer.PAGED_ADAMW_8BIT,
-    "adafactor": Optimizer.ADAFACTOR,
-    "sgd": Optimizer.SGD,
-}
 _LOSSES = {"nll": Loss.FULL, "chunked_nll": Loss.CHUNKED}
 _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
            "bfloat16": Dtype.BFLOAT16}  # fmt: skip
@@ -138,7 +128,7 @@ def workload_of(job: Job) -> Workload | None:
         gradient_checkpointing=_checkpoints(job, quantized=quantized),
         attention=attention_of(job),
         loss=_loss(job, stack),
-        optimizer=_OPTIMIZERS.get(str(job.value("TrainingArguments", "optim")), stack.default_optimizer),
+        optimizer=OPTIMIZERS_BY_OPTIM.get(str(job.value("TrainingArguments", "optim")), stack.default_optimizer),
         allocator=Allocator.EXPANDABLE,
         num_gpus=job.num_gpus,
         empty_cache_each_step=job.target is Target.KAITO,

@@ -7,6 +7,7 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.workload import (
+    OPTIMIZERS_BY_OPTIM,
     Allocator,
     Attention,
     Dtype,
@@ -23,15 +24,6 @@ STACK = "trl-chunked"
 """The software stack of the bundled runtime, by its name in `schemas/catalog/stacks.json`."""
 
 DEFAULT_LENGTH_TOKENS = 1024
-_OPTIMIZERS = {
-    "adamw_torch": Optimizer.ADAMW,
-    "adamw_torch_fused": Optimizer.ADAMW_FUSED,
-    "adamw_8bit": Optimizer.ADAMW_8BIT,
-    "adamw_bnb_8bit": Optimizer.ADAMW_8BIT,
-    "paged_adamw_8bit": Optimizer.PAGED_ADAMW_8BIT,
-    "adafactor": Optimizer.ADAFACTOR,
-    "sgd": Optimizer.SGD,
-}
 
 
 def workload_of_plan(
@@ -55,7 +47,7 @@ def workload_of_plan(
         gradient_checkpointing=training.gradient_checkpointing,
         attention=Attention.SDPA if plan.model.attention == "auto" else Attention(plan.model.attention),
         loss=Loss.FUSED,
-        optimizer=_OPTIMIZERS.get(training.optim, Optimizer.ADAMW_FUSED),
+        optimizer=OPTIMIZERS_BY_OPTIM.get(training.optim, Optimizer.ADAMW_FUSED),
         allocator=Allocator.EXPANDABLE,
         num_gpus=plan.num_processes,
         is_padded=size > 1 and not plan.data.packing,

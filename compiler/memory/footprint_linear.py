@@ -129,15 +129,8 @@ class LinearOps(Elementwise):
 
     def _low_rank(self, given: Value, layer: Linear, adapter: Adapter) -> Value:
         """`lora_B(lora_A(dropout(x))) * scaling`."""
-        tape = self.tape
-        dropped = self.dropout(given) if adapter.has_dropout else tape.hold(given)
-        down = self._matmul(dropped, layer.in_features, adapter.rank, adapter.num_bytes, True)
-        tape.drop(dropped)
-        up = self._matmul(down, adapter.rank, layer.out_features, adapter.num_bytes, True)
-        tape.drop(down)
-        scaled = self.copy(up)
-        tape.drop(up)
-        return scaled
+        up = self._low_rank_without_scale(given, layer, adapter)
+        return self.tape.replace(self.copy(up), up)
 
     def _quantized_lora(self, value: Value, base: Value, layer: Linear, adapter: Adapter) -> Value:
         """PEFT's `Linear4bit` and `Linear8bitLt`: no input cast under autocast, the delta cast to the result's type."""

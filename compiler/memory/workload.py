@@ -78,6 +78,19 @@ class Optimizer(str, Enum):
     SGD = "sgd"
 
 
+OPTIMIZERS_BY_OPTIM = {
+    "adamw_torch": Optimizer.ADAMW,
+    "adamw_hf": Optimizer.ADAMW,
+    "adamw_torch_fused": Optimizer.ADAMW_FUSED,
+    "adamw_8bit": Optimizer.ADAMW_8BIT,
+    "adamw_bnb_8bit": Optimizer.ADAMW_8BIT,
+    "paged_adamw_8bit": Optimizer.PAGED_ADAMW_8BIT,
+    "adafactor": Optimizer.ADAFACTOR,
+    "sgd": Optimizer.SGD,
+}
+"""The optimizers by the names of transformers' `optim` (`OptimizerNames`, 4.38 to 5.23)."""
+
+
 class Allocator(str, Enum):
     """PyTorch's caching allocator with or without `expandable_segments:True`."""
 
