@@ -2,6 +2,9 @@
 
 The outcome is read from the Kubernetes Job, whose name is the Workspace's, and from its pod: with an image as output
 the pod's helper containers keep a crashed run looking alive, so a container that ended badly ends the run.
+
+Kaito makes a Job anew when the Workspace's spec changes, and only then (`workspace_controller.go`, `ComputeHash`): the
+Job of an earlier run is not taken for this one.
 """
 
 from __future__ import annotations
@@ -93,11 +96,50 @@ def run_on_cluster(
         if dry_run:
             echo("the API server accepts the manifests; nothing was applied")
             return []
+        before = _present(kubectl, target)
         echo(kubectl.run("apply", "--server-side", "--filename", folder).strip())
-    return _follow(kubectl, target, echo, poll_seconds)
+    stale_uid = _stale_job(kubectl, target, before, echo) if before.job_uid else ""
+    return _follow(kubectl, target, stale_uid, echo, poll_seconds)
 
 
-def _follow(kubectl: Kubectl, target: Target, echo: Callable[[str], None], poll_seconds: float) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What is on the cluster: the Workspace's generation, its Job's uid and whether that has ended; empty if none."""
+
+    generation: int
+    job_uid: str
+    has_ended: bool
+
+
+def _present(kubectl: Kubectl, target: Target) -> _Present:
+    job = kubectl.read("job", target.name, *target.options)
+    return _Present(_generation(kubectl, target), str(job.get("metadata", {}).get("uid", "")), _ending(job) is not None)
+
+
+def _generation(kubectl: Kubectl, target: Target) -> int:
+    return int(kubectl.read("workspace", target.name, *target.options).get("metadata", {}).get("generation", 0))
+
+
+def _stale_job(kubectl: Kubectl, target: Target, before: _Present, echo: Callable[[str], None]) -> str:
+    """Return the uid of an earlier run's Job that Kaito is about to replace, empty when there is none.
+
+    Raises `ClusterError` when Kaito keeps the Job of a run that is over.
+    """
+    if _generation(kubectl, target) != before.generation:
+        return before.job_uid
+    if before.has_ended:
+        raise ClusterError(
+            f"{target.name}: the Workspace is as it was, so Kaito keeps the Job of its earlier run and starts none; "
+            f"run `{' '.join(('kubectl delete workspace', target.name, *target.options))}`, or give the Workspace "
+            "another name"
+        )
+    echo(f"{target.name}: the Workspace is as it was; following the run that is under way")
+    return ""
+
+
+def _follow(
+    kubectl: Kubectl, target: Target, stale_uid: str, echo: Callable[[str], None], poll_seconds: float
+) -> list[str]:
     """Return the whole log once the Job ends; tell each change of the Workspace's conditions and each line before."""
     told: dict[str, str] = {}
     lines: list[str] = []
@@ -106,14 +148,17 @@ def _follow(kubectl: Kubectl, target: Target, echo: Callable[[str], None], poll_
         try:
             for line in _news(kubectl.read("workspace", target.name, *target.options), told):
                 echo(redacted_text(line))
-            outcome = _outcome(kubectl, target)
+            job = kubectl.read("job", target.name, *target.options)
+            is_stale = bool(stale_uid) and job.get("metadata", {}).get("uid") == stale_uid
+            outcome = None if is_stale else _outcome(kubectl, target, job)
             num_failures = 0
         except ClusterError:
             num_failures += 1
             if num_failures == MAX_FAILURES:
                 raise
-            outcome = None
-        lines = _stream(kubectl, target, lines, echo)
+            is_stale, outcome = True, None
+        if not is_stale:
+            lines = _stream(kubectl, target, lines, echo)
         if outcome == "":
             return lines
         if outcome is not None:
@@ -131,12 +176,19 @@ def _news(workspace: dict[str, Any], told: dict[str, str]) -> list[str]:
     return found
 
 
-def _outcome(kubectl: Kubectl, target: Target) -> str | None:
-    """Return "" for a run that succeeded, a reason for one that failed, None for one that goes on."""
-    job = kubectl.read("job", target.name, *target.options)
+def _ending(job: dict[str, Any]) -> str | None:
+    """Return "" for a Job that is complete, a reason for one that failed, None for one that goes on."""
     for condition in job.get("status", {}).get("conditions", ()):
         if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
             return "" if condition["type"] == "Complete" else str(condition.get("message") or condition.get("reason"))
+    return None
+
+
+def _outcome(kubectl: Kubectl, target: Target, job: dict[str, Any]) -> str | None:
+    """Return "" for a run that succeeded, a reason for one that failed, None for one that goes on."""
+    ending = _ending(job)
+    if ending is not None:
+        return ending
     pods = kubectl.read("pods", "--selector", f"job-name={target.name}", *target.options)
     for pod in pods.get("items", ()):
         for container in pod.get("status", {}).get("containerStatuses", ()):

@@ -137,7 +137,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes]
     if os.path.exists(target) and not os.access(target, os.W_OK):
         raise PermissionError(13, "Permission denied", str(path))
     folder, name = os.path.split(target)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    except OSError as error:  # it names the temporary file, which nobody asked for
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.writelines([data] if isinstance(data, bytes) else data)

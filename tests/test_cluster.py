@@ -46,12 +46,17 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def play(folder: Path, **answers: list[object]) -> None:
-    script = {"get job": [job("Complete")], **{name.replace("_", " "): value for name, value in answers.items()}}
+    script = {"get job": [{}, job("Complete")], **{name.replace("_", " "): value for name, value in answers.items()}}
     (folder / "script").write_text(json.dumps(script))
 
 
-def job(condition: str, message: str = "") -> dict[str, object]:
-    return {"status": {"conditions": [{"type": condition, "status": "True", "message": message}]}}
+def job(condition: str, message: str = "", uid: str = "1") -> dict[str, object]:
+    conditions = [{"type": condition, "status": "True", "message": message}]
+    return {"metadata": {"uid": uid}, "status": {"conditions": conditions}}
+
+
+def workspace(generation: int) -> dict[str, object]:
+    return {"metadata": {"generation": generation}}
 
 
 def calls(folder: Path) -> list[str]:
@@ -67,8 +72,9 @@ def run(folder: Path, *, dry_run: bool = False) -> list[str]:
 def test_the_api_server_judges_everything_before_anything_is_applied(kubectl: Path) -> None:
     run(kubectl)
 
-    assert calls(kubectl)[0].startswith("apply --server-side --dry-run=server --filename")
-    assert calls(kubectl)[1].startswith("apply --server-side --filename")
+    judged, applied = (call for call in calls(kubectl) if call.startswith("apply"))
+    assert judged.startswith("apply --server-side --dry-run=server --filename")
+    assert applied.startswith("apply --server-side --filename")
 
 
 def test_what_the_api_server_refuses_is_told_and_nothing_is_applied(kubectl: Path) -> None:
@@ -86,14 +92,14 @@ def test_a_dry_run_applies_nothing(kubectl: Path) -> None:
 
 def test_conditions_and_log_lines_are_told_once_each(kubectl: Path) -> None:
     ready = {"status": {"conditions": [{"type": "ResourceReady", "status": "True", "reason": "Ready"}]}}
-    play(kubectl, get_workspace=[{}, ready, ready], get_job=[{}, {}, job("Complete")],
+    play(kubectl, get_workspace=[{}, {}, ready, ready], get_job=[{}, {}, {}, job("Complete")],
          logs=["step 1\n", "step 1\nstep 2\n", "step 1\nstep 2\n"], apply=["", "applied"])  # fmt: skip
 
     assert run(kubectl) == ["applied", "step 1", "ResourceReady: True Ready", "step 2"]
 
 
 def test_a_failed_job_is_told_with_its_reason(kubectl: Path) -> None:
-    play(kubectl, get_job=[job("Failed", "BackoffLimitExceeded")])
+    play(kubectl, get_job=[{}, job("Failed", "BackoffLimitExceeded")])
 
     with pytest.raises(ClusterError, match="tune: the tuning job failed: BackoffLimitExceeded"):
         run(kubectl)
@@ -126,7 +132,7 @@ def test_secrets_in_the_log_are_not_repeated(kubectl: Path, line: str, told: str
 def test_secrets_in_conditions_and_failures_are_not_repeated(kubectl: Path) -> None:
     address = "https://host/a.jsonl?sig=abc123"
     failed = {"status": {"conditions": [{"type": "Tuned", "status": "False", "message": f"no {address}"}]}}
-    play(kubectl, get_workspace=[failed], get_job=[job("Failed", f"cannot read {address}")], apply=["", ""])
+    play(kubectl, get_workspace=[{}, failed], get_job=[{}, job("Failed", f"cannot read {address}")], apply=["", ""])
     told: list[str] = []
 
     with pytest.raises(ClusterError, match=r"cannot read https://host/a\.jsonl\?\*\*\*$"):
@@ -135,16 +141,42 @@ def test_secrets_in_conditions_and_failures_are_not_repeated(kubectl: Path) -> N
 
 
 def test_an_api_server_that_fails_for_a_moment_does_not_end_a_run(kubectl: Path) -> None:
-    play(kubectl, get_job=["error: timeout", "error: timeout", job("Complete")], logs=["step 1\n"], apply=["", ""])
+    play(kubectl, get_job=[{}, "error: timeout", "error: timeout", job("Complete")], logs=["step 1\n"], apply=["", ""])
 
     assert run(kubectl)[-1] == "step 1"
 
 
 def test_an_api_server_that_keeps_failing_is_told(kubectl: Path) -> None:
-    play(kubectl, get_job=["error: unauthorized"])
+    play(kubectl, get_job=[{}, "error: unauthorized"])
 
     with pytest.raises(ClusterError, match="kubectl get: error: unauthorized"):
         run(kubectl)
+
+
+def test_the_job_of_an_earlier_run_is_not_taken_for_this_one(kubectl: Path) -> None:
+    old, new = job("Complete", uid="old"), job("Complete", uid="new")
+    play(kubectl, get_workspace=[workspace(1), workspace(2)], get_job=[old, old, {}, new], logs=["step 1\n"],
+         apply=["", ""])  # fmt: skip
+
+    assert run(kubectl)[-1] == "step 1"
+    assert sum(call.startswith("logs") for call in calls(kubectl)) == 2
+
+
+def test_a_run_that_kaito_would_not_start_again_is_refused_with_what_to_do(kubectl: Path) -> None:
+    play(kubectl, get_workspace=[workspace(1)], get_job=[job("Complete", uid="old")], apply=["", ""])
+
+    with pytest.raises(ClusterError, match="run `kubectl delete workspace tune --namespace team`"):
+        run(kubectl)
+
+
+def test_a_run_that_is_under_way_is_followed_again(kubectl: Path) -> None:
+    running = {"metadata": {"uid": "old"}}
+    play(kubectl, get_workspace=[workspace(1)], get_job=[running, running, job("Complete", uid="old")],
+         logs=["step 1\n"], apply=["", ""])  # fmt: skip
+
+    told = run(kubectl)
+
+    assert told[-2:] == ["tune: the Workspace is as it was; following the run that is under way", "step 1"]
 
 
 def test_the_namespace_of_the_workspace_is_used(kubectl: Path) -> None:

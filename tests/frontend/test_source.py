@@ -87,6 +87,15 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: 
     assert os.listdir(tmp_path) == ["a.yaml"]
 
 
+def test_a_write_into_a_folder_that_is_not_there_names_the_file_that_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "a.yaml"
+
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(path, b"new")
+
+    assert caught.value.filename == str(path)
+
+
 def test_spans_nest() -> None:
     assert Span(1, 5).covers(Span(2, 5))
     assert not Span(1, 5).covers(Span(0, 2))
