@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +119,24 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
         )
     if plan.lora is None:
         return model
+    _require_modules(model, plan.lora.modules_to_save)
     try:
         return get_peft_model(model, lora_config(plan.lora))
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelFailure(f"the adapter does not go with the model: {in_words(error)}") from error
+
+
+def _require_modules(model: Any, wanted: Sequence[str]) -> None:
+    """Raise `ModelFailure` when a module to train in full is not in the model, which PEFT would pass over.
+
+    Source of the match by the end of a name: peft 0.21, `peft/utils/other.py`, `_set_trainable`.
+    """
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    for one in wanted:
+        if not any(name.endswith(one) for name in names):
+            close = get_close_matches(one, {name.rpartition(".")[2] for name in names}, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            raise ModelFailure(f"modules_to_save: the model has no module `{one}`{hint}")
 
 
 def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Dataset | None]:

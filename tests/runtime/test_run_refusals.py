@@ -251,6 +251,11 @@ def test_what_a_library_refuses_is_told_in_its_words(make_plan: MakePlan, traini
         run(make_plan(training=training))
 
 
+def test_a_module_to_save_that_is_not_in_the_model_is_named(make_plan: MakePlan) -> None:
+    with pytest.raises(ModelFailure, match=r"no module `lm_haed`; did you mean `lm_head`\?"):
+        run(make_plan(lora={"modules_to_save": ["lm_haed"]}))
+
+
 def test_an_adapter_that_no_memory_holds_is_out_of_memory(make_plan: MakePlan) -> None:
     with pytest.raises(OutOfMemory, match="out of memory while the model was loaded"):
         run(make_plan(lora={"r": 10**12}))
