@@ -119,7 +119,8 @@ def _workspace_keys(engine: Engine, document: Document, cursor: Cursor) -> Itera
         return [Key(name, "") for name in engine.assumptions_for(document.path).release.tunable_presets]
     if cursor.path == ("tuning", "method"):
         return [Key(name, "") for name in METHODS]
-    values = [key.values for key in workspace_keys(cursor.path[:-1]) if key.name == cursor.path[-1]]
+    # The path is empty at a list item to which no key belongs.
+    values = [key.values for key in workspace_keys(cursor.path[:-1]) if (key.name,) == cursor.path[-1:]]
     return [Key(value, "") for value in values[0]] if values else ()
 
 

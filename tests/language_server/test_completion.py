@@ -170,8 +170,9 @@ def test_a_workspace_is_completed(typing: Type, marked: str, expected: str) -> N
         BOTH.replace("r: 16", f"r: {HERE}"),
         CONFIG_MAP.replace("metadata:\n", f"metadata:\n  {HERE}\n"),
         f"image:\n  {HERE}\n",
+        f"kind: Workspace\n- {HERE}\n",
     ],
-    ids=["comment", "number", "other object", "other file"],
+    ids=["comment", "number", "other object", "other file", "list item of no key"],
 )
 def test_where_nothing_is_known_nothing_is_offered(typing: Type, marked: str) -> None:
     assert typing(marked).labels == set()
