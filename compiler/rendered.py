@@ -20,7 +20,7 @@ from kaitoc.compiler.manifests import ManifestFile
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source, SourceError, Span
 
-_SOURCE_LINE = re.compile(r"^# Source: (?P<path>[^\r\n]+?)[ \t]*$", re.MULTILINE)
+_SOURCE_LINE = re.compile(r"^# Source: (?P<path>[^\r\n]+?)[ \t]*\r?$", re.MULTILINE)
 _PATH_ANNOTATIONS = ("config.kubernetes.io/path", "internal.config.kubernetes.io/path")
 _ORIGIN_ANNOTATION = "config.kubernetes.io/origin"
 _ORIGIN_PATH = re.compile(r"^path: *(?P<path>\S.*?) *$", re.MULTILINE)

@@ -82,6 +82,10 @@ def test_a_line_with_a_value_filled_in_is_found_by_its_key(chart: Path) -> None:
     assert places(RENDERED)["KT203"] == "charts/tuning-team/templates/tuning.yaml:11:12"
 
 
+def test_a_shell_that_pipes_with_crlf_changes_no_place(chart: Path) -> None:
+    assert places(RENDERED.replace("\n", "\r\n")) == places(RENDERED)
+
+
 def test_lines_that_only_values_hold_are_told_at_the_line_before_them(chart: Path) -> None:
     assert places(RENDERED)["KT202"].startswith("charts/tuning-team/templates/tuning.yaml:14:")
 
