@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kaitoc.compiler.baseline import Baseline, BaselineError, baseline_of, load_baseline, save_baseline
+from kaitoc.compiler.cli import cli
 from kaitoc.compiler.findings import Finding, ObjectRef, Severity
 from kaitoc.compiler.source import Source, Span
 
@@ -119,3 +121,39 @@ def test_a_file_that_is_no_baseline_says_so(tmp_path: Path, text: str, message: 
 def test_a_missing_baseline_says_so(tmp_path: Path) -> None:
     with pytest.raises(BaselineError, match="cannot be read"):
         load_baseline(str(tmp_path / "baseline.json"))
+
+
+FAULTY = """apiVersion: v1
+kind: ConfigMap
+metadata: {name: tuning}
+data:
+  training_config.yaml: |
+    training_config:
+      ModelConfig:
+        torch_dtpe: "bfloat16"
+"""
+
+
+def run(*arguments: str, text: str = "") -> Result:
+    return CliRunner().invoke(cli, [*arguments, "--isolated"], input=text, env={"GITHUB_ACTIONS": ""})
+
+
+def test_rendered_text_by_pipe_is_known_by_its_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rendered = f"---\n# Source: team/templates/tuning.yaml\n{FAULTY}"
+
+    assert run("baseline", "-", text=rendered).exit_code == 0
+    assert {key.path for key in load_baseline("kaitoc-baseline.json").counts} == {"team/templates/tuning.yaml"}
+    assert run("check", "-", "--baseline", "kaitoc-baseline.json", text=rendered).exit_code == 0
+
+
+@pytest.mark.parametrize("paths", [["manifests"], ["tuning.yaml", "manifests"], ["-", "tuning.yaml"]])
+def test_a_slip_in_the_paths_leaves_the_baseline_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tuning.yaml").write_text(FAULTY)
+    (tmp_path / "kaitoc-baseline.json").write_text("{}")
+
+    assert run("baseline", *paths).exit_code == 2
+    assert (tmp_path / "kaitoc-baseline.json").read_text() == "{}"

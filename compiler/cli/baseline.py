@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
-from kaitoc.compiler.assumptions import AssumptionError
 from kaitoc.compiler.baseline import baseline_of, save_baseline
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.engine import Engine, RuleSet, find_files
+from kaitoc.compiler.outcome import Outcome
+from kaitoc.compiler.rendered import tell_origins
 from kaitoc.compiler.settings import SettingsError, SettingsFinder
+from kaitoc.compiler.source import Source, UserError
+
+EXIT_USAGE = 2
 
 
 @click.command()
-@click.argument("paths", nargs=-1)
+@click.argument("paths", nargs=-1, metavar="[PATHS|-]")
 @assumption_options
 @click.option(
     "-o", "--output", default="kaitoc-baseline.json", show_default=True, metavar="FILE", help="Where to write it."
@@ -22,20 +27,39 @@ from kaitoc.compiler.settings import SettingsError, SettingsFinder
 @click.option("--isolated", is_flag=True, help="Ignore settings files.")
 @click.pass_context  # fmt: skip
 def baseline(ctx: click.Context, /, paths: tuple[str, ...], output: str, isolated: bool, **options: Any) -> None:
-    """Write the findings in PATHS to a file; `kaitoc check --baseline FILE` then reports only new ones."""
+    """Write the findings in PATHS to a file; `kaitoc check --baseline FILE` then reports only new ones.
+
+    PATHS are files or folders (default: the current folder); - reads standard input. Nothing is written when one of
+    them cannot be read, so that a slip leaves the baseline that is there.
+    """
     from kaitoc.rules import FILE_RULES, JOB_RULES
 
     engine = Engine(RuleSet(FILE_RULES, JOB_RULES), overrides(options), SettingsFinder(isolated=isolated))
     try:
-        outcome = engine.check(find_files(paths or (".",), engine.settings))
+        outcome = _check(paths, engine)
+        for message in outcome.errors:
+            click.echo(f"kaitoc: {message}", err=True)
+        if outcome.errors:
+            ctx.exit(EXIT_USAGE)
         save_baseline(baseline_of(outcome.findings, output), output)
-    except (AssumptionError, SettingsError) as error:
+    except UserError as error:
         click.echo(f"kaitoc: {error}", err=True)
-        ctx.exit(2)
+        ctx.exit(EXIT_USAGE)
     except OSError as error:
         click.echo(f"kaitoc: {output}: cannot be written: {error.strerror or error}", err=True)
-        ctx.exit(2)
-    for message in outcome.errors:
-        click.echo(f"kaitoc: {message}", err=True)
+        ctx.exit(EXIT_USAGE)
     click.echo(f"{output}: {len(outcome.findings)} findings in {len(outcome.files)} files")
-    ctx.exit(2 if outcome.errors else 0)
+
+
+def _check(paths: tuple[str, ...], engine: Engine) -> Outcome:
+    """Return what is found in files, or in standard input, whose findings are keyed by the template they come from."""
+    if "-" not in paths:
+        return engine.check(find_files(paths or (".",), engine.settings))
+    if len(paths) > 1:
+        raise SettingsError("`-` (standard input) cannot be mixed with paths")
+    source = Source.decode("<stdin>", sys.stdin.buffer.read())
+    engine.library.add_source(source)
+    outcome = engine.check([source.path])
+    for checked in outcome.checked:
+        checked.move(tell_origins(checked.findings, engine.library.load(checked.path)))
+    return outcome
