@@ -15,9 +15,10 @@ def changed_since(revision: str) -> frozenset[str]:
     """Return the absolute, real paths of the files that differ from a revision and still exist; raises `GitError`."""
     if revision.startswith("-"):
         raise GitError(f"`{revision}` is not a git revision")
-    root = _git("rev-parse", "--show-toplevel").strip()
-    differing = _git("diff", "--name-only", "-z", "--diff-filter=d", revision, "--").split("\0")
-    untracked = _git("ls-files", "--others", "--exclude-standard", "-z", "--full-name").split("\0")
+    root = _git("rev-parse", "--show-toplevel").removesuffix("\n")
+    # From a folder below, git leaves out new files beside it, and with `diff.relative` all of what lies there.
+    differing = _git("-C", root, "diff", "--name-only", "-z", "--diff-filter=d", revision, "--").split("\0")
+    untracked = _git("-C", root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
     return frozenset(os.path.realpath(os.path.join(root, name)) for name in (*differing, *untracked) if name)
 
 
