@@ -66,6 +66,20 @@ def test_the_action_annotates_and_writes_sarif(folder: Path) -> None:
     assert "KT202" in {found["ruleId"] for found in run["results"]}
 
 
+def test_the_action_takes_inputs_of_several_lines(folder: Path) -> None:
+    (folder / "other.yaml").write_text(FAULTY)
+    result = run_shell(check_step(), folder, PATHS="faulty.yaml\nother.yaml\n", ARGS="--isolated\n--exit-zero\n",
+                       SARIF_FILE="", BASELINE="")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert {"file=faulty.yaml", "file=other.yaml"} <= set(result.stdout.replace(" ", ",").split(","))
+
+
+def test_the_action_expands_no_pattern(folder: Path) -> None:
+    result = run_shell(check_step(), folder, PATHS="*.yaml", ARGS="--isolated", SARIF_FILE="", BASELINE="")
+    assert result.returncode == 2
+    assert "*.yaml: cannot be read" in result.stderr
+
+
 def test_the_action_leaves_out_what_a_baseline_knows(folder: Path) -> None:
     run_shell("kaitoc baseline faulty.yaml --isolated -o known.json", folder)
     arguments = {"PATHS": "faulty.yaml", "ARGS": "--isolated", "SARIF_FILE": ""}
