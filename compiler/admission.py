@@ -53,7 +53,10 @@ def surroundings_of(request: Request, partners: Partners) -> Surroundings:
 
 
 def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answer:
-    """Return whether an object may pass; other kinds, deletions and inference Workspaces pass without a word."""
+    """Return whether an object may pass.
+
+    Other kinds, deletions, objects on their way out and inference Workspaces pass without a word.
+    """
     content = _judged_content(request)
     if content is None:
         return Answer(is_allowed=True)
@@ -78,7 +81,13 @@ def _judged_content(request: Request) -> dict[str, Any] | None:
     """Return the object to judge, None where there is nothing to say."""
     if request.object is None or request.operation not in _JUDGED or not _concerns_kaito(request):
         return None
-    return _complete(request.object, request)
+    return None if _is_going(request.object) else _complete(request.object, request)
+
+
+def _is_going(content: dict[str, Any]) -> bool:
+    """Return whether an object is being deleted: to refuse the update that takes its finalizer away would keep it."""
+    metadata = content.get("metadata")
+    return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
 
 
 def _concerns_kaito(request: Request) -> bool:

@@ -119,6 +119,13 @@ def test_what_is_neither_made_nor_changed_passes(operation: str) -> None:
     assert judged(review(config_map(MISSPELT), operation)) == Answer(is_allowed=True)
 
 
+def test_an_object_on_its_way_out_may_lose_its_finalizer() -> None:
+    old = workspace(method="full")
+    going = {**old, "metadata": {**old["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert not judged(review(old, "UPDATE", old)).is_allowed
+    assert judged(review(going, "UPDATE", old)) == Answer(is_allowed=True)
+
+
 def test_other_kinds_pass() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
     assert judged(review(pod)) == Answer(is_allowed=True)
