@@ -17,7 +17,9 @@ from kaitoc.compiler.training_config import DATA_KEY
 
 LOGGER = logging.getLogger("kaitoc.webhook")
 _WATCH_SECONDS = 300
+_LIST_SECONDS = 60
 _RETRY_SECONDS = 5.0
+_RELIST_SECONDS = 1.0
 _VERSION = "v1beta1"
 _KEPT_METADATA = ("name", "namespace", "annotations")
 
@@ -80,6 +82,7 @@ class ClusterPartners:
         while True:
             try:
                 self.follow_once(kind)
+                time.sleep(_RELIST_SECONDS)  # a server that breaks each watch at once is not asked for all without end
             except Exception as error:
                 self._listed.discard(kind)
                 LOGGER.warning("%ss cannot be watched: %s", kind, str(error).partition("\n")[0])
@@ -160,8 +163,9 @@ class KubernetesApi:
         except config.ConfigException:
             try:
                 config.load_kube_config()  # type: ignore[no-untyped-call]
-            except config.ConfigException as error:
-                raise ClusterError(f"--partners kubernetes: no cluster is configured: {error}") from error
+            except Exception as error:  # a kubeconfig that is no YAML, or no mapping, ends in errors of any kind
+                why = " ".join(str(error).split())
+                raise ClusterError(f"--partners kubernetes: no cluster is configured: {why}") from error
         core, custom = client.CoreV1Api(), client.CustomObjectsApi()
         self._lists: dict[str, Callable[..., Any]] = {
             "ConfigMap": lambda **options: core.list_config_map_for_all_namespaces(_preload_content=False, **options),
@@ -174,7 +178,8 @@ class KubernetesApi:
         """Return the resource version and all objects of a kind."""
         import json
 
-        found = json.loads(self._lists[kind]().data)
+        # Without a limit a connection that the server has forgotten would be waited for without end.
+        found = json.loads(self._lists[kind](_request_timeout=(10, _LIST_SECONDS)).data)
         api_version = found["apiVersion"].removesuffix("List")
         items = [{"apiVersion": api_version, "kind": kind, **item} for item in found.get("items") or []]
         return str(found["metadata"]["resourceVersion"]), items

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 from reviews import TRAINING_CONFIG, config_map, workspace
+from urllib3.exceptions import HTTPError
 
 from kaitoc.compiler.webhook.cluster_partners import ClusterError, ClusterPartners, KubernetesApi
 
@@ -29,6 +32,7 @@ class ApiServer(ThreadingHTTPServer):
         self.objects: dict[str, list[dict[str, Any]]] = {"ConfigMap": [], "Workspace": []}
         self.changes: dict[str, list[tuple[str, dict[str, Any]]]] = {"ConfigMap": [], "Workspace": []}
         self.asked: list[tuple[str, str]] = []
+        self.pause_seconds = 0.0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -39,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         kind = PATHS[url.path]
         query = parse_qs(url.query)
         self.server.asked.append((kind, query.get("resourceVersion", [""])[0]))
+        time.sleep(self.server.pause_seconds)
         events = [{"type": change, "object": content} for change, content in self.server.changes[kind]]
         answer = (
             "".join(json.dumps(event) + "\n" for event in [*events, TOO_OLD])
@@ -49,7 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(answer.encode())
+        with suppress(BrokenPipeError):  # who asked has stopped waiting
+            self.wfile.write(answer.encode())
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
@@ -139,7 +145,38 @@ def test_an_object_is_read_once(api_server: ApiServer) -> None:
     assert partners.config_map("ml", "tuning-config") is partners.config_map("ml", "tuning-config")
 
 
+def test_a_server_that_does_not_answer_is_not_waited_for_without_end(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaitoc.compiler.webhook.cluster_partners._LIST_SECONDS", 0.1)
+    api_server.pause_seconds = 1.0
+    with pytest.raises(HTTPError):
+        followed("ConfigMap")
+
+
+def test_a_server_that_breaks_each_watch_is_asked_again_after_a_pause(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaitoc.compiler.webhook.cluster_partners._RELIST_SECONDS", 600)
+    ClusterPartners(KubernetesApi()).start()
+    deadline = time.monotonic() + 10
+    while len(api_server.asked) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert sorted(api_server.asked) == [("ConfigMap", ""), ("ConfigMap", "7"), ("Workspace", ""), ("Workspace", "7")]
+
+
 def test_without_a_cluster_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(ClusterError, match="no cluster is configured"):
+        KubernetesApi()
+
+
+@pytest.mark.parametrize("text", ["a: [", "[]", "clusters: 3"])
+def test_a_kubeconfig_that_is_none_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    with pytest.raises(ClusterError, match=r"no cluster is configured: [^\n]+$"):
         KubernetesApi()
