@@ -22,8 +22,10 @@ OBJECTS = [
 OWN = [document for document in OBJECTS if not document["apiVersion"].startswith("cert-manager.io/")]
 
 
-def only(kind: str) -> dict[str, Any]:
-    (found,) = [document for document in OBJECTS if document["kind"] == kind]
+def only(kind: str, name: str | None = None) -> dict[str, Any]:
+    (found,) = [
+        document for document in OBJECTS if document["kind"] == kind and name in (None, document["metadata"]["name"])
+    ]
     return found
 
 
@@ -62,7 +64,7 @@ def test_the_command_line_of_the_pod_is_one_the_webhook_takes() -> None:
 
 @pytest.mark.parametrize("kind", ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"])
 def test_reviews_go_to_the_service_and_its_certificate(kind: str) -> None:
-    certificate, service = only("Certificate"), only("Service")
+    certificate, service = only("Certificate", "kaitoc-webhook"), only("Service")
     for hook in only(kind)["webhooks"]:
         target = hook["clientConfig"]["service"]
 
@@ -75,7 +77,19 @@ def test_reviews_go_to_the_service_and_its_certificate(kind: str) -> None:
 def test_the_secret_of_the_pod_is_the_one_the_certificate_is_kept_in() -> None:
     volumes = only("Deployment")["spec"]["template"]["spec"]["volumes"]
 
-    assert only("Certificate")["spec"]["secretName"] in [v["secret"]["secretName"] for v in volumes if "secret" in v]
+    certificate = only("Certificate", "kaitoc-webhook")
+    assert certificate["spec"]["secretName"] in [v["secret"]["secretName"] for v in volumes if "secret" in v]
+
+
+def test_what_is_trusted_stays_when_the_certificate_is_renewed() -> None:
+    certificate, authority = only("Certificate", "kaitoc-webhook"), only("Certificate", "kaitoc-webhook-ca")
+    issuer = only("Issuer", certificate["spec"]["issuerRef"]["name"])
+
+    assert issuer["spec"] == {"ca": {"secretName": authority["spec"]["secretName"]}}
+    assert authority["spec"]["isCA"]
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+        injected = only(kind)["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
+        assert injected == f"{certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
 
 
 def test_the_bootstrap_makes_a_certificate_for_the_service(tmp_path: Path) -> None:
