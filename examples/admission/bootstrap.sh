@@ -4,7 +4,7 @@
 #   sh bootstrap.sh DIR --apply   also store them in the cluster and tell them to the webhook configurations
 set -eu
 
-if [ $# -lt 1 ]; then
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ "${2:---apply}" != "--apply" ]; then
     echo "usage: sh bootstrap.sh DIR [--apply]" >&2
     exit 2
 fi
@@ -14,18 +14,26 @@ days=365
 umask 077
 mkdir -p "$dir"
 
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "$days" \
+# openssl tells of its progress and of its errors on one stream: keep it back until there is an error.
+quietly() {
+    said=$("$@" 2>&1) || {
+        echo "bootstrap.sh: $1 failed: $said" >&2
+        exit 1
+    }
+}
+
+quietly openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "$days" \
     -subj "/CN=kaitoc webhook CA" -addext "basicConstraints=critical,CA:TRUE" -addext "keyUsage=critical,keyCertSign" \
-    -keyout "$dir/ca.key" -out "$dir/ca.crt" 2>/dev/null
-openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$host" \
-    -keyout "$dir/tls.key" -out "$dir/tls.csr" 2>/dev/null
+    -keyout "$dir/ca.key" -out "$dir/ca.crt"
+quietly openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$host" \
+    -keyout "$dir/tls.key" -out "$dir/tls.csr"
 printf 'subjectAltName=DNS:%s,DNS:%s.cluster.local\nextendedKeyUsage=serverAuth\n' "$host" "$host" >"$dir/tls.ext"
-openssl x509 -req -in "$dir/tls.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days "$days" \
-    -extfile "$dir/tls.ext" -out "$dir/tls.crt" 2>/dev/null
+quietly openssl x509 -req -in "$dir/tls.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days "$days" \
+    -extfile "$dir/tls.ext" -out "$dir/tls.crt"
 # Nobody signs with this authority again, so its key need not exist.
 rm -f "$dir/ca.key" "$dir/ca.srl" "$dir/tls.csr" "$dir/tls.ext"
 
-[ "${2:-}" = "--apply" ] || exit 0
+[ $# -eq 2 ] || exit 0
 kubectl create secret tls kaitoc-webhook-tls --namespace kaitoc --cert "$dir/tls.crt" --key "$dir/tls.key" \
     --dry-run=client --output yaml | kubectl apply --filename -
 bundle=$(base64 <"$dir/ca.crt" | tr -d '\n')

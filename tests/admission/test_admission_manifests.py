@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -100,3 +102,49 @@ def test_the_bootstrap_makes_a_certificate_for_the_service(tmp_path: Path) -> No
     assert verified.stdout == "tls.crt: OK\n", verified.stderr
     assert sorted(os.listdir(tmp_path)) == ["ca.crt", "tls.crt", "tls.key"]
     assert (tmp_path / "tls.key").stat().st_mode & 0o077 == 0
+
+
+def test_the_bootstrap_stores_what_it_made_in_the_cluster(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    stand_in(tmp_path, "kubectl", f'echo "$*" >>"{asked}"\n[ "$1" != apply ] || cat >/dev/null')
+    subprocess.run(["sh", str(FOLDER / "bootstrap.sh"), "made", "--apply"], cwd=tmp_path, check=True,
+                   env=with_stand_ins(tmp_path))  # fmt: skip
+    authority = base64.b64encode((tmp_path / "made" / "ca.crt").read_bytes()).decode()
+
+    told = asked.read_text()
+    assert "create secret tls kaitoc-webhook-tls --namespace kaitoc --cert made/tls.crt --key made/tls.key" in told
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+        _, _, patch = told.partition(f"patch {kind.lower()} {only(kind)['metadata']['name']} --type json --patch ")
+        operations, _ = json.JSONDecoder().raw_decode(patch)
+        assert [operation["path"] for operation in operations] == [
+            f"/webhooks/{index}/clientConfig/caBundle" for index in range(len(only(kind)["webhooks"]))
+        ]
+        assert {operation["value"] for operation in operations} == {authority}
+
+
+def test_the_bootstrap_says_why_openssl_failed(tmp_path: Path) -> None:
+    stand_in(tmp_path, "openssl", "echo unknown option >&2; exit 1")
+    done = subprocess.run(["sh", str(FOLDER / "bootstrap.sh"), "made"], cwd=tmp_path, capture_output=True, text=True,
+                          check=False, env=with_stand_ins(tmp_path))  # fmt: skip
+
+    assert done.returncode == 1
+    assert "openssl failed: unknown option" in done.stderr
+
+
+def test_the_bootstrap_takes_no_option_that_it_does_not_know(tmp_path: Path) -> None:
+    command = ["sh", str(FOLDER / "bootstrap.sh"), "made", "--aply"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+    assert os.listdir(tmp_path) == []
+
+
+def stand_in(folder: Path, name: str, script: str) -> None:
+    """Write a command that does what `script` says."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def with_stand_ins(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
