@@ -33,6 +33,10 @@ class CertificateError(UserError):
     """A certificate or key that cannot be loaded."""
 
 
+class AddressError(UserError):
+    """A host and port that cannot be listened on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where to listen, and with which certificate; without one plain HTTP is spoken, for a proxy that ends TLS."""
@@ -52,7 +56,7 @@ def _collect_often() -> None:
 
 
 def serve(webhook: Webhook, partners: Partners, address: Address, drain_seconds: float) -> None:
-    """Serve until SIGTERM or SIGINT; raises `CertificateError`.
+    """Serve until SIGTERM or SIGINT; raises `CertificateError` and `AddressError`.
 
     After the signal `/readyz` fails and answers close their connections, and reviews are still answered for
     `drain_seconds`, until the cluster has noticed; then open requests are finished.
@@ -77,7 +81,10 @@ def serve(webhook: Webhook, partners: Partners, address: Address, drain_seconds:
     if certificate is not None:
         config.ssl = certificate.context
     _collect_often()
-    _Server(config, webhook, drain_seconds).run()
+    try:
+        _Server(config, webhook, drain_seconds).run()
+    except SystemExit as error:  # uvicorn's end where it cannot listen, once it has said why
+        raise AddressError(f"{address.host}:{address.port}: cannot be listened on") from error
 
 
 class Certificate:
@@ -97,7 +104,7 @@ class Certificate:
             return
         try:
             _context(*self._files)
-            self.context.load_cert_chain(*self._files)
+            _load(self.context, *self._files)
         except (CertificateError, OSError) as error:
             LOGGER.warning("the new certificate is not used: %s", error)
             return
@@ -116,10 +123,15 @@ def _context(certificate: str, key: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
+        _load(context, certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(f"{certificate}, {key}: cannot be loaded as certificate and key: {error}") from error
     return context
+
+
+def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Load a certificate and a key; one that is encrypted is an error, since nobody is there to type a passphrase."""
+    context.load_cert_chain(certificate, key, password="")
 
 
 def _lifespan(webhook: Webhook, partners: Partners, certificate: Certificate | None) -> Callable[[Starlette], Any]:

@@ -8,6 +8,8 @@ import http.client
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -242,3 +245,28 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def started(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a webhook that cannot start to its end."""
+    command = [sys.executable, "-m", "kaitoc.compiler", "webhook", "--isolated", "--processes", "1", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def test_an_address_in_use_is_wrong_usage(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        done = started(tmp_path, "--insecure-http", "--host", HOST, "--port", str(port))
+
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"kaitoc: {HOST}:{port}: cannot be listened on\n")
+
+
+def test_an_encrypted_key_is_refused_and_no_passphrase_asked_for(tmp_path: Path) -> None:
+    write_certificate(trustme.CA(), tmp_path)
+    encrypt = ["openssl", "pkey", "-in", "key.pem", "-aes128", "-passout", "pass:secret", "-out", "encrypted.pem"]
+    subprocess.run(encrypt, cwd=tmp_path, check=True, capture_output=True)
+    done = started(tmp_path, "--cert", "cert.pem", "--key", "encrypted.pem")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("kaitoc: cert.pem, encrypted.pem: cannot be loaded")
