@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kaitoc.compiler.cli.admission_options import admission_options, policy_of
+from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.source import SourceError, UserError
 
 EXIT_REFUSED = 1
@@ -15,13 +16,22 @@ EXIT_USAGE = 2
 
 
 @click.command()
-@click.argument("file", default="-", metavar="[FILE|-]")
+@click.argument("file", default="-", metavar="[FILE|-]", shell_complete=complete_path)
 @admission_options
 @click.option("--mutate", is_flag=True, help="Answer with a patch of the safe fixes.")
 @click.option(
-    "--partners", multiple=True, metavar="PATH", help="A file or folder with the objects of the cluster; repeatable."
+    "--partners",
+    multiple=True,
+    metavar="PATH",
+    shell_complete=complete_path,
+    help="A file or folder with the objects of the cluster; repeatable.",
 )
-@click.option("--suite", metavar="DIR", help="Answer every review.yaml below a folder; compare with its expected.yaml.")
+@click.option(
+    "--suite",
+    metavar="DIR",
+    shell_complete=complete_path,
+    help="Answer every review.yaml below a folder; compare with its expected.yaml.",
+)
 @click.pass_context
 def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
     """Answer an AdmissionReview v1: may this Workspace or ConfigMap pass?

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kaitoc.compiler.baseline import baseline_of, save_baseline
+from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.engine import Engine, RuleSet, find_files
 from kaitoc.compiler.outcome import Outcome
@@ -19,13 +20,19 @@ EXIT_USAGE = 2
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="[PATHS|-]")
+@click.argument("paths", nargs=-1, metavar="[PATHS|-]", shell_complete=complete_path)
 @assumption_options
 @click.option(
-    "-o", "--output", default="kaitoc-baseline.json", show_default=True, metavar="FILE", help="Where to write it."
+    "-o",
+    "--output",
+    default="kaitoc-baseline.json",
+    show_default=True,
+    metavar="FILE",
+    shell_complete=complete_path,
+    help="Where to write it.",
 )
 @click.option("--isolated", is_flag=True, help="Ignore settings files.")
-@click.pass_context  # fmt: skip
+@click.pass_context
 def baseline(ctx: click.Context, /, paths: tuple[str, ...], output: str, isolated: bool, **options: Any) -> None:
     """Write the findings in PATHS to a file; `kaitoc check --baseline FILE` then reports only new ones.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaitoc.compiler.cli.admission_options import admission_options, policy_of
+from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.source import UserError
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ _IN_CLUSTER = "kubernetes"
 @admission_options
 @click.option("--host", default="0.0.0.0", show_default=True, metavar="H", help="Address to listen on.")  # noqa: S104
 @click.option("--port", type=click.IntRange(1, 65535), default=8443, show_default=True, metavar="N")
-@click.option("--cert", metavar="FILE", help="Certificate chain, PEM; loaded again when it changes.")
-@click.option("--key", metavar="FILE", help="Private key, PEM.")
+@click.option("--cert", metavar="FILE", shell_complete=complete_path,
+              help="Certificate chain, PEM; loaded again when it changes.")  # fmt: skip
+@click.option("--key", metavar="FILE", shell_complete=complete_path, help="Private key, PEM.")
 @click.option("--insecure-http", is_flag=True, help="Serve plain HTTP, for a proxy that ends TLS.")
 @click.option(
     "--partners",
     multiple=True,
     metavar="kubernetes|PATH",
+    shell_complete=complete_path,
     help="Where ConfigMaps and Workspaces are found: in the cluster, or in files and folders; repeatable.",
 )
 @click.option("--fail-open/--fail-closed", default=True, show_default=True, help="Let pass what could not be judged.")

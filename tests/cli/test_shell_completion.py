@@ -55,6 +55,13 @@ def test_rules_are_completed_by_code_and_name() -> None:
     assert offered("explain", "unmatched-t") == ["unmatched-target-modules"]
 
 
+@pytest.mark.parametrize("words", ["baseline", "baseline -o", "admit", "admit --partners", "webhook --cert"])
+def test_files_are_left_to_the_shell(words: str) -> None:
+    complete = ShellComplete(cli, {}, "kaitoc", "_KAITOC_COMPLETE")
+    (item,) = complete.get_completions(words.split(), "man")
+    assert (item.type, item.value) == ("file", "man")
+
+
 @pytest.mark.parametrize("value", ["text", "json", "sarif"])
 def test_what_no_catalog_holds_is_not_offered_for_a_gpu(value: str) -> None:
     assert offered("check", "--gpu", value) == []
