@@ -6,14 +6,16 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
+from kaitoc.compiler.admission_objects import path_of, source_of
 from kaitoc.compiler.engine import find_files
 from kaitoc.compiler.findings import ObjectRef
 from kaitoc.compiler.library import Library
-from kaitoc.compiler.manifests import Manifest, ManifestFile
+from kaitoc.compiler.manifests import Manifest, ManifestFile, read_manifests
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.settings import SettingsFinder
 from kaitoc.compiler.source import Source, SourceError, Span
 from kaitoc.compiler.yaml_tree import Mapping
+from kaitoc.compiler.yaml_values import YamlValueError, plain_value
 
 _REVIEW = Source("<review>", "")
 
@@ -65,7 +67,10 @@ class NoPartners:
 
 
 class FolderPartners:
-    """Objects in files and folders, read again when a file changes, appears or goes."""
+    """Objects in files and folders, read again when a file changes, appears or goes.
+
+    Each is told as a file of its own: where it comes from may also hold the object under review as it was before.
+    """
 
     is_complete = True
 
@@ -77,6 +82,7 @@ class FolderPartners:
         self._paths = paths
         self._stamp: tuple[tuple[str, int, int], ...] = ()
         self._library = Library()
+        self._files: dict[tuple[str, Span], ManifestFile | None] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -91,17 +97,24 @@ class FolderPartners:
                 library.add_given(path)
             except SourceError:
                 continue
-        self._library, self._stamp = library, stamp
+        self._library, self._stamp, self._files = library, stamp, {}
 
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
         """Return the file of a ConfigMap."""
         found = self._library.config_map(name, _asking("Workspace", namespace, name))
-        return self._library.load(found.source.path) if found is not None else None
+        return self._file(found) if found is not None else None
 
     def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
         """Return the files of the tuning Workspaces that name a ConfigMap."""
         users = self._library.workspaces_using(_asking("ConfigMap", namespace, name))
-        return [self._library.load(user.source.path) for user in users]
+        return [file for user in users if (file := self._file(user)) is not None]
+
+    def _file(self, manifest: Manifest) -> ManifestFile | None:
+        """Return an object as a file with nothing else, None for values that no API server takes."""
+        place = (manifest.source.path, manifest.node.span)
+        if place not in self._files:
+            self._files[place] = _alone(manifest)
+        return self._files[place]
 
     def _stamps(self) -> list[tuple[str, int, int]]:
         stamps = []
@@ -112,6 +125,18 @@ class FolderPartners:
                 continue
             stamps.append((path, status.st_mtime_ns, status.st_size))
         return stamps
+
+
+def _alone(manifest: Manifest) -> ManifestFile | None:
+    try:
+        content = plain_value(manifest.node)
+    except YamlValueError:
+        return None
+    if not isinstance(content, dict):
+        return None
+    ref = manifest.ref
+    path = f"{path_of(ref.kind, ref.namespace, ref.name)} in {manifest.source.path}"
+    return read_manifests(source_of(path, {"apiVersion": manifest.api_version, "kind": ref.kind, **content}))
 
 
 def _asking(kind: str, namespace: str, name: str) -> Manifest:

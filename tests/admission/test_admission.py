@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,26 @@ def test_a_config_map_is_judged_by_the_workspace_that_uses_it(tmp_path: Path) ->
     (tmp_path / "ws.yaml").write_text(yaml.safe_dump(workspace(method="lora")))
     given = judged(review(config_map()), FolderPartners([str(tmp_path)]))
     assert "KT302" in given.codes
+
+
+def in_documents(*objects: dict[str, Any]) -> str:
+    return yaml.safe_dump_all(objects)
+
+
+def in_a_list(*objects: dict[str, Any]) -> str:
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [*objects]})
+
+
+@pytest.mark.parametrize("written", [in_documents, in_a_list])
+def test_the_object_under_review_counts_and_not_what_its_partners_file_holds_of_it(
+    tmp_path: Path, written: Callable[..., str]
+) -> None:
+    (tmp_path / "both.yaml").write_text(written(workspace(), config_map()))
+    partners = FolderPartners([str(tmp_path)])
+    unknown_target = config_map(TRAINING_CONFIG.replace('["qkv_proj", "o_proj"]', '["q_proj"]'))
+    assert "KT401" in judged(review(unknown_target), partners).codes
+    assert "KT302" in judged(review(workspace(method="lora")), partners).codes
+    assert judged(review(config_map()), partners).is_allowed
 
 
 def test_a_missing_config_map_is_refused_only_where_all_are_known(tmp_path: Path) -> None:
