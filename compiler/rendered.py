@@ -24,6 +24,7 @@ _SOURCE_LINE = re.compile(r"^# Source: (?P<path>[^\r\n]+?)[ \t]*\r?$", re.MULTIL
 _PATH_ANNOTATIONS = ("config.kubernetes.io/path", "internal.config.kubernetes.io/path")
 _ORIGIN_ANNOTATION = "config.kubernetes.io/origin"
 _ORIGIN_PATH = re.compile(r"^path: *(?P<path>\S.*?) *$", re.MULTILINE)
+_ORIGIN_REPOSITORY = re.compile(r"^repo: *(?:\w+://)?(?P<address>\S.*?) *$", re.MULTILINE)
 _KEY = re.compile(r"\s*(?:- )?[\"']?(?P<key>[\w.-]+)[\"']?\s*:")
 _MAX_TEMPLATE_BYTES = 1_000_000
 _MAX_ALIGNED_LINES = 5_000
@@ -113,8 +114,15 @@ def _origins(rendered: ManifestFile) -> list[_Origin]:
 
 
 def _annotated_path(paths: list[str], origin: str) -> str:
-    found = _ORIGIN_PATH.search(origin)
-    return next((path for path in paths if path), found["path"] if found is not None else "")
+    return next((path for path in paths if path), _origin_path(origin))
+
+
+def _origin_path(origin: str) -> str:
+    """Return the path in kustomize's note; in another repository it begins with that, and is no file of this one."""
+    found, repository = _ORIGIN_PATH.search(origin), _ORIGIN_REPOSITORY.search(origin)
+    if found is None:
+        return ""
+    return found["path"] if repository is None else f"{repository['address'].removesuffix('.git')}/{found['path']}"
 
 
 def _origin(rendered: Source, span: Span, path: str, found: Source | None) -> _Origin:

@@ -9,7 +9,7 @@ from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.scalar_map import ScalarMap, map_scalar
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_parser import parse_documents
-from kaitoc.compiler.yaml_tree import Document, Mapping, Node, ProblemKind, Scalar, YamlProblem
+from kaitoc.compiler.yaml_tree import Document, Entry, Mapping, Node, ProblemKind, Scalar, YamlProblem
 from kaitoc.compiler.yaml_values import plain_value, value_problems
 
 DATA_KEY = "training_config.yaml"
@@ -26,13 +26,34 @@ SECTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A key of a section and its value, as written."""
+    """A key of a section and its value, as written; `home` is the place of the section.
+
+    Most options are never named in a finding, so their own places are made when asked for.
+    """
 
     section: str
     name: str
-    key: Place
-    value: Place
-    node: Node
+    home: Place
+    entry: Entry
+
+    @property
+    def node(self) -> Node:
+        """Return the value."""
+        return self.entry.value
+
+    @property
+    def key(self) -> Place:
+        """Return where the key stands."""
+        return self._place(self.entry.key.span)
+
+    @property
+    def value(self) -> Place:
+        """Return where the value stands."""
+        return self._place(self.entry.value_span)
+
+    def _place(self, span: Span) -> Place:
+        home = self.home
+        return Place(home.source, span, f"{home.pointer}/{escape_pointer(self.name)}", home.object)
 
     @property
     def plain(self) -> object:
@@ -148,24 +169,14 @@ def _training_config(
     entry = root.get(ROOT_KEY) if isinstance(root, Mapping) else None
     if entry is not None and isinstance(entry.value, Mapping):
         base = Place(host.source, host.span, f"{pointer}/{ROOT_KEY}", host.object)
-        sections = [_section(base, name.name, name.key, name.value, name.value_span)
-                    for name in entry.value.effective_entries()]  # fmt: skip
+        sections = [_section(base, section) for section in entry.value.effective_entries()]
     return TrainingConfig(manifest, host, first, tuple(problems), tuple(sections), scalar_map)
 
 
-def _section(base: Place, name: str, key: Node, value: Node, value_span: Span) -> Section:
+def _section(base: Place, entry: Entry) -> Section:
+    name, value = entry.name, entry.value
     pointer = f"{base.pointer}/{escape_pointer(name)}"
-    options: tuple[Option, ...] = ()
-    if isinstance(value, Mapping):
-        options = tuple(
-            Option(
-                name,
-                entry.name,
-                Place(base.source, entry.key.span, f"{pointer}/{escape_pointer(entry.name)}", base.object),
-                Place(base.source, entry.value_span, f"{pointer}/{escape_pointer(entry.name)}", base.object),
-                entry.value,
-            )
-            for entry in value.effective_entries()
-        )
-    key_place = Place(base.source, key.span, pointer, base.object)
-    return Section(name, key_place, Place(base.source, value_span, pointer, base.object), value, options)
+    home = Place(base.source, entry.value_span, pointer, base.object)
+    inner = value.effective_entries() if isinstance(value, Mapping) else ()
+    options = tuple(Option(name, option.name, home, option) for option in inner)
+    return Section(name, Place(base.source, entry.key.span, pointer, base.object), home, value, options)

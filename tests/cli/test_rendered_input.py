@@ -117,6 +117,17 @@ def test_the_origin_that_kustomize_notes_is_named(tmp_path: Path, monkeypatch: p
     assert places(text)["KT401"].startswith("base/tuning.yaml:")
 
 
+def test_an_origin_in_another_repository_is_no_file_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tuning.yaml").write_text("of: something else\n")
+    origin = "path: tuning.yaml\n      ref: main\n      repo: https://example.com/team/base\n"
+    text = RENDERED.replace("# Source: team/templates/tuning.yaml\n", "").replace(
+        "  name: demo-tuning\n",
+        f"  name: demo-tuning\n  annotations:\n    config.kubernetes.io/origin: |\n      {origin}",
+    )
+    assert places(text)["KT401"].startswith("example.com/team/base/tuning.yaml:")
+
+
 def test_a_path_out_of_the_folder_is_named_and_not_opened(chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(chart)
     (chart.parent / "secret.yaml").write_text('        target_modules: ["q_proj", "o_proj"]\npassword: x\n')
