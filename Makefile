@@ -13,6 +13,8 @@ DEMO := .demo
 
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
+# The suite starts hundreds of processes, which would each compile all they import.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test lint types check-all format soak docs site schemas clean \
 	bench-check bench-memory bench-throughput bench-runtime bench-webhook
