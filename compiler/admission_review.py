@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.report.escape import printable
 from kaitoc.compiler.source import UserError
 
 API_VERSION = "admission.k8s.io/v1"
@@ -54,7 +55,7 @@ def read_review(data: bytes) -> Request:
     review = _decode(data)
     if review.get("kind") != KIND or review.get("apiVersion") != API_VERSION:
         found = f"{str(review.get('apiVersion'))[:80]} {str(review.get('kind'))[:80]}"
-        raise ReviewError(f"expected an AdmissionReview of {API_VERSION}, got `{found}`")
+        raise ReviewError(f"expected an AdmissionReview of {API_VERSION}, got `{printable(found)}`")
     request = _mapping(review, "request", is_required=True) or {}
     uid = _text(request, "uid")
     if not uid:
@@ -73,14 +74,14 @@ def read_review(data: bytes) -> Request:
 
 
 def render_answer(uid: str, answer: Answer) -> str:
-    """Return an answer as AdmissionReview JSON."""
+    """Return an answer as AdmissionReview JSON; clients print its texts as they are, so these steer no terminal."""
     response: dict[str, Any] = {"uid": uid, "allowed": answer.is_allowed}
     if not answer.is_allowed:
         response["status"] = {
             "status": "Failure",
             "reason": "Forbidden" if answer.status_code == 403 else "InternalError",
             "code": answer.status_code,
-            "message": answer.message,
+            "message": printable(answer.message),
         }
     if answer.codes:
         # The API server writes these to its audit log, where findings at info level are told too.
@@ -157,7 +158,7 @@ def _fitting(warnings: tuple[str, ...]) -> list[str]:
     """Return the warnings that the API server hands on, each cut to what it shows."""
     fitting: list[str] = []
     left = MAX_WARNINGS_CHARS
-    for warning in warnings:
+    for warning in map(printable, warnings):
         shown = warning if len(warning) <= MAX_WARNING_CHARS else warning[: MAX_WARNING_CHARS - 1] + "\u2026"
         left -= len(shown)
         if left < 0:

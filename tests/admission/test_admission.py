@@ -239,6 +239,14 @@ def test_warnings_are_cut_to_what_the_api_server_shows() -> None:
     assert len(warnings) == 16
 
 
+def test_no_text_of_an_answer_steers_the_terminal_it_ends_up_in() -> None:
+    key = TRAINING_CONFIG.replace("    r: 8\n", '    r: 8\n    "a\\e[31m\\nb\\u202e": 1\n')
+    refused = json.loads(render_answer("u", judged(review(config_map(key)))))["response"]["status"]["message"]
+    assert "KT202" in refused
+    warned = json.loads(render_answer("u", Answer(is_allowed=True, warnings=("a\x1b[31m\nb",))))["response"]["warnings"]
+    assert all(text.isprintable() for text in (refused, *warned))
+
+
 def admit(*arguments: str, text: bytes) -> Any:
     return CliRunner().invoke(cli, ["admit", "--isolated", *arguments], input=text)
 
