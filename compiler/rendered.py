@@ -77,7 +77,7 @@ def _moved_related(related: Related, rendered: Source, origins: list[_Origin]) -
 
 def _place(source: Source, span: Span, rendered: Source, origins: list[_Origin]) -> tuple[Source, Span] | None:
     """Return where a span of the rendered text comes from, None for other sources and what no file is named for."""
-    index = bisect_right([origin.span.start for origin in origins], span.start) - 1
+    index = bisect_right(origins, span.start, key=lambda origin: origin.span.start) - 1
     if source.path != rendered.path or index < 0 or span.start >= origins[index].span.end:
         return None
     origin = origins[index]
@@ -98,19 +98,25 @@ def _place(source: Source, span: Span, rendered: Source, origins: list[_Origin])
 def _origins(rendered: ManifestFile) -> list[_Origin]:
     """Return the stretches of a rendered text whose file is named, in order."""
     named = {found.start(): found["path"] for found in _SOURCE_LINE.finditer(rendered.source.text)}
+    commented = sorted(named)
+    document_starts = [document.span.start for document in rendered.documents]
     for manifest in rendered.manifests:
         path = _annotated_path([manifest.text("metadata", "annotations", name) for name in _PATH_ANNOTATIONS],
                                manifest.text("metadata", "annotations", _ORIGIN_ANNOTATION))  # fmt: skip
-        document_start = max((d.span.start for d in rendered.documents if d.span.start <= manifest.node.span.start),
-                             default=0)  # fmt: skip
-        if path and not any(document_start <= start <= manifest.node.span.start for start in named):
-            named[document_start] = path
-    document_starts = [document.span.start for document in rendered.documents]
-    ends = {start: min((one for one in [*document_starts, *named] if one > start), default=len(rendered.source.text))
-            for start in named}  # fmt: skip
+        document_start = _last_before(document_starts, manifest.node.span.start, 0)
+        if path and _last_before(commented, manifest.node.span.start, -1) < document_start:
+            named.setdefault(document_start, path)
+    bounds = sorted({*document_starts, *named, len(rendered.source.text)})
     files = {path: _read_beside(path) for path in set(named.values())}
-    return [_origin(rendered.source, Span(start, ends[start]), named[start], files[named[start]])
+    return [_origin(rendered.source, Span(start, bounds[bisect_right(bounds, start)]), named[start],
+                    files[named[start]])
             for start in sorted(named)]  # fmt: skip
+
+
+def _last_before(places: list[int], place: int, default: int) -> int:
+    """Return the last of some places, in order, at or before another, `default` when there is none."""
+    index = bisect_right(places, place)
+    return places[index - 1] if index else default
 
 
 def _annotated_path(paths: list[str], origin: str) -> str:
