@@ -17,8 +17,8 @@ from kaitoc.compiler.memory.footprint_optimizer import state_bytes, state_sizes,
 from kaitoc.compiler.memory.footprint_plan import Plan, plan_for
 from kaitoc.compiler.memory.footprint_reserve import Segments
 from kaitoc.compiler.memory.footprint_script import RecordingTape, Script
-from kaitoc.compiler.memory.footprint_tape import Kind, Moment
 from kaitoc.compiler.memory.footprint_unroll import unroll
+from kaitoc.compiler.memory.footprint_value import Kind, Moment
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
 from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_step, of_any_size

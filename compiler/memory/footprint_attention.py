@@ -8,7 +8,8 @@ from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES, HALF_BYT
 from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Layer, Plan
 from kaitoc.compiler.memory.footprint_size import per_token
-from kaitoc.compiler.memory.footprint_tape import Tape, Value
+from kaitoc.compiler.memory.footprint_tape import Tape
+from kaitoc.compiler.memory.footprint_value import Value
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload
 
 

@@ -8,7 +8,8 @@ method, and the modelling code of transformers 4.39 to 5.23.
 from __future__ import annotations
 
 from kaitoc.compiler.memory.footprint_size import ZERO, per_token
-from kaitoc.compiler.memory.footprint_tape import Tape, Value
+from kaitoc.compiler.memory.footprint_tape import Tape
+from kaitoc.compiler.memory.footprint_value import Value
 from kaitoc.compiler.records import dataclass
 
 FLOAT32_BYTES = 4

@@ -6,7 +6,8 @@ from kaitoc.compiler.memory.footprint_attention import AttentionBlock, probabili
 from kaitoc.compiler.memory.footprint_mlp import FeedForward
 from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Layer, Plan
-from kaitoc.compiler.memory.footprint_tape import Tape, Value
+from kaitoc.compiler.memory.footprint_tape import Tape
+from kaitoc.compiler.memory.footprint_value import Value
 from kaitoc.compiler.memory.workload import Workload
 
 

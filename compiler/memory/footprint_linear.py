@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES, HALF_BYTES, Elementwise
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_token
-from kaitoc.compiler.memory.footprint_tape import Kind, Value
+from kaitoc.compiler.memory.footprint_value import Kind, Value
 from kaitoc.compiler.memory.workload import Quantization
 from kaitoc.compiler.records import dataclass
 

@@ -7,7 +7,8 @@ from kaitoc.compiler.memory.footprint_linear import Linear
 from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Experts, Layer, Plan
 from kaitoc.compiler.memory.footprint_size import ZERO, fixed, per_token
-from kaitoc.compiler.memory.footprint_tape import Tape, Value
+from kaitoc.compiler.memory.footprint_tape import Tape
+from kaitoc.compiler.memory.footprint_value import Value
 
 
 class FeedForward:

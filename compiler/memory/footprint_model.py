@@ -11,7 +11,8 @@ from kaitoc.compiler.memory.footprint_loss import LossChunk
 from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Layer, Plan, plan_for
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_pair, per_token
-from kaitoc.compiler.memory.footprint_tape import Kind, Moment, Tape, Value, phase
+from kaitoc.compiler.memory.footprint_tape import Tape, phase
+from kaitoc.compiler.memory.footprint_value import Kind, Moment, Value
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Loss, Workload

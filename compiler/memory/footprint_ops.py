@@ -9,7 +9,7 @@ from __future__ import annotations
 from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES
 from kaitoc.compiler.memory.footprint_linear import LinearOps
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, per_pair, per_token
-from kaitoc.compiler.memory.footprint_tape import Value
+from kaitoc.compiler.memory.footprint_value import Value
 
 
 class Ops(LinearOps):

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from kaitoc.compiler.memory.footprint_reserve import Block, Segments
 from kaitoc.compiler.memory.footprint_size import ZERO, Size
-from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Step, Tape, Value
+from kaitoc.compiler.memory.footprint_tape import Tape
+from kaitoc.compiler.memory.footprint_value import Buffer, Kind, Step, Value
 from kaitoc.compiler.records import dataclass
 
 _NUM_RUN = 4

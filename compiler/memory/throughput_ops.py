@@ -8,7 +8,7 @@ from kaitoc.compiler.memory.footprint_linear import Adapter, Linear
 from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Plan
 from kaitoc.compiler.memory.footprint_size import Size, fixed, per_pair, per_token
-from kaitoc.compiler.memory.footprint_tape import Value
+from kaitoc.compiler.memory.footprint_value import Value
 from kaitoc.compiler.memory.throughput_tape import Group, Kernel, Pass, Pending, Unit, WorkTape, traffic
 from kaitoc.compiler.memory.workload import Loss
 

@@ -14,7 +14,8 @@ from math import isqrt
 
 from kaitoc.compiler.memory.footprint_elementwise import HALF_BYTES
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed
-from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Step, Tape, Value
+from kaitoc.compiler.memory.footprint_tape import Tape
+from kaitoc.compiler.memory.footprint_value import Buffer, Kind, Step, Value
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.records import dataclass
 

@@ -21,7 +21,8 @@ from kaitoc.compiler.memory.footprint_model import INT64_BYTES, _Model
 from kaitoc.compiler.memory.footprint_ops import Ops
 from kaitoc.compiler.memory.footprint_plan import Plan, plan_for
 from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_token
-from kaitoc.compiler.memory.footprint_tape import Buffer, Kind, Step, Tape, Value
+from kaitoc.compiler.memory.footprint_tape import Tape
+from kaitoc.compiler.memory.footprint_value import Buffer, Kind, Step, Value
 from kaitoc.compiler.memory.workload import Dtype, Workload
 
 FOLDER = Path(__file__).parent / "data" / "kernels"
