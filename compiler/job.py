@@ -20,6 +20,8 @@ from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.training_config import DATA_KEY, SECTIONS, Option, TrainingConfig
 
 T = TypeVar("T")
+LARGEST_INTEGER = 2**63 - 1
+"""Tensors cannot be larger (`int64_t` of PyTorch's sizes), and YAML's integers have no bound at all."""
 
 
 class Target(str, Enum):
@@ -151,9 +153,18 @@ class Job:
         return self.value(section, name) is True
 
     def integer(self, section: str, name: str, default: int) -> int:
-        """Return an integer option, or `default` when it has none."""
+        """Return an integer option, or `default` when it has none; one past 64 bits counts as the last within."""
         found = self.value(section, name)
-        return found if isinstance(found, int) and not isinstance(found, bool) else default
+        if not isinstance(found, int) or isinstance(found, bool):
+            return default
+        return max(-LARGEST_INTEGER, min(found, LARGEST_INTEGER))
+
+    def number(self, section: str, name: str, default: float) -> float:
+        """Return an option that is a number, or `default` when it is none; integers are bounded as above."""
+        found = self.value(section, name)
+        if isinstance(found, float):
+            return found
+        return float(self.integer(section, name, 0)) if isinstance(found, int) else default
 
     def options(self, section: str) -> tuple[Option, ...]:
         """Return the options written in a section."""

@@ -138,13 +138,11 @@ def workload_of(job: Job) -> Workload | None:
 
 
 def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
-    alpha = job.value("LoraConfig", "lora_alpha")
-    dropout = job.value("LoraConfig", "lora_dropout")
     saved = job.value("LoraConfig", "modules_to_save")
     return Lora(
         rank=job.integer("LoraConfig", "r", 8),
-        alpha=float(alpha) if isinstance(alpha, (int, float)) else 8.0,
-        dropout=float(dropout) if isinstance(dropout, (int, float)) else 0.0,
+        alpha=job.number("LoraConfig", "lora_alpha", 8.0),
+        dropout=job.number("LoraConfig", "lora_dropout", 0.0),
         targets=targets,
         dora=job.flag("LoraConfig", "use_dora"),
         rslora=job.flag("LoraConfig", "use_rslora"),

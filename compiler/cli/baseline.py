@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -10,11 +9,11 @@ import click
 from kaitoc.compiler.baseline import baseline_of, save_baseline
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
+from kaitoc.compiler.cli.standard_input import check_standard_input, name_templates
 from kaitoc.compiler.engine import Engine, RuleSet, find_files
 from kaitoc.compiler.outcome import Outcome
-from kaitoc.compiler.rendered import tell_origins
-from kaitoc.compiler.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.source import Source, UserError
+from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.source import UserError
 
 EXIT_USAGE = 2
 
@@ -62,11 +61,6 @@ def _check(paths: tuple[str, ...], engine: Engine) -> Outcome:
     """Return what is found in files, or in standard input, whose findings are keyed by the template they come from."""
     if "-" not in paths:
         return engine.check(find_files(paths or (".",), engine.settings))
-    if len(paths) > 1:
-        raise SettingsError("`-` (standard input) cannot be mixed with paths")
-    source = Source.decode("<stdin>", sys.stdin.buffer.read())
-    engine.library.add_source(source)
-    outcome = engine.check([source.path])
-    for checked in outcome.checked:
-        checked.move(tell_origins(checked.findings, engine.library.load(checked.path)))
+    outcome = check_standard_input(paths, engine)
+    name_templates(engine, outcome)
     return outcome

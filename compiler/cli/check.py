@@ -10,31 +10,39 @@ from typing import Any, TextIO
 
 import click
 
+from kaitoc.compiler.cli.completion import complete_format, complete_path
 from kaitoc.compiler.cli.engines import engine_of
 from kaitoc.compiler.cli.options import assumption_options
+from kaitoc.compiler.cli.standard_input import check_standard_input, name_templates
 from kaitoc.compiler.engine import Engine, find_files
 from kaitoc.compiler.outcome import Outcome
 from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target
 from kaitoc.compiler.report.ledger import Accept, Ledger, Ledgers, Wanted
 from kaitoc.compiler.report.model import RuleInfo
 from kaitoc.compiler.settings import SettingsError
-from kaitoc.compiler.source import Source, UserError
+from kaitoc.compiler.source import UserError
 
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="[PATHS|-]")
+@click.argument("paths", nargs=-1, metavar="[PATHS|-]", shell_complete=complete_path)
 @assumption_options
 @click.option(
     "--format",
     "formats",
     multiple=True,
     metavar="F",
+    shell_complete=complete_format,
     help=f"Output format, repeatable, each NAME or NAME=FILE: {', '.join(FORMATS)}.",
 )
-@click.option("--output-file", metavar="FILE", help="Write the report to a file instead of standard output.")
+@click.option(
+    "--output-file",
+    metavar="FILE",
+    shell_complete=complete_path,
+    help="Write the report to a file instead of standard output.",
+)
 @click.option("--stdin-filename", metavar="NAME", default="<stdin>", help="Name for standard input in reports.")
 @click.option("--select", multiple=True, metavar="C", help="Run only these rules (code, start of a code, or name).")
 @click.option("--ignore", multiple=True, metavar="C", help="Leave these rules out.")
@@ -45,7 +53,9 @@ EXIT_USAGE = 2
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option("--exit-zero", is_flag=True, help="Exit 0 even when there are findings.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule was found, instead of the findings.")
-@click.option("--baseline", metavar="FILE", help="Leave out findings that a baseline file lists.")
+@click.option(
+    "--baseline", metavar="FILE", shell_complete=complete_path, help="Leave out findings that a baseline file lists."
+)
 @click.option("--changed-since", metavar="REV", help="Check only files changed since a git revision.")
 @click.option("--isolated", is_flag=True, help="Ignore settings files.")
 @click.option(
@@ -78,7 +88,7 @@ def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
         return fix(engine, _check_all(paths, engine, options), options, targets)
     if "-" in paths:
         outcome = _check_all(paths, engine, options)
-        _tell_origins(engine, outcome)
+        name_templates(engine, outcome)
         return conclude(ledgers_of(outcome, options, targets), options, targets)
     return conclude(_check_files(_files(paths, engine, options), engine, options, targets), options, targets)
 
@@ -99,11 +109,9 @@ def _targets(options: dict[str, Any]) -> list[Target]:
 def _check_all(paths: tuple[str, ...], engine: Engine, options: dict[str, Any]) -> Outcome:
     """Check standard input or files, and hold everything that is found."""
     if "-" in paths:
-        if len(paths) > 1:
-            raise SettingsError("`-` (standard input) cannot be mixed with paths")
-        source = Source.decode(options["stdin_filename"], sys.stdin.buffer.read())
-        engine.library.add_source(source)
-        return engine.check([source.path])
+        if options["changed_since"] is not None:
+            raise SettingsError("--changed-since picks among files; git knows nothing of standard input (`-`)")
+        return check_standard_input(paths, engine, options["stdin_filename"])
     return engine.check(_files(paths, engine, options))
 
 
@@ -164,15 +172,6 @@ def _accept(options: dict[str, Any]) -> Accept | None:
     from kaitoc.compiler.baseline import load_baseline
 
     return load_baseline(options["baseline"]).new_among
-
-
-def _tell_origins(engine: Engine, outcome: Outcome) -> None:
-    """Name the templates that standard input was rendered from, where it says so."""
-    from kaitoc.compiler.rendered import tell_origins
-
-    for checked in outcome.checked:
-        if not checked.error:
-            checked.move(tell_origins(checked.findings, engine.library.load(checked.path)))
 
 
 def _rule_infos() -> tuple[RuleInfo, ...]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from kaitoc.compiler.assumptions import AssumptionError
+from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.compile import compile_files, describe_problem
 from kaitoc.compiler.compile_model import Compilation, CompileError, CompileRequest, OutputError
@@ -26,7 +27,8 @@ EXIT_USAGE = 2
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("-o", "--output", metavar="DIR", help="Write the compiled files into a folder, under their names."),
+    click.option("-o", "--output", metavar="DIR", shell_complete=complete_path,
+                 help="Write the compiled files into a folder, under their names."),
     click.option("--in-place", is_flag=True, help="Replace the files."),
     click.option("--diff", is_flag=True, help="Show the changes and write nothing; exit 1 when there are any."),
     click.option("--goal", "goals", type=click.Choice([goal.value for goal in Goal]), multiple=True,
@@ -39,7 +41,7 @@ _OPTIONS = (
     click.option("--price", type=click.FloatRange(min=0, min_open=True), metavar="P",
                  help="Price of the instance per hour, for the cost in the report."),
     click.option("--allow-workspace-edits", is_flag=True, help="Change the Workspace's instance type too."),
-    click.option("--report", "reports", multiple=True, metavar="FILE",
+    click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
     click.option("--isolated", is_flag=True, help="Ignore settings files."),
 )  # fmt: skip
@@ -52,7 +54,7 @@ def _compile_options(command: F) -> F:
 
 
 @click.command("compile")
-@click.argument("paths", nargs=-1, required=True, metavar="PATHS")
+@click.argument("paths", nargs=-1, required=True, metavar="PATHS", shell_complete=complete_path)
 @assumption_options
 @_compile_options
 @click.pass_context

@@ -18,6 +18,13 @@ def complete_path(_: click.Context, __: click.Parameter, incomplete: str) -> lis
     return [CompletionItem(incomplete, type="file")]
 
 
+def complete_format(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Return the report formats that begin with what was typed."""
+    from kaitoc.compiler.report import FORMATS
+
+    return _beginning_with(incomplete, FORMATS)
+
+
 def complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of the catalog's models that begin with what was typed."""
     from kaitoc.compiler.catalog.models import all_models

@@ -13,7 +13,7 @@ from kaitoc.compiler.assumptions import AssumptionError, Overrides, gpu_named, m
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
 from kaitoc.compiler.catalog.releases import newest_release
-from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release, complete_stack
+from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release, complete_stack
 from kaitoc.compiler.cli.estimate_predictions import architecture_of, plot, predict, sweep_points
 from kaitoc.compiler.estimate import (
     DEFAULT_SEQ_LEN_TOKENS,
@@ -37,11 +37,16 @@ _DTYPES = click.Choice([dtype.value for dtype in Dtype])
 
 
 @click.command()
-@click.argument("paths", nargs=-1)
+@click.argument("paths", nargs=-1, shell_complete=complete_path)
 @click.option(
     "--model", metavar="M", shell_complete=complete_model, help="Model: a Kaito preset, a hub id or a short name."
 )
-@click.option("--model-config", metavar="FILE", help="The config.json of a model that is not in the catalog.")
+@click.option(
+    "--model-config",
+    metavar="FILE",
+    shell_complete=complete_path,
+    help="The config.json of a model that is not in the catalog.",
+)
 @click.option("--method", type=click.Choice(["lora", "qlora", "full"]), help="How to train (default: lora).")
 @click.option("--batch", type=int, metavar="N", help="Sequences per GPU and step (default: 1).")
 @click.option("--accumulation", type=click.IntRange(min=1), metavar="N", help="Batches per update (default: 1).")
@@ -99,7 +104,7 @@ _DTYPES = click.Choice([dtype.value for dtype in Dtype])
 @click.option("--phase", is_flag=True, help="Show the peak of every phase.")
 @click.option("--trace", "use_trace", is_flag=True, help="Run the real model code on meta tensors (needs torch).")
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
-@click.option("--plot", metavar="FILE", help="Plot the sweep as FILE.svg, .png or .html.")
+@click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
 @click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context  # fmt: skip
 def estimate(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kaitoc.compiler.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
-from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release
+from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
 from kaitoc.compiler.compile_model import CompileError, CompileRequest
 from kaitoc.compiler.compile_output import PlannedWrite, write_all
 from kaitoc.compiler.engine import RuleSet
@@ -73,7 +73,13 @@ _DATA_FORMATS = ("messages", "prompt-completion", "text")
     help="Kaito release to write for (default: the newest known).",
 )
 @click.option("--target", type=click.Choice(["kaito", "bundled"]), help="Runtime to write for.")
-@click.option("-o", "--output", metavar="FILE", help="Write to a new file instead of standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=complete_path,
+    help="Write to a new file instead of standard output.",
+)
 @click.pass_context
 def init(ctx: click.Context, /, **options: Any) -> None:  # fmt: skip
     """Write a Workspace and a ConfigMap for a model, already right and as fast as fits."""

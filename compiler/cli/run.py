@@ -12,6 +12,7 @@ import click
 
 from kaitoc.compiler.assumptions import AssumptionError, Overrides
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
+from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.compile_model import CompileError
 from kaitoc.compiler.engine import Engine, RuleSet
@@ -35,7 +36,7 @@ class RunError(ValueError):
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", shell_complete=complete_path)
 @assumption_options
 @click.option("--workspace", metavar="N", help="Which Workspace of the file to run, when it has several.")
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
@@ -67,7 +68,12 @@ class RunError(ValueError):
     show_default=True,
     help="Whether processes hold whole copies of the model or shares; auto shards what outgrows a GPU.",
 )
-@click.option("--report", metavar="FILE", help="With --on cluster: write what the log tells of the run as JSON.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    shell_complete=complete_path,
+    help="With --on cluster: write what the log tells of the run as JSON.",
+)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
 @click.pass_context  # fmt: skip

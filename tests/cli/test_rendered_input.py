@@ -179,3 +179,10 @@ def test_what_is_left_after_fixing_standard_input_goes_to_standard_error(chart: 
     assert "KT203" in result.stderr
     assert "KT203" not in result.stdout
     assert result.exit_code == 1
+
+
+def test_what_comes_by_pipe_cannot_have_changed_since_a_revision() -> None:
+    result = CliRunner().invoke(cli, ["check", "-", "--changed-since", "HEAD"], input=RENDERED)
+
+    assert result.exit_code == 2
+    assert "git knows nothing of standard input" in result.stderr

@@ -55,11 +55,21 @@ def test_rules_are_completed_by_code_and_name() -> None:
     assert offered("explain", "unmatched-t") == ["unmatched-target-modules"]
 
 
-@pytest.mark.parametrize("words", ["baseline", "baseline -o", "admit", "admit --partners", "webhook --cert"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "baseline", "baseline -o", "admit", "admit --partners", "webhook --cert", "check", "check --baseline",
+        "compile -o", "estimate --model-config", "run", "init -o",
+    ],
+)  # fmt: skip
 def test_files_are_left_to_the_shell(words: str) -> None:
     complete = ShellComplete(cli, {}, "kaitoc", "_KAITOC_COMPLETE")
     (item,) = complete.get_completions(words.split(), "man")
     assert (item.type, item.value) == ("file", "man")
+
+
+def test_report_formats_are_completed() -> None:
+    assert offered("check", "--format", "j") == ["json", "junit"]
 
 
 @pytest.mark.parametrize("value", ["text", "json", "sarif"])
