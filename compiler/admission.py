@@ -55,7 +55,9 @@ def surroundings_of(request: Request, partners: Partners) -> Surroundings:
 def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answer:
     """Return whether an object may pass.
 
-    Other kinds, deletions, objects on their way out and inference Workspaces pass without a word.
+    Other kinds, deletions, objects on their way out and inference Workspaces pass without a word; an update of
+    metadata and status alone passes with what is wrong as warnings: it is not what brought the fault in, and to refuse
+    it would stop the controllers that own them.
     """
     content = _judged_content(request)
     if content is None:
@@ -69,12 +71,13 @@ def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answ
         engine.library.add_read(file)
     outcome = engine.check([path])
     patch: tuple[dict[str, Any], ...] = ()
-    if policy.mutates:
+    is_as_stored = _is_as_stored(request)
+    if policy.mutates and not is_as_stored:
         fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
         outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
     found = [finding for finding in outcome.findings if surroundings.is_complete or finding.name != _NEEDS_PARTNERS]
     found += _update_findings(request, manifests, policy)
-    return _verdict(found, outcome, policy, patch)
+    return _verdict(found, outcome, policy, patch, tolerates=is_as_stored)
 
 
 def _judged_content(request: Request) -> dict[str, Any] | None:
@@ -88,6 +91,15 @@ def _is_going(content: dict[str, Any]) -> bool:
     """Return whether an object is being deleted: to refuse the update that takes its finalizer away would keep it."""
     metadata = content.get("metadata")
     return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
+
+
+def _is_as_stored(request: Request) -> bool:
+    """Return whether an update leaves an object as it is, but for its metadata and status."""
+    if request.operation != "UPDATE" or request.object is None or request.old_object is None:
+        return False
+    now, before = ({key: value for key, value in content.items() if key not in ("metadata", "status")}
+                   for content in (request.object, request.old_object))  # fmt: skip
+    return now == before
 
 
 def _concerns_kaito(request: Request) -> bool:
@@ -126,17 +138,20 @@ def _update_findings(request: Request, manifests: Sequence[Manifest], policy: Po
                     yield finding
 
 
-def _verdict(found: list[Finding], outcome: Outcome, policy: Policy, patch: tuple[dict[str, Any], ...]) -> Answer:
+def _verdict(
+    found: list[Finding], outcome: Outcome, policy: Policy, patch: tuple[dict[str, Any], ...], *, tolerates: bool
+) -> Answer:
+    """Return the answer to what was found; where it is tolerated, what would refuse the object only warns."""
     found.sort(key=lambda finding: finding.sort_key)
     refusing = [finding for finding in found if _refuses(finding, policy)]
     codes = tuple(sorted({finding.code for finding in found}))
     warnings = tuple(_told(f) for f in found if f.severity is Severity.WARNING and not _refuses(f, policy))
     complaints = [*outcome.errors, *(_told(finding) for finding in refusing)]
-    if not complaints:
-        return Answer(is_allowed=True, warnings=warnings, patch=patch, codes=codes)
     shown = complaints[:_MAX_TOLD]
     if len(complaints) > len(shown):
         shown.append(f"and {len(complaints) - len(shown)} more")
+    if tolerates or not complaints:
+        return Answer(is_allowed=True, warnings=(*shown, *warnings), patch=patch, codes=codes)
     return Answer(is_allowed=False, message="; ".join(shown), warnings=warnings, codes=codes)
 
 

@@ -143,8 +143,24 @@ def test_what_is_neither_made_nor_changed_passes(operation: str) -> None:
 def test_an_object_on_its_way_out_may_lose_its_finalizer() -> None:
     old = workspace(method="full")
     going = {**old, "metadata": {**old["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
-    assert not judged(review(old, "UPDATE", old)).is_allowed
     assert judged(review(going, "UPDATE", old)) == Answer(is_allowed=True)
+
+
+def test_an_update_that_changes_only_metadata_passes_with_what_is_wrong_as_warnings() -> None:
+    old = workspace(method="full")
+    labelled = {**old, "metadata": {**old["metadata"], "labels": {"team": "a"}}, "status": {"conditions": []}}
+
+    found = judged(review(labelled, "UPDATE", old))
+
+    assert found.is_allowed
+    assert found.warnings == (judged(review(old)).message,)
+
+
+def test_an_update_that_leaves_a_fault_where_it_changes_something_else_is_refused() -> None:
+    old = workspace(method="full")
+    changed = {**old, "resource": {**old["resource"], "instanceType": "Standard_NC48ads_A100_v4"}}
+
+    assert not judged(review(changed, "UPDATE", old)).is_allowed
 
 
 def test_other_kinds_pass() -> None:
