@@ -182,8 +182,10 @@ def test_files_without_kaito_objects_are_no_error(here: Path) -> None:
     assert "no Kaito object" in result.stderr
 
 
-@pytest.mark.parametrize("model", ["phi-4-mini-instruct", "phi-3-mini-128k-instruct", "qwen2.5-coder-7b-instruct"])
-@pytest.mark.parametrize("version", ["v0.11", "v0.12"])
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [("phi-4-mini-instruct", "v0.11"), ("phi-3-mini-128k-instruct", "v0.12"), ("qwen2.5-coder-7b-instruct", "v0.12")],
+)
 def test_init_writes_what_passes_a_strict_check(here: Path, model: str, version: str) -> None:
     (here / "cm.yaml").unlink()
 

@@ -39,7 +39,7 @@ data:
 """
     + f"# {'what a finding would keep alive ' * 3}\n" * 20
 )
-FEW, MANY = 300, 800
+FEW, MANY = 300, 600
 """Both above the number of jobs and, in the test, of files that are cached."""
 MAX_BYTES_PER_FILE = 1000
 """What may be held of each file: its path, its objects' names and the place of its record, in all 240.
