@@ -178,7 +178,12 @@ def footprint_of(job: Job) -> Footprint | None:
     workload = workload_of(job)
     if workload is None:
         return None
-    return _footprint(WorkloadKey(workload), job.gpu.value if job.gpu is not None else None)
+    return needs(workload, job.gpu.value if job.gpu is not None else None)
+
+
+def needs(workload: Workload, gpu: Gpu | None) -> Footprint | None:
+    """Return what a workload needs on a GPU, None when no run can have its shape."""
+    return _footprint(WorkloadKey(workload), gpu)
 
 
 @lru_cache(maxsize=256)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler import job_memory
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.manifests import Place
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.footprint import verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.memory.workload import Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Workload
 
 GRADIENT_CHECKPOINTING = "gradient_checkpointing"
 
@@ -26,10 +27,7 @@ def gpu_place(job: Job) -> Place:
 
 def needs(job: Job, workload: Workload) -> Footprint | None:
     """Return what another workload would need on the job's GPU, None when it cannot run."""
-    try:
-        return footprint(workload, job.gpu.value if job.gpu is not None else None)
-    except WorkloadError:
-        return None
+    return job_memory.needs(workload, job.gpu.value if job.gpu is not None else None)
 
 
 def would_fit(job: Job, workload: Workload) -> bool:

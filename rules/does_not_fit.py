@@ -9,9 +9,9 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, verdict_of, workload_of
+from kaitoc.compiler.job_memory import footprint_of, needs, verdict_of, workload_of
 from kaitoc.compiler.manifests import Place
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.footprint import verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.workload import Quantization, Workload
 from kaitoc.compiler.wording import gib
@@ -81,7 +81,7 @@ def _advice(gpu: Gpu, workload: Workload, margin: float) -> str:
     for words, candidate in candidates:
         if candidate == workload:
             continue
-        predicted = footprint(candidate, gpu)
-        if verdict(predicted, gpu, margin) is Verdict.FITS:
+        predicted = needs(candidate, gpu)
+        if predicted is not None and verdict(predicted, gpu, margin) is Verdict.FITS:
             return f"with {words} it needs {gib(predicted.device_bytes)} GiB"
     return ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, workload_of
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.job_memory import footprint_of, needs, workload_of
+from kaitoc.compiler.memory.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.wording import gib
 
@@ -45,18 +46,21 @@ def _smallest(job: Job, instance: InstanceType) -> InstanceType | None:
     if workload is None or instance.gpu is None:
         return None
     limit = instance.gpu.nominal_gib * SHARE
-    for other in sorted(_listed(instance.cloud), key=lambda one: (one.gpu.nominal_gib if one.gpu else 0, one.name)):
+    for other in _listed(instance.cloud):
         if other.gpu is None or other.gpu.nominal_gib > limit:
             continue
-        if verdict(footprint(workload, other.gpu), other.gpu, job.assumptions.margin) is Verdict.FITS:
+        predicted = needs(workload, other.gpu)
+        if predicted is not None and verdict(predicted, other.gpu, job.assumptions.margin) is Verdict.FITS:
             return other
     return None
 
 
-def _listed(cloud: str) -> list[InstanceType]:
-    """Return the instance types of a cloud with one NVIDIA GPU that the newest release lists."""
-    return [
+@lru_cache
+def _listed(cloud: str) -> tuple[InstanceType, ...]:
+    """Return the instance types of a cloud with one NVIDIA GPU that the newest release lists, the smallest first."""
+    found = [
         one
         for one in all_instance_types()
         if one.cloud == cloud and one.nvidia and one.num_gpus == 1 and one.last_release is None
     ]
+    return tuple(sorted(found, key=lambda one: (one.gpu.nominal_gib if one.gpu else 0, one.name)))
