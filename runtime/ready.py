@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -120,6 +121,7 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
     if plan.lora is None:
         return model
     _require_modules(model, plan.lora.modules_to_save)
+    _tell_unmatched(model, plan.lora.target_modules or ())
     try:
         return get_peft_model(model, lora_config(plan.lora))
     except (ValueError, TypeError, AttributeError) as error:
@@ -137,6 +139,18 @@ def _require_modules(model: Any, wanted: Sequence[str]) -> None:
             close = get_close_matches(one, {name.rpartition(".")[2] for name in names}, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             raise ModelFailure(f"modules_to_save: the model has no module `{one}`{hint}")
+
+
+def _tell_unmatched(model: Any, targets: Sequence[str]) -> None:
+    """Say which target modules the model does not have: PEFT trains the others and says nothing.
+
+    Source of the match: peft 0.21, `peft/tuners/tuners_utils.py`, `check_target_module_exists`.
+    """
+    names = [name for name, _ in model.named_modules()]
+    missing = [one for one in targets if not any(f".{name}".endswith(f".{one}") for name in names)]
+    found = [one for one in targets if one not in missing]
+    if missing and found and is_main_process():
+        sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(found)} is trained\n")
 
 
 def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Dataset | None]:

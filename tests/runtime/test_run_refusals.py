@@ -256,6 +256,14 @@ def test_a_module_to_save_that_is_not_in_the_model_is_named(make_plan: MakePlan)
         run(make_plan(lora={"modules_to_save": ["lm_haed"]}))
 
 
+def test_target_modules_that_are_not_in_the_model_are_named(
+    make_plan: MakePlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(make_plan(lora={"target_modules": ["q_proj", "v_proj", "o_proj"]}, training={"max_steps": 1}))
+
+    assert "adapter: the model has no q_proj, v_proj; only o_proj is trained" in capsys.readouterr().err
+
+
 def test_an_adapter_that_no_memory_holds_is_out_of_memory(make_plan: MakePlan) -> None:
     with pytest.raises(OutOfMemory, match="out of memory while the model was loaded"):
         run(make_plan(lora={"r": 10**12}))
