@@ -25,7 +25,7 @@ tell "4. In place of Phi-3 itself, a Phi-3 small enough for this machine (about 
 say python "$here/build_tiny_model.py" "$folder/model"
 python "$here/build_tiny_model.py" "$folder/model"
 
-tell "5. The compiled manifest, unchanged, trains it: QLoRA on the CPU (about a minute)."
+tell "5. The compiled manifest, unchanged, trains it: QLoRA on the CPU (one to three minutes)."
 say kaitoc run "$folder/compiled/demo.yaml" --model-path "$folder/model" --data "$here/data" --output "$folder/results"
 rm -rf "$folder/results"
 kaitoc run "$folder/compiled/demo.yaml" --model-path "$folder/model" --data "$here/data" --output "$folder/results"
