@@ -164,6 +164,9 @@ def _plan(path: str, options: dict[str, Any]) -> Plan:
     outcome = engine.check([path])
     if outcome.errors:
         raise SourceError(outcome.errors[0])
+    for checked in outcome.checked:
+        if checked.note and checked.num_kaito_objects == 0:
+            raise RunError(checked.note)
     errors = [finding for finding in outcome.findings if _stops(finding.code, finding.severity)]
     if errors:
         first = errors[0]
