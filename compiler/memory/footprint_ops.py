@@ -20,7 +20,7 @@ class Ops(LinearOps):
 
         Backward of the flash kernel accumulates the query's gradient in float32 and holds a row sum per head
         (`flash_api.cpp`, `dq_accum` and `softmax_d`), and so does the memory-efficient one. cuDNN's saves the same
-        tensors (`_scaled_dot_product_cudnn_attention_backward_cuda`, `attention_backward.cu`); the scratch memory of its
+        tensors (`_scaled_dot_product_cudnn_attention_backward_cuda`, `attention_backward.cu`); scratch memory of its
         backward is sized by cuDNN (`get_workspace_size`, `MHA.cpp`) and is taken to be as large. `makes_mask`: the
         layer saves a mask of its own in the query's type, made of truth values (`convert_boolean_attn_mask`,
         `attention.cpp`) or by indexing.
