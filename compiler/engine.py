@@ -56,7 +56,6 @@ class Engine:
     _found_in_jobs: OrderedDict[tuple[str, int, str], list[Finding]] = field(default_factory=OrderedDict)
     _owners: dict[str, str] = field(default_factory=dict)
     _seen_jobs: set[tuple[str, str, str]] = field(default_factory=set)
-    _selected: dict[str, Settings] = field(default_factory=dict)
     _assumptions: dict[str, Assumptions] = field(default_factory=dict)
     _active: dict[str, tuple[JobRule, ...]] = field(default_factory=dict)
 
@@ -104,7 +103,6 @@ class Engine:
             select=self.select,
             ignore=self.ignore,
             refuse_error_suppressions=self.refuse_error_suppressions,
-            _selected=self._selected,
             _assumptions=self._assumptions,
             _active=self._active,
         )
@@ -119,11 +117,7 @@ class Engine:
 
     def settings_for(self, path: str) -> Settings:
         """Return a file's settings under `--select` and `--ignore`."""
-        settings = self.settings.for_path(path)
-        found = self._selected.get(settings.path)
-        if found is None:
-            found = self._selected[settings.path] = settings.with_selection(self.select, self.ignore)
-        return found
+        return self.settings.for_path(path).with_selection(self.select, self.ignore)
 
     def jobs_of(self, file: ManifestFile) -> Iterator[Job]:
         """Yield the jobs of a file."""

@@ -93,7 +93,8 @@ def map_scalar(source: Source, scalar: Scalar) -> ScalarMap:
     try:
         if scalar.style in ("|", ">"):
             indent = _block_indent(raw, scalar.value)
-            reader.read_literal(indent) if scalar.style == "|" else reader.read_folded(indent)
+            read = reader.read_literal if scalar.style == "|" else reader.read_folded
+            read(indent)
         else:
             reader.read_flow(scalar.style)
         exact = True
@@ -162,21 +163,17 @@ class _Reader:
 
     def read_literal(self, indent: int) -> None:
         """Follow a literal block, whose lines and breaks stand in the value as they are."""
-        starts, ends, raw, value, base = self.starts, self.ends, self._raw, self._value, self._base
         previous_end: int | None = None
-        for start, end in _lines(raw)[1:]:
+        for start, end in _lines(self._raw)[1:]:
             content_start = min(start + indent, end)
             if previous_end is not None:
-                if value[len(starts)] not in _BREAKS:
+                if self._value[len(self.starts)] not in _BREAKS:
                     raise _MismatchError
-                starts.append(base + previous_end)
-                ends.append(base + content_start)
-            if not value.startswith(raw[content_start:end], len(starts)):
-                raise _MismatchError
-            starts.extend(range(base + content_start, base + end))
-            ends.extend(range(base + content_start + 1, base + end + 1))
+                self.starts.append(self._base + previous_end)
+                self.ends.append(self._base + content_start)
+            self._take(content_start, end)
             previous_end = end
-        self._finish(len(raw))
+        self._finish(len(self._raw))
 
     def read_folded(self, indent: int) -> None:
         """Follow a folded block line by line."""

@@ -62,6 +62,8 @@ class Settings:
     def with_selection(self, select: Iterable[str], ignore: Iterable[str]) -> Settings:
         """Return the settings under `--select` and `--ignore`: the former starts anew, the latter adds."""
         select, ignore = tuple(select), tuple(ignore)
+        if not select and not ignore:
+            return self
         if select:
             return replace(self, select=select, ignore=ignore)
         return replace(self, ignore=self.ignore + ignore)

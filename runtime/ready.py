@@ -15,6 +15,7 @@ from datasets import Dataset
 from peft import get_peft_model, prepare_model_for_kbit_training
 from transformers import set_seed
 
+from kaitoc.compiler.memory.footprint_sites import is_target
 from kaitoc.compiler.plan import Plan
 from kaitoc.runtime.arguments import CHECKPOINTS, lora_config
 from kaitoc.runtime.checkpoints import (
@@ -142,12 +143,9 @@ def _require_modules(model: Any, wanted: Sequence[str]) -> None:
 
 
 def _tell_unmatched(model: Any, targets: Sequence[str]) -> None:
-    """Say which target modules the model does not have: PEFT trains the others and says nothing.
-
-    Source of the match: peft 0.21, `peft/tuners/tuners_utils.py`, `check_target_module_exists`.
-    """
+    """Say which target modules the model does not have: PEFT trains the others and says nothing."""
     names = [name for name, _ in model.named_modules()]
-    missing = [one for one in targets if not any(f".{name}".endswith(f".{one}") for name in names)]
+    missing = [one for one in targets if not any(is_target(name, one) for name in names)]
     found = [one for one in targets if one not in missing]
     if missing and found and is_main_process():
         sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(found)} is trained\n")

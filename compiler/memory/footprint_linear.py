@@ -59,11 +59,9 @@ class LinearOps(Elementwise):
             return base
         if layer.quantization is not Quantization.NONE:
             return self._quantized_lora(value, base, layer, adapter)
-        if adapter.dora:
-            return self._dora(value, base, layer, adapter)
         result_bytes = base.num_bytes
         given = self.cast(value, adapter.num_bytes)
-        delta = self._low_rank(given, layer, adapter)
+        delta = self._delta(given, base, layer, adapter)
         total = self.add(base, delta)
         self.tape.drop(base, delta)
         output = self.cast(total, result_bytes)
@@ -140,26 +138,16 @@ class LinearOps(Elementwise):
             result = self.copy(base)
             tape.drop(base)
         given = tape.hold(value) if self.precision.autocast_bytes else self.cast(value, adapter.num_bytes)
-        if adapter.dora:
-            delta = self._dora_delta(given, result, layer, adapter)
-        else:
-            delta = self._low_rank(given, layer, adapter)
+        delta = self._delta(given, result, layer, adapter)
         if not self.precision.autocast_bytes:
             delta = self.tape.replace(self.cast(delta, result.num_bytes), delta)
         output = self.add(result, delta)
         tape.drop(result, delta, given)
         return output
 
-    def _dora(self, value: Value, base: Value, layer: Linear, adapter: Adapter) -> Value:
-        tape = self.tape
-        result_bytes = base.num_bytes
-        given = self.cast(value, adapter.num_bytes)
-        delta = self._dora_delta(given, base, layer, adapter)
-        total = self.add(base, delta)
-        tape.drop(base, delta)
-        output = self.cast(total, result_bytes)
-        tape.drop(total, given)
-        return output
+    def _delta(self, given: Value, base: Value, layer: Linear, adapter: Adapter) -> Value:
+        """Return what the adapter adds to the base layer's result."""
+        return self._dora_delta(given, base, layer, adapter) if adapter.dora else self._low_rank(given, layer, adapter)
 
     def _dora_delta(self, given: Value, base: Value, layer: Linear, adapter: Adapter) -> Value:
         """`peft/tuners/lora/dora.py`: the merged weight's norm, then magnitude times the low-rank result.

@@ -48,8 +48,11 @@ def expert_block_path(family: Family, index: int, *, fused: bool) -> str:
     return f"{family.layers_path}.{index}.{block}"
 
 
+def is_target(path: str, name: str) -> bool:
+    """Return whether a target name reaches a layer: PEFT's `check_target_module_exists` for a list of names."""
+    return path == name or path.endswith(f".{name}")
+
+
 def matches(site: Site, targets: tuple[str, ...]) -> bool:
-    """PEFT's `check_target_module_exists` for a list of names, and its "all-linear"."""
-    if targets == ("all-linear",):
-        return True
-    return any(site.path == target or site.path.endswith(f".{target}") for target in targets)
+    """Return whether a list of target modules, or PEFT's "all-linear", reaches a layer."""
+    return targets == ("all-linear",) or any(is_target(site.path, target) for target in targets)

@@ -11,6 +11,14 @@ from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.memory.footprint_family import Family, find_family
+from kaitoc.compiler.memory.footprint_sites import (
+    Site,
+    attention_sites,
+    expert_block_path,
+    feed_forward_sites,
+    is_target,
+    mlp_sites,
+)
 from kaitoc.compiler.records import dataclass
 
 ALL_LINEAR = "all-linear"
@@ -97,48 +105,30 @@ class _Key:
 def _linear_modules(key: _Key, fused_experts: bool) -> tuple[LinearModule, ...]:
     architecture = key.architecture
     family = find_family(architecture.model_type)
-    modules = [*_attention(architecture, family), *_mlp(architecture, family, fused_experts)]
+    attention = _modules(attention_sites(architecture, family, 0), architecture.num_layers)
+    modules = [*attention, *_mlp(architecture, family, fused_experts)]
     head = LinearModule(
         family.head, family.head, architecture.hidden_size, architecture.vocab_size, count=1, is_head=True
     )
     return (*modules, head)
 
 
-def _attention(architecture: Architecture, family: Family) -> list[LinearModule]:
-    base = f"{family.layers_path}.0.{family.attention_path}"
-    query = architecture.num_heads * architecture.head_dim
-    key = architecture.num_kv_heads * architecture.head_dim
-    widths = [query + 2 * key] if len(family.attention) == 1 else [query, key, key]
-    count = architecture.num_layers
-    inward = [
-        LinearModule(name, f"{base}.{name}", architecture.hidden_size, width, count)
-        for name, width in zip(family.attention, widths, strict=True)
-    ]
-    output = LinearModule(family.output, f"{base}.{family.output}", query, architecture.hidden_size, count)
-    return [*inward, output]
+def _modules(sites: list[Site], count: int) -> list[LinearModule]:
+    """Return layers that the model has `count` times each."""
+    return [LinearModule(site.name, site.path, site.in_features, site.out_features, count) for site in sites]
 
 
 def _mlp(architecture: Architecture, family: Family, fused_experts: bool) -> list[LinearModule]:
-    base = f"{family.layers_path}.0"
-    count = architecture.num_layers
-    if not architecture.num_experts:
-        path = f"{base}.{family.mlp_path}"
-        return _feed_forward(family, architecture.hidden_size, architecture.intermediate_size, path, count)
-    return _experts(architecture, family, base, fused_experts)
+    if architecture.num_experts:
+        return _experts(architecture, family, fused_experts)
+    return _modules(mlp_sites(architecture, family, 0), architecture.num_layers)
 
 
-def _feed_forward(family: Family, hidden: int, width: int, path: str, count: int) -> list[LinearModule]:
-    *inward, outward = family.mlp_modules
-    factor = 2 if family.mlp == "gated_fused" else 1
-    modules = [LinearModule(name, f"{path}.{name}", hidden, factor * width, count) for name in inward]
-    return [*modules, LinearModule(outward, f"{path}.{outward}", width, hidden, count)]
-
-
-def _experts(architecture: Architecture, family: Family, base: str, fused: bool) -> list[LinearModule]:
+def _experts(architecture: Architecture, family: Family, fused: bool) -> list[LinearModule]:
     config, hidden, count = architecture.config, architecture.hidden_size, architecture.num_layers
     width = int(str(config.get("moe_intermediate_size", architecture.intermediate_size)))
     num_experts = architecture.num_experts
-    path = f"{base}.{'block_sparse_moe' if family.experts == 'mixtral' and not fused else 'mlp'}"
+    path = expert_block_path(family, 0, fused=fused)
     if fused:
         copies = count * num_experts
         modules = [
@@ -146,11 +136,11 @@ def _experts(architecture: Architecture, family: Family, base: str, fused: bool)
             LinearModule("down_proj", f"{path}.experts.down_proj", width, hidden, copies, reachable=False),
         ]
     else:
-        modules = _feed_forward(family, hidden, width, f"{path}.experts.0", count * num_experts)
+        modules = _modules(feed_forward_sites(f"{path}.experts.0", hidden, width, family), count * num_experts)
         modules.append(LinearModule("gate", f"{path}.gate", hidden, num_experts, count))
     if family.shared_expert:
         shared = int(str(config.get("shared_expert_intermediate_size", width)))
-        modules.extend(_feed_forward(family, hidden, shared, f"{path}.shared_expert", count))
+        modules.extend(_modules(feed_forward_sites(f"{path}.shared_expert", hidden, shared, family), count))
         modules.append(LinearModule("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1, count))
     return modules
 
@@ -164,11 +154,6 @@ def _match_targets(key: _Key, targets: tuple[str, ...], fused_experts: bool) -> 
     matched = tuple(module for module in reachable if any(is_target(module.path, name) for name in targets))
     unmatched = tuple(name for name in targets if not any(is_target(module.path, name) for module in reachable))
     return TargetMatch(matched, unmatched, tuple((name, _equivalents(reachable, name)) for name in unmatched))
-
-
-def is_target(path: str, name: str) -> bool:
-    """Return whether a target name reaches a layer: PEFT's `check_target_module_exists` for a list of names."""
-    return path == name or path.endswith(f".{name}")
 
 
 def matches_regex(path: str, pattern: str) -> bool:
