@@ -145,19 +145,19 @@ def _follow(
     lines: list[str] = []
     num_failures = 0
     while True:
+        is_ours, outcome = False, None
         try:
             for line in _news(kubectl.read("workspace", target.name, *target.options), told):
                 echo(redacted_text(line))
             job = kubectl.read("job", target.name, *target.options)
-            is_stale = bool(stale_uid) and job.get("metadata", {}).get("uid") == stale_uid
-            outcome = None if is_stale else _outcome(kubectl, target, job)
+            is_ours = not stale_uid or job.get("metadata", {}).get("uid") != stale_uid
+            outcome = _outcome(kubectl, target, job) if is_ours else None
             num_failures = 0
         except ClusterError:
             num_failures += 1
             if num_failures == MAX_FAILURES:
                 raise
-            is_stale, outcome = True, None
-        if not is_stale:
+        if is_ours:
             lines = _stream(kubectl, target, lines, echo)
         if outcome == "":
             return lines
