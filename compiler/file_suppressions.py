@@ -65,5 +65,5 @@ def _roots(file: ManifestFile) -> Iterator[Node]:
             yield document.root
     for manifest in file.manifests:
         config = read_training_config(manifest) if manifest.is_config_map else None
-        if config is not None and config.document is not None and config.document.root is not None:
-            yield config.document.root
+        if config is not None and config.document_root is not None:
+            yield config.document_root

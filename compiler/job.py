@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
@@ -17,7 +17,8 @@ from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.kaito_args import ArgProblem, SectionParse, parse_section
 from kaitoc.compiler.manifests import Manifest, Place
 from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.training_config import DATA_KEY, SECTIONS, Option, TrainingConfig
+from kaitoc.compiler.training_config import DATA_KEY, SECTIONS, Option, TrainingConfig, plain_sections
+from kaitoc.compiler.yaml_tree import Node
 
 T = TypeVar("T")
 LARGEST_INTEGER = 2**63 - 1
@@ -60,6 +61,13 @@ class Setting(Generic[T]):
     def is_stated(self) -> bool:
         """Return whether a file states the value."""
         return self.place is not None
+
+
+@lru_cache(maxsize=256)
+def _parse(content: Node | None, args_release: str) -> Mapping[str, SectionParse]:
+    """Return each section of a config's content as the parser of a release reads it."""
+    written = plain_sections(content)
+    return {name: parse_section(name, written.get(name, ()), args_release) for name in SECTIONS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +113,7 @@ class Job:
         """Return each section as Kaito's parser reads it; empty when the config cannot be read."""
         if self.config is None or not self.config.is_readable:
             return {}
-        return {name: self._parse(self.config, name) for name in SECTIONS}
+        return _parse(self.config.content, self.args_release)
 
     @cached_property
     def problems(self) -> tuple[tuple[Option, ArgProblem], ...]:
@@ -115,11 +123,6 @@ class Job:
             for section, parse in self.parsed.items()
             for problem in parse.problems
         )
-
-    def _parse(self, config: TrainingConfig, name: str) -> SectionParse:
-        section = config.section(name)
-        options = section.options if section is not None else ()
-        return parse_section(name, [(option.name, option.plain) for option in options], self.args_release)
 
     @property
     def args_release(self) -> str:

@@ -105,6 +105,30 @@ def attention_of(job: Job) -> Attention:
 @lru_cache(maxsize=256)
 def workload_of(job: Job) -> Workload | None:
     """Return a job's training step for the memory engine, None while something that decides it is unknown."""
+    return _workload(_StepKey(job))
+
+
+class _StepKey:
+    """A job as a cache key: equal where all that decides its training step is the same, its config's text included."""
+
+    __slots__ = ("_parts", "job")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job  # which keeps alive what is told apart by its address
+        content = job.config.content if job.config is not None else None
+        model, preset = (setting.value if setting is not None else None for setting in (job.model, job.preset))
+        self._parts = (id(content), id(model), preset, job.num_gpus, id(job.assumptions))
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _StepKey) and self._parts == other._parts
+
+
+@lru_cache(maxsize=256)
+def _workload(key: _StepKey) -> Workload | None:
+    job = key.job
     if job.model is None or not job.is_parsable:
         return None
     architecture = job.model.value

@@ -26,11 +26,28 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of an object: where its key and its value stand and what the value is."""
+    """One field of an object: where its key and its value stand and what the value is.
 
-    key: Place
-    value: Place
+    An element of a sequence has no key; its `key` is where its value stands. Most fields are never named in a
+    finding, so places are made when asked for.
+    """
+
+    source: Source
+    key_span: Span
+    value_span: Span
     node: Node
+    pointer: str
+    object: ObjectRef
+
+    @property
+    def key(self) -> Place:
+        """Return where the key stands."""
+        return Place(self.source, self.key_span, self.pointer, self.object)
+
+    @property
+    def value(self) -> Place:
+        """Return where the value stands."""
+        return Place(self.source, self.value_span, self.pointer, self.object)
 
     @property
     def text(self) -> str | None:
@@ -70,20 +87,18 @@ class Manifest:
         """Return the fields of the mapping at a path, or the elements of the sequence there."""
         parent = self.field(*path) if path else None
         node = parent.node if parent is not None else (None if path else self.node)
-        pointer = parent.value.pointer if parent is not None else self.pointer
+        pointer = parent.pointer if parent is not None else self.pointer
         if isinstance(node, Mapping):
             return [self._field(e, f"{pointer}/{escape_pointer(e.name)}") for e in node.effective_entries()]
         if isinstance(node, Sequence):
             return [
-                Field(place, place, item.value)
+                Field(self.source, item.span, item.span, item.value, f"{pointer}/{index}", self.ref)
                 for index, item in enumerate(node.items)
-                for place in [Place(self.source, item.span, f"{pointer}/{index}", self.ref)]
             ]
         return []
 
     def _field(self, entry: Entry, pointer: str) -> Field:
-        key = Place(self.source, entry.key.span, pointer, self.ref)
-        return Field(key, Place(self.source, entry.value_span, pointer, self.ref), entry.value)
+        return Field(self.source, entry.key.span, entry.value_span, entry.value, pointer, self.ref)
 
     def text(self, *path: str) -> str:
         """Return the text at a path, empty when it is missing or null."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.source import Source, Span, make_span
 from kaitoc.compiler.yaml_tree import Scalar
 
 _BREAKS = "\r\n\x85\u2028\u2029"
@@ -28,17 +30,19 @@ class _MismatchError(Exception):
     """The raw text was not read the way libyaml reads it."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScalarMap:
     """Maps ranges of a scalar's value to spans of the file.
 
-    Character `i` of the value stands at `starts[i]`..`ends[i]`. `indent` is the number of spaces before the content
-    lines of a block scalar, 0 for other styles.
+    Character `i` of the value stands `starts[i]` characters behind the scalar's first one, which is at `outer_start`.
+    It is written as one character, or else ends where `ends` says. `indent` is the number of spaces before the
+    content lines of a block scalar, 0 for other styles.
     """
 
     value: str
-    starts: list[int]
-    ends: list[int]
+    starts: Sequence[int]
+    ends: Mapping[int, int]
+    outer_start: int
     outer_end: int
     style: str | None
     indent: int
@@ -47,31 +51,41 @@ class ScalarMap:
 
     def span(self, start: int, end: int) -> Span:
         """Return the outer span of `value[start:end]`; an empty range gives an empty span."""
-        if start >= len(self.starts):
+        starts = self.starts
+        if start >= len(starts):
             return Span(self.outer_end, self.outer_end)
-        outer_start = self.starts[start]
+        first = starts[start]
         if end <= start:
-            return Span(outer_start, outer_start)
-        return Span(outer_start, max(outer_start, self.ends[min(end, len(self.ends)) - 1]))
+            return Span(self.outer_start + first, self.outer_start + first)
+        last = min(end, len(starts)) - 1
+        after = self.ends.get(last, starts[last] + 1)
+        return make_span(self.outer_start + first, self.outer_start + max(first, after))
 
     def inner_text(self, outer: Span) -> str:
         """Return the part of the value that stands under an outer span."""
-        return self.value[bisect_left(self.starts, outer.start) : bisect_left(self.starts, outer.end)]
+        return self.value[self._index(outer.start) : self._index(outer.end)]
 
     def column(self, outer_offset: int) -> int:
         """Return how many characters stand before an outer offset on its line of the value."""
-        index = bisect_left(self.starts, outer_offset)
+        index = self._index(outer_offset)
         return index - self.value.rfind("\n", 0, index) - 1
 
     def line_end(self, outer_offset: int) -> int:
         """Return the outer offset at which the value's line of an outer offset ends."""
-        index = self.value.find("\n", bisect_left(self.starts, outer_offset))
-        return self.starts[index] if index >= 0 else self.outer_end
+        index = self.value.find("\n", self._index(outer_offset))
+        return self.outer_start + self.starts[index] if index >= 0 else self.outer_end
 
     def previous_line_end(self, outer_offset: int) -> int:
         """Return where the value's line before that of an outer offset ends, or the start of the first line."""
-        index = self.value.rfind("\n", 0, bisect_left(self.starts, outer_offset))
-        return self.starts[max(index, 0)]
+        index = self.value.rfind("\n", 0, self._index(outer_offset))
+        return self.outer_start + self.starts[max(index, 0)]
+
+    def _index(self, outer_offset: int) -> int:
+        return bisect_left(self.starts, outer_offset - self.outer_start)
+
+    def moved(self, by: int) -> ScalarMap:
+        """Return the map of the same text where it stands a number of characters further on."""
+        return replace(self, outer_start=self.outer_start + by, outer_end=self.outer_end + by)
 
     def encode(self, text: str) -> str:
         """Return inner YAML text as it must be written inside the outer scalar."""
@@ -88,23 +102,22 @@ class ScalarMap:
 def map_scalar(source: Source, scalar: Scalar) -> ScalarMap:
     """Return the map of a scalar that stands directly in a source."""
     raw = source.slice(scalar.span)
-    reader = _Reader(raw, scalar.value, scalar.span.start)
+    reader = _Reader(raw, scalar.value)
     indent = 0
     try:
         if scalar.style in ("|", ">"):
-            indent = _block_indent(raw, scalar.value)
+            indent = reader.block_indent()
             read = reader.read_literal if scalar.style == "|" else reader.read_folded
             read(indent)
         else:
             reader.read_flow(scalar.style)
         exact = True
     except (_MismatchError, ValueError, IndexError):
-        reader = _Reader(raw, scalar.value, scalar.span.start)
+        reader = _Reader(raw, scalar.value)
         reader.read_approximately()
         exact = False
-    return ScalarMap(
-        scalar.value, reader.starts, reader.ends, scalar.span.end, scalar.style, indent, source.newline, exact
-    )
+    start, end = scalar.span
+    return ScalarMap(scalar.value, reader.starts, reader.ends, start, end, scalar.style, indent, source.newline, exact)
 
 
 def _lines(raw: str) -> list[tuple[int, int]]:
@@ -119,58 +132,60 @@ def _lines(raw: str) -> list[tuple[int, int]]:
     return lines
 
 
-def _block_indent(raw: str, value: str) -> int:
-    """Return a block scalar's indentation: the spaces in the file less those that belong to the value."""
-    for start, end in _lines(raw)[1:]:
-        line = raw[start:end]
-        if line.strip(" "):
-            content = value.lstrip(_BREAKS)
-            return (len(line) - len(line.lstrip(" "))) - (len(content) - len(content.lstrip(" ")))
-    return 0
-
-
 class _Reader:
     """Reads a raw scalar again and notes the place of every character of its value."""
 
-    def __init__(self, raw: str, value: str, base: int) -> None:
+    def __init__(self, raw: str, value: str) -> None:
         self.starts: list[int] = []
-        self.ends: list[int] = []
+        self.ends: dict[int, int] = {}
         self._raw = raw
         self._value = value
-        self._base = base
+        self._lines = _lines(raw)
+
+    def block_indent(self) -> int:
+        """Return a block scalar's indentation: the spaces in the file less those that belong to the value."""
+        for start, end in self._lines[1:]:
+            line = self._raw[start:end]
+            if line.strip(" "):
+                content = self._value.lstrip(_BREAKS)
+                return (len(line) - len(line.lstrip(" "))) - (len(content) - len(content.lstrip(" ")))
+        return 0
 
     def _take(self, start: int, end: int) -> None:
         """Take characters of the raw text that stand in the value as they are."""
         if not self._value.startswith(self._raw[start:end], len(self.starts)):
             raise _MismatchError
-        self.starts.extend(range(self._base + start, self._base + end))
-        self.ends.extend(range(self._base + start + 1, self._base + end + 1))
+        self.starts.extend(range(start, end))
+
+    def _note(self, start: int, end: int, count: int = 1) -> None:
+        """Note that each of the next characters of the value is written in one range of the raw text."""
+        index = len(self.starts)
+        self.starts.extend([start] * count)
+        self.ends.update(dict.fromkeys(range(index, index + count), end))
 
     def _put(self, character: str, start: int, end: int) -> None:
         """Take one character of the value that is written differently in the raw text."""
         if self._value[len(self.starts)] != character:
             raise _MismatchError
-        self.starts.append(self._base + start)
-        self.ends.append(self._base + end)
+        self._note(start, end)
 
     def _finish(self, end: int) -> None:
         """Map what is left of the value, which may only be line breaks and blanks, to the end of the raw text."""
         rest = len(self._value) - len(self.starts)
         if self._value[len(self.starts) :].strip(" \t" + _BREAKS):
             raise _MismatchError
-        self.starts.extend([self._base + end] * rest)
-        self.ends.extend([self._base + end] * rest)
+        self._note(end, end, rest)
 
     def read_literal(self, indent: int) -> None:
         """Follow a literal block, whose lines and breaks stand in the value as they are."""
         previous_end: int | None = None
-        for start, end in _lines(self._raw)[1:]:
+        for start, end in self._lines[1:]:
             content_start = min(start + indent, end)
             if previous_end is not None:
                 if self._value[len(self.starts)] not in _BREAKS:
                     raise _MismatchError
-                self.starts.append(self._base + previous_end)
-                self.ends.append(self._base + content_start)
+                self.ends[len(self.starts)] = content_start
+                self.starts.append(previous_end)
             self._take(content_start, end)
             previous_end = end
         self._finish(len(self._raw))
@@ -178,7 +193,7 @@ class _Reader:
     def read_folded(self, indent: int) -> None:
         """Follow a folded block line by line."""
         previous_end: int | None = None
-        for start, end in _lines(self._raw)[1:]:
+        for start, end in self._lines[1:]:
             content_start = min(start + indent, end)
             if content_start == end:
                 continue
@@ -197,8 +212,7 @@ class _Reader:
         for _ in range(count):
             if self._value[len(self.starts)] not in " " + _BREAKS:
                 raise _MismatchError
-            self.starts.append(self._base + place)
-            self.ends.append(self._base + place)
+            self._note(place, place)
 
     def read_flow(self, style: str | None) -> None:
         """Follow a plain, single-quoted or double-quoted scalar character by character."""
@@ -249,9 +263,7 @@ class _Reader:
 
     def read_approximately(self) -> None:
         """Map every line of the value to the raw line of the same number, or to the last one."""
-        lines = _lines(self._raw)
-        first = 1 if self._raw[:1] in ("|", ">") and len(lines) > 1 else 0
+        first = 1 if self._raw[:1] in ("|", ">") and len(self._lines) > 1 else 0
         for number, line in enumerate(self._value.splitlines(keepends=True)):
-            start, end = lines[min(first + number, len(lines) - 1)]
-            self.starts.extend([self._base + start] * len(line))
-            self.ends.extend([self._base + end] * len(line))
+            start, end = self._lines[min(first + number, len(self._lines) - 1)]
+            self._note(start, end, len(line))

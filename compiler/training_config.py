@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
+from kaitoc.compiler.inner_yaml import InnerYaml, read_inner_yaml
 from kaitoc.compiler.manifests import Manifest, Place, escape_pointer
 from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.scalar_map import ScalarMap, map_scalar
+from kaitoc.compiler.scalar_map import ScalarMap
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_parser import parse_documents
-from kaitoc.compiler.yaml_tree import Document, Entry, Mapping, Node, ProblemKind, Scalar, YamlProblem
-from kaitoc.compiler.yaml_values import plain_value, value_problems
+from kaitoc.compiler.yaml_tree import Entry, Mapping, Node, ProblemKind, Scalar, YamlProblem
+from kaitoc.compiler.yaml_values import plain_value
 
 DATA_KEY = "training_config.yaml"
 ROOT_KEY = "training_config"
@@ -70,6 +72,7 @@ class Section:
     value: Place
     node: Node
     options: tuple[Option, ...]
+    _by_name: dict[str, Option]
 
     @property
     def is_mapping(self) -> bool:
@@ -78,15 +81,13 @@ class Section:
 
     def option(self, name: str) -> Option | None:
         """Return the option of an exact name."""
-        for option in self.options:
-            if option.name == name:
-                return option
-        return None
+        return self._by_name.get(name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingConfig:
-    """One inner document. `problems` are its YAML faults; `root` is None when they leave nothing to read.
+    """One inner document. `problems` are its YAML faults; `document_root` is None when they leave nothing to read.
+    Configs of equal texts have the same object as `content`, which differs from `document_root` in its spans alone.
 
     `host` is the place of the scalar in the outer file and `scalar_map` leads from inner to outer text; it is None
     for a template that no file of the user holds.
@@ -94,19 +95,17 @@ class TrainingConfig:
 
     manifest: Manifest | None
     host: Place
-    document: Document | None
+    document_root: Node | None
+    content: Node | None
     problems: tuple[YamlProblem, ...]
     sections: tuple[Section, ...]
     scalar_map: ScalarMap | None
+    _by_name: dict[str, Section]
 
     @property
     def root(self) -> Mapping | None:
         """Return the mapping under `training_config`, None when there is none."""
-        document = self.document
-        if document is None or not isinstance(document.root, Mapping):
-            return None
-        entry = document.root.get(ROOT_KEY)
-        return entry.value if entry is not None and isinstance(entry.value, Mapping) else None
+        return _below_root_key(self.document_root)
 
     @property
     def is_readable(self) -> bool:
@@ -122,10 +121,7 @@ class TrainingConfig:
 
     def section(self, name: str) -> Section | None:
         """Return the section of a name."""
-        for section in self.sections:
-            if section.name == name:
-                return section
-        return None
+        return self._by_name.get(name)
 
     def option(self, section: str, name: str) -> Option | None:
         """Return an option of a section by its exact name."""
@@ -139,44 +135,71 @@ def read_training_config(config_map: Manifest) -> TrainingConfig | None:
     found = config_map.field("data", DATA_KEY)
     if found is None or not isinstance(found.node, Scalar):
         return None
-    scalar_map = map_scalar(config_map.source, found.node)
-    documents = parse_documents(config_map.source, found.node.value, scalar_map.span)
-    pointer = f"{found.value.pointer}"
-    return _training_config(config_map, found.value, documents, pointer, scalar_map)
+    inner = read_inner_yaml(config_map.source, found.node)
+    problems = (*inner.problems, *_second_document(found.value, inner))
+    return _training_config(config_map, found.value, inner.root, inner.content, problems, inner.scalar_map)
 
 
+@lru_cache(maxsize=16)
 def read_template(name: str, text: str) -> TrainingConfig:
     """Read a default template, which no file of the user holds; its places are in a source named `<name>`."""
     source = Source(f"<{name}>", text)
     host = Place(source, Span(0, len(text)))
-    return _training_config(None, host, parse_documents(source), "", None)
+    (document,) = parse_documents(source)
+    return _training_config(None, host, document.root, document.root, tuple(document.problems), None)
 
 
 def _training_config(
-    manifest: Manifest | None, host: Place, documents: list[Document], pointer: str, scalar_map: ScalarMap | None
+    manifest: Manifest | None,
+    host: Place,
+    root: Node | None,
+    content: Node | None,
+    problems: tuple[YamlProblem, ...],
+    scalar_map: ScalarMap | None,
 ) -> TrainingConfig:
-    first = documents[0] if documents else None
-    problems = list(first.problems) if first is not None else []
-    if first is not None and first.root is not None:
-        problems.extend(value_problems(first.root))
-    if len(documents) > 1:
-        span = documents[1].span
-        start = min(span.start, host.span.end)
+    sections = _sections(host, root)
+    by_name = {section.name: section for section in sections}
+    return TrainingConfig(manifest, host, root, content, problems, sections, scalar_map, by_name)
+
+
+def _second_document(host: Place, inner: InnerYaml) -> Iterator[YamlProblem]:
+    if inner.second_document is not None:
+        end = host.span.end
+        start = min(inner.second_document.start, end)
         message = "a second YAML document begins here; Kaito's runtime refuses more than one"
-        problems.append(YamlProblem(ProblemKind.SECOND_DOCUMENT, message, Span(start, min(start + 3, host.span.end))))
-    sections: list[Section] = []
-    root = first.root if first is not None else None
+        yield YamlProblem(ProblemKind.SECOND_DOCUMENT, message, Span(start, min(start + 3, end)))
+
+
+def _sections(host: Place, root: Node | None) -> tuple[Section, ...]:
+    config = _below_root_key(root)
+    if config is None:
+        return ()
+    base = Place(host.source, host.span, f"{host.pointer}/{ROOT_KEY}", host.object)
+    return tuple([_section(base, section) for section in config.effective_entries()])
+
+
+def _below_root_key(root: Node | None) -> Mapping | None:
     entry = root.get(ROOT_KEY) if isinstance(root, Mapping) else None
-    if entry is not None and isinstance(entry.value, Mapping):
-        base = Place(host.source, host.span, f"{pointer}/{ROOT_KEY}", host.object)
-        sections = [_section(base, section) for section in entry.value.effective_entries()]
-    return TrainingConfig(manifest, host, first, tuple(problems), tuple(sections), scalar_map)
+    return entry.value if entry is not None and isinstance(entry.value, Mapping) else None
+
+
+def plain_sections(root: Node | None) -> dict[str, list[tuple[str, object]]]:
+    """Return the sections of a document that can be read, each with its options and their plain values."""
+    config = _below_root_key(root)
+    return {
+        section.name: [(option.name, plain_value(option.value)) for option in _options(section.value)]
+        for section in reversed(config.effective_entries() if config is not None else ())
+    }
 
 
 def _section(base: Place, entry: Entry) -> Section:
     name, value = entry.name, entry.value
     pointer = f"{base.pointer}/{escape_pointer(name)}"
     home = Place(base.source, entry.value_span, pointer, base.object)
-    inner = value.effective_entries() if isinstance(value, Mapping) else ()
-    options = tuple(Option(name, option.name, home, option) for option in inner)
-    return Section(name, Place(base.source, entry.key.span, pointer, base.object), home, value, options)
+    options = tuple([Option(name, option.name, home, option) for option in _options(value)])
+    key = Place(base.source, entry.key.span, pointer, base.object)
+    return Section(name, key, home, value, options, {option.name: option for option in options})
+
+
+def _options(value: Node) -> list[Entry]:
+    return value.effective_entries() if isinstance(value, Mapping) else []

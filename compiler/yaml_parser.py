@@ -7,13 +7,13 @@ bounded, so an alias bomb cannot go off in anything that walks it later.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 import yaml
 
 from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.source import Source, Span, make_span
 from kaitoc.compiler.yaml_tree import (
     MERGE_KEY,
     Document,
@@ -34,7 +34,8 @@ MAX_DEPTH = 100
 MAX_EXPANDED_NODES = 50_000
 """How many nodes a document with aliases may have once they are expanded; an alias bomb has millions."""
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_BLOCK_STYLES = ("|", ">")
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*(?:[ \t]+|(?:\r\n?|\n)[ \t]*|$))+")
 _DOCUMENT_START = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
 # Compiled where it is used: a set of that size takes as long to compile as a file to check.
@@ -51,7 +52,7 @@ class ToOuter(Protocol):
         ...
 
 
-def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter = Span) -> list[Document]:
+def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter = make_span) -> list[Document]:
     """Read every document of a source, or of a text embedded in it.
 
     After a syntax error reading goes on at the next `---`, so one broken document does not hide the others.
@@ -72,16 +73,12 @@ def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter =
 def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document]) -> int | None:
     """Append the documents from `base` on; return the offset of a syntax error, or None when all was read."""
     builder = _Builder(source, text, base, to_outer, documents)
-    loader = _LOADER("")
     try:
-        loader = _LOADER(text[base:] if base else text)
-        next_event = loader.get_event
-        event = next_event()
-        while event is not None:
+        next_event = _PARSER(text[base:] if base else text).get_event
+        while (event := next_event()) is not None:
             take = _TAKES.get(type(event))
             if take is not None:
                 take(builder, event)
-            event = next_event()
     except _UnreadableError as error:
         return builder.fail(str(error), error.offset)
     except yaml.reader.ReaderError:
@@ -96,8 +93,6 @@ def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, document
         return builder.fail(_describe(error), base + (mark.index if mark is not None else 0))
     except RecursionError:
         return builder.fail("nested too deeply to be read", base)
-    finally:
-        loader.dispose()
     return None
 
 
@@ -116,9 +111,14 @@ class _UnreadableError(Exception):
 
 @dataclass(slots=True)
 class _Open:
-    """A collection whose end has not been seen; `key` is a mapping key that waits for its value."""
+    """A collection whose end has not been seen; `key` is a mapping key that waits for its value.
+
+    `items` is a sequence's own list of elements, `entries` a mapping's own list, the other is None.
+    """
 
     node: Sequence | Mapping
+    items: list[Item] | None
+    entries: list[Entry] | None
     key: Node | None = None
 
 
@@ -149,10 +149,14 @@ class _Builder:
             self._document.span = Span(self._document.span.start, max(end, self._document.span.end))
 
     def _open_mapping(self, event: _Event) -> None:
-        self._open(event, Mapping(self._content_span(event), [], bool(event.flow_style), event.tag))
+        entries: list[Entry] = []
+        node = Mapping(self._content_span(event), entries, bool(event.flow_style), event.tag)
+        self._open(event, _Open(node, None, entries))
 
     def _open_sequence(self, event: _Event) -> None:
-        self._open(event, Sequence(self._content_span(event), [], bool(event.flow_style), event.tag))
+        items: list[Item] = []
+        node = Sequence(self._content_span(event), items, bool(event.flow_style), event.tag)
+        self._open(event, _Open(node, items, None))
 
     def fail(self, message: str, offset: int) -> int:
         """Record a syntax error, drop the half-read document, and return the error's offset."""
@@ -194,7 +198,7 @@ class _Builder:
         if tag is not None or anchor is not None:
             start = self._content_start(event)
         end = self._base + event.end_mark.index
-        if style == "|" or style == ">":
+        if style in _BLOCK_STYLES:
             end = start + len(self._text[start:end].rstrip(" \t\r\n\x85\u2028\u2029"))
         span = self._to_outer(start, end)
         node = Scalar(span, event.value, style or None, tag)
@@ -212,42 +216,43 @@ class _Builder:
         self._has_alias = True
         self._place(target, span)
 
-    def _open(self, event: _Event, node: Sequence | Mapping) -> None:
+    def _open(self, event: _Event, level: _Open) -> None:
         if len(self._stack) >= MAX_DEPTH:
             raise _UnreadableError(f"nested deeper than {MAX_DEPTH} levels", self._base + event.start_mark.index)
         if event.anchor is not None:
-            self._anchors[event.anchor] = node
-        self._stack.append(_Open(node))
+            self._anchors[event.anchor] = level.node
+        self._stack.append(level)
 
     def _close(self, event: _Event) -> None:
-        node = self._stack.pop().node
+        level = self._stack.pop()
+        node, items, entries = level.node, level.items, level.entries
         start, end = node.span
-        children: list[Node]
-        if isinstance(node, Mapping):
-            children = [entry.value for entry in node.entries]
-            if not node.is_flow and node.entries:
-                start, end = node.entries[0].key.span.start, node.entries[-1].value_span.end
-            self._find_duplicates(node)
-        else:
-            children = [item.value for item in node.items]
-            if not node.is_flow and node.items:
-                end = node.items[-1].span.end
         if node.is_flow:
             end = self._outer(event).end
-        node.span = Span(start, max(start, end))
-        self._measure(node, children, event)
-        self._place(node, node.span)
+        elif entries:
+            start, end = entries[0].key.span.start, entries[-1].value_span.end
+        elif items:
+            end = items[-1].span.end
+        if entries is not None and isinstance(node, Mapping):
+            self._find_duplicates(node, entries)
+        span = node.span = make_span(start, end if end > start else start)
+        self._measure(node, entries or items or (), event)
+        self._place(node, span)
 
-    def _measure(self, node: Sequence | Mapping, children: list[Node], event: _Event) -> None:
-        node.num_nodes += len(children)
+    def _measure(self, node: Sequence | Mapping, children: Iterable[Item | Entry], event: _Event) -> None:
+        num_nodes, depth = 1, 1
         for child in children:
-            if not isinstance(child, Scalar):
-                node.num_nodes += child.num_nodes - 1
-                node.depth = max(node.depth, child.depth + 1)
-        if self._has_alias and node.num_nodes > MAX_EXPANDED_NODES:
+            value = child.value
+            if isinstance(value, Scalar):
+                num_nodes += 1
+            else:
+                num_nodes += value.num_nodes
+                depth = max(depth, value.depth + 1)
+        node.num_nodes, node.depth = num_nodes, depth
+        if self._has_alias and num_nodes > MAX_EXPANDED_NODES:
             message = f"aliases expand to more than {MAX_EXPANDED_NODES:,} nodes"
             raise _UnreadableError(message, self._base + event.start_mark.index)
-        if node.depth > MAX_DEPTH:
+        if depth > MAX_DEPTH:
             message = f"nested deeper than {MAX_DEPTH} levels"
             raise _UnreadableError(message, self._base + event.start_mark.index)
 
@@ -257,17 +262,15 @@ class _Builder:
                 self._document.root = node
             return
         level = self._stack[-1]
-        parent, key = level.node, level.key
-        if isinstance(parent, Sequence):
-            parent.items.append(Item(node, span))
-        elif key is None:
+        if level.items is not None:
+            level.items.append(Item(node, span))
+        elif level.key is None:
             level.key = node
-        else:
-            parent.entries.append(Entry(key, node, span))
+        elif level.entries is not None:
+            level.entries.append(Entry(level.key, node, span))
             level.key = None
 
-    def _find_duplicates(self, mapping: Mapping) -> None:
-        entries = mapping.entries
+    def _find_duplicates(self, mapping: Mapping, entries: list[Entry]) -> None:
         keys = {key_identity(entry.key) for entry in entries}
         if len(keys) == len(entries):
             mapping.is_plain = MERGE_KEY not in keys

@@ -21,12 +21,11 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a section that stands beside `training_config` instead of below it."""
     config = job.config
-    document = config.document if config is not None and not job.uses_template else None
-    if config is None or document is None or not isinstance(document.root, Mapping):
+    if config is None or job.uses_template or not isinstance(config.document_root, Mapping):
         return
-    if document.root.get(ROOT_KEY) is None:
+    if config.document_root.get(ROOT_KEY) is None:
         return
-    for entry in document.root.entries:
+    for entry in config.document_root.entries:
         if entry.name in SECTIONS:
             pointer = f"{config.host.pointer}/{escape_pointer(entry.name)}"
             place = Place(config.host.source, entry.key.span, pointer, config.host.object)

@@ -47,8 +47,7 @@ def _missing_key(job: Job, config_map: Manifest) -> Fault:
 
 
 def _missing_root(job: Job, place: Place) -> Fault:
-    document = job.config.document if job.config is not None else None
-    root = document.root if document is not None else None
+    root = job.config.document_root if job.config is not None else None
     if isinstance(root, Mapping) and root.get(ROOT_KEY) is not None:
         return Fault(place, f"`{ROOT_KEY}` must be a mapping of sections; Kaito's webhook refuses anything else")
     message = f"the text has no `{ROOT_KEY}` key; Kaito's runtime finds no configuration and stops"

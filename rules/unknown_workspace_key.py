@@ -10,7 +10,7 @@ from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
 from kaitoc.compiler.manifests import Manifest, Place
 from kaitoc.compiler.workspace_schema import workspace_properties
-from kaitoc.compiler.yaml_tree import Mapping
+from kaitoc.compiler.yaml_tree import Mapping, Node
 
 CODE = "KT105"
 NAME = "unknown-workspace-key"
@@ -22,12 +22,10 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a key of the Workspace that the API server drops."""
     if job.workspace is not None:
-        yield from _unknown_below(job.workspace, (), workspace_properties())
+        yield from _unknown_below(job.workspace, (), job.workspace.node, workspace_properties())
 
 
-def _unknown_below(manifest: Manifest, path: tuple[str, ...], known: dict[str, Any]) -> Iterator[Fault]:
-    parent = manifest.entry(*path) if path else None
-    node = parent.value if parent is not None else manifest.node
+def _unknown_below(manifest: Manifest, path: tuple[str, ...], node: Node, known: dict[str, Any]) -> Iterator[Fault]:
     for entry in node.entries if isinstance(node, Mapping) else ():
         name = entry.name
         if name not in known:
@@ -35,7 +33,7 @@ def _unknown_below(manifest: Manifest, path: tuple[str, ...], known: dict[str, A
             if found is not None:
                 yield _fault(found.key, name, known)
         elif known[name].get("additionalProperties") is False:
-            yield from _unknown_below(manifest, (*path, name), known[name]["properties"])
+            yield from _unknown_below(manifest, (*path, name), entry.value, known[name]["properties"])
 
 
 def _fault(place: Place, name: str, known: dict[str, Any]) -> Fault:

@@ -42,6 +42,7 @@ class Release:
         return version_number(self.trl)
 
 
+@lru_cache(maxsize=128)
 def version_number(text: str) -> tuple[int, ...]:
     """Return a dotted version as numbers; a leading `v` is dropped."""
     return tuple(int(part) for part in text.removeprefix("v").split(".") if part.isdigit())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import cached_property
 
 from kaitoc.compiler.records import dataclass
 
@@ -66,7 +67,7 @@ class PhasePeak:
         return self.categories.total
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Footprint:
     """What one workload needs on one GPU, in bytes.
 
@@ -82,12 +83,12 @@ class Footprint:
     low_bytes: int
     high_bytes: int
 
-    @property
+    @cached_property
     def peak(self) -> PhasePeak:
         """Return the phase in which the allocated bytes are highest."""
         return max(self.phases, key=lambda phase: phase.allocated_bytes)
 
-    @property
+    @cached_property
     def allocated_bytes(self) -> int:
         """Return the peak of live tensor bytes, `torch.cuda.max_memory_allocated`."""
         return self.peak.allocated_bytes
