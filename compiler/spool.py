@@ -23,6 +23,7 @@ class Spool:
         """Make an empty store; one that is on disk from the start is shared with processes forked later."""
         self._file: IO[bytes] = io.BytesIO()
         self._end = 0
+        self._is_at_end = True
         self._is_on_disk = False
         if on_disk:
             self._move_to_disk()
@@ -32,10 +33,13 @@ class Spool:
         data = marshal.dumps(record)
         place = self._end
         try:
-            self._file.seek(place)
+            if not self._is_at_end:  # a seek writes out what is buffered
+                self._file.seek(place)
+            self._is_at_end = False
             self._file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
         except OSError as error:
             raise _failure(error) from error
+        self._is_at_end = True
         self._end += _LENGTH_BYTES + len(data)
         if self._end > MAX_HELD_BYTES and not self._is_on_disk:
             self._move_to_disk()
@@ -44,6 +48,7 @@ class Spool:
     def read(self, place: int) -> Any:
         """Return the record at a place; raises `SpoolError`."""
         try:
+            self._is_at_end = False
             self._file.seek(place)
             length = int.from_bytes(self._file.read(_LENGTH_BYTES), "little")
             return marshal.loads(self._file.read(length))  # noqa: S302  (written by this run)

@@ -21,7 +21,7 @@ from kaitoc.compiler.memory.footprint_unroll import unroll
 from kaitoc.compiler.memory.footprint_value import Kind, Moment
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
-from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_step, of_any_size
+from kaitoc.compiler.memory.workload_key import WorkloadKey, adapter_shape, key_of_step, of_any_size
 from kaitoc.compiler.records import dataclass
 
 _MOST_SEGMENT_BYTES = 64 << 20
@@ -234,7 +234,8 @@ def _replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]
     size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
     exponent = max(0, size.bit_length() - 1)
     position = size / (1 << exponent) - 1.0
-    alone = replace(workload, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
+    lora = adapter_shape(workload.lora)
+    alone = replace(workload, lora=lora, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
     below = (WorkloadKey(replace(alone, seq_len_tokens=1 << exponent)), 1.0 - position)
     if position == 0.0:
         return (below,)

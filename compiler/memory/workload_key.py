@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaitoc.compiler.memory.footprint_family import masked_window
-from kaitoc.compiler.memory.workload import Allocator, Attention, Loss, Optimizer, Workload
+from kaitoc.compiler.memory.workload import Allocator, Attention, Lora, Loss, Optimizer, Workload
 
 TILE_TOKENS = 4096
 """Tokens that the fused loss scores at a time (`TOKEN_CHUNK_SIZE` of TRL's `kernels/chunked_logprob.py`, 1.15)."""
@@ -51,7 +51,9 @@ class WorkloadKey:
 def of_any_size(workload: Workload) -> Workload:
     """Return a workload with batch and sequence length set to one value: derivations leave them open."""
     batch_size, length = _representative(workload)
-    return replace(workload, batch_size=batch_size, seq_len_tokens=length, accumulates=False)
+    return replace(
+        workload, lora=adapter_shape(workload.lora), batch_size=batch_size, seq_len_tokens=length, accumulates=False
+    )
 
 
 def key_of_step(workload: Workload) -> WorkloadKey:
@@ -81,6 +83,7 @@ def _without_surroundings(workload: Workload) -> Workload:
     batch_size, length = _representative(workload)
     return replace(
         workload,
+        lora=adapter_shape(workload.lora),
         batch_size=batch_size,
         seq_len_tokens=length,
         num_gpus=1,
@@ -90,6 +93,13 @@ def _without_surroundings(workload: Workload) -> Workload:
         empty_cache_each_step=False,
         accumulates=False,
     )
+
+
+def adapter_shape(lora: Lora | None) -> Lora | None:
+    """Return adapters without what scales their output, and with one probability for any dropout."""
+    if lora is None:
+        return None
+    return replace(lora, alpha=1.0, alpha_pattern=(), rslora=False, dropout=0.5 if lora.dropout else 0.0)
 
 
 def _representative(workload: Workload) -> tuple[int, int]:

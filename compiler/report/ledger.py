@@ -47,10 +47,16 @@ class _Record(NamedTuple):
 
 
 class LedgerState(NamedTuple):
-    """Where a ledger's records are, as one process tells another."""
+    """Where a ledger's records are and what they add up to, as one process tells another.
+
+    `sums` are the totals of a report, then the numbers of Kaito's objects and of files that could not be read.
+    `remarked` are the places of records with a note or an error.
+    """
 
     places: array[int]
     beside: list[tuple[str, int]]
+    sums: array[int]
+    remarked: array[int]
 
 
 class Ledger:
@@ -59,7 +65,8 @@ class Ledger:
     def __init__(self, paths: Sequence[str], wanted: Wanted, accept: Accept | None, *, on_disk: bool = False) -> None:
         """Make an empty ledger for files; one that another process fills must be on disk."""
         self.paths = paths
-        self.state = LedgerState(array("q", [_NOWHERE]) * len(paths), [])
+        sums = array("q", [0]) * (len(Totals._fields) + 2)
+        self.state = LedgerState(array("q", [_NOWHERE]) * len(paths), [], sums, array("q"))
         self._spool = Spool(on_disk=on_disk)
         self._formats = [(load_format(name), wanted.options(color)) for name, color in wanted.formats]
         self._strict = wanted.strict
@@ -67,9 +74,24 @@ class Ledger:
 
     def keep(self, number: int, checked: FileOutcome) -> None:
         """Put away what was found in the file of a number, in place of what was found before."""
-        self.state.places[number] = self._spool.append(tuple(self._record(checked, num_files=int(not checked.error))))
+        before = self.state.places[number]
+        if before != _NOWHERE:
+            self._add(self.read(before), -1)
+        self.state.places[number] = self._put(self._record(checked, num_files=int(not checked.error)))
         for partner in checked.beside:
-            self.state.beside.append((partner.path, self._spool.append(tuple(self._record(partner, num_files=0)))))
+            self.state.beside.append((partner.path, self._put(self._record(partner, num_files=0))))
+
+    def _put(self, record: _Record) -> int:
+        place = self._spool.append(tuple(record))
+        self._add(record, 1)
+        if record.note or record.error:
+            self.state.remarked.append(place)
+        return place
+
+    def _add(self, record: _Record, times: int) -> None:
+        sums = self.state.sums
+        for index, number in enumerate((*record.totals, record.num_kaito_objects, bool(record.error))):
+            sums[index] += times * number
 
     def finished(self) -> LedgerState:
         """Return where the records are, once all are written."""
@@ -79,6 +101,11 @@ class Ledger:
     def take(self, state: LedgerState) -> None:
         """Learn from the process that filled this ledger where the records are."""
         self.state = state
+
+    def places(self) -> Iterator[int]:
+        """Yield where the records are, in the order of the files; those of files beside them come last."""
+        yield from (place for place in self.state.places if place != _NOWHERE)
+        yield from (place for _, place in self.state.beside)
 
     def read(self, place: int) -> _Record:
         """Return the record at a place."""
@@ -119,15 +146,9 @@ class Ledgers:
         self._ledgers = ledgers
         self._formats = wanted.formats
         self._describe_rules = describe_rules
-        self.num_kaito_objects = 0
-        self.num_errors = 0
-        totals = [0] * len(Totals._fields)
-        for record in self._in_order():
-            self.num_kaito_objects += record.num_kaito_objects
-            self.num_errors += bool(record.error)
-            for index, number in enumerate(record.totals):
-                totals[index] += number
-        self.totals = Totals(*totals)
+        sums = [sum(numbers) for numbers in zip(*(ledger.state.sums for ledger in ledgers), strict=True)]
+        self.totals = Totals(*sums[:-2])
+        self.num_kaito_objects, self.num_errors = sums[-2:]
 
     def rules(self) -> tuple[RuleInfo, ...]:
         """Return the rules that SARIF describes; their pages take time to read and are for findings."""
@@ -145,11 +166,11 @@ class Ledgers:
 
     def notes(self) -> Iterator[str]:
         """Yield what is to be said besides findings, in the order of the files."""
-        return (record.note for record in self._in_order() if record.note)
+        return (record.note for record in self._remarked() if record.note)
 
     def errors(self) -> Iterator[str]:
         """Yield why files could not be read, in their order."""
-        return (record.error for record in self._in_order() if record.error)
+        return (record.error for record in self._remarked() if record.error)
 
     def found_rules(self) -> Iterator[tuple[str, str]]:
         """Yield the code and the name of the rule of each finding."""
@@ -162,8 +183,12 @@ class Ledgers:
 
     def _in_order(self) -> Iterator[_Record]:
         for ledger in self._ledgers:
-            places: Iterable[int] = (*ledger.state.places, *(place for _, place in ledger.state.beside))
-            yield from (ledger.read(place) for place in places if place != _NOWHERE)
+            yield from (ledger.read(place) for place in ledger.places())
+
+    def _remarked(self) -> Iterator[_Record]:
+        for ledger in self._ledgers:
+            remarked = frozenset(ledger.state.remarked)
+            yield from (ledger.read(place) for place in ledger.places() if place in remarked)
 
     def _by_path(self) -> Iterator[_Record]:
         """Yield the records in the order of their paths, for which the places of all are sorted at once."""
