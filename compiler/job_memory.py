@@ -22,7 +22,7 @@ from kaitoc.compiler.memory.workload import (
     Workload,
     WorkloadError,
 )
-from kaitoc.compiler.memory.workload_key import WorkloadKey
+from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_need
 from kaitoc.compiler.report.model import JobSummary
 
 DEFAULT_CAP_TOKENS = 1024
@@ -207,10 +207,10 @@ def footprint_of(job: Job) -> Footprint | None:
 
 def needs(workload: Workload, gpu: Gpu | None) -> Footprint | None:
     """Return what a workload needs on a GPU, None when no run can have its shape."""
-    return _footprint(WorkloadKey(workload), gpu)
+    return _footprint(key_of_need(workload), gpu)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _footprint(key: WorkloadKey, gpu: Gpu | None) -> Footprint | None:
     """Return the footprint of a workload; many manifests describe the same one."""
     try:

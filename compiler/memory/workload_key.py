@@ -95,11 +95,19 @@ def _without_surroundings(workload: Workload) -> Workload:
     )
 
 
+def key_of_need(workload: Workload) -> WorkloadKey:
+    """Return the key of all that a workload needs: what scales the adapters' output has no part in it."""
+    return WorkloadKey(replace(workload, lora=_unscaled(workload.lora)))
+
+
 def adapter_shape(lora: Lora | None) -> Lora | None:
     """Return adapters without what scales their output, and with one probability for any dropout."""
-    if lora is None:
-        return None
-    return replace(lora, alpha=1.0, alpha_pattern=(), rslora=False, dropout=0.5 if lora.dropout else 0.0)
+    unscaled = _unscaled(lora)
+    return replace(unscaled, dropout=0.5) if unscaled is not None and unscaled.dropout else unscaled
+
+
+def _unscaled(lora: Lora | None) -> Lora | None:
+    return replace(lora, alpha=1.0, alpha_pattern=(), rslora=False) if lora is not None else None
 
 
 def _representative(workload: Workload) -> tuple[int, int]:
