@@ -6,7 +6,7 @@ Of each file only the place of its record is held, eight bytes, so that memory d
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from kaitoc.compiler.findings import Finding
