@@ -99,9 +99,8 @@ def main() -> int:
     parser.add_argument("--max-growth", type=float, default=None, help="largest ratio of the last peak to the first")
     arguments = parser.parse_args()
     is_flat = True
-    print(
-        f"{arguments.kind} manifests\n\n| format | files | seconds | largest process (MiB) | all processes (MiB) |\n|---|---|---|---|---|"
-    )
+    print(f"{arguments.kind} manifests\n")
+    print("| format | files | seconds | largest process (MiB) | all processes (MiB) |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="kaitoc-bench-") as root:
         for count in arguments.counts:
             write_manifests(Path(root) / str(count), count, KINDS[arguments.kind])
