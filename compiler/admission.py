@@ -17,10 +17,13 @@ from kaitoc.compiler.outcome import Outcome
 from kaitoc.compiler.partners import Partners, Surroundings
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source
+from kaitoc.compiler.training_config import DATA_KEY
 
 _ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map"})
 _NEEDS_PARTNERS = "missing-config-map"
 _MAX_TOLD = 10
+_MAX_VALUES = 10_000
+"""A tuning Workspace has about 50 values; 500,000 URLs in one would keep a judge busy for half a minute."""
 _JUDGED = frozenset({"CREATE", "UPDATE"})
 
 
@@ -62,6 +65,9 @@ def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answ
     content = _judged_content(request)
     if content is None:
         return Answer(is_allowed=True)
+    is_as_stored = _is_as_stored(request)
+    if _is_oversized(content):
+        return _without_judging(content, tolerates=is_as_stored)
     path = path_of(request.kind, request.namespace, request.name)
     source = source_of(path, content)
     engine = policy.engine.fresh()
@@ -71,7 +77,6 @@ def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answ
         engine.library.add_read(file)
     outcome = engine.check([path])
     patch: tuple[dict[str, Any], ...] = ()
-    is_as_stored = _is_as_stored(request)
     if policy.mutates and not is_as_stored:
         fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
         outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
@@ -85,6 +90,27 @@ def _judged_content(request: Request) -> dict[str, Any] | None:
     if request.object is None or request.operation not in _JUDGED or not _concerns_kaito(request):
         return None
     return None if _is_going(request.object) else _complete(request.object, request)
+
+
+def _is_oversized(content: dict[str, Any]) -> bool:
+    """Return whether an object has more values than are judged, lists and mappings counted with what is in them."""
+    num_values = 0
+    waiting: list[object] = [content]
+    while waiting and num_values <= _MAX_VALUES:
+        value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            num_values += len(value)
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return num_values > _MAX_VALUES
+
+
+def _without_judging(content: dict[str, Any], *, tolerates: bool) -> Answer:
+    """Return the answer to an object that is too large: what has nothing to do with tuning passes without a word."""
+    data = content.get("data")
+    if "tuning" not in content and not (isinstance(data, dict) and DATA_KEY in data):
+        return Answer(is_allowed=True)
+    message = f"more than {_MAX_VALUES:,} values, which no tuning object has; it is not judged"
+    return Answer(is_allowed=tolerates, message=message, warnings=(message,) if tolerates else ())
 
 
 def _is_going(content: dict[str, Any]) -> bool:

@@ -6,17 +6,18 @@ stands; nothing in what is read may be changed.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.memo import Memo, SizedCache
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.scalar_map import ScalarMap, map_scalar
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_parser import parse_documents
-from kaitoc.compiler.yaml_tree import Document, Entry, Item, Mapping, Node, Scalar, Sequence, YamlProblem
+from kaitoc.compiler.yaml_tree import Document, Entry, Item, Mapping, Node, ProblemKind, Scalar, Sequence, YamlProblem
 from kaitoc.compiler.yaml_values import value_problems
 
-_REMEMBERED_TEXTS = 64
-_MAX_REMEMBERED_CHARACTERS = 50_000
+MAX_CHARACTERS = 50_000
+"""Longest text that is read; Kaito's own have 2,500 characters, and one of a million takes 150 MB and five seconds."""
+
+_REMEMBERED_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,15 +25,15 @@ class InnerYaml:
     """What the text of a scalar says as YAML, and where each part of it stands in the file.
 
     `root` is None where the first document is empty or cannot be read; `problems` are the faults of that document,
-    and `second_document` is where another one stands. `content` is the root where the text was first read: one
-    object for equal texts.
+    and `second_document` is where another one stands. `memo` is for what follows from the text alone: equal texts
+    share it while they are remembered.
     """
 
     scalar_map: ScalarMap
-    content: Node | None
     root: Node | None
     problems: tuple[YamlProblem, ...]
     second_document: Span | None
+    memo: Memo = field(default_factory=Memo)
 
     def moved_to(self, start: int) -> InnerYaml:
         """Return the same for a scalar that starts at another offset."""
@@ -41,29 +42,36 @@ class InnerYaml:
             return self
         return InnerYaml(
             self.scalar_map.moved(by),
-            self.content,
             _moved(self.root, by, {}) if self.root is not None else None,
             tuple(_moved_problem(problem, by) for problem in self.problems),
             _moved_span(self.second_document, by) if self.second_document is not None else None,
+            self.memo,
         )
 
 
 _Key = tuple[str, str, str | None, str]
-_read: OrderedDict[_Key, InnerYaml] = OrderedDict()
+_remembered: SizedCache[_Key, InnerYaml] = SizedCache(_REMEMBERED_CHARACTERS)
 
 
 def read_inner_yaml(source: Source, scalar: Scalar) -> InnerYaml:
     """Return the YAML inside a scalar that stands directly in a source."""
     raw = source.slice(scalar.span)
-    if len(raw) > _MAX_REMEMBERED_CHARACTERS:
-        return _read_anew(source, scalar)
+    if len(raw) > MAX_CHARACTERS:
+        return _unread(source, scalar)
     key = (raw, scalar.value, scalar.style, source.newline)
-    known = _read.pop(key, None)
+    known = _remembered.get(key)
     found = known.moved_to(scalar.span.start) if known is not None else _read_anew(source, scalar)
-    _read[key] = found
-    if len(_read) > _REMEMBERED_TEXTS:
-        _read.popitem(last=False)
+    if found is not known:
+        _remembered.put(key, found, len(raw))
     return found
+
+
+def _unread(source: Source, scalar: Scalar) -> InnerYaml:
+    """Return that a text is too long to be read; its map is of its first characters alone."""
+    start = scalar.span.start
+    head = Scalar(Span(start, start + 1), "", scalar.style, scalar.tag)
+    message = f"longer than {MAX_CHARACTERS:,} characters, which no training config is; it is not read"
+    return InnerYaml(map_scalar(source, head), None, (YamlProblem(ProblemKind.TOO_LONG, message, head.span),), None)
 
 
 def _read_anew(source: Source, scalar: Scalar) -> InnerYaml:
@@ -72,7 +80,6 @@ def _read_anew(source: Source, scalar: Scalar) -> InnerYaml:
     root = first.root if first is not None else None
     return InnerYaml(
         scalar_map,
-        root,
         root,
         tuple(_problems_of(first)) if first is not None else (),
         second.span if second is not None else None,

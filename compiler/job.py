@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
@@ -16,9 +16,9 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.kaito_args import ArgProblem, SectionParse, parse_section
 from kaitoc.compiler.manifests import Manifest, Place
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.training_config import DATA_KEY, SECTIONS, Option, TrainingConfig, plain_sections
-from kaitoc.compiler.yaml_tree import Node
+from kaitoc.compiler.memo import Memo
+from kaitoc.compiler.records import dataclass, field
+from kaitoc.compiler.training_config import DATA_KEY, SECTIONS, Option, Section, TrainingConfig
 
 T = TypeVar("T")
 LARGEST_INTEGER = 2**63 - 1
@@ -63,13 +63,6 @@ class Setting(Generic[T]):
         return self.place is not None
 
 
-@lru_cache(maxsize=256)
-def _parse(content: Node | None, args_release: str) -> Mapping[str, SectionParse]:
-    """Return each section of a config's content as the parser of a release reads it."""
-    written = plain_sections(content)
-    return {name: parse_section(name, written.get(name, ()), args_release) for name in SECTIONS}
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """One tuning run, resolved. Parts that are missing or unknown are None; rules say so.
@@ -89,6 +82,7 @@ class Job:
     num_gpus: int
     method: Setting[str] | None
     assumptions: Assumptions
+    memo: Memo = field(default_factory=Memo, init=False)
 
     @property
     def release(self) -> Release:
@@ -111,9 +105,10 @@ class Job:
     @cached_property
     def parsed(self) -> Mapping[str, SectionParse]:
         """Return each section as Kaito's parser reads it; empty when the config cannot be read."""
-        if self.config is None or not self.config.is_readable:
+        config, release = self.config, self.args_release
+        if config is None or not config.is_readable:
             return {}
-        return _parse(self.config.content, self.args_release)
+        return config.memo.get(release, lambda: _parse(config, release))
 
     @cached_property
     def problems(self) -> tuple[tuple[Option, ArgProblem], ...]:
@@ -207,3 +202,12 @@ class Job:
         """Return where to point for something missing in a section."""
         found = self.config.section(section) if self.config is not None and not self.uses_template else None
         return found.key if found is not None else self.config_place
+
+
+def _parse(config: TrainingConfig, release: str) -> Mapping[str, SectionParse]:
+    return {name: _parse_section(config.section(name), name, release) for name in SECTIONS}
+
+
+def _parse_section(section: Section | None, name: str, release: str) -> SectionParse:
+    options = section.options if section is not None else ()
+    return parse_section(name, [(option.name, option.plain) for option in options], release)

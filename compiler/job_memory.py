@@ -28,6 +28,9 @@ from kaitoc.compiler.report.model import JobSummary
 DEFAULT_CAP_TOKENS = 1024
 """What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
 
+_MOST_NAMES = 2000
+"""No model has as many layers to name (the largest of the catalog has about 560); workloads are remembered for long."""
+
 _LOSSES = {"nll": Loss.FULL, "chunked_nll": Loss.CHUNKED}
 _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
            "bfloat16": Dtype.BFLOAT16}  # fmt: skip
@@ -102,45 +105,52 @@ def attention_of(job: Job) -> Attention:
     return Attention.FLASH if isinstance(written, str) and "flash" in written else Attention.SDPA
 
 
-@lru_cache(maxsize=256)
 def workload_of(job: Job) -> Workload | None:
     """Return a job's training step for the memory engine, None while something that decides it is unknown."""
-    return _workload(_StepKey(job))
+    return job.memo.get("workload", lambda: _shared_workload(job))
 
 
-class _StepKey:
-    """A job as a cache key: equal where all that decides its training step is the same, its config's text included."""
+def _shared_workload(job: Job) -> Workload | None:
+    """Return a job's training step, which is that of all jobs alike whose configs have one text."""
+    if job.config is None or job.model is None or not job.is_parsable:
+        return None
+    return job.config.memo.get(_Circumstances(job), lambda: _workload(job))
 
-    __slots__ = ("_parts", "job")
+
+class _Circumstances:
+    """What besides its config decides a job's training step, as a key; models and assumptions by their identity."""
+
+    __slots__ = ("_alive", "_parts")
 
     def __init__(self, job: Job) -> None:
-        self.job = job  # which keeps alive what is told apart by its address
-        content = job.config.content if job.config is not None else None
-        model, preset = (setting.value if setting is not None else None for setting in (job.model, job.preset))
-        self._parts = (id(content), id(model), preset, job.num_gpus, id(job.assumptions))
+        model = job.model.value if job.model is not None else None
+        preset = job.preset.value if job.preset is not None else None
+        self._alive = (model, job.assumptions)  # nothing else may come to have their addresses
+        self._parts = (id(model), id(job.assumptions), preset, job.num_gpus)
 
     def __hash__(self) -> int:
         return hash(self._parts)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _StepKey) and self._parts == other._parts
+        return isinstance(other, _Circumstances) and self._parts == other._parts
 
 
-@lru_cache(maxsize=256)
-def _workload(key: _StepKey) -> Workload | None:
-    job = key.job
-    if job.model is None or not job.is_parsable:
+def _workload(job: Job) -> Workload | None:
+    if job.model is None:
         return None
     architecture = job.model.value
     stack = stack_of(job)
     targets = targets_of(job)
     if not targets or not match_targets(architecture, targets, fused_experts=stack.fused_experts).modules:
         return None
+    lora = _lora(job, targets)
+    if len(lora.targets) + len(lora.modules_to_save) > _MOST_NAMES:
+        return None
     quantization = quantization_of(job)
     quantized = quantization is not Quantization.NONE
     return Workload(
         architecture=architecture,
-        lora=_lora(job, targets),
+        lora=lora,
         batch_size=batch_size_of(job),
         seq_len_tokens=seq_len_of(job),
         stack=stack.name,
@@ -196,9 +206,12 @@ def _autocast(job: Job) -> Dtype | None:
     return Dtype.BFLOAT16 if job.flag("TrainingArguments", "bf16") else None
 
 
-@lru_cache(maxsize=256)
 def footprint_of(job: Job) -> Footprint | None:
     """Return a job's predicted footprint, None when it cannot be told or no run can have that shape."""
+    return job.memo.get("footprint", lambda: _footprint_of(job))
+
+
+def _footprint_of(job: Job) -> Footprint | None:
     workload = workload_of(job)
     if workload is None:
         return None

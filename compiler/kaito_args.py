@@ -89,20 +89,27 @@ def parse_section(section: str, entries: Sequence[tuple[str, object]], release: 
 
     Raises `KeyError` for a section or release that has no table.
     """
-    return _parse(section, release, _Entries(entries))
+    key = _Entries(entries)
+    return (_parse_once if key.is_short else _parse)(section, release, key)
+
+
+_REMEMBERED_CHARACTERS = 10_000
+"""Longer entries are not remembered; a section of Kaito's own has a few hundred characters."""
 
 
 class _Entries:
     """Entries as a cache key: the same where keys, values and types are. Many manifests share whole sections."""
 
-    __slots__ = ("_text", "items")
+    __slots__ = ("_text", "is_short", "items")
 
     def __init__(self, items: Sequence[tuple[str, object]]) -> None:
         self.items = items
         try:
             self._text = repr(items)
+            self.is_short = len(self._text) <= _REMEMBERED_CHARACTERS
         except ValueError:  # an integer with more digits than Python prints: equal to nothing but itself
             self._text = str(id(self))
+            self.is_short = False
 
     def __hash__(self) -> int:
         return hash(self._text)
@@ -111,7 +118,6 @@ class _Entries:
         return isinstance(other, _Entries) and self._text == other._text
 
 
-@lru_cache(maxsize=1024)
 def _parse(section: str, release: str, entries: _Entries) -> SectionParse:
     arguments = release_arguments(release)
     run = _Run(arguments, arguments.sections[section], list(flatten(entries.items)))
@@ -119,6 +125,9 @@ def _parse(section: str, release: str, entries: _Entries) -> SectionParse:
     run.finish()
     run.note_empty_mappings(entries.items)
     return SectionParse(section, run.resolved(), tuple(sorted(run.problems, key=lambda found: found.entry_index)))
+
+
+_parse_once = lru_cache(maxsize=1024)(_parse)
 
 
 @dataclass(slots=True)

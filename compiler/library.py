@@ -8,17 +8,19 @@ flat however many there are.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from sys import intern
 from typing import NamedTuple
 
 from kaitoc.compiler.manifests import KAITO_API_GROUP, Manifest, ManifestFile, read_manifests
+from kaitoc.compiler.memo import SizedCache
 from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, SourceError
 from kaitoc.compiler.training_config import DATA_KEY
 
-_CACHED_FILES = 512
+_CACHED_CHARACTERS = 2_000_000
+_LEAST_CHARACTERS = 8_000
+"""What a file counts for at least, so that of small ones 250 are held."""
 _MAX_NEIGHBOURS = 1000
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -77,7 +79,7 @@ class Library:
     _sources: dict[str, Source] = field(default_factory=dict)
     _given: set[str] = field(default_factory=set)
     _context: set[str] = field(default_factory=set)
-    _cache: OrderedDict[str, ManifestFile] = field(default_factory=OrderedDict)
+    _cache: SizedCache[str, ManifestFile] = field(default_factory=lambda: SizedCache(_CACHED_CHARACTERS))
     _config_maps: _Table = field(default_factory=_Table)
     _users: _Table = field(default_factory=_Table)
     _beside: set[str] = field(default_factory=set)
@@ -97,7 +99,7 @@ class Library:
         """Add a file that was read elsewhere, so that partners are found in it."""
         path = file.source.path
         self._sources[path] = file.source
-        self._cache[path] = file
+        self._hold(path, file)
         self.add_context(path)
 
     def take_context(self, other: Library, changed: Iterable[Source]) -> None:
@@ -143,14 +145,14 @@ class Library:
         """Return a file's objects, from the cache or from disk; raises `SourceError`."""
         cached = self._cache.get(path)
         if cached is not None:
-            self._cache.move_to_end(path)
             return cached
         source = self._sources.get(path) or Source.read(path)
         loaded = read_manifests(source)
-        self._cache[path] = loaded
-        if len(self._cache) > _CACHED_FILES:
-            self._cache.popitem(last=False)
+        self._hold(path, loaded)
         return loaded
+
+    def _hold(self, path: str, file: ManifestFile) -> None:
+        self._cache.put(path, file, max(_LEAST_CHARACTERS, len(file.source.text)))
 
     def config_map(self, name: str, near: Manifest) -> Manifest | None:
         """Return the ConfigMap of a name that a Workspace means: in its file, a given file, or its folder."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from kaitoc.compiler.findings import ObjectRef
+from kaitoc.compiler.memo import Memo
 from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.source import Source, Span
 from kaitoc.compiler.yaml_parser import parse_documents
@@ -57,13 +58,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """One Kubernetes object; `pointer` is not empty for an item of a `List`."""
+    """One Kubernetes object; `pointer` is not empty for an item of a `List`, `memo` is for what is read from it."""
 
     source: Source
     node: Mapping
     api_version: str
     ref: ObjectRef
     pointer: str = ""
+    memo: Memo = field(default_factory=Memo, init=False)
 
     def field(self, *path: str) -> Field | None:
         """Return the field at a path of keys, None when a part of it is missing."""

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from kaitoc.compiler.inner_yaml import InnerYaml, read_inner_yaml
 from kaitoc.compiler.manifests import Manifest, Place, escape_pointer
+from kaitoc.compiler.memo import Memo
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.scalar_map import ScalarMap
 from kaitoc.compiler.source import Source, Span
@@ -87,19 +88,18 @@ class Section:
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingConfig:
     """One inner document. `problems` are its YAML faults; `document_root` is None when they leave nothing to read.
-    Configs of equal texts have the same object as `content`, which differs from `document_root` in its spans alone.
+    `memo` is for what follows from the text alone: configs of equal texts share it.
 
     `host` is the place of the scalar in the outer file and `scalar_map` leads from inner to outer text; it is None
     for a template that no file of the user holds.
     """
 
-    manifest: Manifest | None
     host: Place
     document_root: Node | None
-    content: Node | None
     problems: tuple[YamlProblem, ...]
     sections: tuple[Section, ...]
     scalar_map: ScalarMap | None
+    memo: Memo
     _by_name: dict[str, Section]
 
     @property
@@ -129,15 +129,18 @@ class TrainingConfig:
         return found.option(name) if found is not None else None
 
 
-@lru_cache(maxsize=64)
 def read_training_config(config_map: Manifest) -> TrainingConfig | None:
     """Read the training config of a ConfigMap, None when it has no `training_config.yaml` text."""
+    return config_map.memo.get(DATA_KEY, lambda: _read(config_map))
+
+
+def _read(config_map: Manifest) -> TrainingConfig | None:
     found = config_map.field("data", DATA_KEY)
     if found is None or not isinstance(found.node, Scalar):
         return None
     inner = read_inner_yaml(config_map.source, found.node)
     problems = (*inner.problems, *_second_document(found.value, inner))
-    return _training_config(config_map, found.value, inner.root, inner.content, problems, inner.scalar_map)
+    return _training_config(found.value, inner.root, problems, inner.scalar_map, inner.memo)
 
 
 @lru_cache(maxsize=16)
@@ -146,20 +149,15 @@ def read_template(name: str, text: str) -> TrainingConfig:
     source = Source(f"<{name}>", text)
     host = Place(source, Span(0, len(text)))
     (document,) = parse_documents(source)
-    return _training_config(None, host, document.root, document.root, tuple(document.problems), None)
+    return _training_config(host, document.root, tuple(document.problems), None, Memo())
 
 
 def _training_config(
-    manifest: Manifest | None,
-    host: Place,
-    root: Node | None,
-    content: Node | None,
-    problems: tuple[YamlProblem, ...],
-    scalar_map: ScalarMap | None,
+    host: Place, root: Node | None, problems: tuple[YamlProblem, ...], scalar_map: ScalarMap | None, memo: Memo
 ) -> TrainingConfig:
     sections = _sections(host, root)
     by_name = {section.name: section for section in sections}
-    return TrainingConfig(manifest, host, root, content, problems, sections, scalar_map, by_name)
+    return TrainingConfig(host, root, problems, sections, scalar_map, memo, by_name)
 
 
 def _second_document(host: Place, inner: InnerYaml) -> Iterator[YamlProblem]:
@@ -181,15 +179,6 @@ def _sections(host: Place, root: Node | None) -> tuple[Section, ...]:
 def _below_root_key(root: Node | None) -> Mapping | None:
     entry = root.get(ROOT_KEY) if isinstance(root, Mapping) else None
     return entry.value if entry is not None and isinstance(entry.value, Mapping) else None
-
-
-def plain_sections(root: Node | None) -> dict[str, list[tuple[str, object]]]:
-    """Return the sections of a document that can be read, each with its options and their plain values."""
-    config = _below_root_key(root)
-    return {
-        section.name: [(option.name, plain_value(option.value)) for option in _options(section.value)]
-        for section in reversed(config.effective_entries() if config is not None else ())
-    }
 
 
 def _section(base: Place, entry: Entry) -> Section:

@@ -23,6 +23,7 @@ class ProblemKind(str, Enum):
     DUPLICATE_KEY = "duplicate key"
     SECOND_DOCUMENT = "second document"
     VALUE = "value"
+    TOO_LONG = "too long"
 
 
 @dataclass(frozen=True, slots=True)

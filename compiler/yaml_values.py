@@ -20,6 +20,8 @@ _STRING_TAG = "tag:yaml.org,2002:str"
 _SECONDARY_TAG = "tag:yaml.org,2002:"
 _KNOWN_TAGS = frozenset(tag for tag in yaml.constructor.SafeConstructor.yaml_constructors if tag is not None)
 _MERGE_TAG = "tag:yaml.org,2002:merge"
+_REMEMBERED_CHARACTERS = 100
+"""Longer scalars are not remembered: they seldom come again, and a hostile one may have a million characters."""
 
 
 class YamlValueError(ValueError):
@@ -35,7 +37,8 @@ def scalar_value(scalar: Scalar) -> object:
     if scalar.style is not None and scalar.tag is None:
         return scalar.value
     try:
-        return _construct(scalar.value, scalar.style is None, scalar.tag)
+        construct = _construct_once if len(scalar.value) <= _REMEMBERED_CHARACTERS else _construct
+        return construct(scalar.value, scalar.style is None, scalar.tag)
     except _RefusedError as error:
         raise YamlValueError(str(error), scalar.span) from error
 
@@ -44,9 +47,8 @@ class _RefusedError(Exception):
     """A scalar that cannot be constructed; says why."""
 
 
-@lru_cache(maxsize=4096)
 def _construct(value: str, is_plain: bool, tag: str | None) -> object:
-    """Return what a scalar's text stands for; the same few values stand in every manifest."""
+    """Return what a scalar's text stands for."""
     if tag is None or tag == "!":
         tag = _RESOLVER.resolve(yaml.ScalarNode, value, (is_plain, not is_plain))
     if tag in (_STRING_TAG, _MERGE_TAG):
@@ -60,6 +62,10 @@ def _construct(value: str, is_plain: bool, tag: str | None) -> object:
         raise _RefusedError(f"`{value[:40]}` cannot be read as a YAML {kind}") from error
     finally:
         _CONSTRUCTOR.constructed_objects.clear()
+
+
+_construct_once = lru_cache(maxsize=4096)(_construct)
+"""The same few values stand in every manifest."""
 
 
 def plain_value(node: Node) -> object:

@@ -45,6 +45,8 @@ def _help(file: ManifestFile, problem: YamlProblem) -> str:
 def _inner_help(problem: YamlProblem) -> str:
     if problem.kind is ProblemKind.SECOND_DOCUMENT:
         return "remove the `---` and what follows it"
+    if problem.kind is ProblemKind.TOO_LONG:
+        return "leave out what is not configuration; Kaito's own templates have about 2,500 characters"
     if problem.kind is ProblemKind.VALUE:
         return "Kaito's runtime reads this text with PyYAML's `safe_load`, which stops here"
     return "Kaito's webhook refuses a training config that is not YAML"

@@ -8,7 +8,7 @@ from typing import Any
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Manifest, Place
+from kaitoc.compiler.manifests import Manifest, Place, escape_pointer
 from kaitoc.compiler.workspace_schema import workspace_properties
 from kaitoc.compiler.yaml_tree import Mapping, Node
 
@@ -29,9 +29,8 @@ def _unknown_below(manifest: Manifest, path: tuple[str, ...], node: Node, known:
     for entry in node.entries if isinstance(node, Mapping) else ():
         name = entry.name
         if name not in known:
-            found = manifest.field(*path, name)
-            if found is not None:
-                yield _fault(found.key, name, known)
+            pointer = "".join(f"/{escape_pointer(part)}" for part in (*path, name))
+            yield _fault(Place(manifest.source, entry.key.span, manifest.pointer + pointer, manifest.ref), name, known)
         elif known[name].get("additionalProperties") is False:
             yield from _unknown_below(manifest, (*path, name), entry.value, known[name]["properties"])
 

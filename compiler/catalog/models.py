@@ -19,10 +19,10 @@ def _entries() -> dict[str, dict[str, Any]]:
     return by_name
 
 
-@lru_cache(maxsize=64)
 def find_model(name: str) -> Architecture | None:
     """Return a model by catalog name, Kaito preset, hub id or alias, in any case."""
-    entry = _entries().get(name.strip().lower())
+    by_name = _entries()
+    entry = by_name.get(name) or by_name.get(name.strip().lower())
     return _architecture(entry["name"]) if entry is not None else None
 
 

@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.admission import Policy, answer
 from kaitoc.compiler.admission_review import Answer, read_review
 from kaitoc.compiler.manifests import ManifestFile, read_manifests
+from kaitoc.compiler.memo import SizedCache
 from kaitoc.compiler.partners import Surroundings
 from kaitoc.compiler.records import dataclass
 from kaitoc.compiler.source import Source
@@ -35,6 +35,10 @@ _SAMPLE = {
     },
 }
 """A review that loads what judging needs: rules, catalogs, a first memory derivation."""
+
+
+_REMEMBERED_CHARACTERS = 300_000
+"""How much text of partners is kept read; a tuning's ConfigMap has about 2,500 characters."""
 
 
 class JudgingError(Exception):
@@ -125,7 +129,13 @@ def _judge(data: bytes, partners: tuple[Partner, ...], is_complete: bool, mutate
     return answer(read_review(data), _policies[mutates], surroundings)
 
 
-@lru_cache(maxsize=128)
+_partners: SizedCache[Partner, ManifestFile] = SizedCache(_REMEMBERED_CHARACTERS)
+
+
 def _read(partner: Partner) -> ManifestFile:
     """Return a partner's objects; the same ConfigMap is asked for again and again."""
-    return read_manifests(Source(partner.path, partner.text))
+    found = _partners.get(partner)
+    if found is None:
+        found = read_manifests(Source(partner.path, partner.text))
+        _partners.put(partner, found, len(partner.text))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,11 @@ from kaitoc.compiler.admission_review import MAX_WARNING_CHARS, Answer, ReviewEr
 from kaitoc.compiler.assumptions import Overrides
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.engine import Engine, RuleSet
+from kaitoc.compiler.job import Job
+from kaitoc.compiler.manifests import Manifest
 from kaitoc.compiler.partners import FolderPartners, NoPartners, Partners
 from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.training_config import TrainingConfig
 from kaitoc.rules import FILE_RULES, JOB_RULES, UPDATE_RULES
 
 NO_COLLATOR = TRAINING_CONFIG.replace("  DataCollator:\n    mlm: false\n", "")
@@ -50,6 +54,12 @@ def cluster(tmp_path: Path) -> FolderPartners:
 def judged(data: bytes, partners: Partners | None = None, **options: Any) -> Answer:
     request = read_review(data)
     return answer(request, policy(**options), surroundings_of(request, partners or NoPartners()))
+
+
+def num_alive() -> int:
+    """Return how many parts of manifests there are in memory."""
+    gc.collect()
+    return sum(type(kept) in (Job, Manifest, TrainingConfig) for kept in gc.get_objects())
 
 
 def patched(content: Any, operations: tuple[dict[str, Any], ...]) -> Any:
@@ -171,6 +181,48 @@ def test_other_kinds_pass() -> None:
 def test_other_config_maps_pass() -> None:
     other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a.conf": "x = {"}}
     assert judged(review(other)) == Answer(is_allowed=True)
+
+
+def test_a_tuning_object_of_more_values_than_any_has_is_refused_unjudged() -> None:
+    crowded = workspace(input={"urls": ["https://example.com/data.json"] * 10_000})
+
+    found = judged(review(crowded))
+
+    assert not found.is_allowed
+    assert "more than 10,000 values" in found.message
+
+
+def test_a_large_object_passes_where_it_is_stored_already_or_not_about_tuning() -> None:
+    crowded = workspace(input={"urls": ["https://example.com/data.json"] * 10_000})
+    labelled = {**crowded, "metadata": {**crowded["metadata"], "labels": {"team": "a"}}}
+    other = {**config_map(), "data": {f"key{number}": "text" for number in range(10_000)}}
+
+    stored = judged(review(labelled, "UPDATE", crowded))
+
+    assert stored.is_allowed
+    assert "not judged" in stored.warnings[0]
+    assert judged(review(other)) == Answer(is_allowed=True)
+
+
+def test_a_training_config_longer_than_any_is_refused_unread() -> None:
+    padded = TRAINING_CONFIG + "# padding\n" * 5_000
+
+    found = judged(review(config_map(padded)))
+
+    assert not found.is_allowed
+    assert "KT101" in found.message
+    assert "longer than 50,000 characters" in found.message
+
+
+def test_nothing_of_the_objects_under_review_is_kept() -> None:
+    """A webhook lives for weeks, and whoever may create a ConfigMap may send it any number of them."""
+    before = num_alive()
+    for number in range(8):
+        many_keys = "".join(f"    key{number}_{index}: 1\n" for index in range(300))
+        judged(review(config_map(f"training_config:\n  TrainingArguments:\n{many_keys}", f"config-{number}")))
+        judged(review(workspace(method=f"method-{number}"), "CREATE"))
+
+    assert num_alive() <= before + 1  # Kaito's default template
 
 
 def test_suppressions_of_errors_are_refused_unless_allowed() -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.inner_yaml import InnerYaml, read_inner_yaml
+from kaitoc.compiler.inner_yaml import MAX_CHARACTERS, InnerYaml, read_inner_yaml
 from kaitoc.compiler.manifests import read_manifests
 from kaitoc.compiler.scalar_map import map_scalar
 from kaitoc.compiler.source import Source
 from kaitoc.compiler.yaml_parser import parse_documents
-from kaitoc.compiler.yaml_tree import Mapping, Node, Scalar, Sequence
+from kaitoc.compiler.yaml_tree import Mapping, Node, ProblemKind, Scalar, Sequence
 
 INNER_TEXTS = {
     "plain": "training_config:\n  LoraConfig: {r: 8}\n  # a comment\n  Other:\n  - a\n  - [b, c]\n",
@@ -92,11 +92,22 @@ def test_problems_and_a_second_document_move_along() -> None:
         assert source.text[inner.second_document.start :].startswith("---")
 
 
-def test_equal_texts_have_one_content_and_different_texts_have_not() -> None:
+def test_equal_texts_share_what_follows_from_them_and_different_texts_do_not() -> None:
     one, other = (read_inner_yaml(*host_in(HOSTS["literal"]("r: 8\n"), name)) for name in ("one", "another"))
     changed = read_inner_yaml(*host_in(HOSTS["literal"]("r: 9\n"), "one"))
-    assert one.content is other.content
-    assert one.content is not changed.content
+    assert one.memo is other.memo
+    assert one.memo is not changed.memo
+
+
+def test_a_text_longer_than_any_training_config_is_not_read() -> None:
+    long_text = "a: 1\n" + "# padding\n" * (MAX_CHARACTERS // 10)
+    source, scalar = host_in(HOSTS["literal"](long_text), "one")
+
+    inner = read_inner_yaml(source, scalar)
+
+    assert inner.root is None
+    assert [problem.kind for problem in inner.problems] == [ProblemKind.TOO_LONG]
+    assert inner.problems[0].span.start == scalar.span.start
 
 
 def test_the_same_raw_text_that_yaml_reads_differently_is_read_anew() -> None:

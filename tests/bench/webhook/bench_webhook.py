@@ -100,10 +100,15 @@ async def client(server: Server, context: ssl.SSLContext, bodies: list[bytes], t
         await asyncio.sleep(max(0.0, started + pause * (0.5 + choices.random()) - time.monotonic()))
 
 
+def request_of(body: bytes) -> bytes:
+    """Return the HTTP request with a review."""
+    head = b"POST /validate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, bool]:
     """Return the status of one review, and whether the server closes the connection."""
-    writer.write(b"POST /validate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                 b"Content-Length: %d\r\n\r\n" % len(body) + body)  # fmt: skip
+    writer.write(request_of(body))
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
     answer = await reader.readexactly(length)
@@ -111,6 +116,16 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: 
     if status == 200:
         json.loads(answer)["response"]["allowed"]
     return status, b"connection: close" in head
+
+
+def crowded_request(number: int) -> bytes:
+    """Return a request with a review that says as much as it may; no two are alike."""
+    if number % 2:
+        keys = "".join(f"    key{number}_{index}: 1\n" for index in range(50_000))
+        body = review(config_map(f"training_config:\n  TrainingArguments:\n{keys}", f"crowded-{number}"))
+    else:
+        body = review(workspace(input={"urls": [f"https://example.com/{number}"] * 50_000}))
+    return request_of(body)
 
 
 async def hostile(server: Server, context: ssl.SSLContext, end: float) -> int:
@@ -121,13 +136,14 @@ async def hostile(server: Server, context: ssl.SSLContext, end: float) -> int:
         b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
         b"Content-Length: 2\r\n\r\n\x1f\x8b",
         b"POST /validate HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        None,
     )
     count = 0
     while time.monotonic() < end:
         for use_tls in (context, None):
             try:
                 reader, writer = await asyncio.open_connection(HOST, server.port, ssl=use_tls)
-                writer.write(heads[count % len(heads)])
+                writer.write(heads[count % len(heads)] or crowded_request(count))
                 await asyncio.wait_for(reader.read(1000), 3)
                 writer.close()
             except (OSError, asyncio.TimeoutError):

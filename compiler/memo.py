@@ -1,0 +1,59 @@
+"""What is made once and remembered, without holding more than it should.
+
+Inputs are hostile until proven otherwise, and a webhook lives for weeks: what is derived from an object lives as long
+as the object, and what is kept beyond has a bound on its size, not only on its number.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar, cast
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class Memo:
+    """Values that follow from the object that holds this memo."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the value of a key, made when it is first asked for."""
+        if key not in self._values:
+            self._values[key] = make()
+        return cast("T", self._values[key])
+
+
+class SizedCache(Generic[K, V]):
+    """The values that were used last; all but the newest add up to no more than a bound."""
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._size = 0
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, None where there is none."""
+        found = self._values.get(key)
+        if found is None:
+            return None
+        self._values.move_to_end(key)
+        return found[0]
+
+    def put(self, key: K, value: V, size: int) -> None:
+        """Hold a value, and give up those that were not used for longest where it leaves no room for them."""
+        _, before = self._values.pop(key, (None, 0))
+        self._values[key] = (value, size)
+        self._size += size - before
+        while self._size > self._max_size and len(self._values) > 1:
+            _, (_, freed) = self._values.popitem(last=False)
+            self._size -= freed
