@@ -7,6 +7,7 @@ from functools import lru_cache
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.memo import Memo
 from kaitoc.compiler.memory.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.shapes import match_targets
@@ -23,6 +24,7 @@ from kaitoc.compiler.memory.workload import (
     WorkloadError,
 )
 from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_need
+from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.report.model import JobSummary
 
 DEFAULT_CAP_TOKENS = 1024
@@ -107,14 +109,29 @@ def attention_of(job: Job) -> Attention:
 
 def workload_of(job: Job) -> Workload | None:
     """Return a job's training step for the memory engine, None while something that decides it is unknown."""
-    return job.memo.get("workload", lambda: _shared_workload(job))
+    return _step_of(job).workload
 
 
-def _shared_workload(job: Job) -> Workload | None:
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A training step, None while something that decides it is unknown; `by_gpu` has its footprints."""
+
+    workload: Workload | None
+    by_gpu: Memo = field(default_factory=Memo)
+
+
+_UNKNOWN = _Step(None)
+
+
+def _step_of(job: Job) -> _Step:
+    return job.memo.get("step", lambda: _shared_step(job))
+
+
+def _shared_step(job: Job) -> _Step:
     """Return a job's training step, which is that of all jobs alike whose configs have one text."""
     if job.config is None or job.model is None or not job.is_parsable:
-        return None
-    return job.config.memo.get(_Circumstances(job), lambda: _workload(job))
+        return _UNKNOWN
+    return job.config.memo.get(_Circumstances(job), lambda: _Step(_workload(job)))
 
 
 class _Circumstances:
@@ -208,14 +225,14 @@ def _autocast(job: Job) -> Dtype | None:
 
 def footprint_of(job: Job) -> Footprint | None:
     """Return a job's predicted footprint, None when it cannot be told or no run can have that shape."""
-    return job.memo.get("footprint", lambda: _footprint_of(job))
+    return footprint_on(job, job.gpu.value if job.gpu is not None else None)
 
 
-def _footprint_of(job: Job) -> Footprint | None:
-    workload = workload_of(job)
-    if workload is None:
-        return None
-    return needs(workload, job.gpu.value if job.gpu is not None else None)
+def footprint_on(job: Job, gpu: Gpu | None) -> Footprint | None:
+    """Return what a job would need on some GPU, None when it cannot be told or no run can have that shape."""
+    step = _step_of(job)
+    workload = step.workload
+    return step.by_gpu.get(gpu, lambda: needs(workload, gpu)) if workload is not None else None
 
 
 def needs(workload: Workload, gpu: Gpu | None) -> Footprint | None:

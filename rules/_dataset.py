@@ -14,7 +14,8 @@ FILE_TYPES = ("arrow", "csv", "json", "parquet", "webdataset")
 
 def input_urls(job: Job) -> list[Field]:
     """Return the URLs of a Workspace's input."""
-    return job.workspace.fields("tuning", "input", "urls") if job.workspace is not None else []
+    workspace = job.workspace
+    return job.memo.get("input URLs", lambda: workspace.fields("tuning", "input", "urls") if workspace else [])
 
 
 def url_file_name(url: str) -> str:
@@ -36,6 +37,10 @@ def dataset_path(job: Job) -> str:
 
 def file_names(job: Job) -> list[tuple[Place, str]]:
     """Return the names of the data files that the manifests tell of, with the places that do."""
+    return job.memo.get("file names", lambda: _file_names(job))
+
+
+def _file_names(job: Job) -> list[tuple[Place, str]]:
     option = job.option("DatasetConfig", "dataset_path")
     if option is not None and dataset_path(job):
         return [(job.place_of(option), dataset_path(job).rstrip("/").rpartition("/")[2])]

@@ -9,7 +9,7 @@ from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, needs, workload_of
+from kaitoc.compiler.job_memory import footprint_of, footprint_on
 from kaitoc.compiler.memory.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.wording import gib
@@ -42,14 +42,13 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _smallest(job: Job, instance: InstanceType) -> InstanceType | None:
     """Return the listed instance type of the same cloud with the smallest single GPU that is at most half as large."""
-    workload = workload_of(job)
-    if workload is None or instance.gpu is None:
+    if instance.gpu is None:
         return None
     limit = instance.gpu.nominal_gib * SHARE
     for other in _listed(instance.cloud):
         if other.gpu is None or other.gpu.nominal_gib > limit:
             continue
-        predicted = needs(workload, other.gpu)
+        predicted = footprint_on(job, other.gpu)
         if predicted is not None and verdict(predicted, other.gpu, job.assumptions.margin) is Verdict.FITS:
             return other
     return None

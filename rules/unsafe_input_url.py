@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.faults import Fault
 from kaitoc.compiler.findings import Severity
 from kaitoc.compiler.job import Job
+from kaitoc.rules._dataset import input_urls
 
 CODE = "KT315"
 NAME = "unsafe-input-url"
@@ -23,9 +24,7 @@ _METADATA_HOSTS = frozenset(("metadata", "metadata.google.internal", "metadata.a
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield an input URL that Kaito refuses to fetch."""
-    if job.workspace is None:
-        return
-    for field in job.workspace.fields("tuning", "input", "urls"):
+    for field in input_urls(job):
         reason = _refusal(field.text or "")
         if reason:
             yield Fault(field.value, f"{reason}; Kaito's webhook refuses the Workspace")

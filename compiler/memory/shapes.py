@@ -81,8 +81,7 @@ def match_targets(architecture: Architecture, targets: tuple[str, ...], *, fused
 
 def all_linear_targets(architecture: Architecture, *, fused_experts: bool = True) -> tuple[str, ...]:
     """Return the names that put adapters on every linear layer but the output embedding."""
-    modules = linear_modules(architecture, fused_experts=fused_experts)
-    return tuple(dict.fromkeys(module.name for module in modules if module.reachable and not module.is_head))
+    return _all_linear_targets(_Key(architecture), fused_experts)
 
 
 class _Key:
@@ -111,6 +110,12 @@ def _linear_modules(key: _Key, fused_experts: bool) -> tuple[LinearModule, ...]:
         family.head, family.head, architecture.hidden_size, architecture.vocab_size, count=1, is_head=True
     )
     return (*modules, head)
+
+
+@lru_cache(maxsize=128)
+def _all_linear_targets(key: _Key, fused_experts: bool) -> tuple[str, ...]:
+    modules = _linear_modules(key, fused_experts)
+    return tuple(dict.fromkeys(module.name for module in modules if module.reachable and not module.is_head))
 
 
 def _modules(sites: list[Site], count: int) -> list[LinearModule]:
