@@ -36,7 +36,7 @@ demo: $(STAMP) ## Check, compile and train examples/demo.yaml.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO)
 
 test: $(STAMP) ## Run the whole suite with the coverage gate.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 lint: $(STAMP) ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -135,15 +135,17 @@ def _shared_step(job: Job) -> _Step:
 
 
 class _Circumstances:
-    """What besides its config decides a job's training step, as a key; models and assumptions by their identity."""
+    """What besides its config decides a job's training step, as a key; models and assumptions by their identity.
+
+    The preset decides nothing but targets that are left out, and of presets there may be any number.
+    """
 
     __slots__ = ("_alive", "_parts")
 
     def __init__(self, job: Job) -> None:
         model = job.model.value if job.model is not None else None
-        preset = job.preset.value if job.preset is not None else None
         self._alive = (model, job.assumptions)  # nothing else may come to have their addresses
-        self._parts = (id(model), id(job.assumptions), preset, job.num_gpus)
+        self._parts = (id(model), id(job.assumptions), targets_of(job), job.num_gpus)
 
     def __hash__(self) -> int:
         return hash(self._parts)

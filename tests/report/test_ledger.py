@@ -81,7 +81,7 @@ def peak_bytes(paths: list[str]) -> int:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kaitoc.compiler.library._CACHED_FILES", 32)
+    monkeypatch.setattr("kaitoc.compiler.library._CACHED_CHARACTERS", 32 * 8_000)
     paths = write_files(tmp_path, MANY)
     checked(paths[:FEW], "text", "json").close()  # what is loaded and derived once is there before anything is measured
     few, many = peak_bytes(paths[:FEW]), peak_bytes(paths)

@@ -1,0 +1,89 @@
+"""Jobs whose configs have one text share what follows from it, and nothing that does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kaitoc.compiler.catalog.gpus import find_gpu
+from kaitoc.compiler.catalog.releases import newest_release
+from kaitoc.compiler.job import Assumptions, Job, Target
+from kaitoc.compiler.job_memory import footprint_of, footprint_on, workload_of
+from kaitoc.compiler.library import Library
+from kaitoc.compiler.link import link_jobs
+from kaitoc.compiler.source import Source
+
+CONFIG = """training_config:
+        QuantizationConfig: {{load_in_4bit: true, bnb_4bit_quant_type: nf4}}
+        LoraConfig: {{r: {rank}}}
+        TrainingArguments: {{per_device_train_batch_size: 1, max_length: 1024}}
+"""
+MANIFEST = """apiVersion: v1
+kind: ConfigMap
+metadata: {{name: {name}}}
+data:
+  training_config.yaml: |
+      {config}---
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: {name}}}
+resource: {{instanceType: {instance}}}
+tuning:
+  preset: {{name: {preset}}}
+  method: qlora
+  config: {name}
+"""
+ASSUMPTIONS = Assumptions(newest_release())
+
+
+def job(
+    name: str = "a",
+    preset: str = "phi-3-mini-128k-instruct",
+    instance: str = "Standard_NC24ads_A100_v4",
+    rank: int = 8,
+    assumptions: Assumptions = ASSUMPTIONS,
+) -> Job:
+    text = MANIFEST.format(name=name, preset=preset, instance=instance, config=CONFIG.format(rank=rank))
+    library = Library()
+    library.add_source(Source(f"{name}.yaml", text))
+    (found,) = link_jobs(library.add_given(f"{name}.yaml"), library, assumptions)
+    return found
+
+
+def test_jobs_that_differ_in_name_share_their_training_step() -> None:
+    assert workload_of(job("a")) is workload_of(job("a-longer-name"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"preset": "phi-4"},
+        {"rank": 16},
+        {"instance": "Standard_NC96ads_A100_v4"},
+        {"assumptions": replace(ASSUMPTIONS, target=Target.BUNDLED)},
+        {"assumptions": replace(ASSUMPTIONS, seq_len_tokens=512)},
+    ],
+    ids=["model", "text", "number of GPUs", "target", "assumed length"],
+)
+def test_jobs_that_differ_in_what_decides_a_step_do_not_share_it(other: dict[str, object]) -> None:
+    assert workload_of(job()) != workload_of(job(**other))  # type: ignore[arg-type]  # see the parameters above
+    assert footprint_of(job()) != footprint_of(job(**other))  # type: ignore[arg-type]
+
+
+def test_a_default_that_depends_on_the_preset_s_name_is_not_shared() -> None:
+    """Kaito's own defaults are for presets that begin with "phi-3"; PEFT's table decides for all others."""
+    model = job().model
+    assert model is not None
+    assumptions = replace(ASSUMPTIONS, model=model.value)
+
+    one, other = (workload_of(job(preset=preset, assumptions=assumptions)) for preset in ("phi-3-mini", "renamed"))
+
+    assert one is not None
+    assert other is None or one.lora != other.lora
+
+
+def test_the_same_step_is_another_matter_on_another_gpu() -> None:
+    large, small = find_gpu("A100-80GB"), find_gpu("V100-16GB")
+
+    assert footprint_on(job(), large) != footprint_on(job(), small)
