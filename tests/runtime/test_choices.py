@@ -63,18 +63,25 @@ def test_a_run_that_gets_no_better_stops_early_and_is_not_taken_up_again(make_pl
     assert run(plan, resume=True).num_steps == 3
 
 
-def test_the_best_model_is_the_one_that_is_saved(make_plan: MakePlan) -> None:
-    """The learning rate is so high that the loss is at its lowest before the last step."""
-    training = {**EVALUATING, "learning_rate": 30.0, "lr_scheduler_type": "constant", "max_steps": 4}
-    plan = make_plan(data=HELD_OUT, training={**training, "load_best_model_at_end": True})
+@pytest.mark.parametrize(
+    ("asked", "best_of"),
+    [({}, min), ({"metric_for_best_model": "eval_loss", "greater_is_better": True}, max)],
+    ids=["by default that of the lowest loss", "else by the metric that is asked for"],
+)
+def test_the_best_model_is_the_one_that_is_saved(
+    asked: dict[str, object], best_of: Callable[..., int], make_plan: MakePlan
+) -> None:
+    """The loss falls from step to step, so the lowest is that of the last and the highest that of the first."""
+    training = {**EVALUATING, "max_steps": 4, "load_best_model_at_end": True, "extra_training_arguments": asked}
+    plan = make_plan(data=HELD_OUT, training=training)
     saved = adapter(Path(run(plan).adapter_folder))
     found = logged(plan, "eval_loss")
-    best = min(found, key=lambda step: found[step])
+    best = best_of(found, key=lambda step: found[step])
     by_step = {int(path.name.rpartition("-")[2]): path for path in checkpoints(Path(plan.output.path) / "checkpoints")}
 
-    assert best < 4
+    assert best == (4 if best_of is min else 1)
     assert is_same(saved, adapter(by_step[best]))
-    assert not is_same(saved, adapter(by_step[4]))
+    assert not is_same(saved, adapter(by_step[5 - best]))
 
 
 @pytest.fixture
