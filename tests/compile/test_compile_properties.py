@@ -90,7 +90,7 @@ def content_lines(file: CompiledFile, text: str) -> list[bytes]:
     return lines[:at] + [line.encode("utf-8") for line in inner.splitlines(keepends=True)]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=manifests(), bom=st.booleans())
 def test_any_manifest_settles_passes_and_is_untouched_elsewhere(drawn: tuple[str, dict[str, str]], bom: bool) -> None:
     text, stated = drawn

@@ -23,7 +23,7 @@ TEMPLATE = {
 }
 WEBHOOK_KEYS = {"load_in_4bit", "load_in_8bit", "output_dir"}
 
-_many = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+_many = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("release", config_documents.RELEASES)
