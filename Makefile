@@ -68,6 +68,8 @@ clean: ## Remove what was built.
 bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschema, and its memory on many files.
 	$(BIN)/python tests/bench/check/bench_check.py
 	$(BIN)/python tests/bench/check/memory_of_check.py --max-growth 1.25
+	$(BIN)/python tests/bench/check/memory_of_check.py --kind sound --counts 10000
+	$(BIN)/python tests/bench/check/memory_of_check.py --kind varied --counts 10000
 
 bench-memory: $(STAMP) ## Score the memory engine against measured runs, other estimators and the trace.
 	$(BIN)/python tests/bench/memory/score.py --write
