@@ -23,7 +23,7 @@ _ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map"})
 _NEEDS_PARTNERS = "missing-config-map"
 _MAX_TOLD = 10
 _MAX_VALUES = 10_000
-"""A tuning Workspace has about 50 values; 500,000 URLs in one would keep a judge busy for half a minute."""
+"""A tuning Workspace has about 50 values; 500,000 URLs in one would keep a judge busy for a minute."""
 _JUDGED = frozenset({"CREATE", "UPDATE"})
 
 

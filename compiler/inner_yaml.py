@@ -9,7 +9,7 @@ from __future__ import annotations
 from kaitoc.compiler.memo import Memo, SizedCache
 from kaitoc.compiler.records import dataclass, field
 from kaitoc.compiler.scalar_map import ScalarMap, map_scalar
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.source import Source, Span, make_span
 from kaitoc.compiler.yaml_parser import parse_documents
 from kaitoc.compiler.yaml_tree import Document, Entry, Item, Mapping, Node, ProblemKind, Scalar, Sequence, YamlProblem
 from kaitoc.compiler.yaml_values import value_problems
@@ -91,7 +91,7 @@ def _problems_of(document: Document) -> list[YamlProblem]:
 
 
 def _moved_span(span: Span, by: int) -> Span:
-    return Span(span.start + by, span.end + by)
+    return make_span(span.start + by, span.end + by)
 
 
 def _moved_problem(problem: YamlProblem, by: int) -> YamlProblem:

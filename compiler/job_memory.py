@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.releases import default_target_modules
-from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.job import Assumptions, Job, Target
 from kaitoc.compiler.memo import Memo
 from kaitoc.compiler.memory.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
@@ -31,7 +32,7 @@ DEFAULT_CAP_TOKENS = 1024
 """What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
 
 _MOST_NAMES = 2000
-"""No model has as many layers to name (the largest of the catalog has about 560); workloads are remembered for long."""
+"""More do not fit into a config that is read, written as paths of layers; workloads are remembered for long."""
 
 _LOSSES = {"nll": Loss.FULL, "chunked_nll": Loss.CHUNKED}
 _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
@@ -131,7 +132,9 @@ def _shared_step(job: Job) -> _Step:
     """Return a job's training step, which is that of all jobs alike whose configs have one text."""
     if job.config is None or job.model is None or not job.is_parsable:
         return _UNKNOWN
-    return job.config.memo.get(_Circumstances(job), lambda: _Step(_workload(job)))
+    model, targets = job.model.value, targets_of(job)
+    key = _Circumstances(model, job.assumptions, targets, job.num_gpus)
+    return job.config.memo.get(key, lambda: _Step(_workload(job, model, targets)))
 
 
 class _Circumstances:
@@ -142,10 +145,9 @@ class _Circumstances:
 
     __slots__ = ("_alive", "_parts")
 
-    def __init__(self, job: Job) -> None:
-        model = job.model.value if job.model is not None else None
-        self._alive = (model, job.assumptions)  # nothing else may come to have their addresses
-        self._parts = (id(model), id(job.assumptions), targets_of(job), job.num_gpus)
+    def __init__(self, model: Architecture, assumptions: Assumptions, targets: tuple[str, ...], num_gpus: int) -> None:
+        self._alive = (model, assumptions)  # nothing else may come to have their addresses
+        self._parts = (id(model), id(assumptions), targets, num_gpus)
 
     def __hash__(self) -> int:
         return hash(self._parts)
@@ -154,12 +156,8 @@ class _Circumstances:
         return isinstance(other, _Circumstances) and self._parts == other._parts
 
 
-def _workload(job: Job) -> Workload | None:
-    if job.model is None:
-        return None
-    architecture = job.model.value
+def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) -> Workload | None:
     stack = stack_of(job)
-    targets = targets_of(job)
     if not targets or not match_targets(architecture, targets, fused_experts=stack.fused_experts).modules:
         return None
     lora = _lora(job, targets)

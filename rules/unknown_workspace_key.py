@@ -22,17 +22,22 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a key of the Workspace that the API server drops."""
     if job.workspace is not None:
-        yield from _unknown_below(job.workspace, (), job.workspace.node, workspace_properties())
+        yield from _unknown_below(job.workspace, job.workspace.pointer, job.workspace.node, workspace_properties())
 
 
-def _unknown_below(manifest: Manifest, path: tuple[str, ...], node: Node, known: dict[str, Any]) -> Iterator[Fault]:
-    for entry in node.entries if isinstance(node, Mapping) else ():
-        name = entry.name
+def _unknown_below(manifest: Manifest, pointer: str, node: Node, known: dict[str, Any]) -> Iterator[Fault]:
+    """Yield the unknown keys as they count: not `<<` itself, and of a key that is written twice the last."""
+    if not isinstance(node, Mapping):
+        return
+    for name in dict.fromkeys(entry.name for entry in node.entries):
+        entry = node.get(name)
+        if entry is None:
+            continue
+        here = f"{pointer}/{escape_pointer(name)}"
         if name not in known:
-            pointer = "".join(f"/{escape_pointer(part)}" for part in (*path, name))
-            yield _fault(Place(manifest.source, entry.key.span, manifest.pointer + pointer, manifest.ref), name, known)
+            yield _fault(Place(manifest.source, entry.key.span, here, manifest.ref), name, known)
         elif known[name].get("additionalProperties") is False:
-            yield from _unknown_below(manifest, (*path, name), entry.value, known[name]["properties"])
+            yield from _unknown_below(manifest, here, entry.value, known[name]["properties"])
 
 
 def _fault(place: Place, name: str, known: dict[str, Any]) -> Fault:

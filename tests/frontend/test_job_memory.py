@@ -68,7 +68,7 @@ def test_jobs_that_differ_in_name_share_their_training_step() -> None:
 )
 def test_jobs_that_differ_in_what_decides_a_step_do_not_share_it(other: dict[str, object]) -> None:
     assert workload_of(job()) != workload_of(job(**other))  # type: ignore[arg-type]  # see the parameters above
-    assert footprint_of(job()) != footprint_of(job(**other))  # type: ignore[arg-type]
+    assert footprint_of(job()) != footprint_of(job(**other))  # type: ignore[arg-type]  # as above
 
 
 def test_a_default_that_depends_on_the_preset_s_name_is_not_shared() -> None:
