@@ -38,9 +38,10 @@ demo: $(STAMP) ## Check, compile and train examples/demo.yaml.
 test: $(STAMP) ## Run the whole suite with the coverage gate.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
-lint: $(STAMP) ## Check style and formatting.
+lint: $(STAMP) build/mypy ## Check style, formatting and the floors.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	cd build/mypy && PYTHONPATH=. "$(CURDIR)/$(BIN)/lint-imports" --no-cache "$(CURDIR)/pyproject.toml"
 
 types: $(STAMP) build/mypy ## Check types.
 	MYPYPATH=build/mypy $(BIN)/mypy -p kaitoc
@@ -48,6 +49,7 @@ types: $(STAMP) build/mypy ## Check types.
 build/mypy: ## The import names as folders, for the type checker.
 	@mkdir -p build/mypy/kaitoc
 	@for name in compiler rules runtime schemas; do ln -sfn "../../../$$name" "build/mypy/kaitoc/$$name"; done
+	@for file in kaitoc/*; do ln -sfn "../../../$$file" "build/mypy/$$file"; done
 
 check-all: lint types test ## What continuous integration runs.
 
@@ -59,8 +61,8 @@ soak: $(STAMP) ## Run the long random tests.
 	@for script in tests/soak/soak_*.py; do echo $$script; $(BIN)/python $$script || exit 1; done
 
 schemas: $(STAMP) ## Write the generated schemas anew.
-	$(BIN)/python -m kaitoc.schemas.generate_training_config
-	$(BIN)/python -m kaitoc.schemas.generate_models
+	$(BIN)/python -m kaitoc.schemas.generate.training_config
+	$(BIN)/python -m kaitoc.schemas.generate.models
 
 clean: ## Remove what was built.
 	rm -rf build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
@@ -89,5 +91,5 @@ site: $(STAMP) ## Build the documentation's site into build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs: $(STAMP) ## Write the generated pages under docs/.
-	$(BIN)/python -m kaitoc.compiler.rule_index > docs/rules.md
+	$(BIN)/python -m kaitoc.compiler.check.rule_index > docs/rules.md
 	$(BIN)/python docs/terminal_picture.py > docs/images/check.svg

@@ -13,8 +13,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from kaitoc.compiler.rule_index import AREAS
-from kaitoc.compiler.rule_pages import page_path, page_text
+from kaitoc.compiler.check.rule_index import AREAS
+from kaitoc.compiler.check.rule_pages import page_path, page_text
 from kaitoc.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent

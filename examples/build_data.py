@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kaitoc.compiler.faults import Rule
-from kaitoc.compiler.findings import Applicability
-from kaitoc.compiler.rule_pages import summary
+from kaitoc.compiler.check.rule_pages import summary
+from kaitoc.compiler.core.findings import Applicability
+from kaitoc.compiler.job.faults import Rule
 from kaitoc.rules import RULES
 
 DATA = Path(__file__).parent / "data" / "kaitoc_rules.jsonl"

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from kaitoc.compiler.rule_pages import page_text
+from kaitoc.compiler.check.rule_pages import page_text
 from kaitoc.rules import RULES
 
 DATA = Path(__file__).parent / "data" / "kaitoc_rules.jsonl"

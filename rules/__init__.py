@@ -6,7 +6,7 @@ and its test.
 
 from __future__ import annotations
 
-from kaitoc.compiler.faults import FileRule, JobRule, Rule, UpdateRule
+from kaitoc.compiler.job.faults import FileRule, JobRule, Rule, UpdateRule
 from kaitoc.rules import (
     abbreviated_key,
     accumulation_below_one,

@@ -5,8 +5,8 @@ Source of all of it: Kaito `presets/workspace/tuning/text-generation/dataset.py`
 
 from __future__ import annotations
 
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Field, Place
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Field, Place
 
 FILE_TYPES = ("arrow", "csv", "json", "parquet", "webdataset")
 """`SUPPORTED_EXTENSIONS`, which are looked for anywhere in a file's name; `.jsonl` counts as json."""

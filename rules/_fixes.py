@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.config_edits import set_option
-from kaitoc.compiler.findings import Applicability, Fix
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.core.findings import Applicability, Fix
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.config_edits import set_option
 
 
 def setting_fix(

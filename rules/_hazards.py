@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.job import Job, Target
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.job.job import Job, Target
+from kaitoc.compiler.manifest.training_config import Option
 
 AFTER_LOADING = "the job stops after the node was provisioned and the model was loaded"
 

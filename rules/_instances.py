@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
 from kaitoc.compiler.catalog.releases import Release, version_number
-from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.job.job import Job, Target
 
 
 def is_removed(instance: InstanceType, release: Release) -> bool:

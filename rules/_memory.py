@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler import job_memory
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Place
-from kaitoc.compiler.memory.footprint import verdict
+from kaitoc.compiler.job import memory as job_memory
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Place
+from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.workload import Workload
 

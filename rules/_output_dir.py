@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._hazards import is_on_kaito
 
 MOUNT_ROOT = "/mnt"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from kaitoc.compiler.config_edits import remove_option, rename_option, replace_value
-from kaitoc.compiler.findings import Applicability, Fix
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.core.findings import Applicability, Fix
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind
+from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value
+from kaitoc.compiler.manifest.training_config import Option
 
 STOPS = "the job stops before the model loads"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Place
-from kaitoc.compiler.wording import join_names
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.wording import join_names
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Place
 from kaitoc.rules._dataset import file_names, types_in
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._hazards import is_on_kaito

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.wording import join_names
-from kaitoc.compiler.yaml_tree import Mapping
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.wording import join_names
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.yaml.tree import Mapping
 
 CODE = "KT313"
 NAME = "ambiguous-input"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault, related
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.manifests import ManifestFile
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault, related
+from kaitoc.compiler.manifest.objects import ManifestFile
 
 CODE = "KT305"
 NAME = "ambiguous-workspace"

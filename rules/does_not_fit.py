@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, needs, verdict_of, workload_of
-from kaitoc.compiler.manifests import Place
-from kaitoc.compiler.memory.footprint import verdict
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import footprint_of, needs, verdict_of, workload_of
+from kaitoc.compiler.manifest.objects import Place
+from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.workload import Quantization, Workload
-from kaitoc.compiler.wording import gib
 from kaitoc.rules._instances import has_removed_gpu
 
 CODE = "KT501"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kaitoc.compiler.config_edits import replace_value
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, workload_of
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import footprint_of, workload_of
+from kaitoc.compiler.manifest.config_edits import replace_value
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.compiler.memory.workload import Loss
-from kaitoc.compiler.training_config import Option
-from kaitoc.compiler.wording import gib
 from kaitoc.rules._memory import needs
 
 CODE = "KT514"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Related, Severity
-from kaitoc.compiler.manifests import ManifestFile, Place
-from kaitoc.compiler.training_config import read_training_config
-from kaitoc.compiler.yaml_tree import ProblemKind, YamlProblem
+from kaitoc.compiler.core.findings import Related, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.objects import ManifestFile, Place
+from kaitoc.compiler.manifest.training_config import read_training_config
+from kaitoc.compiler.yaml.tree import ProblemKind, YamlProblem
 
 CODE = "KT102"
 NAME = "duplicate-key"

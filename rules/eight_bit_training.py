@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.config_edits import set_options
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.config_edits import set_options
 from kaitoc.rules._hazards import AFTER_LOADING, flag_option, is_on_kaito
 
 CODE = "KT413"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import stack_of, workload_of
-from kaitoc.compiler.memory.shapes import match_targets
+from kaitoc.compiler.catalog.linear_modules import match_targets
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import stack_of, workload_of
 from kaitoc.rules._memory import option_place
 
 CODE = "KT505"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, workload_of
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import footprint_of, workload_of
 from kaitoc.compiler.memory.workload import Dtype, Quantization
-from kaitoc.compiler.wording import gib
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._memory import needs, option_place
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.manifests import Field, Manifest
-from kaitoc.compiler.yaml_values import YamlValueError, plain_value
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.objects import Field, Manifest
+from kaitoc.compiler.yaml.values import YamlValueError, plain_value
 
 CODE = "KT328"
 NAME = "immutable-field"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import DEFAULT_CAP_TOKENS
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import DEFAULT_CAP_TOKENS
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._memory import option_place
 

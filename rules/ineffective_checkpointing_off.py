@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._hazards import is_on_kaito
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.config_edits import set_option
-from kaitoc.compiler.faults import Fault, related
-from kaitoc.compiler.findings import Applicability, Edit, Fix, Severity
-from kaitoc.compiler.job import Job, Setting
-from kaitoc.compiler.manifests import Place
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.core.findings import Applicability, Edit, Fix, Severity
+from kaitoc.compiler.job.faults import Fault, related
+from kaitoc.compiler.job.job import Job, Setting
+from kaitoc.compiler.manifest.config_edits import set_option
+from kaitoc.compiler.manifest.objects import Place
+from kaitoc.compiler.manifest.training_config import Option
 
 CODE = "KT302"
 NAME = "method-quantization-mismatch"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Place, escape_pointer
-from kaitoc.compiler.training_config import ROOT_KEY, SECTIONS
-from kaitoc.compiler.yaml_tree import Mapping
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Place, escape_pointer
+from kaitoc.compiler.manifest.training_config import ROOT_KEY, SECTIONS
+from kaitoc.compiler.yaml.tree import Mapping
 
 CODE = "KT104"
 NAME = "misplaced-section"

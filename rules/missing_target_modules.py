@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import targets_of
-from kaitoc.compiler.repairs import (
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.wording import join_names
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import targets_of
+from kaitoc.compiler.job.repairs import (
     repaired_targets,
 )
-from kaitoc.compiler.wording import join_names
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._hazards import AFTER_LOADING, is_on_kaito
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault, related
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Manifest, Place
-from kaitoc.compiler.training_config import DATA_KEY, ROOT_KEY
-from kaitoc.compiler.yaml_tree import Mapping, Scalar
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault, related
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Manifest, Place
+from kaitoc.compiler.manifest.training_config import DATA_KEY, ROOT_KEY
+from kaitoc.compiler.yaml.tree import Mapping, Scalar
 
 CODE = "KT103"
 NAME = "missing-training-config"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.config_edits import replace_value
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job, Target
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job, Target
+from kaitoc.compiler.manifest.config_edits import replace_value
+from kaitoc.compiler.manifest.training_config import Option
 
 CODE = "KT325"
 NAME = "non-boolean-quantization"

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, footprint_on
-from kaitoc.compiler.memory.footprint import verdict
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import footprint_of, footprint_on
+from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.wording import gib
 
 CODE = "KT605"
 NAME = "oversized-instance-type"

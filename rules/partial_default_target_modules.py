@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import stack_of, targets_of
-from kaitoc.compiler.memory.shapes import TargetMatch, match_targets
-from kaitoc.compiler.repairs import (
+from kaitoc.compiler.catalog.linear_modules import TargetMatch, match_targets
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.wording import join_names
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import stack_of, targets_of
+from kaitoc.compiler.job.repairs import (
     repaired_targets,
 )
-from kaitoc.compiler.wording import join_names
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._hazards import is_on_kaito
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.repairs import (
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.repairs import (
     can_pad_batches,
 )
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._hazards import uses_sft_config
 from kaitoc.rules._problems import removal

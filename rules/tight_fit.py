@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of, verdict_of
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import footprint_of, verdict_of
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.wording import gib
 from kaitoc.rules._instances import has_removed_gpu
 from kaitoc.rules._memory import gpu_place
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.config_edits import set_options
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import batch_size_of
-from kaitoc.compiler.repairs import (
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import batch_size_of
+from kaitoc.compiler.job.repairs import (
     batch_values,
     can_pad_batches,
     has_equal_lengths,
 )
+from kaitoc.compiler.manifest.config_edits import set_options
 from kaitoc.rules._memory import option_place
 
 CODE = "KT404"

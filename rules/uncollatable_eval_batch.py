@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.repairs import (
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.repairs import (
     can_pad_batches,
     evaluates,
     has_equal_lengths,

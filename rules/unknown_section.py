@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Edit, Fix, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.training_config import SECTIONS, Section, TrainingConfig
+from kaitoc.compiler.core.findings import Applicability, Edit, Fix, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.training_config import SECTIONS, Section, TrainingConfig
 
 CODE = "KT201"
 NAME = "unknown-section"

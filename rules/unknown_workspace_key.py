@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Manifest, Place, escape_pointer
-from kaitoc.compiler.workspace_schema import workspace_properties
-from kaitoc.compiler.yaml_tree import Mapping, Node
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Manifest, Place, escape_pointer
+from kaitoc.compiler.manifest.workspace_schema import workspace_properties
+from kaitoc.compiler.yaml.tree import Mapping, Node
 
 CODE = "KT105"
 NAME = "unknown-workspace-key"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.training_config import SECTIONS
-from kaitoc.compiler.yaml_tree import Scalar
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.training_config import SECTIONS
+from kaitoc.compiler.yaml.tree import Scalar
 
 CODE = "KT327"
 NAME = "unmapped-section"

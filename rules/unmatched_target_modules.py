@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.config_edits import replace_value
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Related, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import stack_of, targets_of
-from kaitoc.compiler.memory.shapes import ALL_LINEAR, TargetMatch, match_targets
-from kaitoc.compiler.repairs import linear_module_names, repaired_targets
-from kaitoc.compiler.training_config import Option
-from kaitoc.compiler.wording import join_names
-from kaitoc.compiler.yaml_tree import Scalar, Sequence
+from kaitoc.compiler.catalog.linear_modules import ALL_LINEAR, TargetMatch, match_targets
+from kaitoc.compiler.core.findings import Applicability, Fix, Related, Severity
+from kaitoc.compiler.core.wording import join_names
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import stack_of, targets_of
+from kaitoc.compiler.job.repairs import linear_module_names, repaired_targets
+from kaitoc.compiler.manifest.config_edits import replace_value
+from kaitoc.compiler.manifest.training_config import Option
+from kaitoc.compiler.yaml.tree import Scalar, Sequence
 from kaitoc.rules._hazards import is_on_kaito
 
 CODE = "KT401"

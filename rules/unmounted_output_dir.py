@@ -5,13 +5,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.repairs import (
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.repairs import (
     canonical_output_dir,
 )
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._output_dir import MOUNT_ROOT, mounted_at, written_output_dir
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.manifests import Manifest
-from kaitoc.compiler.training_config import DATA_KEY
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.training_config import DATA_KEY
 
 CODE = "KT459"
 NAME = "unnoticed-edit"

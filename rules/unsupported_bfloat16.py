@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.config_edits import set_option
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.config_edits import set_option
 from kaitoc.rules._instances import has_removed_gpu
 from kaitoc.rules._memory import option_place
 

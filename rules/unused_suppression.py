@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.findings import Applicability, Severity
+from kaitoc.compiler.core.findings import Applicability, Severity
 
 CODE = "KT109"
 NAME = "unused-suppression"

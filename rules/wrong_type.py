@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.config_edits import replace_value, yaml_text
-from kaitoc.compiler.faults import Fault
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind
-from kaitoc.compiler.training_config import Option
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind
+from kaitoc.compiler.manifest.config_edits import replace_value, yaml_text
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._problems import problems_of
 
 CODE = "KT203"

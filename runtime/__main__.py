@@ -10,10 +10,11 @@ import logging
 import sys
 from pathlib import Path
 
-from kaitoc.compiler.plan import Plan, PlanError, read_plan
-from kaitoc.runtime.auto_fit import as_left_off, next_candidate
+from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
-from kaitoc.runtime.launch import free_memory, grow_segments, is_main_process, launch, needs_launch, tell
+from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
+from kaitoc.runtime.launch.processes import launch, needs_launch, tell
+from kaitoc.runtime.world import free_memory, grow_segments, is_main_process
 
 
 def main() -> int:
@@ -62,8 +63,8 @@ def _execute_once(plan: Plan, device: str, resume: bool, metrics_port: int | Non
         return launch(plan, device, resume=resume, metrics_port=metrics_port)
     # bitsandbytes complains on import that an optional CPU kernel is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from kaitoc.runtime.ready import RunOptions
-    from kaitoc.runtime.trainer import run_plan
+    from kaitoc.runtime.launch.ready import RunOptions
+    from kaitoc.runtime.launch.run import run_plan
 
     try:
         report = run_plan(plan, RunOptions(device, resume, metrics_port=metrics_port))

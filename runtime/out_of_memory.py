@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
 
 _GIB = 1 << 30
 _NUM_NAMED = 3

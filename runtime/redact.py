@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.compiler.redaction import HIDDEN, redacted_address
+from kaitoc.compiler.core.redaction import HIDDEN, redacted_address
+from kaitoc.compiler.plan.plan import Plan
 
 _SECRET_NAME = re.compile(r"(token|secret|password|credential|api_?key)s?$", re.IGNORECASE)
 

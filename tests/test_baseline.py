@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.baseline import Baseline, BaselineError, baseline_of, load_baseline, save_baseline
+from kaitoc.compiler.check.baseline import Baseline, BaselineError, baseline_of, load_baseline, save_baseline
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.findings import Finding, ObjectRef, Severity
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.core.findings import Finding, ObjectRef, Severity
+from kaitoc.compiler.core.source import Source, Span
 
 
 def finding(folder: Path, start: int = 0, code: str = "KT402", pointer: str = "/data", name: str = "cm") -> Finding:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kaitoc.compiler import compile_output
 from kaitoc.compiler.cli import cli
+from kaitoc.compiler.compile import output as compile_output
 
 CONFIG_MAP = """apiVersion: v1
 kind: ConfigMap

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.cluster import ClusterError, Target, run_on_cluster
-from kaitoc.compiler.cluster_report import numbers_of, report_of
+from kaitoc.compiler.engines.kaito import ClusterError, Target, run_on_cluster
+from kaitoc.compiler.engines.report import numbers_of, report_of
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
 TARGET = Target("tune", "team")

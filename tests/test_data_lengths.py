@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.data_lengths import BYTES_PER_TOKEN, DataLengthError, longest_row_tokens
+from kaitoc.compiler.memory.data_lengths import BYTES_PER_TOKEN, DataLengthError, longest_row_tokens
 
 LONG = "x" * 300
 ROWS = [{"prompt": "a", "completion": "b"}, {"prompt": LONG, "completion": LONG}]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.edits import OverlapError, apply_edits, collect_edits, select_fixes, unified_diff
-from kaitoc.compiler.findings import Applicability, Edit, Finding, Fix, Severity
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.core.edits import OverlapError, apply_edits, collect_edits, select_fixes, unified_diff
+from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix, Severity
+from kaitoc.compiler.core.source import Source, Span
 
 
 def finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.memo import Memo, SizedCache
+from kaitoc.compiler.core.memo import Memo, SizedCache
 
 SIZES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=60)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.manifests import ManifestFile
-from kaitoc.compiler.outcome import Outcome
-from kaitoc.compiler.parallel import Part, WorkerError, check_in_parallel, num_processes, split_paths
-from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.check.parallel import Part, WorkerError, check_in_parallel, num_processes, split_paths
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.manifest.objects import ManifestFile
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
 CONFIG_MAP = """apiVersion: v1

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kaitoc.compiler.plan import PLAN_VERSION, Plan, PlanError, read_plan
+from kaitoc.compiler.plan.plan import PLAN_VERSION, Plan, PlanError, read_plan
 from kaitoc.schemas import read_json
 
 MINIMAL: dict[str, Any] = {

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.plan import Plan, PlanError
-from kaitoc.compiler.plan_of_job import plan_of
-from kaitoc.compiler.settings import SettingsFinder
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.plan.of_job import plan_of
+from kaitoc.compiler.plan.plan import Plan, PlanError
 
 WORKSPACE = """apiVersion: kaito.sh/v1beta1
 kind: Workspace

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.records import dataclass, field
+from kaitoc.compiler.core.records import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.redaction import redacted_address, redacted_text
+from kaitoc.compiler.core.redaction import redacted_address, redacted_text
 
 SECRETS = st.text(string.ascii_letters + string.digits + "._-+/=", min_size=1).map("SECRET".__add__)
 

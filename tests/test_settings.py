@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.findings import Finding, Severity
-from kaitoc.compiler.settings import DEFAULTS, Settings, SettingsError, SettingsFinder, load_settings
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.job.settings import DEFAULTS, Settings, SettingsError, SettingsFinder, load_settings
 
 
 def finding(path: str = "ws.yaml", code: str = "KT402", name: str = "partly-matched") -> Finding:
@@ -258,7 +258,7 @@ def test_selectors_that_name_no_rule_are_told() -> None:
 
 def test_a_run_without_settings_loads_neither_toml_nor_pydantic(tmp_path: Path) -> None:
     code = (
-        "import sys; from kaitoc.compiler.settings import SettingsFinder; SettingsFinder().for_path(sys.argv[1]);"
+        "import sys; from kaitoc.compiler.job.settings import SettingsFinder; SettingsFinder().for_path(sys.argv[1]);"
         "print([name for name in ('tomllib', 'tomli', 'pydantic', 'difflib') if name in sys.modules])"
     )
     write(tmp_path / "pyproject.toml", "[project]\n")

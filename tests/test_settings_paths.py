@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.path_patterns import matches_path
+from kaitoc.compiler.core.path_patterns import matches_path
 
 ROOT = os.path.abspath("repository")
 

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.edits import apply_edits
-from kaitoc.compiler.findings import Finding, Severity
-from kaitoc.compiler.source import Source, Span
-from kaitoc.compiler.suppress import (
+from kaitoc.compiler.core.edits import apply_edits
+from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.job.suppressions import (
     Outcome,
     Scope,
     apply_suppressions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
 
 _GIB = 1 << 30

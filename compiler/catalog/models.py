@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from kaitoc.compiler.catalog.architecture import Architecture, from_config
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.schemas import read_json
 
 

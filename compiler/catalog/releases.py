@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
 
 

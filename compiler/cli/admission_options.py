@@ -1,17 +1,14 @@
-"""The options of `kaitoc admit` and `kaitoc webhook`, and the policy that they make."""
+"""The options that `kaitoc admit` and `kaitoc webhook` share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from kaitoc.compiler.cli.engines import engine_of
-from kaitoc.compiler.cli.options import assumption_options
-
-if TYPE_CHECKING:
-    from kaitoc.compiler.admission import Policy
+from kaitoc.compiler.admission.policy import PolicyOptions
+from kaitoc.compiler.cli.options import assumption_options, engine_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,11 +28,6 @@ def admission_options(command: F) -> F:
     return assumption_options(command)
 
 
-def policy_of(options: dict[str, Any], *, mutates: bool) -> Policy:
-    """Return the policy that options state; raises `UserError` where they contradict the catalogs."""
-    from kaitoc.compiler.admission import Policy
-    from kaitoc.rules import UPDATE_RULES
-
-    engine = engine_of(options, refuse_error_suppressions=not options["allow_suppressions"])
-    engine.assumptions_for(".")
-    return Policy(engine, UPDATE_RULES, is_strict=options["strict"], mutates=mutates)
+def policy_options(values: dict[str, Any]) -> PolicyOptions:
+    """Return the values of `admission_options` as admission takes them."""
+    return PolicyOptions(engine_options(values), values["strict"], values["allow_suppressions"])

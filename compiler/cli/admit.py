@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.cli.admission_options import admission_options, policy_of
+from kaitoc.compiler.cli.admission_options import admission_options, policy_options
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.source import SourceError, UserError
+from kaitoc.compiler.core.source import SourceError, UserError
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -42,13 +42,14 @@ def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
     """
     if options["suite"] is not None:
         ctx.exit(_run_suite(options["suite"], options))
-    from kaitoc.compiler.admission import answer, surroundings_of
-    from kaitoc.compiler.admission_review import read_review, render_answer
-    from kaitoc.compiler.partners import FolderPartners, NoPartners
+    from kaitoc.compiler.admission.answer import answer, surroundings_of
+    from kaitoc.compiler.admission.partners import FolderPartners, NoPartners
+    from kaitoc.compiler.admission.policy import policy_of
+    from kaitoc.compiler.admission.review import read_review, render_answer
 
     try:
         partners = FolderPartners(options["partners"]) if options["partners"] else NoPartners()
-        policy = policy_of(options, mutates=options["mutate"])
+        policy = policy_of(policy_options(options), mutates=options["mutate"])
         request = read_review(_read(file))
         given = answer(request, policy, surroundings_of(request, partners))
     except UserError as error:
@@ -60,11 +61,12 @@ def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
 
 def _run_suite(folder: str, options: dict[str, Any]) -> int:
     """Print a line for each case of a suite; return 1 when one is answered otherwise than expected."""
-    from kaitoc.compiler.admission_suite import differences, read_suite
+    from kaitoc.compiler.admission.policy import policy_of
+    from kaitoc.compiler.admission.suite import differences, read_suite
 
     num_failed = 0
     try:
-        policy = policy_of(options, mutates=options["mutate"])
+        policy = policy_of(policy_options(options), mutates=options["mutate"])
         cases = read_suite(folder)
         for case in cases:
             told = list(differences(case, policy))

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.baseline import baseline_of, save_baseline
+from kaitoc.compiler.check.baseline import baseline_of, save_baseline
+from kaitoc.compiler.check.engine import Engine, RuleSet, find_files
+from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.cli.standard_input import check_standard_input, name_templates
-from kaitoc.compiler.engine import Engine, RuleSet, find_files
-from kaitoc.compiler.outcome import Outcome
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import UserError
+from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.job.settings import SettingsFinder
 
 EXIT_USAGE = 2
 

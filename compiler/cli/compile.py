@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 import click
 
-from kaitoc.compiler.assumptions import AssumptionError
+from kaitoc.compiler.check.engine import RuleSet, find_files
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
-from kaitoc.compiler.compile import compile_files, describe_problem
-from kaitoc.compiler.compile_model import Compilation, CompileError, CompileRequest, OutputError
-from kaitoc.compiler.compile_output import diff_text, in_place, into_folder, write_all
-from kaitoc.compiler.engine import RuleSet, find_files
+from kaitoc.compiler.compile.driver import compile_files, describe_problem
+from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
+from kaitoc.compiler.compile.output import diff_text, in_place, into_folder, write_all
+from kaitoc.compiler.core.source import SourceError
+from kaitoc.compiler.job.assumptions import AssumptionError
+from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
-from kaitoc.compiler.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.source import SourceError
 
 EXIT_CHANGES = 1
 EXIT_REFUSED = 1
@@ -74,8 +74,8 @@ def compile_command(ctx: click.Context, /, paths: tuple[str, ...], **options: An
 
 
 def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
-    from kaitoc.compiler.report.compile_formats import parse_report_path, write_report
-    from kaitoc.compiler.report.compile_text import render_text
+    from kaitoc.compiler.report.compile.formats import parse_report_path, write_report
+    from kaitoc.compiler.report.compile.text import render_text
 
     _require_one_output(options)
     reports = [parse_report_path(path) for path in options["reports"]]

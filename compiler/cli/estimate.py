@@ -9,13 +9,17 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.assumptions import AssumptionError, Overrides, gpu_named, model_named, resolve_assumptions
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
 from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release, complete_stack
 from kaitoc.compiler.cli.estimate_predictions import architecture_of, plot, predict, sweep_points
-from kaitoc.compiler.estimate import (
+from kaitoc.compiler.core.source import Source, SourceError
+from kaitoc.compiler.job.assumptions import AssumptionError, Overrides, gpu_named, model_named, resolve_assumptions
+from kaitoc.compiler.job.settings import Settings, SettingsError, SettingsFinder
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.memory.closed_form.footprint import verdict
+from kaitoc.compiler.memory.estimate import (
     DEFAULT_SEQ_LEN_TOKENS,
     NO_AUTOCAST,
     EstimateError,
@@ -24,12 +28,9 @@ from kaitoc.compiler.estimate import (
     unmatched_targets,
     workload_from,
 )
-from kaitoc.compiler.memory.footprint import verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization, Workload, WorkloadError
-from kaitoc.compiler.report.model import JobSummary, Report
-from kaitoc.compiler.settings import Settings, SettingsError, SettingsFinder
-from kaitoc.compiler.source import Source, SourceError
+from kaitoc.compiler.report.model import Report
 
 EXIT_DOES_NOT_FIT = 1
 EXIT_USAGE = 2
@@ -173,7 +174,7 @@ def _print_text(
     workload: Workload, gpu: Gpu | None, predicted: Footprint, points: Sequence[tuple[int, Footprint]],
     values: dict[str, Any],
 ) -> None:  # fmt: skip
-    from kaitoc.compiler.report import estimate_text as tables
+    from kaitoc.compiler.report.estimate import text as tables
 
     margin = values["margin"] / 100
     blocks = [tables.headline(workload, gpu), tables.footprint_table(predicted, gpu, margin)]
@@ -202,8 +203,8 @@ def _print_json(workload: Workload, gpu: Gpu | None, predicted: Footprint, margi
 
 
 def _estimate_manifests(paths: tuple[str, ...], values: dict[str, Any]) -> int:
-    from kaitoc.compiler.engine import Engine, RuleSet, find_files
-    from kaitoc.compiler.job_memory import summarize, workload_of
+    from kaitoc.compiler.check.engine import Engine, RuleSet, find_files
+    from kaitoc.compiler.job.memory import summarize, workload_of
 
     overrides = Overrides(
         model=values["model"],
@@ -270,7 +271,7 @@ def _seq_len(values: dict[str, Any]) -> int | None:
     if values["data"] is None:
         found: int | None = values["seq_len"]
         return found
-    from kaitoc.compiler.data_lengths import DataLengthError, longest_row_tokens
+    from kaitoc.compiler.memory.data_lengths import DataLengthError, longest_row_tokens
 
     try:
         longest = longest_row_tokens(values["data"])

@@ -7,19 +7,15 @@ from importlib.util import find_spec
 
 import click
 
-from kaitoc.compiler.catalog.architecture import (
-    Architecture,
-    ArchitectureError,
-    UnknownModelTypeError,
-    from_config,
-)
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.estimate import EstimateError, has_closed_form
-from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.estimate import EstimateError, has_closed_form
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.solve import Dimension, resized
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.source import write_atomically
 
 _AXES = {"seq-len": "tokens per sequence", "batch": "batch size", "rank": "rank"}
 
@@ -34,7 +30,7 @@ def architecture_of(name: str, config: Mapping[str, object]) -> Architecture:
                 f'{error}; `pip install "kaitoc[runtime]"` traces all that transformers knows'
             ) from error
         unknown = error
-    from kaitoc.compiler.memory.trace_architecture import architecture_from_transformers
+    from kaitoc.compiler.memory.trace.architecture import architecture_from_transformers
 
     try:
         architecture = architecture_from_transformers(name, config)
@@ -50,7 +46,7 @@ def predict(workload: Workload, gpu: Gpu | None, *, use_trace: bool = False) -> 
         return footprint(workload, gpu)
     if find_spec("torch") is None:
         raise EstimateError('--trace runs the real model code; install it with `pip install "kaitoc[runtime]"`')
-    from kaitoc.compiler.memory.trace import traced_footprint
+    from kaitoc.compiler.memory.trace.run import traced_footprint
 
     return traced_footprint(workload, gpu)
 
@@ -63,8 +59,8 @@ def sweep_points(workload: Workload, gpu: Gpu | None, text: str) -> list[tuple[i
 
 def plot(workload: Workload, gpu: Gpu | None, points: Sequence[tuple[int, Footprint]], sweep: str, path: str) -> None:
     """Write the plot of a sweep; the file's ending tells its format. Raises `EstimateError`."""
-    from kaitoc.compiler.report.estimate_plot import PlotError, plot_sweep
-    from kaitoc.compiler.report.estimate_text import headline
+    from kaitoc.compiler.report.estimate.plot import PlotError, plot_sweep
+    from kaitoc.compiler.report.estimate.text import headline
 
     axis, ending = _AXES[sweep.partition("=")[0]], path.rpartition(".")[2].lower()
     try:

@@ -12,7 +12,7 @@ from kaitoc.compiler.cli.completion import complete_rule
 @click.pass_context
 def explain(ctx: click.Context, code: str) -> None:
     """Show the page of the rule with this code or name."""
-    from kaitoc.compiler.rule_pages import find_rule, page_text
+    from kaitoc.compiler.check.rule_pages import find_rule, page_text
 
     rule = find_rule(code)
     if rule is None:

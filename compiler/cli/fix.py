@@ -7,19 +7,18 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.edits import unified_diff
-from kaitoc.compiler.engine import Engine
-from kaitoc.compiler.findings import Applicability
-from kaitoc.compiler.fix_rounds import fix_until_stable
-from kaitoc.compiler.outcome import Outcome
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.fix_rounds import fix_until_stable
+from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.cli.check_report import conclude, ledgers_of
+from kaitoc.compiler.core.edits import unified_diff
+from kaitoc.compiler.core.findings import Applicability
+from kaitoc.compiler.core.source import Source, SourceError, write_atomically
 from kaitoc.compiler.report import Target
-from kaitoc.compiler.source import Source, SourceError, write_atomically
 
 
 def fix_files(engine: Engine, outcome: Outcome, options: dict[str, Any], targets: list[Target]) -> int:
     """Apply fixes and report what is left, or print a diff; return the exit code."""
-    from kaitoc.compiler.cli.check import conclude, ledgers_of
-
     allow = Applicability.UNSAFE if options["unsafe_fixes"] else Applicability.SAFE
     fixed = fix_until_stable(engine, outcome, allow)
     texts = sorted(fixed.texts.items(), key=lambda item: item[0].path)
@@ -37,8 +36,6 @@ def fix_files(engine: Engine, outcome: Outcome, options: dict[str, Any], targets
 
 def fix_standard_input(engine: Engine, outcome: Outcome, options: dict[str, Any], targets: list[Target]) -> int:
     """Print standard input with its fixes, or as it is; what is left goes to standard error. No file is written."""
-    from kaitoc.compiler.cli.check import conclude, ledgers_of
-
     fixed = fix_until_stable(engine, outcome, Applicability.UNSAFE if options["unsafe_fixes"] else Applicability.SAFE)
     for path in outcome.files:
         source = engine.library.load(path).source

@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from kaitoc.compiler.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
+from kaitoc.compiler.check.engine import RuleSet
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
-from kaitoc.compiler.compile_model import CompileError, CompileRequest
-from kaitoc.compiler.compile_output import PlannedWrite, write_all
-from kaitoc.compiler.engine import RuleSet
-from kaitoc.compiler.job import Assumptions
+from kaitoc.compiler.compile.model import CompileError, CompileRequest
+from kaitoc.compiler.compile.output import PlannedWrite, write_all
+from kaitoc.compiler.compile.scaffold import METHODS, Blueprint, instance_type_named, scaffold
+from kaitoc.compiler.job.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
+from kaitoc.compiler.job.job import Assumptions
+from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
-from kaitoc.compiler.scaffold import METHODS, Blueprint, instance_type_named, scaffold
-from kaitoc.compiler.settings import SettingsError, SettingsFinder
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -120,7 +120,7 @@ def _run(options: dict[str, Any]) -> int:
 
 
 def _tell(title: str, peak_bytes: int | None) -> None:
-    from kaitoc.compiler.report.compile_wording import gib
+    from kaitoc.compiler.report.compile.wording import gib
 
     _complain(f"{title} needs {gib(peak_bytes)} of one GPU; fill in the data and the output image before applying it")
 

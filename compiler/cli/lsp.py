@@ -25,9 +25,9 @@ def lsp(ctx: click.Context, /, **options: Any) -> None:
     if find_spec("pygls") is None:
         click.echo('kaitoc: the language server needs `pip install "kaitoc[lsp]"`', err=True)
         ctx.exit(EXIT_USAGE)
-    from kaitoc.compiler.cli.engines import codes
+    from kaitoc.compiler.check.engine_options import selectors_in
     from kaitoc.compiler.language_server.documents import Checker
     from kaitoc.compiler.language_server.server import make_server
 
-    select, ignore = codes(options["select"]), codes(options["ignore"])
+    select, ignore = selectors_in(options["select"]), selectors_in(options["ignore"])
     make_server(Checker(overrides(options), select, ignore, options["isolated"])).start_io()

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from kaitoc.compiler.assumptions import Overrides
+from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release
+from kaitoc.compiler.job.assumptions import Overrides
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,3 +49,9 @@ def overrides(values: dict[str, Any], attention: str | None = None) -> Overrides
         margin_percent=values["margin"],
         attention=attention,
     )
+
+
+def engine_options(values: dict[str, Any]) -> EngineOptions:
+    """Return the values of `assumption_options`, `--select`, `--ignore` and `--isolated` as the engine takes them."""
+    select, ignore = selectors_in(values["select"]), selectors_in(values["ignore"])
+    return EngineOptions(overrides(values), select, ignore, values["isolated"])

@@ -9,13 +9,13 @@ import click
 @click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def rules(format_name: str) -> None:
     """List the rules with their codes, names, severities and fixes."""
-    from kaitoc.compiler.rule_pages import summary
+    from kaitoc.compiler.check.rule_pages import summary
     from kaitoc.rules import RULES
 
     if format_name == "json":
         import json
 
-        from kaitoc.compiler.report.model import rule_url
+        from kaitoc.compiler.check.rule_info import rule_url
 
         listed = [
             {

@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaitoc.compiler.assumptions import AssumptionError, Overrides
-from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
-from kaitoc.compiler.compile_model import CompileError
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.plan import Plan, PlanError
-from kaitoc.compiler.plan_memory import with_prediction
-from kaitoc.compiler.plan_of_job import plan_of
-from kaitoc.compiler.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.source import Source, SourceError, write_atomically
+from kaitoc.compiler.compile.model import CompileError
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.source import Source, SourceError, write_atomically
+from kaitoc.compiler.job.assumptions import AssumptionError, Overrides
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
+from kaitoc.compiler.plan.memory import with_prediction
+from kaitoc.compiler.plan.of_job import plan_of
+from kaitoc.compiler.plan.plan import Plan, PlanError
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.cluster_report import ClusterReport
+    from kaitoc.compiler.engines.report import ClusterReport
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -96,7 +97,7 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
         click.echo(f"kaitoc: {error}", err=True)
         ctx.exit(EXIT_USAGE)
     from kaitoc.runtime.__main__ import execute
-    from kaitoc.runtime.launch import num_gpus
+    from kaitoc.runtime.world import num_gpus
 
     if options["num_processes"] is None:
         plan = plan.model_copy(update={"num_processes": num_gpus(options["device"])})
@@ -113,10 +114,10 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
 
 def _on_cluster(path: str, options: dict[str, Any]) -> int:
     """Compile a manifest, apply it with kubectl and follow it; return the exit code."""
-    from kaitoc.compiler.cluster import ClusterError, Target, run_on_cluster
-    from kaitoc.compiler.cluster_report import report_of
-    from kaitoc.compiler.compile import compile_files, describe_problem
-    from kaitoc.compiler.compile_model import CompileRequest
+    from kaitoc.compiler.compile.driver import compile_files, describe_problem
+    from kaitoc.compiler.compile.model import CompileRequest
+    from kaitoc.compiler.engines.kaito import ClusterError, Target, run_on_cluster
+    from kaitoc.compiler.engines.report import report_of
     from kaitoc.rules import FILE_RULES, JOB_RULES
 
     rule_set = RuleSet(FILE_RULES, JOB_RULES)

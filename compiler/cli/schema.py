@@ -28,7 +28,7 @@ def schema(name: str | None) -> None:
 
 def _resolved(name: str) -> str:
     """Return the full name of a schema; a folder's name alone means its newest schema; raises `UsageError`."""
-    from kaitoc.compiler.kaito_args_table import BUNDLED, table_names
+    from kaitoc.compiler.kaito.table import BUNDLED, table_names
     from kaitoc.schemas import schema_names
 
     wanted = name.removesuffix(".json").strip("/")

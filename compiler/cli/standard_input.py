@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from kaitoc.compiler.engine import Engine
-from kaitoc.compiler.outcome import Outcome
-from kaitoc.compiler.settings import SettingsError
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.settings import SettingsError
 
 
 def check_standard_input(paths: tuple[str, ...], engine: Engine, name: str = "<stdin>") -> Outcome:
@@ -24,7 +24,7 @@ def check_standard_input(paths: tuple[str, ...], engine: Engine, name: str = "<s
 
 def name_templates(engine: Engine, outcome: Outcome) -> None:
     """Name the templates that standard input was rendered from, where it says so."""
-    from kaitoc.compiler.rendered import tell_origins
+    from kaitoc.compiler.manifest.rendered import tell_origins
 
     for checked in outcome.checked:
         if not checked.error:

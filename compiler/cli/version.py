@@ -5,9 +5,9 @@ from __future__ import annotations
 import yaml
 
 from kaitoc.compiler import __version__
-from kaitoc.compiler.baseline import VERSION as BASELINE_VERSION
 from kaitoc.compiler.catalog.releases import all_releases
-from kaitoc.compiler.plan import PLAN_VERSION
+from kaitoc.compiler.check.baseline import VERSION as BASELINE_VERSION
+from kaitoc.compiler.plan.plan import PLAN_VERSION
 
 
 def version_text() -> str:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaitoc.compiler.cli.admission_options import admission_options, policy_of
+from kaitoc.compiler.cli.admission_options import admission_options, policy_options
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.source import UserError
+from kaitoc.compiler.core.source import UserError
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.partners import Partners
+    from kaitoc.compiler.admission.partners import Partners
 
 EXIT_USAGE = 2
 _IN_CLUSTER = "kubernetes"
@@ -58,14 +58,17 @@ def webhook(ctx: click.Context, /, **options: Any) -> None:
 def _serve(options: dict[str, Any]) -> None:
     if not options["insecure_http"] and not (options["cert"] and options["key"]):
         raise UserError("--cert and --key are needed (or --insecure-http, behind a proxy that ends TLS)")
-    policy_of(options, mutates=False)  # what is wrong with the options is told now, not by each process
+    from kaitoc.compiler.admission.policy import policy_of
+
+    policy = policy_options(options)
+    policy_of(policy, mutates=False)  # what is wrong with the options is told now, not by each process
     from kaitoc.compiler.webhook.app import Limits, Webhook
     from kaitoc.compiler.webhook.judging import Judges
     from kaitoc.compiler.webhook.metrics import Metrics
     from kaitoc.compiler.webhook.server import Address, serve
 
     partners = _partners(options["partners"])
-    judges = Judges(options, options["processes"] or os.cpu_count() or 1)
+    judges = Judges(policy, options["processes"] or os.cpu_count() or 1)
     limits = Limits(max_in_flight=options["max_in_flight"], body_seconds=options["request_seconds"])
     hook = Webhook(judges, partners, limits, Metrics(), fails_open=options["fail_open"])
     certificate, key = ("", "") if options["insecure_http"] else (options["cert"], options["key"])
@@ -74,7 +77,7 @@ def _serve(options: dict[str, Any]) -> None:
 
 
 def _partners(paths: tuple[str, ...]) -> Partners:
-    from kaitoc.compiler.partners import FolderPartners, NoPartners
+    from kaitoc.compiler.admission.partners import FolderPartners, NoPartners
 
     if _IN_CLUSTER in paths:
         if len(paths) > 1:

@@ -7,13 +7,13 @@ from difflib import SequenceMatcher
 
 from lsprotocol import types
 
-from kaitoc.compiler.findings import Applicability, Edit, Finding, Fix
-from kaitoc.compiler.fix_rounds import fix_until_stable
+from kaitoc.compiler.check.fix_rounds import fix_until_stable
+from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix
+from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.language_server.diagnostics import diagnostic_of
 from kaitoc.compiler.language_server.documents import Checker, Document, Documents
 from kaitoc.compiler.language_server.positions import PositionMap
 from kaitoc.compiler.report.wording import can_apply
-from kaitoc.compiler.source import Source, Span
 
 FIX_ALL = f"{types.CodeActionKind.SourceFixAll.value}.kaitoc"
 

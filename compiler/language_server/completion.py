@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator
 from lsprotocol import types
 
 from kaitoc.compiler.catalog.gpus import all_instance_types
-from kaitoc.compiler.engine import Engine
-from kaitoc.compiler.job import Job, Target
-from kaitoc.compiler.job_memory import stack_of
+from kaitoc.compiler.catalog.linear_modules import linear_modules
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.core.source import Span
+from kaitoc.compiler.job.job import Job, Target
+from kaitoc.compiler.job.link import METHODS
+from kaitoc.compiler.job.memory import stack_of
 from kaitoc.compiler.language_server.config_jobs import jobs_with
 from kaitoc.compiler.language_server.cursor import Cursor, cursor_at, document_lines
 from kaitoc.compiler.language_server.documents import Document
 from kaitoc.compiler.language_server.keys import Key, config_key, config_names, section_key, workspace_keys
-from kaitoc.compiler.link import METHODS
-from kaitoc.compiler.memory.shapes import linear_modules
+from kaitoc.compiler.manifest.training_config import DATA_KEY, ROOT_KEY, SECTIONS
 from kaitoc.compiler.memory.workload import WorkloadError
-from kaitoc.compiler.source import Span
-from kaitoc.compiler.training_config import DATA_KEY, ROOT_KEY, SECTIONS
 
 TRIGGERS = (" ", "[", ",")
 _STEP = 2

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kaitoc.compiler.config_edits import replace_value
-from kaitoc.compiler.edits import apply_edits
-from kaitoc.compiler.engine import Engine
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import footprint_of
-from kaitoc.compiler.kaito_args_table import ArgType, release_arguments
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.core.edits import apply_edits
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import footprint_of
+from kaitoc.compiler.kaito.table import ArgType, release_arguments
 from kaitoc.compiler.language_server.documents import Document
 from kaitoc.compiler.language_server.keys import config_key
-from kaitoc.compiler.manifests import Manifest, read_manifests
-from kaitoc.compiler.memory.footprint import verdict
+from kaitoc.compiler.manifest.config_edits import replace_value
+from kaitoc.compiler.manifest.objects import Manifest, read_manifests
+from kaitoc.compiler.manifest.training_config import Option, Section, TrainingConfig, read_training_config
+from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import Source, Span
-from kaitoc.compiler.training_config import Option, Section, TrainingConfig, read_training_config
 
 MAX_CHOICES = 8
 """More values than this make a table that nobody reads."""

@@ -9,8 +9,8 @@ import re
 from dataclasses import replace
 from itertools import takewhile
 
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source, Span
 
 _STEP = 2
 

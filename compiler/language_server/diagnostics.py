@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from lsprotocol import types
 
-from kaitoc.compiler.findings import Finding, Severity
+from kaitoc.compiler.check.rule_info import rule_url
+from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.language_server.documents import Document, Documents
 from kaitoc.compiler.language_server.positions import PositionMap
-from kaitoc.compiler.report.model import rule_url
-from kaitoc.compiler.source import Span
 
 SOURCE_NAME = "kaitoc"
 _SEVERITIES = {

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from pygls.uris import from_fs_path, to_fs_path
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.findings import Finding
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.language_server.positions import PositionMap, source_of_text
-from kaitoc.compiler.records import dataclass, field
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import MAX_SOURCE_BYTES, Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from lsprotocol import types
 
-from kaitoc.compiler.config_edits import yaml_text
-from kaitoc.compiler.engine import Engine
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import summarize
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.core.source import Span
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.language_server.config_jobs import ConfigPlace, Prospect, config_place, jobs_with, prospects
 from kaitoc.compiler.language_server.documents import Document
 from kaitoc.compiler.language_server.keys import Key, config_key, section_key, workspace_keys
+from kaitoc.compiler.manifest.config_edits import yaml_text
 from kaitoc.compiler.report.wording import gib, job_facts, job_need
-from kaitoc.compiler.source import Span
-from kaitoc.compiler.yaml_tree import Entry, Mapping, Node
-from kaitoc.compiler.yaml_tree import Sequence as YamlSequence
+from kaitoc.compiler.yaml.tree import Entry, Mapping, Node
+from kaitoc.compiler.yaml.tree import Sequence as YamlSequence
 
 MAX_JOBS = 3
 """A ConfigMap that more jobs use is shown for the first of them."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from kaitoc.compiler.config_edits import yaml_text
-from kaitoc.compiler.kaito_args_table import ArgType, Argument, release_arguments
-from kaitoc.compiler.kaito_args_values import expectation
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.workspace_schema import workspace_properties
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.kaito.table import ArgType, Argument, release_arguments
+from kaitoc.compiler.kaito.values import expectation
+from kaitoc.compiler.manifest.config_edits import yaml_text
+from kaitoc.compiler.manifest.workspace_schema import workspace_properties
 from kaitoc.schemas import read_json
 
 

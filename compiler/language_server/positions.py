@@ -10,8 +10,8 @@ from bisect import bisect_right
 
 from lsprotocol import types
 
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source, Span
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BOM = "\ufeff"

@@ -12,13 +12,13 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from kaitoc.compiler import __version__
-from kaitoc.compiler.findings import Finding
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, UserError
 from kaitoc.compiler.language_server.actions import FIX_ALL, fix_all, quick_fixes
 from kaitoc.compiler.language_server.completion import TRIGGERS, completions_at
 from kaitoc.compiler.language_server.diagnostics import complaint, diagnostics_of
 from kaitoc.compiler.language_server.documents import Checker, Document, Documents, read_document
 from kaitoc.compiler.language_server.hover import hover_at
-from kaitoc.compiler.source import MAX_SOURCE_BYTES, UserError
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.workload import Attention, Kernels, Workload, WorkloadError
-from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 MIB = 1 << 20

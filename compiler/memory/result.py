@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from functools import cached_property
 
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.records import dataclass
 
 
 class Phase(str, Enum):

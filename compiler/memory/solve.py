@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import Enum
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
-from kaitoc.compiler.records import dataclass
 from kaitoc.schemas import read_json
 
 _VERSION = re.compile(r"transformers-(\d+)\.(\d+)(?:\.\w+)*")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.records import dataclass
 
 
 class WorkloadError(ValueError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kaitoc.compiler.memory.footprint_family import masked_window
+from kaitoc.compiler.catalog.families import masked_window
 from kaitoc.compiler.memory.workload import Allocator, Attention, Lora, Loss, Optimizer, Workload
 
 TILE_TOKENS = 4096

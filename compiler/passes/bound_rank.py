@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import stack_of, workload_of
-from kaitoc.compiler.memory.shapes import match_targets
+from kaitoc.compiler.catalog.linear_modules import match_targets
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import stack_of, workload_of
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_several
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.releases import all_releases
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.kaito_args_table import Argument, release_arguments
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.table import Argument, release_arguments
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
-from kaitoc.compiler.findings import Edit
-from kaitoc.compiler.job import Job, Setting
+from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.job.job import Job, Setting
+from kaitoc.compiler.passes.instances import is_smaller, is_usable, smallest_fitting
 from kaitoc.compiler.passes.model import Change, Goal, PassContext, Preserves
+from kaitoc.compiler.passes.plan import search_for
 
 NAME = "instance-type"
 
 
 def run(job: Job, context: PassContext) -> Iterator[Change]:
     """Yield the smallest instance type that fits, when the stated one does not do or cost is the goal."""
-    from kaitoc.compiler.instances import is_smaller, is_usable, smallest_fitting
-
     stated = job.instance_type
     if not context.allow_workspace_edits or stated is None or stated.place is None or not job.is_parsable:
         return
@@ -32,8 +32,6 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
 
 
 def _can_fit(job: Job, context: PassContext) -> bool:
-    from kaitoc.compiler.passes.plan import search_for
-
     found = search_for(job, context)
     return found is None or found.fitting() is not None
 

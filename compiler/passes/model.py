@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Protocol
 
-from kaitoc.compiler.faults import JobRule
-from kaitoc.compiler.findings import Edit
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Manifest, Place
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.job.faults import JobRule
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Manifest, Place
 
 
 class Preserves(str, Enum):
@@ -76,8 +76,8 @@ class Change:
 class PassContext:
     """What passes may know beside the job.
 
-    The goal, its bounds, the other jobs that share the ConfigMap, and whether a name that a Workspace could use for a
-    ConfigMap is taken.
+    The goal, its bounds, the other jobs that share the ConfigMap, the passes that run after this one, and whether a
+    name that a Workspace could use for a ConfigMap is taken.
     """
 
     goal: Goal = Goal.FIT
@@ -86,6 +86,7 @@ class PassContext:
     allow_workspace_edits: bool = False
     price_per_hour: float | None = None
     siblings: tuple[Job, ...] = ()
+    later_passes: tuple[Pass, ...] = ()
     has_config_map: Callable[[str, Manifest], bool] = lambda _, __: False
 
 

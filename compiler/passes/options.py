@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.config_edits import remove_option, rename_option, set_option, set_options, yaml_text
-from kaitoc.compiler.findings import Edit
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Place
+from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.repairs import batch_values
+from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, set_option, set_options, yaml_text
+from kaitoc.compiler.manifest.objects import Place
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.compiler.passes.model import Change, Preserves
-from kaitoc.compiler.repairs import batch_values
-from kaitoc.compiler.training_config import Option
 
 
 def set_to(job: Job, section: str, name: str, value: object, reason: str, preserves: Preserves) -> Change:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from itertools import chain, count
 
 from kaitoc.compiler.catalog.releases import default_template
-from kaitoc.compiler.findings import Edit
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Manifest
+from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.source import Span
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.render import render_config_map
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
-from kaitoc.compiler.render import render_config_map
-from kaitoc.compiler.source import Span
-from kaitoc.compiler.yaml_tree import Entry, Mapping
+from kaitoc.compiler.yaml.tree import Entry, Mapping
 
 NAME = "own-config-map"
 
@@ -35,10 +35,7 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
 
 
 def _first_wanted(job: Job, context: PassContext) -> Change | None:
-    from kaitoc.compiler.passes import PASSES
-
-    later = PASSES[[step.NAME for step in PASSES].index(NAME) + 1 :]
-    return next((change for step in later for change in step.run(job, context)), None)
+    return next((change for step in context.later_passes for change in step.run(job, context)), None)
 
 
 def _config_map_name(workspace: Manifest, context: PassContext) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kaitoc.compiler.findings import Edit
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_batch, set_several, set_to
+from kaitoc.compiler.passes.search import Candidate, Dimension, Judge, Space, search
 from kaitoc.compiler.passes.search_space import (
     Situation,
     judge_for,
     situations,
     space_of,
 )
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.search import Candidate, Dimension, Judge, Space, search
 
 _OPTIM_NAMES = {Optimizer.ADAMW_FUSED: "adamw_torch_fused", Optimizer.PAGED_ADAMW_8BIT: "paged_adamw_8bit"}
 _LOSS_NAMES = {Loss.FULL: "nll", Loss.CHUNKED: "chunked_nll"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import batch_size_of
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import batch_size_of
+from kaitoc.compiler.job.repairs import can_pad_batches, evaluates, has_equal_lengths
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_batch, set_to
-from kaitoc.compiler.repairs import can_pad_batches, evaluates, has_equal_lengths
 
 NAME = "repair-batches"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.kaito_args import ProblemKind
-from kaitoc.compiler.kaito_args_table import release_arguments
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
-from kaitoc.compiler.training_config import Option
 
 NAME = "repair-choices"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.repairs import evaluates
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
-from kaitoc.compiler.repairs import evaluates
 
 NAME = "repair-dataset"
 

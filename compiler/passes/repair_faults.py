@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.faults import Fault, JobRule
-from kaitoc.compiler.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.job.faults import Fault, JobRule
+from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 
 NAME = "repair-faults"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job, Target
+from kaitoc.compiler.job.job import Job, Target
+from kaitoc.compiler.job.repairs import compute_dtype_name
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
-from kaitoc.compiler.repairs import compute_dtype_name
 
 NAME = "repair-quantization"
 

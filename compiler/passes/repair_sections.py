@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.training_config import Section
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
-from kaitoc.compiler.training_config import Section
-from kaitoc.compiler.yaml_tree import Scalar
+from kaitoc.compiler.yaml.tree import Scalar
 
 NAME = "repair-sections"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import targets_of
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import targets_of
+from kaitoc.compiler.job.repairs import repaired_targets
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
-from kaitoc.compiler.repairs import repaired_targets
 
 NAME = "repair-targets"
 

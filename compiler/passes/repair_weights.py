@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.job_memory import workload_of
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import workload_of
 from kaitoc.compiler.memory.workload import Dtype, Quantization
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.job import Job, Target
-from kaitoc.compiler.job_memory import accumulation_steps_of, pads, workload_of
-from kaitoc.compiler.job_speed import seconds_per_token
-from kaitoc.compiler.kaito_args_table import release_arguments
-from kaitoc.compiler.memory.footprint import Bounds, bounds, fits
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.job.job import Job, Target
+from kaitoc.compiler.job.memory import accumulation_steps_of, pads, workload_of
+from kaitoc.compiler.job.repairs import can_pad_batches
+from kaitoc.compiler.job.speed import seconds_per_token
+from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.memory.closed_form.footprint import Bounds, bounds, fits
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.passes.model import PassContext, Preserves
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.repairs import can_pad_batches
-from kaitoc.compiler.search import Candidate, Choice, Dimension, Hint, Judge, Space
+from kaitoc.compiler.passes.search import Candidate, Choice, Dimension, Hint, Judge, Space
 
 _FIRST_TRL_WITH_CHUNKED_LOSS = (1, 7)
 _SHORTEST_TOKENS = 512

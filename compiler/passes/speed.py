@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job
+from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.passes.model import Change, Goal, PassContext
 from kaitoc.compiler.passes.plan import changes_of, search_for
-from kaitoc.compiler.search import Dimension
+from kaitoc.compiler.passes.search import Dimension
 
 NAME = "speed"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job import Job, Target
-from kaitoc.compiler.job_memory import batch_size_of, weight_dtype_of
+from kaitoc.compiler.job.job import Job, Target
+from kaitoc.compiler.job.memory import batch_size_of, weight_dtype_of
 from kaitoc.compiler.memory.workload import Dtype
 from kaitoc.compiler.passes.model import Change, Goal, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.report.model import Contents, Frame, load_format
-from kaitoc.compiler.source import write_atomically
 
 FORMATS = ("text", "concise", "json", "sarif", "github", "gitlab", "junit", "rdjson", "markdown")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.report.escape import printable
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.core.escape import printable
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source, Span
 
 MAX_EXCERPT_COLUMNS = 160
 _COLUMNS_BEFORE_MARK = 60

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

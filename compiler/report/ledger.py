@@ -9,11 +9,12 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from kaitoc.compiler.findings import Finding
-from kaitoc.compiler.outcome import FileOutcome
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.report.model import Options, RuleInfo, Totals, load_format
-from kaitoc.compiler.spool import Spool
+from kaitoc.compiler.check.outcome import FileOutcome
+from kaitoc.compiler.check.rule_info import RuleInfo
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.spool import Spool
+from kaitoc.compiler.report.model import Options, Totals, load_format
 
 _NOWHERE = -1
 

@@ -6,67 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from kaitoc.compiler.findings import Applicability, Finding, Severity
-from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.records import dataclass, field
-
-RULE_URL_BASE = "https://kaitoc.readthedocs.io/rules/"
-HOME_URL = "https://kaitoc.readthedocs.io/"
-
-
-def rule_url(code: str) -> str:
-    """Return the address of a rule's page; it never changes once the rule is released."""
-    return f"{RULE_URL_BASE}{code}"
-
-
-@dataclass(frozen=True, slots=True)
-class RuleInfo:
-    """What a report says about a rule.
-
-    `summary` is one line; `description` is the longer Markdown text that editors and code scanning pages show.
-    """
-
-    code: str
-    name: str
-    severity: Severity
-    summary: str = ""
-    description: str = ""
-
-    @property
-    def url(self) -> str:
-        """Return the address of the rule's page."""
-        return rule_url(self.code)
-
-
-@dataclass(frozen=True, slots=True)
-class JobSummary:
-    """One tuning run and what it needs on one GPU.
-
-    `workspace` and `configmap` are `namespace/name`, or the bare name where the manifest names no namespace, and empty
-    where there is none. `footprint` is None where the model or the configuration is unknown, `verdict` and
-    `capacity_bytes` where the GPU is.
-    """
-
-    workspace: str = ""
-    configmap: str = ""
-    model: str = ""
-    gpu: str = ""
-    method: str = ""
-    seq_len: int | None = None
-    batch: int | None = None
-    footprint: Footprint | None = None
-    capacity_bytes: int | None = None
-    verdict: Verdict | None = None
-
-    @property
-    def fits(self) -> bool | None:
-        """Return whether the run fits, be it tightly; None where that cannot be told."""
-        return None if self.verdict is None else self.verdict is not Verdict.DOES_NOT_FIT
-
-    @property
-    def title(self) -> str:
-        """Return the name to show: the Workspace's, else the ConfigMap's."""
-        return self.workspace or self.configmap
+from kaitoc.compiler.check.rule_info import RuleInfo
+from kaitoc.compiler.core.findings import Applicability, Finding, Severity
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.job.summary import JobSummary
 
 
 class Totals(NamedTuple):
@@ -168,7 +111,7 @@ class Contents(Protocol):
 
 def load_format(name: str) -> Format:
     """Return the format of a name, loaded when it is asked for."""
-    module: Any = import_module(f"kaitoc.compiler.report.{name}")
+    module: Any = import_module(f"kaitoc.compiler.report.formats.{name}")
     return module  # type: ignore[no-any-return]  # a module with the functions of the protocol
 
 

@@ -6,8 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from kaitoc.compiler.findings import Finding
-from kaitoc.compiler.source import Position, Source, Span
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.source import Position, Source, Span
 
 
 def relative_path(path: str) -> str:

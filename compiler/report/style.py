@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TextIO
 
-from kaitoc.compiler.findings import Severity
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.records import dataclass
 
 _RESET = "\x1b[0m"
 _BOLD = "\x1b[1m"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.findings import Applicability, Finding, Fix
-from kaitoc.compiler.report.model import JobSummary, Totals
+from kaitoc.compiler.core.findings import Applicability, Finding, Fix
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.report.model import Totals
 
 GIB = 2**30
 

@@ -12,10 +12,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from kaitoc.compiler.admission import surroundings_of
-from kaitoc.compiler.admission_review import Answer, Request, ReviewError, read_review, render_answer
-from kaitoc.compiler.partners import Partners
-from kaitoc.compiler.records import dataclass
+from kaitoc.compiler.admission.answer import surroundings_of
+from kaitoc.compiler.admission.partners import Partners
+from kaitoc.compiler.admission.review import Answer, Request, ReviewError, read_review, render_answer
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.webhook.judging import Judges, JudgingError
 from kaitoc.compiler.webhook.metrics import Metrics
 

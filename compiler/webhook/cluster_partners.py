@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
-from kaitoc.compiler.admission_objects import path_of, source_of
-from kaitoc.compiler.manifests import KAITO_API_GROUP, ManifestFile, read_manifests
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import UserError
-from kaitoc.compiler.training_config import DATA_KEY
+from kaitoc.compiler.admission.objects import path_of, source_of
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, ManifestFile, read_manifests
+from kaitoc.compiler.manifest.training_config import DATA_KEY
 
 LOGGER = logging.getLogger("kaitoc.webhook")
 _WATCH_SECONDS = 300

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
 
-from kaitoc.compiler.admission import Policy, answer
-from kaitoc.compiler.admission_review import Answer, read_review
-from kaitoc.compiler.manifests import ManifestFile, read_manifests
-from kaitoc.compiler.memo import SizedCache
-from kaitoc.compiler.partners import Surroundings
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.admission.answer import answer
+from kaitoc.compiler.admission.partners import Surroundings
+from kaitoc.compiler.admission.policy import Policy, PolicyOptions, policy_of
+from kaitoc.compiler.admission.review import Answer, read_review
+from kaitoc.compiler.core.memo import SizedCache
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.manifest.objects import ManifestFile, read_manifests
 
 _SAMPLE = {
     "apiVersion": "admission.k8s.io/v1",
@@ -54,10 +53,10 @@ class Partner:
 
 
 class Judges:
-    """A pool of processes that judge reviews; `options` are those of `policy_of`."""
+    """A pool of processes that judge reviews by one policy."""
 
-    def __init__(self, options: Mapping[str, Any], num_processes: int) -> None:
-        self._options = dict(options)
+    def __init__(self, options: PolicyOptions, num_processes: int) -> None:
+        self._options = options
         self._num_processes = num_processes
         self._pool = self._new_pool()
 
@@ -100,12 +99,10 @@ class Judges:
 _policies: dict[bool, Policy] = {}
 
 
-def _start(options: dict[str, Any]) -> None:
+def _start(options: PolicyOptions) -> None:
     """Prepare a process: one policy that mutates and one that does not."""
     import signal
     import threading
-
-    from kaitoc.compiler.cli.admission_options import policy_of
 
     # A signal to the whole group, such as Ctrl-C, is the server's to act on: it lets accepted reviews end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

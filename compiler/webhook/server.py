@@ -16,9 +16,9 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kaitoc.compiler.partners import Partners
-from kaitoc.compiler.records import dataclass
-from kaitoc.compiler.source import UserError
+from kaitoc.compiler.admission.partners import Partners
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import UserError
 from kaitoc.compiler.webhook.app import Webhook
 from kaitoc.compiler.webhook.judging import JudgingError
 

@@ -17,18 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reviews import TRAINING_CONFIG, config_map, review, workspace
 
-from kaitoc.compiler.admission import Policy, answer, surroundings_of
-from kaitoc.compiler.admission_objects import content_of, source_of
-from kaitoc.compiler.admission_patch import patch_between
-from kaitoc.compiler.admission_review import MAX_WARNING_CHARS, Answer, ReviewError, read_review, render_answer
-from kaitoc.compiler.assumptions import Overrides
+from kaitoc.compiler.admission.answer import answer, surroundings_of
+from kaitoc.compiler.admission.objects import content_of, source_of
+from kaitoc.compiler.admission.partners import FolderPartners, NoPartners, Partners
+from kaitoc.compiler.admission.patch import patch_between
+from kaitoc.compiler.admission.policy import Policy
+from kaitoc.compiler.admission.review import MAX_WARNING_CHARS, Answer, ReviewError, read_review, render_answer
+from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.manifests import Manifest
-from kaitoc.compiler.partners import FolderPartners, NoPartners, Partners
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.training_config import TrainingConfig
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.training_config import TrainingConfig
 from kaitoc.rules import FILE_RULES, JOB_RULES, UPDATE_RULES
 
 NO_COLLATOR = TRAINING_CONFIG.replace("  DataCollator:\n    mlm: false\n", "")

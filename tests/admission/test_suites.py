@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kaitoc.compiler.admission_suite import read_suite
+from kaitoc.compiler.admission.suite import read_suite
 from kaitoc.compiler.cli import cli
 
 SUITES = Path(__file__).parent / "suites"

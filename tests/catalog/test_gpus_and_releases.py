@@ -13,8 +13,8 @@ from kaitoc.compiler.catalog.releases import (
     find_release,
     newest_release,
 )
+from kaitoc.compiler.manifest.training_config import SECTIONS, read_template
 from kaitoc.compiler.memory.stacks import find_stack
-from kaitoc.compiler.training_config import SECTIONS, read_template
 
 NAMES = ["T4", "A10-24GB", "A10G-24GB", "L4-24GB", "L40S-48GB", "A100-40GB", "A100-80GB", "H100-80GB", "H100-94GB",
          "H200-141GB"]  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, from_config
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
+from kaitoc.compiler.catalog.linear_modules import all_linear_targets, linear_modules, match_targets
+from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import all_models, find_model, suggest_models
-from kaitoc.compiler.memory.parameter_count import count_parameters
-from kaitoc.compiler.memory.shapes import all_linear_targets, linear_modules, match_targets
+from kaitoc.compiler.catalog.parameter_count import count_parameters
 
 MODELS = all_models()
 

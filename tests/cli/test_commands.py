@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from kaitoc.compiler import __version__
 from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.plan import PLAN_VERSION
+from kaitoc.compiler.plan.plan import PLAN_VERSION
 from kaitoc.rules import RULES
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.estimate import NO_AUTOCAST, Options, workload_from
+from kaitoc.compiler.memory.estimate import NO_AUTOCAST, Options, workload_from
 from kaitoc.compiler.memory.workload import Dtype
 
 LLAMA = find_model("llama-3.2-1b")

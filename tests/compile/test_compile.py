@@ -7,14 +7,14 @@ import re
 import pytest
 import yaml
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.compile import compile_files
-from kaitoc.compiler.compile_model import Compilation, CompileRequest
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.findings import Severity
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.compile.driver import compile_files
+from kaitoc.compiler.compile.model import Compilation, CompileRequest
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve, Preserves
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
 RULE_SET = RuleSet(FILE_RULES, JOB_RULES)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_compile import compiled, config_map, strict_findings, workspace
 
-from kaitoc.compiler.compile_model import CompiledFile
+from kaitoc.compiler.compile.model import CompiledFile
 
 VALUES = {
     "torch_dtype": st.sampled_from([None, "bfloat16", "fp16"]),

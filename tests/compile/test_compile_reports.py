@@ -11,16 +11,16 @@ import jsonschema
 import pytest
 
 from kaitoc import schemas
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.compile import compile_files
-from kaitoc.compiler.compile_model import Compilation, CompileRequest
-from kaitoc.compiler.engine import RuleSet
+from kaitoc.compiler.check.engine import RuleSet
+from kaitoc.compiler.compile.driver import compile_files
+from kaitoc.compiler.compile.model import Compilation, CompileRequest
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.passes.model import PassContext
-from kaitoc.compiler.report.compile_chart import COLORS, parts_of
-from kaitoc.compiler.report.compile_formats import parse_report_path, render_report
-from kaitoc.compiler.report.compile_text import render_text
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.report.compile.chart import COLORS, parts_of
+from kaitoc.compiler.report.compile.formats import parse_report_path, render_report
+from kaitoc.compiler.report.compile.text import render_text
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
 FIXTURES = Path(__file__).parents[1] / "passes"

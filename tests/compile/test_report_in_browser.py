@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.report.compile_chart import COLORS
+from kaitoc.compiler.report.compile.chart import COLORS
 
 BEFORE = Path(__file__).parents[1] / "passes" / "fit" / "checkpointing" / "before.yaml"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.job import Job
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
 from kaitoc.compiler.passes.plan import Search, search_for
+from kaitoc.compiler.passes.search import TIE, WORTHWHILE, Candidate, Dimension
 from kaitoc.compiler.passes.search_space import Situation, apply
-from kaitoc.compiler.search import TIE, WORTHWHILE, Candidate, Dimension
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source
 
 JOBS = range(0, 200, 4)
 """A quarter of the jobs that `make soak` takes."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kaitoc.compiler.report.model import HOME_URL, rule_url
+from kaitoc.compiler.check.rule_info import HOME_URL, rule_url
 from kaitoc.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[2]

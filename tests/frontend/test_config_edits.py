@@ -7,12 +7,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.config_edits import remove_option, rename_option, replace_value, set_option, yaml_text
-from kaitoc.compiler.edits import apply_edits
-from kaitoc.compiler.findings import Edit
-from kaitoc.compiler.manifests import read_manifests
-from kaitoc.compiler.source import Source
-from kaitoc.compiler.training_config import TrainingConfig, read_training_config
+from kaitoc.compiler.core.edits import apply_edits
+from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value, set_option, yaml_text
+from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.training_config import TrainingConfig, read_training_config
 
 BLOCK = """training_config:
   # how to load

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.inner_yaml import MAX_CHARACTERS, InnerYaml, read_inner_yaml
-from kaitoc.compiler.manifests import read_manifests
-from kaitoc.compiler.scalar_map import map_scalar
-from kaitoc.compiler.source import Source
-from kaitoc.compiler.yaml_parser import parse_documents
-from kaitoc.compiler.yaml_tree import Mapping, Node, ProblemKind, Scalar, Sequence
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.yaml.inner import MAX_CHARACTERS, InnerYaml, read_inner_yaml
+from kaitoc.compiler.yaml.parser import parse_documents
+from kaitoc.compiler.yaml.scalar_map import map_scalar
+from kaitoc.compiler.yaml.tree import Mapping, Node, ProblemKind, Scalar, Sequence
 
 INNER_TEXTS = {
     "plain": "training_config:\n  LoraConfig: {r: 8}\n  # a comment\n  Other:\n  - a\n  - [b, c]\n",

@@ -8,11 +8,11 @@ import pytest
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.releases import newest_release
-from kaitoc.compiler.job import Assumptions, Job, Target
-from kaitoc.compiler.job_memory import footprint_of, footprint_on, workload_of
-from kaitoc.compiler.library import Library
-from kaitoc.compiler.link import link_jobs
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.job import Assumptions, Job, Target
+from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.job.link import link_jobs
+from kaitoc.compiler.job.memory import footprint_of, footprint_on, workload_of
 
 CONFIG = """training_config:
         QuantizationConfig: {{load_in_4bit: true, bnb_4bit_quant_type: nf4}}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.assumptions import Overrides, resolve_assumptions
-from kaitoc.compiler.job import Assumptions, Job
-from kaitoc.compiler.library import Library
-from kaitoc.compiler.link import link_jobs
-from kaitoc.compiler.settings import DEFAULTS
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
+from kaitoc.compiler.job.job import Assumptions, Job
+from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.job.link import link_jobs
+from kaitoc.compiler.job.settings import DEFAULTS
 
 CONFIG_MAP = """apiVersion: v1
 kind: ConfigMap

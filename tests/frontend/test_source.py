@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.source import MAX_SOURCE_BYTES, Source, SourceError, Span, write_atomically
+from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, Source, SourceError, Span, write_atomically
 
 
 @given(st.text(alphabet="ab\n\ré😀\x0b\u2028"))

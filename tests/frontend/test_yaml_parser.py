@@ -7,10 +7,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.source import Source
-from kaitoc.compiler.yaml_parser import MAX_DEPTH, parse_documents
-from kaitoc.compiler.yaml_tree import Document, Mapping, ProblemKind, Scalar
-from kaitoc.compiler.yaml_values import plain_value, value_problems
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.yaml.parser import MAX_DEPTH, parse_documents
+from kaitoc.compiler.yaml.tree import Document, Mapping, ProblemKind, Scalar
+from kaitoc.compiler.yaml.values import plain_value, value_problems
 
 
 def parse(text: str) -> list[Document]:

@@ -7,10 +7,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaitoc.compiler.scalar_map import map_scalar
-from kaitoc.compiler.source import Source, Span
-from kaitoc.compiler.yaml_parser import parse_documents
-from kaitoc.compiler.yaml_tree import Mapping, Scalar, walk
+from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.yaml.parser import parse_documents
+from kaitoc.compiler.yaml.scalar_map import map_scalar
+from kaitoc.compiler.yaml.tree import Mapping, Scalar, walk
 
 KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,24}", fullmatch=True)
 TEXTS = st.text(alphabet=st.sampled_from("abc XYZ019_-/:#'\"\\{}[],&*é😀\t%@"), min_size=1, max_size=60)

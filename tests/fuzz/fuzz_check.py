@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from mutations import mutate
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.edits import apply_edits, collect_edits, select_fixes
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.findings import Applicability, Finding
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.edits import apply_edits, collect_edits, select_fixes
+from kaitoc.compiler.core.findings import Applicability, Finding
+from kaitoc.compiler.core.source import Source, SourceError
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.report import FORMATS, render
 from kaitoc.compiler.report.model import Report
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source, SourceError
-from kaitoc.compiler.yaml_parser import parse_documents
+from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
 MAX_SECONDS = 1.0

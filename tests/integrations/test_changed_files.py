@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.changed_files import changed_since
+from kaitoc.compiler.check.changed_files import changed_since
 
 GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
 

@@ -31,7 +31,7 @@ class Verdict:
 def real_classes() -> dict[str, type]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from kaitoc.schemas.introspect_arguments import section_classes
+        from kaitoc.schemas.generate.introspect_arguments import section_classes
 
         trainer = read_json("training_config/stacks")["releases"][RELEASE]["trainer"]
         return section_classes(read_json("training_config/sections")["sections"], RELEASE, trainer)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaitoc.compiler.kaito_args import ArgProblem, ProblemKind, SectionParse, parse_section
+from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind, SectionParse, parse_section
 
 RELEASE = "v0.12"
 

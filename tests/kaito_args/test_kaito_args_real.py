@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import real_parser
 
-from kaitoc.compiler.kaito_args import SectionParse, parse_section
+from kaitoc.compiler.kaito.arguments import SectionParse, parse_section
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
 
@@ -48,7 +48,7 @@ def compare(section: str, entries: real_parser.Entries) -> None:
 @pytest.mark.parametrize("section", real_parser.SECTIONS)
 def test_the_bundled_table_is_what_the_installed_libraries_accept(section: str) -> None:
     from kaitoc.schemas import read_json
-    from kaitoc.schemas.introspect_arguments import describe
+    from kaitoc.schemas.generate.introspect_arguments import describe
 
     described = describe(real_parser.real_classes()[section])
     assert described == read_json("training_config/arguments/bundled")["sections"][section]
@@ -59,6 +59,6 @@ def test_the_generator_reads_the_bundled_table_from_an_environment_that_has_its_
     import sys
 
     from kaitoc.schemas import read_json
-    from kaitoc.schemas.generate_training_config import introspect
+    from kaitoc.schemas.generate.training_config import introspect
 
     assert introspect("bundled", sys.executable) == read_json("training_config/arguments/bundled")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
+from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.language_server.cursor import cursor_at
 from kaitoc.compiler.language_server.positions import PositionMap, source_of_text
-from kaitoc.compiler.source import Source
 
 TEXTS = st.text(st.sampled_from("ab :-#\n\r\té€😀𐍈\u2028\x0c"), max_size=60)
 ENCODINGS = st.sampled_from(["utf-8", "utf-16", "utf-32"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.footprint import footprint
-from kaitoc.compiler.memory.footprint_plan import plan_for
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.workload import Lora, Workload
 

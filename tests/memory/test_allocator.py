@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.memory.allocator import (
+from kaitoc.compiler.memory.allocator.caching import (
     AllocatorOutOfMemoryError,
     AllocatorSettings,
     CachingAllocator,

@@ -8,8 +8,8 @@ import pytest
 
 from kaitoc.compiler.catalog.gpus import Gpu, find_gpu
 from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.device import as_run_on
-from kaitoc.compiler.memory.footprint import footprint
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Workload, WorkloadError
 
 GROUPED = find_model("qwen2.5-coder-7b-instruct")

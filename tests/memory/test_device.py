@@ -5,7 +5,7 @@ import pytest
 from kaitoc.compiler.catalog.gpus import all_gpus, find_gpu
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory import device
-from kaitoc.compiler.memory.footprint import footprint, margin_bytes, verdict
+from kaitoc.compiler.memory.closed_form.footprint import footprint, margin_bytes, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Allocator, Lora, Workload
 from kaitoc.schemas import read_json

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import all_models, find_model
-from kaitoc.compiler.memory.footprint import _derive_cached, footprint
-from kaitoc.compiler.memory.footprint_plan import plan_for
+from kaitoc.compiler.memory.closed_form.footprint import _derive_cached, footprint
+from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.workload import (
     Attention,

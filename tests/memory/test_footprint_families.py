@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from kaitoc.compiler.catalog.architecture import from_config
-from kaitoc.compiler.memory.footprint_family import Family, find_family, known_model_types
-from kaitoc.compiler.memory.footprint_model import saved_bytes
+from kaitoc.compiler.catalog.families import Family, find_family, known_model_types
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.memory.closed_form.model import saved_bytes
 from kaitoc.compiler.memory.workload import Attention, Lora, Workload
 from kaitoc.schemas import read_json
 

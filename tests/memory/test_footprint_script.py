@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.footprint_model import replay_step
-from kaitoc.compiler.memory.footprint_plan import plan_for
-from kaitoc.compiler.memory.footprint_reserve import Segments
-from kaitoc.compiler.memory.footprint_script import TOUCH, RecordingTape, Script
-from kaitoc.compiler.memory.footprint_size import Size
-from kaitoc.compiler.memory.footprint_unroll import unroll
+from kaitoc.compiler.memory.closed_form.model import replay_step
+from kaitoc.compiler.memory.closed_form.plan import plan_for
+from kaitoc.compiler.memory.closed_form.reserve import Segments
+from kaitoc.compiler.memory.closed_form.script import TOUCH, RecordingTape, Script
+from kaitoc.compiler.memory.closed_form.size import Size
+from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Quantization, Workload
 
 MODELS = ("phi-3-mini-128k-instruct", "falcon-7b-instruct", "gemma-3-4b-instruct", "mistral-7b-instruct", "gpt2")

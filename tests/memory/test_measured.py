@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "memory"))
 from measured import Measured, read_measured
 from phases import phase_errors
 
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
 
 ROWS = read_measured(Path(__file__).parents[1] / "bench" / "memory" / "data")

@@ -9,7 +9,7 @@ import pytest
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.workload import Allocator, Attention, Dtype, Lora, Optimizer, Quantization, Workload
 

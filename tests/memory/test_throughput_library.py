@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kaitoc.compiler.catalog.architecture import from_config
-from kaitoc.compiler.memory.throughput_tape import Group, Unit
-from kaitoc.compiler.memory.throughput_work import work_of
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.memory.throughput.tape import Group, Unit
+from kaitoc.compiler.memory.throughput.work import work_of
 from kaitoc.compiler.memory.workload import Attention, Lora, Workload
 
 torch = pytest.importorskip("torch")

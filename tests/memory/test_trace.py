@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.catalog.architecture import from_config
-from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Phase, PhasePeak
-from kaitoc.compiler.memory.trace import Trace, replay, trace
+from kaitoc.compiler.memory.trace.run import Trace, replay, trace
 from kaitoc.compiler.memory.workload import (
     Allocator,
     Attention,

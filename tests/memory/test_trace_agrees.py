@@ -8,10 +8,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.catalog.architecture import Architecture, from_config
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.footprint import footprint
-from kaitoc.compiler.memory.trace import trace
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.trace.run import trace
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Lora, Loss, Quantization, Workload
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

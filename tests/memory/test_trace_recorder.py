@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from kaitoc.compiler.memory.result import Phase  # noqa: E402
-from kaitoc.compiler.memory.trace_recorder import AllocationRecorder, Category  # noqa: E402
+from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Category  # noqa: E402
 
 pytestmark = pytest.mark.runtime
 

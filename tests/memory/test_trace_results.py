@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from kaitoc.compiler.memory.trace_results import _BINARY, _UNARY, quick_result  # noqa: E402
+from kaitoc.compiler.memory.trace.results import _BINARY, _UNARY, quick_result  # noqa: E402
 
 pytestmark = pytest.mark.runtime
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])

@@ -20,15 +20,15 @@ pytest.importorskip("torch")
 
 from test_pass_fixtures import EXECUTED, FOLDER, compiled, pass_of
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.plan import Plan
-from kaitoc.compiler.plan_of_job import plan_of
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.report import RunReport
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.plan.of_job import plan_of
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.observe.report import RunReport
 
 TINY = Path(__file__).parents[1] / "runtime"
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler import compile as driver
 from kaitoc.compiler.cli.compile import compile_command, request_of
-from kaitoc.compiler.compile_model import Compilation
+from kaitoc.compiler.compile import driver
+from kaitoc.compiler.compile.model import Compilation
+from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.passes import PASSES
 from kaitoc.compiler.passes.model import Pass
-from kaitoc.compiler.source import Source
 
 FOLDER = Path(__file__).parent
 CASES = sorted(path.parent for path in FOLDER.glob("*/*/before.yaml"))

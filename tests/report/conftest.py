@@ -2,10 +2,12 @@
 
 import pytest
 
-from kaitoc.compiler.findings import Applicability, Edit, Finding, Fix, ObjectRef, Related, Severity
+from kaitoc.compiler.check.rule_info import RuleInfo
+from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix, ObjectRef, Related, Severity
+from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
-from kaitoc.compiler.report.model import JobSummary, Report, RuleInfo
-from kaitoc.compiler.source import Source, Span
+from kaitoc.compiler.report.model import Report
 
 CONFIGMAP = """\
 apiVersion: v1

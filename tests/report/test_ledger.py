@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, RuleSet
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.rule_pages import rule_infos
+from kaitoc.compiler.core.spool import MAX_HELD_BYTES, Spool, SpoolError
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.report import FORMATS, render
 from kaitoc.compiler.report.json_pieces import filled, item
 from kaitoc.compiler.report.ledger import Ledger, Ledgers, Wanted
 from kaitoc.compiler.report.model import Report
-from kaitoc.compiler.rule_pages import rule_infos
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.spool import MAX_HELD_BYTES, Spool, SpoolError
 from kaitoc.rules import FILE_RULES, JOB_RULES, RULES
 
 CONFIG_MAP = (
@@ -81,7 +81,7 @@ def peak_bytes(paths: list[str]) -> int:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kaitoc.compiler.library._CACHED_CHARACTERS", 32 * 8_000)
+    monkeypatch.setattr("kaitoc.compiler.job.library._CACHED_CHARACTERS", 32 * 8_000)
     paths = write_files(tmp_path, MANY)
     checked(paths[:FEW], "text", "json").close()  # what is loaded and derived once is there before anything is measured
     few, many = peak_bytes(paths[:FEW]), peak_bytes(paths)

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kaitoc import schemas
-from kaitoc.compiler.edits import apply_edits
-from kaitoc.compiler.findings import Applicability, Edit, Finding, Fix, Severity
+from kaitoc.compiler.core.edits import apply_edits
+from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix, Severity
+from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target, render
 from kaitoc.compiler.report.model import Report
 from kaitoc.compiler.report.places import relative_path
-from kaitoc.compiler.source import Source, Span
 
 REPORT_SCHEMA = Path(schemas.__file__).parent / "report.json"
 SARIF_SCHEMA = Path(__file__).parent / "vendor" / "sarif-2.1.0.json"

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.findings import Finding, Severity
+from kaitoc.compiler.core.escape import printable
+from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.report import render
-from kaitoc.compiler.report.escape import printable
 from kaitoc.compiler.report.excerpt import MAX_EXCERPT_COLUMNS, excerpt
 from kaitoc.compiler.report.model import Report
 from kaitoc.compiler.report.style import wants_color
-from kaitoc.compiler.source import Source, Span
 
 TERMINAL_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

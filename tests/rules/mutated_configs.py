@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import yaml
 
-from kaitoc.compiler.kaito_args import parse_section
-from kaitoc.compiler.kaito_args_table import release_arguments
+from kaitoc.compiler.kaito.arguments import parse_section
+from kaitoc.compiler.kaito.table import release_arguments
 
 RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12")
 Entries = list[tuple[str, object]]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.edits import apply_edits, collect_edits, select_fixes
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.faults import Rule, to_finding
-from kaitoc.compiler.findings import Applicability, Finding
-from kaitoc.compiler.manifests import read_manifests
-from kaitoc.compiler.rule_pages import page_text
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.rule_pages import page_text
+from kaitoc.compiler.core.edits import apply_edits, collect_edits, select_fixes
+from kaitoc.compiler.core.findings import Applicability, Finding
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.faults import Rule, to_finding
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.manifest.objects import read_manifests
 from kaitoc.rules import FILE_RULES, JOB_RULES, UPDATE_RULES
 
 _FENCE = re.compile(r"^```yaml(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)

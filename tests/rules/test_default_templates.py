@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kaitoc.compiler.assumptions import Overrides
 from kaitoc.compiler.catalog.releases import all_releases
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
 CRASHING = ("phi-4", "phi-4-mini-instruct", "qwen2.5-coder-7b-instruct", "qwen2.5-coder-32b-instruct")

@@ -7,11 +7,11 @@ import random
 import pytest
 from mutated_configs import RELEASES, mutated, stops
 
-from kaitoc.compiler.assumptions import Overrides
-from kaitoc.compiler.engine import Engine, RuleSet
-from kaitoc.compiler.findings import Finding, Severity
-from kaitoc.compiler.settings import SettingsFinder
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
 NUM_CONFIGS = 250

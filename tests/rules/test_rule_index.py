@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kaitoc.compiler import suppress
-from kaitoc.compiler.rule_index import render_index
+from kaitoc.compiler.check.rule_index import render_index
+from kaitoc.compiler.job import suppressions
 from kaitoc.rules import RULES, unused_suppression
 
 INDEX = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
@@ -20,4 +20,4 @@ def test_there_are_at_least_seventy_rules() -> None:
 
 
 def test_unused_suppressions_go_by_the_rule_that_explains_them() -> None:
-    assert (suppress.CODE, suppress.NAME) == (unused_suppression.CODE, unused_suppression.NAME)
+    assert (suppressions.CODE, suppressions.NAME) == (unused_suppression.CODE, unused_suppression.NAME)

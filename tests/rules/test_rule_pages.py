@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 from page_examples import Example, examples, findings_of, fixed
 
-from kaitoc.compiler.faults import Rule
-from kaitoc.compiler.findings import Applicability
-from kaitoc.compiler.rule_pages import page_path, page_text, summary
+from kaitoc.compiler.check.rule_pages import page_path, page_text, summary
+from kaitoc.compiler.core.findings import Applicability
+from kaitoc.compiler.job.faults import Rule
 from kaitoc.rules import RULES
 
 HEADINGS = ["What it does", "Why it matters", "Example", "Corrected", "Fix safety", "Releases", "References"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.releases import newest_release
-from kaitoc.compiler.job import Assumptions
-from kaitoc.compiler.library import Library
-from kaitoc.compiler.link import link_jobs
-from kaitoc.compiler.source import Source
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.job import Assumptions
+from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.job.link import link_jobs
 from kaitoc.rules import unknown_workspace_key
 
 WORKSPACE = """apiVersion: kaito.sh/v1beta1

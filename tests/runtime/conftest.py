@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 if str(EXAMPLES) not in sys.path:

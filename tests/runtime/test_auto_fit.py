@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute
-from kaitoc.runtime.auto_fit import as_left_off, next_candidate
-from kaitoc.runtime.checkpoints import write_plan
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY
-from kaitoc.runtime.ready import COMPLETED
+from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
+from kaitoc.runtime.launch.ready import COMPLETED
+from kaitoc.runtime.output.checkpoints import write_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
@@ -53,7 +53,7 @@ class _SmallDevice:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
 
-        from kaitoc.runtime.loop import TuningTrainer
+        from kaitoc.runtime.training.loop import TuningTrainer
 
         step = TuningTrainer.training_step
 

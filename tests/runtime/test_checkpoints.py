@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from kaitoc.compiler.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, TrainingPlan
-from kaitoc.runtime.checkpoints import (
+from kaitoc.compiler.plan.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, TrainingPlan
+from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.output.checkpoints import (
     checkpoints,
     is_whole,
     newest_whole,
@@ -19,7 +20,6 @@ from kaitoc.runtime.checkpoints import (
     trim_metrics,
     write_plan,
 )
-from kaitoc.runtime.failures import RunFailure
 
 
 def checkpoint(folder: Path, step: int) -> Path:

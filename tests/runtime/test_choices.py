@@ -15,12 +15,12 @@ pytest.importorskip("torch")
 import torch
 from safetensors.torch import load_file
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.checkpoints import checkpoints
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.launch.ready import COMPLETED, Ready, RunOptions, make_ready
+from kaitoc.runtime.launch.run import build_trainer, run_plan
+from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.output.checkpoints import checkpoints
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.ready import COMPLETED, Ready, RunOptions, make_ready
-from kaitoc.runtime.report import RunReport
-from kaitoc.runtime.trainer import build_trainer, run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

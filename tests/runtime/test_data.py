@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.runtime.data import Columns, Message, Row, read_rows
+from kaitoc.runtime.data.examples import Columns, Message, Row, read_rows
 from kaitoc.runtime.failures import DataFailure
 
 pytestmark = pytest.mark.runtime

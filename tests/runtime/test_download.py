@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.download import Limits, fetch, local_paths
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.data.download import Limits, fetch, local_paths
 from kaitoc.runtime.failures import DataFailure
 
 CONTENT = b'{"text": "one"}\n' * 5000
@@ -153,7 +153,7 @@ def test_a_process_beside_the_first_waits_for_the_file_of_this_launch(
     left = fetch(address, tmp_path)
     left.write_bytes(b"of an earlier launch")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr("kaitoc.runtime.download._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("kaitoc.runtime.data.download._PAUSE_SECONDS", 0.01)
     found: list[bytes] = []
     waiting = threading.Thread(target=lambda: found.append(fetch(address, tmp_path).read_bytes()))
     waiting.start()
@@ -212,8 +212,8 @@ def test_a_run_learns_from_an_address(
     server: Server, tmp_path: Path, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    from kaitoc.runtime.ready import RunOptions
-    from kaitoc.runtime.trainer import run_plan
+    from kaitoc.runtime.launch.ready import RunOptions
+    from kaitoc.runtime.launch.run import run_plan
 
     monkeypatch.setattr("test_download.CONTENT", b'{"text": "one two three"}\n' * 8)
     address = f"{server.address}/rows.jsonl?sig=SECRET"

@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.arguments import training_arguments
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
-from kaitoc.runtime.integrations import require_integrations
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.runtime.training.arguments import training_arguments
+from kaitoc.runtime.training.integrations import require_integrations
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
@@ -64,7 +64,7 @@ def test_liger_s_kernels_are_left_out_on_a_cpu(make_plan: MakePlan) -> None:
 def test_liger_s_kernels_that_are_missing_on_a_gpu_say_what_to_install(
     make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kaitoc.runtime.integrations.find_spec", lambda name: None)
+    monkeypatch.setattr("kaitoc.runtime.training.integrations.find_spec", lambda name: None)
     plan = make_plan(training={"extra_training_arguments": {"use_liger_kernel": True}})
 
     with pytest.raises(PlanFailure, match=r"kaitoc\[liger\]"):

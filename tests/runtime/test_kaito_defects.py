@@ -23,10 +23,10 @@ pytest.importorskip("torch")
 import torch
 
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.launch.ready import RunOptions, build_model, make_ready
+from kaitoc.runtime.launch.run import build_trainer, run_plan
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.ready import RunOptions, build_model, make_ready
-from kaitoc.runtime.trainer import build_trainer, run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import RunFailure
-from kaitoc.runtime.live_memory import LiveMemory
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.training.live_memory import LiveMemory
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

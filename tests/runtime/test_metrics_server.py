@@ -15,12 +15,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import main
 from kaitoc.runtime.failures import RunFailure
-from kaitoc.runtime.prometheus import PrometheusCallback, serving
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.observe.prometheus import PrometheusCallback, serving
 
 pytestmark = pytest.mark.runtime
 LOCAL = "127.0.0.1"
@@ -114,7 +114,7 @@ def test_the_port_reaches_the_run_from_the_command_line(
     make_plan: Callable[..., Plan], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[RunOptions] = []
-    monkeypatch.setattr("kaitoc.runtime.trainer.run_plan", lambda _, options: asked.append(options) or _Report())
+    monkeypatch.setattr("kaitoc.runtime.launch.run.run_plan", lambda _, options: asked.append(options) or _Report())
     (tmp_path / "plan.json").write_text(make_plan().to_json())
     monkeypatch.setattr("sys.argv", ["runtime", str(tmp_path / "plan.json"), "--metrics-port", "9400"])
 

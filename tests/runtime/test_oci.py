@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kaitoc.runtime.failures import OutputFailure
-from kaitoc.runtime.oci import write_layout
+from kaitoc.runtime.output.oci import write_layout
 
 
 @pytest.fixture

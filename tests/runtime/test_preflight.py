@@ -15,15 +15,15 @@ pytest.importorskip("torch")
 import torch
 from test_sharding import FOOTPRINT
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.device_memory import device_bytes, held_bytes
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import OutOfMemory
-from kaitoc.runtime.launch import grow_segments
-from kaitoc.runtime.model import load_config
-from kaitoc.runtime.prediction import with_lengths
-from kaitoc.runtime.preflight import check_memory
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.runtime.launch.preflight import check_memory
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.model.load import load_config
+from kaitoc.runtime.observe.device_memory import device_bytes, held_bytes
+from kaitoc.runtime.observe.prediction import with_lengths
+from kaitoc.runtime.world import grow_segments
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

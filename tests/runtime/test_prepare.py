@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import DataPlan
-from kaitoc.runtime.data import Message, Row
+from kaitoc.compiler.plan.plan import DataPlan
+from kaitoc.runtime.data.examples import Message, Row
+from kaitoc.runtime.data.prepare import IGNORED, prepare
 from kaitoc.runtime.failures import DataFailure, ModelFailure, PlanFailure
-from kaitoc.runtime.prepare import IGNORED, prepare
 
 pytestmark = pytest.mark.runtime
 

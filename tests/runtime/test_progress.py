@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.progress import ProgressCallback
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.observe.progress import ProgressCallback
 
 pytestmark = pytest.mark.runtime
 LOGS = {"loss": 2.34567, "tokens_per_second": 1234.4, "memory_bytes": 3 << 29}

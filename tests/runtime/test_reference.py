@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 import reference_sft
 
-from kaitoc.compiler.plan import (
+from kaitoc.compiler.plan.plan import (
     DataPlan,
     LoraPlan,
     ModelPlan,
@@ -23,8 +23,8 @@ from kaitoc.compiler.plan import (
     QuantizationPlan,
     TrainingPlan,
 )
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 

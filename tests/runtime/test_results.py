@@ -11,14 +11,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.checkpoints import require_same_plan, write_plan
-from kaitoc.runtime.model_card import card
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.output.checkpoints import require_same_plan, write_plan
+from kaitoc.runtime.output.model_card import card
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.ready import RunOptions
 from kaitoc.runtime.redact import redacted
-from kaitoc.runtime.report import RunReport
-from kaitoc.runtime.trainer import run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

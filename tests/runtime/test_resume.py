@@ -16,11 +16,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.checkpoints import is_whole
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import RunFailure
-from kaitoc.runtime.ready import COMPLETED, RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.runtime.launch.ready import COMPLETED, RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.output.checkpoints import is_whole
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

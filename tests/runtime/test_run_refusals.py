@@ -19,15 +19,15 @@ pytest.importorskip("torch")
 import torch
 from tiny_phi3 import save_tiny_phi3
 
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute, main
-from kaitoc.runtime.checkpoints import checkpoints
 from kaitoc.runtime.failures import ModelFailure, OutOfMemory, OutputFailure, PlanFailure, RunFailure
-from kaitoc.runtime.model import load_model
-from kaitoc.runtime.preflight import check_room, written_bytes
+from kaitoc.runtime.launch.preflight import check_room, written_bytes
+from kaitoc.runtime.launch.ready import COMPLETED, RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.model.load import load_model
+from kaitoc.runtime.output.checkpoints import checkpoints
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.ready import COMPLETED, RunOptions
-from kaitoc.runtime.trainer import run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
@@ -283,7 +283,7 @@ def test_ctrl_c_is_one_message(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kaitoc.runtime.trainer.run_plan", interrupted)
+    monkeypatch.setattr("kaitoc.runtime.launch.run.run_plan", interrupted)
 
     assert execute(make_plan(), "cpu", False) == 130
     assert "stopped by Ctrl-C" in capsys.readouterr().err

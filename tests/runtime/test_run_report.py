@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.runtime.curves import curve
-from kaitoc.runtime.report import RunReport
-from kaitoc.runtime.report_html import render
+from kaitoc.runtime.observe.curves import curve
+from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.observe.report_html import render
 
 pytestmark = pytest.mark.runtime
 LOGS = [{"step": step, "loss": 4.0 - step / 10, "learning_rate": 1e-3} for step in range(1, 11)]

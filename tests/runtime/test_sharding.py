@@ -15,14 +15,14 @@ pytest.importorskip("torch")
 import torch
 from test_two_processes import TRAINING, in_two, launch, losses
 
-from kaitoc.compiler.plan import FootprintPlan, Plan
-from kaitoc.runtime.arguments import training_arguments
+from kaitoc.compiler.plan.plan import FootprintPlan, Plan
 from kaitoc.runtime.failures import PlanFailure
-from kaitoc.runtime.model import _quantization
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.model.load import _quantization
+from kaitoc.runtime.model.sharding import needed_bytes, with_sharding
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.sharding import needed_bytes, with_sharding
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.runtime.training.arguments import training_arguments
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import DataFailure, ModelFailure, OutputFailure, PlanFailure, RunFailure
+from kaitoc.runtime.launch.ready import COMPLETED, RunOptions, make_ready
+from kaitoc.runtime.launch.run import build_trainer, run_plan
+from kaitoc.runtime.observe.report import RunReport
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.ready import COMPLETED, RunOptions, make_ready
-from kaitoc.runtime.report import RunReport
-from kaitoc.runtime.trainer import build_trainer, run_plan
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]

@@ -14,9 +14,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.compiler.plan import Plan
-from kaitoc.runtime.ready import RunOptions
-from kaitoc.runtime.trainer import run_plan
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 MakePlan = Callable[..., Plan]

@@ -6,7 +6,7 @@ import datetime
 
 from hypothesis import strategies as st
 
-from kaitoc.compiler.kaito_args_table import release_arguments
+from kaitoc.compiler.kaito.table import release_arguments
 
 RELEASES = ("v0.8", "v0.10", "v0.11", "v0.12", "bundled")
 

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from kaitoc import schemas
-from kaitoc.schemas.generate_models import MODELS, rendered
+from kaitoc.schemas.generate.models import MODELS, rendered
 
 FOLDER = Path(schemas.__file__).parent
 

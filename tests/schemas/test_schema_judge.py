@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from kaitoc.compiler.schema_judge import SchemaError, schema_errors
+from kaitoc.compiler.kaito.schema_judge import SchemaError, schema_errors
 
 RELEASE = "v0.12"
 

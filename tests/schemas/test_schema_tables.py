@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from kaitoc.compiler.kaito_args import ProblemKind, parse_section
-from kaitoc.compiler.schema_judge import schema_errors
-from kaitoc.compiler.schema_tables import sections_valid
+from kaitoc.compiler.kaito.arguments import ProblemKind, parse_section
+from kaitoc.compiler.kaito.schema_judge import schema_errors
+from kaitoc.compiler.kaito.schema_tables import sections_valid
 from kaitoc.schemas import load_schema
 
 TEMPLATE = {

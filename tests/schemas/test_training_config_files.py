@@ -8,9 +8,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import kaitoc.schemas
-from kaitoc.compiler.kaito_args_table import release_arguments, table_names
+from kaitoc.compiler.kaito.table import release_arguments, table_names
 from kaitoc.schemas import load_schema, read_json, schema_names
-from kaitoc.schemas.generate_training_config import release_names, rendered_schema, rendered_table
+from kaitoc.schemas.generate.training_config import release_names, rendered_schema, rendered_table
 
 FOLDER = Path(kaitoc.schemas.__file__).parent
 
@@ -18,7 +18,7 @@ FOLDER = Path(kaitoc.schemas.__file__).parent
 @pytest.mark.parametrize("release", table_names())
 def test_a_release_schema_is_current(release: str) -> None:
     committed = (FOLDER / "training_config" / f"{release}.json").read_text(encoding="utf-8")
-    assert committed == rendered_schema(release), "run python -m kaitoc.schemas.generate_training_config"
+    assert committed == rendered_schema(release), "run python -m kaitoc.schemas.generate.training_config"
 
 
 @pytest.mark.parametrize("release", table_names())

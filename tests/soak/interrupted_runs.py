@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kaitoc.compiler.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, TrainingPlan
+from kaitoc.compiler.plan.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, TrainingPlan
 
 NUM_STEPS = 12
 TIMEOUT_SECONDS = 240

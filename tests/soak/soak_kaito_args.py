@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kaito_args"))
 
 import real_parser
 
-from kaitoc.compiler.kaito_args import parse_section
+from kaitoc.compiler.kaito.arguments import parse_section
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ import interrupted_runs as runs  # noqa: E402  (after the path)
 from build_tiny_model import build_tokenizer  # noqa: E402
 from tiny_phi3 import save_tiny_phi3  # noqa: E402
 
-from kaitoc.runtime.checkpoints import checkpoints, is_whole  # noqa: E402
+from kaitoc.runtime.output.checkpoints import checkpoints, is_whole  # noqa: E402
 
 NUM_KILLS = 20
 NUM_STEPS = 100

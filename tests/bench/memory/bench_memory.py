@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from grid import Case, cases, fingerprint, shapes
 
-from kaitoc.compiler.memory.footprint import footprint
-from kaitoc.compiler.source import write_atomically
+from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.memory.closed_form.footprint import footprint
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.models import all_models, find_model
-from kaitoc.compiler.memory.footprint import footprint
+from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.workload import Lora, Quantization, Workload, WorkloadError
 
 STACK = "transformers-5"
@@ -105,7 +105,7 @@ def _exists(case: Case) -> bool:
 
 
 def _traced(selected: list[Case]) -> Iterator[dict[str, object]]:
-    from kaitoc.compiler.memory.trace import trace
+    from kaitoc.compiler.memory.trace.run import trace
 
     for case in selected:
         start = time.process_time()

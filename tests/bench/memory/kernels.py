@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kaitoc.compiler.catalog.architecture import from_config
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES, Precision
+from kaitoc.compiler.memory.closed_form.linear import Linear
+from kaitoc.compiler.memory.closed_form.model import INT64_BYTES, _Model
+from kaitoc.compiler.memory.closed_form.ops import Ops
+from kaitoc.compiler.memory.closed_form.plan import Plan, plan_for
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.tape import Tape
+from kaitoc.compiler.memory.closed_form.value import Buffer, Kind, Step, Value
 from kaitoc.compiler.memory.device import CUBLAS_WORKSPACE_BYTES
-from kaitoc.compiler.memory.footprint_elementwise import FLOAT32_BYTES, Precision
-from kaitoc.compiler.memory.footprint_linear import Linear
-from kaitoc.compiler.memory.footprint_model import INT64_BYTES, _Model
-from kaitoc.compiler.memory.footprint_ops import Ops
-from kaitoc.compiler.memory.footprint_plan import Plan, plan_for
-from kaitoc.compiler.memory.footprint_size import ZERO, Size, fixed, per_token
-from kaitoc.compiler.memory.footprint_tape import Tape
-from kaitoc.compiler.memory.footprint_value import Buffer, Kind, Step, Value
 from kaitoc.compiler.memory.workload import Dtype, Workload
 
 FOLDER = Path(__file__).parent / "data" / "kernels"

@@ -9,7 +9,7 @@ from pathlib import Path
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, find_gpu
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.estimate import NO_AUTOCAST, Options, workload_from
+from kaitoc.compiler.memory.estimate import NO_AUTOCAST, Options, workload_from
 from kaitoc.compiler.memory.workload import Workload
 
 DEFAULT_RANK = 8

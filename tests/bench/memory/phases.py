@@ -11,9 +11,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaitoc.compiler.catalog.architecture import Architecture, from_config
-from kaitoc.compiler.memory.footprint_model import saved_bytes
-from kaitoc.compiler.memory.footprint_plan import plan_for
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.memory.closed_form.model import saved_bytes
+from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload
 
 FOLDER = Path(__file__).parent / "data" / "phases"

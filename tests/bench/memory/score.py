@@ -22,10 +22,10 @@ from kernels import kernel_table
 from measured import Measured, read_measured
 from phases import phase_table
 
-from kaitoc.compiler.memory.footprint import footprint, verdict
+from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.workload import Attention, Dtype, Quantization
-from kaitoc.compiler.source import write_atomically
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -57,7 +57,7 @@ def _cost(name: str) -> Cost:
 def _measured(name: str) -> dict[str, float]:
     start = time.perf_counter()
     from kaitoc.compiler.catalog.models import find_model
-    from kaitoc.compiler.memory.trace import trace
+    from kaitoc.compiler.memory.trace.run import trace
     from kaitoc.compiler.memory.workload import Lora, Workload
 
     model = find_model(name)

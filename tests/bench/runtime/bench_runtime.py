@@ -130,9 +130,9 @@ def runtime(kind: str, folder: Path, output: Path) -> tuple[float, int]:
     """Train with the bundled runtime, padding or packing."""
     import reference_sft
 
-    from kaitoc.compiler.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, TrainingPlan
-    from kaitoc.runtime.ready import RunOptions
-    from kaitoc.runtime.trainer import run_plan
+    from kaitoc.compiler.plan.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, TrainingPlan
+    from kaitoc.runtime.launch.ready import RunOptions
+    from kaitoc.runtime.launch.run import run_plan
 
     packing = kind == "packing"
     steps = {"max_steps": -1, "num_train_epochs": 1} if kind != "runtime" else {"max_steps": NUM_STEPS}

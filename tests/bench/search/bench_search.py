@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from kaitoc.compiler.memory import footprint, footprint_plan, shapes, throughput_work
+from kaitoc.compiler.catalog import linear_modules
+from kaitoc.compiler.memory.closed_form import footprint, plan
+from kaitoc.compiler.memory.throughput import work
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "compile"))
 
@@ -22,7 +24,7 @@ NUM_ROUNDS = 3
 
 def forget() -> None:
     """Drop what earlier searches derived."""
-    for module in (footprint, footprint_plan, shapes, throughput_work):
+    for module in (footprint, plan, linear_modules, work):
         for member in vars(module).values():
             if hasattr(member, "cache_clear"):
                 member.cache_clear()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from kaitoc.compiler.catalog.gpus import Gpu, find_gpu
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.throughput import throughput
+from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.memory.throughput.speed import throughput
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Optimizer, Quantization, Workload
-from kaitoc.compiler.source import write_atomically
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[2] / "docs" / "throughput.md"

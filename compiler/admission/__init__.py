@@ -1,0 +1,1 @@
+"""A review of the API server in, an answer out."""

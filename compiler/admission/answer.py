@@ -1,0 +1,179 @@
+"""Admission: the engine's findings on one object as an answer to the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kaitoc.compiler.admission.objects import content_of, path_of, source_of
+from kaitoc.compiler.admission.partners import Partners, Surroundings
+from kaitoc.compiler.admission.patch import patch_between
+from kaitoc.compiler.admission.policy import Policy
+from kaitoc.compiler.admission.review import Answer, Request
+from kaitoc.compiler.check.fix_rounds import fix_until_stable
+from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.core.findings import Applicability, Finding, Severity
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.faults import to_finding
+from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, Manifest, read_manifests
+from kaitoc.compiler.manifest.training_config import DATA_KEY
+
+_ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map"})
+_NEEDS_PARTNERS = "missing-config-map"
+_MAX_TOLD = 10
+_MAX_VALUES = 10_000
+"""A tuning Workspace has about 50 values; 500,000 URLs in one would keep a judge busy for a minute."""
+_JUDGED = frozenset({"CREATE", "UPDATE"})
+
+
+def surroundings_of(request: Request, partners: Partners) -> Surroundings:
+    """Return what an object is judged with: a Workspace its ConfigMap, a ConfigMap the Workspaces that name it."""
+    content = _judged_content(request)
+    metadata = content.get("metadata") if content is not None else None
+    if content is None or not isinstance(metadata, dict):
+        return Surroundings(is_complete=partners.is_complete)
+    namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+    if request.kind == "ConfigMap":
+        return Surroundings(tuple(partners.workspaces_using(namespace, name)), partners.is_complete)
+    tuning = content.get("tuning")
+    config = tuning.get("config") if isinstance(tuning, dict) else None
+    found = partners.config_map(namespace, config) if isinstance(config, str) and config else None
+    return Surroundings((found,) if found is not None else (), partners.is_complete)
+
+
+def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answer:
+    """Return whether an object may pass.
+
+    Other kinds, deletions, objects on their way out and inference Workspaces pass without a word; an update of
+    metadata and status alone passes with what is wrong as warnings: it is not what brought the fault in, and to refuse
+    it would stop the controllers that own them.
+    """
+    content = _judged_content(request)
+    if content is None:
+        return Answer(is_allowed=True)
+    is_as_stored = _is_as_stored(request)
+    if _is_oversized(content):
+        return _without_judging(content, tolerates=is_as_stored)
+    path = path_of(request.kind, request.namespace, request.name)
+    source = source_of(path, content)
+    engine = policy.engine.fresh()
+    engine.library.add_source(source)
+    manifests = engine.library.load(path).manifests
+    for file in surroundings.files:
+        engine.library.add_read(file)
+    outcome = engine.check([path])
+    patch: tuple[dict[str, Any], ...] = ()
+    if policy.mutates and not is_as_stored:
+        fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
+        outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
+    found = [finding for finding in outcome.findings if surroundings.is_complete or finding.name != _NEEDS_PARTNERS]
+    found += _update_findings(request, manifests, policy)
+    return _verdict(found, outcome, policy, patch, tolerates=is_as_stored)
+
+
+def _judged_content(request: Request) -> dict[str, Any] | None:
+    """Return the object to judge, None where there is nothing to say."""
+    if request.object is None or request.operation not in _JUDGED or not _concerns_kaito(request):
+        return None
+    return None if _is_going(request.object) else _complete(request.object, request)
+
+
+def _is_oversized(content: dict[str, Any]) -> bool:
+    """Return whether an object has more values than are judged, lists and mappings counted with what is in them."""
+    num_values = 0
+    waiting: list[object] = [content]
+    while waiting and num_values <= _MAX_VALUES:
+        value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            num_values += len(value)
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return num_values > _MAX_VALUES
+
+
+def _without_judging(content: dict[str, Any], *, tolerates: bool) -> Answer:
+    """Return the answer to an object that is too large: what has nothing to do with tuning passes without a word."""
+    data = content.get("data")
+    if "tuning" not in content and not (isinstance(data, dict) and DATA_KEY in data):
+        return Answer(is_allowed=True)
+    message = f"more than {_MAX_VALUES:,} values, which no tuning object has; it is not judged"
+    return Answer(is_allowed=tolerates, message=message, warnings=(message,) if tolerates else ())
+
+
+def _is_going(content: dict[str, Any]) -> bool:
+    """Return whether an object is being deleted: to refuse the update that takes its finalizer away would keep it."""
+    metadata = content.get("metadata")
+    return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
+
+
+def _is_as_stored(request: Request) -> bool:
+    """Return whether an update leaves an object as it is, but for its metadata and status."""
+    if request.operation != "UPDATE" or request.object is None or request.old_object is None:
+        return False
+    now, before = ({key: value for key, value in content.items() if key not in ("metadata", "status")}
+                   for content in (request.object, request.old_object))  # fmt: skip
+    return now == before
+
+
+def _concerns_kaito(request: Request) -> bool:
+    is_workspace = request.group == KAITO_API_GROUP and request.kind == "Workspace"
+    return is_workspace or (request.group == "" and request.kind == "ConfigMap")
+
+
+def _complete(content: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return the object with the namespace and name of the request, where it does not state them itself."""
+    metadata = content.get("metadata")
+    if not isinstance(metadata, dict):
+        return content
+    known = {"name": request.name, "namespace": request.namespace}
+    missing = {key: value for key, value in known.items() if value and not metadata.get(key)}
+    return {**content, "metadata": {**metadata, **missing}} if missing else content
+
+
+def _patch(content: dict[str, Any], source: Source, texts: dict[Source, str]) -> tuple[dict[str, Any], ...]:
+    """Return the patch for the object under review; its partners are not ours to change."""
+    text = next((text for changed, text in texts.items() if changed.path == source.path), None)
+    return () if text is None else tuple(patch_between(content, content_of(Source(source.path, text))))
+
+
+def _update_findings(request: Request, manifests: Sequence[Manifest], policy: Policy) -> Iterator[Finding]:
+    if request.operation != "UPDATE" or request.old_object is None:
+        return
+    old_source = source_of("<before>", _complete(request.old_object, request))
+    settings = policy.engine.settings_for(".")
+    for before, after in zip(read_manifests(old_source).manifests, manifests, strict=False):
+        for rule in policy.update_rules:
+            if not settings.runs(rule.CODE, rule.NAME):
+                continue
+            for fault in rule.check(before, after):
+                finding = settings.apply(to_finding(rule, fault))
+                if finding is not None:
+                    yield finding
+
+
+def _verdict(
+    found: list[Finding], outcome: Outcome, policy: Policy, patch: tuple[dict[str, Any], ...], *, tolerates: bool
+) -> Answer:
+    """Return the answer to what was found; where it is tolerated, what would refuse the object only warns."""
+    found.sort(key=lambda finding: finding.sort_key)
+    refusing = [finding for finding in found if _refuses(finding, policy)]
+    codes = tuple(sorted({finding.code for finding in found}))
+    warnings = tuple(_told(f) for f in found if f.severity is Severity.WARNING and not _refuses(f, policy))
+    complaints = [*outcome.errors, *(_told(finding) for finding in refusing)]
+    shown = complaints[:_MAX_TOLD]
+    if len(complaints) > len(shown):
+        shown.append(f"and {len(complaints) - len(shown)} more")
+    if tolerates or not complaints:
+        return Answer(is_allowed=True, warnings=(*shown, *warnings), patch=patch, codes=codes)
+    return Answer(is_allowed=False, message="; ".join(shown), warnings=warnings, codes=codes)
+
+
+def _refuses(finding: Finding, policy: Policy) -> bool:
+    if finding.severity is Severity.ERROR or finding.name in _ALWAYS_REFUSED:
+        return True
+    return policy.is_strict and finding.severity is Severity.WARNING
+
+
+def _told(finding: Finding) -> str:
+    place = f" (at {finding.pointer})" if finding.pointer else ""
+    message = "the ConfigMap that it names does not exist" if finding.name == _NEEDS_PARTNERS else finding.message
+    return f"{finding.code} {message}{place}"

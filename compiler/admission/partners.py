@@ -1,0 +1,144 @@
+"""Where the partner of an object under review is found: nowhere, in a folder, or (webhook) in the cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from kaitoc.compiler.admission.objects import path_of, source_of
+from kaitoc.compiler.check.engine import find_files
+from kaitoc.compiler.core.findings import ObjectRef
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source, SourceError, Span
+from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, read_manifests
+from kaitoc.compiler.yaml.tree import Mapping
+from kaitoc.compiler.yaml.values import YamlValueError, plain_value
+
+_REVIEW = Source("<review>", "")
+
+
+class Partners(Protocol):
+    """Finds ConfigMaps by name and Workspaces by the ConfigMap they name."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what is not found is not there."""
+        ...
+
+    def refresh(self) -> None:
+        """Look again, where what is known can grow old."""
+        ...
+
+    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+        """Return the file of a ConfigMap."""
+        ...
+
+    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the files of the tuning Workspaces that name a ConfigMap."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """The files of the objects that belong to one under review, and whether there can be no others."""
+
+    files: tuple[ManifestFile, ...] = ()
+    is_complete: bool = False
+
+
+class NoPartners:
+    """Knows of no other object, so a missing ConfigMap is no fault."""
+
+    is_complete = False
+
+    def refresh(self) -> None:
+        """Do nothing."""
+
+    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+        """Return None."""
+        return None
+
+    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return nothing."""
+        return ()
+
+
+class FolderPartners:
+    """Objects in files and folders, read again when a file changes, appears or goes.
+
+    Each is told as a file of its own: where it comes from may also hold the object under review as it was before.
+    """
+
+    is_complete = True
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        """Read the files; raises `SourceError` for a path that does not exist."""
+        for path in paths:
+            if not os.path.exists(path):
+                raise SourceError(f"{path}: no such file or folder")
+        self._paths = paths
+        self._stamp: tuple[tuple[str, int, int], ...] = ()
+        self._library = Library()
+        self._files: dict[tuple[str, Span], ManifestFile | None] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the files anew where any has changed; what cannot be read is passed over."""
+        stamp = tuple(self._stamps())
+        if stamp == self._stamp:
+            return
+        library = Library()
+        library.add_source(_REVIEW)  # it lies in no folder that could be searched
+        for path, _, _ in stamp:
+            try:
+                library.add_given(path)
+            except SourceError:
+                continue
+        self._library, self._stamp, self._files = library, stamp, {}
+
+    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+        """Return the file of a ConfigMap."""
+        found = self._library.config_map(name, _asking("Workspace", namespace, name))
+        return self._file(found) if found is not None else None
+
+    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the files of the tuning Workspaces that name a ConfigMap."""
+        users = self._library.workspaces_using(_asking("ConfigMap", namespace, name))
+        return [file for user in users if (file := self._file(user)) is not None]
+
+    def _file(self, manifest: Manifest) -> ManifestFile | None:
+        """Return an object as a file with nothing else, None for values that no API server takes."""
+        place = (manifest.source.path, manifest.node.span)
+        if place not in self._files:
+            self._files[place] = _alone(manifest)
+        return self._files[place]
+
+    def _stamps(self) -> list[tuple[str, int, int]]:
+        stamps = []
+        for path in sorted(find_files(self._paths, SettingsFinder(isolated=True))):
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue
+            stamps.append((path, status.st_mtime_ns, status.st_size))
+        return stamps
+
+
+def _alone(manifest: Manifest) -> ManifestFile | None:
+    try:
+        content = plain_value(manifest.node)
+    except YamlValueError:
+        return None
+    if not isinstance(content, dict):
+        return None
+    ref = manifest.ref
+    path = f"{path_of(ref.kind, ref.namespace, ref.name)} in {manifest.source.path}"
+    return read_manifests(source_of(path, {"apiVersion": manifest.api_version, "kind": ref.kind, **content}))
+
+
+def _asking(kind: str, namespace: str, name: str) -> Manifest:
+    """Return an object that stands for the one under review."""
+    return Manifest(_REVIEW, Mapping(Span(0, 0), [], False, None), "", ObjectRef(kind, namespace, name))

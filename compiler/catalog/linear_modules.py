@@ -1,0 +1,179 @@
+"""Which linear layers a model has, and which of them an adapter's `target_modules` reach.
+
+Module names are those of transformers' code (`schemas/catalog/families.json`); experts are fused 3-D parameters in
+transformers 5, which neither PEFT's module names nor bitsandbytes reach, and separate linear layers before.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.families import Family, find_family
+from kaitoc.compiler.catalog.sites import (
+    Site,
+    attention_sites,
+    expert_block_path,
+    feed_forward_sites,
+    is_target,
+    mlp_sites,
+)
+from kaitoc.compiler.core.records import dataclass
+
+ALL_LINEAR = "all-linear"
+
+
+_ROLES = (
+    frozenset(("q_proj", "k_proj", "v_proj", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "query")),
+    frozenset(("o_proj", "out_proj", "dense", "attn.c_proj")),
+    frozenset(("gate_proj", "up_proj", "gate_up_proj", "fc1", "c_fc", "dense_h_to_4h", "w1", "w3")),
+    frozenset(("down_proj", "fc2", "dense_4h_to_h", "w2", "mlp.c_proj")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModule:
+    """A linear layer and how often the model has it.
+
+    `path` is the full name of the first of them; `name` its last part. `is_head` marks the output embedding, which
+    "all-linear" leaves out; a fused expert is not `reachable` by name.
+    """
+
+    name: str
+    path: str
+    in_features: int
+    out_features: int
+    count: int
+    is_head: bool = False
+    reachable: bool = True
+
+    def num_lora_parameters(self, rank: int) -> int:
+        """Return the parameters of adapters of a rank on all of them: A is rank x in, B is out x rank."""
+        return self.count * rank * (self.in_features + self.out_features)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetMatch:
+    """What a list of target modules reaches: layers, the names that reach nothing, and those the model has instead.
+
+    `equivalents` are (written name, names of the model's layers with the same role), empty where there are none.
+    """
+
+    modules: tuple[LinearModule, ...]
+    unmatched: tuple[str, ...]
+    equivalents: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def num_lora_parameters(self, rank: int) -> int:
+        """Return the trainable parameters of LoRA adapters of a rank on the layers that are reached."""
+        return sum(module.num_lora_parameters(rank) for module in self.modules)
+
+
+def linear_modules(architecture: Architecture, *, fused_experts: bool) -> tuple[LinearModule, ...]:
+    """Return a model's linear layers; raises `UnknownModelTypeError` for a model type without a family."""
+    return _linear_modules(_Key(architecture), fused_experts)
+
+
+def match_targets(architecture: Architecture, targets: tuple[str, ...], *, fused_experts: bool) -> TargetMatch:
+    """Return what target modules reach, by PEFT's rule: a name is a layer's whole path or its end after a dot."""
+    return _match_targets(_Key(architecture), targets, fused_experts)
+
+
+def all_linear_targets(architecture: Architecture, *, fused_experts: bool = True) -> tuple[str, ...]:
+    """Return the names that put adapters on every linear layer but the output embedding."""
+    return _all_linear_targets(_Key(architecture), fused_experts)
+
+
+class _Key:
+    """An architecture as a cache key: models of one name and size have the same layers."""
+
+    __slots__ = ("_identity", "architecture")
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self._identity = (architecture.name, architecture.model_type, architecture.num_parameters)
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._identity == other._identity
+
+
+@lru_cache(maxsize=128)
+def _linear_modules(key: _Key, fused_experts: bool) -> tuple[LinearModule, ...]:
+    architecture = key.architecture
+    family = find_family(architecture.model_type)
+    attention = _modules(attention_sites(architecture, family, 0), architecture.num_layers)
+    modules = [*attention, *_mlp(architecture, family, fused_experts)]
+    head = LinearModule(
+        family.head, family.head, architecture.hidden_size, architecture.vocab_size, count=1, is_head=True
+    )
+    return (*modules, head)
+
+
+@lru_cache(maxsize=128)
+def _all_linear_targets(key: _Key, fused_experts: bool) -> tuple[str, ...]:
+    modules = _linear_modules(key, fused_experts)
+    return tuple(dict.fromkeys(module.name for module in modules if module.reachable and not module.is_head))
+
+
+def _modules(sites: list[Site], count: int) -> list[LinearModule]:
+    """Return layers that the model has `count` times each."""
+    return [LinearModule(site.name, site.path, site.in_features, site.out_features, count) for site in sites]
+
+
+def _mlp(architecture: Architecture, family: Family, fused_experts: bool) -> list[LinearModule]:
+    if architecture.num_experts:
+        return _experts(architecture, family, fused_experts)
+    return _modules(mlp_sites(architecture, family, 0), architecture.num_layers)
+
+
+def _experts(architecture: Architecture, family: Family, fused: bool) -> list[LinearModule]:
+    config, hidden, count = architecture.config, architecture.hidden_size, architecture.num_layers
+    width = int(str(config.get("moe_intermediate_size", architecture.intermediate_size)))
+    num_experts = architecture.num_experts
+    path = expert_block_path(family, 0, fused=fused)
+    if fused:
+        copies = count * num_experts
+        modules = [
+            LinearModule("gate_up_proj", f"{path}.experts.gate_up_proj", hidden, 2 * width, copies, reachable=False),
+            LinearModule("down_proj", f"{path}.experts.down_proj", width, hidden, copies, reachable=False),
+        ]
+    else:
+        modules = _modules(feed_forward_sites(f"{path}.experts.0", hidden, width, family), count * num_experts)
+        modules.append(LinearModule("gate", f"{path}.gate", hidden, num_experts, count))
+    if family.shared_expert:
+        shared = int(str(config.get("shared_expert_intermediate_size", width)))
+        modules.extend(_modules(feed_forward_sites(f"{path}.shared_expert", hidden, shared, family), count))
+        modules.append(LinearModule("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1, count))
+    return modules
+
+
+@lru_cache(maxsize=512)
+def _match_targets(key: _Key, targets: tuple[str, ...], fused_experts: bool) -> TargetMatch:
+    modules = _linear_modules(key, fused_experts)
+    reachable = [module for module in modules if module.reachable]
+    if targets == (ALL_LINEAR,):
+        return TargetMatch(tuple(module for module in reachable if not module.is_head), (), ())
+    matched = tuple(module for module in reachable if any(is_target(module.path, name) for name in targets))
+    unmatched = tuple(name for name in targets if not any(is_target(module.path, name) for module in reachable))
+    return TargetMatch(matched, unmatched, tuple((name, _equivalents(reachable, name)) for name in unmatched))
+
+
+def matches_regex(path: str, pattern: str) -> bool:
+    """Return whether a target pattern, given as a single string, reaches a layer: PEFT uses `re.fullmatch`."""
+    return re.fullmatch(pattern, path) is not None
+
+
+def _equivalents(modules: list[LinearModule], name: str) -> tuple[str, ...]:
+    """Return the model's layers that do what the layer of that name does in other models."""
+    for role in _ROLES:
+        if name in role:
+            names = (module.name for module in modules if _in_role(module, role))
+            return tuple(dict.fromkeys(names))
+    return ()
+
+
+def _in_role(module: LinearModule, role: frozenset[str]) -> bool:
+    return module.name in role or any("." in name and module.path.endswith(f".{name}") for name in role)

@@ -1,0 +1,1 @@
+"""Runs the rules over files: the engine, fix rounds, baselines and the rules' pages."""

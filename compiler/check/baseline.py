@@ -1,0 +1,129 @@
+"""Baselines: the findings that were there when kaitoc was adopted, so that only new ones fail.
+
+An entry is keyed by path, code, object and pointer and not by line, so it survives edits elsewhere in the file. It
+counts how many such findings there were; what comes on top is new.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source, SourceError, UserError, write_atomically
+
+VERSION = 1
+
+
+class BaselineError(UserError):
+    """A baseline file that cannot be used; `str(error)` says where and why."""
+
+
+class Key(NamedTuple):
+    """What a finding is known by; `path` is relative to the baseline's folder, with forward slashes."""
+
+    path: str
+    code: str
+    object: str
+    pointer: str
+
+
+class Split(NamedTuple):
+    """Findings that are new, findings that the baseline knows, and what it knows but nobody finds any more."""
+
+    new: tuple[Finding, ...]
+    known: tuple[Finding, ...]
+    stale: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """How many findings of each key are accepted; `root` is the folder that the paths are relative to."""
+
+    root: str
+    counts: Mapping[Key, int]
+
+    def new_among(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Return the findings of a file that are new, in order; of equal ones the first are known."""
+        met: Counter[Key] = Counter()
+        new = []
+        for finding in sorted(findings, key=lambda finding: finding.sort_key):
+            key = _key(finding, self.root)
+            met[key] += 1
+            if met[key] > self.counts.get(key, 0):
+                new.append(finding)
+        return new
+
+    def filter(self, findings: Iterable[Finding]) -> Split:
+        """Split the findings of a run into new and known ones; of equal ones the first in their file are known."""
+        left = Counter(self.counts)
+        new = []
+        known = []
+        for finding in sorted(findings, key=lambda finding: finding.sort_key):
+            key = _key(finding, self.root)
+            if left[key] > 0:
+                left[key] -= 1
+                known.append(finding)
+            else:
+                new.append(finding)
+        return Split(tuple(new), tuple(known), tuple(sorted(key for key, count in left.items() if count > 0)))
+
+
+def baseline_of(findings: Iterable[Finding], path: str) -> Baseline:
+    """Return the baseline that accepts these findings, to be saved at `path`."""
+    root = os.path.dirname(os.path.abspath(path))
+    return Baseline(root, Counter(_key(finding, root) for finding in findings))
+
+
+def load_baseline(path: str) -> Baseline:
+    """Read a baseline file; raises `BaselineError` when it is missing or is none."""
+    import json
+
+    try:
+        data = json.loads(Source.read(path).text)
+    except SourceError as error:
+        raise BaselineError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise BaselineError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(data, dict) or data.get("version") != VERSION or not isinstance(data.get("findings"), list):
+        raise BaselineError(f"{path}: not a kaitoc baseline of version {VERSION}; write it anew with `kaitoc baseline`")
+    counts: Counter[Key] = Counter()
+    for index, entry in enumerate(data["findings"]):
+        key, count = _read_entry(path, index, entry)
+        counts[key] += count
+    return Baseline(os.path.dirname(os.path.abspath(path)), counts)
+
+
+def save_baseline(baseline: Baseline, path: str) -> None:
+    """Write a baseline file atomically; equal baselines give equal bytes. Raises `OSError`."""
+    import json
+
+    entries = [{**key._asdict(), "count": count} for key, count in sorted(baseline.counts.items()) if count > 0]
+    text = json.dumps({"version": VERSION, "findings": entries}, indent=2) + "\n"
+    write_atomically(path, text.encode("ascii"))
+
+
+def _key(finding: Finding, root: str) -> Key:
+    owner = finding.object
+    name = f"{owner.kind}/{owner.namespace}/{owner.name}" if owner else ""
+    return Key(_relative(finding.source.path, root), finding.code, name, finding.pointer)
+
+
+def _relative(path: str, root: str) -> str:
+    try:
+        return os.path.relpath(path, root).replace(os.sep, "/")
+    except ValueError:  # another drive on Windows
+        return path.replace(os.sep, "/")
+
+
+def _read_entry(path: str, index: int, entry: Any) -> tuple[Key, int]:
+    if not isinstance(entry, dict) or entry.keys() != {*Key._fields, "count"}:
+        raise BaselineError(f"{path}: findings[{index}]: expected the keys {', '.join(Key._fields)} and count")
+    count = entry.pop("count")
+    texts_ok = all(isinstance(value, str) for value in entry.values())
+    if not texts_ok or not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise BaselineError(f"{path}: findings[{index}]: expected texts, and a count of at least 1")
+    return Key(**entry), count

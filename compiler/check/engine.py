@@ -1,0 +1,283 @@
+"""Runs the rules: from paths to findings and jobs."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+
+from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.source import SourceError
+from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
+from kaitoc.compiler.job.faults import FileRule, JobRule, Rule, to_finding
+from kaitoc.compiler.job.job import Assumptions, Job
+from kaitoc.compiler.job.library import YAML_SUFFIXES, Library
+from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
+from kaitoc.compiler.job.memory import summarize
+from kaitoc.compiler.job.settings import Settings, SettingsFinder
+from kaitoc.compiler.manifest.objects import ManifestFile
+
+_SUPPRESSION_WORD = "kaitoc"
+"""A text without this word holds no suppression."""
+_REMEMBERED_JOBS = 512
+"""Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules to run, by what they look at."""
+
+    file_rules: tuple[FileRule, ...]
+    job_rules: tuple[JobRule, ...]
+
+    @property
+    def all(self) -> tuple[Rule, ...]:
+        """Return all rules."""
+        return (*self.file_rules, *self.job_rules)
+
+
+@dataclass(slots=True)
+class Engine:
+    """Checks files one after the other.
+
+    What is found in a file follows from the file and its partners alone, so nothing that was found needs to be kept.
+    """
+
+    rule_set: RuleSet
+    overrides: Overrides
+    settings: SettingsFinder
+    library: Library = field(default_factory=Library)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    refuse_error_suppressions: bool = False
+    _found_in_jobs: OrderedDict[tuple[str, int, str], list[Finding]] = field(default_factory=OrderedDict)
+    _owners: dict[str, str] = field(default_factory=dict)
+    _seen_jobs: set[tuple[str, str, str]] = field(default_factory=set)
+    _assumptions: dict[str, Assumptions] = field(default_factory=dict)
+    _active: dict[str, tuple[JobRule, ...]] = field(default_factory=dict)
+
+    def check(self, paths: Iterable[str]) -> Outcome:
+        """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
+        given = list(dict.fromkeys(paths))
+        outcome = Outcome()
+        self.check_rest(given, self.read_each(given, outcome.keep), outcome.keep)
+        return outcome
+
+    def read_each(self, paths: Sequence[str], keep: Keep) -> array[int]:
+        """Read files once, so that each can find partners among all; return the numbers of those left to check.
+
+        A file that needs no other is checked while it is at hand: of many files few stay in memory.
+        """
+        waiting = array("L")
+        for number, path in enumerate(paths):
+            try:
+                file = self.library.add_given(path)
+            except SourceError as error:
+                keep(number, FileOutcome(path, error=str(error)))
+                continue
+            if stands_alone(file):
+                keep(number, self._check_file(file, is_alone=True))
+            else:
+                waiting.append(number)
+        return waiting
+
+    def check_rest(self, paths: Sequence[str], waiting: Iterable[int], keep: Keep) -> None:
+        """Check the files that may need others, now that all are read.
+
+        So may one that was checked alone, where it turned out that a Workspace elsewhere uses its ConfigMap.
+        """
+        used = self.library.used_elsewhere()
+        numbers = {*waiting, *(number for number, path in enumerate(paths) if path in used)} if used else waiting
+        for number in sorted(numbers):
+            keep(number, self._check_file(self.library.load(paths[number]), is_alone=False))
+
+    def fresh(self) -> Engine:
+        """Return an engine with the same options that has seen nothing yet."""
+        return Engine(
+            self.rule_set,
+            self.overrides,
+            self.settings,
+            select=self.select,
+            ignore=self.ignore,
+            refuse_error_suppressions=self.refuse_error_suppressions,
+            _assumptions=self._assumptions,
+            _active=self._active,
+        )
+
+    def assumptions_for(self, path: str) -> Assumptions:
+        """Return what is assumed for a file."""
+        settings = self.settings_for(path)
+        found = self._assumptions.get(settings.path)
+        if found is None:
+            found = self._assumptions[settings.path] = resolve_assumptions(self.overrides, settings)
+        return found
+
+    def settings_for(self, path: str) -> Settings:
+        """Return a file's settings under `--select` and `--ignore`."""
+        return self.settings.for_path(path).with_selection(self.select, self.ignore)
+
+    def jobs_of(self, file: ManifestFile) -> Iterator[Job]:
+        """Yield the jobs of a file."""
+        return link_jobs(file, self.library, self.assumptions_for(file.source.path))
+
+    def _check_file(self, file: ManifestFile, *, is_alone: bool) -> FileOutcome:
+        """Return what the rules find in a file, in its jobs, and in jobs from elsewhere that use its ConfigMaps."""
+        checked = FileOutcome(file.source.path)
+        jobs = self._jobs_in(file, checked)
+        settings = self.settings_for(checked.path)
+        found = [to_finding(rule, fault) for rule in self.rule_set.file_rules
+                 if settings.runs(rule.CODE, rule.NAME) for fault in rule.check(file)]  # fmt: skip
+        for job in jobs:
+            found.extend(self._in_scope(job, self._check_job(job, settings)))
+            self._add_summary(job, checked)
+        if not is_alone:
+            found.extend(self._found_from_elsewhere(file))
+            checked.beside = self._found_beside(checked.path, jobs, found)
+        self._conclude(file, found, checked)
+        return checked
+
+    def _jobs_in(self, file: ManifestFile, checked: FileOutcome) -> list[Job]:
+        """Return the jobs that a file brings in, and note down how much of it is Kaito's."""
+        num_objects = sum(manifest.is_workspace for manifest in file.manifests)
+        if not file.concerns_kaito:
+            checked.note = _note_broken(file)
+        has_jobs = file.concerns_kaito or any(manifest.is_config_map for manifest in file.manifests)
+        jobs = list(self.jobs_of(file)) if has_jobs else []
+        checked.num_kaito_objects = max(num_objects, len(jobs))
+        return jobs
+
+    def _found_from_elsewhere(self, file: ManifestFile, besides: str = "") -> Iterator[Finding]:
+        """Yield what jobs of Workspaces in other given files find, those of one file left out."""
+        for job in jobs_from_elsewhere(file, self.library, self.assumptions_for):
+            path = job.manifest.source.path
+            if path != besides:
+                yield from self._check_job(job, self.settings_for(path))
+
+    def _found_beside(self, path: str, jobs: Iterable[Job], found: list[Finding]) -> list[FileOutcome]:
+        """Return what is found in ConfigMaps beside a file that the user did not name.
+
+        It is told with the first of the given files that use them.
+        """
+        config_maps = {job.config_map.source.path: job.config_map for job in jobs if job.config_map is not None}
+        outcomes = []
+        for partner_path in sorted(config_maps):
+            if self.library.is_given_path(partner_path):
+                continue
+            partner = self.library.load(partner_path)
+            if self._owner(partner) == path:
+                outcomes.append(FileOutcome(partner_path))
+                self._conclude(partner, (*found, *self._found_from_elsewhere(partner, path)), outcomes[-1])
+        return outcomes
+
+    def _owner(self, partner: ManifestFile) -> str:
+        """Return the first of the given files with a Workspace that uses a ConfigMap of a file that is not given."""
+        owner = self._owners.get(partner.source.path)
+        if owner is None:
+            jobs = jobs_from_elsewhere(partner, self.library, self.assumptions_for)
+            owner = self._owners[partner.source.path] = min((job.manifest.source.path for job in jobs), default="")
+        return owner
+
+    def _in_scope(self, job: Job, findings: list[Finding]) -> Iterable[Finding]:
+        """Yield what concerns the given files: a Workspace that only lies beside them is context, not the subject."""
+        if job.workspace is None or self.library.is_given(job.workspace):
+            return findings
+        return (finding for finding in findings if self.library.is_given_path(finding.source.path))
+
+    def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
+        """Return what the rules find in a job, which is asked for with its Workspace and with its ConfigMap."""
+        key = (job.manifest.source.path, job.manifest.node.span.start, settings.path)
+        found = self._found_in_jobs.get(key)
+        if found is None:
+            found = [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in rule.check(job)]
+            if job.config_map is not None and job.config_map.source is not job.manifest.source:
+                self._found_in_jobs[key] = found
+                if len(self._found_in_jobs) > _REMEMBERED_JOBS:
+                    self._found_in_jobs.popitem(last=False)
+        return found
+
+    def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
+        """Return the job rules that a settings file leaves on."""
+        found = self._active.get(settings.path)
+        if found is None:
+            found = tuple(rule for rule in self.rule_set.job_rules if settings.runs(rule.CODE, rule.NAME))
+            self._active[settings.path] = found
+        return found
+
+    def _conclude(self, file: ManifestFile, found: Iterable[Finding], checked: FileOutcome) -> None:
+        """Apply a file's suppressions and settings to what was found in it, each finding once."""
+        path = checked.path
+        settings = self.settings_for(path)
+        once: dict[tuple[str, int, int, str, str], Finding] = {}
+        for finding in found:
+            if finding.source.path == path:
+                once.setdefault(finding.sort_key, finding)
+        findings: Iterable[Finding] = once.values()
+        if _SUPPRESSION_WORD in file.source.text and (once or self.library.is_given_path(path)):
+            not_run = frozenset(
+                name
+                for rule in self.rule_set.all
+                if not settings.runs(rule.CODE, rule.NAME)
+                for name in (rule.CODE, rule.NAME)
+            )
+            from kaitoc.compiler.job.file_suppressions import suppress_in_file
+
+            split = suppress_in_file(file, once.values(), refuse_errors=self.refuse_error_suppressions, not_run=not_run)
+            checked.num_suppressed = len(split.suppressed)
+            findings = (*split.kept, *split.unused)
+        adjusted = [adjusted for finding in findings if (adjusted := settings.apply(finding)) is not None]
+        checked.findings = sorted(adjusted, key=lambda finding: finding.sort_key)
+
+    def _add_summary(self, job: Job, checked: FileOutcome) -> None:
+        """Add a job; one that several files bring in, as they are not its Workspace's, is told once."""
+        manifest = job.manifest
+        if manifest.source.path != checked.path:
+            key = (manifest.source.path, manifest.pointer, str(manifest.node.span.start))
+            if key in self._seen_jobs:
+                return
+            self._seen_jobs.add(key)
+        checked.jobs.append(summarize(job))
+
+
+def _note_broken(file: ManifestFile) -> str:
+    """Return that a file was skipped, where a document of it cannot be read; else nothing."""
+    broken = next((problem for document in file.documents for problem in document.problems
+                   if document.root is None), None)  # fmt: skip
+    if broken is None:
+        return ""
+    line = file.source.position(broken.span.start).line
+    return f"{file.source.path}:{line}: skipped, not YAML that can be read ({broken.message})"
+
+
+def find_files(paths: Sequence[str], settings: SettingsFinder) -> Iterator[str]:
+    """Yield the files that paths name, each once, `./a.yaml` as `a.yaml`, which is what those beside it call it.
+
+    Folders are searched for YAML, hidden and excluded files left out.
+    """
+    if len(paths) == 1:
+        yield from _files_of(paths[0], settings)
+        return
+    seen = set()
+    for path in paths:
+        for found in _files_of(path, settings):
+            place = os.path.abspath(found) if os.path.exists(found) else found
+            if place not in seen:
+                seen.add(place)
+                yield found
+
+
+def _files_of(path: str, settings: SettingsFinder) -> Iterator[str]:
+    if not os.path.isdir(path):
+        yield path.removeprefix(os.curdir + os.sep)
+        return
+    for folder, folders, names in os.walk(path):
+        here = settings.for_path(folder)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not here.excludes(os.path.join(folder, name))
+        )
+        for name in sorted(names):
+            found = os.path.normpath(os.path.join(folder, name))
+            if name.endswith(YAML_SUFFIXES) and not here.excludes(found):
+                yield found

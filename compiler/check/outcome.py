@@ -1,0 +1,88 @@
+"""What a check comes to: file by file, or as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.job.summary import JobSummary
+
+
+@dataclass(slots=True)
+class FileOutcome:
+    """What was found in one file, sorted, and the jobs it brings in.
+
+    `error` says why it could not be read, `note` is for stderr. `beside` is what its jobs find in files that the user
+    did not name.
+    """
+
+    path: str
+    findings: list[Finding] = field(default_factory=list)
+    jobs: list[JobSummary] = field(default_factory=list)
+    note: str = ""
+    error: str = ""
+    num_suppressed: int = 0
+    num_kaito_objects: int = 0
+    beside: list[FileOutcome] = field(default_factory=list)
+
+    def move(self, findings: Iterable[Finding]) -> None:
+        """Take findings that were moved to other files in place of those that were found."""
+        by_path: dict[str, list[Finding]] = {self.path: []}
+        for finding in sorted(findings, key=lambda finding: finding.sort_key):
+            by_path.setdefault(finding.source.path, []).append(finding)
+        self.findings = by_path.pop(self.path)
+        self.beside = [FileOutcome(path, found) for path, found in by_path.items()]
+
+
+Keep = Callable[[int, FileOutcome], None]
+"""Takes what was found in the file of a number; what is told later of the same file holds."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was found in every file by the file's number, for those who need all of it at once."""
+
+    found: dict[int, FileOutcome] = field(default_factory=dict)
+
+    def keep(self, number: int, checked: FileOutcome) -> None:
+        """Take what was found in the file of a number."""
+        self.found[number] = checked
+
+    def finished(self) -> dict[int, FileOutcome]:
+        """Return everything, for another process."""
+        return self.found
+
+    def take(self, found: dict[int, FileOutcome]) -> None:
+        """Take what another process found."""
+        self.found = found
+
+    @property
+    def checked(self) -> list[FileOutcome]:
+        """Return what was found, file by file in their order."""
+        return [self.found[number] for number in sorted(self.found)]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return all findings."""
+        return [finding for checked in self._all() for finding in checked.findings]
+
+    @property
+    def jobs(self) -> list[JobSummary]:
+        """Return all jobs."""
+        return [job for checked in self.checked for job in checked.jobs]
+
+    @property
+    def files(self) -> list[str]:
+        """Return the files that could be read."""
+        return [checked.path for checked in self.checked if not checked.error]
+
+    @property
+    def errors(self) -> list[str]:
+        """Return why the others could not be read."""
+        return [checked.error for checked in self.checked if checked.error]
+
+    def _all(self) -> Iterator[FileOutcome]:
+        for checked in self.checked:
+            yield checked
+            yield from checked.beside

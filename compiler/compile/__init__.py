@@ -1,0 +1,1 @@
+"""Drives the passes, and writes new manifests."""

@@ -1,0 +1,123 @@
+"""What a compilation is asked for and what it gives back."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.check.engine import RuleSet
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.source import Position, Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.passes.model import Goal, PassContext, Preserves
+
+
+class CompileError(Exception):
+    """A compilation that cannot be carried out; `str(error)` is for the user."""
+
+
+class OutputError(CompileError):
+    """A place that cannot be written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """What to compile by: assumptions, settings, rules that judge the output, and the bounds of the passes."""
+
+    overrides: Overrides
+    settings: SettingsFinder
+    rule_set: RuleSet
+    context: PassContext = field(default_factory=PassContext)
+
+    @property
+    def goal(self) -> Goal:
+        """Return what to make best."""
+        return self.context.goal
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What a configuration is predicted to need and to give. Each part is None where it cannot be told.
+
+    `peak_bytes` is what the device must hold, `step_seconds` the time of one optimizer step of all GPUs.
+    """
+
+    peak_bytes: int | None = None
+    tokens_per_second: float | None = None
+    step_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedChange:
+    """A change that was made. `position` and `end` are those of the file as it was given."""
+
+    pass_name: str
+    what: str
+    before: str
+    after: str
+    reason: str
+    preserves: Preserves
+    path: str
+    position: Position
+    end: Position
+    pointer: str
+    code: str
+    performance_before: Performance
+    performance_after: Performance
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceProposal:
+    """The smallest instance type on which the compiled run fits, with that many more changes that keep the result."""
+
+    name: str
+    gpu: str
+    num_gpus: int
+    peak_bytes: int
+    capacity_bytes: int
+    num_changes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledJob:
+    """One run before and after, with the changes in the order they were made."""
+
+    before: JobSummary
+    after: JobSummary
+    performance_before: Performance
+    performance_after: Performance
+    changes: tuple[AppliedChange, ...]
+    binding: str = ""
+    proposal: InstanceProposal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFile:
+    """A file before and after; `is_given` says that the user named it."""
+
+    source: Source
+    text: str
+    is_given: bool
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether compiling changed the file."""
+        return self.text != self.source.text
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """Everything a compilation found. `problems` are findings at error level that no pass could repair."""
+
+    files: tuple[CompiledFile, ...]
+    jobs: tuple[CompiledJob, ...]
+    problems: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    errors: tuple[str, ...]
+    goal: Goal = Goal.FIT
+    price_per_hour: float | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Return whether nothing may be written: something is wrong that no pass repairs."""
+        return bool(self.problems) or any(job.binding for job in self.jobs)

@@ -1,0 +1,81 @@
+"""Where compiled texts go: a folder, the files themselves, or a diff."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from kaitoc.compiler.compile.model import CompiledFile, CompileError, OutputError
+from kaitoc.compiler.core.edits import unified_diff
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWrite:
+    """A file to write and its bytes."""
+
+    path: str
+    data: bytes
+
+
+def in_place(files: Iterable[CompiledFile]) -> list[PlannedWrite]:
+    """Return the writes that replace the changed files."""
+    return [PlannedWrite(file.source.path, file.source.encode(file.text)) for file in files if file.is_changed]
+
+
+def into_folder(files: Iterable[CompiledFile], folder: str, roots: Iterable[str]) -> list[PlannedWrite]:
+    """Return the writes of all files into a folder, under their names.
+
+    A file found in a folder that was given keeps its path below that folder. Raises `CompileError` when two files would
+    have the same name.
+    """
+    given_folders = [os.path.normpath(root) for root in roots if os.path.isdir(root)]
+    writes: dict[str, PlannedWrite] = {}
+    for file in files:
+        target = os.path.join(folder, _relative_name(file.source.path, given_folders))
+        if target in writes:
+            raise CompileError(f"{target}: two of the given files have this name; compile them one at a time")
+        writes[target] = PlannedWrite(target, file.source.encode(file.text))
+    return list(writes.values())
+
+
+def diff_text(files: Iterable[CompiledFile]) -> str:
+    """Return the changes as a unified diff, empty when there are none."""
+    return "".join(unified_diff(file.source, file.text) for file in files if file.is_changed)
+
+
+def write_all(writes: Iterable[PlannedWrite]) -> None:
+    """Write files, each in one step; raises `OutputError` before the first write when a file cannot be written."""
+    planned = list(writes)
+    for write in planned:
+        _require_writable(write.path)
+    for write in planned:
+        try:
+            os.makedirs(os.path.dirname(write.path) or ".", exist_ok=True)
+            write_atomically(write.path, write.data)
+        except OSError as error:
+            raise OutputError(f"{write.path}: cannot be written: {error.strerror or error}") from error
+
+
+def _require_writable(path: str) -> None:
+    target = os.path.realpath(path)
+    if os.path.isdir(target):
+        raise OutputError(f"{path}: cannot be written: it is a folder")
+    if os.path.exists(target) and not os.access(target, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: it is read-only; use -o DIR to write elsewhere")
+    folder = os.path.dirname(target)
+    while folder and not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: cannot be written: its folder is read-only or not a folder")
+
+
+def _relative_name(path: str, given_folders: list[str]) -> str:
+    normal = os.path.normpath(path)
+    for folder in given_folders:
+        if folder == "." and not os.path.isabs(normal) and not normal.startswith(".."):
+            return normal
+        if normal.startswith(folder + os.sep):
+            return os.path.relpath(normal, folder)
+    return os.path.basename(normal)

@@ -1,0 +1,85 @@
+"""What binds a run that no change makes fit, and on which smaller instance a compiled run would fit too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kaitoc.compiler.catalog.gpus import find_instance_type
+from kaitoc.compiler.compile.model import InstanceProposal
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import verdict_of
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.passes.instances import is_smaller, smallest_fitting
+from kaitoc.compiler.passes.model import PassContext, Preserve
+from kaitoc.compiler.passes.plan import search_for
+from kaitoc.compiler.passes.search_space import apply
+
+_GIB = 1 << 30
+_STATISTICAL = (Preserve.STATISTICAL, "statistically the same result")
+_ANY = (Preserve.ANY, "another result")
+_BOLDER = {Preserve.EXACT: (_STATISTICAL, _ANY), Preserve.STATISTICAL: (_ANY,), Preserve.ANY: ()}
+
+
+def binding_of(job: Job, context: PassContext) -> str:
+    """Return what keeps a job from fitting and by how much, empty for one that fits or cannot be predicted."""
+    if verdict_of(job) is not Verdict.DOES_NOT_FIT:
+        return ""
+    found = search_for(job, context)
+    if found is None:
+        return ""
+    smallest = found.smallest()
+    run = found.runs[0]
+    predicted = footprint(apply(smallest, run), run.gpu)
+    peak = predicted.device_bytes
+    part, size = _largest_part(predicted.peak.categories)
+    room = run.gpu.memory_bytes * (1 - run.margin)
+    return (
+        f"{job.manifest.source.path}: {job.manifest.ref.name} needs {_gib(peak)} at the least, of which {part} "
+        f"{_gib(size)}; one {run.gpu.name} has {_gib(room)} beside the margin: {_gib(max(0.0, peak - room))} too much"
+        f"{_way_out(job, context)}"
+    )
+
+
+def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
+    """Return the smallest instance type on which the job fits as it is, when it is smaller than the stated one."""
+    if job.instance_type is None or verdict_of(job) is not Verdict.FITS:
+        return None
+    present = find_instance_type(job.instance_type.value)
+    as_it_is = replace(context, siblings=(), preserve=Preserve.EXACT)
+    found = smallest_fitting(job, as_it_is)
+    if found is None or present is None or not is_smaller(found[0], present):
+        return None
+    instance, ready, candidate = found
+    run = ready.runs[0]
+    return InstanceProposal(
+        name=instance.name,
+        gpu=run.gpu.name,
+        num_gpus=run.num_gpus,
+        peak_bytes=footprint(apply(candidate, run), run.gpu).device_bytes,
+        capacity_bytes=run.gpu.memory_bytes,
+        num_changes=len(candidate.changed),
+    )
+
+
+def _way_out(job: Job, context: PassContext) -> str:
+    """Return what the user could allow, or that no known GPU is large enough."""
+    for preserve, result in _BOLDER[context.preserve]:
+        bolder = search_for(job, replace(context, preserve=preserve))
+        if bolder is not None and bolder.best() is not None:
+            return f"; --preserve {preserve.value} finds a configuration that fits, with {result}"
+    larger = smallest_fitting(job, context)
+    if larger is None:
+        return "; it fits on no known GPU"
+    return f"; it fits on {larger[0].name} (--allow-workspace-edits)"
+
+
+def _largest_part(categories: object) -> tuple[str, int]:
+    names = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "workspace")
+    sizes = {name: int(getattr(categories, name)) for name in names}
+    largest = max(sizes, key=lambda name: sizes[name])
+    return largest, sizes[largest]
+
+
+def _gib(num_bytes: float) -> str:
+    return f"{num_bytes / _GIB:.1f} GiB"

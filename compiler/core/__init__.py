@@ -1,0 +1,1 @@
+"""Text with positions, findings, edits and the small tools that every room above uses."""

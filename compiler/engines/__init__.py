@@ -1,0 +1,1 @@
+"""Programs that execute a plan elsewhere than on this machine."""

@@ -1,0 +1,88 @@
+"""From command-line options and settings to what a check assumes."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu, find_instance_type, suggest_gpus
+from kaitoc.compiler.catalog.models import find_model, suggest_models
+from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, newest_release
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.job.job import Assumptions, Target
+from kaitoc.compiler.job.settings import Settings
+
+DEFAULT_MARGIN_PERCENT = 5.0
+
+
+class AssumptionError(UserError, ValueError):
+    """A model, GPU or release that the catalog does not have; `str(error)` is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line states; None leaves it to the settings, and those to the defaults."""
+
+    model: str | None = None
+    gpu: str | None = None
+    gpu_memory_gib: float | None = None
+    kaito_version: str | None = None
+    target: str | None = None
+    seq_len_tokens: int | None = None
+    margin_percent: float | None = None
+    attention: str | None = None
+
+
+def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions:
+    """Return what to assume for a file; raises `AssumptionError` for a name that is not in a catalog."""
+    model = overrides.model or settings.model
+    margin = overrides.margin_percent if overrides.margin_percent is not None else settings.margin_percent
+    return Assumptions(
+        release=_release(overrides.kaito_version or settings.kaito_version),
+        target=Target(overrides.target or settings.target),
+        model=model_named(model) if model else None,
+        gpu=_gpu(overrides, settings),
+        seq_len_tokens=overrides.seq_len_tokens or settings.seq_len,
+        attention=overrides.attention,
+        margin=(DEFAULT_MARGIN_PERCENT if margin is None else margin) / 100,
+    )
+
+
+def model_named(name: str) -> Architecture:
+    """Return a model by name; raises `AssumptionError` that names the closest ones."""
+    model = find_model(name)
+    if model is None:
+        raise AssumptionError(f"the model `{name}` is not in the catalog{_hint(suggest_models(name))}")
+    return model
+
+
+def gpu_named(name: str) -> Gpu:
+    """Return a GPU by its own or an instance type's name; raises `AssumptionError`."""
+    gpu = find_gpu(name)
+    instance = find_instance_type(name) if gpu is None else None
+    if instance is not None:
+        gpu = instance.gpu
+    if gpu is None:
+        raise AssumptionError(f"the GPU or instance type `{name}` is not in the catalog{_hint(suggest_gpus(name))}")
+    return gpu
+
+
+def _gpu(overrides: Overrides, settings: Settings) -> Gpu | None:
+    if overrides.gpu is not None:
+        return gpu_named(overrides.gpu)
+    if overrides.gpu_memory_gib is not None:
+        return custom_gpu(overrides.gpu_memory_gib)
+    if settings.gpu is not None:
+        return gpu_named(settings.gpu)
+    return custom_gpu(settings.gpu_memory_gib) if settings.gpu_memory_gib is not None else None
+
+
+def _release(name: str | None) -> Release:
+    release = newest_release() if name is None else find_release(name)
+    if release is None:
+        known = ", ".join(release.name for release in all_releases())
+        raise AssumptionError(f"the Kaito release `{name}` is not known (known: {known})")
+    return release
+
+
+def _hint(names: list[str]) -> str:
+    return f"; did you mean {' or '.join(f'`{name}`' for name in names[:3])}?" if names else ""

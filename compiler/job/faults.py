@@ -1,0 +1,111 @@
+"""What a rule says, before the engine adds which rule it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from sys import intern
+from typing import TYPE_CHECKING, Protocol
+
+from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Related, Severity
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.job.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault at a place. `severity` is only set where it differs from the rule's."""
+
+    place: Place
+    message: str
+    help: str = ""
+    related: tuple[Related, ...] = ()
+    fix: Fix | None = None
+    severity: Severity | None = None
+
+
+class Rule(Protocol):
+    """What every rule module states: its code, its name, its usual severity, the best fix it offers, and since when.
+
+    The module's docstring says in one line what the rule finds.
+    """
+
+    @property
+    def CODE(self) -> str:  # noqa: N802  (rules state constants)
+        """The code, `KT` and three digits."""
+        ...
+
+    @property
+    def NAME(self) -> str:  # noqa: N802
+        """The name, which states the fault."""
+        ...
+
+    @property
+    def SEVERITY(self) -> Severity:  # noqa: N802
+        """The usual severity."""
+        ...
+
+    @property
+    def FIX(self) -> Applicability | None:  # noqa: N802
+        """The best fix that the rule can offer."""
+        ...
+
+    @property
+    def SINCE(self) -> str:  # noqa: N802
+        """The first version of kaitoc that has the rule."""
+        ...
+
+
+class FileRule(Rule, Protocol):
+    """A rule that looks at a file's YAML."""
+
+    @property
+    def check(self) -> Callable[[ManifestFile], Iterator[Fault]]:
+        """Yield the faults of a file."""
+        ...
+
+
+class UpdateRule(Rule, Protocol):
+    """A rule that compares the old and the new version of an object."""
+
+    @property
+    def check(self) -> Callable[[Manifest, Manifest], Iterator[Fault]]:
+        """Yield the faults of an update."""
+        ...
+
+
+class JobRule(Rule, Protocol):
+    """A rule that looks at one tuning run."""
+
+    @property
+    def check(self) -> Callable[[Job], Iterator[Fault]]:
+        """Yield the faults of a job."""
+        ...
+
+
+def to_finding(rule: Rule, fault: Fault) -> Finding:
+    """Return a fault as the finding of a rule; its message is one line, whatever the manifest's values are.
+
+    Texts are kept once: ten thousand manifests have the same few faults.
+    """
+    place = fault.place
+    return Finding(
+        code=rule.CODE,
+        name=rule.NAME,
+        severity=fault.severity or rule.SEVERITY,
+        message=intern(" ".join(fault.message.split())),
+        source=place.source,
+        span=place.span,
+        pointer=place.pointer,
+        object=place.object,
+        help=intern(fault.help),
+        related=fault.related,
+        fix=fault.fix,
+    )
+
+
+def related(message: str, place: Place) -> Related:
+    """Return another place that explains a fault."""
+    return Related(message, place.source, place.span)

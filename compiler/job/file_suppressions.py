@@ -1,0 +1,69 @@
+"""Applies the suppressions of a file, from its comments and its objects' annotations, to the findings in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.source import Span
+from kaitoc.compiler.job.suppressions import (
+    ANNOTATION,
+    Outcome,
+    Suppression,
+    apply_suppressions,
+    find_suppressions,
+    parse_annotation,
+)
+from kaitoc.compiler.manifest.objects import ManifestFile
+from kaitoc.compiler.manifest.training_config import read_training_config
+from kaitoc.compiler.yaml.tree import Mapping, Node, walk
+
+
+def suppress_in_file(
+    file: ManifestFile, findings: Iterable[Finding], *, refuse_errors: bool, not_run: frozenset[str]
+) -> Outcome:
+    """Split the findings of one file by what its suppressions say."""
+    suppressions = list(_suppressions(file))
+    lines = _LineSpans(file)
+    return apply_suppressions(findings, suppressions, lines.covered, refuse_errors=refuse_errors, not_run=not_run)
+
+
+def _suppressions(file: ManifestFile) -> Iterator[Suppression]:
+    yield from find_suppressions(file.source)
+    for manifest in file.manifests:
+        found = manifest.field("metadata", "annotations", ANNOTATION)
+        if found is not None and found.text:
+            yield from parse_annotation(found.text, file.source, found.value.span, manifest.node.span)
+
+
+class _LineSpans:
+    """The span of the key and value that start on a line, in the outer document or the inner one."""
+
+    def __init__(self, file: ManifestFile) -> None:
+        self._file = file
+
+    def covered(self, line: int) -> Span:
+        """Return the span that a suppression above a line covers: the key there and its value, else the line."""
+        return self._spans.get(line, self._file.source.line_span(line))
+
+    @cached_property
+    def _spans(self) -> dict[int, Span]:
+        source = self._file.source
+        spans: dict[int, Span] = {}
+        for node in (node for root in _roots(self._file) for node in walk(root)):
+            for entry in node.entries if isinstance(node, Mapping) else ():
+                end = max(entry.key.span.end, entry.value_span.end)
+                line = source.position(entry.key.span.start).line
+                spans.setdefault(line, Span(entry.key.span.start, end + 1))
+        return spans
+
+
+def _roots(file: ManifestFile) -> Iterator[Node]:
+    for document in file.documents:
+        if document.root is not None:
+            yield document.root
+    for manifest in file.manifests:
+        config = read_training_config(manifest) if manifest.is_config_map else None
+        if config is not None and config.document_root is not None:
+            yield config.document_root

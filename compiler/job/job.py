@@ -1,0 +1,213 @@
+"""The intermediate representation of one tuning run.
+
+A `Job` is a Workspace, its ConfigMap (or Kaito's default template), the model, the GPU and the Kaito release,
+resolved. Every value says where it comes from: a place in a file, or the default of a release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.releases import Release
+from kaitoc.compiler.core.memo import Memo
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.kaito.arguments import ArgProblem, SectionParse, parse_section
+from kaitoc.compiler.manifest.objects import Manifest, Place
+from kaitoc.compiler.manifest.training_config import DATA_KEY, SECTIONS, Option, Section, TrainingConfig
+
+T = TypeVar("T")
+LARGEST_INTEGER = 2**63 - 1
+"""Tensors cannot be larger (`int64_t` of PyTorch's sizes), and YAML's integers have no bound at all."""
+
+
+class Target(str, Enum):
+    """The runtime a manifest is meant for: Kaito's own tuning image, or ours, which takes more."""
+
+    KAITO = "kaito"
+    BUNDLED = "bundled"
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What the user states on the command line or in settings where manifests are silent.
+
+    `model` and `gpu` are catalog entries that replace what a Workspace says; `seq_len_tokens` is the length to assume
+    instead of the one the release truncates to; `margin` is the share of the GPU's memory to keep free.
+    """
+
+    release: Release
+    target: Target = Target.KAITO
+    model: Architecture | None = None
+    gpu: Gpu | None = None
+    seq_len_tokens: int | None = None
+    attention: str | None = None
+    margin: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """A value and where it comes from: `place` when a file states it, else `origin` says whose default it is."""
+
+    value: T
+    place: Place | None
+    origin: str
+
+    @property
+    def is_stated(self) -> bool:
+        """Return whether a file states the value."""
+        return self.place is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One tuning run, resolved. Parts that are missing or unknown are None; rules say so.
+
+    `config` is None when the ConfigMap is missing or has no training config. `template` is the name of Kaito's
+    default template when the Workspace names no ConfigMap.
+    """
+
+    workspace: Manifest | None
+    config_map: Manifest | None
+    config: TrainingConfig | None
+    template: str
+    preset: Setting[str] | None
+    model: Setting[Architecture] | None
+    instance_type: Setting[str] | None
+    gpu: Setting[Gpu] | None
+    num_gpus: int
+    method: Setting[str] | None
+    assumptions: Assumptions
+    memo: Memo = field(default_factory=Memo, init=False)
+
+    @property
+    def release(self) -> Release:
+        """Return the Kaito release the job is judged by."""
+        return self.assumptions.release
+
+    @property
+    def target(self) -> Target:
+        """Return the runtime the job is meant for."""
+        return self.assumptions.target
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the object that stands for the job: the Workspace, else the ConfigMap."""
+        found = self.workspace or self.config_map
+        if found is None:
+            raise AssertionError("a job has a Workspace or a ConfigMap")
+        return found
+
+    @cached_property
+    def parsed(self) -> Mapping[str, SectionParse]:
+        """Return each section as Kaito's parser reads it; empty when the config cannot be read."""
+        config, release = self.config, self.args_release
+        if config is None or not config.is_readable:
+            return {}
+        return config.memo.get(release, lambda: _parse(config, release))
+
+    @cached_property
+    def problems(self) -> tuple[tuple[Option, ArgProblem], ...]:
+        """Return what the parser says of options, in the order of sections, each with the option."""
+        return tuple(
+            (self.options(section)[problem.entry_index], problem)
+            for section, parse in self.parsed.items()
+            for problem in parse.problems
+        )
+
+    @property
+    def args_release(self) -> str:
+        """Return the name of the argument tables that judge this job's options."""
+        return "bundled" if self.target is Target.BUNDLED else self.release.name
+
+    @property
+    def is_parsable(self) -> bool:
+        """Return whether the runtime's parser accepts every section."""
+        return bool(self.parsed) and all(section.is_accepted for section in self.parsed.values())
+
+    def setting(self, section: str, name: str) -> Setting[object]:
+        """Return the value of an option as the runtime will have it, with its place or the release it defaults in."""
+        parse = self.parsed.get(section)
+        found = parse.values.get(name) if parse is not None else None
+        if found is None:
+            return Setting(None, None, f"no `{name}` in {self.args_release}")
+        if found.entry_index is None:
+            return Setting(found.value, None, f"default of {self.args_release}")
+        option = self.options(section)[found.entry_index]
+        return Setting(found.value, self.place_of(option), "file")
+
+    def value(self, section: str, name: str) -> object:
+        """Return the value of an option as the runtime will have it."""
+        parse = self.parsed.get(section)
+        found = parse.values.get(name) if parse is not None else None
+        return found.value if found is not None else None
+
+    def flag(self, section: str, name: str) -> bool:
+        """Return a boolean option; one that could not be parsed counts as false."""
+        return self.value(section, name) is True
+
+    def integer(self, section: str, name: str, default: int) -> int:
+        """Return an integer option, or `default` when it has none; one past 64 bits counts as the last within."""
+        found = self.value(section, name)
+        if not isinstance(found, int) or isinstance(found, bool):
+            return default
+        return max(-LARGEST_INTEGER, min(found, LARGEST_INTEGER))
+
+    def number(self, section: str, name: str, default: float) -> float:
+        """Return an option that is a number, or `default` when it is none; integers are bounded as above."""
+        found = self.value(section, name)
+        if isinstance(found, float):
+            return found
+        return float(self.integer(section, name, 0)) if isinstance(found, int) else default
+
+    def options(self, section: str) -> tuple[Option, ...]:
+        """Return the options written in a section."""
+        found = self.config.section(section) if self.config is not None else None
+        return found.options if found is not None else ()
+
+    def option(self, section: str, name: str) -> Option | None:
+        """Return the option that sets a name, also when it is abbreviated or hyphenated as argparse allows."""
+        parse = self.parsed.get(section)
+        found = parse.values.get(name) if parse is not None else None
+        if found is None or found.entry_index is None:
+            return self.config.option(section, name) if self.config is not None else None
+        return self.options(section)[found.entry_index]
+
+    @property
+    def uses_template(self) -> bool:
+        """Return whether Kaito's default template is the configuration."""
+        return bool(self.template)
+
+    def place_of(self, option: Option) -> Place:
+        """Return where to point for an option: itself, or the Workspace when it is in a default template."""
+        return self.config_place if self.uses_template else option.value
+
+    @property
+    def config_place(self) -> Place:
+        """Return where to point for the configuration as a whole."""
+        if self.uses_template and self.workspace is not None:
+            found = self.workspace.field("tuning", "config") or self.workspace.field("tuning", "preset", "name")
+            tuning = found or self.workspace.field("tuning")
+            return tuning.value if tuning is not None and found is not None else self.workspace.place
+        if self.config_map is not None:
+            found = self.config_map.field("data", DATA_KEY)
+            return found.key if found is not None else self.config_map.place
+        return self.manifest.place
+
+    def section_place(self, section: str) -> Place:
+        """Return where to point for something missing in a section."""
+        found = self.config.section(section) if self.config is not None and not self.uses_template else None
+        return found.key if found is not None else self.config_place
+
+
+def _parse(config: TrainingConfig, release: str) -> Mapping[str, SectionParse]:
+    return {name: _parse_section(config.section(name), name, release) for name in SECTIONS}
+
+
+def _parse_section(section: Section | None, name: str, release: str) -> SectionParse:
+    options = section.options if section is not None else ()
+    return parse_section(name, [(option.name, option.plain) for option in options], release)

@@ -1,0 +1,280 @@
+"""From a job to the question for the memory engine, and its answer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.linear_modules import match_targets
+from kaitoc.compiler.catalog.releases import default_target_modules
+from kaitoc.compiler.core.memo import Memo
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.job.job import Assumptions, Job, Target
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
+from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.stacks import Stack, find_stack
+from kaitoc.compiler.memory.workload import (
+    OPTIMIZERS_BY_OPTIM,
+    Allocator,
+    Attention,
+    Dtype,
+    Lora,
+    Loss,
+    Quantization,
+    Workload,
+    WorkloadError,
+)
+from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_need
+
+DEFAULT_CAP_TOKENS = 1024
+"""What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
+
+_MOST_NAMES = 2000
+"""More do not fit into a config that is read, written as paths of layers; workloads are remembered for long."""
+
+_LOSSES = {"nll": Loss.FULL, "chunked_nll": Loss.CHUNKED}
+_DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
+           "bfloat16": Dtype.BFLOAT16}  # fmt: skip
+
+
+def stack_of(job: Job) -> Stack:
+    """Return the software stack that runs a job."""
+    return find_stack("trl-chunked" if job.target is Target.BUNDLED else f"kaito-{job.release.name}")
+
+
+def quantization_of(job: Job) -> Quantization:
+    """Return how a job's weights are stored; fp4 is what bitsandbytes takes when no type is named."""
+    if job.flag("QuantizationConfig", "load_in_4bit"):
+        is_nf4 = job.value("QuantizationConfig", "bnb_4bit_quant_type") == "nf4"
+        return Quantization.NF4 if is_nf4 else Quantization.FP4
+    return Quantization.INT8 if job.flag("QuantizationConfig", "load_in_8bit") else Quantization.NONE
+
+
+def seq_len_of(job: Job) -> int:
+    """Return the longest sequence of a batch, in tokens: stated, else what the release truncates to."""
+    stated = job.assumptions.seq_len_tokens
+    cap = stated or job.integer("TrainingArguments", "max_length", DEFAULT_CAP_TOKENS)
+    limit = job.model.value.max_position_embeddings if job.model is not None else 0
+    return min(cap, limit) if limit > 0 and stated is None else cap
+
+
+def batch_size_of(job: Job) -> int:
+    """Return the number of sequences that one GPU takes in a step."""
+    return job.integer("TrainingArguments", "per_device_train_batch_size", 8)
+
+
+def accumulation_steps_of(job: Job) -> int:
+    """Return the number of batches between two optimizer steps."""
+    return max(1, job.integer("TrainingArguments", "gradient_accumulation_steps", 1))
+
+
+def pads(job: Job) -> bool:
+    """Return whether sequences of one batch are padded to one length; packing fills them with text."""
+    return not job.flag("TrainingArguments", "packing")
+
+
+def targets_of(job: Job) -> tuple[str, ...]:
+    """Return the names of the modules that adapters are put on: as written, else the release's default; or none."""
+    written = job.value("LoraConfig", "target_modules")
+    if isinstance(written, str):
+        return (written,)
+    if isinstance(written, (list, tuple)) and written:
+        return tuple(str(name) for name in written)
+    if job.model is None:
+        return ()
+    if job.target is Target.BUNDLED:
+        return ("all-linear",)
+    preset = job.preset.value if job.preset is not None else job.model.value.name
+    return default_target_modules(job.release, preset, job.model.value.model_type) or ()
+
+
+def weight_dtype_of(job: Job) -> Dtype:
+    """Return the type weights are loaded in; omitted, transformers 4 takes float32 and 5 the checkpoint's."""
+    written = job.value("ModelConfig", "torch_dtype")
+    if isinstance(written, str) and written in _DTYPES:
+        return _DTYPES[written]
+    is_old = job.target is Target.KAITO and stack_of(job).transformers.startswith("4.")
+    return Dtype.FLOAT32 if is_old else Dtype.BFLOAT16
+
+
+def attention_of(job: Job) -> Attention:
+    """Return the attention implementation: as written, else as assumed; Kaito's image cannot choose one."""
+    assumed = job.assumptions.attention if job.target is Target.BUNDLED else None
+    written = job.value("ModelConfig", "attn_implementation") or assumed
+    if written in ("eager", Attention.EAGER):
+        return Attention.EAGER
+    return Attention.FLASH if isinstance(written, str) and "flash" in written else Attention.SDPA
+
+
+def workload_of(job: Job) -> Workload | None:
+    """Return a job's training step for the memory engine, None while something that decides it is unknown."""
+    return _step_of(job).workload
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A training step, None while something that decides it is unknown; `by_gpu` has its footprints."""
+
+    workload: Workload | None
+    by_gpu: Memo = field(default_factory=Memo)
+
+
+_UNKNOWN = _Step(None)
+
+
+def _step_of(job: Job) -> _Step:
+    return job.memo.get("step", lambda: _shared_step(job))
+
+
+def _shared_step(job: Job) -> _Step:
+    """Return a job's training step, which is that of all jobs alike whose configs have one text."""
+    if job.config is None or job.model is None or not job.is_parsable:
+        return _UNKNOWN
+    model, targets = job.model.value, targets_of(job)
+    key = _Circumstances(model, job.assumptions, targets, job.num_gpus)
+    return job.config.memo.get(key, lambda: _Step(_workload(job, model, targets)))
+
+
+class _Circumstances:
+    """What besides its config decides a job's training step, as a key; models and assumptions by their identity.
+
+    The preset decides nothing but targets that are left out, and of presets there may be any number.
+    """
+
+    __slots__ = ("_alive", "_parts")
+
+    def __init__(self, model: Architecture, assumptions: Assumptions, targets: tuple[str, ...], num_gpus: int) -> None:
+        self._alive = (model, assumptions)  # nothing else may come to have their addresses
+        self._parts = (id(model), id(assumptions), targets, num_gpus)
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Circumstances) and self._parts == other._parts
+
+
+def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) -> Workload | None:
+    stack = stack_of(job)
+    if not targets or not match_targets(architecture, targets, fused_experts=stack.fused_experts).modules:
+        return None
+    lora = _lora(job, targets)
+    if len(lora.targets) + len(lora.modules_to_save) > _MOST_NAMES:
+        return None
+    quantization = quantization_of(job)
+    quantized = quantization is not Quantization.NONE
+    return Workload(
+        architecture=architecture,
+        lora=lora,
+        batch_size=batch_size_of(job),
+        seq_len_tokens=seq_len_of(job),
+        stack=stack.name,
+        quantization=quantization,
+        double_quant=job.flag("QuantizationConfig", "bnb_4bit_use_double_quant"),
+        kbit_prep=quantized,
+        dtype=weight_dtype_of(job),
+        autocast=_autocast(job),
+        gradient_checkpointing=_checkpoints(job, quantized=quantized),
+        attention=attention_of(job),
+        loss=_loss(job, stack),
+        optimizer=OPTIMIZERS_BY_OPTIM.get(str(job.value("TrainingArguments", "optim")), stack.default_optimizer),
+        allocator=Allocator.EXPANDABLE,
+        num_gpus=job.num_gpus,
+        empty_cache_each_step=job.target is Target.KAITO,
+        is_padded=pads(job) and batch_size_of(job) > 1,
+        accumulates=accumulation_steps_of(job) > 1,
+    )
+
+
+def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
+    saved = job.value("LoraConfig", "modules_to_save")
+    return Lora(
+        rank=job.integer("LoraConfig", "r", 8),
+        alpha=job.number("LoraConfig", "lora_alpha", 8.0),
+        dropout=job.number("LoraConfig", "lora_dropout", 0.0),
+        targets=targets,
+        dora=job.flag("LoraConfig", "use_dora"),
+        rslora=job.flag("LoraConfig", "use_rslora"),
+        modules_to_save=tuple(str(name) for name in saved) if isinstance(saved, (list, tuple)) else (),
+    )
+
+
+def _checkpoints(job: Job, *, quantized: bool) -> bool:
+    """Return whether activations are checkpointed; Kaito's `prepare_model_for_kbit_training` turns it on in any case.
+
+    The bundled runtime hands on what the manifest says.
+    """
+    is_forced = quantized and job.target is Target.KAITO
+    return is_forced or job.flag("TrainingArguments", "gradient_checkpointing")
+
+
+def _loss(job: Job, stack: Stack) -> Loss:
+    """Return how a job's loss is computed; ours has one way, whatever the manifest names (TRL 1.15 and later)."""
+    if job.target is Target.BUNDLED:
+        return Loss.FUSED
+    return _LOSSES.get(str(job.value("TrainingArguments", "loss_type")), stack.default_loss)
+
+
+def _autocast(job: Job) -> Dtype | None:
+    if job.flag("TrainingArguments", "fp16"):
+        return Dtype.FLOAT16
+    return Dtype.BFLOAT16 if job.flag("TrainingArguments", "bf16") else None
+
+
+def footprint_of(job: Job) -> Footprint | None:
+    """Return a job's predicted footprint, None when it cannot be told or no run can have that shape."""
+    return footprint_on(job, job.gpu.value if job.gpu is not None else None)
+
+
+def footprint_on(job: Job, gpu: Gpu | None) -> Footprint | None:
+    """Return what a job would need on some GPU, None when it cannot be told or no run can have that shape."""
+    step = _step_of(job)
+    workload = step.workload
+    return step.by_gpu.get(gpu, lambda: needs(workload, gpu)) if workload is not None else None
+
+
+def needs(workload: Workload, gpu: Gpu | None) -> Footprint | None:
+    """Return what a workload needs on a GPU, None when no run can have its shape."""
+    return _footprint(key_of_need(workload), gpu)
+
+
+@lru_cache(maxsize=4096)
+def _footprint(key: WorkloadKey, gpu: Gpu | None) -> Footprint | None:
+    """Return the footprint of a workload; many manifests describe the same one."""
+    try:
+        return footprint(key.workload, gpu)
+    except WorkloadError:
+        return None
+
+
+def verdict_of(job: Job) -> Verdict | None:
+    """Return whether a job fits its GPU, None when the model or the GPU is unknown."""
+    predicted = footprint_of(job)
+    if predicted is None or job.gpu is None:
+        return None
+    return verdict(predicted, job.gpu.value, job.assumptions.margin)
+
+
+def summarize(job: Job) -> JobSummary:
+    """Return what reports say of a job."""
+    quantized = quantization_of(job) is not Quantization.NONE
+    method = job.method.value.lower() if job.method is not None else ("qlora" if quantized else "lora")
+    known = bool(job.parsed)
+    return JobSummary(
+        workspace=_name(job.workspace.ref.namespace, job.workspace.ref.name) if job.workspace is not None else "",
+        configmap=_name(job.config_map.ref.namespace, job.config_map.ref.name) if job.config_map is not None else "",
+        model=job.model.value.name if job.model is not None else "",
+        gpu=job.gpu.value.name if job.gpu is not None else "",
+        method=method if known or job.method is not None else "",
+        seq_len=seq_len_of(job) if known else None,
+        batch=batch_size_of(job) if known else None,
+        footprint=footprint_of(job),
+        capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
+        verdict=verdict_of(job),
+    )
+
+
+def _name(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}" if namespace else name

@@ -1,0 +1,237 @@
+"""Settings of a check: `kaitoc.toml` or `[tool.kaitoc]` in `pyproject.toml`, the closest to the checked file wins.
+
+In one folder `kaitoc.toml` wins. Paths in a settings file are relative to its folder. Neither a TOML reader nor
+pydantic is loaded unless there is a settings file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.path_patterns import matches_path
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.selection import Level, closest, is_selected, unknown_selectors
+from kaitoc.compiler.core.source import Source, SourceError, UserError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from kaitoc.compiler.job.settings_model import SettingsModel
+
+KAITOC_TOML = "kaitoc.toml"
+PYPROJECT_TOML = "pyproject.toml"
+
+
+class SettingsError(UserError):
+    """A settings file that cannot be used; `str(error)` says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the engine obeys; without a settings file every default holds.
+
+    `path` is the settings file and `root` its folder, both empty for the defaults. `per_path_ignores` are
+    patterns with the selectors they ignore, `severity` selectors with their level. `gpu_memory_gib` is one GPU's. None
+    means that the engine decides.
+    """
+
+    path: str = ""
+    root: str = ""
+    select: tuple[str, ...] = ("ALL",)
+    ignore: tuple[str, ...] = ()
+    per_path_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    severity: tuple[tuple[str, Level], ...] = ()
+    exclude: tuple[str, ...] = ()
+    model: str | None = None
+    gpu: str | None = None
+    gpu_memory_gib: float | None = None
+    kaito_version: str | None = None
+    target: Literal["kaito", "bundled"] = "kaito"
+    margin_percent: float | None = None
+    seq_len: int | None = None
+
+    def with_selection(self, select: Iterable[str], ignore: Iterable[str]) -> Settings:
+        """Return the settings under `--select` and `--ignore`: the former starts anew, the latter adds."""
+        select, ignore = tuple(select), tuple(ignore)
+        if not select and not ignore:
+            return self
+        if select:
+            return replace(self, select=select, ignore=ignore)
+        return replace(self, ignore=self.ignore + ignore)
+
+    def runs(self, code: str, name: str) -> bool:
+        """Return whether a rule runs at all."""
+        return is_selected(code, name, self.select, self.ignore) and self._level(code, name) != "off"
+
+    def excludes(self, path: str) -> bool:
+        """Return whether a file or folder is left out of a search through folders."""
+        return any(matches_path(pattern, path, self.root) for pattern in self.exclude)
+
+    def apply(self, finding: Finding) -> Finding | None:
+        """Return the finding with the severity that was set for its rule, or None if it is not to be reported."""
+        code, name = finding.code, finding.name
+        if not self.runs(code, name) or self._is_ignored_in(finding.source.path, code, name):
+            return None
+        level = self._level(code, name)
+        return finding if level in (None, finding.severity) else replace(finding, severity=Severity(level))
+
+    def unknown_selectors(self, rules: Mapping[str, str]) -> list[str]:
+        """Return the selectors that name none of the rules, which are given as name by code."""
+        leveled = (selector for selector, _ in self.severity)
+        ignored = (selector for _, selectors in self.per_path_ignores for selector in selectors)
+        return unknown_selectors((*self.select, *self.ignore, *leveled, *ignored), rules)
+
+    def refuse_unknown_selectors(self, rules: Mapping[str, str]) -> None:
+        """Raise `SettingsError` when a selector names none of the rules, which are given as name by code."""
+        for selector in self.unknown_selectors(rules):
+            raise SettingsError(
+                f"`{selector}` is neither a rule's code or name nor the start of a code (see `kaitoc rules`)"
+            )
+
+    def _level(self, code: str, name: str) -> Level | None:
+        levels = dict(self.severity)
+        selector = closest(levels, code, name)
+        return None if selector is None else levels[selector]
+
+    def _is_ignored_in(self, path: str, code: str, name: str) -> bool:
+        return any(
+            not is_selected(code, name, ("ALL",), selectors) and matches_path(pattern, path, self.root)
+            for pattern, selectors in self.per_path_ignores
+        )
+
+
+DEFAULTS = Settings()
+
+
+class SettingsFinder:
+    """Finds the settings of each checked file and reads every settings file once."""
+
+    def __init__(self, *, isolated: bool = False) -> None:
+        self._isolated = isolated
+        self._by_folder: dict[str, Settings] = {}
+
+    def for_path(self, path: str) -> Settings:
+        """Return the settings for a file or folder; raises `SettingsError` when its settings file is wrong."""
+        if self._isolated:
+            return DEFAULTS
+        path = os.path.abspath(path)
+        return self._for_folder(path if os.path.isdir(path) else os.path.dirname(path))
+
+    def _for_folder(self, folder: str) -> Settings:
+        visited = []
+        settings = None
+        while settings is None:
+            settings = self._by_folder.get(folder) or settings_in(folder)
+            visited.append(folder)
+            parent = os.path.dirname(folder)
+            if settings is None and parent == folder:
+                settings = DEFAULTS
+            folder = parent
+        self._by_folder.update(dict.fromkeys(visited, settings))
+        return settings
+
+
+def settings_in(folder: str) -> Settings | None:
+    """Return the settings that a folder itself holds, None if it holds none; raises `SettingsError`."""
+    path = os.path.join(folder, KAITOC_TOML)
+    if os.path.isfile(path):
+        return load_settings(path)
+    path = os.path.join(folder, PYPROJECT_TOML)
+    return load_settings(path) if os.path.isfile(path) else None
+
+
+def load_settings(path: str) -> Settings | None:
+    """Read a settings file, None for a `pyproject.toml` without `[tool.kaitoc]`; raises `SettingsError`."""
+    try:
+        text = Source.read(path).text
+    except SourceError as error:
+        raise SettingsError(str(error)) from error
+    is_pyproject = os.path.basename(path) == PYPROJECT_TOML
+    if is_pyproject and "kaitoc" not in text:
+        return None
+    table = _parse_toml(path, text)
+    if is_pyproject:
+        tool = table.get("tool")
+        table = tool.get("kaitoc") if isinstance(tool, dict) else None
+        if table is None:
+            return None
+    return _settings(path, _validated(path, text, table))
+
+
+def _parse_toml(path: str, text: str) -> Any:
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        return toml.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+
+def _validated(path: str, text: str, table: object) -> SettingsModel:
+    from pydantic import ValidationError
+
+    from kaitoc.compiler.job.settings_model import SettingsModel
+
+    try:
+        return SettingsModel.model_validate(table)
+    except ValidationError as error:
+        raise SettingsError(_describe(path, text, error)) from error
+
+
+def _settings(path: str, model: SettingsModel) -> Settings:
+    return Settings(
+        path=path,
+        root=os.path.dirname(os.path.abspath(path)),
+        select=tuple(model.select),
+        ignore=tuple(model.ignore),
+        per_path_ignores=tuple((pattern, tuple(selectors)) for pattern, selectors in model.per_path_ignores.items()),
+        severity=tuple(model.severity.items()),
+        exclude=tuple(model.exclude),
+        model=model.model,
+        gpu=model.gpu,
+        gpu_memory_gib=model.gpu_memory,
+        kaito_version=model.kaito_version,
+        target=model.target,
+        margin_percent=model.margin,
+        seq_len=model.seq_len,
+    )
+
+
+def _describe(path: str, text: str, error: ValidationError) -> str:
+    """Return one line per fault: file, line where it can be found, key, what is wrong, what was probably meant."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        keys = [str(key) for key in fault["loc"] if key != "[key]"]
+        line = _line_of(text, keys)
+        place = f"{path}:{line}" if line else path
+        message = _unknown_key(keys[-1]) if fault["type"] == "extra_forbidden" else fault["msg"]
+        lines.append(f"{place}: {'.'.join(keys) or 'tool.kaitoc'}: {message}")
+    return "\n".join(lines)
+
+
+def _unknown_key(key: str) -> str:
+    from difflib import get_close_matches
+
+    from kaitoc.compiler.job.settings_model import SettingsModel
+
+    known = [field.alias or name for name, field in SettingsModel.model_fields.items()]
+    close = get_close_matches(key.replace("_", "-"), known, n=1)
+    return f"unknown key; did you mean `{close[0]}`?" if close else "unknown key"
+
+
+def _line_of(text: str, keys: list[str]) -> int | None:
+    """Return the line that assigns the innermost key that the text shows, searching where `kaitoc` is first named."""
+    start = max(text.find("tool.kaitoc"), 0)
+    for key in reversed(keys):
+        name = re.escape(key)
+        assigned = re.compile(rf"""(?m)(?:^|[{{,.])[ \t]*["']?{name}["']?[ \t]*=|^[ \t]*\[.*\b{name}["']?\][ \t]*$""")
+        match = assigned.search(text, start)
+        if match:
+            return text.count("\n", 0, match.end()) + 1
+    return None

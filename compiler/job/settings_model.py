@@ -1,0 +1,48 @@
+"""The settings file as a pydantic model; `schemas/settings.json` is generated from it.
+
+Only `settings.py` imports this, and only when there is a settings file: pydantic costs more to import than a check.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kaitoc.compiler.core.selection import Level
+
+Selector = Annotated[
+    str, Field(min_length=1, description="`ALL`, a code (`KT402`), the start of one (`KT4`) or a rule's name.")
+]
+Pattern = Annotated[str, Field(min_length=1, description="A path pattern, relative to the settings file.")]
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class SettingsModel(BaseModel):
+    """The settings of kaitoc: a `kaitoc.toml`, or the table `[tool.kaitoc]` of a `pyproject.toml`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=_kebab)
+
+    select: list[Selector] = Field(["ALL"], description="Rules to run.")
+    ignore: list[Selector] = Field([], description="Rules not to run; a closer selector in `select` wins.")
+    per_path_ignores: dict[Pattern, list[Selector]] = Field(
+        {}, description="Rules not to report in the files that a pattern matches."
+    )
+    severity: dict[Selector, Level] = Field({}, description="Severity by rule; the closest selector wins.")
+    exclude: list[Pattern] = Field([], description="Files and folders to leave out when folders are searched.")
+    model: str | None = Field(None, min_length=1, description="Model of a ConfigMap without a Workspace.")
+    gpu: str | None = Field(None, min_length=1, description="GPU of a job whose Workspace names none.")
+    gpu_memory: float | None = Field(None, gt=0, le=100_000, description="Memory of one GPU in GiB, instead of `gpu`.")
+    kaito_version: str | None = Field(
+        None, pattern=r"^v?\d+\.\d+(\.\d+)?$", description="Kaito release to check for; default the newest known."
+    )
+    target: Literal["kaito", "bundled"] = Field("kaito", description="Runtime that the manifests are meant for.")
+    margin: float | None = Field(
+        None, ge=0, lt=100, description="Percentage of the GPU's memory that must stay free for a job to fit."
+    )
+    seq_len: int | None = Field(
+        None, ge=1, le=100_000_000, description="Tokens per sequence to assume; default what the release truncates to."
+    )

@@ -1,0 +1,1 @@
+"""How Kaito's own parser reads the sections of a training config."""

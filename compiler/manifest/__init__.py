@@ -1,0 +1,1 @@
+"""Kubernetes objects and the document inside a ConfigMap."""

@@ -1,0 +1,1 @@
+"""A replay of PyTorch's caching allocator."""

@@ -1,0 +1,1 @@
+"""A training step's memory, derived operation by operation."""

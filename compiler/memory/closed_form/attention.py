@@ -1,0 +1,190 @@
+"""Attention on sizes: projections, heads, the kernel that PyTorch has for them, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES, HALF_BYTES
+from kaitoc.compiler.memory.closed_form.ops import Ops
+from kaitoc.compiler.memory.closed_form.plan import Layer, Plan
+from kaitoc.compiler.memory.closed_form.size import per_token
+from kaitoc.compiler.memory.closed_form.tape import Tape
+from kaitoc.compiler.memory.closed_form.value import Value
+from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload
+
+
+class AttentionBlock:
+    """The attention of one plan's layers on one tape. `projection_bytes` are those of an element of its projections."""
+
+    def __init__(self, tape: Tape, ops: Ops, plan: Plan, workload: Workload) -> None:
+        self.tape = tape
+        self.ops = ops
+        self.plan = plan
+        self.is_single = workload.batch_size == 1
+        self.kernels = workload.kernels
+        self.computes_in_bfloat16 = (workload.autocast or workload.dtype) is Dtype.BFLOAT16
+        falls_back = workload.attention is Attention.SDPA and not plan.family.supports_sdpa
+        self.kind = Attention.EAGER if falls_back else workload.attention
+        self.dropout = probability(plan.config, "attention_dropout", "attn_pdrop")
+        self.projection_bytes = 0
+
+    def run(self, layer: Layer, normed: Value) -> Value:
+        """Attend; the caller keeps `normed`."""
+        tape, ops, plan = self.tape, self.ops, self.plan
+        projected = [ops.linear(normed, linear) for linear in layer.attention]
+        self.projection_bytes = projected[0].num_bytes
+        query, key, value = self._split(projected)
+        if plan.family.query_key_norm:
+            query, key = (self._head_norm(item) for item in (query, key))
+        if plan.family.rotary:
+            rotated = [ops.rotary(item) for item in (query, key)]
+            tape.drop(query, key)
+            query, key = rotated
+        attended = self._attend(query, key, value, layer.is_masked and self.kind is Attention.SDPA)
+        output = ops.linear(attended, layer.output)
+        tape.drop(query, key, value, attended)
+        return output
+
+    def _split(self, projected: list[Value]) -> tuple[Value, Value, Value]:
+        """Return query, key and value; those of a fused projection are views of its output."""
+        if len(projected) == 3:
+            return projected[0], projected[1], projected[2]
+        architecture = self.plan.architecture
+        (fused,) = projected
+        widths = (architecture.num_heads, architecture.num_kv_heads, architecture.num_kv_heads)
+        parts = [self._view(fused, width * architecture.head_dim) for width in widths]
+        self.tape.drop(fused)
+        return parts[0], parts[1], parts[2]
+
+    def _view(self, fused: Value, width: int) -> Value:
+        """Slice a fused projection; its gradient is padded with zeros to the whole (`slice_backward`)."""
+        return self.tape.view(fused, per_token(width))
+
+    def _head_norm(self, value: Value) -> Value:
+        """Qwen 3's and Gemma 3's norm over each head."""
+        plan = self.plan
+        return self.tape.replace(
+            self.ops.rms_norm(
+                value,
+                weight_bytes=plan.norm_bytes,
+                num_trained=plan.architecture.head_dim if plan.trains_base else 0,
+                multiplies_in_float32=plan.family.norm == "gemma",
+            ),
+            value,
+        )
+
+    def _attend(self, query: Value, key: Value, value: Value, is_masked: bool) -> Value:
+        tape, ops, architecture = self.tape, self.ops, self.plan.architecture
+        num_heads = architecture.num_heads
+        groups = num_heads // architecture.num_kv_heads
+        keys, values = tape.hold(key), tape.hold(value)
+        is_view = architecture.num_kv_heads == 1 and self.kind is not Attention.EAGER
+        repeats = self._repeats_keys(is_masked)
+        if groups > 1 and repeats and not is_view:
+            width = per_token(num_heads * architecture.head_dim)
+            keys = self.tape.replace(tape.apply([keys], width, keys.num_bytes), keys)
+            values = self.tape.replace(tape.apply([values], width, values.num_bytes), values)
+        if self._makes_contiguous and len(self.plan.family.attention) == 1 and not (groups > 1 and repeats):
+            values = self.tape.replace(ops.copy(values), values)
+        if self.kind is Attention.EAGER:
+            query, keys, values = self._contiguous(query, keys, values, groups)
+            output = self._eager(query, keys, values)
+            tape.drop(query)
+        elif self._falls_back_to_math(query, num_key_groups=1 if repeats else groups):
+            output = ops.math_attention(
+                query,
+                keys,
+                values,
+                num_heads=num_heads,
+                has_dropout=self.dropout > 0,
+                copies_keys=not repeats and groups > 1 and not (self.is_single and architecture.num_kv_heads == 1),
+            )
+        else:
+            stack = self.plan.stack
+            makes_mask = is_masked and (stack.masks_are_boolean or architecture.model_type in stack.copies_masks)
+            inputs = [self._for_kernel(item) for item in (query, keys, values)]
+            output = ops.sdpa(*inputs, num_heads=num_heads, makes_mask=makes_mask)
+            tape.drop(*inputs)
+            if self._is_laid_out_by_head(query, is_masked):
+                output = self.tape.replace(ops.copy(output), output)
+        tape.drop(keys, values)
+        return output
+
+    def _for_kernel(self, value: Value) -> Value:
+        """Narrow float32 for the flash-attention package (`_flash_attention_forward` of transformers, all versions)."""
+        if self.kind is Attention.FLASH and value.num_bytes == FLOAT32_BYTES:
+            return self.ops.cast(value, HALF_BYTES)
+        return self.tape.hold(value)
+
+    def _contiguous(self, query: Value, key: Value, value: Value, groups: int) -> tuple[Value, Value, Value]:
+        """Copy the views of a fused projection that a batched product saves (`matmul` of strided heads)."""
+        ops, tape = self.ops, self.tape
+        is_fused = len(self.plan.family.attention) == 1
+        if is_fused and groups == 1:
+            value = self.tape.replace(ops.copy(value), value)
+        if not is_fused or self.plan.family.rotary:
+            return tape.hold(query), key, value
+        return ops.copy(query), self.tape.replace(ops.copy(key), key) if groups == 1 else key, value
+
+    def _repeats_keys(self, is_masked: bool) -> bool:
+        """Whether grouped keys are repeated; repeating a single head is a view and copies nothing."""
+        family = self.plan.family
+        if family.own_attention:
+            return bool(self.plan.config.get("new_decoder_architecture"))
+        if self.kind is Attention.EAGER:
+            return True
+        if self.kind is Attention.FLASH:
+            return self.plan.stack.flash_repeats_keys and family.flash_repeats_keys
+        return self.plan.stack.repeats_keys == "always" or is_masked
+
+    def _falls_back_to_math(self, query: Value, num_key_groups: int) -> bool:
+        """Whether no fused kernel of SDPA takes these inputs (`sdp_utils.cpp`, PyTorch 2.5 to 2.13).
+
+        Keys with fewer heads need the flash kernel, which is for half precision on Ampere and later; before Ampere the
+        memory-efficient kernel takes no bfloat16. Falcon with one key head does not even say that heads are grouped.
+        """
+        if self.kind is not Attention.SDPA or self.kernels is Kernels.CPU:
+            return False
+        is_old = self.kernels is Kernels.BEFORE_AMPERE
+        if num_key_groups > 1:
+            return self.plan.family.own_attention or self._is_float32(query) or is_old
+        return is_old and self.computes_in_bfloat16 and not self._is_float32(query)
+
+    def _is_laid_out_by_head(self, query: Value, is_masked: bool) -> bool:
+        """Whether attention's output must be copied: the flash kernel lays it out as the query is, others by token."""
+        takes_flash = not (is_masked or self._is_float32(query) or self.kernels is Kernels.BEFORE_AMPERE)
+        return takes_flash and (self._makes_contiguous or self.plan.family.rotary_concatenates)
+
+    @property
+    def _makes_contiguous(self) -> bool:
+        return self.plan.stack.makes_contiguous and self.kind is Attention.SDPA
+
+    def _is_float32(self, query: Value) -> bool:
+        """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""
+        return query.num_bytes == FLOAT32_BYTES and not self.ops.precision.autocast_bytes
+
+    def _eager(self, query: Value, key: Value, value: Value) -> Value:
+        architecture, config = self.plan.architecture, self.plan.config
+        weights = self.ops.eager_scores(
+            query,
+            key,
+            num_heads=architecture.num_heads,
+            num_scalings=1,
+            softmax_bytes=query.num_bytes if self.plan.family.half_softmax else FLOAT32_BYTES,
+            softcap=config.get("attn_logit_softcapping") is not None,
+        )
+        if self.dropout:
+            weights = self.tape.replace(self.ops.dropout(weights), weights)
+        width = per_token(architecture.num_heads * architecture.head_dim)
+        output = self.ops.weighted_sum(weights, value, width)
+        self.tape.drop(weights)
+        return self.tape.replace(self.ops.copy(output), output)
+
+
+def probability(config: Mapping[str, object], *names: str) -> float:
+    """Return the first of the named dropout probabilities that the configuration sets, else 0."""
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0

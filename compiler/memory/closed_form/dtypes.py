@@ -1,0 +1,53 @@
+"""The bytes of elements and weights that a workload and its stack decide."""
+
+from __future__ import annotations
+
+import math
+
+from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES, HALF_BYTES
+from kaitoc.compiler.memory.stacks import Stack
+from kaitoc.compiler.memory.workload import Dtype, Quantization, Workload
+
+QUANTIZATION_BLOCK = 64
+NESTED_BLOCK = 256
+
+
+def adapter_bytes(workload: Workload, stack: Stack) -> int:
+    """Return the bytes of one adapter element: as asked, else what PEFT and TRL make of it.
+
+    PEFT keeps adapters in float32 over half-precision weights (`autocast_adapter_dtype`, 0.12 and later) and gave
+    them the weights' type before; TRL casts those of quantised models to bfloat16.
+    """
+    lora = workload.lora
+    if lora is not None and lora.dtype is not None:
+        return lora.dtype.num_bytes
+    if workload.quantization is not Quantization.NONE:
+        return stack.quantized_adapter_dtype.num_bytes
+    return workload.dtype.num_bytes if stack.adapters_follow_weights else FLOAT32_BYTES
+
+
+def quantized_bytes(num_weights: int, out_features: int, quantization: Quantization, double_quant: bool) -> int:
+    """Return the bytes of a quantised weight with its constants.
+
+    bitsandbytes 0.43 to 0.50 `functional.py`: 4-bit blocks of 64 with a float32 maximum each, or with double
+    quantisation an 8-bit maximum, a float32 per 256 of those, a 256-entry code and an offset; 8-bit has one float32
+    per output row.
+    """
+    if quantization is Quantization.INT8:
+        return num_weights + FLOAT32_BYTES * out_features
+    blocks = math.ceil(num_weights / QUANTIZATION_BLOCK)
+    code = 16 * FLOAT32_BYTES
+    if not double_quant:
+        return num_weights // 2 + blocks * FLOAT32_BYTES + code
+    nested = math.ceil(blocks / NESTED_BLOCK)
+    return num_weights // 2 + blocks + nested * FLOAT32_BYTES + code + 256 * FLOAT32_BYTES + FLOAT32_BYTES
+
+
+def autocast_bytes(dtype: Dtype | None) -> int | None:
+    """Return the size of the autocast type, None when autocast is off."""
+    return None if dtype is None else dtype.num_bytes
+
+
+def compute_bytes(workload: Workload) -> int:
+    """Return the size of bitsandbytes' compute type, taken to be the type the model was loaded in."""
+    return HALF_BYTES if workload.dtype is not Dtype.FLOAT32 else FLOAT32_BYTES

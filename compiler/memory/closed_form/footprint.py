@@ -1,0 +1,312 @@
+"""The closed form: how much GPU memory one fine-tuning run needs, without running it.
+
+Each layer is derived operation by operation from what autograd saves and what kernels allocate
+(`footprint_layers.py`, `footprint_ops.py`), on sizes that are linear in tokens and pairs of tokens. A derivation is
+kept per architecture and method, so that another batch or sequence length costs microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.closed_form.model import Step, derive_step, replay_step
+from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, state_sizes, step_bytes, step_sizes
+from kaitoc.compiler.memory.closed_form.plan import Plan, plan_for
+from kaitoc.compiler.memory.closed_form.reserve import Segments
+from kaitoc.compiler.memory.closed_form.script import RecordingTape, Script
+from kaitoc.compiler.memory.closed_form.unroll import unroll
+from kaitoc.compiler.memory.closed_form.value import Kind, Moment
+from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
+from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
+from kaitoc.compiler.memory.workload_key import WorkloadKey, adapter_shape, key_of_step, of_any_size
+
+_MOST_SEGMENT_BYTES = 64 << 20
+"""Partly filled segments of a tiny step; otherwise no step was seen to lose more to fragmentation than 0.6 of what it
+adds, and `bounds` takes all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """A workload's step with batch and sequence length left open."""
+
+    plan: Plan
+    step: Step
+    state_bytes: int
+    optimizer_step_bytes: int
+
+
+def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
+    """Return the predicted footprint of a workload, in bytes; on a known GPU with its context.
+
+    Raises `WorkloadError` for a workload that no run can have.
+    """
+    live = _live(workload, gpu)
+    reserve = live.reserve(_fragmentation_share(live.workload) * live.moving_bytes)
+    return Footprint(
+        phases=live.phases,
+        num_trainable_parameters=live.derivation.plan.num_trainable,
+        fragmentation_bytes=reserve.fragmentation_bytes,
+        context_bytes=reserve.context_bytes,
+        low_bytes=live.allocated_bytes + reserve.low_bytes,
+        high_bytes=live.allocated_bytes + reserve.high_bytes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What can be said of a footprint in microseconds, in bytes: `low_bytes` exactly, the others as bounds.
+
+    `device_bytes` is at least `least_bytes`; `high_bytes` lies between `least_high_bytes` and `most_high_bytes`.
+    """
+
+    low_bytes: int
+    least_bytes: int
+    least_high_bytes: int
+    most_high_bytes: int
+
+
+def bounds(workload: Workload, gpu: Gpu) -> Bounds:
+    """Return bounds of a footprint without replaying the allocator; raises `WorkloadError` as `footprint` does."""
+    live = _live(workload, gpu)
+    none = live.reserve(0.0)
+    return Bounds(
+        low_bytes=live.allocated_bytes + none.low_bytes,
+        least_bytes=live.allocated_bytes + none.context_bytes,
+        least_high_bytes=live.allocated_bytes + none.high_bytes,
+        most_high_bytes=live.high_bytes(live.most_fragmentation_bytes),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What a workload's tensors take on a GPU, before anything is known of fragmentation.
+
+    `moving_bytes` is what a step adds to the resident state, the optimizer's state included.
+    """
+
+    workload: Workload
+    gpu: Gpu | None
+    derivation: Derivation
+    phases: tuple[PhasePeak, ...]
+    allocated_bytes: int
+    moving_bytes: int
+
+    @property
+    def most_fragmentation_bytes(self) -> int:
+        """Return what fragmentation does not exceed."""
+        return self.moving_bytes + _MOST_SEGMENT_BYTES
+
+    def reserve(self, fragmentation_bytes: float) -> device.Reserve:
+        """Return what the device holds beyond the tensors."""
+        return device.estimate(self.workload, self.gpu, self.allocated_bytes, int(fragmentation_bytes))
+
+    def high_bytes(self, fragmentation_bytes: float) -> int:
+        """Return the high end of the footprint's interval."""
+        return self.allocated_bytes + self.reserve(fragmentation_bytes).high_bytes
+
+
+def _live(asked: Workload, gpu: Gpu | None) -> _Live:
+    workload = device.as_run_on(asked, gpu)
+    validate(workload)
+    derivation = _derive(workload)
+    base = _resident(workload, derivation, gpu)
+    phases = tuple(_phases(workload, derivation, base))
+    allocated = max(phase.allocated_bytes for phase in phases)
+    return _Live(workload, gpu, derivation, phases, allocated, allocated - base.total + base.optimizer)
+
+
+def _phases(workload: Workload, derivation: Derivation, base: Categories) -> list[PhasePeak]:
+    batch, tokens = workload.batch_size, workload.seq_len_tokens
+    plan = derivation.plan
+    phases = [PhasePeak(Phase.LOAD, Categories(weights=plan.weights_bytes, adapters=plan.adapter_bytes))]
+    held = plan.gradient_bytes if workload.accumulates else None
+    for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
+        moments = derivation.step.moments[name]
+        highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
+        phases.append(PhasePeak(name, _at(base, highest, batch, tokens, held)))
+    return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
+
+
+def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:
+    """Return whether a run fits a GPU; `margin` is the share of its memory to keep free, 0.05 for five percent.
+
+    "Fits" needs the high end of the interval below the memory less the margin; "does not fit" the low end above it.
+    """
+    if prediction.high_bytes <= gpu.memory_bytes * (1.0 - margin):
+        return Verdict.FITS
+    return Verdict.TIGHT if prediction.low_bytes <= gpu.memory_bytes else Verdict.DOES_NOT_FIT
+
+
+def fits(workload: Workload, gpu: Gpu, margin: float) -> bool:
+    """Return whether the verdict on a workload is that it fits, with no more replays than decide it.
+
+    Raises `WorkloadError` as `footprint` does.
+    """
+    live = _live(workload, gpu)
+    room = gpu.memory_bytes * (1.0 - margin)
+    known, unknown = 0.0, 1.0
+    for step, weight in _replayed_steps(live.workload):
+        if live.high_bytes(known * live.moving_bytes) > room:
+            return False
+        if live.high_bytes(known * live.moving_bytes + unknown * live.most_fragmentation_bytes) <= room:
+            return True
+        known += weight * _replayed_share(step)
+        unknown -= weight
+    return live.high_bytes(_fragmentation_share(live.workload) * live.moving_bytes) <= room
+
+
+def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
+    """Return the bytes left on a GPU by the central prediction; negative when it does not fit."""
+    return gpu.memory_bytes - prediction.device_bytes
+
+
+def validate(workload: Workload) -> None:
+    """Raise `WorkloadError` for a workload that no run can have."""
+    architecture, lora = workload.architecture, workload.lora
+    _require(workload.batch_size >= 1, f"the batch size must be at least 1, not {workload.batch_size}")
+    _require(workload.seq_len_tokens >= 1, f"the sequence length must be at least 1, not {workload.seq_len_tokens}")
+    _require(workload.num_gpus >= 1, f"the number of GPUs must be at least 1, not {workload.num_gpus}")
+    limit = architecture.max_position_embeddings
+    _require(
+        limit <= 0 or workload.seq_len_tokens <= limit,
+        f"a sequence of {workload.seq_len_tokens} tokens is longer than {architecture.name} takes ({limit})",
+    )
+    _require(
+        architecture.num_heads >= 1 and architecture.num_kv_heads >= 1,
+        f"{architecture.name} needs at least one attention head",
+    )
+    _require(
+        architecture.num_heads % architecture.num_kv_heads == 0,
+        f"{architecture.num_heads} attention heads cannot share {architecture.num_kv_heads} key heads evenly",
+    )
+    _require(
+        "head_dim" in architecture.config or architecture.hidden_size % architecture.num_heads == 0,
+        f"a hidden size of {architecture.hidden_size} cannot be split into {architecture.num_heads} heads",
+    )
+    if lora is not None:
+        ranks = (lora.rank, *(rank for _, rank in lora.rank_pattern))
+        _require(min(ranks) >= 1, f"the LoRA rank must be at least 1, not {min(ranks)}")
+        _require(0.0 <= lora.dropout < 1.0, f"the LoRA dropout must be at least 0 and below 1, not {lora.dropout}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise WorkloadError(message)
+
+
+def _derive(workload: Workload) -> Derivation:
+    return _derive_cached(WorkloadKey(of_any_size(workload)))
+
+
+@lru_cache(maxsize=512)
+def _derive_cached(key: WorkloadKey) -> Derivation:
+    workload = key.workload
+    plan = plan_for(workload)
+    return Derivation(
+        plan,
+        _derive_step(key_of_step(workload)),
+        state_bytes(workload.optimizer, plan.trainable),
+        step_bytes(workload.optimizer, plan.trainable),
+    )
+
+
+@lru_cache(maxsize=256)
+def _derive_step(key: WorkloadKey) -> Step:
+    return derive_step(key.workload, plan_for(key.workload))
+
+
+def _fragmentation_share(workload: Workload) -> float:
+    """Return reserved minus allocated, as a share of what the step adds to the resident state."""
+    return sum(weight * _replayed_share(step) for step, weight in _replayed_steps(workload))
+
+
+def _replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]:
+    """Return the steps to replay for a workload with the weight of each, the weightier first.
+
+    They are at powers of two of the token count (of the sequence length with eager attention, whose scores grow with
+    its square), between which the share of fragmentation is interpolated.
+    """
+    is_square = workload.attention is Attention.EAGER
+    size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
+    exponent = max(0, size.bit_length() - 1)
+    position = size / (1 << exponent) - 1.0
+    lora = adapter_shape(workload.lora)
+    alone = replace(workload, lora=lora, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
+    below = (WorkloadKey(replace(alone, seq_len_tokens=1 << exponent)), 1.0 - position)
+    if position == 0.0:
+        return (below,)
+    above = (WorkloadKey(replace(alone, seq_len_tokens=2 << exponent)), position)
+    return (above, below) if above[1] > below[1] else (below, above)
+
+
+@lru_cache(maxsize=1024)
+def _replayed_share(key: WorkloadKey) -> float:
+    """Return the share of fragmentation from replaying a step; two steps where the optimizer's state is large.
+
+    The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
+    """
+    workload = key.workload
+    plan, script = plan_for(workload), _script(key_of_step(workload))
+    segments = Segments(workload.allocator is Allocator.EXPANDABLE)
+    for _ in range(2 if plan.trains_base else 1):
+        left = script.replay(segments, workload.batch_size, workload.seq_len_tokens)
+        if not segments.has_state:
+            segments.hold_state(state_sizes(workload.optimizer, plan.trainable))
+        segments.pass_through(step_sizes(workload.optimizer, plan.trainable))
+        for block in left:
+            segments.free(block)
+    return (segments.reserved - segments.peak_allocated) / max(1, segments.peak_allocated)
+
+
+@lru_cache(maxsize=256)
+def _script(key: WorkloadKey) -> Script:
+    """Return what a step allocates, for any batch size and sequence length."""
+    workload, plan = key.workload, plan_for(key.workload)
+    for runs_all_layers in (False, True):
+        tape = RecordingTape(runs_all_layers=runs_all_layers)
+        replay_step(workload, plan, tape)
+        script = unroll(tape.events, tape.groups)
+        if script is not None:
+            return script
+    raise RuntimeError("a recording of all layers has no groups that could differ")
+
+
+def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:
+    """Return what lives through every step; DDP adds a copy of the gradients in its buckets."""
+    plan = derivation.plan
+    buckets = plan.gradient_bytes if workload.num_gpus > 1 else 0
+    return Categories(
+        weights=plan.weights_bytes,
+        adapters=plan.adapter_bytes,
+        gradients=buckets,
+        optimizer=derivation.state_bytes,
+        workspace=device.cublas_workspace_bytes(gpu),
+    )
+
+
+def _at(base: Categories, moment: Moment, batch: int, tokens: int, held_gradient_bytes: int | None) -> Categories:
+    """Return what is live at a moment; gradients that are held from earlier batches take in those of this one."""
+    sizes = [size.at(batch, tokens) for size in moment.by_kind]
+    return Categories(
+        weights=base.weights,
+        adapters=base.adapters,
+        gradients=base.gradients + (held_gradient_bytes or sizes[Kind.GRADIENT]),
+        optimizer=base.optimizer,
+        activations=sizes[Kind.ACTIVATION],
+        logits=sizes[Kind.LOGITS],
+        workspace=base.workspace + sizes[Kind.WORKSPACE],
+    )
+
+
+def _optimizer_categories(base: Categories, derivation: Derivation) -> Categories:
+    return Categories(
+        weights=base.weights,
+        adapters=base.adapters,
+        gradients=base.gradients + derivation.plan.gradient_bytes,
+        optimizer=base.optimizer,
+        workspace=base.workspace + derivation.optimizer_step_bytes,
+    )

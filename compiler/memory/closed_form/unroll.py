@@ -1,0 +1,167 @@
+"""From the recorded events of four layers to the script of all of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from kaitoc.compiler.memory.closed_form.script import TOUCH, Allocated, Event, Freed, Group, Script, Touched
+from kaitoc.compiler.memory.closed_form.size import Size
+
+_FIRST, _SECOND, _MIDDLE, _LAST = range(4)
+
+
+class Section(NamedTuple):
+    """The events of one recorded layer, forward or backward, of one group."""
+
+    group: int
+    is_backward: bool
+    layer: int
+    start: int
+    end: int
+
+
+class Origin(NamedTuple):
+    """Where a block comes from: the section's group and direction, the recorded layer, and which of its blocks."""
+
+    group: int
+    is_backward: bool
+    layer: int
+    place: int
+
+
+def unroll(events: Sequence[Event], groups: Sequence[Group]) -> Script | None:
+    """Return the script of a whole step, None where the layers in the middle of a group are not alike.
+
+    The layer in the middle is written once for every layer it stands for; a block of a neighbour that it refers to is
+    that of the layer's own neighbour. So its references must be those of the layer before, seen from there.
+    """
+    unroller = _Unroller(events, groups)
+    return unroller.script() if unroller.is_uniform() else None
+
+
+class _Unroller:
+    def __init__(self, events: Sequence[Event], groups: Sequence[Group]) -> None:
+        self._events = events
+        self._counts = [group.count for group in groups]
+        self._sections = sorted(
+            (section for index, group in enumerate(groups) for section in _sections(index, group)),
+            key=lambda section: section.start,
+        )
+        self._origins = dict(self._find_origins())
+        self._operations: list[int] = []
+        self._sizes: dict[Size, int] = {}
+        self._num_blocks = 0
+        self._single: dict[int, int] = {}
+        self._first_blocks: dict[tuple[int, bool, int], int] = {}
+
+    def is_uniform(self) -> bool:
+        """Return whether every group's layer in the middle does what the one before does."""
+        by_key = {section[:3]: section for section in self._sections}
+        for (group, is_backward, layer), section in by_key.items():
+            if layer != _MIDDLE:
+                continue
+            before = by_key.get((group, is_backward, _SECOND))
+            if before is None or self._relative(before) != self._relative(section):
+                return False
+        return True
+
+    def script(self) -> Script:
+        """Write all events, those of the layers in the middle as often as there are such layers."""
+        position = 0
+        for section in self._sections:
+            self._write_single(position, section.start)
+            self._write_layers(section)
+            position = section.end
+        self._write_single(position, len(self._events))
+        return Script(array("i", self._operations), tuple(self._sizes), tuple(sorted(self._left())))
+
+    def _left(self) -> Iterator[int]:
+        """Yield the blocks that nothing frees: the recorded ones, and those of all layers that one stands for."""
+        freed = {event.number for event in self._events if isinstance(event, Freed)}
+        for event in self._events:
+            if not isinstance(event, Allocated) or event.number in freed:
+                continue
+            origin = self._origins.get(event.number)
+            if origin is None:
+                yield self._single[event.number]
+                continue
+            for layer in self._real_layers(origin.group, origin.layer):
+                yield self._first_blocks[origin.group, origin.is_backward, layer] + origin.place
+
+    def _write_single(self, start: int, end: int) -> None:
+        """Write events that stand outside of the groups."""
+        for event in self._events[start:end]:
+            if isinstance(event, Freed):
+                origin = self._origins.get(event.number)
+                number = self._single[event.number] if origin is None else self._block(origin)
+                self._operations.append(~number)
+                continue
+            if isinstance(event, Allocated):
+                self._single[event.number] = self._num_blocks
+                self._num_blocks += 1
+            self._operations.append(self._taken(event))
+
+    def _write_layers(self, section: Section) -> None:
+        """Write a section for each layer that it stands for; only the numbers of the freed blocks differ."""
+        events = self._events[section.start : section.end]
+        template = [0 if isinstance(event, Freed) else self._taken(event) for event in events]
+        num_allocated = sum(isinstance(event, Allocated) for event in events)
+        freed = [(place, event.number) for place, event in enumerate(events) if isinstance(event, Freed)]
+        origins = [(place, self._origins.get(number), number) for place, number in freed]
+        layers = self._real_layers(section.group, section.layer)
+        for layer in reversed(layers) if section.is_backward else layers:
+            self._first_blocks[section.group, section.is_backward, layer] = self._num_blocks
+            self._num_blocks += num_allocated
+            for place, origin, number in origins:
+                if origin is None:
+                    template[place] = ~self._single[number]
+                elif origin.group == section.group:
+                    owner = layer + origin.layer - section.layer
+                    template[place] = ~(self._first_blocks[origin.group, origin.is_backward, owner] + origin.place)
+                else:
+                    template[place] = ~self._block(origin)
+            self._operations += template
+
+    def _taken(self, event: Allocated | Touched) -> int:
+        index = self._sizes.setdefault(event.size, len(self._sizes))
+        return index if isinstance(event, Allocated) else TOUCH + index
+
+    def _block(self, origin: Origin) -> int:
+        """Return the number of a group's block for who stands outside of the group."""
+        owner = self._real_layer(origin.group, origin.layer)
+        return self._first_blocks[origin.group, origin.is_backward, owner] + origin.place
+
+    def _real_layers(self, group: int, layer: int) -> Sequence[int]:
+        """Return the layers, in order, that a recorded one stands for."""
+        return range(2, self._counts[group] - 1) if layer == _MIDDLE else (self._real_layer(group, layer),)
+
+    def _real_layer(self, group: int, layer: int) -> int:
+        return self._counts[group] - 1 if layer == _LAST else layer
+
+    def _find_origins(self) -> Iterator[tuple[int, Origin]]:
+        for section in self._sections:
+            allocated = (e for e in self._events[section.start : section.end] if isinstance(e, Allocated))
+            for index, event in enumerate(allocated):
+                yield event.number, Origin(section.group, section.is_backward, section.layer, index)
+
+    def _relative(self, section: Section) -> list[tuple[object, ...]]:
+        """Return a section's events with blocks named as its layer sees them."""
+        return [self._seen_from(section, event) for event in self._events[section.start : section.end]]
+
+    def _seen_from(self, section: Section, event: Event) -> tuple[object, ...]:
+        if not isinstance(event, Freed):
+            return type(event), event.size
+        origin = self._origins.get(event.number)
+        if origin is None or origin.group != section.group:
+            return Freed, event.number
+        return Freed, origin.is_backward, origin.layer - section.layer, origin.place
+
+
+def _sections(index: int, group: Group) -> Iterator[Section]:
+    for layer, (start, end) in enumerate(group.forward):
+        yield Section(index, False, layer, start, end)
+    for layer in (_LAST, _MIDDLE, _SECOND):
+        if layer in group.backward and layer - 1 in group.backward:
+            yield Section(index, True, layer, group.backward[layer], group.backward[layer - 1])

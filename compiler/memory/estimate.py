@@ -1,0 +1,179 @@
+"""Builds workloads from the options of `kaitoc estimate` and finds what would lower the peak most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.families import known_model_types
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.linear_modules import match_targets
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.stacks import Stack, find_stack
+from kaitoc.compiler.memory.workload import (
+    Allocator,
+    Attention,
+    Dtype,
+    Lora,
+    Loss,
+    Optimizer,
+    Quantization,
+    Workload,
+)
+
+DEFAULT_SEQ_LEN_TOKENS = 1024
+NO_AUTOCAST = "none"
+
+
+class EstimateError(ValueError):
+    """An estimate that cannot be made as asked; `str(error)` is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for; None leaves it to the method or to the stack."""
+
+    architecture: Architecture
+    stack: str
+    method: str = "lora"
+    batch_size: int = 1
+    seq_len_tokens: int = DEFAULT_SEQ_LEN_TOKENS
+    rank: int = 8
+    targets: tuple[str, ...] = ("all-linear",)
+    modules_to_save: tuple[str, ...] = ()
+    dora: bool = False
+    dropout: float = 0.0
+    dtype: str = "bfloat16"
+    autocast: str | None = None
+    adapter_dtype: str | None = None
+    gradient_checkpointing: bool | None = None
+    attention: str = "sdpa"
+    loss: str | None = None
+    optimizer: str | None = None
+    quantization: str | None = None
+    double_quant: bool = False
+    kbit_prep: bool | None = None
+    allocator: str | None = None
+    num_gpus: int = 1
+    is_padded: bool = False
+    accumulation_steps: int = 1
+
+
+def workload_from(options: Options) -> Workload:
+    """Return the workload that options describe; raises `WorkloadError` for an unknown stack.
+
+    QLoRA means nf4 unless said otherwise, and what PEFT's `prepare_model_for_kbit_training` does, which turns
+    checkpointing on. Kaito sets `expandable_segments:True` and empties PyTorch's cache after every step.
+    """
+    stack = find_stack(options.stack)
+    is_kaito = stack.name.startswith("kaito-")
+    default_quantization = "nf4" if options.method == "qlora" else "none"
+    quantization = Quantization(options.quantization or default_quantization)
+    kbit_prep = options.method == "qlora" if options.kbit_prep is None else options.kbit_prep
+    checkpointing = options.gradient_checkpointing
+    if checkpointing is None:
+        checkpointing = stack.default_checkpointing or (kbit_prep and quantization is not Quantization.NONE)
+    default_allocator = Allocator.EXPANDABLE if is_kaito else Allocator.DEFAULT
+    dtype = Dtype(options.dtype)
+    return Workload(
+        architecture=options.architecture,
+        lora=None if options.method == "full" else _lora(options),
+        batch_size=options.batch_size,
+        seq_len_tokens=options.seq_len_tokens,
+        stack=stack.name,
+        quantization=quantization,
+        double_quant=options.double_quant,
+        kbit_prep=kbit_prep and quantization is not Quantization.NONE,
+        dtype=dtype,
+        autocast=_autocast(options, stack, quantization),
+        gradient_checkpointing=checkpointing,
+        attention=Attention(options.attention),
+        loss=Loss(options.loss) if options.loss is not None else stack.default_loss,
+        optimizer=Optimizer(options.optimizer) if options.optimizer is not None else stack.default_optimizer,
+        allocator=Allocator(options.allocator) if options.allocator is not None else default_allocator,
+        num_gpus=options.num_gpus,
+        empty_cache_each_step=is_kaito,
+        is_padded=options.is_padded,
+        accumulates=options.accumulation_steps > 1,
+    )
+
+
+def _autocast(options: Options, stack: Stack, quantization: Quantization) -> Dtype | None:
+    """Return the type of mixed precision: as asked, else the weights' half type where the stack turns it on."""
+    if options.autocast is not None:
+        return Dtype(options.autocast) if options.autocast != NO_AUTOCAST else None
+    is_quantized = quantization is not Quantization.NONE
+    if stack.default_autocast == "never" or (stack.default_autocast == "when quantized" and not is_quantized):
+        return None
+    return Dtype.FLOAT16 if options.dtype == Dtype.FLOAT16.value else Dtype.BFLOAT16
+
+
+def _lora(options: Options) -> Lora:
+    return Lora(
+        rank=options.rank,
+        alpha=float(options.rank),
+        dropout=options.dropout,
+        targets=options.targets,
+        dora=options.dora,
+        modules_to_save=options.modules_to_save,
+        dtype=Dtype(options.adapter_dtype) if options.adapter_dtype is not None else None,
+    )
+
+
+def has_closed_form(architecture: Architecture) -> bool:
+    """Return whether the closed form covers a model; else only the trace tells its memory."""
+    return architecture.model_type in known_model_types()
+
+
+def unmatched_targets(workload: Workload) -> tuple[str, ...]:
+    """Return the target modules that reach no layer of the model, none where its layers are not known."""
+    if workload.lora is None or not has_closed_form(workload.architecture):
+        return ()
+    fused = find_stack(workload.stack).fused_experts
+    return match_targets(workload.architecture, workload.lora.targets, fused_experts=fused).unmatched
+
+
+@dataclass(frozen=True, slots=True)
+class Lever:
+    """A change that lowers what the device must hold, by `saved_bytes`; `words` name it."""
+
+    words: str
+    saved_bytes: int
+
+
+def levers(workload: Workload, gpu: Gpu | None, current: Footprint) -> list[Lever]:
+    """Return the single changes that lower the device total by 1 % or more, the strongest first.
+
+    None are told of a model without closed form, which would have to be traced with each.
+    """
+    if not has_closed_form(workload.architecture):
+        return []
+    found = []
+    for words, candidate in _candidates(workload):
+        saved = current.device_bytes - footprint(candidate, gpu).device_bytes
+        if saved * 100 >= current.device_bytes:
+            found.append(Lever(words, saved))
+    return sorted(found, key=lambda lever: -lever.saved_bytes)
+
+
+def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
+    if not workload.gradient_checkpointing:
+        yield "gradient checkpointing", replace(workload, gradient_checkpointing=True)
+    if workload.attention is Attention.EAGER:
+        yield "fused attention (sdpa)", replace(workload, attention=Attention.SDPA)
+    if workload.loss is Loss.FULL:
+        yield "a loss in chunks", replace(workload, loss=Loss.CHUNKED)
+    if workload.batch_size > 1:
+        yield "batch 1 with accumulation", replace(workload, batch_size=1, accumulates=True, is_padded=False)
+    if workload.lora is not None and workload.quantization is Quantization.NONE:
+        quantized = replace(workload, quantization=Quantization.NF4, double_quant=True, kbit_prep=True)
+        yield "QLoRA (nf4, checkpointing)", replace(quantized, gradient_checkpointing=True)
+    if workload.lora is None:
+        yield "LoRA of rank 8 instead of full fine-tuning", replace(workload, lora=Lora())
+    if workload.optimizer in (Optimizer.ADAMW, Optimizer.ADAMW_FUSED):
+        yield "an 8-bit optimizer", replace(workload, optimizer=Optimizer.ADAMW_8BIT)
+    if workload.dtype is Dtype.FLOAT32:
+        yield "bfloat16 weights", replace(workload, dtype=Dtype.BFLOAT16)

@@ -1,0 +1,1 @@
+"""A training step's memory from running the real code on meta tensors; imports torch."""

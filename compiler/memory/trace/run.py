@@ -1,0 +1,228 @@
+"""The trace: the real model code of one fine-tuning step, run on meta tensors with every allocation logged.
+
+One warm-up step and one measured step go through forward, loss, backward and the optimizer; the log of both is
+replayed through a model of PyTorch's caching allocator.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.allocator.blocks import Block
+from kaitoc.compiler.memory.allocator.caching import AllocatorSettings, CachingAllocator
+from kaitoc.compiler.memory.closed_form.footprint import validate
+from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak
+from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.compiler.memory.trace.autocast import Autocast, regions_on_meta
+from kaitoc.compiler.memory.trace.kernels import scratch_bytes
+from kaitoc.compiler.memory.trace.losses import Batch, loss_of
+from kaitoc.compiler.memory.trace.model import autocast_of, build_model, cuda_functions
+from kaitoc.compiler.memory.trace.optimizer import make_optimizer
+from kaitoc.compiler.memory.trace.quantized import constants
+from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Category, Event
+from kaitoc.compiler.memory.workload import Allocator, Workload
+
+NUM_STEPS = 2
+NUM_INPUT_TENSORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one workload was seen to allocate, in bytes. `phases` are the peaks of the measured step, after the load's.
+
+    `allocated_bytes` and `reserved_bytes` are the caching allocator's peaks over both steps.
+    """
+
+    events: tuple[Event, ...]
+    phases: tuple[PhasePeak, ...]
+    num_trainable_parameters: int
+    allocated_bytes: int
+    reserved_bytes: int
+
+
+def traced_footprint(asked: Workload, gpu: Gpu | None = None) -> Footprint:
+    """Return the footprint of a workload from its trace alone; raises `WorkloadError` as `trace` does.
+
+    What the caching allocator reserves beyond the peak comes from the replay of the log.
+    """
+    workload = device.as_run_on(asked, gpu)
+    found = trace(workload, gpu)
+    allocated = max(phase.allocated_bytes for phase in found.phases)
+    reserve = device.estimate(workload, gpu, allocated, found.reserved_bytes - found.allocated_bytes)
+    return Footprint(
+        phases=found.phases,
+        num_trainable_parameters=found.num_trainable_parameters,
+        fragmentation_bytes=reserve.fragmentation_bytes,
+        context_bytes=reserve.context_bytes,
+        low_bytes=allocated + reserve.low_bytes,
+        high_bytes=allocated + reserve.high_bytes,
+    )
+
+
+def trace(workload: Workload, gpu: Gpu | None = None) -> Trace:
+    """Run one training step of a workload on meta tensors and return its log and peaks.
+
+    Raises `WorkloadError` for a workload that no run can have, a model that transformers does not know, and a
+    software stack other than the installed one.
+    """
+    validate(workload)
+    with _quiet(), regions_on_meta(is_enabled=workload.autocast is not None):
+        recorder, num_trainable = _record(workload, gpu)
+    events = tuple(recorder.events)
+    allocator = replay(workload, events)
+    return Trace(
+        events,
+        _phase_peaks(events, _num_steps(workload)),
+        num_trainable,
+        allocator.peak_allocated_bytes,
+        allocator.peak_reserved_bytes,
+    )
+
+
+def replay(workload: Workload, events: tuple[Event, ...]) -> CachingAllocator:
+    """Return an allocator that has served a log; it is emptied after each step where the workload does so."""
+    allocator = CachingAllocator(AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE))
+    held: dict[int, Block] = {}
+    step = 0
+    for event in events:
+        if event.step != step and workload.empty_cache_each_step:
+            allocator.empty_cache()
+        step = event.step
+        key = id(event.allocation)
+        if event.is_free:
+            allocator.free(held.pop(key))
+        else:
+            held[key] = allocator.allocate(event.allocation.num_bytes)
+    return allocator
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep libraries from telling a user of an estimate, layer after layer, what training would warn of."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _record(workload: Workload, gpu: Gpu | None) -> tuple[AllocationRecorder, int]:
+    """Return the log of all steps and the number of trainable parameters."""
+    model = build_model(workload, find_stack(workload.stack))
+    recorder = AllocationRecorder(scratch_bytes, workload.architecture.vocab_size)
+    _hold_weights(recorder, model)
+    _label_modules(recorder, model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = make_optimizer(workload.optimizer, trained)
+    for parameter in trained:
+        parameter.register_post_accumulate_grad_hook(lambda item: recorder.relabel(item.grad, Category.GRADIENTS))
+    autocast = autocast_of(workload)
+    num_steps = _num_steps(workload)
+    for step in range(1, num_steps + 1):
+        recorder.step = step
+        if step == 1:
+            _hold_buffers(recorder, workload, gpu, trained)
+        with ExitStack() as modes:
+            modes.enter_context(cuda_functions(workload, autocast))
+            modes.enter_context(recorder)
+            _run_batch(recorder, model, workload, autocast)
+            if not workload.accumulates or step != num_steps - 1:
+                _update(recorder, optimizer)
+    return recorder, sum(parameter.numel() for parameter in trained)
+
+
+def _num_steps(workload: Workload) -> int:
+    """Return how many batches are run: a warm-up, one whose gradients are held where they are, and the measured one."""
+    return NUM_STEPS + 1 if workload.accumulates else NUM_STEPS
+
+
+def _run_batch(recorder: AllocationRecorder, model: Any, workload: Workload, autocast: Autocast | None) -> None:
+    with recorder.during(Phase.FORWARD):
+        shape = (workload.batch_size, workload.seq_len_tokens)
+        inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
+        loss = loss_of(recorder, model, Batch(*inputs), workload)
+        if autocast is not None:
+            autocast.forget()
+    with recorder.during(Phase.BACKWARD):
+        torch.autograd.backward(loss)
+        del loss
+
+
+def _update(recorder: AllocationRecorder, optimizer: torch.optim.Optimizer) -> None:
+    with recorder.during(Phase.OPTIMIZER):
+        optimizer.step()
+        recorder.settle(Phase.OPTIMIZER, Category.OPTIMIZER)
+        optimizer.zero_grad(set_to_none=True)
+
+
+def _hold_weights(recorder: AllocationRecorder, model: torch.nn.Module) -> None:
+    parameters = list(model.named_parameters())
+    recorder.hold((tensor for name, tensor in parameters if not _is_adapter(name)), Category.WEIGHTS)
+    recorder.hold((tensor for name, tensor in parameters if _is_adapter(name)), Category.ADAPTERS)
+    recorder.hold(model.buffers(), Category.WEIGHTS)
+    recorder.hold(constants(model), Category.WEIGHTS)
+
+
+def _hold_buffers(
+    recorder: AllocationRecorder, workload: Workload, gpu: Gpu | None, trained: list[torch.nn.Parameter]
+) -> None:
+    """Log what libraries allocate at the first step and keep: cuBLAS workspaces, and gradient buckets under DDP."""
+    with recorder.during(Phase.FORWARD):
+        recorder.allocate(device.cublas_workspace_bytes(gpu), Category.WORKSPACE)
+        if workload.num_gpus > 1:
+            buckets = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+            recorder.allocate(buckets, Category.GRADIENTS)
+
+
+def _is_adapter(name: str) -> bool:
+    return "lora_" in name or "modules_to_save." in name
+
+
+def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
+    """Tell the recorder which module runs, and that the loss begins with the output layer."""
+    head = model.get_output_embeddings()
+    stack: list[str] = []
+    for path, module in model.named_modules():
+
+        def enter(called: torch.nn.Module, args: object, path: str = path) -> None:
+            if called is head and recorder.phase is Phase.FORWARD:
+                recorder.phase = Phase.LOSS
+            stack.append(recorder.module)
+            recorder.module = path
+
+        def leave(called: torch.nn.Module, args: object, result: object) -> None:
+            recorder.module = stack.pop()
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave, always_call=True)
+
+
+def _phase_peaks(events: tuple[Event, ...], num_steps: int) -> tuple[PhasePeak, ...]:
+    """Return the highest moment after loading and of each phase of the last step, by category."""
+    live: dict[Category, int] = dict.fromkeys(Category, 0)
+    total = 0
+    peaks: dict[Phase, tuple[int, dict[Category, int]]] = {}
+    for event in events:
+        is_measured = event.step == (0 if event.phase is Phase.LOAD else num_steps)
+        if is_measured and event.phase not in peaks:
+            peaks[event.phase] = (total, dict(live))
+        change = -event.allocation.num_bytes if event.is_free else event.allocation.num_bytes
+        live[event.allocation.category] += change
+        total += change
+        if is_measured and total > peaks[event.phase][0]:
+            peaks[event.phase] = (total, dict(live))
+    return tuple(PhasePeak(phase, _categories(held)) for phase, (_, held) in peaks.items())
+
+
+def _categories(held: dict[Category, int]) -> Categories:
+    return replace(Categories(), **{category.value: num_bytes for category, num_bytes in held.items()})

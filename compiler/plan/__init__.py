@@ -1,0 +1,1 @@
+"""The frozen description of a run that the runtime executes."""

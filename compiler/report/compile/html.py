@@ -1,0 +1,132 @@
+"""The compile report as one HTML file that needs no network: what changed, why, and the memory before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledFile, CompiledJob
+from kaitoc.compiler.core.edits import unified_diff
+from kaitoc.compiler.core.escape import printable, printable_lines
+from kaitoc.compiler.report.compile.chart import chart
+from kaitoc.compiler.report.compile.wording import (
+    cost_text,
+    gib,
+    pace_text,
+    peak_text,
+    preserves_text,
+    span_text,
+    speed_text,
+)
+from kaitoc.compiler.report.wording import plural
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8886; --good: #1a7f37; --bad: #cf222e; --faint: #666; }
+@media (prefers-color-scheme: dark) { :root { --good: #3fb950; --bad: #ff7b72; --faint: #a0a0a0; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 980px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
+code, pre { font: 13px/1.45 ui-monospace, monospace; }
+pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px; }
+.add { color: var(--good); } .del, .changes { color: var(--bad); } .why { color: var(--faint); }
+.numbers { width: auto; } .place { overflow-wrap: anywhere; min-width: 9rem; } .figure { white-space: nowrap; }
+.scroll { overflow-x: auto; }
+svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+svg .capacity { stroke: currentColor; stroke-dasharray: 4 3; }
+"""
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def render(result: Compilation) -> str:
+    """Return the page; text from manifests is shown as text."""
+    num_changes = sum(len(job.changes) for job in result.jobs)
+    title = f"kaitoc compile: {plural(num_changes, 'change')} in {plural(len(result.jobs), 'run')}"
+    body = [f"<h1>{title}</h1>", *_refusal(result)]
+    for job in result.jobs:
+        body.extend(_job(job, result))
+    changed = [file for file in result.files if file.is_changed]
+    if changed:
+        body.append("<h2>Diff</h2>")
+        body.extend(_diff(file) for file in changed)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
+    )
+
+
+def _refusal(result: Compilation) -> Iterator[str]:
+    if not result.is_refused:
+        return
+    yield '<p class="changes">Nothing was written: no pass can repair this.</p>\n<ul>'
+    for problem in result.problems:
+        line = problem.source.position(problem.span.start).line
+        yield f"<li>{_text(f'{problem.source.path}:{line}: {problem.code} {problem.message}')}</li>"
+    yield from (f"<li>{_text(job.binding)}</li>" for job in result.jobs if job.binding)
+    yield "</ul>"
+
+
+def _job(job: CompiledJob, result: Compilation) -> Iterator[str]:
+    after = job.after
+    subject = " on ".join(part for part in (after.model, after.gpu) if part)
+    yield f"<h2>{_text(after.title or job.before.title)}</h2>"
+    yield f"<p>{_text(subject)}</p>" if subject else ""
+    yield _numbers(job, result)
+    drawing = chart(job.before, after)
+    if drawing:
+        yield f'<div class="scroll">{drawing}</div>'
+    if job.changes:
+        yield '<div class="scroll"><table>'
+        yield "<tr><th>Place</th><th>Change</th><th>Result</th><th>Peak</th><th>Speed</th></tr>"
+        yield from (_change(change) for change in job.changes)
+        yield "</table></div>"
+    else:
+        yield "<p>Nothing to change.</p>"
+    if job.proposal is not None:
+        yield (
+            f"<p>It also fits {_text(job.proposal.name)} ({job.proposal.num_gpus} x {_text(job.proposal.gpu)}): "
+            f"{gib(job.proposal.peak_bytes)} of {gib(job.proposal.capacity_bytes)}.</p>"
+        )
+
+
+def _numbers(job: CompiledJob, result: Compilation) -> str:
+    before, after = job.performance_before, job.performance_after
+    room = f" of {gib(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
+    rows: list[tuple[str, ...]] = [
+        ("Peak of one GPU", gib(before.peak_bytes), f"{gib(after.peak_bytes)}{room}"),
+        ("Speed", speed_text(before.tokens_per_second), speed_text(after.tokens_per_second)),
+    ]
+    if result.price_per_hour is not None:
+        prices = (cost_text(one, result.price_per_hour) for one in (before, after))
+        rows.append(("Price of a million tokens", *prices))
+    cells = "".join(f"<tr><th>{name}</th><td>{was}</td><td>{now}</td></tr>\n" for name, was, now in rows)
+    return f'<table class="numbers">\n<tr><th></th><th>before</th><th>after</th></tr>\n{cells}</table>'
+
+
+def _change(change: AppliedChange) -> str:
+    before, after = change.before or "(not set)", change.after or "(removed)"
+    return (
+        f'<tr><td class="place">{_text(span_text(change))}</td>'
+        f"<td><code>{_text(change.what)}: {_text(before)} → {_text(after)}</code><br>"
+        f'<span class="why">{_text(change.pass_name)}: {_text(change.reason)}</span></td>'
+        f'<td class="{change.preserves.value}">{preserves_text(change.preserves)}</td>'
+        f"{_figure(peak_text(change))}{_figure(pace_text(change))}</tr>"
+    )
+
+
+def _figure(text: str) -> str:
+    """Return a cell of what a change moves, what it was above what it is."""
+    return f'<td class="figure">{text.replace("→ ", "→<br>")}</td>'
+
+
+def _diff(file: CompiledFile) -> str:
+    lines = printable_lines(unified_diff(file.source, file.text)).split("\n")
+    classes = {"+": "add", "-": "del"}
+    shown = (f'<span class="{classes.get(line[:1], "")}">{escape(line)}</span>' for line in lines)
+    return "<pre>" + "\n".join(shown) + "</pre>"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))

@@ -1,0 +1,93 @@
+"""The compile report as JSON, version 1."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob, InstanceProposal, Performance
+from kaitoc.compiler.core.edits import unified_diff
+from kaitoc.compiler.report.compile.json_model import (
+    JsonChange,
+    JsonCompiledJob,
+    JsonCompileReport,
+    JsonFile,
+    JsonPerformance,
+    JsonProblem,
+    JsonProposal,
+)
+from kaitoc.compiler.report.compile.wording import price_per_million_tokens
+from kaitoc.compiler.report.formats.json import to_json_job
+from kaitoc.compiler.report.json_model import JsonPosition, JsonSpan
+
+
+def render(result: Compilation) -> str:
+    """Return the report as indented ASCII JSON."""
+    return json.dumps(asdict(to_json(result)), indent=2) + "\n"
+
+
+def to_json(result: Compilation) -> JsonCompileReport:
+    """Return the report in the shape of version 1; `refused` says that nothing may be written."""
+    return JsonCompileReport(
+        version=1,
+        goal=result.goal.value,
+        refused=result.is_refused,
+        files=[
+            JsonFile(file.source.path, file.is_changed, unified_diff(file.source, file.text) if file.is_changed else "")
+            for file in result.files
+        ],
+        jobs=[_job(job, result.price_per_hour) for job in result.jobs],
+        problems=[
+            JsonProblem(one.code, one.message, one.source.path, JsonPosition(*one.source.position(one.span.start)))
+            for one in result.problems
+        ],
+    )
+
+
+def _job(job: CompiledJob, price_per_hour: float | None) -> JsonCompiledJob:
+    return JsonCompiledJob(
+        before=to_json_job(job.before),
+        after=to_json_job(job.after),
+        performance_before=_performance(job.performance_before, price_per_hour),
+        performance_after=_performance(job.performance_after, price_per_hour),
+        changes=[_change(change, price_per_hour) for change in job.changes],
+        binding=job.binding,
+        proposal=_proposal(job.proposal) if job.proposal is not None else None,
+    )
+
+
+def _change(change: AppliedChange, price_per_hour: float | None) -> JsonChange:
+    return JsonChange(
+        pass_name=change.pass_name,
+        what=change.what,
+        before=change.before,
+        after=change.after,
+        reason=change.reason,
+        preserves=change.preserves.value,
+        file=change.path,
+        span=JsonSpan(JsonPosition(*change.position), JsonPosition(*change.end)),
+        pointer=change.pointer,
+        code=change.code,
+        performance_before=_performance(change.performance_before, price_per_hour),
+        performance_after=_performance(change.performance_after, price_per_hour),
+    )
+
+
+def _performance(performance: Performance, price_per_hour: float | None) -> JsonPerformance:
+    return JsonPerformance(
+        peak_bytes=performance.peak_bytes,
+        tokens_per_second=performance.tokens_per_second,
+        step_seconds=performance.step_seconds,
+        price_per_million_tokens=price_per_million_tokens(performance, price_per_hour),
+    )
+
+
+def _proposal(proposal: InstanceProposal) -> JsonProposal:
+    return JsonProposal(
+        instance_type=proposal.name,
+        gpu=proposal.gpu,
+        num_gpus=proposal.num_gpus,
+        peak_bytes=proposal.peak_bytes,
+        capacity_bytes=proposal.capacity_bytes,
+        num_changes=proposal.num_changes,
+    )

@@ -1,0 +1,80 @@
+"""The compile report as Markdown, for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob
+from kaitoc.compiler.report.compile.wording import (
+    cost_text,
+    gib,
+    pace_text,
+    peak_text,
+    preserves_text,
+    span_text,
+    speed_text,
+)
+from kaitoc.compiler.report.formats.markdown import markdown_text
+from kaitoc.compiler.report.places import relative_path
+from kaitoc.compiler.report.wording import plural
+
+
+def render(result: Compilation) -> str:
+    """Return a heading, what stopped the compilation if anything, and a section per run."""
+    num_changes = sum(len(job.changes) for job in result.jobs)
+    lines = [f"### kaitoc compile: {plural(num_changes, 'change')} in {plural(len(result.jobs), 'run')}", ""]
+    lines += _refusal_lines(result)
+    for job in result.jobs:
+        lines += [*_job_lines(job, result), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _refusal_lines(result: Compilation) -> Iterator[str]:
+    if not result.is_refused:
+        return
+    yield "Nothing was written: no pass can repair this."
+    yield ""
+    for problem in result.problems:
+        line = problem.source.position(problem.span.start).line
+        place = f"{relative_path(problem.source.path)}:{line}"
+        yield f"- {problem.code} {markdown_text(place)}: {markdown_text(problem.message)}"
+    for job in result.jobs:
+        if job.binding:
+            yield f"- {markdown_text(job.binding)}"
+    yield ""
+
+
+def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
+    after = job.after
+    subject = " on ".join(part for part in (after.model, after.gpu) if part)
+    title = after.title or job.before.title
+    yield f"#### {markdown_text(title)}" + (f" ({markdown_text(subject)})" if subject else "")
+    yield ""
+    yield "| | before | after |"
+    yield "| --- | --- | --- |"
+    before_now = (job.performance_before, job.performance_after)
+    peaks = " | ".join(gib(one.peak_bytes) for one in before_now)
+    room = f" of {gib(after.capacity_bytes)}" if after.capacity_bytes is not None else ""
+    yield f"| peak of one GPU | {peaks}{room} |"
+    yield f"| speed | {' | '.join(speed_text(one.tokens_per_second) for one in before_now)} |"
+    if result.price_per_hour is not None:
+        yield f"| price of a million tokens | {' | '.join(cost_text(p, result.price_per_hour) for p in before_now)} |"
+    if job.changes:
+        yield ""
+        yield "| Place | Change | Result | Why | Peak | Speed |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        yield from (_change_row(change) for change in job.changes)
+    if job.proposal is not None:
+        proposal = job.proposal
+        yield ""
+        yield (
+            f"It also fits {markdown_text(proposal.name)} ({proposal.num_gpus} x {proposal.gpu}): "
+            f"{gib(proposal.peak_bytes)} of {gib(proposal.capacity_bytes)}."
+        )
+
+
+def _change_row(change: AppliedChange) -> str:
+    what = f"{change.what}: {change.before or '(not set)'} → {change.after or '(removed)'}"
+    why = f"{change.pass_name}: {change.reason}"
+    cells = (span_text(change), what, preserves_text(change.preserves), why, peak_text(change), pace_text(change))
+    return f"| {' | '.join(markdown_text(cell) for cell in cells)} |"

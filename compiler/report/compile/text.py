@@ -1,0 +1,60 @@
+"""The compile report for a terminal: what was changed in each run, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob
+from kaitoc.compiler.core.escape import printable
+from kaitoc.compiler.passes.model import Preserves
+from kaitoc.compiler.report.compile.wording import cost_text, gain_text, gib, preserves_text, speed_text
+from kaitoc.compiler.report.style import Style
+
+
+def render_text(result: Compilation, *, color: bool = False) -> str:
+    """Return the report; one block per run, one entry per change."""
+    style = Style(color)
+    blocks = ["\n".join(_job_lines(job, result, style)) for job in result.jobs]
+    return "\n\n".join(blocks) + "\n" if blocks else ""
+
+
+def _job_lines(job: CompiledJob, result: Compilation, style: Style) -> Iterator[str]:
+    after = job.after
+    subject = " on ".join(part for part in (after.model, after.gpu) if part)
+    title = printable(after.title or job.before.title)
+    yield style.strong(title) + (f"  {style.faint(printable(subject))}" if subject else "")
+    if not job.changes:
+        yield "  nothing to change"
+    for change in job.changes:
+        yield from _change_lines(change, style)
+    yield from _summary_lines(job, result, style)
+
+
+def _change_lines(change: AppliedChange, style: Style) -> Iterator[str]:
+    before = printable(change.before) or "(not set)"
+    after = printable(change.after) or "(removed)"
+    mark = preserves_text(change.preserves)
+    painted = style.strong(mark) if change.preserves is Preserves.CHANGES else style.faint(mark)
+    yield f"  {printable(change.path)}:{change.position.line}  {change.what}: {before} -> {after}  [{painted}]"
+    gain = gain_text(change.performance_before, change.performance_after)
+    yield f"      {change.pass_name}: {printable(change.reason)}" + (f" ({gain})" if gain else "")
+
+
+def _summary_lines(job: CompiledJob, result: Compilation, style: Style) -> Iterator[str]:
+    before, after = job.performance_before, job.performance_after
+    if after.peak_bytes is not None:
+        room = f" of {gib(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
+        verdict = f", {job.after.verdict.value}" if job.after.verdict is not None else ""
+        yield f"  {style.strong('peak')}   {gib(before.peak_bytes)} -> {gib(after.peak_bytes)}{room}{verdict}"
+    if after.tokens_per_second is not None:
+        speeds = f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}"
+        yield f"  {style.strong('speed')}  {speeds}"
+    if result.price_per_hour is not None and after.tokens_per_second is not None:
+        costs = f"{cost_text(before, result.price_per_hour)} -> {cost_text(after, result.price_per_hour)}"
+        yield f"  {style.strong('cost')}   {costs} per million tokens"
+    if job.proposal is not None:
+        proposal = job.proposal
+        yield (
+            f"  {style.strong('hint')}   it also fits {proposal.name} ({proposal.num_gpus} x {proposal.gpu}): "
+            f"{gib(proposal.peak_bytes)} of {gib(proposal.capacity_bytes)}; --allow-workspace-edits takes it"
+        )

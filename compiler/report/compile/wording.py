@@ -1,0 +1,74 @@
+"""How compile reports word sizes, speeds and what a change keeps."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.compile.model import AppliedChange, Performance
+from kaitoc.compiler.passes.model import Preserves
+from kaitoc.compiler.report.places import relative_path
+
+_GIB = 1 << 30
+_PRESERVES = {
+    Preserves.INTENT: "restores what was meant",
+    Preserves.EXACT: "same result",
+    Preserves.STATISTICAL: "statistically the same result",
+    Preserves.CHANGES: "changes the result",
+}
+
+
+def gib(num_bytes: int | None) -> str:
+    """Return bytes in GiB, or a word for what cannot be told."""
+    return "unknown" if num_bytes is None else f"{num_bytes / _GIB:.1f} GiB"
+
+
+def speed_text(tokens_per_second: float | None) -> str:
+    """Return tokens per second, or a word for what cannot be told."""
+    return "unknown" if tokens_per_second is None else f"{tokens_per_second:,.0f} tokens/s"
+
+
+def price_per_million_tokens(performance: Performance, price_per_hour: float | None) -> float | None:
+    """Return what training on a million tokens costs at a price per hour of the instance, None when not known."""
+    speed = performance.tokens_per_second
+    return price_per_hour / 3600 / speed * 1e6 if price_per_hour is not None and speed else None
+
+
+def cost_text(performance: Performance, price_per_hour: float | None) -> str:
+    """Return the price of a million tokens, or a word for what cannot be told."""
+    price = price_per_million_tokens(performance, price_per_hour)
+    return "unknown" if price is None else f"{price:.3f}"
+
+
+def gain_text(before: Performance, after: Performance) -> str:
+    """Return what a change does to the predicted peak and speed, empty when nothing."""
+    parts = []
+    if before.peak_bytes != after.peak_bytes and after.peak_bytes is not None:
+        parts.append(f"{gib(before.peak_bytes)} -> {gib(after.peak_bytes)}")
+    if before.tokens_per_second != after.tokens_per_second and after.tokens_per_second is not None:
+        parts.append(f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}")
+    return ", ".join(parts)
+
+
+def span_text(change: AppliedChange) -> str:
+    """Return where a change is in the file as it was given: `path:line:column`, to where it ends if on one line."""
+    start, end = change.position, change.end
+    to = f"-{end.column}" if end.line == start.line and end.column > start.column else ""
+    return f"{relative_path(change.path)}:{start.line}:{start.column}{to}"
+
+
+def peak_text(change: AppliedChange) -> str:
+    """Return the predicted peak before and after a change, once where it stays."""
+    return _moved(gib(change.performance_before.peak_bytes), gib(change.performance_after.peak_bytes))
+
+
+def pace_text(change: AppliedChange) -> str:
+    """Return the predicted speed before and after a change, once where it stays."""
+    before, after = change.performance_before, change.performance_after
+    return _moved(speed_text(before.tokens_per_second), speed_text(after.tokens_per_second))
+
+
+def _moved(before: str, after: str) -> str:
+    return after if before == after else f"{before} → {after}"
+
+
+def preserves_text(preserves: Preserves) -> str:
+    """Return what a change keeps of the training result, in words."""
+    return _PRESERVES[preserves]

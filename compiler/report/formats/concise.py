@@ -1,0 +1,36 @@
+"""One line per finding, `file:line:column: CODE severity message`, for grep and editors' error lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from kaitoc.compiler.core.escape import printable
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.style import Style
+from kaitoc.compiler.report.wording import can_apply
+
+
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return one line per finding."""
+    style = Style(options.color)
+    return "".join(_line(finding, style) for finding in findings)
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return nothing: jobs are not shown."""
+    return ""
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield the lines and nothing else."""
+    yield from files
+
+
+def _line(finding: Finding, style: Style) -> str:
+    start = finding.source.position(finding.span.start)
+    place = f"{printable(finding.source.path)}:{start.line}:{start.column}"
+    severity = style.severity(finding.severity, finding.severity.value)
+    fixable = style.fix(" [*]") if can_apply(finding) else ""
+    return f"{place}: {style.strong(finding.code)} {severity} {printable(finding.message)}{fixable}\n"

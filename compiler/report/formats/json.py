@@ -1,0 +1,125 @@
+"""The JSON report, version 1, for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+
+from kaitoc.compiler.check.rule_info import rule_url
+from kaitoc.compiler.core.findings import Finding, Fix
+from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.report.json_model import (
+    JsonEdit,
+    JsonFinding,
+    JsonFix,
+    JsonFootprint,
+    JsonJob,
+    JsonObject,
+    JsonPeakBytes,
+    JsonPosition,
+    JsonRelated,
+    JsonReport,
+    JsonSpan,
+    JsonSummary,
+)
+from kaitoc.compiler.report.json_pieces import filled, item, joined
+from kaitoc.compiler.report.model import Frame, Options, Totals
+
+
+def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+    """Return a file's findings as items of the list of findings."""
+    return joined(item(asdict(to_json_finding(finding)), 2) for finding in findings)
+
+
+def of_job(job: JobSummary, options: Options) -> str:
+    """Return a job as an item of the list of jobs."""
+    return item(asdict(to_json_job(job)), 2)
+
+
+def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+    """Yield the report as indented ASCII JSON."""
+    skeleton = json.dumps(asdict(JsonReport(1, [], [], _summary(frame.totals))), indent=2)
+    return filled(skeleton, [('"findings": ', 2, files), ('"jobs": ', 2, jobs)])
+
+
+def _summary(totals: Totals) -> JsonSummary:
+    return JsonSummary(
+        files=totals.files,
+        errors=totals.errors,
+        warnings=totals.warnings,
+        infos=totals.infos,
+        fixable=totals.fixable,
+        unsafe_fixable=totals.unsafe_fixable,
+        suppressed=totals.suppressed,
+        baselined=totals.baselined,
+    )
+
+
+def to_json_finding(finding: Finding) -> JsonFinding:
+    """Return one finding in the shape of version 1."""
+    owner = finding.object
+    return JsonFinding(
+        code=finding.code,
+        name=finding.name,
+        severity=finding.severity.value,
+        message=finding.message,
+        file=finding.source.path,
+        span=_span(finding.source, finding.span),
+        pointer=finding.pointer,
+        object=JsonObject(owner.kind, owner.namespace, owner.name) if owner else None,
+        help=finding.help,
+        url=rule_url(finding.code),
+        related=[
+            JsonRelated(place.message, place.source.path, _span(place.source, place.span)) for place in finding.related
+        ],
+        fix=_fix(finding.fix) if finding.fix else None,
+    )
+
+
+def _span(source: Source, span: Span) -> JsonSpan:
+    return JsonSpan(JsonPosition(*source.position(span.start)), JsonPosition(*source.position(span.end)))
+
+
+def _fix(fix: Fix) -> JsonFix:
+    edits = [JsonEdit(edit.source.path, _span(edit.source, edit.span), edit.replacement) for edit in fix.edits]
+    return JsonFix(fix.title, fix.applicability.value, edits)
+
+
+def to_json_job(job: JobSummary) -> JsonJob:
+    """Return one tuning run in the shape of version 1."""
+    footprint = job.footprint
+    return JsonJob(
+        workspace=job.workspace or None,
+        configmap=job.configmap or None,
+        model=job.model or None,
+        gpu=job.gpu or None,
+        method=job.method or None,
+        seq_len=job.seq_len,
+        batch=job.batch,
+        footprint=_footprint(footprint) if footprint else None,
+        peak_bytes=_peak_bytes(footprint) if footprint else None,
+        capacity_bytes=job.capacity_bytes,
+        fits=job.fits,
+    )
+
+
+def _footprint(footprint: Footprint) -> JsonFootprint:
+    peak = footprint.peak.categories
+    return JsonFootprint(
+        weights=peak.weights,
+        adapters=peak.adapters,
+        gradients=peak.gradients,
+        optimizer=peak.optimizer,
+        activations=peak.activations,
+        logits=peak.logits,
+        workspace=peak.workspace,
+        fragmentation=footprint.fragmentation_bytes,
+        context=footprint.context_bytes,
+    )
+
+
+def _peak_bytes(footprint: Footprint) -> JsonPeakBytes:
+    return JsonPeakBytes(footprint.allocated_bytes, footprint.reserved_bytes, footprint.device_bytes)

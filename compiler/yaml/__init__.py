@@ -1,0 +1,1 @@
+"""YAML with spans in the outer file, also for YAML inside a scalar."""

@@ -1,0 +1,5 @@
+"""The compiler for Kaito: checks, optimizes and runs fine-tuning manifests."""
+
+from kaitoc.compiler import __version__
+
+__all__ = ["__version__"]

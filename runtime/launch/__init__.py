@@ -1,0 +1,1 @@
+"""What happens before training: processes, checks, everything made ready."""

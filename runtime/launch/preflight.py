@@ -1,0 +1,109 @@
+"""What must hold before a run trains: the output can be written and holds no input, the memory and the disk suffice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.data.download import DOWNLOADS
+from kaitoc.runtime.failures import OutOfMemory, OutputFailure
+from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
+from kaitoc.runtime.output.adapter import ADAPTER, MODEL
+from kaitoc.runtime.output.merge import MERGED
+from kaitoc.runtime.output.oci import IMAGE
+from kaitoc.runtime.training.arguments import CHECKPOINTS
+
+MIN_FREE_DISK_BYTES = 64 << 20
+_GIB = 1 << 30
+
+
+def check_output(folder: Path) -> None:
+    """Create the output folder and prove that it can be written and has room; raises `OutputFailure`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".kaitoc-") as probe:
+            probe.write(b"x")
+            probe.flush()
+            os.fsync(probe.fileno())
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputFailure(f"{folder}: the output folder cannot be written: {reason}") from error
+    if free_bytes < MIN_FREE_DISK_BYTES:
+        raise OutputFailure(f"{folder}: only {free_bytes >> 20} MiB are free; an adapter needs more")
+
+
+def require_apart(plan: Plan) -> None:
+    """Raise `OutputFailure` when the model or the data lies in a folder that the run writes anew."""
+    output = Path(plan.output.path).resolve()
+    result = [MODEL] if plan.lora is None else [ADAPTER]
+    written = [output / name for name in (*result, CHECKPOINTS, DOWNLOADS, IMAGE, MERGED)]
+    for name in (plan.model.path, *plan.data.paths):
+        place = Path(name)
+        inside = next((folder for folder in written if place.exists() and _is_within(place.resolve(), folder)), None)
+        if inside is not None:
+            raise OutputFailure(f"{name}: lies in {inside}, which the run writes anew; name another --output")
+
+
+def _is_within(place: Path, folder: Path) -> bool:
+    return place == folder or folder in place.parents
+
+
+def check_room(plan: Plan, model: Any) -> None:
+    """Compare what a run writes with what is free on the disk; raises `OutputFailure` before the first step."""
+    num_bytes = written_bytes(plan, model)
+    folder = Path(plan.output.path)
+    free_bytes = shutil.disk_usage(folder).free
+    if num_bytes > free_bytes:
+        raise OutputFailure(
+            f"{folder}: the run writes {num_bytes / _GIB:.1f} GiB (result, checkpoints); only {free_bytes / _GIB:.1f} "
+            "GiB are free there"
+        )
+
+
+def written_bytes(plan: Plan, model: Any) -> int:
+    """Return the least that a run writes: its result, and checkpoints with the optimizer's two moments.
+
+    Two checkpoints are there while the newer one is written. A merged model is as large as its base.
+    """
+    trained: list[torch.Tensor] = [value for value in model.parameters() if value.requires_grad]
+    result = sum(value.numel() * value.element_size() for value in trained)
+    per_moment = 1 if "8bit" in plan.training.optim else 4
+    checkpoint = result + 2 * per_moment * sum(value.numel() for value in trained)
+    weights = Path(plan.model.path).glob("*.safetensors") if plan.output.merge else ()
+    num_checkpoints = 0 if plan.training.save_strategy == "no" else 2
+    return result + num_checkpoints * checkpoint + sum(file.stat().st_size for file in weights)
+
+
+def check_memory(plan: Plan, device: str) -> None:
+    """Compare the plan's footprint with the free memory of the GPU; raises `OutOfMemory` before anything is loaded."""
+    needed_bytes = needed_bytes_of(plan)
+    if device == "cpu" or needed_bytes is None:
+        return
+    free_bytes, total_bytes = torch.cuda.mem_get_info()
+    if needed_bytes > free_bytes:
+        raise OutOfMemory(
+            f"the run needs {needed_bytes / _GIB:.1f} GiB; of the GPU's {total_bytes / _GIB:.1f} GiB "
+            f"{free_bytes / _GIB:.1f} are free{_holders()}"
+        )
+
+
+def _holders() -> str:
+    """Return in words which processes hold a GPU's memory, as far as `nvidia-smi` tells."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    query = [program, "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    held = [line for line in listed.splitlines() if line.strip() and not line.startswith(f"{os.getpid()},")]
+    return "; held by " + "; ".join(held) if held else ""

@@ -1,0 +1,120 @@
+"""Runs a plan in several processes, one per GPU, by PyTorch's elastic launcher, on which `accelerate launch` rests too.
+
+It is called as a library, not as a command: so a failure is told once, in its own words and with its own exit code,
+where the command would end with 1 and a traceback of its own. `torchrun` and `accelerate launch` work just as well.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.failures import RunFailure
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+_HOST = "127.0.0.1"
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+_DEFAULTS = {
+    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "25",  # less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
+
+
+def needs_launch(plan: Plan) -> bool:
+    """Return whether a plan asks for processes that nobody has started yet."""
+    return plan.num_processes > 1 and "RANK" not in os.environ
+
+
+def launch(plan: Plan, device: str, *, resume: bool, metrics_port: int | None = None) -> int:
+    """Run a plan in its number of processes and return the exit code of the first that failed, or 0."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder, _quiet_launcher(plan.num_processes):
+        file = Path(folder) / "plan.json"
+        file.write_text(plan.to_json(), encoding="utf-8")
+        command = ["-m", "kaitoc.runtime", str(file), "--device", device]
+        command += ["--resume"] if resume else []
+        command += ["--metrics-port", str(metrics_port)] if metrics_port is not None else []
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=plan.num_processes,
+            run_id=plan.name,
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{_HOST}:0",
+            local_addr=_HOST,
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, plan.num_processes), Std.ALL)),
+        )
+        try:
+            elastic_launch(config, sys.executable)(*command)
+        except ChildFailedError as error:
+            return _tell_failure(error, Path(folder))
+        except SignalException as error:
+            sys.stderr.write(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}\n")
+            return 128 + error.sigval
+    return 0
+
+
+def tell(error: RunFailure) -> None:
+    """Tell a failure to the user: here, or through the launcher that started this process with others."""
+    path = os.environ.get(_ERROR_FILE)
+    if path is None:
+        sys.stderr.write(f"kaitoc: {error}\n")
+        return
+    more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+    Path(path).write_text(json.dumps({"message": {"message": str(error), "extraInfo": more}}), encoding="utf-8")
+
+
+@contextmanager
+def _quiet_launcher(num_processes: int) -> Iterator[None]:
+    """Keep the launcher from logging what it does, and from letting every process take all cores."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _tell_failure(error: ChildFailedError, folder: Path) -> int:
+    """Tell what the first process that failed said, and return its exit code.
+
+    What a process did not tell through the launcher is on the terminal already, or, but for the first process, in
+    the file that its output went to.
+    """
+    rank, failure = error.get_first_failure()
+    said = _stated(folder, rank)
+    if said is None and rank != 0:
+        said = "".join(
+            file.read_text(encoding="utf-8", errors="replace") for file in _files(folder, rank, "stderr.log")
+        )
+    sys.stderr.write(said if said is not None else f"kaitoc: process {rank} ended: {failure.message}\n")
+    return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+
+
+def _stated(folder: Path, rank: int) -> str | None:
+    """Return the failure that a process told through the launcher, None when it told none."""
+    for file in _files(folder, rank, "error.json"):
+        message = json.loads(file.read_text(encoding="utf-8"))["message"]
+        return f"kaitoc: {message['message'] if isinstance(message, dict) else message}\n"
+    return None
+
+
+def _files(folder: Path, rank: int, name: str) -> list[Path]:
+    return sorted(folder.glob(f"*/attempt_0/{rank}/{name}"))

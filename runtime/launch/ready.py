@@ -1,0 +1,188 @@
+"""Checks, reads and loads everything that training needs, the cheap things first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import get_peft_model, prepare_model_for_kbit_training
+from transformers import set_seed
+
+from kaitoc.compiler.catalog.sites import is_target
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.data.download import DOWNLOADS, local_paths
+from kaitoc.runtime.data.examples import Columns, describe_skipped, read_rows
+from kaitoc.runtime.data.prepare import Example, prepare
+from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure, in_words
+from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
+from kaitoc.runtime.model.load import check_vocabulary, load_config, load_model, load_tokenizer, require_model
+from kaitoc.runtime.model.sharding import is_sharded
+from kaitoc.runtime.observe.prediction import with_lengths
+from kaitoc.runtime.output.checkpoints import (
+    newest_whole,
+    require_same_plan,
+    start_afresh,
+    step_of,
+    trim_metrics,
+    write_plan,
+)
+from kaitoc.runtime.training.arguments import CHECKPOINTS, lora_config
+from kaitoc.runtime.training.integrations import require_integrations
+from kaitoc.runtime.world import is_main_process
+
+COMPLETED = "fine_tuning_completed.txt"
+"""The file that Kaito's pusher waits for before it uploads the adapter."""
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run a plan, beside what it says."""
+
+    device: str = "auto"
+    resume: bool = False
+    show_progress: bool = True
+    metrics_port: int | None = None
+    metrics_host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What training needs, loaded and checked."""
+
+    device: str
+    output: Path
+    tokenizer: Any
+    model: Any
+    data_summary: str
+    num_skipped: int
+    num_truncated: int
+    train_set: Dataset
+    eval_set: Dataset | None
+    checkpoint: Path | None
+
+
+def make_ready(plan: Plan, options: RunOptions) -> Ready:
+    """Check, read and load everything that training needs, the cheap things first; raises `RunFailure`."""
+    output = Path(plan.output.path)
+    check_output(output)
+    require_apart(plan)
+    device = choose_device(options.device)
+    require_integrations(plan, device)
+    require_model(plan)
+    data = plan.data
+    columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
+    paths = local_paths(data.paths, output / DOWNLOADS, reuse=options.resume)
+    rows = read_rows(paths, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
+    set_seed(plan.training.seed)
+    tokenizer = load_tokenizer(plan)
+    prepared = prepare(tokenizer, rows.rows, data)
+    check_memory(with_lengths(plan, load_config(plan), prepared.longest_tokens(data)), device)
+    train_set, eval_set = split_examples(plan, prepared.examples)
+    checkpoint = _checkpoint(plan, output, resume=options.resume)
+    model = build_model(plan, device, tokenizer)
+    check_room(plan, model)
+    summary = prepared.describe(data.max_length) + describe_skipped(rows)
+    counts = len(rows.skipped), prepared.num_truncated
+    return Ready(device, output, tokenizer, model, summary, *counts, train_set, eval_set, checkpoint)
+
+
+def choose_device(wanted: str) -> str:
+    """Return `cuda`, with this process's GPU made the current one, or `cpu`.
+
+    Raises `RunFailure` when a GPU is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise RunFailure("there is no CUDA GPU here, or PyTorch was installed without CUDA; use --device cpu")
+    if not available or wanted == "cpu":
+        return "cpu"
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return "cuda"
+
+
+def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
+    """Return the base model with its adapter, ready to train; raises `ModelFailure`."""
+    model = load_model(plan, device)
+    check_vocabulary(model, tokenizer)
+    model.config.use_cache = False
+    if plan.quantization.method != "none" and plan.quantization.kbit_prep and not is_sharded(plan):
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=plan.training.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    if plan.lora is None:
+        return model
+    _require_modules(model, plan.lora.modules_to_save)
+    _tell_unmatched(model, plan.lora.target_modules or ())
+    try:
+        return get_peft_model(model, lora_config(plan.lora))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelFailure(f"the adapter does not go with the model: {in_words(error)}") from error
+
+
+def _require_modules(model: Any, wanted: Sequence[str]) -> None:
+    """Raise `ModelFailure` when a module to train in full is not in the model, which PEFT would pass over.
+
+    Source of the match by the end of a name: peft 0.21, `peft/utils/other.py`, `_set_trainable`.
+    """
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    for one in wanted:
+        if not any(name.endswith(one) for name in names):
+            close = get_close_matches(one, {name.rpartition(".")[2] for name in names}, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            raise ModelFailure(f"modules_to_save: the model has no module `{one}`{hint}")
+
+
+def _tell_unmatched(model: Any, targets: Sequence[str]) -> None:
+    """Say which target modules the model does not have: PEFT trains the others and says nothing."""
+    names = [name for name, _ in model.named_modules()]
+    missing = [one for one in targets if not any(is_target(name, one) for name in names)]
+    found = [one for one in targets if one not in missing]
+    if missing and found and is_main_process():
+        sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(found)} is trained\n")
+
+
+def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Dataset | None]:
+    """Return the training and evaluation sets as the plan splits and shuffles them; raises `DataFailure`."""
+    dataset = Dataset.from_dict(
+        {"input_ids": [one.input_ids for one in examples], "labels": [one.labels for one in examples]}
+    )
+    if plan.data.shuffle:
+        dataset = dataset.shuffle(seed=plan.data.shuffle_seed)
+    num_train = round(len(dataset) * plan.data.train_fraction)
+    fraction = f"train_test_split {plan.data.train_fraction}"
+    if num_train == 0:
+        raise DataFailure(f"{fraction} leaves none of {len(dataset)} examples to train on")
+    if plan.training.eval_strategy == "no":
+        return dataset.select(range(num_train)), None
+    if num_train == len(dataset):
+        raise DataFailure(f"evaluation is asked for, but {fraction} keeps none of {len(dataset)} examples back for it")
+    return dataset.select(range(num_train)), dataset.select(range(num_train, len(dataset)))
+
+
+def _checkpoint(plan: Plan, output: Path, *, resume: bool) -> Path | None:
+    """Return the checkpoint to go on from; what an earlier run left that this one writes anew is removed.
+
+    Raises `RunFailure` when the checkpoint was made by another plan.
+    """
+    folder = output / CHECKPOINTS
+    found = newest_whole(folder) if resume else None
+    if found is not None:
+        require_same_plan(plan, output)
+    if not is_main_process():
+        return found
+    if found is None:
+        start_afresh(folder)
+    trim_metrics(output / METRICS, step_of(found) if found is not None else -1)
+    (output / COMPLETED).unlink(missing_ok=True)
+    write_plan(plan, output)
+    return found

@@ -1,0 +1,200 @@
+"""Executes a plan: check, read, load, train, save, read back, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback
+
+from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.failures import Terminated
+from kaitoc.runtime.launch.ready import COMPLETED, METRICS, Ready, RunOptions, make_ready
+from kaitoc.runtime.model.base_model import with_fingerprint
+from kaitoc.runtime.model.loss_tiles import loss_tiles
+from kaitoc.runtime.model.sharding import is_sharded, with_sharding
+from kaitoc.runtime.observe.device_memory import device_bytes, held_bytes
+from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_live_bytes
+from kaitoc.runtime.observe.progress import ProgressCallback
+from kaitoc.runtime.observe.prometheus import PrometheusCallback, serving
+from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.observe.report_html import render
+from kaitoc.runtime.output.adapter import gathered_state, place_for_pusher, result_folder, save
+from kaitoc.runtime.output.merge import MERGED, merge
+from kaitoc.runtime.output.model_card import write_card
+from kaitoc.runtime.output.oci import IMAGE, write_layout
+from kaitoc.runtime.quiet import quiet_libraries
+from kaitoc.runtime.training.arguments import training_arguments
+from kaitoc.runtime.training.callbacks import History, MetricsCallback, TerminationCallback
+from kaitoc.runtime.training.explain import explained, out_of_memory_told
+from kaitoc.runtime.training.integrations import tensorboard_logs
+from kaitoc.runtime.training.live_memory import MeasureFirstSteps
+from kaitoc.runtime.training.loop import TuningTrainer, require_numbers
+from kaitoc.runtime.world import grow_segments, is_main_process
+
+REPORT = "report.json"
+PAGE = "report.html"
+
+
+def run_plan(plan: Plan, options: RunOptions) -> RunReport:
+    """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
+    grow_segments()
+    port = options.metrics_port if is_main_process() else None
+    logs = tensorboard_logs(Path(plan.output.path))
+    with explained(plan), quiet_libraries(), logs, serving(port, options.metrics_host) as served:
+        return _run(with_fingerprint(with_sharding(plan, options.device)), options, served)
+
+
+def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> RunReport:
+    held_by_others = held_bytes(options.device)
+    ready = make_ready(plan, options)
+    shows_progress = options.show_progress and is_main_process()
+    if shows_progress:
+        sys.stderr.write(f"data: {ready.data_summary}\n")
+    history = History.of(ready.output / METRICS) if is_main_process() else History()
+    termination = TerminationCallback()
+    trainer = build_trainer(plan, ready)
+    measures = ready.device == "cpu" and not is_sharded(plan)
+    memory = MeasureFirstSteps(_tensors(ready.model), trainer) if measures else None
+    file = ready.output / METRICS if is_main_process() else None
+    metrics = MetricsCallback(file, history, lambda: trainer.num_tokens_seen)
+    progress = ProgressCallback() if shows_progress else None
+    # What it adds to the numbers of a step has to reach the trackers of `report_to` too, which the trainer puts first.
+    trainer.callback_handler.callbacks.insert(0, metrics)
+    for callback in (termination, memory, progress, served):
+        if callback is not None:
+            trainer.add_callback(callback)
+    try:
+        _train(plan, ready, trainer)
+    finally:
+        termination.close()
+        if memory is not None:
+            memory.close()
+    if termination.requested:
+        raise Terminated(f"asked to stop at step {trainer.state.global_step}; `--resume` goes on from its checkpoint")
+    return _finish(plan, ready, trainer, history, memory, held_by_others)
+
+
+def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer:
+    """Return the trainer of a plan without any output of its own; raises `PlanFailure`."""
+    patience = plan.training.early_stopping_patience
+    trainer = TuningTrainer(
+        model=ready.model,
+        args=training_arguments(plan, ready.device),
+        train_dataset=ready.train_set,
+        eval_dataset=ready.eval_set,
+        processing_class=ready.tokenizer,
+        callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _train(plan: Plan, ready: Ready, trainer: TuningTrainer) -> None:
+    def predict(shape: tuple[int, int]) -> Footprint | None:
+        return predicted_footprint(plan, ready.model.config, shape)
+
+    with out_of_memory_told(plan, lambda: trainer.largest_batch, predict), loss_tiles(ready.device):
+        trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint is not None else None)
+
+
+def _finish(
+    plan: Plan, ready: Ready, trainer: TuningTrainer, history: History, memory: MeasureFirstSteps | None,
+    held_by_others: int | None,
+) -> RunReport:  # fmt: skip
+    """Save the result and the report; the completion marker comes last."""
+    shape = memory.largest_batch if memory is not None else trainer.largest_batch
+    allocated, reserved = _measured_bytes(ready.device, memory)
+    footprint = predicted_footprint(plan, ready.model.config, shape) if not is_sharded(plan) else None
+    by_module = trainable_by_module(ready.model)
+    report = RunReport(
+        device=ready.device,
+        num_steps=trainer.state.global_step,
+        num_examples=len(ready.train_set),
+        num_truncated=ready.num_truncated,
+        num_skipped=ready.num_skipped,
+        num_trainable_parameters=sum(by_module.values()),
+        trainable_by_module=by_module,
+        first_loss=history.losses[0] if history.losses else None,
+        last_loss=history.losses[-1] if history.losses else None,
+        seconds=history.seconds,
+        tokens_per_second=trainer.num_tokens_seen / history.seconds if history.seconds else 0.0,
+        predicted_allocated_bytes=_predicted_bytes(plan, ready, shape) if not is_sharded(plan) else None,
+        measured_allocated_bytes=allocated,
+        predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
+        measured_reserved_bytes=reserved,
+        predicted_device_bytes=footprint.device_bytes if footprint is not None and ready.device == "cuda" else None,
+        measured_device_bytes=device_bytes(ready.device, held_by_others),
+        adapter_folder=str(_save(plan, ready, trainer)),
+    )
+    if is_main_process():
+        write_reports(plan, report, ready.output)
+        write_atomically(ready.output / COMPLETED, b"done\n")
+    return report
+
+
+def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
+    """Write the report of a run as JSON, as a page and as the result's model card."""
+    write_card(result_folder(plan), plan, report)
+    entries = [json.loads(line) for line in (output / METRICS).read_text(encoding="utf-8").splitlines()]
+    write_atomically(output / REPORT, report.to_json().encode("utf-8"))
+    write_atomically(output / PAGE, render(plan.name, report, entries).encode("utf-8"))
+
+
+def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
+    """Write the result, and whatever else the plan asks to make of it, in the main process."""
+    folder = result_folder(plan)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    require_numbers(model, trainer.state.global_step)
+    state = gathered_state(model) if is_sharded(plan) else None
+    if not is_main_process():
+        return folder
+    save(model, ready.tokenizer, plan, state)
+    if plan.lora is None:
+        return folder
+    place_for_pusher(folder, ready.output)
+    if plan.output.merge:
+        merge(plan, folder, ready.tokenizer, ready.output / MERGED)
+    if plan.output.oci_layout:
+        write_layout(folder, ready.output / IMAGE, {"org.opencontainers.image.title": plan.name})
+    return folder
+
+
+def trainable_by_module(model: Any) -> dict[str, int]:
+    """Return the number of trained parameters by the last part of the name of the module they belong to."""
+    found: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            module = name.partition(".lora_")[0].removesuffix(".weight").rpartition(".")[2]
+            found[module] = found.get(module, 0) + parameter.numel()
+    return found
+
+
+def _measured_bytes(device: str, memory: MeasureFirstSteps | None) -> tuple[int | None, int | None]:
+    """Return the peaks of allocated and of reserved memory, None where they cannot be measured."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    return (memory.peak_bytes if memory is not None else None), None
+
+
+def _tensors(model: Any) -> list[torch.Tensor]:
+    """Return what is loaded: parameters, buffers, and the constants of quantised weights, which are neither."""
+    parameters = list(model.parameters())
+    states = [getattr(parameter, "quant_state", None) for parameter in parameters]
+    nested = [getattr(state, "state2", None) for state in states]
+    holders = [holder for holder in (*parameters, *states, *nested) if holder is not None]
+    constants = [value for holder in holders for value in vars(holder).values()]
+    return [*parameters, *model.buffers(), *(value for value in constants if isinstance(value, torch.Tensor))]
+
+
+def _predicted_bytes(plan: Plan, ready: Ready, shape: tuple[int, int]) -> int | None:
+    """Return the predicted peak of live tensors for the largest batch that was measured."""
+    if ready.device == "cpu":
+        return predicted_live_bytes(plan, ready.model.config, shape)
+    footprint = predicted_footprint(plan, ready.model.config, shape)
+    return footprint.allocated_bytes if footprint is not None else None

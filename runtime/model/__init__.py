@@ -1,0 +1,1 @@
+"""Loading, quantising and sharding the model."""

@@ -1,0 +1,190 @@
+"""Loads the tokenizer and the model, quantised or not, and says why when that fails."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils.import_utils import is_flash_attn_2_available
+
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.failures import ModelFailure, in_words
+from kaitoc.runtime.model.sharding import is_sharded
+from kaitoc.runtime.out_of_memory import is_out_of_memory
+from kaitoc.runtime.world import is_main_process
+
+_ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
+_TEMPLATES = (".jinja", ".jinja2", ".j2")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def _dtype(name: str) -> Any:
+    return "auto" if name == "auto" else getattr(torch, name)
+
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def require_model(plan: Plan) -> None:
+    """Raise `ModelFailure` unless a plan names a folder with a model, or what may be an id of the hub's cache."""
+    folder = Path(plan.model.path)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelFailure(f"{folder}: no config.json in it, so it holds no model")
+        if not plan.model.allow_pickle:
+            _require_safetensors(folder)
+    elif not _HUB_ID.fullmatch(plan.model.path):
+        raise ModelFailure(f"{folder}: no such folder; name the model's folder with --model-path")
+
+
+def _require_safetensors(folder: Path) -> None:
+    """Raise `ModelFailure` for a folder whose weights are pickled: loading a pickle can run any code."""
+    pickles = [file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))]
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise ModelFailure(
+            f"{folder}: its weights are pickled ({pickles[0]}), which can run code when they are loaded; convert them "
+            "to safetensors, or allow it with --allow-pickle when you trust them"
+        )
+
+
+def _from_pretrained(load: Callable[..., Any], plan: Plan, what: str, **options: Any) -> Any:
+    """Return what a library loads for a plan's model; of a hub's model what is in the cache, and only then the hub's.
+
+    Raises `ModelFailure`.
+    """
+    options = {"revision": plan.model.revision, "trust_remote_code": plan.model.trust_remote_code, **options}
+    is_local = Path(plan.model.path).is_dir()
+    try:
+        return load(plan.model.path, local_files_only=True, **options)
+    except Exception as error:
+        if is_local or not isinstance(error, (OSError, ValueError)):
+            raise _not_loaded(plan, what, error) from error
+    try:
+        return load(plan.model.path, **options)
+    except Exception as error:
+        raise _not_loaded(plan, what, error) from error
+
+
+def _not_loaded(plan: Plan, what: str, error: Exception) -> Exception:
+    """Return the failure to tell, or the error itself when memory was what lacked."""
+    if is_out_of_memory(error):
+        return error
+    needs_code = "trust_remote_code" in str(error)
+    reason = "it needs code of its own (`trust_remote_code`), which is not run" if needs_code else in_words(error)
+    return ModelFailure(f"{plan.model.path}: {what} cannot be loaded: {reason}")
+
+
+def load_config(plan: Plan) -> Any:
+    """Return the model's config; raises `ModelFailure`."""
+    return _from_pretrained(AutoConfig.from_pretrained, plan, "the config")
+
+
+def load_tokenizer(plan: Plan) -> Any:
+    """Return the tokenizer; a missing padding token is its end-of-sequence token. Raises `ModelFailure`."""
+    tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, plan, "the tokenizer")
+    if plan.model.chat_template is not None:
+        tokenizer.chat_template = _template_text(plan.model.chat_template)
+    if tokenizer.eos_token_id is None:
+        raise ModelFailure(f"{plan.model.path}: the tokenizer has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _template_text(template: str) -> str:
+    """Return a chat template that is given as a file's path or as text.
+
+    It becomes part of what is trained and saved, so a manifest cannot name any other file of the machine.
+    """
+    if "{" in template:
+        return template
+    if Path(template).suffix not in _TEMPLATES:
+        raise ModelFailure(f"{template}: the file of a chat template ends in {', '.join(_TEMPLATES)}")
+    try:
+        return Path(template).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelFailure(f"{template}: the chat template cannot be read: {in_words(error)}") from error
+
+
+def load_model(plan: Plan, device: str) -> Any:
+    """Return the base model in evaluation-ready form on a device; raises `ModelFailure`.
+
+    Only safetensors are read unless the plan allows pickles, which can run code. A weight that is not there would be
+    drawn at random, and trained as if it had been.
+    """
+    model, told = _from_pretrained(
+        AutoModelForCausalLM.from_pretrained,
+        plan,
+        "the model",
+        dtype=_dtype(plan.model.dtype),
+        attn_implementation=_attention(plan, device),
+        quantization_config=_quantization(plan),
+        use_safetensors=None if plan.model.allow_pickle else True,
+        device_map={"": device} if plan.quantization.method != "none" else None,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    _require_complete(plan, told)
+    return model
+
+
+def _require_complete(plan: Plan, told: dict[str, Any]) -> None:
+    """Raise `ModelFailure` for weights that are missing or of another size; tell of those that have no use."""
+    wrong = {
+        "missing": sorted(told["missing_keys"]),
+        "of another size": sorted(str(entry[0]) for entry in told["mismatched_keys"]),
+    }
+    for fault, names in wrong.items():
+        if names:
+            found = f"{len(names)} are {fault}, the first: {names[0]}"
+            raise ModelFailure(f"{plan.model.path}: the weights do not go with config.json: {found}")
+    unused = sorted(told["unexpected_keys"])
+    if unused and is_main_process():
+        sys.stderr.write(f"model: {len(unused)} of its weights have no place in it, the first: {unused[0]}\n")
+
+
+def _attention(plan: Plan, device: str) -> str | None:
+    """Return transformers' name of the attention; flash attention that is not there gives way to PyTorch's own."""
+    if plan.model.attention == "flash" and not (device == "cuda" and is_flash_attn_2_available()):
+        if is_main_process():
+            reason = "flash-attn is not installed" if device == "cuda" else "a CPU has no flash attention"
+            sys.stderr.write(f"attention: {reason}, so it is PyTorch's own (sdpa)\n")
+        return _ATTENTION["sdpa"]
+    return _ATTENTION[plan.model.attention]
+
+
+def _quantization(plan: Plan) -> BitsAndBytesConfig | None:
+    kind = plan.quantization.method
+    if kind == "none":
+        return None
+    if kind == "int8":
+        return BitsAndBytesConfig(
+            load_in_8bit=True,
+            llm_int8_threshold=plan.quantization.int8_threshold,
+            llm_int8_skip_modules=list(plan.quantization.skip_modules) or None,
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        llm_int8_skip_modules=list(plan.quantization.skip_modules) or None,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_compute_dtype=getattr(torch, plan.quantization.compute_dtype),
+        bnb_4bit_use_double_quant=plan.quantization.double_quant,
+        bnb_4bit_quant_storage=_storage(plan),
+    )
+
+
+def _storage(plan: Plan) -> Any:
+    """Return the type that packed 4-bit weights are stored as: FSDP shards those of floating point alone."""
+    return getattr(torch, plan.quantization.compute_dtype) if is_sharded(plan) else torch.uint8
+
+
+def check_vocabulary(model: Any, tokenizer: Any) -> None:
+    """Raise `ModelFailure` when the tokenizer has tokens that the model has no embedding for."""
+    num_embeddings = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > num_embeddings:
+        raise ModelFailure(f"the tokenizer has {len(tokenizer)} tokens, the model embeddings for {num_embeddings}")

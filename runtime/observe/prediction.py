@@ -1,0 +1,85 @@
+"""What the memory engine predicts for a plan on the model that is really there, for a batch that was really seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.result import Footprint, Phase
+from kaitoc.compiler.memory.workload import Dtype, Kernels, Workload, WorkloadError
+from kaitoc.compiler.plan.memory import footprint_plan, workload_of_plan
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.model.loss_tiles import CPU_TILE_TOKENS
+
+TILE_WORDS = 32768
+LIVE_TILES = 7.25
+"""The loss of TRL 1.15 and later where there is no Triton (trl/kernels/chunked_logprob.py, `_backward_tile`): a buffer
+of at most `CPU_TILE_TOKENS` tokens by always 32,768 words, and at the highest moment of a tile's backward pass seven
+float32 tensors of its logits and one boolean."""
+
+
+def predicted_footprint(plan: Plan, config: Any, batch_shape: tuple[int, int] | None = None) -> Footprint | None:
+    """Return the footprint of a plan for a loaded model's config, None for a model that the engine does not know.
+
+    `batch_shape` is (sequences, padded length in tokens); None takes the plan's.
+    """
+    workload = _workload(plan, config, batch_shape)
+    return footprint(workload) if workload is not None else None
+
+
+def with_lengths(plan: Plan, config: Any, longest_tokens: int) -> Plan:
+    """Return a plan whose prediction is for the longest sequence that the data has, where it has one."""
+    if plan.predicted is None:
+        return plan
+    found = predicted_footprint(plan, config, (plan.training.per_device_train_batch_size, longest_tokens))
+    return plan if found is None else plan.model_copy(update={"predicted": footprint_plan(found)})
+
+
+def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) -> int | None:
+    """Return the peak of live tensors on a CPU, None for a model that the engine does not know.
+
+    It differs from a GPU's by the scratch memory of CUDA's libraries, which is not there, by attention, and by the
+    loss, whose tiles PyTorch's own operators work on.
+    """
+    workload = _workload(plan, config, batch_shape)
+    if workload is None:
+        return None
+    found = footprint(replace(workload, kernels=Kernels.CPU))
+    peaks = {peak.phase: peak.categories for peak in found.phases}
+    loss, optimizer = peaks[Phase.LOSS], peaks[Phase.OPTIMIZER]
+    in_loss = loss.total - loss.workspace - loss.logits + _loss_bytes(workload)
+    return max(in_loss, optimizer.total - device.cublas_workspace_bytes(None))
+
+
+def _loss_bytes(workload: Workload) -> int:
+    """Return what the loss needs beside its input while its gradient is computed."""
+    architecture = workload.architecture
+    num_tokens = workload.batch_size * (workload.seq_len_tokens - 1)
+    rows = min(num_tokens, CPU_TILE_TOKENS)
+    compute_bytes = (workload.autocast or workload.dtype).num_bytes
+    tile = rows * TILE_WORDS * compute_bytes
+    logits = int(LIVE_TILES * rows * min(architecture.vocab_size, TILE_WORDS) * 4)
+    gradient = num_tokens * architecture.hidden_size * 4
+    return tile + logits + gradient + _head_bytes(workload, architecture, compute_bytes)
+
+
+def _head_bytes(workload: Workload, architecture: Architecture, compute_bytes: int) -> int:
+    """Return the float32 gradient of a head that is trained, and the narrowed copy of one that autocast casts."""
+    words = min(architecture.vocab_size, TILE_WORDS) * architecture.hidden_size
+    trained = architecture.vocab_size * architecture.hidden_size * 4 if workload.lora is None else 0
+    stored_bytes = 4 if workload.kbit_prep else workload.dtype.num_bytes
+    return trained + (words * compute_bytes if stored_bytes != compute_bytes else 0)
+
+
+def _workload(plan: Plan, config: Any, batch_shape: tuple[int, int] | None) -> Workload | None:
+    batch_size, seq_len_tokens = batch_shape or (None, None)
+    try:
+        architecture = from_config(plan.model.path, config.to_dict())
+        dtype = Dtype(str(config.dtype).removeprefix("torch.")) if config.dtype is not None else None
+        return workload_of_plan(plan, architecture, batch_size=batch_size, seq_len_tokens=seq_len_tokens, dtype=dtype)
+    except (ArchitectureError, WorkloadError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Adapters, checkpoints, merged models and images."""

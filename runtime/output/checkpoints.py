@@ -1,0 +1,142 @@
+"""Checkpoints that are whole or not there: sealed with checksums once everything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
+from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.redact import redacted
+
+CHECKSUMS = "checksums.json"
+PREFIX = "checkpoint-"
+PLAN_FILE = "plan.json"
+_CHECKPOINT = re.compile(rf"{PREFIX}(\d+)")
+_BLOCK_BYTES = 1 << 20
+_MAY_DIFFER = frozenset({"name", "output", "predicted", "provenance"})
+
+
+def seal(folder: Path) -> None:
+    """Write the checksum of every file of a folder into it, and make the files durable."""
+    sums = {str(file.relative_to(folder)): _sha256(file, durable=True) for file in _files(folder)}
+    write_atomically(folder / CHECKSUMS, json.dumps(sums, indent=2).encode("utf-8"))
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a sealed folder holds exactly what was written."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        found = {str(file.relative_to(folder)): _sha256(file) for file in _files(folder)}
+    except (OSError, ValueError):
+        return False
+    return bool(found == sums)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest first."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step after which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """Return the newest checkpoint whose checksums hold, None when there is none."""
+    return next((checkpoint for checkpoint in checkpoints(folder) if is_whole(checkpoint)), None)
+
+
+def rotate(folder: Path, limit: int | None, keep: str | None) -> None:
+    """Delete the oldest checkpoints beyond a limit, never the newest and never the one named `keep`."""
+    if limit is None:
+        return
+    for checkpoint in checkpoints(folder)[limit:]:
+        if keep is None or checkpoint.name != Path(keep).name:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def start_afresh(folder: Path) -> None:
+    """Delete the checkpoints of an earlier run, which `--resume` would otherwise mistake for this one's."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_same_plan(plan: Plan, output: Path) -> bool:
+    """Return whether the run that left a folder had this plan."""
+    try:
+        require_same_plan(plan, output)
+    except RunFailure:
+        return False
+    return True
+
+
+def require_same_plan(plan: Plan, output: Path) -> None:
+    """Raise `RunFailure` when the run that is resumed had another plan, and say where the plans differ."""
+    path = output / PLAN_FILE
+    try:
+        before = read_plan(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, PlanError, UnicodeDecodeError) as error:
+        raise RunFailure(f"{output}: cannot tell which run to resume: {error}") from error
+    now = redacted(plan)
+    known = before.provenance.base_fingerprint, now.provenance.base_fingerprint
+    if all(known) and known[0] != known[1]:
+        raise RunFailure(
+            f"{output}: its adapter is for another base model: the weights in {plan.model.path} are not those that it "
+            "was trained on; name another --output"
+        )
+    for part in Plan.model_fields:
+        old, new = getattr(before, part), getattr(now, part)
+        if part not in _MAY_DIFFER and old != new:
+            where = _first_difference(part, old, new)
+            raise RunFailure(f"{output}: holds checkpoints of another run; {where}; name another --output")
+
+
+def write_plan(plan: Plan, output: Path) -> None:
+    """Leave the plan beside its results."""
+    write_atomically(output / PLAN_FILE, redacted(plan).to_json().encode("utf-8"))
+
+
+def trim_metrics(path: Path, last_step: int) -> None:
+    """Drop the logged steps after a checkpoint, which are going to be run again; also a line that was cut off."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("step", 0) <= last_step:
+            kept.append(line + "\n")
+    write_atomically(path, "".join(kept).encode("utf-8"))
+
+
+def _first_difference(part: str, old: object, new: object) -> str:
+    for name in getattr(type(new), "model_fields", {}):
+        was, is_now = getattr(old, name, None), getattr(new, name)
+        if was != is_now:
+            return f"`{part}.{name}` was {was!r} and is {is_now!r} now"
+    return f"`{part}` is another"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != CHECKSUMS)
+
+
+def _sha256(file: Path, *, durable: bool = False) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+        if durable:
+            os.fsync(stream.fileno())
+    return digest.hexdigest()

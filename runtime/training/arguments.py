@@ -1,0 +1,119 @@
+"""From a plan to the arguments of the libraries: TRL's `SFTConfig` and PEFT's `LoraConfig`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from trl.trainer.sft_config import SFTConfig
+
+from kaitoc.compiler.plan.plan import LoraPlan, Plan
+from kaitoc.runtime.failures import PlanFailure
+from kaitoc.runtime.model.sharding import fsdp_arguments
+from kaitoc.runtime.training.integrations import wants_liger
+
+CHECKPOINTS = "checkpoints"
+_BEST_BY = "eval_loss"
+_NOT_SFT_CONFIG = {"early_stopping_patience", "report_to", "extra_training_arguments"}
+_OWNED = frozenset(
+    ("output_dir", "disable_tqdm", "use_cpu", "resume_from_checkpoint", "push_to_hub", "deepspeed", "local_rank",
+     "fsdp", "fsdp_config",
+     "trust_remote_code", "model_init_kwargs")
+)  # fmt: skip
+"""Arguments that are decided by how a run is started, so that a plan cannot state them."""
+
+
+def lora_config(lora: LoraPlan) -> LoraConfig:
+    """Return PEFT's configuration; the plan has its field names, and empty collections mean PEFT's defaults."""
+    values = {name: value for name, value in lora.model_dump().items() if value not in ((), {}, None)}
+    lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+    targets = lists.get("target_modules", "all-linear")
+    return LoraConfig(**{**values, **lists, "target_modules": targets, "task_type": "CAUSAL_LM"})
+
+
+def training_arguments(plan: Plan, device: str) -> SFTConfig:
+    """Return TRL's arguments for a plan.
+
+    A CPU has no float16 autocast that trains, so float16 runs are unscaled there. Raises `PlanFailure` that names an
+    argument that TRL does not take.
+    """
+    training = plan.training
+    on_cpu = device == "cpu"
+    values = {name: value for name, value in training.model_dump(exclude=_NOT_SFT_CONFIG).items() if value is not None}
+    values.update(
+        output_dir=str(Path(plan.output.path) / CHECKPOINTS),
+        fp16=training.fp16 and not on_cpu,
+        restore_callback_states_from_checkpoint=True,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        max_length=plan.data.max_length,
+        packing=plan.data.packing,
+        packing_strategy=plan.data.packing_strategy,
+        pad_to_multiple_of=plan.data.pad_to_multiple_of,
+        dataloader_pin_memory=not on_cpu,
+        ddp_find_unused_parameters=False,
+        use_cpu=on_cpu,
+        disable_tqdm=True,
+        report_to=list(training.report_to) or "none",
+    )
+    if training.gradient_checkpointing:
+        values["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    if on_cpu and training.tf32:
+        del values["tf32"]
+    values.update(_choosing_the_best(plan))
+    values.update(fsdp_arguments(plan))
+    extra = _extra(training.extra_training_arguments)
+    if on_cpu and wants_liger(plan):
+        del extra["use_liger_kernel"]
+    try:
+        return SFTConfig(**{**values, **extra})
+    except (TypeError, ValueError) as error:
+        raise PlanFailure(f"the training arguments are refused: {error}") from error
+
+
+def _choosing_the_best(plan: Plan) -> dict[str, Any]:
+    """Return by what checkpoints are compared where a plan wants the best one, or wants to stop when none gets better.
+
+    Raises `PlanFailure` for a plan that wants so and evaluates nothing.
+    """
+    training = plan.training
+    wishes = {
+        "load_best_model_at_end": training.load_best_model_at_end,
+        "early_stopping_patience": training.early_stopping_patience is not None,
+        "save_strategy: best": training.save_strategy == "best",
+    }
+    wish = next((name for name, is_stated in wishes.items() if is_stated), None)
+    if wish is None:
+        return {}
+    if training.eval_strategy == "no":
+        raise PlanFailure(f"`{wish}` compares evaluations, and there are none: set `eval_strategy`")
+    if "metric_for_best_model" in training.extra_training_arguments:
+        return {}
+    return {"metric_for_best_model": _BEST_BY, "greater_is_better": False}
+
+
+def _extra(stated: dict[str, Any]) -> dict[str, Any]:
+    """Return further arguments, of which each must be one that TRL has and that a plan may state."""
+    known = {field.name for field in fields(SFTConfig)} - _OWNED
+    for name in stated:
+        if name in _OWNED:
+            raise PlanFailure(f"`{name}` cannot be set in a plan: it is decided by how the run is started")
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            raise PlanFailure(f"there is no training argument `{name}`{hint}")
+    return {name: _read_json(value) for name, value in stated.items()}
+
+
+def _read_json(value: Any) -> Any:
+    """Return a mapping that a manifest states as JSON text, anything else as it is."""
+    if not (isinstance(value, str) and value.lstrip().startswith("{")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise PlanFailure(f"not JSON: {value}") from error

@@ -1,0 +1,55 @@
+"""Turns what stops a run into one message for the user, with the exit code that belongs to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from safetensors import SafetensorError
+
+from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.failures import OutOfMemory, OutputFailure, RunFailure, in_words
+from kaitoc.runtime.out_of_memory import describe_out_of_memory, is_out_of_memory
+
+BatchShape = tuple[int, int]
+DEBUG = "KAITOC_DEBUG"
+
+
+@contextmanager
+def explained(plan: Plan) -> Iterator[None]:
+    """Let only `RunFailure` out: memory, the disk, or what a library refuses, in its own words."""
+    try:
+        yield
+    except RunFailure:
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        raise _failure(plan, error) from error
+
+
+@contextmanager
+def out_of_memory_told(
+    plan: Plan, batch_shape: Callable[[], BatchShape], predict: Callable[[BatchShape], Footprint | None]
+) -> Iterator[None]:
+    """Tell memory that runs out during training with the batch and with what the memory engine predicts for it."""
+    try:
+        yield
+    except Exception as error:
+        shape = batch_shape()
+        if not is_out_of_memory(error) or shape == (0, 0):
+            raise
+        raise OutOfMemory(describe_out_of_memory(plan, predict(shape), shape)) from error
+
+
+def _failure(plan: Plan, error: Exception) -> RunFailure:
+    if is_out_of_memory(error):
+        return OutOfMemory(describe_out_of_memory(plan, None, None))
+    if isinstance(error, SafetensorError):
+        return OutputFailure(f"{plan.output.path}: cannot be written: {in_words(error)}")
+    if isinstance(error, OSError):
+        return OutputFailure(f"{error.filename or plan.output.path}: {error.strerror or in_words(error)}")
+    kind = type(error).__name__
+    return RunFailure(f"the run cannot go on: {in_words(error)} ({kind}; {DEBUG}=1 shows where)")

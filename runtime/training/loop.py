@@ -1,0 +1,93 @@
+"""TRL's trainer with sealed checkpoints; it remembers the largest batch it was given and how much text it saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+from transformers import EarlyStoppingCallback, Trainer
+from trl.trainer.sft_trainer import SFTTrainer
+
+from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.model.sharding import shard_on_cpu
+from kaitoc.runtime.output.adapter import gathered_state
+from kaitoc.runtime.output.checkpoints import PREFIX, rotate, seal
+
+
+class TuningTrainer(SFTTrainer):
+    """Trains on rows that are tokens and labels already; `largest_batch` is (sequences, padded tokens)."""
+
+    largest_batch: tuple[int, int] = (0, 0)
+    num_tokens_seen: int = 0
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Set accelerate up, which by itself would not shard on a CPU."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp_plugin_args is not None and not self.is_fsdp_enabled:
+            shard_on_cpu(self)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Train on one batch and note its size."""
+        ids = inputs["input_ids"]
+        shape = (int(ids.shape[0]), int(ids.shape[1]))
+        self.largest_batch = max(self.largest_batch, shape, key=lambda one: one[0] * one[1])
+        self.num_tokens_seen += _num_real_tokens(inputs)
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        return loss
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train for an epoch, unless the checkpoint that was loaded is that of the last step.
+
+        transformers asks only after a step whether it was the last, so it would train one more.
+        """
+        if self._is_over():
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def _is_over(self) -> bool:
+        stops = [one for one in self.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback)]
+        lost_patience = any(one.early_stopping_patience_counter >= one.early_stopping_patience for one in stops)
+        return lost_patience or self.state.global_step >= self.state.max_steps
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, gathered first when it is sharded."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = gathered_state(self.model)
+        if self.args.should_save:
+            self._save(output_dir or self.args.output_dir, state_dict=state)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save a checkpoint, seal it, and only then remove those that it replaces.
+
+        TRL's own method would add a model card to each; it is passed over.
+        """
+        require_numbers(model, self.state.global_step)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            Trainer._save_checkpoint(self, model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir))
+            seal(folder / f"{PREFIX}{self.state.global_step}")
+            rotate(folder, limit, self.state.best_model_checkpoint)
+
+
+def require_numbers(model: torch.nn.Module, step: int) -> None:
+    """Raise `RunFailure` when a trained weight is no number, which a loss between two logged steps can leave behind."""
+    for name, value in model.named_parameters():
+        mine = value.to_local() if isinstance(value, DTensor) else value
+        if value.requires_grad and not bool(torch.isfinite(mine).all()):
+            raise RunFailure(f"`{name}` is not a number at step {step}; lower the learning rate, or use bf16")
+
+
+def _num_real_tokens(inputs: dict[str, Any]) -> int:
+    """Return the number of tokens of a batch that are not padding."""
+    mask = inputs.get("attention_mask")
+    return int(mask.sum()) if mask is not None else int(inputs["input_ids"].numel())

@@ -1,0 +1,1 @@
+"""Writes the generated schemas; not part of an installation."""
