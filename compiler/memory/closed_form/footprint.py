@@ -1,7 +1,7 @@
 """The closed form: how much GPU memory one fine-tuning run needs, without running it.
 
 Each layer is derived operation by operation from what autograd saves and what kernels allocate
-(`footprint_layers.py`, `footprint_ops.py`), on sizes that are linear in tokens and pairs of tokens. A derivation is
+(`closed_form/layers.py`, `closed_form/ops.py`), on sizes that are linear in tokens and pairs of tokens. A derivation is
 kept per architecture and method, so that another batch or sequence length costs microseconds.
 """
 

@@ -1,6 +1,6 @@
 """Linear layers on sizes: plain, quantised, with LoRA or DoRA.
 
-Values are held and dropped as in `footprint_elementwise.py`. Sources: the modelling code of peft 0.11 to 0.21 and
+Values are held and dropped as in `closed_form/elementwise.py`. Sources: the modelling code of peft 0.11 to 0.21 and
 bitsandbytes 0.43 to 0.50, and what is named at each method.
 """
 

@@ -1,6 +1,6 @@
 """All operations of a decoder on sizes: attention here, linear layers and what keeps a shape where they are named.
 
-Values are held and dropped as in `footprint_elementwise.py`. Sources: `attention.cpp`, `flash_api.cpp` and
+Values are held and dropped as in `closed_form/elementwise.py`. Sources: `attention.cpp`, `flash_api.cpp` and
 `SoftMax.cu` of PyTorch, and the modelling code of transformers 4.39 to 5.23.
 """
 

@@ -1,4 +1,4 @@
-"""The matrix products, attention kernels and dequantisations of a step, counted (see `throughput_tape.py`)."""
+"""The matrix products, attention kernels and dequantisations of a step, counted (see `throughput/tape.py`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How fast one fine-tuning run goes: the time of a training step by what a GPU computes and moves.
 
-The work of a step is counted kernel by kernel (`throughput_tape.py`, `throughput_ops.py`) and kept per architecture
+The work of a step is counted kernel by kernel (`throughput/tape.py`, `throughput/ops.py`) and kept per architecture
 and method; a kernel takes as long as its arithmetic or its traffic needs, whichever is longer (roofline, Williams et
 al. 2009), at the shares of the GPU's peaks in `schemas/catalog/throughput.json`. A step takes at least as long as the
 host needs to launch its kernels.

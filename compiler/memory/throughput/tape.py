@@ -1,6 +1,6 @@
 """Counts the work of one training step: what every kernel computes and moves, on the memory engine's derivation.
 
-`WorkTape` and `WorkOps` run the same decoder as the footprint (`footprint_layers.py`), which is written operation by
+`WorkTape` and `WorkOps` run the same decoder as the footprint (`closed_form/layers.py`), which is written operation by
 operation after transformers, PEFT and bitsandbytes, and note for each kernel its arithmetic and its traffic. A kernel
 that is no matrix product reads its inputs and writes its output once: eager PyTorch fuses nothing.
 """
