@@ -14,7 +14,7 @@ from kaitoc.compiler.cli import cli
 from kaitoc.compiler.engines.kaito import ClusterError, Target, run_on_cluster
 from kaitoc.compiler.engines.report import numbers_of, report_of
 
-DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
 TARGET = Target("tune", "team")
 PROGRAM = """#!{python}
 import json, pathlib, sys

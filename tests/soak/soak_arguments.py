@@ -1,6 +1,6 @@
 """Hold the model of Kaito's parser to the real argparse on many more random configs than the test suite does.
 
-Usage: python tests/soak/soak_kaito_args.py [CONFIGS_PER_SECTION] [SEED]
+Usage: python tests/soak/soak_arguments.py [CONFIGS_PER_SECTION] [SEED]
 
 It judges by the libraries of the running environment, which are the bundled runtime's. In an environment with another
 release's pins (`schemas/training_config/stacks.json`), set KAITOC_SOAK_RELEASE to that release.
@@ -14,7 +14,7 @@ import time
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "kaito_args"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "kaito"))
 
 import real_parser
 
