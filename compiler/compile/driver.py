@@ -33,7 +33,7 @@ from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import Section
-from kaitoc.compiler.passes import PASSES
+from kaitoc.compiler.passes import PASSES, passes_after
 from kaitoc.compiler.passes.model import Change, Pass, PassContext
 from kaitoc.compiler.yaml.tree import Scalar, Sequence
 
@@ -250,8 +250,8 @@ def _changes(job: Job, context: PassContext) -> Iterator[tuple[Pass, Change]]:
     if not (job.uses_template or config.is_editable):
         return
     files = _sources(job)
-    for number, step in enumerate(PASSES):
-        for change in step.run(job, replace(context, later_passes=PASSES[number + 1 :])):
+    for step in PASSES:
+        for change in step.run(job, replace(context, later_passes=passes_after(step))):
             if all(edit.source in files for edit in change.edits):
                 yield step, change
 

@@ -46,3 +46,8 @@ PASSES: tuple[Pass, ...] = (
     speed_loading,
     explicit,
 )
+
+
+def passes_after(step: Pass) -> tuple[Pass, ...]:
+    """Return the passes that run later in the pipeline than `step`."""
+    return PASSES[PASSES.index(step) + 1 :]

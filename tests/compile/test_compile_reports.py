@@ -26,7 +26,7 @@ from kaitoc.rules import FILE_RULES, JOB_RULES
 FIXTURES = Path(__file__).parents[1] / "passes"
 HOSTILE = "<script>alert(1)</script>|`x`"
 VOID_TAGS = {"meta", "br"}
-MODULES = ("compile_json", "compile_markdown", "compile_html")
+MODULES = ("json", "markdown", "html")
 
 
 def compilation(text: str, gpu: str | None = None, price_per_hour: float | None = 3.67) -> Compilation:
@@ -78,14 +78,14 @@ class Page(HTMLParser):
 def test_the_json_report_is_what_its_schema_says(name: str, request: pytest.FixtureRequest) -> None:
     schema = json.loads((Path(schemas.__file__).parent / "compile_report.json").read_text(encoding="utf-8"))
 
-    report = json.loads(render_report("compile_json", request.getfixturevalue(name)))
+    report = json.loads(render_report("json", request.getfixturevalue(name)))
 
     jsonschema.validate(report, schema, jsonschema.Draft202012Validator)
     assert report["refused"] is (name == "refused")
 
 
 def test_the_json_report_tells_every_change_with_its_gain(fitted: Compilation) -> None:
-    (job,) = json.loads(render_report("compile_json", fitted))["jobs"]
+    (job,) = json.loads(render_report("json", fitted))["jobs"]
     by_what = {change["what"]: change for change in job["changes"]}
 
     change = by_what["TrainingArguments.gradient_checkpointing"]
@@ -95,7 +95,7 @@ def test_the_json_report_tells_every_change_with_its_gain(fitted: Compilation) -
 
 
 def test_the_page_needs_no_network_and_runs_no_script(fitted: Compilation) -> None:
-    page = Page(render_report("compile_html", fitted))
+    page = Page(render_report("html", fitted))
 
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.seen}
     assert not [
@@ -106,7 +106,7 @@ def test_the_page_needs_no_network_and_runs_no_script(fitted: Compilation) -> No
 
 
 def test_the_page_draws_memory_before_and_after_on_one_scale(fitted: Compilation) -> None:
-    page = Page(render_report("compile_html", fitted))
+    page = Page(render_report("html", fitted))
     footprint = fitted.jobs[0].before.footprint
     assert footprint is not None
 
@@ -136,10 +136,10 @@ def test_text_from_manifests_stays_text() -> None:
 
     result = compilation(hostile)
 
-    page = Page(render_report("compile_html", result))
+    page = Page(render_report("html", result))
     assert "script" not in {tag for tag, _ in page.seen}
     assert HOSTILE in page.text
-    assert "<script>" not in render_report("compile_markdown", result)
+    assert "<script>" not in render_report("markdown", result)
 
 
 def test_no_terminal_sequence_gets_through() -> None:
@@ -150,7 +150,7 @@ def test_no_terminal_sequence_gets_through() -> None:
 
 
 def test_markdown_rows_have_as_many_cells_as_their_head(fitted: Compilation) -> None:
-    lines = render_report("compile_markdown", fitted).splitlines()
+    lines = render_report("markdown", fitted).splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("| Place"))
 
     cells = {len(re.findall(r"(?<!\\)\|", line)) for line in lines[start:] if line.startswith("|")}
@@ -158,10 +158,10 @@ def test_markdown_rows_have_as_many_cells_as_their_head(fitted: Compilation) -> 
     assert cells == {7}
 
 
-@pytest.mark.parametrize("module", ["compile_markdown", "compile_html"])
+@pytest.mark.parametrize("module", ["markdown", "html"])
 def test_every_change_is_told_with_place_pass_reason_bytes_and_speed(fitted: Compilation, module: str) -> None:
     written = render_report(module, fitted)
-    shown = Page(written).text if module == "compile_html" else written.replace("\\", "")
+    shown = Page(written).text if module == "html" else written.replace("\\", "")
 
     for change in fitted.jobs[0].changes:
         start, before, after = change.position, change.performance_before, change.performance_after

@@ -71,7 +71,8 @@ def test_schemas_catalogs_and_rule_pages_are_inside(site: Path) -> None:
 @pytest.mark.slow
 def test_every_package_of_the_checkout_is_inside(site: Path) -> None:
     for folder in ("compiler", "rules", "runtime", "schemas"):
-        expected = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")}
+        generators = ROOT / "schemas" / "generate"  # they import the compiler and write the checkout's own files
+        expected = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py") if generators not in path.parents}
         found = {path.relative_to(site / "kaitoc") for path in (site / "kaitoc" / folder).rglob("*.py")}
         assert expected == found
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.architecture import Architecture, UnknownModelTypeError
 from kaitoc.compiler.catalog.families import Family, find_family, masked_window
 from kaitoc.compiler.catalog.sites import (
     Site,
@@ -105,7 +105,10 @@ def plan_for(workload: Workload) -> Plan:
 def _plan(key: WorkloadKey) -> Plan:
     workload = key.workload
     architecture = workload.architecture
-    family = find_family(architecture.model_type)
+    try:
+        family = find_family(architecture.model_type)
+    except UnknownModelTypeError as error:
+        raise WorkloadError(str(error)) from error
     return _Planner(workload, architecture, family, find_stack(workload.stack)).plan()
 
 
