@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
 from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
-from kaitoc.runtime.launch.processes import launch, needs_launch, tell
+from kaitoc.runtime.launch.processes import (
+    DEFAULT_GRACE_SECONDS,
+    GRACE_VARIABLE,
+    Execution,
+    grace_seconds_of,
+    launch,
+    needs_launch,
+    tell,
+)
+from kaitoc.runtime.output.checkpoints import newest_whole, step_of
+from kaitoc.runtime.output.names import CHECKPOINTS
 from kaitoc.runtime.world import free_memory, grow_segments, is_main_process
 
 
@@ -22,8 +34,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m kaitoc.runtime", description=__doc__)
     parser.add_argument("plan", help="a plan, as `kaitoc run --dry-run` prints it")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help="continue from the newest whole checkpoint")
+    earlier.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote into the output")
     parser.add_argument("--auto-fit", action="store_true", help="on out-of-memory, try again with less")
+    parser.add_argument(
+        "--grace-seconds",
+        type=float,
+        metavar="S",
+        help=f"time for workers to save after SIGTERM (default: {GRACE_VARIABLE}, else {DEFAULT_GRACE_SECONDS:g})",
+    )
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve the numbers to Prometheus")
     arguments = parser.parse_args()
     try:
@@ -32,20 +52,34 @@ def main() -> int:
         sys.stderr.write(f"kaitoc: {error}\n")
         return EXIT_USAGE
     return execute(
-        plan, arguments.device, arguments.resume, auto_fit=arguments.auto_fit, metrics_port=arguments.metrics_port
+        plan,
+        Execution(
+            arguments.device,
+            resume=arguments.resume,
+            overwrite=arguments.overwrite,
+            metrics_port=arguments.metrics_port,
+            grace_seconds=arguments.grace_seconds,
+        ),
+        auto_fit=arguments.auto_fit,
     )
 
 
-def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False, metrics_port: int | None = None) -> int:
+def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
     """Run a plan, print its report and return the exit code; failures become one message.
 
     With `auto_fit` a plan that does not fit is run again with less memory, as long as something is left to try; a run
-    that is resumed goes on with what was found to fit.
+    that is resumed goes on with what was found to fit. All attempts are one run: a later one replaces what an earlier
+    one left.
     """
+    try:
+        grace_seconds_of(how.grace_seconds, os.environ)
+    except ValueError as error:
+        sys.stderr.write(f"kaitoc: {error}\n")
+        return EXIT_USAGE
     grow_segments()
-    if auto_fit and resume:
-        plan = as_left_off(plan, device)
-    code = _execute_once(plan, device, resume, metrics_port)
+    if auto_fit and how.resume:
+        plan = as_left_off(plan, how.device)
+    code = _execute_once(plan, how)
     while code == EXIT_OUT_OF_MEMORY and auto_fit:
         candidate = next_candidate(plan)
         if candidate is None:
@@ -54,29 +88,37 @@ def execute(plan: Plan, device: str, resume: bool, *, auto_fit: bool = False, me
         plan, change = candidate
         sys.stderr.write(f"kaitoc: trying again with {change}\n")
         free_memory()
-        code = _execute_once(plan, device, False, metrics_port)
+        code = _execute_once(plan, replace(how, resume=False, overwrite=True))
     return code
 
 
-def _execute_once(plan: Plan, device: str, resume: bool, metrics_port: int | None) -> int:
+def _execute_once(plan: Plan, how: Execution) -> int:
     if needs_launch(plan):
-        return launch(plan, device, resume=resume, metrics_port=metrics_port)
+        return launch(plan, how)
     # bitsandbytes complains on import that an optional CPU kernel is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from kaitoc.runtime.launch.ready import RunOptions
     from kaitoc.runtime.launch.run import run_plan
 
     try:
-        report = run_plan(plan, RunOptions(device, resume, metrics_port=metrics_port))
+        report = run_plan(plan, RunOptions(how.device, how.resume, how.overwrite, metrics_port=how.metrics_port))
     except RunFailure as error:
         tell(error)
         return error.exit_code
     except KeyboardInterrupt:
-        tell(RunFailure("stopped by Ctrl-C; `--resume` goes on from the last checkpoint"))
+        tell(RunFailure(f"stopped by Ctrl-C; {_kept_of(plan)}"))
         return EXIT_INTERRUPTED
     if is_main_process():
         sys.stdout.write(report.to_text() + "\n")
     return 0
+
+
+def _kept_of(plan: Plan) -> str:
+    """Return in words what an interrupted run left to continue from."""
+    checkpoint = newest_whole(Path(plan.output.path) / CHECKPOINTS)
+    if checkpoint is None:
+        return "nothing was saved"
+    return f"`--resume` continues from step {step_of(checkpoint)}"
 
 
 if __name__ == "__main__":

@@ -7,35 +7,53 @@ EXIT_USAGE = 2
 EXIT_OUT_OF_MEMORY = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+EXIT_CODES = frozenset({0, EXIT_FAILED, EXIT_USAGE, EXIT_OUT_OF_MEMORY, EXIT_INTERRUPTED, EXIT_TERMINATED})
+"""All that a run ends with. 2 and 3 are final: the same command ends the same way; 1 may pass when it is repeated."""
 _MAX_CHARACTERS = 300
 
 
 class RunFailure(Exception):  # noqa: N818  (the name says what it means to the user)
-    """A run that cannot start or go on; `str(error)` is for the user."""
+    """A run that cannot go on, but may when it is repeated; `str(error)` is for the user."""
 
     exit_code = EXIT_FAILED
 
 
-class DataFailure(RunFailure):
+class FinalFailure(RunFailure):
+    """A run that fails again when the same command is repeated, so that nothing should retry it."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataFailure(FinalFailure):
     """Training data that is missing, empty, truncated or of the wrong shape."""
 
 
-class ModelFailure(RunFailure):
-    """A model or tokenizer that cannot be loaded, or that does not go with the adapter."""
+class ModelFailure(FinalFailure):
+    """A model or tokenizer that cannot be loaded, or that is incompatible with the adapter."""
+
+
+class PlanFailure(FinalFailure):
+    """A plan that no run can follow, or one that differs from the run in the output folder."""
+
+
+class OutputRefused(FinalFailure):
+    """An output folder that a run cannot or must not write into."""
 
 
 class OutputFailure(RunFailure):
-    """An output folder that cannot be written."""
+    """A write that failed while the run went on: a full disk, a storage error."""
 
 
-class PlanFailure(RunFailure):
-    """A plan that no run can follow."""
+class NetworkFailure(RunFailure):
+    """A download that failed in all its attempts."""
 
 
-class Terminated(RunFailure):
-    """The run was asked to stop and saved a checkpoint."""
+class Stopped(RunFailure):
+    """The run was asked to stop; `exit_code` says by which signal."""
 
-    exit_code = EXIT_TERMINATED
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class OutOfMemory(RunFailure):

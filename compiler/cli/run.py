@@ -50,7 +50,14 @@ class RunError(ValueError):
     "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without a better one."
 )
 @click.option("--allow-pickle", is_flag=True, help="Take weights that are no safetensors.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue from the newest whole checkpoint in --output, if there is one.")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into --output.")
+@click.option(
+    "--grace-seconds",
+    type=click.FloatRange(min=0, min_open=True, max=86_400),
+    metavar="S",
+    help="Time for worker processes to save a checkpoint after SIGTERM (default: KAITOC_GRACE_SECONDS, else 25).",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and stop.")
 @click.option(
     "--on",
@@ -88,6 +95,8 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
             ctx.exit(_on_cluster(path, options))
         if options["report"] is not None:
             raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
+        if options["resume"] and options["overwrite"]:
+            raise RunError("--resume continues what --overwrite would replace: name one of the two")
         plan = _plan(path, options)
         if options["dry_run"]:
             click.echo(plan.to_json(), nl=False)
@@ -97,6 +106,7 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
         click.echo(f"kaitoc: {error}", err=True)
         ctx.exit(EXIT_USAGE)
     from kaitoc.runtime.__main__ import execute
+    from kaitoc.runtime.launch.processes import Execution
     from kaitoc.runtime.world import num_gpus
 
     if options["num_processes"] is None:
@@ -104,10 +114,14 @@ def run(ctx: click.Context, /, path: str, **options: Any) -> None:
     ctx.exit(
         execute(
             plan,
-            options["device"],
-            options["resume"],
+            Execution(
+                options["device"],
+                resume=options["resume"],
+                overwrite=options["overwrite"],
+                metrics_port=options["metrics_port"],
+                grace_seconds=options["grace_seconds"],
+            ),
             auto_fit=options["auto_fit"],
-            metrics_port=options["metrics_port"],
         )
     )
 

@@ -23,7 +23,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from kaitoc.compiler.core.redaction import redacted_address
 from kaitoc.runtime.data.files import FORMATS
-from kaitoc.runtime.failures import DataFailure
+from kaitoc.runtime.failures import DataFailure, NetworkFailure, OutputFailure
 
 DOWNLOADS = "downloads"
 MAX_BYTES = 64 << 30
@@ -62,7 +62,9 @@ def is_address(path: str) -> bool:
 
 
 def local_paths(paths: tuple[str, ...], folder: Path, *, reuse: bool, limits: Limits | None = None) -> tuple[str, ...]:
-    """Return paths with every address replaced by the file it was downloaded to; raises `DataFailure`.
+    """Return paths with every address replaced by the file it was downloaded to.
+
+    Raises `DataFailure` for an address that has no such file, `NetworkFailure` for one that may have it later.
 
     Each address has a folder of its own, so that files of one name do not overwrite each other. `reuse` takes a file
     that is there already. Of several processes on a machine one downloads and the others wait for the file.
@@ -73,7 +75,10 @@ def local_paths(paths: tuple[str, ...], folder: Path, *, reuse: bool, limits: Li
 
 
 def fetch(address: str, folder: Path, *, reuse: bool = False, limits: Limits | None = None) -> Path:
-    """Download one address into a folder and return the file; raises `DataFailure` without the address's secrets."""
+    """Download one address into a folder and return the file.
+
+    Raises `DataFailure` or `NetworkFailure`, which tell nothing of the address's secrets.
+    """
     limits = limits or Limits()
     plain, wanted = _split_checksum(address)
     place = folder / hashlib.sha256(plain.encode("utf-8")).hexdigest()[:16]
@@ -101,7 +106,9 @@ def _fetched(plain: str, place: Path, wanted: str | None, limits: Limits) -> Pat
             failure = str(getattr(error, "reason", "") or error) or type(error).__name__
         if attempt + 1 < limits.num_attempts:
             time.sleep(limits.pause_seconds * 2**attempt)
-    raise DataFailure(f"{redacted_address(plain)}: cannot be downloaded in {limits.num_attempts} attempts: {failure}")
+    raise NetworkFailure(
+        f"{redacted_address(plain)}: cannot be downloaded in {limits.num_attempts} attempts: {failure}"
+    )
 
 
 def _answer_in_words(code: int) -> str:
@@ -219,7 +226,9 @@ def _require_room(address: str, answer: Any, place: Path, limits: Limits) -> Non
         raise DataFailure(f"{redacted_address(address)}: {num_bytes:,} bytes; at most {limits.max_bytes:,} are taken")
     free_bytes = shutil.disk_usage(place).free
     if num_bytes > free_bytes:
-        raise DataFailure(f"{redacted_address(address)}: {num_bytes:,} bytes; only {free_bytes:,} are free in {place}")
+        raise OutputFailure(
+            f"{redacted_address(address)}: {num_bytes:,} bytes; only {free_bytes:,} are free in {place}"
+        )
 
 
 def _copy(address: str, answer: Any, stream: Any, offset: int, limits: Limits) -> None:

@@ -13,19 +13,16 @@ import torch
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS
-from kaitoc.runtime.failures import OutOfMemory, OutputFailure
+from kaitoc.runtime.failures import OutOfMemory, OutputRefused
 from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
-from kaitoc.runtime.output.adapter import ADAPTER, MODEL
-from kaitoc.runtime.output.merge import MERGED
-from kaitoc.runtime.output.oci import IMAGE
-from kaitoc.runtime.training.arguments import CHECKPOINTS
+from kaitoc.runtime.output.names import ADAPTER, CHECKPOINTS, IMAGE, MERGED, MODEL
 
 MIN_FREE_DISK_BYTES = 64 << 20
 _GIB = 1 << 30
 
 
 def check_output(folder: Path) -> None:
-    """Create the output folder and prove that it can be written and has room; raises `OutputFailure`."""
+    """Create the output folder and prove that it can be written and has room; raises `OutputRefused`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".kaitoc-") as probe:
@@ -35,13 +32,13 @@ def check_output(folder: Path) -> None:
         free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputFailure(f"{folder}: the output folder cannot be written: {reason}") from error
+        raise OutputRefused(f"{folder}: the output folder cannot be written: {reason}") from error
     if free_bytes < MIN_FREE_DISK_BYTES:
-        raise OutputFailure(f"{folder}: only {free_bytes >> 20} MiB are free; an adapter needs more")
+        raise OutputRefused(f"{folder}: only {free_bytes >> 20} MiB are free; an adapter needs more")
 
 
 def require_apart(plan: Plan) -> None:
-    """Raise `OutputFailure` when the model or the data lies in a folder that the run writes anew."""
+    """Raise `OutputRefused` when the model or the data lies in a folder that the run writes anew."""
     output = Path(plan.output.path).resolve()
     result = [MODEL] if plan.lora is None else [ADAPTER]
     written = [output / name for name in (*result, CHECKPOINTS, DOWNLOADS, IMAGE, MERGED)]
@@ -49,7 +46,7 @@ def require_apart(plan: Plan) -> None:
         place = Path(name)
         inside = next((folder for folder in written if place.exists() and _is_within(place.resolve(), folder)), None)
         if inside is not None:
-            raise OutputFailure(f"{name}: lies in {inside}, which the run writes anew; name another --output")
+            raise OutputRefused(f"{name}: lies in {inside}, which the run writes anew; name another --output")
 
 
 def _is_within(place: Path, folder: Path) -> bool:
@@ -57,12 +54,12 @@ def _is_within(place: Path, folder: Path) -> bool:
 
 
 def check_room(plan: Plan, model: Any) -> None:
-    """Compare what a run writes with what is free on the disk; raises `OutputFailure` before the first step."""
+    """Compare what a run writes with what is free on the disk; raises `OutputRefused` before the first step."""
     num_bytes = written_bytes(plan, model)
     folder = Path(plan.output.path)
     free_bytes = shutil.disk_usage(folder).free
     if num_bytes > free_bytes:
-        raise OutputFailure(
+        raise OutputRefused(
             f"{folder}: the run writes {num_bytes / _GIB:.1f} GiB (result, checkpoints); only {free_bytes / _GIB:.1f} "
             "GiB are free there"
         )

@@ -8,27 +8,55 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED, RunFailure
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 _HOST = "127.0.0.1"
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
-_DEFAULTS = {
-    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "25",  # less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-}
+GRACE_VARIABLE = "KAITOC_GRACE_SECONDS"
+DEFAULT_GRACE_SECONDS = 25.0
+"""Less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL where a pod states nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a plan is executed on this machine, beside what it says."""
+
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    metrics_port: int | None = None
+    grace_seconds: float | None = None
+
+
+def grace_seconds_of(option: float | None, environment: Mapping[str, str]) -> float:
+    """Return how long workers may take to save after SIGTERM; raises `ValueError` for what is not a time."""
+    stated = environment.get(GRACE_VARIABLE)
+    if option is None and stated is None:
+        return DEFAULT_GRACE_SECONDS
+    try:
+        seconds = float(stated) if option is None and stated is not None else float(option or 0)
+    except ValueError:
+        seconds = math.nan
+    if not (0 < seconds < math.inf):
+        origin = "--grace-seconds" if option is not None else GRACE_VARIABLE
+        raise ValueError(f"{origin} must be a number of seconds above 0, not {stated if option is None else option}")
+    return seconds
 
 
 def needs_launch(plan: Plan) -> bool:
@@ -36,18 +64,22 @@ def needs_launch(plan: Plan) -> bool:
     return plan.num_processes > 1 and "RANK" not in os.environ
 
 
-def launch(plan: Plan, device: str, *, resume: bool, metrics_port: int | None = None) -> int:
+def launch(plan: Plan, how: Execution) -> int:
     """Run a plan in its number of processes and return the exit code of the first that failed, or 0."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder, _quiet_launcher(plan.num_processes):
+    with (
+        tempfile.TemporaryDirectory(prefix="kaitoc-") as folder,
+        _quiet_launcher(plan.num_processes, grace_seconds_of(how.grace_seconds, os.environ)),
+    ):
         file = Path(folder) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
-        command = ["-m", "kaitoc.runtime", str(file), "--device", device]
-        command += ["--resume"] if resume else []
-        command += ["--metrics-port", str(metrics_port)] if metrics_port is not None else []
+        command = ["-m", "kaitoc.runtime", str(file), "--device", how.device]
+        command += ["--resume"] if how.resume else []
+        command += ["--overwrite"] if how.overwrite else []
+        command += ["--metrics-port", str(how.metrics_port)] if how.metrics_port is not None else []
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -80,10 +112,10 @@ def tell(error: RunFailure) -> None:
 
 
 @contextmanager
-def _quiet_launcher(num_processes: int) -> Iterator[None]:
+def _quiet_launcher(num_processes: int, grace_seconds: float) -> Iterator[None]:
     """Keep the launcher from logging what it does, and from letting every process take all cores."""
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(math.ceil(grace_seconds))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
     logging.disable(logging.CRITICAL)
     try:
@@ -105,7 +137,17 @@ def _tell_failure(error: ChildFailedError, folder: Path) -> int:
             file.read_text(encoding="utf-8", errors="replace") for file in _files(folder, rank, "stderr.log")
         )
     sys.stderr.write(said if said is not None else f"kaitoc: process {rank} ended: {failure.message}\n")
-    return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+    return exit_code_of(failure.exitcode)
+
+
+def exit_code_of(process_code: int) -> int:
+    """Return what a run ends with when one of its processes ended with a code, negative for a signal.
+
+    A process that was killed, by the kernel or by hand, is a lost peer: 1, since the run may pass when it is repeated.
+    """
+    if process_code in (-signal.SIGTERM, -signal.SIGINT):
+        return 128 - process_code
+    return process_code if process_code in EXIT_CODES else EXIT_FAILED
 
 
 def _stated(folder: Path, rank: int) -> str | None:

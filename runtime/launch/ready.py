@@ -20,7 +20,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS, local_paths
 from kaitoc.runtime.data.examples import Columns, describe_skipped, read_rows
 from kaitoc.runtime.data.prepare import Example, prepare
-from kaitoc.runtime.failures import DataFailure, ModelFailure, RunFailure, in_words
+from kaitoc.runtime.failures import DataFailure, FinalFailure, ModelFailure, in_words
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
 from kaitoc.runtime.model.load import check_vocabulary, load_config, load_model, load_tokenizer, require_model
 from kaitoc.runtime.model.sharding import is_sharded
@@ -28,18 +28,15 @@ from kaitoc.runtime.observe.prediction import with_lengths
 from kaitoc.runtime.output.checkpoints import (
     newest_whole,
     require_same_plan,
-    start_afresh,
     step_of,
     trim_metrics,
     write_plan,
 )
-from kaitoc.runtime.training.arguments import CHECKPOINTS, lora_config
+from kaitoc.runtime.output.earlier_run import holds_run, remove_earlier_run, require_free
+from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, METRICS
+from kaitoc.runtime.training.arguments import lora_config
 from kaitoc.runtime.training.integrations import require_integrations
 from kaitoc.runtime.world import is_main_process
-
-COMPLETED = "fine_tuning_completed.txt"
-"""The file that Kaito's pusher waits for before it uploads the adapter."""
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +45,7 @@ class RunOptions:
 
     device: str = "auto"
     resume: bool = False
+    overwrite: bool = False
     show_progress: bool = True
     metrics_port: int | None = None
     metrics_host: str = ""
@@ -74,6 +72,9 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     output = Path(plan.output.path)
     check_output(output)
     require_apart(plan)
+    if not options.resume and is_main_process():
+        require_free(output, overwrite=options.overwrite)
+    checkpoint = _checkpoint(plan, output) if options.resume else None
     device = choose_device(options.device)
     require_integrations(plan, device)
     require_model(plan)
@@ -86,9 +87,10 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     prepared = prepare(tokenizer, rows.rows, data)
     check_memory(with_lengths(plan, load_config(plan), prepared.longest_tokens(data)), device)
     train_set, eval_set = split_examples(plan, prepared.examples)
-    checkpoint = _checkpoint(plan, output, resume=options.resume)
     model = build_model(plan, device, tokenizer)
     check_room(plan, model)
+    if is_main_process():
+        _prepare_output(plan, output, checkpoint, resume=options.resume)
     summary = prepared.describe(data.max_length) + describe_skipped(rows)
     counts = len(rows.skipped), prepared.num_truncated
     return Ready(device, output, tokenizer, model, summary, *counts, train_set, eval_set, checkpoint)
@@ -97,11 +99,11 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
 def choose_device(wanted: str) -> str:
     """Return `cuda`, with this process's GPU made the current one, or `cpu`.
 
-    Raises `RunFailure` when a GPU is asked for and there is none.
+    Raises `FinalFailure` when a GPU is asked for and there is none.
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise RunFailure("there is no CUDA GPU here, or PyTorch was installed without CUDA; use --device cpu")
+        raise FinalFailure("there is no CUDA GPU here, or PyTorch was installed without CUDA; use --device cpu")
     if not available or wanted == "cpu":
         return "cpu"
     torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -169,20 +171,29 @@ def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Datase
     return dataset.select(range(num_train)), dataset.select(range(num_train, len(dataset)))
 
 
-def _checkpoint(plan: Plan, output: Path, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from; what an earlier run left that this one writes anew is removed.
+def _checkpoint(plan: Plan, output: Path) -> Path | None:
+    """Return the checkpoint to continue from; says which damaged ones are passed over, and when there is none.
 
-    Raises `RunFailure` when the checkpoint was made by another plan.
+    Raises `PlanFailure` when the run in the output folder had another plan.
     """
     folder = output / CHECKPOINTS
-    found = newest_whole(folder) if resume else None
-    if found is not None:
+    checkpoint = newest_whole(folder, _tell_damaged)
+    if holds_run(output):
         require_same_plan(plan, output)
-    if not is_main_process():
-        return found
-    if found is None:
-        start_afresh(folder)
-    trim_metrics(output / METRICS, step_of(found) if found is not None else -1)
+    if checkpoint is None and is_main_process():
+        sys.stderr.write(f"kaitoc: no checkpoint in {folder}: starting from step 1\n")
+    return checkpoint
+
+
+def _tell_damaged(checkpoint: Path) -> None:
+    if is_main_process():
+        sys.stderr.write(f"kaitoc: {checkpoint} is damaged or incomplete and is passed over\n")
+
+
+def _prepare_output(plan: Plan, output: Path, checkpoint: Path | None, *, resume: bool) -> None:
+    """Make the output folder this run's, now that everything is loaded and training can begin."""
+    if not resume:
+        remove_earlier_run(output)
+    trim_metrics(output / METRICS, step_of(checkpoint) if checkpoint is not None else -1)
     (output / COMPLETED).unlink(missing_ok=True)
     write_plan(plan, output)
-    return found

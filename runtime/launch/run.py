@@ -13,8 +13,8 @@ from transformers import EarlyStoppingCallback, PrinterCallback
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import Terminated
-from kaitoc.runtime.launch.ready import COMPLETED, METRICS, Ready, RunOptions, make_ready
+from kaitoc.runtime.failures import Stopped
+from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.model.base_model import with_fingerprint
 from kaitoc.runtime.model.loss_tiles import loss_tiles
 from kaitoc.runtime.model.sharding import is_sharded, with_sharding
@@ -25,9 +25,12 @@ from kaitoc.runtime.observe.prometheus import PrometheusCallback, serving
 from kaitoc.runtime.observe.report import RunReport
 from kaitoc.runtime.observe.report_html import render
 from kaitoc.runtime.output.adapter import gathered_state, place_for_pusher, result_folder, save
-from kaitoc.runtime.output.merge import MERGED, merge
+from kaitoc.runtime.output.earlier_run import is_finished, list_results
+from kaitoc.runtime.output.finished_run import report_of_finished_run
+from kaitoc.runtime.output.merge import merge
 from kaitoc.runtime.output.model_card import write_card
-from kaitoc.runtime.output.oci import IMAGE, write_layout
+from kaitoc.runtime.output.names import COMPLETED, IMAGE, MERGED, METRICS, PAGE, REPORT
+from kaitoc.runtime.output.oci import write_layout
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
 from kaitoc.runtime.training.callbacks import History, MetricsCallback, TerminationCallback
@@ -37,9 +40,6 @@ from kaitoc.runtime.training.live_memory import MeasureFirstSteps
 from kaitoc.runtime.training.loop import TuningTrainer, require_numbers
 from kaitoc.runtime.world import grow_segments, is_main_process
 
-REPORT = "report.json"
-PAGE = "report.html"
-
 
 def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
@@ -47,7 +47,10 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     port = options.metrics_port if is_main_process() else None
     logs = tensorboard_logs(Path(plan.output.path))
     with explained(plan), quiet_libraries(), logs, serving(port, options.metrics_host) as served:
-        return _run(with_fingerprint(with_sharding(plan, options.device)), options, served)
+        plan = with_fingerprint(with_sharding(plan, options.device))
+        if options.resume and is_finished(Path(plan.output.path)):
+            return report_of_finished_run(plan)
+        return _run(plan, options, served)
 
 
 def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> RunReport:
@@ -76,7 +79,10 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
         if memory is not None:
             memory.close()
     if termination.requested:
-        raise Terminated(f"asked to stop at step {trainer.state.global_step}; `--resume` goes on from its checkpoint")
+        raise Stopped(
+            f"asked to stop at step {trainer.state.global_step}; `--resume` continues from its checkpoint",
+            termination.exit_code,
+        )
     return _finish(plan, ready, trainer, history, memory, held_by_others)
 
 
@@ -134,6 +140,7 @@ def _finish(
     )
     if is_main_process():
         write_reports(plan, report, ready.output)
+        list_results(ready.output)
         write_atomically(ready.output / COMPLETED, b"done\n")
     return report
 

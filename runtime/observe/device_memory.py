@@ -17,7 +17,7 @@ def held_bytes(device: str) -> int | None:
         return None
     try:
         return int(torch.cuda.device_memory_used(int(os.environ.get("LOCAL_RANK", "0"))))
-    except (ImportError, RuntimeError, ValueError):  # no pynvml, no NVML, a GPU that NVML numbers otherwise
+    except Exception:  # no pynvml, no NVML, MIG, vGPU: NVMLError is a plain Exception, and a measurement ends no run
         return None
 
 

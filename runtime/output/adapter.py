@@ -14,11 +14,10 @@ from torch.distributed.tensor import DTensor
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import OutputFailure, in_words
-from kaitoc.runtime.output.oci import ADAPTER_FILES
+from kaitoc.runtime.output.earlier_run import replace_result
+from kaitoc.runtime.output.names import ADAPTER, ADAPTER_FILES, MODEL
 from kaitoc.runtime.redact import redacted
 
-ADAPTER = "adapter"
-MODEL = "model"
 PLAN = "kaitoc-plan.json"
 _RELOADED = "reloaded"
 
@@ -55,8 +54,7 @@ def save(model: Any, tokenizer: Any, plan: Plan, state: dict[str, torch.Tensor] 
         tokenizer.save_pretrained(unfinished)
         (unfinished / PLAN).write_text(redacted(plan).to_json(), encoding="utf-8")
         _verify(model, unfinished, state)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)
+        replace_result(unfinished, folder)
     except (OSError, SafetensorError) as error:
         raise OutputFailure(f"{folder}: the result cannot be written: {in_words(error)}") from error
     finally:

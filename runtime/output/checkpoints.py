@@ -7,16 +7,17 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
-from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.failures import PlanFailure
+from kaitoc.runtime.output.names import PLAN_FILE
 from kaitoc.runtime.redact import redacted
 
 CHECKSUMS = "checksums.json"
 PREFIX = "checkpoint-"
-PLAN_FILE = "plan.json"
 _CHECKPOINT = re.compile(rf"{PREFIX}(\d+)")
 _BLOCK_BYTES = 1 << 20
 _MAY_DIFFER = frozenset({"name", "output", "predicted", "provenance"})
@@ -51,9 +52,13 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def newest_whole(folder: Path) -> Path | None:
-    """Return the newest checkpoint whose checksums hold, None when there is none."""
-    return next((checkpoint for checkpoint in checkpoints(folder) if is_whole(checkpoint)), None)
+def newest_whole(folder: Path, skipped: Callable[[Path], None] = lambda _: None) -> Path | None:
+    """Return the newest checkpoint whose checksums hold, None when there is none; `skipped` hears of the damaged."""
+    for checkpoint in checkpoints(folder):
+        if is_whole(checkpoint):
+            return checkpoint
+        skipped(checkpoint)
+    return None
 
 
 def rotate(folder: Path, limit: int | None, keep: str | None) -> None:
@@ -65,31 +70,26 @@ def rotate(folder: Path, limit: int | None, keep: str | None) -> None:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def start_afresh(folder: Path) -> None:
-    """Delete the checkpoints of an earlier run, which `--resume` would otherwise mistake for this one's."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def is_same_plan(plan: Plan, output: Path) -> bool:
     """Return whether the run that left a folder had this plan."""
     try:
         require_same_plan(plan, output)
-    except RunFailure:
+    except PlanFailure:
         return False
     return True
 
 
 def require_same_plan(plan: Plan, output: Path) -> None:
-    """Raise `RunFailure` when the run that is resumed had another plan, and say where the plans differ."""
+    """Raise `PlanFailure` when the run that is resumed had another plan, and say where the plans differ."""
     path = output / PLAN_FILE
     try:
         before = read_plan(path.read_text(encoding="utf-8"), str(path))
     except (OSError, PlanError, UnicodeDecodeError) as error:
-        raise RunFailure(f"{output}: cannot tell which run to resume: {error}") from error
+        raise PlanFailure(f"{output}: cannot tell which run to resume: {error}") from error
     now = redacted(plan)
     known = before.provenance.base_fingerprint, now.provenance.base_fingerprint
     if all(known) and known[0] != known[1]:
-        raise RunFailure(
+        raise PlanFailure(
             f"{output}: its adapter is for another base model: the weights in {plan.model.path} are not those that it "
             "was trained on; name another --output"
         )
@@ -97,7 +97,7 @@ def require_same_plan(plan: Plan, output: Path) -> None:
         old, new = getattr(before, part), getattr(now, part)
         if part not in _MAY_DIFFER and old != new:
             where = _first_difference(part, old, new)
-            raise RunFailure(f"{output}: holds checkpoints of another run; {where}; name another --output")
+            raise PlanFailure(f"{output}: holds checkpoints of another run; {where}; name another --output")
 
 
 def write_plan(plan: Plan, output: Path) -> None:

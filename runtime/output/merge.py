@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from safetensors import SafetensorError
 from kaitoc.compiler.plan.plan import Plan, QuantizationPlan
 from kaitoc.runtime.failures import OutputFailure, in_words
 from kaitoc.runtime.model.load import load_model
-
-MERGED = "merged"
+from kaitoc.runtime.output.earlier_run import replace_result
 
 
 def merge(plan: Plan, adapter: Path, tokenizer: Any, folder: Path) -> Path:
@@ -32,8 +30,7 @@ def merge(plan: Plan, adapter: Path, tokenizer: Any, folder: Path) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         merged.save_pretrained(unfinished, safe_serialization=True)
         tokenizer.save_pretrained(unfinished)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)
+        replace_result(unfinished, folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise OutputFailure(f"{folder}: the merged model cannot be written: {in_words(error)}") from error
     finally:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kaitoc.runtime.failures import OutputFailure
+from kaitoc.runtime.output.earlier_run import replace_result
+from kaitoc.runtime.output.names import ADAPTER_FILES
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 TAG = "latest"
-IMAGE = "image"
 _FOLDER_IN_IMAGE = "data"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -57,8 +57,7 @@ def write_layout(adapter: Path, folder: Path, annotations: dict[str, str] | None
         blobs = unfinished / "blobs" / "sha256"
         blobs.mkdir(parents=True)
         _write_layout(adapter, unfinished, blobs, annotations or {})
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)
+        replace_result(unfinished, folder)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise OutputFailure(f"{folder}: the image cannot be written: {error.strerror or error}") from error

@@ -14,9 +14,9 @@ from trl.trainer.sft_config import SFTConfig
 from kaitoc.compiler.plan.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.sharding import fsdp_arguments
+from kaitoc.runtime.output.names import CHECKPOINTS
 from kaitoc.runtime.training.integrations import wants_liger
 
-CHECKPOINTS = "checkpoints"
 _BEST_BY = "eval_loss"
 _NOT_SFT_CONFIG = {"early_stopping_patience", "report_to", "extra_training_arguments"}
 _OWNED = frozenset(

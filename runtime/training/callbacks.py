@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_TERMINATED, FinalFailure
+from kaitoc.runtime.world import is_main_process
 
 _STATM = Path("/proc/self/statm")
 _MAX_EXPONENT = 700.0
@@ -58,7 +60,7 @@ class MetricsCallback(TrainerCallback):
         self._started = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Append the numbers of a step; raises `RunFailure` when the loss is not a number."""
+        """Append the numbers of a step; raises `FinalFailure` when the loss is not a number."""
         seconds = time.perf_counter() - self._started
         logs = {} if logs is None else logs
         logs.update(self._more(logs, seconds))
@@ -70,7 +72,7 @@ class MetricsCallback(TrainerCallback):
         if loss is None:
             return
         if not math.isfinite(loss):
-            raise RunFailure(f"the loss is {loss} at step {state.global_step}; lower the learning rate, or use bf16")
+            raise FinalFailure(f"the loss is {loss} at step {state.global_step}; lower the learning rate, or use bf16")
         self._history.steps.append(state.global_step)
         self._history.losses.append(float(loss))
 
@@ -104,31 +106,42 @@ def _memory_bytes() -> int:
 
 
 class TerminationCallback(TrainerCallback):
-    """On SIGTERM, which Kubernetes sends before it kills a pod, saves a checkpoint after the current step and stops."""
+    """Saves a checkpoint after the current step and stops, on SIGTERM, which precedes a pod's end, and on Ctrl-C.
+
+    A second signal after Ctrl-C stops at once; so the launcher, which sends SIGTERM then, is obeyed too.
+    """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Callable[[int, FrameType | None], Any] | int | None = None
+        self.exit_code = EXIT_TERMINATED
+        self._previous: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Listen for the signal."""
-        self._previous = signal.signal(signal.SIGTERM, self._request) or signal.SIG_DFL
+        """Listen for the signals."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._request) or signal.SIG_DFL
 
-    def _request(self, _signal: int, _frame: FrameType | None) -> None:
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        if self.requested and self.exit_code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
         self.requested = True
+        if number == signal.SIGINT:
+            self.exit_code = EXIT_INTERRUPTED
+            if is_main_process():
+                sys.stderr.write("kaitoc: saving a checkpoint after this step; Ctrl-C again stops at once\n")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask the trainer to save and stop once the signal came, in all processes after the same step."""
         if torch.distributed.is_initialized():
-            anywhere = torch.tensor(int(self.requested), device=args.device)
-            torch.distributed.all_reduce(anywhere, torch.distributed.ReduceOp.MAX)
-            self.requested = bool(anywhere)
+            code = torch.tensor(self.exit_code if self.requested else 0, device=args.device)
+            torch.distributed.all_reduce(code, torch.distributed.ReduceOp.MAX)
+            self.requested, self.exit_code = bool(code), int(code) or self.exit_code
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
 
     def close(self) -> None:
         """Stop listening, however training ended."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-            self._previous = None
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous = {}

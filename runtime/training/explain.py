@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,14 @@ from safetensors import SafetensorError
 
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import OutOfMemory, OutputFailure, RunFailure, in_words
+from kaitoc.runtime.failures import FinalFailure, OutOfMemory, OutputFailure, OutputRefused, RunFailure, in_words
 from kaitoc.runtime.out_of_memory import describe_out_of_memory, is_out_of_memory
 
 BatchShape = tuple[int, int]
 DEBUG = "KAITOC_DEBUG"
+_FINAL = (ArithmeticError, AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What a library raises for arguments that it does not take; a lost peer or device is a RuntimeError or an OSError."""
+_FINAL_ERRNOS = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS})
 
 
 @contextmanager
@@ -50,6 +54,8 @@ def _failure(plan: Plan, error: Exception) -> RunFailure:
     if isinstance(error, SafetensorError):
         return OutputFailure(f"{plan.output.path}: cannot be written: {in_words(error)}")
     if isinstance(error, OSError):
-        return OutputFailure(f"{error.filename or plan.output.path}: {error.strerror or in_words(error)}")
+        failed = OutputRefused if error.errno in _FINAL_ERRNOS else OutputFailure
+        return failed(f"{error.filename or plan.output.path}: {error.strerror or in_words(error)}")
     kind = type(error).__name__
-    return RunFailure(f"the run cannot go on: {in_words(error)} ({kind}; {DEBUG}=1 shows where)")
+    failure = FinalFailure if isinstance(error, _FINAL) else RunFailure
+    return failure(f"the run cannot go on: {in_words(error)} ({kind}; {DEBUG}=1 shows where)")

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, Trainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.failures import FinalFailure
 from kaitoc.runtime.model.sharding import shard_on_cpu
 from kaitoc.runtime.output.adapter import gathered_state
 from kaitoc.runtime.output.checkpoints import PREFIX, rotate, seal
@@ -80,11 +80,11 @@ class TuningTrainer(SFTTrainer):
 
 
 def require_numbers(model: torch.nn.Module, step: int) -> None:
-    """Raise `RunFailure` when a trained weight is no number, which a loss between two logged steps can leave behind."""
+    """Raise `FinalFailure` when a trained weight is not a number; between two logged steps no loss shows it."""
     for name, value in model.named_parameters():
         mine = value.to_local() if isinstance(value, DTensor) else value
         if value.requires_grad and not bool(torch.isfinite(mine).all()):
-            raise RunFailure(f"`{name}` is not a number at step {step}; lower the learning rate, or use bf16")
+            raise FinalFailure(f"`{name}` is not a number at step {step}; lower the learning rate, or use bf16")
 
 
 def _num_real_tokens(inputs: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY
 from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
-from kaitoc.runtime.launch.ready import COMPLETED
+from kaitoc.runtime.launch.processes import Execution
 from kaitoc.runtime.output.checkpoints import write_plan
+from kaitoc.runtime.output.names import COMPLETED
 
 pytestmark = pytest.mark.runtime
+CPU = Execution("cpu")
 MakePlan = Callable[..., Plan]
 
 
@@ -71,7 +74,7 @@ def test_out_of_memory_is_told_with_what_took_it_and_what_to_run(
 ) -> None:
     _SmallDevice(monkeypatch)
 
-    assert execute(make_plan(provenance={"manifest": "job.yaml"}), "cpu", False) == EXIT_OUT_OF_MEMORY
+    assert execute(make_plan(provenance={"manifest": "job.yaml"}), CPU) == EXIT_OUT_OF_MEMORY
     message = capsys.readouterr().err
     assert "out of memory on a batch of 2 x" in message
     assert "kaitoc compile job.yaml" in message
@@ -84,7 +87,7 @@ def test_with_auto_fit_the_run_is_tried_again_until_it_fits(
     _SmallDevice(monkeypatch)
     plan = make_plan()
 
-    assert execute(plan, "cpu", False, auto_fit=True) == 0
+    assert execute(plan, CPU, auto_fit=True) == 0
     assert "trying again with batches of 1, accumulated 2 times" in capsys.readouterr().err
     assert (Path(plan.output.path) / COMPLETED).exists()
 
@@ -94,12 +97,13 @@ def test_a_run_that_was_made_to_fit_is_resumed_as_it_was(
 ) -> None:
     _SmallDevice(monkeypatch)
     plan = make_plan(training={"save_strategy": "steps", "save_steps": 2})
-    assert execute(plan, "cpu", False, auto_fit=True) == 0
+    assert execute(plan, CPU, auto_fit=True) == 0
     output = Path(plan.output.path)
     shutil.rmtree(output / "checkpoints" / "checkpoint-4")
+    (output / COMPLETED).unlink()
     capsys.readouterr()
 
-    assert execute(plan, "cpu", True, auto_fit=True) == 0
+    assert execute(plan, replace(CPU, resume=True), auto_fit=True) == 0
     told = capsys.readouterr().err
     assert "trying again" not in told
     assert "step 3/4" in told

@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.launch.ready import COMPLETED, Ready, RunOptions, make_ready
+from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.launch.run import build_trainer, run_plan
 from kaitoc.runtime.observe.report import RunReport
 from kaitoc.runtime.output.checkpoints import checkpoints
+from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 
 pytestmark = pytest.mark.runtime

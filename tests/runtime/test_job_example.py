@@ -55,5 +55,5 @@ def test_the_dockerfile_copies_what_is_there() -> None:
     copied = re.findall(r"^COPY (.+) \S+$", (JOB / "Dockerfile").read_text(), re.MULTILINE)
 
     names = [name for line in copied for name in line.split()]
-    assert {"compiler", "rules", "runtime", "schemas", "pyproject.toml", "constraints.txt"} <= set(names)
+    assert {"kaitoc", "compiler", "rules", "runtime", "schemas", "pyproject.toml", "constraints.txt"} <= set(names)
     assert all((ROOT / name).exists() for name in names)

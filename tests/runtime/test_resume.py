@@ -18,9 +18,10 @@ pytest.importorskip("torch")
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import RunFailure
-from kaitoc.runtime.launch.ready import COMPLETED, RunOptions
+from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.output.checkpoints import is_whole
+from kaitoc.runtime.output.names import COMPLETED
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
@@ -39,12 +40,15 @@ def run(plan: Plan, *, resume: bool = False) -> dict[int, float]:
     return losses(Path(plan.output.path))
 
 
-def start(plan: Plan, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(plan: Plan, folder: Path, *arguments: str, in_own_group: bool = False) -> subprocess.Popen[str]:
     file = folder / "plan.json"
     file.write_text(plan.to_json())
     command = [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", "cpu", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        start_new_session=in_own_group,
+    )  # fmt: skip
 
 
 def wait_for_step(process: subprocess.Popen[str], output: Path, step: int) -> None:
@@ -113,6 +117,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(
     output = tmp_path / "whole"
     newest = output / "checkpoints" / f"checkpoint-{NUM_STEPS}"
     (newest / "adapter_model.safetensors").write_bytes(b"cut off")
+    (output / COMPLETED).unlink()
 
     plan = make_plan(lora=DROPOUT, training=TRAINING, output={"path": str(output)})
 

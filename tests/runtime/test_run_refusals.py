@@ -23,10 +23,12 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute, main
 from kaitoc.runtime.failures import ModelFailure, OutOfMemory, OutputFailure, PlanFailure, RunFailure
 from kaitoc.runtime.launch.preflight import check_room, written_bytes
-from kaitoc.runtime.launch.ready import COMPLETED, RunOptions
+from kaitoc.runtime.launch.processes import Execution
+from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.load import load_model
 from kaitoc.runtime.output.checkpoints import checkpoints
+from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 
 pytestmark = pytest.mark.runtime
@@ -285,5 +287,5 @@ def test_ctrl_c_is_one_message(
 
     monkeypatch.setattr("kaitoc.runtime.launch.run.run_plan", interrupted)
 
-    assert execute(make_plan(), "cpu", False) == 130
+    assert execute(make_plan(), Execution("cpu")) == 130
     assert "stopped by Ctrl-C" in capsys.readouterr().err

@@ -13,9 +13,10 @@ pytest.importorskip("torch")
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import DataFailure, ModelFailure, OutputFailure, PlanFailure, RunFailure
-from kaitoc.runtime.launch.ready import COMPLETED, RunOptions, make_ready
+from kaitoc.runtime.launch.ready import RunOptions, make_ready
 from kaitoc.runtime.launch.run import build_trainer, run_plan
 from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 
 pytestmark = pytest.mark.runtime

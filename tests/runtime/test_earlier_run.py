@@ -1,0 +1,274 @@
+"""Output folders that an earlier run left something in: refused, continued, or replaced without losing a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+
+from test_resume import start, wait_for_step
+
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.__main__ import execute
+from kaitoc.runtime.failures import ModelFailure, OutputRefused, PlanFailure
+from kaitoc.runtime.launch.processes import Execution, exit_code_of, grace_seconds_of
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.output.checkpoints import is_whole, seal
+from kaitoc.runtime.output.earlier_run import LEDGER, list_results, remove_earlier_run, replace_result, require_free
+from kaitoc.runtime.output.names import COMPLETED
+
+pytestmark = pytest.mark.runtime
+MakePlan = Callable[..., Plan]
+OPTIONS = RunOptions("cpu", show_progress=False)
+SAVING = {"save_strategy": "steps", "save_steps": 2}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The plan of a run that came to its end, with a note of the user's in each of its folders."""
+    folder = tmp_path_factory.mktemp("finished")
+    data = folder / "data.jsonl"
+    data.write_text('{"text": "a rule finds a wrong key"}\n' * 8)
+    plan = Plan.model_validate(
+        {
+            "name": "finished",
+            "model": {"path": str(tiny_model), "dtype": "float32"},
+            "lora": {"r": 2},
+            "data": {"paths": [str(data)], "max_length": 32},
+            "training": {
+                "max_steps": 4, "per_device_train_batch_size": 2, "logging_steps": 1, "optim": "adamw_torch",
+                "gradient_checkpointing": False, "bf16": False, **SAVING,
+            },
+            "output": {"path": str(folder / "results")},
+            "provenance": {"kaitoc_version": "test"},
+        }
+    )  # fmt: skip
+    run_plan(plan, OPTIONS)
+    return plan
+
+
+@pytest.fixture
+def plan(finished: Plan, tmp_path: Path) -> Plan:
+    """A copy of the finished run."""
+    import shutil
+
+    output = tmp_path / "results"
+    shutil.copytree(finished.output.path, output)
+    return finished.model_copy(update={"output": finished.output.model_copy(update={"path": str(output)})})
+
+
+def test_a_run_refuses_the_output_of_another_and_names_both_options(plan: Plan) -> None:
+    before = tree(Path(plan.output.path))
+
+    with pytest.raises(OutputRefused, match="--resume continues that run, --overwrite replaces it"):
+        run_plan(plan, OPTIONS)
+    assert tree(Path(plan.output.path)) == before
+
+
+def test_files_that_no_run_wrote_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("mine")
+
+    with pytest.raises(OutputRefused, match=r"`report\.json`, which no run of kaitoc wrote; name another --output"):
+        require_free(tmp_path, overwrite=True)
+
+
+def test_resuming_a_finished_run_tells_its_report_and_changes_no_byte(plan: Plan) -> None:
+    before = tree(Path(plan.output.path))
+
+    report = run_plan(plan, replace(OPTIONS, resume=True))
+
+    assert report.num_steps == 4
+    assert report.last_loss is not None
+    assert tree(Path(plan.output.path)) == before
+
+
+def test_resuming_a_finished_run_with_merge_only_merges(plan: Plan) -> None:
+    output = Path(plan.output.path)
+    before = tree(output)
+    merging = plan.model_copy(update={"output": plan.output.model_copy(update={"merge": True})})
+
+    run_plan(merging, replace(OPTIONS, resume=True))
+
+    after = tree(output)
+    assert (output / "merged" / "model.safetensors").is_file()
+    assert {name: data for name, data in after.items() if not name.startswith("merged/") and name != LEDGER} == {
+        name: data for name, data in before.items() if name != LEDGER
+    }
+
+
+def test_another_plan_does_not_resume_a_finished_run(plan: Plan) -> None:
+    other = plan.model_copy(update={"training": plan.training.model_copy(update={"learning_rate": 0.5})})
+
+    with pytest.raises(PlanFailure, match="learning_rate"):
+        run_plan(other, replace(OPTIONS, resume=True))
+    assert PlanFailure.exit_code == 2
+
+
+def test_a_run_that_fails_to_load_leaves_the_earlier_one_intact(plan: Plan, tmp_path: Path) -> None:
+    before = tree(Path(plan.output.path))
+    broken = plan.model_copy(update={"model": plan.model.model_copy(update={"path": str(tmp_path / "none")})})
+
+    with pytest.raises(ModelFailure):
+        run_plan(broken, replace(OPTIONS, overwrite=True))
+    assert tree(Path(plan.output.path)) == before
+
+
+def test_overwriting_replaces_what_the_run_wrote_and_nothing_else(plan: Plan) -> None:
+    output = Path(plan.output.path)
+    notes = {name: output / name / "notes.txt" for name in ("adapter", "checkpoints", "checkpoints/checkpoint-4", ".")}
+    for name, file in notes.items():
+        file.write_text(f"note in {name}")
+    shorter = plan.model_copy(update={"training": plan.training.model_copy(update={"max_steps": 2})})
+
+    report = run_plan(shorter, replace(OPTIONS, overwrite=True))
+
+    assert report.num_steps == 2
+    assert {name: file.read_text() for name, file in notes.items()} == {name: f"note in {name}" for name in notes}
+    assert {path.name for path in (output / "checkpoints").iterdir() if (path / "trainer_state.json").exists()} == {
+        "checkpoint-2"
+    }
+
+
+NAMES = st.sampled_from(["notes.txt", "model.py", "data/x.json", "adapter_model.backup", "a b", "ü.txt"])
+PLACES = st.sampled_from(["", "adapter", "checkpoints", "checkpoints/checkpoint-3", "merged", "image/blobs/sha256"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.tuples(PLACES, NAMES), max_size=6))
+def test_removing_an_earlier_run_keeps_every_file_of_the_user(
+    tmp_path_factory: pytest.TempPathFactory, files: set[tuple[str, str]]
+) -> None:
+    output = tmp_path_factory.mktemp("output")
+    own = ["adapter/adapter_model.safetensors", "merged/model.safetensors", "image/blobs/sha256/" + "0" * 64]
+    for name in (*own, "checkpoints/checkpoint-3/optimizer.pt", "report.json", "plan.json", COMPLETED):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text("{}")
+    seal(output / "checkpoints" / "checkpoint-3")
+    list_results(output)
+    users = {Path(place, name).as_posix() for place, name in files}
+    for name in users:
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text("the user's")
+
+    remove_earlier_run(output)
+
+    assert set(tree(output)) == users
+
+
+def test_a_result_takes_the_place_of_an_earlier_one_with_the_files_that_no_run_wrote(tmp_path: Path) -> None:
+    folder, unfinished = tmp_path / "adapter", tmp_path / ".adapter.unfinished"
+    for place, weights in ((folder, "old"), (unfinished, "new")):
+        place.mkdir()
+        (place / "adapter_model.safetensors").write_text(weights)
+    list_results(tmp_path)
+    (folder / "notes.txt").write_text("the user's")
+
+    replace_result(unfinished, folder)
+
+    assert tree(folder) == {"adapter_model.safetensors": b"new", "notes.txt": b"the user's"}
+    assert not unfinished.exists()
+
+
+def test_a_list_that_leads_out_of_the_folder_removes_nothing_there(tmp_path: Path) -> None:
+    output, outside = tmp_path / "output", tmp_path / "outside.txt"
+    output.mkdir()
+    outside.write_text("the user's")
+    (output / LEDGER).write_text(f'["../outside.txt", "{outside}"]')
+
+    remove_earlier_run(output)
+
+    assert outside.read_text() == "the user's"
+
+
+def test_the_earlier_run_is_named_when_there_is_no_checkpoint(
+    make_plan: MakePlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(training={"max_steps": 1})
+
+    run_plan(plan, replace(OPTIONS, resume=True))
+
+    assert f"no checkpoint in {plan.output.path}/checkpoints: starting from step 1" in capsys.readouterr().err
+
+
+def test_each_damaged_checkpoint_is_named(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    output = Path(plan.output.path)
+    (output / COMPLETED).unlink()
+    for step in (2, 4):
+        (output / "checkpoints" / f"checkpoint-{step}" / "optimizer.pt").write_bytes(b"cut off")
+
+    run_plan(plan, replace(OPTIONS, resume=True))
+
+    told = capsys.readouterr().err
+    assert all(f"checkpoint-{step} is damaged or incomplete" in told for step in (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("process_code", "code"),
+    [(0, 0), (1, 1), (2, 2), (3, 3), (130, 130), (143, 143), (134, 1), (77, 1),
+     (-signal.SIGTERM, 143), (-signal.SIGINT, 130), (-signal.SIGKILL, 1), (-signal.SIGABRT, 1)],
+)  # fmt: skip
+def test_a_run_ends_with_the_documented_exit_codes_only(process_code: int, code: int) -> None:
+    assert exit_code_of(process_code) == code
+
+
+@pytest.mark.parametrize(
+    ("option", "environment", "seconds"),
+    [(None, {}, 25.0), (None, {"KAITOC_GRACE_SECONDS": "110"}, 110.0), (5.0, {"KAITOC_GRACE_SECONDS": "110"}, 5.0)],
+)
+def test_the_grace_comes_from_the_option_or_the_environment(
+    option: float | None, environment: dict[str, str], seconds: float
+) -> None:
+    assert grace_seconds_of(option, environment) == seconds
+
+
+@pytest.mark.parametrize("stated", ["", "soon", "0", "-1", "inf", "nan"])
+def test_a_grace_that_is_no_time_is_refused(
+    stated: str, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KAITOC_GRACE_SECONDS", stated)
+
+    assert execute(make_plan(), Execution("cpu")) == 2
+    assert "KAITOC_GRACE_SECONDS must be a number of seconds above 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_ctrl_c_saves_a_checkpoint_and_exits_130(make_plan: MakePlan, tmp_path: Path, num_processes: int) -> None:
+    plan = make_plan(training={"max_steps": 2000}, data={"max_length": 32}).model_copy(
+        update={"num_processes": num_processes}
+    )
+    output = Path(plan.output.path)
+    process = start(plan, tmp_path, in_own_group=True)
+    wait_for_step(process, output, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+
+    assert process.returncode == 130, stderr
+    assert "`--resume` continues from its checkpoint" in stderr
+    (checkpoint,) = (output / "checkpoints").iterdir()
+    assert is_whole(checkpoint)
+
+
+def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kaitoc.runtime.launch.ready.build_model", interrupted)
+
+    assert execute(make_plan(), Execution("cpu")) == 130
+    assert "stopped by Ctrl-C; nothing was saved" in capsys.readouterr().err
