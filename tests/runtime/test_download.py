@@ -12,7 +12,7 @@ import pytest
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import Limits, fetch, local_paths
-from kaitoc.runtime.failures import DataFailure
+from kaitoc.runtime.failures import DataFailure, NetworkFailure, RunFailure
 
 CONTENT = b'{"text": "one"}\n' * 5000
 LIMITS = Limits(pause_seconds=0.0)
@@ -107,7 +107,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, tmp_pat
 
 def test_a_file_that_changed_in_between_is_begun_anew(server: Server, tmp_path: Path) -> None:
     server.num_broken = 1
-    with pytest.raises(DataFailure):
+    with pytest.raises(NetworkFailure):
         fetch(f"{server.address}/rows.jsonl", tmp_path, limits=Limits(num_attempts=1))
     server.etag = '"2"'
 
@@ -182,7 +182,7 @@ def test_redirects_are_followed(server: Server, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_downloaded_is_one_message(server: Server, tmp_path: Path, path: str, words: str) -> None:
-    with pytest.raises(DataFailure, match=words):
+    with pytest.raises(RunFailure, match=words):
         fetch(server.address + path, tmp_path, limits=LIMITS)
 
 
@@ -191,7 +191,7 @@ def test_a_server_that_is_not_there_is_one_message(server: Server, tmp_path: Pat
     server.shutdown()
     server.server_close()
 
-    with pytest.raises(DataFailure, match="cannot be downloaded in 3 attempts"):
+    with pytest.raises(NetworkFailure, match="cannot be downloaded in 3 attempts"):
         fetch(f"{address}/rows.jsonl", tmp_path, limits=LIMITS)
 
 

@@ -35,8 +35,8 @@ def losses(output: Path) -> dict[int, float]:
     return {entry["step"]: entry["loss"] for entry in map(json.loads, lines) if "loss" in entry}
 
 
-def run(plan: Plan, *, resume: bool = False) -> dict[int, float]:
-    run_plan(plan, RunOptions("cpu", resume, show_progress=False))
+def run(plan: Plan, *, resume: bool = False, overwrite: bool = False) -> dict[int, float]:
+    run_plan(plan, RunOptions("cpu", resume, overwrite, show_progress=False))
     return losses(Path(plan.output.path))
 
 
@@ -135,10 +135,10 @@ def test_resuming_without_a_checkpoint_begins_anew(make_plan: MakePlan) -> None:
     assert sorted(run(make_plan(), resume=True)) == [1, 2, 3, 4]
 
 
-def test_a_run_without_resume_leaves_nothing_of_the_run_before(make_plan: MakePlan) -> None:
+def test_a_run_that_overwrites_leaves_nothing_of_the_run_before(make_plan: MakePlan) -> None:
     run(make_plan(training=TRAINING))
     plan = make_plan()
-    found: Any = run(plan)
+    found: Any = run(plan, overwrite=True)
 
     assert sorted(found) == [1, 2, 3, 4]
     assert not list((Path(plan.output.path) / "checkpoints").glob("*"))

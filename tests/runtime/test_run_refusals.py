@@ -21,7 +21,7 @@ from tiny_phi3 import save_tiny_phi3
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute, main
-from kaitoc.runtime.failures import ModelFailure, OutOfMemory, OutputFailure, PlanFailure, RunFailure
+from kaitoc.runtime.failures import ModelFailure, OutOfMemory, OutputRefused, PlanFailure, RunFailure
 from kaitoc.runtime.launch.preflight import check_room, written_bytes
 from kaitoc.runtime.launch.processes import Execution
 from kaitoc.runtime.launch.ready import RunOptions
@@ -178,7 +178,7 @@ def test_data_in_a_folder_that_the_run_replaces_is_not_lost(
     place.parent.mkdir(parents=True)
     shutil.copy(chat_data, place)
 
-    with pytest.raises(OutputFailure, match="which the run writes anew"):
+    with pytest.raises(OutputRefused, match="which the run writes anew"):
         run(make_plan(data={"paths": [str(place)]}))
     assert place.exists()
 
@@ -186,7 +186,7 @@ def test_data_in_a_folder_that_the_run_replaces_is_not_lost(
 def test_a_full_model_is_not_written_over_its_base(make_plan: MakePlan, tiny_model: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(tiny_model, tmp_path / "results" / "model"))
 
-    with pytest.raises(OutputFailure, match="which the run writes anew"):
+    with pytest.raises(OutputRefused, match="which the run writes anew"):
         run(make_plan(model={"path": str(base)}, lora=None))
     assert (base / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
 
@@ -203,7 +203,7 @@ def test_a_disk_without_room_for_checkpoints_is_found_before_training(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5 << 20))
     check_room(without, parameter)
-    with pytest.raises(OutputFailure, match=r"the run writes 0\.0 GiB"):
+    with pytest.raises(OutputRefused, match=r"the run writes 0\.0 GiB"):
         check_room(plan, parameter)
 
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import DataFailure, ModelFailure, OutputFailure, PlanFailure, RunFailure
+from kaitoc.runtime.failures import DataFailure, ModelFailure, OutputRefused, PlanFailure, RunFailure
 from kaitoc.runtime.launch.ready import RunOptions, make_ready
 from kaitoc.runtime.launch.run import build_trainer, run_plan
 from kaitoc.runtime.observe.report import RunReport
@@ -157,7 +157,7 @@ def test_a_missing_model_says_how_to_name_it(make_plan: MakePlan, tmp_path: Path
 def test_an_output_that_cannot_be_a_folder_is_named(make_plan: MakePlan, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(OutputFailure, match="cannot be written"):
+    with pytest.raises(OutputRefused, match="cannot be written"):
         run(make_plan(output={"path": str(tmp_path / "file")}))
 
 

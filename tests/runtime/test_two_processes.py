@@ -61,7 +61,7 @@ def test_two_processes_train_what_one_with_twice_the_accumulation_does(make_plan
 def test_a_failure_in_several_processes_is_still_one_message(make_plan: MakePlan, tmp_path: Path) -> None:
     result = launch(in_two(make_plan(data={"paths": [str(tmp_path / "none")]})), tmp_path)
 
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.count("kaitoc:") == 1
     assert "Traceback" not in result.stderr
 
