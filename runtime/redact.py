@@ -10,10 +10,15 @@ from kaitoc.compiler.plan.plan import Plan
 _SECRET_NAME = re.compile(r"(token|secret|password|credential|api_?key)s?$", re.IGNORECASE)
 
 
+def is_secret(name: str) -> bool:
+    """Return whether an argument's name says that its value is a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def redacted(plan: Plan) -> Plan:
     """Return a plan that may be shown and kept beside its results."""
     extra = {
-        name: HIDDEN if _SECRET_NAME.search(name) and value is not None else value
+        name: HIDDEN if is_secret(name) and value is not None else value
         for name, value in plan.training.extra_training_arguments.items()
     }
     paths = tuple(redacted_address(path) for path in plan.data.paths)

@@ -15,6 +15,7 @@ from kaitoc.compiler.plan.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.sharding import fsdp_arguments
 from kaitoc.runtime.output.names import CHECKPOINTS
+from kaitoc.runtime.redact import is_secret
 from kaitoc.runtime.training.integrations import wants_liger
 
 _BEST_BY = "eval_loss"
@@ -97,7 +98,10 @@ def _choosing_the_best(plan: Plan) -> dict[str, Any]:
 
 
 def _extra(stated: dict[str, Any]) -> dict[str, Any]:
-    """Return further arguments, of which each must be one that TRL has and that a plan may state."""
+    """Return further arguments, of which each must be one that TRL has and that a plan may state.
+
+    Secrets stay out: transformers keeps its arguments beside every checkpoint, and a run pushes nothing that needs one.
+    """
     known = {field.name for field in fields(SFTConfig)} - _OWNED
     for name in stated:
         if name in _OWNED:
@@ -106,7 +110,7 @@ def _extra(stated: dict[str, Any]) -> dict[str, Any]:
             close = get_close_matches(name, known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             raise PlanFailure(f"there is no training argument `{name}`{hint}")
-    return {name: _read_json(value) for name, value in stated.items()}
+    return {name: _read_json(value) for name, value in stated.items() if not is_secret(name)}
 
 
 def _read_json(value: Any) -> Any:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -112,3 +116,35 @@ def test_no_secret_is_written_with_a_plan(make_plan: MakePlan, tmp_path: Path) -
     assert "SECRET" not in card(plan, report())
     assert redacted(plan).training.extra_training_arguments["adam_beta1"] == 0.8
     require_same_plan(plan, tmp_path)
+
+
+def test_no_planted_secret_is_written_or_logged(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Secrets in all places that can hold one: arguments, the environment, the credentials and query of an address."""
+    data = tmp_path / "served" / "rows.jsonl"
+    data.parent.mkdir()
+    data.write_text('{"text": "a rule finds a wrong key"}\n' * 4)
+    for name in ("HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "hf_SECRET")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(data.parent))
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/rows.jsonl?sig=SECRET#sha256={sha256(data.read_bytes()).hexdigest()}"
+        plan = make_plan(
+            data={"paths": [address]},
+            training={
+                "max_steps": 2, "save_strategy": "steps", "save_steps": 1, "report_to": ["tensorboard"],
+                "extra_training_arguments": {"hub_token": "hf_SECRET"},
+            },
+            output={"path": str(tmp_path / "results"), "merge": True, "oci_layout": True},
+        )  # fmt: skip
+        report_text = run_plan(plan, RunOptions("cpu")).to_text()
+        server.shutdown()
+
+    told = capsys.readouterr()
+    written = {file: file.read_bytes() for file in (tmp_path / "results").rglob("*") if file.is_file()}
+    assert (tmp_path / "results" / "checkpoints" / "checkpoint-2" / "training_args.bin") in written
+    assert [str(file) for file, content in written.items() if b"SECRET" in content] == []
+    assert "SECRET" not in told.out + report_text
+    assert "SECRET" not in told.err.replace("GET /rows.jsonl?sig=SECRET", "")  # the test's own server logs its requests
