@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from kaitoc.compiler.memory.result import Footprint
@@ -9,12 +11,32 @@ from kaitoc.compiler.plan.plan import Plan
 
 _GIB = 1 << 30
 _NUM_NAMED = 3
-_CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
+_SPELLINGS = re.compile(
+    r"DefaultCPUAllocator: can't allocate memory"
+    r"|CUDA (error: )?out of memory"
+    r"|cudaErrorMemoryAllocation"
+    r"|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|CUDNN_STATUS_(INTERNAL_ERROR_(HOST|DEVICE)_ALLOCATION_FAILED|ALLOC_FAILED)"
+    r"|Cuda failure (2 )?'out of memory'",
+    re.IGNORECASE,
+)
+"""How libraries say it that have no type of their own for it.
+
+Sources: PyTorch's `c10/core/impl/alloc_cpu.cpp`, `c10/cuda/CUDAException.cpp` (an AcceleratorError),
+`aten/src/ATen/cuda/Exceptions.cpp` (cuBLAS), cuDNN's `cudnn_graph.h`, NCCL's `src/include/checks.h`.
+"""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device's memory did not suffice; on a CPU PyTorch has no type for it."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _CPU_ALLOCATOR in str(error)
+    """Return whether an error says that a device's memory does not suffice, also one that caused another error."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if isinstance(current, (torch.OutOfMemoryError, MemoryError)) or _SPELLINGS.search(str(current)):
+            return True
+        seen.add(id(current))
+        current = current.__cause__
+    return False
 
 
 def describe_out_of_memory(plan: Plan, footprint: Footprint | None, batch_shape: tuple[int, int] | None) -> str:

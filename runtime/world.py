@@ -34,9 +34,13 @@ def num_gpus(device: str) -> int:
 
 
 def free_memory() -> None:
-    """Give back what a run that failed in this process holds: a trainer's cycles keep its model until then."""
+    """Give back what a run that failed in this process holds, and forget its peak.
+
+    A trainer's cycles keep its model until they are collected.
+    """
     gc.collect()
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

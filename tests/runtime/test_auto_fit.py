@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY
 from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
 from kaitoc.runtime.launch.processes import Execution
+from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.output.checkpoints import write_plan
 from kaitoc.runtime.output.names import COMPLETED
 
@@ -54,9 +55,7 @@ class _SmallDevice:
     """Stands in for a device that holds one sequence: a CPU has no limit of its own to run into."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import torch
-
-        from kaitoc.runtime.training.loop import TuningTrainer
+            from kaitoc.runtime.training.loop import TuningTrainer
 
         step = TuningTrainer.training_step
 
@@ -116,3 +115,30 @@ def test_a_run_with_another_plan_is_not_taken_for_one_that_was_made_to_fit(make_
     write_plan(other, Path(other.output.path))
 
     assert as_left_off(make_plan(), "cpu") == make_plan()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 8 bytes"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("NCCL error: unhandled cuda error. Last error: Cuda failure 2 'out of memory'"),
+    ],
+)
+def test_memory_that_runs_out_is_known_in_all_its_spellings(error: BaseException) -> None:
+    caused = RuntimeError("training stopped")
+    caused.__cause__ = error
+
+    assert is_out_of_memory(error)
+    assert is_out_of_memory(caused)
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA error: device-side assert triggered", "out of range", "NCCL error: remote peer"]
+)
+def test_other_errors_of_a_device_are_not_taken_for_memory(text: str) -> None:
+    assert not is_out_of_memory(RuntimeError(text))
