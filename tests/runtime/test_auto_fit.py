@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute
@@ -55,7 +57,7 @@ class _SmallDevice:
     """Stands in for a device that holds one sequence: a CPU has no limit of its own to run into."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-            from kaitoc.runtime.training.loop import TuningTrainer
+        from kaitoc.runtime.training.loop import TuningTrainer
 
         step = TuningTrainer.training_step
 
