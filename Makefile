@@ -60,7 +60,8 @@ format: $(STAMP) ## Format the code.
 soak: $(STAMP) ## Run the long random tests.
 	@for script in tests/soak/soak_*.py; do echo $$script; $(BIN)/python $$script || exit 1; done
 
-schemas: $(STAMP) ## Write the generated schemas anew.
+schemas: $(STAMP) ## Write what is generated under schemas/ (a new release's libraries are installed for it).
+	$(BIN)/python -m kaitoc.schemas.generate.parameter_counts
 	$(BIN)/python -m kaitoc.schemas.generate.training_config
 	$(BIN)/python -m kaitoc.schemas.generate.models
 

@@ -29,7 +29,7 @@ def is_on_kaito(job: Job) -> bool:
 
 def uses_sft_config(job: Job) -> bool:
     """Return whether the job runs on an image of Kaito that parses TrainingArguments into trl's SFTConfig."""
-    return is_on_kaito(job) and job.release.arguments_class == "SFTConfig"
+    return is_on_kaito(job) and job.release.has_sft_config
 
 
 def written_number(job: Job, section: str, name: str) -> WrittenNumber | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
-from kaitoc.compiler.catalog.releases import Release, version_number
+from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.job.job import Job, Target
 
 

@@ -23,7 +23,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     stated = job.instance_type
     instance = find_instance_type(stated.value) if stated is not None else None
-    if stated is None or stated.place is None or instance is None or instance.nvidia:
+    if stated is None or stated.place is None or instance is None or instance.gpu is not None:
         return
     yield Fault(
         stated.place,

@@ -60,6 +60,6 @@ def _listed(cloud: str) -> tuple[InstanceType, ...]:
     found = [
         one
         for one in all_instance_types()
-        if one.cloud == cloud and one.nvidia and one.num_gpus == 1 and one.last_release is None
+        if one.cloud == cloud and one.gpu is not None and one.num_gpus == 1 and one.last_release is None
     ]
     return tuple(sorted(found, key=lambda one: (one.gpu.nominal_gib if one.gpu else 0, one.name)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.tokenizers import lacks_pad_token
+from kaitoc.compiler.catalog.models import lacks_pad_token
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job

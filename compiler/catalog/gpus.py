@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
+from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
 
+AMPERE = (8, 0)
+"""The first compute capability with bfloat16, TF32 and the flash kernels."""
+
+HOPPER = (9, 0)
+
 _GIB = 1 << 30
+_GPUS = "schemas/catalog/gpus.json"
+_INSTANCE_TYPES = "schemas/catalog/instance_types.json"
+_GPU_KEYS = ("name", "model", "generation", "compute_capability", "nvlink", "nominal_gib", "memory_bytes",
+             "bandwidth_gb_per_second", "cache_bytes", "fp16_tflops", "bf16_tflops", "tf32_tflops", "fp32_tflops",
+             "multiprocessors", "threads_per_multiprocessor")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU. `memory_bytes` is what CUDA offers to a process; rates are dense peaks, 0 where there is no unit."""
+    """One GPU. `memory_bytes` is what CUDA offers to a process; rates are dense peaks, 0 where there is no unit.
+
+    `cache_bytes` is its second-level cache, `resident_threads` what it can run at once.
+    """
 
     name: str
     model: str
@@ -26,11 +42,25 @@ class Gpu:
     tf32_flops: float
     fp32_flops: float
     nvlink: bool
+    num_multiprocessors: int
+    resident_threads: int
+    cache_bytes: int
 
     @property
     def has_bf16(self) -> bool:
-        """Return whether the GPU computes in bfloat16 (Ampere, compute capability 8.0, and later)."""
-        return self.compute_capability >= (8, 0)
+        """Return whether the GPU computes in bfloat16."""
+        return self.compute_capability >= AMPERE
+
+
+@dataclass(frozen=True, slots=True)
+class ContextReport:
+    """What a run on a GPU reported when it was out of memory, which tells its CUDA context; `model` is the GPU's."""
+
+    model: str
+    in_use_gib: float
+    allocated_gib: float
+    unallocated_mib: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,39 +75,53 @@ class InstanceType:
     gpu: Gpu | None
     gpu_model: str
     num_gpus: int
-    nvidia: bool
     total_gib: float
     last_release: str | None
 
 
 @lru_cache(maxsize=1)
 def _gpus() -> tuple[tuple[Gpu, tuple[str, ...]], ...]:
-    return tuple((_gpu(entry), tuple(entry["aliases"])) for entry in read_json("catalog/gpus")["gpus"])
+    return tuple((_gpu(entry), tuple(entry.get("aliases", ()))) for entry in read_json("catalog/gpus")["gpus"])
 
 
-def _gpu(entry: dict[str, object]) -> Gpu:
-    numbers = {key: float(str(entry[key])) for key in entry if key.endswith(("_tflops", "_second", "_gib"))}
-    capability = entry["compute_capability"]
-    major, minor = capability if isinstance(capability, list) else (0, 0)
+def _gpu(entry: dict[str, Any]) -> Gpu:
+    missing = [key for key in _GPU_KEYS if key not in entry]
+    if missing:
+        raise CatalogError(
+            f"{_GPUS}: the GPU {entry.get('name', 'without a name')} lacks {', '.join(f'`{key}`' for key in missing)}"
+        )
+    major, minor = entry["compute_capability"]
     return Gpu(
-        name=str(entry["name"]),
-        model=str(entry["model"]),
-        generation=str(entry["generation"]),
-        compute_capability=(int(major), int(minor)),
-        nominal_gib=numbers["nominal_gib"],
-        memory_bytes=int(str(entry["memory_bytes"])),
-        bandwidth_bytes_per_second=numbers["bandwidth_gb_per_second"] * 1e9,
-        fp16_flops=numbers["fp16_tflops"] * 1e12,
-        bf16_flops=numbers["bf16_tflops"] * 1e12,
-        tf32_flops=numbers["tf32_tflops"] * 1e12,
-        fp32_flops=numbers["fp32_tflops"] * 1e12,
-        nvlink=bool(entry["nvlink"]),
+        name=entry["name"],
+        model=entry["model"],
+        generation=entry["generation"],
+        compute_capability=(major, minor),
+        nominal_gib=float(entry["nominal_gib"]),
+        memory_bytes=entry["memory_bytes"],
+        bandwidth_bytes_per_second=float(entry["bandwidth_gb_per_second"]) * 1e9,
+        fp16_flops=float(entry["fp16_tflops"]) * 1e12,
+        bf16_flops=float(entry["bf16_tflops"]) * 1e12,
+        tf32_flops=float(entry["tf32_tflops"]) * 1e12,
+        fp32_flops=float(entry["fp32_tflops"]) * 1e12,
+        nvlink=entry["nvlink"],
+        num_multiprocessors=entry["multiprocessors"],
+        resident_threads=entry["multiprocessors"] * entry["threads_per_multiprocessor"],
+        cache_bytes=entry["cache_bytes"],
     )
 
 
 def all_gpus() -> tuple[Gpu, ...]:
-    """Return every GPU of the catalog."""
+    """Return every GPU of the catalog; raises `CatalogError` for an entry that lacks something."""
     return tuple(gpu for gpu, _ in _gpus())
+
+
+def context_reports() -> tuple[ContextReport, ...]:
+    """Return what runs on GPUs of the catalog reported of their memory."""
+    return tuple(
+        ContextReport(model=entry["model"], **report)
+        for entry in read_json("catalog/gpus")["gpus"]
+        for report in entry.get("context_reports", ())
+    )
 
 
 @lru_cache(maxsize=64)
@@ -92,22 +136,38 @@ def find_gpu(name: str) -> Gpu | None:
 
 @lru_cache(maxsize=1)
 def all_instance_types() -> tuple[InstanceType, ...]:
-    """Return every instance type, those that the newest release lists first."""
+    """Return every instance type; raises `CatalogError` for an entry that lacks something."""
     return tuple(_instance_type(entry) for entry in read_json("catalog/instance_types")["instance_types"])
 
 
-def _instance_type(entry: dict[str, object]) -> InstanceType:
-    gpu_name, last_release = entry["gpu"], entry["last_release"]
+def _instance_type(entry: dict[str, Any]) -> InstanceType:
+    name = entry.get("name", "without a name")
+    gpu = _gpu_of(name, entry["gpu"]) if "gpu" in entry else None
+    required = ("name", "cloud", "num_gpus", *(() if gpu is not None else ("accelerator", "total_gib")))
+    missing = [key for key in required if key not in entry]
+    if missing:
+        keys = ", ".join(f"`{key}`" for key in missing)
+        raise CatalogError(f"{_INSTANCE_TYPES}: the instance type {name} lacks {keys}")
     return InstanceType(
-        name=str(entry["name"]),
-        cloud=str(entry["cloud"]),
-        gpu=find_gpu(str(gpu_name)) if gpu_name is not None else None,
-        gpu_model=str(entry["gpu_model"]),
-        num_gpus=int(str(entry["num_gpus"])),
-        nvidia=bool(entry["nvidia"]),
-        total_gib=float(str(entry["total_gib"])),
-        last_release=str(last_release) if last_release is not None else None,
+        name=name,
+        cloud=entry["cloud"],
+        gpu=gpu,
+        gpu_model=gpu.model if gpu is not None else entry["accelerator"],
+        num_gpus=entry["num_gpus"],
+        total_gib=float(
+            entry["total_gib"] if "total_gib" in entry or gpu is None else gpu.nominal_gib * entry["num_gpus"]
+        ),
+        last_release=entry.get("last_release"),
     )
+
+
+def _gpu_of(instance_type: str, name: str) -> Gpu:
+    gpu = find_gpu(name)
+    if gpu is None:
+        raise CatalogError(
+            f"{_INSTANCE_TYPES}: the instance type {instance_type} has the GPU {name}, which {_GPUS} lacks"
+        )
+    return gpu
 
 
 @lru_cache(maxsize=1)
@@ -130,21 +190,17 @@ def suggest_gpus(name: str) -> list[str]:
 
 
 def custom_gpu(memory_gib: float) -> Gpu:
-    """Return a GPU that is only known by its memory; its rates are those of an A100, for want of others."""
-    model = find_gpu("A100-80GB")
-    if model is None:
-        raise LookupError("the catalog has no A100-80GB")
-    return Gpu(
+    """Return a GPU that is only known by its memory; what else is taken for it stands under `unlisted`."""
+    unlisted = read_json("catalog/gpus")["unlisted"]
+    like = find_gpu(unlisted["like"])
+    if like is None:
+        raise CatalogError(f"{_GPUS}: `unlisted` names the GPU {unlisted['like']}, which is not an entry")
+    return replace(
+        like,
         name=f"{memory_gib:g} GiB GPU",
         model="",
-        generation=model.generation,
-        compute_capability=model.compute_capability,
         nominal_gib=memory_gib,
         memory_bytes=int(memory_gib * _GIB),
-        bandwidth_bytes_per_second=model.bandwidth_bytes_per_second,
-        fp16_flops=model.fp16_flops,
-        bf16_flops=model.bf16_flops,
-        tf32_flops=model.tf32_flops,
-        fp32_flops=model.fp32_flops,
-        nvlink=False,
+        nvlink=unlisted["nvlink"],
+        cache_bytes=unlisted["cache_bytes"],
     )

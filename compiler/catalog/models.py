@@ -5,9 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
+from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.schemas import read_json
+
+_FILE = "schemas/catalog/models.json"
+_KEYS = ("name", "hf_id", "aliases", "config")
 
 
 @lru_cache(maxsize=1)
@@ -15,6 +19,10 @@ def _entries() -> dict[str, dict[str, Any]]:
     """Return the catalog's entries by every name they go by, in lower case."""
     by_name: dict[str, dict[str, Any]] = {}
     for entry in read_json("catalog/models")["models"]:
+        missing = [key for key in _KEYS if key not in entry]
+        if missing:
+            keys = ", ".join(f"`{key}`" for key in missing)
+            raise CatalogError(f"{_FILE}: the model {entry.get('name', 'without a name')} lacks {keys}")
         for name in (entry["name"], entry["hf_id"], *entry["aliases"]):
             by_name[name.lower()] = entry
     return by_name
@@ -40,13 +48,30 @@ def suggest_models(name: str) -> list[str]:
     return list(dict.fromkeys(_entries()[match]["name"] for match in matches))[:3]
 
 
+def lacks_pad_token(model: Architecture) -> bool:
+    """Return whether a model's tokenizer is known to have no padding token of its own."""
+    return _tokenizer_lacks(model, "pad_token")
+
+
+def lacks_chat_template(model: Architecture) -> bool:
+    """Return whether a model's tokenizer is known to have no chat template, as those of base models have none."""
+    return _tokenizer_lacks(model, "chat_template")
+
+
+def _tokenizer_lacks(model: Architecture, part: str) -> bool:
+    return part in _entries().get(model.name.lower(), {}).get("tokenizer_lacks", ())
+
+
 @lru_cache(maxsize=128)
 def _architecture(name: str) -> Architecture:
     entry = _entries()[name.lower()]
-    return from_config(
-        entry["name"],
-        entry["config"],
-        hf_id=entry["hf_id"],
-        aliases=tuple(entry["aliases"]),
-        num_parameters=entry["num_parameters"],
-    )
+    try:
+        return from_config(
+            entry["name"],
+            entry["config"],
+            hf_id=entry["hf_id"],
+            aliases=tuple(entry["aliases"]),
+            num_parameters=entry.get("num_parameters"),
+        )
+    except ArchitectureError as error:
+        raise CatalogError(f"{_FILE}: {error}") from None

@@ -5,15 +5,25 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from kaitoc.compiler.catalog.errors import CatalogError
+from kaitoc.compiler.catalog.library_changes import Change, changes, version_number
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
+
+BUNDLED = "bundled"
+"""The name of kaitoc's own runtime where the name of a release is asked for."""
+
+_FILE = "schemas/catalog/releases.json"
+_LIBRARIES = ("transformers", "peft", "trl", "bitsandbytes", "accelerate", "torch", "datasets")
+_SFT_CONFIG = "trl.SFTConfig"
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """One Kaito release, named `v0.12`; patch releases count as their minor one.
 
-    Versions are those of its tuning image. `arguments_class` is what TrainingArguments is parsed into.
+    Versions are those that its tuning image holds. `arguments_class` is what TrainingArguments is parsed into, with its
+    library: `trl.SFTConfig`.
     """
 
     name: str
@@ -32,20 +42,15 @@ class Release:
         """Return the release as numbers, for comparisons: `v0.12` is (0, 12)."""
         return version_number(self.name)
 
-    def is_at_least(self, name: str) -> bool:
-        """Return whether this release is `name` or later."""
-        return self.number >= version_number(name)
-
     @property
-    def trl_number(self) -> tuple[int, ...]:
-        """Return TRL's version as numbers."""
-        return version_number(self.trl)
+    def has_sft_config(self) -> bool:
+        """Return whether TrainingArguments is parsed into trl's SFTConfig, not transformers' own class."""
+        return self.arguments_class == _SFT_CONFIG
 
-
-@lru_cache(maxsize=128)
-def version_number(text: str) -> tuple[int, ...]:
-    """Return a dotted version as numbers; a leading `v` is dropped."""
-    return tuple(int(part) for part in text.removeprefix("v").split(".") if part.isdigit())
+    def has(self, change: Change) -> bool:
+        """Return whether the image's libraries include a change."""
+        versions = changes()[change]
+        return versions.includes(str(getattr(self, versions.library)))
 
 
 @lru_cache(maxsize=1)
@@ -55,9 +60,25 @@ def _data() -> Any:
 
 @lru_cache(maxsize=1)
 def all_releases() -> tuple[Release, ...]:
-    """Return the known releases, oldest first."""
-    entries = _data()["releases"]
-    return tuple(Release(**{**entry, "tunable_presets": tuple(entry["tunable_presets"])}) for entry in entries)
+    """Return the known releases, oldest first; raises `CatalogError` for an entry that lacks something."""
+    return tuple(_release(entry) for entry in _data()["releases"])
+
+
+def _release(entry: dict[str, Any]) -> Release:
+    name = str(entry.get("name", "without a name"))
+    libraries = entry.get("libraries", {})
+    missing = [key for key in ("name", "libraries", "arguments_class", "tunable_presets") if key not in entry]
+    missing += [
+        f"libraries.{library}.resolved" for library in _LIBRARIES if "resolved" not in libraries.get(library, {})
+    ]
+    if missing:
+        raise CatalogError(f"{_FILE}: the release {name} lacks {', '.join(f'`{key}`' for key in missing)}")
+    return Release(
+        name=name,
+        arguments_class=entry["arguments_class"],
+        tunable_presets=tuple(entry["tunable_presets"]),
+        **{library: libraries[library]["resolved"] for library in _LIBRARIES},
+    )
 
 
 def newest_release() -> Release:

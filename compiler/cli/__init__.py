@@ -9,6 +9,8 @@ from importlib import import_module
 
 import click
 
+from kaitoc.compiler.core.source import UserError
+
 COMMANDS = {
     "admit": "kaitoc.compiler.cli.admit:admit",
     "baseline": "kaitoc.compiler.cli.baseline:baseline",
@@ -104,6 +106,8 @@ def main() -> None:
         sys.exit(1)
     except RecursionError:
         sys.exit(_fail("the input is nested too deeply"))
+    except UserError as error:
+        sys.exit(_fail(str(error)))
     except Exception as error:
         if os.environ.get("KAITOC_DEBUG"):
             raise

@@ -28,11 +28,11 @@ def schema(name: str | None) -> None:
 
 def _resolved(name: str) -> str:
     """Return the full name of a schema; a folder's name alone means its newest schema; raises `UsageError`."""
-    from kaitoc.compiler.kaito.table import BUNDLED, table_names
+    from kaitoc.compiler.catalog.releases import newest_release
     from kaitoc.schemas import schema_names
 
     wanted = name.removesuffix(".json").strip("/")
-    newest = [release for release in table_names() if release != BUNDLED][-1]
+    newest = newest_release().name
     for candidate in (wanted, f"{wanted}/{newest}", f"training_config/{wanted}", f"{wanted}/v1beta1"):
         if candidate in schema_names():
             return candidate

@@ -13,6 +13,7 @@ from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequ
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.job import Assumptions
+from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.manifest.render import literal, render_document
 from kaitoc.compiler.manifest.training_config import DATA_KEY
 from kaitoc.compiler.passes.instances import listed_instance_types
@@ -156,7 +157,7 @@ def _sections(blueprint: Blueprint, assumptions: Assumptions) -> dict[str, objec
         "save_strategy": "epoch",
         "ddp_find_unused_parameters": False,
     }
-    if assumptions.release.is_at_least("v0.11"):
+    if "max_length" in release_arguments(assumptions.release.name).sections["TrainingArguments"].arguments:
         arguments["max_length"] = blueprint.seq_len_tokens
     sections: dict[str, object] = {
         "ModelConfig": {"torch_dtype": "bfloat16", "local_files_only": True, "device_map": "auto"}

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.library_changes import Change
 from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.core.memo import Memo
@@ -14,7 +15,7 @@ from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.memory.stacks import Stack, find_stack
+from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     OPTIMIZERS_BY_OPTIM,
     Allocator,
@@ -41,7 +42,7 @@ _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FL
 
 def stack_of(job: Job) -> Stack:
     """Return the software stack that runs a job."""
-    return find_stack("trl-chunked" if job.target is Target.BUNDLED else f"kaito-{job.release.name}")
+    return find_stack("trl-chunked" if job.target is Target.BUNDLED else f"{KAITO_PREFIX}{job.release.name}")
 
 
 def quantization_of(job: Job) -> Quantization:
@@ -95,7 +96,7 @@ def weight_dtype_of(job: Job) -> Dtype:
     written = job.value("ModelConfig", "torch_dtype")
     if isinstance(written, str) and written in _DTYPES:
         return _DTYPES[written]
-    is_old = job.target is Target.KAITO and stack_of(job).transformers.startswith("4.")
+    is_old = job.target is Target.KAITO and not job.release.has(Change.CHECKPOINT_DTYPE)
     return Dtype.FLOAT32 if is_old else Dtype.BFLOAT16
 
 

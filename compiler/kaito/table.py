@@ -11,10 +11,10 @@ from enum import Enum
 from functools import cache, lru_cache
 from typing import Any
 
+from kaitoc.compiler.catalog.errors import CatalogError
+from kaitoc.compiler.catalog.releases import BUNDLED, all_releases
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
-
-BUNDLED = "bundled"
 
 
 class ArgType(str, Enum):
@@ -106,12 +106,18 @@ def canonical_release(release: str) -> str:
 @lru_cache(maxsize=1)
 def table_names() -> tuple[str, ...]:
     """Return the names of the tables, oldest release first, `bundled` last."""
-    return tuple(read_json("training_config/stacks")["releases"])
+    return (*(release.name for release in all_releases()), BUNDLED)
 
 
 @cache
 def _load(release: str) -> ReleaseArguments:
-    table = read_json(f"training_config/arguments/{release}")
+    try:
+        table = read_json(f"training_config/arguments/{release}")
+    except FileNotFoundError:
+        raise CatalogError(
+            f"schemas/training_config/arguments/{release}.json is missing: what Kaito {release} accepts is not known; "
+            "`make schemas` reads it from the release's libraries"
+        ) from None
     sections = {name: _section(name, rows) for name, rows in table["sections"].items()}
     return ReleaseArguments(release, sections, frozenset(table["dtypes"]))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.gpus import AMPERE, HOPPER, Gpu, all_gpus, context_reports
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.workload import Attention, Kernels, Workload, WorkloadError
-from kaitoc.schemas import read_json
 
 MIB = 1 << 20
 DEFAULT_MODEL = "NVIDIA A100"
@@ -25,8 +24,6 @@ NCCL_CHANNEL_BYTES = 2 * 6 * MIB
 and LL128 (`src/include/comm.h`)."""
 NCCL_CHANNELS_NVLINK = 24
 NCCL_CHANNELS_PCIE = 4
-AMPERE = (8, 0)
-HOPPER = (9, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +70,15 @@ def as_run_on(workload: Workload, gpu: Gpu | None) -> Workload:
 def context_bytes(gpu: Gpu | None) -> int:
     """Return the size of a CUDA context with PyTorch's libraries loaded; an A100's where the GPU is not known.
 
-    It is the median of what runs on such a GPU reported (`reports` in `cuda_contexts.json`). Where none did, it is the
+    It is the median of what runs on such a GPU reported (`context_reports` in `gpus.json`). Where none did, it is the
     GPU's resident threads times the median share of one thread: a context is mostly local memory, which the driver
     holds for every thread the device can run at once, for the greediest kernel so far.
     """
-    model = gpu.model if gpu else DEFAULT_MODEL
     reported = _reported_contexts()
-    if model in reported:
+    model = gpu.model if gpu is not None else DEFAULT_MODEL
+    if gpu is None or model in reported:
         return reported[model]
-    shares = [size / resident_threads(name) for name, size in reported.items()]
-    return int(_median(shares) * resident_threads(model))
+    return int(_bytes_per_thread() * gpu.resident_threads)
 
 
 def cublas_workspace_bytes(gpu: Gpu | None) -> int:
@@ -103,22 +99,20 @@ def nccl_bytes(workload: Workload, gpu: Gpu | None) -> int:
 def _reported_contexts() -> dict[str, int]:
     """Return the median of the reported contexts by GPU model, in bytes."""
     found: dict[str, list[float]] = {}
-    for report in read_json("catalog/cuda_contexts")["reports"]:
-        other = 1024 * (report["in_use_gib"] - report["allocated_gib"]) - report["unallocated_mib"]
-        found.setdefault(report["model"], []).append(other * MIB)
+    for report in context_reports():
+        other_mib = 1024 * (report.in_use_gib - report.allocated_gib) - report.unallocated_mib
+        found.setdefault(report.model, []).append(other_mib * MIB)
     return {model: int(_median(sizes)) for model, sizes in found.items()}
+
+
+@lru_cache(maxsize=1)
+def _bytes_per_thread() -> float:
+    """Return the median share of one resident thread in the reported contexts."""
+    threads = {gpu.model: gpu.resident_threads for gpu in all_gpus()}
+    return _median([size / threads[model] for model, size in _reported_contexts().items()])
 
 
 def _median(values: list[float]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-@lru_cache(maxsize=64)
-def resident_threads(model: str) -> int:
-    """Return how many threads a GPU model can hold resident; an A100's for models that the table lacks."""
-    table = read_json("catalog/cuda_contexts")
-    entry = table["models"].get(model, table["models"][DEFAULT_MODEL])
-    threads = entry.get("threads_per_multiprocessor") or table["threads_per_multiprocessor"][entry["generation"]]
-    return int(entry["multiprocessors"]) * int(threads)

@@ -12,7 +12,7 @@ from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.memory.stacks import Stack, find_stack
+from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     Allocator,
     Attention,
@@ -69,7 +69,7 @@ def workload_from(options: Options) -> Workload:
     checkpointing on. Kaito sets `expandable_segments:True` and empties PyTorch's cache after every step.
     """
     stack = find_stack(options.stack)
-    is_kaito = stack.name.startswith("kaito-")
+    is_kaito = stack.name.startswith(KAITO_PREFIX)
     default_quantization = "nf4" if options.method == "qlora" else "none"
     quantization = Quantization(options.quantization or default_quantization)
     kbit_prep = options.method == "qlora" if options.kbit_prep is None else options.kbit_prep

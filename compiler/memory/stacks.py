@@ -1,19 +1,24 @@
 """Software stacks: what the versions of transformers, PEFT, TRL and bitsandbytes change in memory.
 
-The profiles are data, `schemas/catalog/stacks.json`.
+The profiles are data, `schemas/catalog/stacks.json`; a Kaito release's follows from the versions of its libraries.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
+from kaitoc.compiler.catalog.errors import CatalogError
+from kaitoc.compiler.catalog.library_changes import Change, version_number
+from kaitoc.compiler.catalog.releases import Release, all_releases
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
 from kaitoc.schemas import read_json
 
 _VERSION = re.compile(r"transformers-(\d+)\.(\d+)(?:\.\w+)*")
-_NEWEST_MAJOR = 5
+KAITO_PREFIX = "kaito-"
+"""What the name of a release's stack begins with: `kaito-v0.12`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,8 @@ class Stack:
 
 @lru_cache(maxsize=1)
 def all_stacks() -> tuple[Stack, ...]:
-    """Return every profile of the catalog, in its order."""
-    return tuple(_read(entry) for entry in read_json("catalog/stacks")["stacks"])
+    """Return every profile of the catalog, in its order, and then one for each Kaito release."""
+    return (*_library_stacks(), *(_stack_of_release(release) for release in all_releases()))
 
 
 @lru_cache(maxsize=32)
@@ -97,7 +102,8 @@ def find_stack(name: str) -> Stack:
     by_name = {stack.name: stack for stack in all_stacks()}
     if name in by_name:
         return by_name[name]
-    covering = _covering(name)
+    asked = _VERSION.fullmatch(name)
+    covering = _covering((int(asked[1]), int(asked[2]))) if asked is not None else None
     if covering is not None:
         return covering
     from difflib import get_close_matches
@@ -106,19 +112,46 @@ def find_stack(name: str) -> Stack:
     raise WorkloadError(f"unknown software stack {name!r}; did you mean {nearest[0]!r}? Known: {', '.join(by_name)}")
 
 
-def _covering(name: str) -> Stack | None:
-    """Return the newest profile up to a version such as `transformers-4.51.3`, None for other names and older ones."""
-    asked = _VERSION.fullmatch(name)
-    if asked is None or int(asked[1]) > _NEWEST_MAJOR:
+@lru_cache(maxsize=1)
+def _library_stacks() -> tuple[Stack, ...]:
+    return tuple(_read(entry) for entry in read_json("catalog/stacks")["stacks"])
+
+
+def _covering(version: tuple[int, ...]) -> Stack | None:
+    """Return the newest profile up to a version of transformers, None for a major version that no profile knows."""
+    by_version = {version_number(stack.since): stack for stack in _library_stacks() if stack.since}
+    if version[0] > max(by_version)[0]:
         return None
-    version = (int(asked[1]), int(asked[2]))
-    covering = [stack for stack in all_stacks() if stack.since and _numbers(stack.since) <= version]
-    return max(covering, key=lambda stack: _numbers(stack.since), default=None)
+    return by_version[max(since for since in by_version if since <= version)] if version >= min(by_version) else None
 
 
-def _numbers(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")
-    return int(major), int(minor)
+def _stack_of_release(release: Release) -> Stack:
+    """Return a release's profile: the one that covers its transformers, with what its other libraries changed."""
+    profile = _covering(version_number(release.transformers))
+    if profile is None:
+        raise CatalogError(
+            f"schemas/catalog/stacks.json has no profile for the transformers {release.transformers} of {release.name}"
+        )
+    return replace(
+        profile,
+        name=f"{KAITO_PREFIX}{release.name}",
+        since="",
+        summary=f"Kaito {release.name}: transformers {release.transformers}, PEFT {release.peft}, TRL {release.trl}, "
+        f"torch {release.torch}",
+        torch=release.torch,
+        transformers=release.transformers,
+        peft=release.peft,
+        trl=release.trl,
+        bitsandbytes=release.bitsandbytes,
+        casts_vocabulary_back=release.has(Change.CASTS_VOCABULARY_BACK),
+        adapts_fused_experts=release.has(Change.ADAPTED_FUSED_EXPERTS),
+        adapters_follow_weights=not release.has(Change.FLOAT32_ADAPTERS),
+        quantized_adapter_dtype=Dtype.BFLOAT16 if release.has(Change.BFLOAT16_ADAPTERS) else Dtype.FLOAT32,
+        default_loss=Loss.CHUNKED if release.has(Change.CHUNKED_LOSS) else Loss.FULL,
+        default_autocast="always" if release.has_sft_config else "never",
+        default_checkpointing=release.has_sft_config,
+        default_optimizer=Optimizer.ADAMW_FUSED if release.has(Change.FUSED_OPTIMIZER) else Optimizer.ADAMW,
+    )
 
 
 def _read(entry: dict[str, object]) -> Stack:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
-from kaitoc.compiler.catalog.releases import Release, version_number
+from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.passes.model import PassContext
 from kaitoc.compiler.passes.plan import Search, search_for_runs
@@ -22,13 +23,13 @@ def listed_instance_types(release: Release, cloud: str) -> list[InstanceType]:
     Kaito publishes no prices and neither does the catalog; within a cloud the price grows with the number of GPUs,
     their memory and their speed, in this order.
     """
-    usable = [one for one in all_instance_types() if one.cloud == cloud and one.nvidia and _is_listed(one, release)]
+    usable = [one for one in all_instance_types() if one.cloud == cloud and is_usable(one, release)]
     return sorted(usable, key=_size)
 
 
 def is_usable(instance: InstanceType | None, release: Release) -> bool:
     """Return whether a release lists an instance type and can tune on its GPUs."""
-    return instance is not None and instance.nvidia and instance.gpu is not None and _is_listed(instance, release)
+    return instance is not None and instance.gpu is not None and _is_listed(instance, release)
 
 
 def smallest_fitting(job: Job, context: PassContext) -> tuple[InstanceType, Search, Candidate] | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.library_changes import Change
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job, Target
 from kaitoc.compiler.job.memory import accumulation_steps_of, pads, workload_of
@@ -13,11 +14,11 @@ from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.job.speed import seconds_per_token
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.memory.closed_form.footprint import Bounds, bounds, fits
+from kaitoc.compiler.memory.stacks import KAITO_PREFIX
 from kaitoc.compiler.memory.workload import Attention, Loss, Optimizer, Quantization, Workload, WorkloadError
 from kaitoc.compiler.passes.model import PassContext, Preserves
 from kaitoc.compiler.passes.search import Candidate, Choice, Dimension, Hint, Judge, Space
 
-_FIRST_TRL_WITH_CHUNKED_LOSS = (1, 7)
 _SHORTEST_TOKENS = 512
 _IMPOSSIBLE_BYTES = 1 << 62
 
@@ -162,7 +163,7 @@ def _is_kaitos(workload: Workload) -> bool:
 
     It calls PEFT's `prepare_model_for_kbit_training` without saying otherwise; the bundled runtime hands on the choice.
     """
-    return workload.stack.startswith("kaito-")
+    return workload.stack.startswith(KAITO_PREFIX)
 
 
 def _attention(job: Job, workload: Workload) -> tuple[Choice, ...]:
@@ -177,7 +178,7 @@ def _loss(job: Job, workload: Workload) -> tuple[Choice, ...]:
     """Kaito's image computes full logits unless told otherwise; ours never does."""
     present = Choice(workload.loss)
     arguments = release_arguments(job.args_release).sections["TrainingArguments"].arguments
-    is_known = job.release.trl_number >= _FIRST_TRL_WITH_CHUNKED_LOSS
+    is_known = job.release.has(Change.CHUNKED_LOSS)
     if "loss_type" not in arguments or not is_known or workload.loss is not Loss.FULL:
         return (present,)
     if job.value("TrainingArguments", "loss_type") not in (None, "nll"):

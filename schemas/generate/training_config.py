@@ -1,9 +1,10 @@
 """Write the JSON Schemas of Kaito's training config, and the argument tables they come from.
 
 `python -m kaitoc.schemas.generate.training_config` renders `training_config/RELEASE.json` from
-`training_config/arguments/RELEASE.json`. With `--introspect RELEASE...` it first makes those tables anew: it installs
-the release's pinned libraries (`training_config/stacks.json`) into a throwaway environment and runs
-`introspect_arguments.py` in it; `--python PATH` names an environment that holds them already.
+`training_config/arguments/RELEASE.json`. A table that is missing, or was read from other versions than
+`catalog/releases.json` has, is first made anew: the release's libraries are installed into a throwaway environment and
+`introspect_arguments.py` is run in it. `--python PATH` names an environment that holds them already, `--introspect
+RELEASE...` makes tables anew in any case.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import venv
 from pathlib import Path
 from typing import Any
 
+from kaitoc.compiler.catalog.errors import CatalogError
+from kaitoc.compiler.catalog.releases import BUNDLED
+from kaitoc.compiler.kaito.table import table_names
 from kaitoc.schemas import ROOT, read_json
 from kaitoc.schemas.generate.training_config_schema import render_schema
 
@@ -25,15 +29,39 @@ TORCH = "torch==2.13.0"
 _Json = dict[str, Any]
 
 
-def release_names() -> list[str]:
-    """Return the releases that have an argument table, oldest first, `bundled` last."""
-    return list(read_json("training_config/stacks")["releases"])
+def resolved_versions(release: str) -> dict[str, str]:
+    """Return the versions of a release's libraries by name, those of the bundled runtime for `bundled`."""
+    return {name: library["resolved"] for name, library in _entry(release)["libraries"].items()}
+
+
+def arguments_class(release: str) -> str:
+    """Return what a release parses TrainingArguments into, such as `trl.SFTConfig`."""
+    return str(_entry(release)["arguments_class"])
+
+
+def is_current(release: str) -> bool:
+    """Return whether a release has an argument table, read from the versions that the catalog has."""
+    if not _table_path(release).exists():
+        return False
+    versions = resolved_versions(release)
+    stack: dict[str, str] = read_json(f"training_config/arguments/{release}")["stack"]
+    return stack == {name: versions[name] for name in stack}
 
 
 def rendered_schema(release: str) -> str:
     """Return the text that `training_config/RELEASE.json` must have."""
     table = read_json(f"training_config/arguments/{release}")
     descriptions = read_json("training_config/descriptions")["sections"]
+    missing = [
+        f"{section}.{key}"
+        for section, rows in table["sections"].items()
+        for key in rows
+        if key not in descriptions.get(section, {})
+    ]
+    if missing:
+        raise CatalogError(
+            f"schemas/training_config/descriptions.json lacks {', '.join(missing)}, which {release} accepts"
+        )
     return json.dumps(render_schema(table, descriptions), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -49,29 +77,39 @@ def rendered_table(table: _Json) -> str:
 
 
 def introspect(release: str, python: str | None = None) -> _Json:
-    """Return the argument table of a release, read from its pinned libraries."""
+    """Return the argument table of a release, read from its libraries; raises `CatalogError` for other versions."""
     if python is not None:
         return _run(python, release)
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         made = str(Path(folder) / ("Scripts" if sys.platform == "win32" else "bin") / "python")
-        pins = _stack(release)["pins"]
-        requirements = [TORCH, *(f"{name}=={version}" for name, version in pins.items())]
+        versions = resolved_versions(release)
+        requirements = [TORCH, *(f"{name}=={version}" for name, version in versions.items() if name != "torch")]
         subprocess.run([made, "-m", "pip", "install", "--quiet", *requirements], check=True)  # noqa: S603
         return _run(made, release)
 
 
 def _run(python: str, release: str) -> _Json:
     script = Path(__file__).with_name("introspect_arguments.py")
-    command = [python, str(script), str(FOLDER / "sections.json"), release, _stack(release)["trainer"]]
+    command = [python, str(script), str(FOLDER / "sections.json"), release, arguments_class(release)]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
     table: _Json = json.loads(printed)
+    versions = resolved_versions(release)
+    for name, version in table["stack"].items():
+        if version != versions[name]:
+            raise CatalogError(f"{python} has {name} {version}; Kaito {release} has {versions[name]}")
     return table
 
 
-def _stack(release: str) -> _Json:
-    stack: _Json = read_json("training_config/stacks")["releases"][release]
-    return stack
+def _entry(release: str) -> _Json:
+    catalog = read_json("catalog/releases")
+    if release == BUNDLED:
+        return dict(catalog[BUNDLED])
+    return next(entry for entry in catalog["releases"] if entry["name"] == release)
+
+
+def _table_path(release: str) -> Path:
+    return FOLDER / "arguments" / f"{release}.json"
 
 
 def main() -> None:
@@ -80,11 +118,15 @@ def main() -> None:
     parser.add_argument("--introspect", nargs="*", default=[], metavar="RELEASE")
     parser.add_argument("--python", help="an interpreter that has the release's libraries")
     options = parser.parse_args()
-    for release in options.introspect:
-        path = FOLDER / "arguments" / f"{release}.json"
-        path.write_text(rendered_table(introspect(release, options.python)), encoding="utf-8")
-    for release in release_names():
-        (FOLDER / f"{release}.json").write_text(rendered_schema(release), encoding="utf-8")
+    try:
+        for release in table_names():
+            if release in options.introspect or not is_current(release):
+                sys.stderr.write(f"reading what {release} accepts from its libraries\n")
+                _table_path(release).write_text(rendered_table(introspect(release, options.python)), encoding="utf-8")
+        for release in table_names():
+            (FOLDER / f"{release}.json").write_text(rendered_schema(release), encoding="utf-8")
+    except CatalogError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,8 @@ def test_gpu_names_are_unique() -> None:
     assert len({gpu.name.lower() for gpu in all_gpus()}) == len(all_gpus())
 
 
-def test_every_nvidia_instance_type_has_its_gpu() -> None:
+def test_an_instance_type_that_kaito_lists_has_the_memory_of_its_gpus() -> None:
     for instance in all_instance_types():
-        assert (instance.gpu is not None) == instance.nvidia, instance.name
         if instance.gpu is not None and instance.last_release is None:
             assert abs(instance.gpu.nominal_gib * instance.num_gpus - instance.total_gib) <= 1
 
@@ -53,7 +52,10 @@ def test_a_gpu_can_be_given_by_its_memory_alone() -> None:
 
 @pytest.mark.parametrize("name", ["v0.12", "0.12", "v0.12.0", "V0.12.3"])
 def test_a_release_is_found_with_and_without_patch(name: str) -> None:
-    assert find_release(name) == newest_release()
+    release = find_release(name)
+
+    assert release is not None
+    assert release.name == "v0.12"
 
 
 def test_releases_are_in_order_and_have_their_stack() -> None:
@@ -61,7 +63,7 @@ def test_releases_are_in_order_and_have_their_stack() -> None:
 
     assert numbers == sorted(numbers)
     for release in all_releases():
-        assert find_stack(f"kaito-{release.name}").peft.startswith("0.11")
+        assert find_stack(f"kaito-{release.name}").peft == release.peft
         assert all(find_model(preset) is not None for preset in release.tunable_presets)
 
 

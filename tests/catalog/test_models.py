@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
@@ -9,6 +11,8 @@ from kaitoc.compiler.catalog.linear_modules import all_linear_targets, linear_mo
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import all_models, find_model, suggest_models
 from kaitoc.compiler.catalog.parameter_count import count_parameters
+from kaitoc.schemas import ROOT
+from kaitoc.schemas.generate.parameter_counts import rendered_models
 
 MODELS = all_models()
 
@@ -20,6 +24,10 @@ def model_id(model: Architecture) -> str:
 @pytest.mark.parametrize("model", MODELS, ids=model_id)
 def test_parameters_counted_from_shapes_are_those_of_the_catalog(model: Architecture) -> None:
     assert count_parameters(model) == model.num_parameters
+
+
+def test_the_catalog_of_models_is_the_one_that_its_generator_writes() -> None:
+    assert Path(ROOT, "catalog", "models.json").read_text(encoding="utf-8") == rendered_models(), "run `make schemas`"
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_compile import compiled, config_map, strict_findings, workspace
 
+from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.compile.model import CompiledFile
 
 VALUES = {
@@ -43,13 +44,13 @@ SECTION_OF = {
 }
 PRESETS = ("phi-3-mini-128k-instruct", "phi-4-mini-instruct")
 INSTANCES = ("Standard_NC24ads_A100_v4", "Standard_NV36ads_A10_v5")
-FIRST_WITH_MAX_LENGTH = ("v0.11", "v0.12")
+WITHOUT_MAX_LENGTH = ("v0.8", "v0.9", "v0.10")
 NARROW, WIDE = 60, 10**6
 KEY = "  training_config.yaml: "
 
 STATED = st.one_of(
     st.just({"target": "bundled"}),
-    st.sampled_from(["v0.8", "v0.9", "v0.10", "v0.11", "v0.12"]).map(lambda version: {"version": version}),
+    st.sampled_from([release.name for release in all_releases()]).map(lambda version: {"version": version}),
 )
 
 
@@ -69,7 +70,7 @@ def inner_text(values: dict[str, object], is_spaced: bool) -> str:
 def manifests(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
     """Draw a Workspace with its ConfigMap, and what to compile it for."""
     values, stated = draw(st.fixed_dictionaries(VALUES)), draw(STATED)
-    if "version" in stated and stated["version"] not in FIRST_WITH_MAX_LENGTH:
+    if "version" in stated and stated["version"] in WITHOUT_MAX_LENGTH:
         values["max_length"] = None
     place = draw(st.fixed_dictionaries({"preset": st.sampled_from(PRESETS), "instance": st.sampled_from(INSTANCES)}))
     tuned = workspace(**place, method="qlora" if values["load_in_4bit"] else "lora")

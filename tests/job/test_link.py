@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.job import Assumptions, Job
@@ -58,7 +59,7 @@ def test_a_workspace_and_its_config_map_are_one_job() -> None:
     assert job.config_map is not None
     assert job.integer("LoraConfig", "r", 0) == 16
     assert job.setting("LoraConfig", "r").is_stated
-    assert job.setting("LoraConfig", "lora_dropout").origin == "default of v0.12"
+    assert job.setting("LoraConfig", "lora_dropout").origin == f"default of {newest_release().name}"
 
 
 def test_the_instance_type_decides_gpu_and_number() -> None:

@@ -32,9 +32,10 @@ def real_classes() -> dict[str, type]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kaitoc.schemas.generate.introspect_arguments import section_classes
+        from kaitoc.schemas.generate.training_config import arguments_class
 
-        trainer = read_json("training_config/stacks")["releases"][RELEASE]["trainer"]
-        return section_classes(read_json("training_config/sections")["sections"], RELEASE, trainer)
+        sections = read_json("training_config/sections")["sections"]
+        return section_classes(sections, RELEASE, arguments_class(RELEASE))
 
 
 @cache

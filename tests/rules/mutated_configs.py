@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import yaml
 
+from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.kaito.arguments import parse_section
 from kaitoc.compiler.kaito.table import release_arguments
 
-RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12")
+RELEASES = tuple(release.name for release in all_releases())
 Entries = list[tuple[str, object]]
 Sections = list[tuple[str, object]]
 

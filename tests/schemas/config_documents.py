@@ -6,9 +6,9 @@ import datetime
 
 from hypothesis import strategies as st
 
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.table import release_arguments, table_names
 
-RELEASES = ("v0.8", "v0.10", "v0.11", "v0.12", "bundled")
+RELEASES = table_names()
 
 _TEXTS = st.one_of(
     st.sampled_from(

@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.cli.schema import schema
 from kaitoc.schemas import load_schema, schema_names
 
@@ -19,7 +20,7 @@ def test_without_a_name_it_lists_every_schema() -> None:
     ("name", "full"),
     [
         ("training_config/v0.9", "training_config/v0.9"),
-        ("training_config", "training_config/v0.12"),
+        ("training_config", f"training_config/{newest_release().name}"),
         ("v0.8", "training_config/v0.8"),
         ("workspace", "workspace/v1beta1"),
         ("workspace/v1beta1.json", "workspace/v1beta1"),

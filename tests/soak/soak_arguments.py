@@ -3,7 +3,7 @@
 Usage: python tests/soak/soak_arguments.py [CONFIGS_PER_SECTION] [SEED]
 
 It judges by the libraries of the running environment, which are the bundled runtime's. In an environment with another
-release's pins (`schemas/training_config/stacks.json`), set KAITOC_SOAK_RELEASE to that release.
+release's libraries (`schemas/catalog/releases.json`), set KAITOC_SOAK_RELEASE to that release.
 """
 
 from __future__ import annotations

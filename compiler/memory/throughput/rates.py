@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.library_changes import Change, changes
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.throughput.tape import Pass, Unit
@@ -57,7 +58,6 @@ def rates_of(gpu: Gpu, half_dtype: Dtype, stack_name: str) -> Rates:
     """Return what a GPU reaches in one half-precision type; without such units it computes in float32."""
     data = _data()
     shares = {**data["generations"][DEFAULT], **data["generations"].get(gpu.generation, {})}
-    chip = data["chips"].get(gpu.name, data["chips"][DEFAULT])
     peak = gpu.bf16_flops if half_dtype is Dtype.BFLOAT16 else gpu.fp16_flops
     peak = peak or gpu.fp32_flops
     half = peak * shares["half_product"] * data["shape_share"]
@@ -71,8 +71,8 @@ def rates_of(gpu: Gpu, half_dtype: Dtype, stack_name: str) -> Rates:
         bandwidth=gpu.bandwidth_bytes_per_second * data["bandwidth"],
         stream_bandwidth=gpu.bandwidth_bytes_per_second * data["stream_bandwidth"],
         cache_bandwidth=gpu.bandwidth_bytes_per_second * data["bandwidth"] * data["cache_to_memory"],
-        cache_bytes=chip["cache_bytes"],
-        num_multiprocessors=chip["multiprocessors"],
+        cache_bytes=gpu.cache_bytes,
+        num_multiprocessors=gpu.num_multiprocessors,
         dequantization=gpu.bandwidth_bytes_per_second * _dequantization_share(shares, stack_name),
         link=shares["nvlink_bytes_per_second"] if gpu.nvlink else data["pcie_bytes_per_second"],
         bucket_bytes=data["bucket_bytes"],
@@ -92,10 +92,9 @@ def optimizer_bytes(optimizer: Optimizer, num_elements: int, element_bytes: int)
 
 
 def _dequantization_share(shares: Mapping[str, Any], stack_name: str) -> float:
-    """Return the share for a stack: bitsandbytes 0.48 gave its kernel a table for branches (pull request 1747)."""
-    major, minor = (int(part) for part in find_stack(stack_name).bitsandbytes.split(".")[:2])
-    share = shares["dequantization" if (major, minor) >= (0, 48) else "dequantization_before_0.48"]
-    return float(share)
+    """Return the share for a stack, whose bitsandbytes looks values up in a table or branches."""
+    has_table = changes()[Change.TABLE_DEQUANTIZATION].includes(find_stack(stack_name).bitsandbytes)
+    return float(shares["dequantization" if has_table else "branching_dequantization"])
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,58 @@
+"""What versions of the libraries changed (`schemas/catalog/library_changes.json`, each with its source)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.schemas import read_json
+
+
+class Change(str, Enum):
+    """A change by its key in the catalog, where its effect is described."""
+
+    RAGGED_LABELS = "ragged_labels"
+    CHUNKED_LOSS = "chunked_loss"
+    CASTS_VOCABULARY_BACK = "casts_vocabulary_back"
+    BFLOAT16_ADAPTERS = "bfloat16_adapters"
+    FLOAT32_ADAPTERS = "float32_adapters"
+    ADAPTED_FUSED_EXPERTS = "adapted_fused_experts"
+    CHECKPOINT_DTYPE = "checkpoint_dtype"
+    FUSED_OPTIMIZER = "fused_optimizer"
+    TABLE_DEQUANTIZATION = "table_dequantization"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRange:
+    """The versions of one library that a change holds for: from `since` on and before `until`, None for no end."""
+
+    library: str
+    since: tuple[int, ...]
+    until: tuple[int, ...] | None
+
+    def includes(self, version: str) -> bool:
+        """Return whether a version such as `1.7.0` is one of them."""
+        number = version_number(version)
+        return number >= self.since and (self.until is None or number < self.until)
+
+
+@lru_cache(maxsize=128)
+def version_number(text: str) -> tuple[int, ...]:
+    """Return a dotted version as numbers; a leading `v` is dropped."""
+    return tuple(int(part) for part in text.removeprefix("v").split(".") if part.isdigit())
+
+
+@lru_cache(maxsize=1)
+def changes() -> dict[Change, VersionRange]:
+    """Return every change of the catalog with the versions that it holds for."""
+    return {
+        Change(name): _version_range(entry) for name, entry in read_json("catalog/library_changes")["changes"].items()
+    }
+
+
+def _version_range(entry: dict[str, str]) -> VersionRange:
+    until = entry.get("until")
+    return VersionRange(
+        entry["library"], version_number(entry["since"]), version_number(until) if until is not None else None
+    )
