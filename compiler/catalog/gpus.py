@@ -164,9 +164,7 @@ def _instance_type(entry: dict[str, Any]) -> InstanceType:
 def _gpu_of(instance_type: str, name: str) -> Gpu:
     gpu = find_gpu(name)
     if gpu is None:
-        raise CatalogError(
-            f"{_INSTANCE_TYPES}: the instance type {instance_type} has the GPU {name}, which {_GPUS} lacks"
-        )
+        raise CatalogError(f"{_INSTANCE_TYPES}: {instance_type} has the GPU {name}, which gpus.json lacks")
     return gpu
 
 

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, get_type_hints  # noqa: UP035  Kaito's classes are annotated with these, and so parsed
 
 _Json = Dict[str, Any]  # noqa: UP006
+READ_FROM = ("transformers", "peft", "trl")
+"""The libraries whose classes are read; a table records their versions."""
+
 _PROBES = ("", "x", "1", "{}", "[]", "a=b", "none")
 
 
@@ -56,7 +59,7 @@ def _section_class(name: str, described: _Json, release: str, trainer: str) -> t
     bases = () if base is None else (_imported(trainer if base == "trainer" else base),)
     fields: list[Any] = []
     for field, how in described["fields"].items():
-        if not _is_in_release(how, release):
+        if not is_in_release(how, release):
             continue
         annotation = _annotation(how["annotation"])
         default = how["default"]
@@ -91,7 +94,8 @@ def _keep_parsable(cls: type, release: str) -> None:
             declared[name].init = False
 
 
-def _is_in_release(how: _Json, release: str) -> bool:
+def is_in_release(how: _Json, release: str) -> bool:
+    """Return whether a release's section class has a field of `sections.json`."""
     if "only" in how:
         return bool(how["only"] == release)
     return "until" not in how or _number(release) <= _number(how["until"])
@@ -197,7 +201,7 @@ def main() -> None:
     path, release, trainer = sys.argv[1:4]
     sections = json.loads(Path(path).read_text(encoding="utf-8"))["sections"]
     classes = section_classes(sections, release, trainer)
-    stack = {name: version(name) for name in ("transformers", "peft", "trl")}
+    stack = {name: version(name) for name in READ_FROM}
     import torch
 
     dtypes = sorted(name for name in vars(torch) if isinstance(getattr(torch, name), torch.dtype))

@@ -2,8 +2,8 @@
 
 `python -m kaitoc.schemas.generate.training_config` renders `training_config/RELEASE.json` from
 `training_config/arguments/RELEASE.json`. A table that is missing, or was read from other versions than
-`catalog/releases.json` has, is first made anew: the release's libraries are installed into a throwaway environment and
-`introspect_arguments.py` is run in it. `--python PATH` names an environment that holds them already, `--introspect
+`catalog/releases.json` has, is first made anew: from the table of a release with the same libraries where there is one,
+else the release's libraries are installed into a throwaway environment and `introspect_arguments.py` is run in it. `--python PATH` names an environment that holds them already, `--introspect
 RELEASE...` makes tables anew in any case.
 """
 
@@ -22,6 +22,7 @@ from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.releases import BUNDLED
 from kaitoc.compiler.kaito.table import table_names
 from kaitoc.schemas import ROOT, read_json
+from kaitoc.schemas.generate.introspect_arguments import READ_FROM, is_in_release
 from kaitoc.schemas.generate.training_config_schema import render_schema
 
 FOLDER = Path(ROOT) / "training_config"
@@ -46,6 +47,12 @@ def is_current(release: str) -> bool:
     versions = resolved_versions(release)
     stack: dict[str, str] = read_json(f"training_config/arguments/{release}")["stack"]
     return stack == {name: versions[name] for name in stack}
+
+
+def read_alike(release: str) -> str | None:
+    """Return a release with a current table for which the same classes of the same libraries are read, None if none."""
+    alike = (other for other in table_names() if other != release and is_current(other))
+    return next((other for other in alike if _what_is_read(other) == _what_is_read(release)), None)
 
 
 def rendered_schema(release: str) -> str:
@@ -76,6 +83,14 @@ def rendered_table(table: _Json) -> str:
     return "{\n" + "\n".join(lines) + '\n  "sections": {\n' + ",\n".join(sections) + "\n  }\n}\n"
 
 
+def current_table(release: str, python: str | None = None) -> _Json:
+    """Return what a release's argument table must be."""
+    alike = read_alike(release)
+    if alike is None:
+        return introspect(release, python)
+    return {**read_json(f"training_config/arguments/{alike}"), "release": release}
+
+
 def introspect(release: str, python: str | None = None) -> _Json:
     """Return the argument table of a release, read from its libraries; raises `CatalogError` for other versions."""
     if python is not None:
@@ -92,13 +107,26 @@ def introspect(release: str, python: str | None = None) -> _Json:
 def _run(python: str, release: str) -> _Json:
     script = Path(__file__).with_name("introspect_arguments.py")
     command = [python, str(script), str(FOLDER / "sections.json"), release, arguments_class(release)]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
-    table: _Json = json.loads(printed)
+    result = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    if result.returncode != 0:
+        reason = result.stderr.strip().rpartition("\n")[2]
+        raise CatalogError(f"what {release} accepts cannot be read from its libraries: {reason}")
+    table: _Json = json.loads(result.stdout)
     versions = resolved_versions(release)
     for name, version in table["stack"].items():
         if version != versions[name]:
             raise CatalogError(f"{python} has {name} {version}; Kaito {release} has {versions[name]}")
     return table
+
+
+def _what_is_read(release: str) -> object:
+    versions = resolved_versions(release)
+    sections = read_json("training_config/sections")["sections"]
+    fields = {
+        name: [field for field, how in section["fields"].items() if is_in_release(how, release)]
+        for name, section in sections.items()
+    }
+    return [versions[name] for name in READ_FROM], arguments_class(release), fields, release == BUNDLED
 
 
 def _entry(release: str) -> _Json:
@@ -112,6 +140,10 @@ def _table_path(release: str) -> Path:
     return FOLDER / "arguments" / f"{release}.json"
 
 
+def _write_table(table: _Json) -> None:
+    _table_path(table["release"]).write_text(rendered_table(table), encoding="utf-8")
+
+
 def main() -> None:
     """Write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,9 +152,10 @@ def main() -> None:
     options = parser.parse_args()
     try:
         for release in table_names():
-            if release in options.introspect or not is_current(release):
-                sys.stderr.write(f"reading what {release} accepts from its libraries\n")
-                _table_path(release).write_text(rendered_table(introspect(release, options.python)), encoding="utf-8")
+            if release in options.introspect:
+                _write_table(introspect(release, options.python))
+            elif not is_current(release):
+                _write_table(current_table(release, options.python))
         for release in table_names():
             (FOLDER / f"{release}.json").write_text(rendered_schema(release), encoding="utf-8")
     except CatalogError as error:
