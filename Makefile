@@ -16,7 +16,7 @@ export TOKENIZERS_PARALLELISM := false
 # The suite starts hundreds of processes, which would each compile all they import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test lint types check-all format soak docs site schemas clean \
+.PHONY: help install demo test lint types check-all format soak docs site schemas new-rule clean \
 	bench-check bench-memory bench-throughput bench-runtime bench-webhook
 
 help: ## Show what can be made.
@@ -59,6 +59,9 @@ format: $(STAMP) ## Format the code.
 
 soak: $(STAMP) ## Run the long random tests.
 	@for script in tests/soak/soak_*.py; do echo $$script; $(BIN)/python $$script || exit 1; done
+
+new-rule: $(STAMP) ## Write the skeleton of a rule, with NAME=some-fault CODE=KT499.
+	@$(BIN)/python tools/new_rule.py "$(NAME)" "$(CODE)"
 
 schemas: $(STAMP) ## Write what is generated under schemas/ (a new release's libraries are installed for it).
 	$(BIN)/python -m kaitoc.schemas.generate.parameter_counts

@@ -3,8 +3,8 @@
 `python -m kaitoc.schemas.generate.training_config` renders `training_config/RELEASE.json` from
 `training_config/arguments/RELEASE.json`. A table that is missing, or was read from other versions than
 `catalog/releases.json` has, is first made anew: from the table of a release with the same libraries where there is one,
-else the release's libraries are installed into a throwaway environment and `introspect_arguments.py` is run in it. `--python PATH` names an environment that holds them already, `--introspect
-RELEASE...` makes tables anew in any case.
+else the release's libraries are installed into a throwaway environment and `introspect_arguments.py` is run in it.
+`--python PATH` names an environment that holds them already, `--introspect RELEASE...` reads them in any case.
 """
 
 from __future__ import annotations
