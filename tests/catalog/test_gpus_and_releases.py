@@ -15,6 +15,7 @@ from kaitoc.compiler.catalog.releases import (
 )
 from kaitoc.compiler.manifest.training_config import SECTIONS, read_template
 from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.schemas import read_json
 
 NAMES = ["T4", "A10-24GB", "A10G-24GB", "L4-24GB", "L40S-48GB", "A100-40GB", "A100-80GB", "H100-80GB", "H100-94GB",
          "H200-141GB"]  # fmt: skip
@@ -78,6 +79,12 @@ def test_the_default_templates_are_read(method: str) -> None:
     option = config.option("QuantizationConfig", "load_in_4bit")
     assert option is not None
     assert option.plain is (method == "qlora")
+
+
+def test_default_target_modules_were_read_from_the_peft_of_every_release() -> None:
+    table = read_json("catalog/releases")["default_target_modules"]
+
+    assert {release.peft for release in all_releases()} == {table["peft"]}
 
 
 def test_default_target_modules_follow_the_preset_then_the_model_type() -> None:
