@@ -3,7 +3,7 @@
 Up to Python 3.12 the standard library compiles every generated method by itself, about half a millisecond a class.
 Here only `__init__` is compiled, when the first instance is made, and the other methods are shared. Fields are still
 the standard library's, so `dataclasses.fields`, `replace` and `asdict` work, and type checkers see the standard
-decorator.
+decorator. What the standard one does and this one does not is refused where the class is defined.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
 
     def make(cls: type) -> type:
         own = cls.__dict__
+        _refuse_methods(cls, frozen=frozen, slots=slots)
         has_own_repr, has_own_hash, has_own_eq = "__repr__" in own, "__hash__" in own, "__eq__" in own
         made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
+        _refuse_fields(made)
         fields = dataclasses.fields(made)
         _initialize_later(made, fields, frozen=frozen, slots=slots)
         if not has_own_repr:
@@ -37,6 +39,53 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
         return made  # type: ignore[no-any-return]  # a class with slots is a new one
 
     return make
+
+
+def _refuse_methods(cls: type, *, frozen: bool, slots: bool) -> None:
+    """Raise `TypeError` for what a class defines and would lose or never have called."""
+    own = cls.__dict__
+    generated = ["__init__"]
+    if frozen:
+        generated += ["__setattr__", "__delattr__"]
+    if frozen and slots:
+        generated += ["__getstate__", "__setstate__"]
+    for name in generated:
+        if name in own:
+            raise _unsupported(cls, f"a `{name}` of its own")
+    if hasattr(cls, "__post_init__"):
+        raise _unsupported(cls, "`__post_init__`")
+    if frozen and "__eq__" in own and own.get("__hash__") is None:
+        raise _unsupported(cls, "an `__eq__` of its own without a `__hash__`")
+    for base in cls.__mro__[1:]:
+        if dataclasses.is_dataclass(base):
+            raise _unsupported(cls, f"another data class, `{base.__qualname__}`, as its base")
+
+
+def _refuse_fields(made: Any) -> None:
+    """Raise `TypeError` for a field that the generated methods would treat in another way than it says."""
+    default_name = ""
+    for item in made.__dataclass_fields__.values():
+        if item._field_type.name == "_FIELD_INITVAR":  # what tells it from a ClassVar
+            raise _unsupported(made, f"an InitVar, `{item.name}`")
+    for item in dataclasses.fields(made):
+        if item.kw_only:
+            raise _unsupported(made, f"a keyword-only field, `{item.name}`")
+        if item.hash is not None:
+            raise _unsupported(made, f"`hash` for one field, `{item.name}`")
+        has_default = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
+        if not item.init:
+            if not has_default:
+                raise _unsupported(made, f"a field without value, `{item.name}`")
+        elif has_default:
+            default_name = item.name
+        elif default_name:
+            raise TypeError(
+                f"{made.__qualname__}: `{item.name}` has no default but follows `{default_name}`, which has one"
+            )
+
+
+def _unsupported(cls: type, what: str) -> TypeError:
+    return TypeError(f"{cls.__qualname__}: a record cannot have {what}; use dataclasses.dataclass")
 
 
 def _initialize_later(cls: Any, fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool, slots: bool) -> None:
@@ -55,7 +104,11 @@ def _initializer(cls: type, fields: tuple[dataclasses.Field[Any], ...], *, froze
     parameters, body = [], []
     for item in fields:
         name = value = item.name
-        if item.default is not dataclasses.MISSING:
+        if not item.init:
+            names[f"_default_{name}"] = item.default
+            names[f"_make_{name}"] = item.default_factory
+            value = f"_make_{name}()" if item.default is dataclasses.MISSING else f"_default_{name}"
+        elif item.default is not dataclasses.MISSING:
             names[f"_default_{name}"] = item.default
             parameters.append(f"{name}=_default_{name}")
         elif item.default_factory is not dataclasses.MISSING:
