@@ -22,7 +22,7 @@ from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.closed_form.value import Kind, Moment
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
-from kaitoc.compiler.memory.workload_key import WorkloadKey, adapter_shape, key_of_step, of_any_size
+from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step, of_any_size
 
 _MOST_SEGMENT_BYTES = 64 << 20
 """Partly filled segments of a tiny step; otherwise no step was seen to lose more to fragmentation than 0.6 of what it
@@ -199,12 +199,11 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _derive(workload: Workload) -> Derivation:
-    return _derive_cached(WorkloadKey(of_any_size(workload)))
+    return _derive_cached(of_any_size(workload))
 
 
 @lru_cache(maxsize=512)
-def _derive_cached(key: WorkloadKey) -> Derivation:
-    workload = key.workload
+def _derive_cached(workload: Workload) -> Derivation:
     plan = plan_for(workload)
     return Derivation(
         plan,
@@ -215,8 +214,8 @@ def _derive_cached(key: WorkloadKey) -> Derivation:
 
 
 @lru_cache(maxsize=256)
-def _derive_step(key: WorkloadKey) -> Step:
-    return derive_step(key.workload, plan_for(key.workload))
+def _derive_step(workload: Workload) -> Step:
+    return derive_step(workload, plan_for(workload))
 
 
 def _fragmentation_share(workload: Workload) -> float:
@@ -224,7 +223,7 @@ def _fragmentation_share(workload: Workload) -> float:
     return sum(weight * _replayed_share(step) for step, weight in _replayed_steps(workload))
 
 
-def _replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]:
+def _replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
     """Return the steps to replay for a workload with the weight of each, the weightier first.
 
     They are at powers of two of the token count (of the sequence length with eager attention, whose scores grow with
@@ -236,20 +235,19 @@ def _replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]
     position = size / (1 << exponent) - 1.0
     lora = adapter_shape(workload.lora)
     alone = replace(workload, lora=lora, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
-    below = (WorkloadKey(replace(alone, seq_len_tokens=1 << exponent)), 1.0 - position)
+    below = (replace(alone, seq_len_tokens=1 << exponent), 1.0 - position)
     if position == 0.0:
         return (below,)
-    above = (WorkloadKey(replace(alone, seq_len_tokens=2 << exponent)), position)
+    above = (replace(alone, seq_len_tokens=2 << exponent), position)
     return (above, below) if above[1] > below[1] else (below, above)
 
 
 @lru_cache(maxsize=1024)
-def _replayed_share(key: WorkloadKey) -> float:
+def _replayed_share(workload: Workload) -> float:
     """Return the share of fragmentation from replaying a step; two steps where the optimizer's state is large.
 
     The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
-    workload = key.workload
     plan, script = plan_for(workload), _script(key_of_step(workload))
     segments = Segments(workload.allocator is Allocator.EXPANDABLE)
     for _ in range(2 if plan.trains_base else 1):
@@ -263,9 +261,9 @@ def _replayed_share(key: WorkloadKey) -> float:
 
 
 @lru_cache(maxsize=256)
-def _script(key: WorkloadKey) -> Script:
+def _script(workload: Workload) -> Script:
     """Return what a step allocates, for any batch size and sequence length."""
-    workload, plan = key.workload, plan_for(key.workload)
+    plan = plan_for(workload)
     for runs_all_layers in (False, True):
         tape = RecordingTape(runs_all_layers=runs_all_layers)
         replay_step(workload, plan, tape)

@@ -22,7 +22,7 @@ from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES
 from kaitoc.compiler.memory.closed_form.linear import Adapter, Linear
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
-from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_plan
+from kaitoc.compiler.memory.workload_key import key_of_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,7 @@ def plan_for(workload: Workload) -> Plan:
 
 
 @lru_cache(maxsize=256)
-def _plan(key: WorkloadKey) -> Plan:
-    workload = key.workload
+def _plan(workload: Workload) -> Plan:
     architecture = workload.architecture
     try:
         family = find_family(architecture.model_type)

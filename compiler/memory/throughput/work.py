@@ -13,7 +13,7 @@ from kaitoc.compiler.memory.throughput.ops import WorkOps
 from kaitoc.compiler.memory.throughput.rates import Rates, optimizer_bytes
 from kaitoc.compiler.memory.throughput.tape import Kernel, Pass, WorkTape
 from kaitoc.compiler.memory.workload import Dtype, Optimizer, Workload
-from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_work
+from kaitoc.compiler.memory.workload_key import key_of_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,7 @@ def work_of(workload: Workload) -> Work:
 
 
 @lru_cache(maxsize=512)
-def _derive(key: WorkloadKey) -> Work:
-    workload = key.workload
+def _derive(workload: Workload) -> Work:
     plan = plan_for(workload)
     tape = WorkTape(plan.architecture.num_experts)
     ops = WorkOps(tape, precision_of(workload), plan, double_quant=workload.double_quant)
