@@ -16,6 +16,7 @@ from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import assumption_options, overrides
 from kaitoc.compiler.compile.model import CompileError
+from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.source import Source, SourceError, write_atomically
 from kaitoc.compiler.job.assumptions import AssumptionError, Overrides
@@ -226,9 +227,12 @@ def _local_architecture(folder: str | None) -> Architecture | None:
         return None
 
 
+_OF_THE_CLUSTER = (Area.ADMISSION, Area.MEMORY)
+
+
 def _stops(code: str, severity: Severity) -> bool:
     """Return whether a finding stops a run: what only Kaito's cluster would refuse, or only its GPU, does not."""
-    return severity is Severity.ERROR and not code.startswith(("KT3", "KT5"))
+    return severity is Severity.ERROR and area_of(code) not in _OF_THE_CLUSTER
 
 
 def _job(engine: Engine, path: str, workspace: str | None) -> Job:

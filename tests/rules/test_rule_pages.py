@@ -9,6 +9,7 @@ import pytest
 from page_examples import Example, examples, findings_of, fixed
 
 from kaitoc.compiler.check.rule_pages import page_path, page_text, summary
+from kaitoc.compiler.core.areas import area_of
 from kaitoc.compiler.core.findings import Applicability
 from kaitoc.compiler.job.faults import Rule
 from kaitoc.rules import RULES
@@ -88,7 +89,8 @@ def test_a_rule_is_named_after_its_fault(rule: Rule) -> None:
     assert module == rule.NAME.replace("-", "_")
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.NAME)
     assert not re.match(r"(no|disallow|avoid|use|prefer|allow|check)-", rule.NAME)
-    assert re.fullmatch(r"KT[1-6]\d\d", rule.CODE)
+    assert re.fullmatch(r"KT\d{3}", rule.CODE)
+    assert area_of(rule.CODE).title
     assert summary(rule).endswith(".")
 
 
