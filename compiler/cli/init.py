@@ -120,9 +120,11 @@ def _run(options: dict[str, Any]) -> int:
 
 
 def _tell(title: str, peak_bytes: int | None) -> None:
-    from kaitoc.compiler.report.compile.wording import gib
+    from kaitoc.compiler.report.compile.wording import size_text
 
-    _complain(f"{title} needs {gib(peak_bytes)} of one GPU; fill in the data and the output image before applying it")
+    _complain(
+        f"{title} needs {size_text(peak_bytes)} of one GPU; fill in the data and the output image before applying it"
+    )
 
 
 def _blueprint(options: dict[str, Any], assumptions: Assumptions) -> Blueprint:

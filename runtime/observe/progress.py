@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from transformers import TrainerCallback
 
-_GIB = 1 << 30
+from kaitoc.compiler.core.units import format_gib
 
 
 class ProgressCallback(TrainerCallback):
@@ -82,7 +82,7 @@ def _numbers_of(logs: dict[str, Any], prefix: str) -> str:
     if prefix + "tokens_per_second" in logs:
         words.append(f"{float(logs[prefix + 'tokens_per_second']):,.0f} tokens/s")
     if logs.get("memory_bytes") and not prefix:
-        words.append(f"{float(logs['memory_bytes']) / _GIB:.2f} GiB")
+        words.append(format_gib(float(logs["memory_bytes"]), 2))
     return "  ".join(words)
 
 

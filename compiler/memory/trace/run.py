@@ -20,7 +20,7 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import AllocatorSettings, CachingAllocator
 from kaitoc.compiler.memory.closed_form.footprint import validate
-from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak
+from kaitoc.compiler.memory.result import Categories, Category, Footprint, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace.autocast import Autocast, regions_on_meta
 from kaitoc.compiler.memory.trace.kernels import scratch_bytes
@@ -28,7 +28,7 @@ from kaitoc.compiler.memory.trace.losses import Batch, loss_of
 from kaitoc.compiler.memory.trace.model import autocast_of, build_model, cuda_functions
 from kaitoc.compiler.memory.trace.optimizer import make_optimizer
 from kaitoc.compiler.memory.trace.quantized import constants
-from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Category, Event
+from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Event
 from kaitoc.compiler.memory.workload import Allocator, Workload
 
 NUM_STEPS = 2

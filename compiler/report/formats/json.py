@@ -10,7 +10,7 @@ from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.result import Footprint, parts_of
 from kaitoc.compiler.report.json_model import (
     JsonEdit,
     JsonFinding,
@@ -99,25 +99,10 @@ def to_json_job(job: JobSummary) -> JsonJob:
         method=job.method or None,
         seq_len=job.seq_len,
         batch=job.batch,
-        footprint=_footprint(footprint) if footprint else None,
+        footprint=JsonFootprint(**parts_of(footprint)) if footprint else None,
         peak_bytes=_peak_bytes(footprint) if footprint else None,
         capacity_bytes=job.capacity_bytes,
         fits=job.fits,
-    )
-
-
-def _footprint(footprint: Footprint) -> JsonFootprint:
-    peak = footprint.peak.categories
-    return JsonFootprint(
-        weights=peak.weights,
-        adapters=peak.adapters,
-        gradients=peak.gradients,
-        optimizer=peak.optimizer,
-        activations=peak.activations,
-        logits=peak.logits,
-        workspace=peak.workspace,
-        fragmentation=footprint.fragmentation_bytes,
-        context=footprint.context_bytes,
     )
 
 
