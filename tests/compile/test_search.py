@@ -15,10 +15,12 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import WorkloadError
+from kaitoc.compiler.passes.choices import batch, checkpointing
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
 from kaitoc.compiler.passes.plan import Search, search_for
-from kaitoc.compiler.passes.search import TIE, WORTHWHILE, Candidate, Dimension
-from kaitoc.compiler.passes.search_space import Situation, apply
+from kaitoc.compiler.passes.search import TIE, WORTHWHILE, Candidate
+from kaitoc.compiler.passes.search_space import apply
+from kaitoc.compiler.passes.situation import Situation
 
 JOBS = range(0, 200, 4)
 """A quarter of the jobs that `make soak` takes."""
@@ -97,7 +99,7 @@ def brute_force(found: Search) -> Candidate | None:
         shortest = min(map(judge.seconds, fitting))
         return next(one for one in fitting if judge.seconds(one) <= shortest * (1 + TIE))
     start = fitting[0]
-    kept = {*start.changed, Dimension.CHECKPOINTING} - {Dimension.BATCH}
+    kept = {*start.changed, checkpointing.CHOICE} - {batch.CHOICE}
     free = [
         one
         for one in fitting
