@@ -50,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Point links at the site's pages, and say above an example for what it holds."""
     path = page.file.src_uri
     markdown = _LINK.sub(lambda link: _linked(link["text"], link["target"], path), markdown)

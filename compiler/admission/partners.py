@@ -57,11 +57,11 @@ class NoPartners:
     def refresh(self) -> None:
         """Do nothing."""
 
-    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+    def config_map(self, _namespace: str, _name: str) -> ManifestFile | None:
         """Return None."""
         return None
 
-    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+    def workspaces_using(self, _namespace: str, _name: str) -> Sequence[ManifestFile]:
         """Return nothing."""
         return ()
 

@@ -88,7 +88,7 @@ def targets_of(job: Job) -> tuple[str, ...]:
     if job.target is Target.BUNDLED:
         return ("all-linear",)
     preset = job.preset.value if job.preset is not None else job.model.value.name
-    return default_target_modules(job.release, preset, job.model.value.model_type) or ()
+    return default_target_modules(preset, job.model.value.model_type) or ()
 
 
 def weight_dtype_of(job: Job) -> Dtype:

@@ -146,7 +146,7 @@ def make_server(checker: Checker) -> KaitocServer:
 
 def _take_documents(server: KaitocServer) -> None:
     @server.feature(types.INITIALIZED)
-    def initialized(ls: KaitocServer, params: types.InitializedParams) -> None:
+    def initialized(ls: KaitocServer, _params: types.InitializedParams) -> None:
         workspace = ls.client_capabilities.workspace
         watching = workspace.did_change_watched_files if workspace else None
         if watching and watching.dynamic_registration:
@@ -182,7 +182,7 @@ def _take_documents(server: KaitocServer) -> None:
         ls.forget(params.text_document.uri)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
-    def did_change_files(ls: KaitocServer, params: types.DidChangeWatchedFilesParams) -> None:
+    def did_change_files(ls: KaitocServer, _params: types.DidChangeWatchedFilesParams) -> None:
         ls.schedule_all()
 
 

@@ -169,7 +169,7 @@ class _Server(uvicorn.Server):
         self._webhook = webhook
         self._drain_seconds = drain_seconds
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
         if self._webhook.is_draining:
             self.should_exit = self.force_exit = True

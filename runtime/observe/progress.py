@@ -7,6 +7,7 @@ import time
 from typing import Any, TextIO
 
 from transformers import TrainerCallback
+from typing_extensions import override
 
 from kaitoc.compiler.core.units import format_gib
 
@@ -25,6 +26,7 @@ class ProgressCallback(TrainerCallback):
         self._started = 0.0
         self._first_step = 0
 
+    @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock, and the bar on a terminal."""
         self._started = time.perf_counter()
@@ -39,11 +41,13 @@ class ProgressCallback(TrainerCallback):
         self._task = self._bar.add_task("training", total=state.max_steps, completed=state.global_step, numbers="")
         self._bar.start()
 
+    @override
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Advance the bar."""
         if self._bar is not None:
             self._bar.update(self._task, completed=state.global_step, numbers=self._numbers)
 
+    @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Show the numbers of a step, or those of an evaluation."""
         logs = logs or {}
@@ -56,6 +60,7 @@ class ProgressCallback(TrainerCallback):
             left = _clock(self._seconds_left(state))
             self._say(f"step {state.global_step}/{state.max_steps}  {self._numbers}  {left} left")
 
+    @override
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the bar."""
         if self._bar is not None:

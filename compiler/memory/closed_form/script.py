@@ -99,7 +99,7 @@ class RecordingTape(Tape):
     def relabel(self, value: Value, kind: Kind) -> None:
         """Do nothing: kinds are not counted here."""
 
-    def repeat(self, function: Callable[[Value], Value], given: Value, count: int, gradient_bytes: int) -> Value:
+    def repeat(self, function: Callable[[Value], Value], given: Value, count: int, _gradient_bytes: int) -> Value:
         """Run four of the layers, or all where four do not show the pattern."""
         if not given.needs_grad and count > 1:
             given = self._chain(function, given)

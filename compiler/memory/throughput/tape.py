@@ -207,7 +207,7 @@ class WorkTape(Tape):
         self._tag(num_steps, Note(self.scale, self.group, num_launches=0))
         return output
 
-    def repeat(self, function: Callable[[Value], Value], given: Value, count: int, gradient_bytes: int) -> Value:
+    def repeat(self, function: Callable[[Value], Value], given: Value, count: int, _gradient_bytes: int) -> Value:
         """Run `function` once for all of `count` equal layers."""
         if not given.needs_grad and count > 1:
             given = self._chain(function, given)

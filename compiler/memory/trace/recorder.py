@@ -54,7 +54,7 @@ Scratch = Callable[[Any, tuple[Any, ...], Any], int]
 """Tells the bytes that a kernel takes beside its result and gives back, from the operator, its arguments and result."""
 
 
-def no_scratch(operator: Any, args: tuple[Any, ...], result: Any) -> int:
+def no_scratch(_operator: Any, _args: tuple[Any, ...], _result: Any) -> int:
     """Say that a kernel needs no memory besides its results."""
     return 0
 

@@ -194,13 +194,13 @@ def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
     stack: list[str] = []
     for path, module in model.named_modules():
 
-        def enter(called: torch.nn.Module, args: object, path: str = path) -> None:
+        def enter(called: torch.nn.Module, _args: object, path: str = path) -> None:
             if called is head and recorder.phase is Phase.FORWARD:
                 recorder.phase = Phase.LOSS
             stack.append(recorder.module)
             recorder.module = path
 
-        def leave(called: torch.nn.Module, args: object, result: object) -> None:
+        def leave(_called: torch.nn.Module, _args: object, _result: object) -> None:
             recorder.module = stack.pop()
 
         module.register_forward_pre_hook(enter)

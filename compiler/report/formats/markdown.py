@@ -23,12 +23,12 @@ _PUNCTUATION = re.compile(r"[\\`*_{}\[\]()<>#|~$!&]")
 _MENTION = re.compile(r"([@#])(?=\w)")
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
     """Return a row per finding; text from manifests stays text. More rows than a report shows are left out."""
     return "".join(_finding_row(finding) + "\n" for finding in findings[:MAX_ROWS])
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(job: JobSummary, _options: Options) -> str:
     """Return the row of a job."""
     return _job_row(job) + "\n"
 
