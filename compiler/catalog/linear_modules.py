@@ -6,7 +6,6 @@ transformers 5, which neither PEFT's module names nor bitsandbytes reach, and se
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
@@ -142,11 +141,6 @@ def _match_targets(architecture: Architecture, targets: tuple[str, ...], fused_e
     matched = tuple(module for module in reachable if any(is_target(module.path, name) for name in targets))
     unmatched = tuple(name for name in targets if not any(is_target(module.path, name) for module in reachable))
     return TargetMatch(matched, unmatched, tuple((name, _equivalents(reachable, name)) for name in unmatched))
-
-
-def matches_regex(path: str, pattern: str) -> bool:
-    """Return whether a target pattern, given as a single string, reaches a layer: PEFT uses `re.fullmatch`."""
-    return re.fullmatch(pattern, path) is not None
 
 
 def _equivalents(modules: list[LinearModule], name: str) -> tuple[str, ...]:

@@ -31,14 +31,6 @@ class Key(NamedTuple):
     pointer: str
 
 
-class Split(NamedTuple):
-    """Findings that are new, findings that the baseline knows, and what it knows but nobody finds any more."""
-
-    new: tuple[Finding, ...]
-    known: tuple[Finding, ...]
-    stale: tuple[Key, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """How many findings of each key are accepted; `root` is the folder that the paths are relative to."""
@@ -56,20 +48,6 @@ class Baseline:
             if met[key] > self.counts.get(key, 0):
                 new.append(finding)
         return new
-
-    def filter(self, findings: Iterable[Finding]) -> Split:
-        """Split the findings of a run into new and known ones; of equal ones the first in their file are known."""
-        left = Counter(self.counts)
-        new = []
-        known = []
-        for finding in sorted(findings, key=lambda finding: finding.sort_key):
-            key = _key(finding, self.root)
-            if left[key] > 0:
-                left[key] -= 1
-                known.append(finding)
-            else:
-                new.append(finding)
-        return Split(tuple(new), tuple(known), tuple(sorted(key for key, count in left.items() if count > 0)))
 
 
 def baseline_of(findings: Iterable[Finding], path: str) -> Baseline:
