@@ -11,7 +11,6 @@ from kaitoc.compiler.catalog.releases import (
     default_target_modules,
     default_template,
     find_release,
-    newest_release,
 )
 from kaitoc.compiler.manifest.training_config import SECTIONS, read_template
 from kaitoc.compiler.memory.stacks import find_stack
