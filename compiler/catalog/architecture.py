@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.frozen import FrozenMapping
 from kaitoc.compiler.core.records import dataclass, field
 
 
-class ArchitectureError(ValueError):
+class ArchitectureError(KaitocError, ValueError):
     """A `config.json` that no model can have or that is not understood; `str(error)` is for the user."""
 
 

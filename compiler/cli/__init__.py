@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.core.errors import KaitocError
 
 COMMANDS = {
     "admit": "kaitoc.compiler.cli.admit:admit",
@@ -106,7 +106,7 @@ def main() -> None:
         sys.exit(1)
     except RecursionError:
         sys.exit(_fail("the input is nested too deeply"))
-    except UserError as error:
+    except KaitocError as error:
         sys.exit(_fail(str(error)))
     except Exception as error:
         if os.environ.get("KAITOC_DEBUG"):

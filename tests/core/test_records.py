@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import pprint
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -121,6 +122,61 @@ def test_replace_fields_and_asdict_work_on_records() -> None:
 def test_records_survive_pickling_and_copying(record: Any) -> None:
     assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301
     assert copy.deepcopy(record) == record
+
+
+@pytest.mark.parametrize("number", [1, 100])
+def test_the_first_instances_and_the_later_ones_are_made_alike(number: int) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fresh:
+        """Not compiled yet."""
+
+        number: int
+        name: str = "a"
+        items: list[int] = field(default_factory=list)
+
+    made = [Fresh(index, items=[index]) for index in range(number)][-1]
+    assert (made.number, made.name, made.items) == (number - 1, "a", [number - 1])
+    for wrong in ((), (1, "a", [], 4)):
+        with pytest.raises(TypeError, match="argument"):
+            Fresh(*wrong)
+    with pytest.raises(TypeError, match="multiple values for argument 'number'"):
+        Fresh(1, number=1)  # type: ignore[misc]  # the error is what is tested
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        Fresh(1, other=1)  # type: ignore[call-arg]  # the error is what is tested
+
+
+@pytest.mark.parametrize("attribute", ["__match_args__", "__slots__", "__doc__", "__module__"])
+def test_a_class_has_the_attributes_of_a_standard_one(attribute: str) -> None:
+    class Plain:
+        """A class."""
+
+        number: int
+        name: str = "a"
+
+    lean, standard = (make(frozen=True, slots=True)(Plain) for make in (dataclass, dataclasses.dataclass))
+    assert getattr(lean, attribute) == getattr(standard, attribute)
+
+
+@pytest.mark.parametrize("attribute", ["name", "type", "default", "init", "repr", "compare", "hash", "kw_only"])
+def test_a_field_has_the_attributes_of_a_standard_one(attribute: str) -> None:
+    def values(record: Any) -> list[object]:
+        return [getattr(item, attribute) for item in dataclasses.fields(record)]
+
+    assert values(Lean) == values(Standard)
+
+
+def test_a_list_that_all_records_would_share_is_refused() -> None:
+    with pytest.raises(ValueError, match="default_factory"):
+
+        @dataclass(frozen=True, slots=True)
+        class Shared:
+            """A class with a fault."""
+
+            items: list[int] = []  # noqa: RUF012  # the fault is what is tested
+
+
+def test_records_are_shown_prettily() -> None:
+    assert pprint.pformat(Lean(1)) == repr(Lean(1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def test_memory_does_not_grow_with_findings(tmp_path: Path, monkeypatch: pytest.
 def test_a_report_from_a_ledger_is_the_report_of_everything_at_once(format_name: str, tmp_path: Path) -> None:
     paths = write_files(tmp_path, 3)
     outcome = engine().check(paths)
-    at_once = Report(tuple(outcome.findings), tuple(outcome.jobs), rule_infos(), tuple(outcome.files))
+    at_once = Report(tuple(outcome.findings), tuple(outcome.jobs), rule_infos, tuple(outcome.files))
     ledgers = checked(paths, format_name)
     assert render(ledgers, format_name) == render(at_once, format_name)
     ledgers.close()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.memory.result import Footprint, parts_of
 
@@ -14,7 +15,7 @@ FORMATS = ("svg", "png", "html")
 _COLORS = ("#264653", "#2a6f97", "#468faf", "#89c2d9", "#e9c46a", "#f4a261", "#bdbdbd", "#8d99ae", "#5c677d")
 
 
-class PlotError(ValueError):
+class PlotError(KaitocError, ValueError):
     """A plot that cannot be made; `str(error)` is for the user."""
 
 
