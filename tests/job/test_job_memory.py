@@ -12,12 +12,12 @@ from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import link_jobs
-from kaitoc.compiler.job.memory import footprint_of, footprint_on, workload_of
+from kaitoc.compiler.job.memory import footprint_of, footprint_on, seq_len_of, workload_of
 
 CONFIG = """training_config:
         QuantizationConfig: {{load_in_4bit: true, bnb_4bit_quant_type: nf4}}
         LoraConfig: {{r: {rank}}}
-        TrainingArguments: {{per_device_train_batch_size: 1, max_length: 1024}}
+        TrainingArguments: {{per_device_train_batch_size: 1{length}}}
 """
 MANIFEST = """apiVersion: v1
 kind: ConfigMap
@@ -43,8 +43,10 @@ def job(
     instance: str = "Standard_NC24ads_A100_v4",
     rank: int = 8,
     assumptions: Assumptions = ASSUMPTIONS,
+    max_length: int | None = 1024,
 ) -> Job:
-    text = MANIFEST.format(name=name, preset=preset, instance=instance, config=CONFIG.format(rank=rank))
+    config = CONFIG.format(rank=rank, length="" if max_length is None else f", max_length: {max_length}")
+    text = MANIFEST.format(name=name, preset=preset, instance=instance, config=config)
     library = Library()
     library.add_source(Source(f"{name}.yaml", text))
     (found,) = link_jobs(library.add_given(f"{name}.yaml"), library, assumptions)
@@ -87,3 +89,26 @@ def test_the_same_step_is_another_matter_on_another_gpu() -> None:
     large, small = find_gpu("A100-80GB"), find_gpu("V100-16GB")
 
     assert footprint_on(job(), large) != footprint_on(job(), small)
+
+
+@pytest.mark.parametrize(("max_length", "num_tokens"), [(None, 1024), (512, 512), (2048, 2048), (2049, 2048)])
+def test_sequences_are_as_long_as_max_length_and_the_model_s_positions_allow(
+    max_length: int | None, num_tokens: int
+) -> None:
+    """falcon-7b has 2,048 positions."""
+    found = job(preset="falcon-7b", max_length=max_length)
+    workload = workload_of(found)
+
+    assert seq_len_of(found) == num_tokens
+    assert workload is not None
+    assert workload.seq_len_tokens == num_tokens
+
+
+def test_a_length_that_is_assumed_counts_as_it_is() -> None:
+    assumptions = replace(ASSUMPTIONS, seq_len_tokens=4096)
+
+    assert seq_len_of(job(preset="falcon-7b", max_length=512, assumptions=assumptions)) == 4096
+
+
+def test_a_model_that_is_unknown_bounds_no_length() -> None:
+    assert seq_len_of(job(preset="no-such-model", max_length=9000)) == 9000

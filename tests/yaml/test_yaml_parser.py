@@ -59,6 +59,21 @@ def test_an_alias_bomb_is_a_problem_and_is_never_expanded() -> None:
     assert "aliases expand" in message
 
 
+@pytest.mark.parametrize(("num_more", "is_read"), [(104, True), (105, False)])
+def test_aliases_may_expand_a_document_to_50_000_nodes(num_more: int, is_read: bool) -> None:
+    """Keys do not count: the root is 1, the anchored list 101, the other list 1 and what is in it."""
+    items = [*["*list"] * 493, *["x"] * num_more]
+    text = f"one: &list [{', '.join(['x'] * 100)}]\nall: [{', '.join(items)}]\n"
+
+    assert [message for *_, message in problems(text)] == (
+        [] if is_read else ["aliases expand to more than 50,000 nodes"]
+    )
+
+
+def test_a_document_without_aliases_may_be_longer() -> None:
+    assert problems("- x\n" * 50_001) == []
+
+
 def test_a_long_chain_of_aliases_is_too_deep() -> None:
     chain = "\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 2 * MAX_DEPTH))])
 
