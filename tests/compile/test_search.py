@@ -114,6 +114,7 @@ def brute_force(found: Search) -> Candidate | None:
     return next(one for one in free if judge.seconds(one) <= shortest * (1 + TIE))
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", JOBS)
 def test_the_search_equals_brute_force(seed: int) -> None:
@@ -122,6 +123,7 @@ def test_the_search_equals_brute_force(seed: int) -> None:
     assert found.fitting() == brute_force(found)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(0, 60, 3))
 def test_what_the_bound_forbids_is_never_chosen(seed: int) -> None:
     found = found_for(seed)

@@ -15,7 +15,7 @@ from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.trace.run import trace
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Lora, Loss, Quantization, Workload
 
-pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 TOLERANCE = 0.02
 
 

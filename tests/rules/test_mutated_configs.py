@@ -15,6 +15,7 @@ from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES
 
+pytestmark = pytest.mark.no_cover
 NUM_CONFIGS = 250
 OF_FORM = (Area.MANIFEST, Area.SCHEMA)
 
