@@ -124,16 +124,15 @@ def test_the_search_equals_brute_force(seed: int) -> None:
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("seed", range(0, 60, 3))
-def test_what_the_bound_forbids_is_never_chosen(seed: int) -> None:
-    found = found_for(seed)
-    exact = replace(found, context=replace(found.context, preserve=Preserve.EXACT))
+def test_what_the_bound_forbids_is_never_chosen() -> None:
+    kept = []
+    for found in map(found_for, range(0, 60, 3)):
+        best = replace(found, context=replace(found.context, preserve=Preserve.EXACT)).best()
+        for dimension in best.changed if best is not None else ():
+            (choice,) = (one for one in found.space.choices[dimension] if one.value == best.values[dimension])
+            kept.append(choice.preserves.value)
 
-    best = exact.best()
-
-    for dimension in best.changed if best is not None else ():
-        (choice,) = (one for one in found.space.choices[dimension] if one.value == best.values[dimension])
-        assert choice.preserves.value == "exact"
+    assert set(kept) == {"exact"}
 
 
 def test_the_present_comes_first_and_changes_nothing() -> None:
