@@ -41,6 +41,11 @@ def test_crlf_ends_one_line() -> None:
     assert source.slice(source.line_span(1)) == "a\r\n"
 
 
+@pytest.mark.parametrize("text", ["a\nb\r\n", "\na\r", "a", ""])
+def test_new_lines_are_broken_as_the_first_is_and_else_by_lf(text: str) -> None:
+    assert Source("x", text).newline == "\n"
+
+
 def test_bytes_that_are_not_utf8_name_their_line() -> None:
     with pytest.raises(SourceError, match=r"^x\.yaml:2: not UTF-8"):
         Source.decode("x.yaml", b"a: 1\nb: \xff\n")

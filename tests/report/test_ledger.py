@@ -122,6 +122,16 @@ def test_a_spool_returns_what_was_put_away(texts: list[str]) -> None:
     spool.close()
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_what_is_put_away_after_reading_overwrites_nothing(on_disk: bool) -> None:
+    spool = Spool(on_disk=on_disk)
+    places = [spool.append("first"), spool.append("second")]
+    assert spool.read(places[0]) == "first"
+    places.append(spool.append("third"))
+    assert [spool.read(place) for place in places] == ["first", "second", "third"]
+    spool.close()
+
+
 def test_a_spool_moves_to_disk_once_it_is_long() -> None:
     spool = Spool()
     places = [spool.append(str(number) * (MAX_HELD_BYTES // 3)) for number in range(5)]

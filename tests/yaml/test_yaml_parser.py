@@ -146,6 +146,13 @@ def test_what_safe_load_refuses_is_a_problem(text: str) -> None:
         yaml.safe_load(text)
 
 
+def test_a_value_behind_quoted_ones_is_still_judged() -> None:
+    root = parse("a: 'x'\nb: [\"y\", 2024-99-99]\n")[0].root
+    assert root is not None
+
+    assert [problem.kind for problem in value_problems(root)] == [ProblemKind.VALUE]
+
+
 def test_an_alias_keeps_its_own_place() -> None:
     source = Source("x.yaml", "a: &n 5\nb: *n\n")
     root = parse_documents(source)[0].root
