@@ -318,3 +318,17 @@ def test_what_a_record_does_not_do_is_refused_where_it_is_defined(define: Callab
 def test_an_option_that_a_record_does_not_know_is_refused(options: dict[str, bool]) -> None:
     with pytest.raises(TypeError, match=next(iter(options))):
         dataclass(frozen=True, **options)  # type: ignore[call-overload]  # the refusal is what is tested
+
+
+def test_without_options_a_record_is_open_and_compared_by_its_fields() -> None:
+    @dataclass()
+    class Plain:
+        number: int
+
+    record = Plain(1)
+    record.number = 2
+    record.more = 3  # type: ignore[attr-defined]  # it has no slots
+
+    assert record == Plain(2)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(record)
