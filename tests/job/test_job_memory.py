@@ -149,6 +149,16 @@ def test_a_summary_names_both_objects_the_method_and_the_sizes() -> None:
     assert found.footprint == footprint_of(job())
 
 
+def test_a_summary_of_a_config_alone_takes_the_method_from_its_quantization() -> None:
+    library = Library()
+    library.add_source(
+        Source("a.yaml", MANIFEST.partition("---")[0].format(name="a", config=CONFIG.format(rank=8, length="")))
+    )
+    (found,) = link_jobs(library.add_given("a.yaml"), library, ASSUMPTIONS)
+
+    assert (summarize(found).workspace, summarize(found).method) == ("", "qlora")
+
+
 def test_a_summary_names_the_namespace_that_is_written() -> None:
     text = MANIFEST.format(
         name="a", preset="phi-4", instance="Standard_NC24ads_A100_v4", config=CONFIG.format(rank=8, length="")
