@@ -177,3 +177,15 @@ def test_a_margin_that_is_stated_goes_before_the_one_of_the_settings(
     settings = replace(DEFAULTS, margin_percent=in_settings)
 
     assert resolve_assumptions(Overrides(margin_percent=stated), settings).margin == pytest.approx(margin)
+
+
+@pytest.mark.parametrize(
+    ("stated", "in_settings", "nominal_gib"), [(None, None, None), (20.0, 30.0, 20.0), (None, 30.0, 30.0)]
+)
+def test_a_memory_that_is_stated_stands_for_a_gpu(
+    stated: float | None, in_settings: float | None, nominal_gib: float | None
+) -> None:
+    settings = replace(DEFAULTS, gpu_memory_gib=in_settings)
+    found = resolve_assumptions(Overrides(gpu_memory_gib=stated), settings).gpu
+
+    assert (found.nominal_gib if found is not None else None) == nominal_gib

@@ -22,6 +22,7 @@ from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.load import _quantization
 from kaitoc.runtime.model.sharding import needed_bytes, with_sharding
+from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
 
@@ -105,6 +106,7 @@ def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
     checkpoints = tmp_path / "two" / "checkpoints"
     assert (checkpoints / "checkpoint-3" / "pytorch_model_fsdp_0").is_dir(), "the model was not sharded"
     shutil.rmtree(checkpoints / "checkpoint-5")
+    (tmp_path / "two" / COMPLETED).unlink()
     resumed = run_ranks(two, tmp_path / "second", "--resume")
     assert [end.returncode for end in resumed] == [0, 0], resumed
     assert "step 4/5" in resumed[0].stderr
