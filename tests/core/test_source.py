@@ -60,6 +60,12 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         Source.read(str(path))
 
 
+def test_more_bytes_than_a_file_may_have_are_refused() -> None:
+    with pytest.raises(SourceError, match="x: larger than 5 MB; no Kubernetes object is that large"):
+        Source.decode("x", b" " * 5_000_001)
+    assert len(Source.decode("x", b" " * 5_000_000).text) == 5_000_000
+
+
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be read: No such file"):
         Source.read(str(tmp_path / "none.yaml"))

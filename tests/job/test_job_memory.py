@@ -13,9 +13,17 @@ from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import link_jobs
-from kaitoc.compiler.job.memory import footprint_of, footprint_on, seq_len_of, summarize, weight_dtype_of, workload_of
+from kaitoc.compiler.job.memory import (
+    attention_of,
+    footprint_of,
+    footprint_on,
+    seq_len_of,
+    summarize,
+    weight_dtype_of,
+    workload_of,
+)
 from kaitoc.compiler.job.settings import DEFAULTS
-from kaitoc.compiler.memory.workload import Dtype
+from kaitoc.compiler.memory.workload import Attention, Dtype
 
 CONFIG = """training_config:
         QuantizationConfig: {{load_in_4bit: true, bnb_4bit_quant_type: nf4}}
@@ -189,3 +197,18 @@ def test_a_memory_that_is_stated_stands_for_a_gpu(
     found = resolve_assumptions(Overrides(gpu_memory_gib=stated), settings).gpu
 
     assert (found.nominal_gib if found is not None else None) == nominal_gib
+
+
+@pytest.mark.parametrize(
+    ("target", "assumed", "attention"),
+    [
+        (Target.BUNDLED, None, Attention.SDPA),
+        (Target.BUNDLED, "eager", Attention.EAGER),
+        (Target.BUNDLED, "flash", Attention.FLASH),
+        (Target.KAITO, "flash", Attention.SDPA),
+    ],
+)
+def test_attention_is_as_assumed_where_the_runtime_can_choose_it(
+    target: Target, assumed: str | None, attention: Attention
+) -> None:
+    assert attention_of(job(assumptions=replace(ASSUMPTIONS, target=target, attention=assumed))) is attention
