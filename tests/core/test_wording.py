@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaitoc.compiler.core.wording import gib, join_names
+from kaitoc.compiler.core.wording import join_names
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,3 @@ from kaitoc.compiler.core.wording import gib, join_names
 )
 def test_names_are_listed_as_a_sentence_lists_them(names: list[str], words: str) -> None:
     assert join_names(names) == words
-
-
-def test_a_size_has_one_decimal() -> None:
-    assert gib(3 * 2**30 + 2**29) == "3.5"
