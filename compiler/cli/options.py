@@ -92,7 +92,7 @@ class JudgingOptions:
         )
 
 
-_GROUPS: Mapping[str, type] = {"assumptions": AssumptionOptions, "judging": JudgingOptions}
+GROUPS: Mapping[str, type] = {"assumptions": AssumptionOptions, "judging": JudgingOptions}
 """The records that many commands' options have in common, by the field that holds them."""
 
 
@@ -123,7 +123,7 @@ def takes(options: type[T], **groups: type) -> Callable[[Callable[[T], int]], Ca
         def call(**parameters: Any) -> NoReturn:
             context = click.get_current_context()
             try:
-                context.exit(command(record_of(options, parameters, {**_GROUPS, **groups})))
+                context.exit(command(record_of(options, parameters, {**GROUPS, **groups})))
             except KaitocError as error:
                 complain(str(error))
                 context.exit(EXIT_USAGE)
