@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.image_reference import ImageRefusal, image_refusal
 
 CODE = "KT316"
 NAME = "invalid-image-reference"
@@ -15,13 +16,15 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_DOMAIN = r"(?:\[[0-9a-fA-F:]+\]|[a-zA-Z0-9](?:[-a-zA-Z0-9.]*[a-zA-Z0-9])?)(?::[0-9]+)?"
-_REFERENCE = re.compile(
-    rf"(?:{_DOMAIN}/)?{_COMPONENT}(?:/{_COMPONENT})*(?::\w[\w.-]{{0,127}})?(?:@[a-z0-9]+:[0-9a-fA-F]{{32,}})?", re.ASCII
-)
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|<[^>]+>|\$\{?\w+")
-_MAX_LENGTH = 4096
+_MAX_SHOWN = 80
+_HELPS = {
+    ImageRefusal.INVALID: "write registry/repository:tag; the repository has lower-case letters only",
+    ImageRefusal.UPPER_CASE: "write the repository in lower case",
+    ImageRefusal.IDENTIFIER: "64 hexadecimal digits are an image ID; write registry/repository:tag",
+    ImageRefusal.TOO_LONG: "a repository has at most 255 characters",
+    ImageRefusal.DIGEST: "a digest is sha256, sha384 or sha512 with 64, 96 or 128 lower-case hexadecimal digits",
+}
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -32,12 +35,10 @@ def check(job: Job) -> Iterator[Fault]:
         field = job.workspace.field("tuning", section, "image")
         if field is None or not field.text:
             continue
+        shown = field.text[:_MAX_SHOWN]
         if _PLACEHOLDER.search(field.text):
-            message = f"`{field.text[:80]}` is a placeholder; put the real image there before it is applied"
+            message = f"`{shown}` is a placeholder; put the real image there before it is applied"
             yield Fault(field.value, message, severity=Severity.INFO)
-        elif len(field.text) > _MAX_LENGTH or not _REFERENCE.fullmatch(field.text):
-            yield Fault(
-                field.value,
-                f"`{field.text[:80]}` is not an image reference; Kaito's webhook refuses the Workspace",
-                help="write registry/repository:tag; the repository has lower-case letters only",
-            )
+        elif (refusal := image_refusal(field.text)) is not None:
+            message = f"`{shown}` is not an image reference; Kaito's webhook refuses the Workspace"
+            yield Fault(field.value, message, help=_HELPS[refusal])
