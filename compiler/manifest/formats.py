@@ -1,0 +1,112 @@
+"""The forms of names, keys and values that the API server asks for, as predicates by name.
+
+Sources: k8s.io/apimachinery 1.36 `pkg/util/validation/validation.go`, `pkg/api/validation/objectmeta.go` and
+`pkg/apis/meta/v1/time.go`. An empty name counts as none, so that it has any form; an empty key has not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_DNS_LABEL = re.compile(_LABEL)
+_DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_NAME = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_CONFIG_MAP_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_GROUP_VERSION = re.compile(r"[^/]+|[^/]*/[^/]+")
+_DATE_TIME = re.compile(
+    r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})T(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):"
+    r"(?P<second>[0-9]{2})(?:[.,][0-9]+)?(?:Z|[+-](?P<zone_hour>[0-9]{2}):(?P<zone_minute>[0-9]{2}))"
+)
+_MAX_LABEL, _MAX_SUBDOMAIN = 63, 253
+
+
+def _is_dns_label(text: str) -> bool:
+    return not text or (len(text) <= _MAX_LABEL and bool(_DNS_LABEL.fullmatch(text)))
+
+
+def is_dns_subdomain(text: str) -> bool:
+    """Return whether a text can be an object's name, or is empty."""
+    return not text or (len(text) <= _MAX_SUBDOMAIN and bool(_DNS_SUBDOMAIN.fullmatch(text)))
+
+
+def _is_generate_name(text: str) -> bool:
+    """Return whether a text can begin a name; a hyphen at its end is followed by more."""
+    return is_dns_subdomain(text[:-2] + "a" if len(text) > 1 and text.endswith("-") else text)
+
+
+def is_qualified_name(text: str) -> bool:
+    """Return whether a text is a name with or without a DNS subdomain before it."""
+    prefix, slash, name = text.rpartition("/")
+    if slash and (not prefix or not is_dns_subdomain(prefix)):
+        return False
+    return len(name) <= _MAX_LABEL and bool(_NAME.fullmatch(name))
+
+
+def _is_label_value(text: str) -> bool:
+    return not text or (len(text) <= _MAX_LABEL and bool(_NAME.fullmatch(text)))
+
+
+def _is_config_map_key(text: str) -> bool:
+    if len(text) > _MAX_SUBDOMAIN or not _CONFIG_MAP_KEY.fullmatch(text):
+        return False
+    return text != "." and not text.startswith("..")
+
+
+def _is_group_version(text: str) -> bool:
+    return not text or bool(_GROUP_VERSION.fullmatch(text))
+
+
+def _is_base64(text: str) -> bool:
+    import binascii
+
+    compact = text.replace("\r", "").replace("\n", "")
+    try:
+        binascii.a2b_base64(compact.encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return False
+    return len(compact) % 4 == 0
+
+
+def _is_date_time(text: str) -> bool:
+    found = _DATE_TIME.fullmatch(text)
+    if found is None:
+        return False
+    import calendar
+
+    year, month, day = int(found["year"]), int(found["month"]), int(found["day"])
+    if not 1 <= month <= 12 or not 1 <= day <= calendar.monthrange(year or 4, month)[1]:
+        return False
+    if int(found["hour"]) > 23 or int(found["minute"]) > 59 or int(found["second"]) > 59:
+        return False
+    return int(found["zone_hour"] or 0) <= 24 and int(found["zone_minute"] or 0) <= 60
+
+
+FORMATS: dict[str, Callable[[str], bool]] = {
+    "annotation-key": lambda text: is_qualified_name(text.lower()),
+    "base64": _is_base64,
+    "config-map-key": _is_config_map_key,
+    "date-time": _is_date_time,
+    "dns-label": _is_dns_label,
+    "dns-subdomain": is_dns_subdomain,
+    "generate-name": _is_generate_name,
+    "group-version": _is_group_version,
+    "label-value": _is_label_value,
+    "qualified-name": is_qualified_name,
+}
+"""Each form and whether a text has it."""
+
+DESCRIPTIONS = {
+    "annotation-key": ("an annotation's key", "use letters, digits, `-`, `_` and `.`, at most 63 of them, after `DOMAIN/` if need be"),
+    "base64": ("base64", "put text under `data` instead"),
+    "config-map-key": ("a ConfigMap's key", "use letters, digits, `-`, `_` and `.`, at most 253 of them and no `..` in front"),
+    "date-time": ("a time such as 2026-01-31T12:00:00Z", "leave it out: the API server sets it"),
+    "dns-label": ("a DNS label", "use lower-case letters, digits and hyphens, at most 63 of them"),
+    "dns-subdomain": ("a DNS subdomain", "use lower-case letters, digits, hyphens and dots, at most 253 of them"),
+    "generate-name": ("the beginning of a DNS subdomain", "use lower-case letters, digits, hyphens and dots"),
+    "group-version": ("a group and a version", "write it as in the owner's own `apiVersion`"),
+    "label-value": ("a label's value", "use letters, digits, `-`, `_` and `.`, at most 63 of them, a letter or digit at both ends"),
+    "qualified-name": ("a qualified name", "use letters, digits, `-`, `_` and `.`, at most 63 of them, after `DOMAIN/` if need be"),
+}  # fmt: skip
+"""What a text of each form is called, and how to write one."""

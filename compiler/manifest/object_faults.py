@@ -1,0 +1,71 @@
+"""What the API server says of an object in a file: its faults, with their places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaitoc.compiler.core.source import Span
+from kaitoc.compiler.manifest.object_judge import ShapeError, shape_errors
+from kaitoc.compiler.manifest.object_schemas import object_schema
+from kaitoc.compiler.manifest.object_shape import is_surely_valid, normalized
+from kaitoc.compiler.manifest.objects import Manifest, Place, escape_pointer
+from kaitoc.compiler.yaml.kubernetes import JsonContent, json_content, json_entries
+from kaitoc.compiler.yaml.tree import Mapping, Node, Sequence
+
+_CONTENT = "content as JSON"
+
+
+def content_of(manifest: Manifest) -> JsonContent:
+    """Return an object as kubectl sends it, or what stops kubectl."""
+    return manifest.memo.get(_CONTENT, lambda: json_content(manifest.node))
+
+
+def object_errors(manifest: Manifest, release: str) -> tuple[ShapeError, ...]:
+    """Return what the API server refuses in an object; nothing for kinds that are not judged.
+
+    Raises `SchemaError`.
+    """
+    return manifest.memo.get(("object errors", release), lambda: _judged(manifest, release))
+
+
+def _judged(manifest: Manifest, release: str) -> tuple[ShapeError, ...]:
+    schema = object_schema(manifest.api_version, manifest.ref.kind, release)
+    content = content_of(manifest)
+    if schema is None or not isinstance(content.value, dict):
+        return ()
+    value: dict[str, Any] = {"metadata": {}, **normalized(content.value, schema)}
+    if is_surely_valid(value, schema):
+        return ()
+    return tuple(shape_errors(value, schema))
+
+
+def place_of(manifest: Manifest, error: ShapeError) -> Place:
+    """Return where an error stands: at the key for unknown and missing ones, else at the value.
+
+    A key that is not there is told at the closest one above it, the object's name or kind if there is none.
+    """
+    span, pointer, node = None, manifest.pointer, manifest.node
+    is_key = error.keyword in ("unknown", "required")
+    current: Node = node
+    for depth, part in enumerate(error.path):
+        is_last = depth == len(error.path) - 1
+        key_span, value_span, below = _step(current, part)
+        if below is None:
+            break
+        pointer = f"{pointer}/{escape_pointer(str(part))}"
+        span = key_span if is_key or not is_last else value_span
+        current = below
+    if span is None:
+        return manifest.place
+    return Place(manifest.source, span, pointer, manifest.ref)
+
+
+def _step(node: Node, part: str | int) -> tuple[Span, Span, Node | None]:
+    nowhere = Span(0, 0)
+    if isinstance(node, Mapping) and isinstance(part, str):
+        entry = json_entries(node).get(part)
+        return (entry.key.span, entry.value_span, entry.value) if entry is not None else (nowhere, nowhere, None)
+    if isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
+        item = node.items[part]
+        return item.span, item.span, item.value
+    return nowhere, nowhere, None
