@@ -6,7 +6,7 @@ and its test.
 
 from __future__ import annotations
 
-from kaitoc.compiler.job.faults import FileRule, JobRule, Rule, UpdateRule
+from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, UpdateRule
 from kaitoc.rules import (
     abbreviated_key,
     accumulation_below_one,
@@ -97,6 +97,7 @@ from kaitoc.rules import (
     partial_default_target_modules,
     prompt_in_loss,
     rank_below_one,
+    refused_field,
     refused_output_dir,
     refused_packing,
     relative_output_dir,
@@ -127,6 +128,7 @@ from kaitoc.rules import (
     unpushed_checkpoints,
     unrecognized_file_type,
     unsafe_input_url,
+    unserved_kind,
     unsettable_key,
     unsupported_bfloat16,
     untrainable_dtype,
@@ -143,13 +145,16 @@ from kaitoc.rules import (
 FILE_RULES: tuple[FileRule, ...] = (
     invalid_yaml,
     duplicate_key,
+    unserved_kind,
     ambiguous_workspace,
 )
+
+OBJECT_RULES: tuple[ObjectRule, ...] = (unknown_workspace_key, refused_field)
+"""Rules that judge a Workspace, or a ConfigMap that a job uses, as the API server does."""
 
 JOB_RULES: tuple[JobRule, ...] = (
     missing_training_config,
     misplaced_section,
-    unknown_workspace_key,
     unknown_section,
     unknown_key,
     wrong_type,
@@ -280,5 +285,5 @@ ENGINE_RULES: tuple[Rule, ...] = (unused_suppression,)
 """Rules without a check of their own: the engine itself finds their faults."""
 
 RULES: tuple[Rule, ...] = tuple(
-    sorted((*FILE_RULES, *ENGINE_RULES, *JOB_RULES, *UPDATE_RULES), key=lambda rule: rule.CODE)
+    sorted((*FILE_RULES, *OBJECT_RULES, *ENGINE_RULES, *JOB_RULES, *UPDATE_RULES), key=lambda rule: rule.CODE)
 )

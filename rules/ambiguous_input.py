@@ -9,6 +9,7 @@ from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.yaml.tree import Mapping
+from kaitoc.rules._places import named_places
 
 CODE = "KT313"
 NAME = "ambiguous-input"
@@ -25,7 +26,7 @@ def check(job: Job) -> Iterator[Fault]:
     field = workspace.field("tuning", "input")
     if field is None or not isinstance(field.node, Mapping):
         return
-    given = [name for name in ("urls", "image", "volumeSource") if workspace.field("tuning", "input", name) is not None]
+    given = named_places(workspace, "input", ("urls", "image", "volumeSource"))
     if len(given) == 1:
         return
     stated = f"names {len(given)} places, {join_names(given)}" if given else "names no place"

@@ -18,9 +18,9 @@ SINCE = "0.1.0"
 def check(file: ManifestFile) -> Iterator[Fault]:
     """Yield every Workspace that does not say which of the two it is."""
     for manifest in file.manifests:
-        if not manifest.is_workspace:
+        if not manifest.is_workspace or not manifest.is_served:
             continue
-        inference, tuning = manifest.field("inference"), manifest.field("tuning")
+        inference, tuning = manifest.given("inference"), manifest.given("tuning")
         if inference is not None and tuning is not None:
             yield Fault(
                 tuning.key,
@@ -29,8 +29,9 @@ def check(file: ManifestFile) -> Iterator[Fault]:
                 related=(related("`inference` is here", inference.key),),
             )
         elif inference is None and tuning is None:
+            spec = manifest.given("spec")
             yield Fault(
-                manifest.place,
+                spec.key if spec is not None else manifest.place,
                 "the Workspace has neither `inference` nor `tuning`; Kaito's webhook refuses it",
                 help="both stand at the top level beside `resource`, there is no `spec`",
             )

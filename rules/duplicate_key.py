@@ -24,8 +24,8 @@ def check(file: ManifestFile) -> Iterator[Fault]:
     for document in file.documents:
         for problem in document.problems:
             if problem.kind is ProblemKind.DUPLICATE_KEY:
-                help_text = "`kubectl apply` refuses duplicate keys; remove one of the two"
-                yield _fault(Place(file.source, problem.span), problem, help_text, Severity.ERROR)
+                help_text = "remove one of the two: `kubectl apply -k` and strict API requests refuse duplicate keys"
+                yield _fault(Place(file.source, problem.span), problem, help_text)
     for manifest in file.manifests:
         config = read_training_config(manifest) if manifest.is_config_map else None
         if config is None:
@@ -33,9 +33,9 @@ def check(file: ManifestFile) -> Iterator[Fault]:
         for problem in config.problems:
             if problem.kind is ProblemKind.DUPLICATE_KEY:
                 place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
-                yield _fault(place, problem, "remove one of the two", Severity.WARNING)
+                yield _fault(place, problem, "remove one of the two")
 
 
-def _fault(place: Place, problem: YamlProblem, help_text: str, severity: Severity) -> Fault:
+def _fault(place: Place, problem: YamlProblem, help_text: str) -> Fault:
     related = (Related("it is first written here", place.source, problem.related),) if problem.related else ()
-    return Fault(place, problem.message, help=help_text, related=related, severity=severity)
+    return Fault(place, problem.message, help=help_text, related=related)

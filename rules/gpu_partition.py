@@ -20,7 +20,7 @@ def check(job: Job) -> Iterator[Fault]:
     workspace = job.workspace
     if workspace is None:
         return
-    field = workspace.field("resource", "partition")
+    field = workspace.given("resource", "partition")
     if field is not None:
         message = "tuning cannot run on a part of a GPU; Kaito's webhook refuses `partition`"
         yield Fault(field.key, message, help="remove `partition`, or use it for inference")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.objects import ManifestFile, Place
-from kaitoc.compiler.manifest.training_config import read_training_config
+from kaitoc.compiler.manifest.object_faults import content_of
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
+from kaitoc.compiler.manifest.training_config import DATA_KEY, read_training_config
 from kaitoc.compiler.yaml.tree import ProblemKind, YamlProblem
 
 CODE = "KT101"
@@ -26,6 +27,7 @@ def check(file: ManifestFile) -> Iterator[Fault]:
             if problem.kind is ProblemKind.SYNTAX:
                 yield Fault(Place(file.source, problem.span), problem.message, help=_help(file, problem))
     for manifest in file.manifests:
+        yield from _unconverted(file, manifest)
         config = read_training_config(manifest) if manifest.is_config_map else None
         if config is None:
             continue
@@ -33,6 +35,15 @@ def check(file: ManifestFile) -> Iterator[Fault]:
             if problem.kind is not ProblemKind.DUPLICATE_KEY:
                 place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
                 yield Fault(place, f"training_config.yaml: {problem.message}", help=_inner_help(problem))
+
+
+def _unconverted(file: ManifestFile, manifest: Manifest) -> Iterator[Fault]:
+    """Yield what stops kubectl from sending an object of Kaito's, but for what a template leaves open."""
+    if manifest.is_workspace or (manifest.is_config_map and manifest.field("data", DATA_KEY) is not None):
+        problem = content_of(manifest).problem
+        if problem is not None and not _help(file, problem):
+            place = Place(file.source, problem.span, manifest.pointer, manifest.ref)
+            yield Fault(place, problem.message, help="kubectl sends objects as JSON, and stops here")
 
 
 def _help(file: ManifestFile, problem: YamlProblem) -> str:

@@ -20,12 +20,12 @@ def check(job: Job) -> Iterator[Fault]:
     workspace = job.workspace
     if workspace is None:
         return
-    if workspace.field("tuning", "input") is not None:
+    if workspace.given("tuning", "input") is not None:
         return
-    tuning = workspace.field("tuning")
-    place = tuning.key if tuning is not None else workspace.place
+    nearest = workspace.field("tuning", "input") or workspace.field("tuning")
+    place = nearest.key if nearest is not None else workspace.place
     yield Fault(
         place,
-        "the Workspace has no `tuning.input`; Kaito's webhook refuses it",
+        "the Workspace has no `tuning.input`; the API server refuses it",
         help="say where the data is: `urls`, `image` or `volumeSource`",
     )

@@ -21,7 +21,7 @@ def check(job: Job) -> Iterator[Fault]:
     if workspace is None:
         return
     field = workspace.field("resource", "instanceType")
-    if field is not None and field.text:
+    if job.instance_type is not None or (field is not None and field.text):
         return
     resource = workspace.field("resource")
     place = field.key if field is not None else (resource.key if resource is not None else workspace.place)

@@ -20,11 +20,15 @@ def check(job: Job) -> Iterator[Fault]:
     workspace = job.workspace
     if workspace is None:
         return
-    if workspace.field("resource", "labelSelector") is not None:
+    if workspace.given("resource", "labelSelector") is not None:
         return
-    resource = workspace.field("resource")
+    nearest = workspace.field("resource", "labelSelector") or workspace.field("resource")
+    if workspace.given("resource") is None:
+        message = "the Workspace has no `resource`; Kaito's webhook cannot judge it, so it is refused"
+    else:
+        message = "the Workspace has no `resource.labelSelector`; the API server refuses it"
     yield Fault(
-        resource.key if resource is not None else workspace.place,
-        "the Workspace has no `resource.labelSelector`, which the API server requires",
+        nearest.key if nearest is not None else workspace.place,
+        message,
         help="write `labelSelector: {matchLabels: {apps: NAME}}`; Kaito labels its nodes so",
     )

@@ -20,12 +20,12 @@ def check(job: Job) -> Iterator[Fault]:
     workspace = job.workspace
     if workspace is None:
         return
-    if workspace.field("tuning", "output") is not None:
+    if workspace.given("tuning", "output") is not None:
         return
-    tuning = workspace.field("tuning")
-    place = tuning.key if tuning is not None else workspace.place
+    nearest = workspace.field("tuning", "output") or workspace.field("tuning")
+    place = nearest.key if nearest is not None else workspace.place
     yield Fault(
         place,
-        "the Workspace has no `tuning.output`; Kaito's webhook refuses it",
+        "the Workspace has no `tuning.output`; the API server refuses it",
         help="say where the adapter goes: `image` with `imagePushSecret`, or `volumeSource`",
     )

@@ -25,5 +25,9 @@ def check(job: Job) -> Iterator[Fault]:
         return
     tuning = workspace.field("tuning", "preset") or workspace.field("tuning")
     place = tuning.key if tuning is not None else workspace.place
-    message = "the Workspace names no model: `tuning.preset.name` is missing; Kaito's webhook refuses it"
+    is_in_preset = (
+        workspace.given("tuning", "preset") is not None and workspace.given("tuning", "preset", "name") is None
+    )
+    judge = "the API server" if is_in_preset else "Kaito's webhook"
+    message = f"the Workspace names no model: `tuning.preset.name` is missing; {judge} refuses it"
     yield Fault(place, message, help="name one of " + ", ".join(job.release.tunable_presets))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Edit, Fix, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.yaml.kubernetes import json_content
 
 CODE = "KT307"
 NAME = "several-nodes"
@@ -21,11 +22,12 @@ def check(job: Job) -> Iterator[Fault]:
     if workspace is None:
         return
     field = workspace.field("resource", "count")
-    if field is None or field.text is None or not field.text.isdigit() or int(field.text) <= 1:
+    count = json_content(field.node).value if field is not None else None
+    if field is None or not isinstance(count, int) or count <= 1:
         return
     yield Fault(
         field.value,
-        f"tuning runs on one node; Kaito's webhook refuses `count: {field.text}`",
+        f"tuning runs on one node; Kaito's webhook refuses `count: {count}`",
         help="take an instance type with more GPUs; each of them trains on its own part of the data",
         fix=Fix("Use one node", Applicability.UNSAFE, (Edit(field.value.source, field.value.span, "1"),)),
     )

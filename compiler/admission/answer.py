@@ -15,7 +15,7 @@ from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.findings import Applicability, Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.faults import to_finding
-from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, Manifest, read_manifests
+from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, WORKSPACE_VERSIONS, Manifest, read_manifests
 from kaitoc.compiler.manifest.training_config import DATA_KEY
 
 _ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map"})
@@ -51,6 +51,8 @@ def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answ
     content = _judged_content(request)
     if content is None:
         return Answer(is_allowed=True)
+    if not _is_known_version(request, content):
+        return _of_unknown_version(content)
     is_as_stored = _is_as_stored(request)
     if _is_oversized(content):
         return _without_judging(content, tolerates=is_as_stored)
@@ -76,6 +78,18 @@ def _judged_content(request: Request) -> dict[str, Any] | None:
     if request.object is None or request.operation not in _JUDGED or not _concerns_kaito(request):
         return None
     return None if _is_going(request.object) else _complete(request.object, request)
+
+
+def _is_known_version(request: Request, content: dict[str, Any]) -> bool:
+    """Return whether an object is of a version that its Kaito serves, as far as is known here."""
+    version = str(content.get("apiVersion") or "").rpartition("/")[2]
+    return request.kind != "Workspace" or not version or version in WORKSPACE_VERSIONS
+
+
+def _of_unknown_version(content: dict[str, Any]) -> Answer:
+    """Return the answer to a version that the API server knows and kaitoc does not: nothing is judged by half."""
+    message = f"`{content['apiVersion']}` is newer than this kaitoc, which does not judge it; update kaitoc"
+    return Answer(is_allowed=True, warnings=(message,))
 
 
 def _is_oversized(content: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.yaml.kubernetes import scalar_of_text
 from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.compiler.yaml.values import plain_value
 
@@ -20,7 +21,10 @@ def path_of(kind: str, namespace: str, name: str) -> str:
 
 
 def source_of(path: str, content: dict[str, Any]) -> Source:
-    """Return an object as a person would write it: texts of several lines in literal blocks, where fixes apply."""
+    """Return an object as a person would write it: texts of several lines in literal blocks, where fixes apply.
+
+    Texts that kubectl would read as something else are quoted.
+    """
     return Source(path, yaml.dump(content, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=4096))
 
 
@@ -41,7 +45,8 @@ def _dumper() -> type[yaml.SafeDumper]:
             return True
 
     def text(dumper: Any, value: str) -> Any:
-        return dumper.represent_scalar(_STRING_TAG, value, style="|" if "\n" in value else None)
+        style = "|" if "\n" in value else None if isinstance(scalar_of_text(value), str) else "'"
+        return dumper.represent_scalar(_STRING_TAG, value, style=style)
 
     Dumper.add_representer(str, text)
     return Dumper

@@ -11,13 +11,13 @@ from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
-from kaitoc.compiler.job.faults import FileRule, JobRule, Rule, to_finding
+from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
-from kaitoc.compiler.manifest.objects import ManifestFile
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
@@ -31,11 +31,12 @@ class RuleSet:
 
     file_rules: tuple[FileRule, ...]
     job_rules: tuple[JobRule, ...]
+    object_rules: tuple[ObjectRule, ...] = ()
 
     @property
     def all(self) -> tuple[Rule, ...]:
         """Return all rules."""
-        return (*self.file_rules, *self.job_rules)
+        return (*self.file_rules, *self.object_rules, *self.job_rules)
 
 
 @dataclass(slots=True)
@@ -152,6 +153,9 @@ class Engine:
         settings = self.settings_for(checked.path)
         found = [to_finding(rule, fault) for rule in self.rule_set.file_rules
                  if settings.runs(rule.CODE, rule.NAME) for fault in rule.check(file)]  # fmt: skip
+        for manifest in file.manifests:
+            if manifest.is_workspace:
+                found.extend(self._check_object(manifest, self.assumptions_for(checked.path), settings))
         for job in jobs:
             found.extend(self._in_scope(job, self._check_job(job, settings)))
             self._add_summary(job, checked)
@@ -214,11 +218,20 @@ class Engine:
         found = self._met.found_in_jobs.get(key)
         if found is None:
             found = [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in rule.check(job)]
+            if job.config_map is not None:
+                found.extend(self._check_object(job.config_map, job.assumptions, settings))
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
                 self._met.found_in_jobs[key] = found
                 if len(self._met.found_in_jobs) > _REMEMBERED_JOBS:
                     self._met.found_in_jobs.popitem(last=False)
         return found
+
+    def _check_object(self, manifest: Manifest, assumptions: Assumptions, settings: Settings) -> Iterator[Finding]:
+        """Yield what the API server says of an object; raises `SchemaError`."""
+        for rule in self.rule_set.object_rules:
+            if settings.runs(rule.CODE, rule.NAME):
+                for fault in rule.check(manifest, assumptions.release):
+                    yield to_finding(rule, fault)
 
     def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
         """Return the job rules that a settings file leaves on."""

@@ -22,9 +22,9 @@ class EngineOptions:
 
 def all_rules() -> RuleSet:
     """Return every rule there is."""
-    from kaitoc.rules import FILE_RULES, JOB_RULES  # 140 modules: loaded when something is checked
+    from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES  # 140 modules: loaded when something is checked
 
-    return RuleSet(FILE_RULES, JOB_RULES)
+    return RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES)
 
 
 def engine_of(options: EngineOptions, *, refuse_error_suppressions: bool = False) -> Engine:

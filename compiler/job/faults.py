@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
+from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Related, Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
@@ -64,6 +65,15 @@ class FileRule(Rule, Protocol):
     @property
     def check(self) -> Callable[[ManifestFile], Iterator[Fault]]:
         """Yield the faults of a file."""
+        ...
+
+
+class ObjectRule(Rule, Protocol):
+    """A rule that looks at one Kubernetes object as the API server does, for a Kaito release."""
+
+    @property
+    def check(self) -> Callable[[Manifest, Release], Iterator[Fault]]:
+        """Yield the faults of an object."""
         ...
 
 

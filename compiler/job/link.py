@@ -10,6 +10,7 @@ from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.catalog.releases import default_template
 from kaitoc.compiler.job.job import Assumptions, Job, Setting
 from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.manifest.object_schemas import default_instance_type
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.training_config import DATA_KEY, TrainingConfig, read_template, read_training_config
 
@@ -83,7 +84,7 @@ def _workspace_job(workspace: Manifest, library: Library, assumptions: Assumptio
         template=template,
         preset=_text(workspace, "tuning", "preset", "name"),
         model=_model(workspace, assumptions),
-        instance_type=_text(workspace, "resource", "instanceType"),
+        instance_type=_instance_type(workspace),
         gpu=gpu,
         num_gpus=num_gpus,
         method=_text(workspace, "tuning", "method"),
@@ -120,6 +121,16 @@ def _text(workspace: Manifest, *path: str) -> Setting[str] | None:
     return Setting(found.text, found.value, "file") if found is not None and found.text else None
 
 
+def _instance_type(workspace: Manifest) -> Setting[str] | None:
+    """Return the instance type that a Workspace states, or that the API server sets where a `resource` has none."""
+    stated = workspace.given("resource", "instanceType")
+    if stated is not None:
+        return Setting(stated.text, stated.value, "file") if stated.text else None
+    resource = workspace.given("resource")
+    default = default_instance_type(workspace.api_version) if resource is not None else ""
+    return Setting(default, None, f"default of {workspace.api_version}") if default else None
+
+
 def _assumed_model(assumptions: Assumptions) -> Setting[Architecture] | None:
     return Setting(assumptions.model, None, "--model") if assumptions.model is not None else None
 
@@ -139,7 +150,7 @@ def _model(workspace: Manifest, assumptions: Assumptions) -> Setting[Architectur
 
 def _gpu(workspace: Manifest, assumptions: Assumptions) -> tuple[Setting[Gpu] | None, int]:
     """Return the GPU of the instance type and how many it has; Kaito starts one process on each."""
-    stated = _text(workspace, "resource", "instanceType")
+    stated = _instance_type(workspace)
     instance = find_instance_type(stated.value) if stated is not None else None
     assumed = _assumed_gpu(assumptions)
     num_gpus = instance.num_gpus if instance is not None else 1
@@ -147,4 +158,4 @@ def _gpu(workspace: Manifest, assumptions: Assumptions) -> tuple[Setting[Gpu] | 
         return assumed, num_gpus
     if instance is None or instance.gpu is None or stated is None:
         return None, 1
-    return Setting(instance.gpu, stated.place, "file"), num_gpus
+    return Setting(instance.gpu, stated.place, stated.origin), num_gpus

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from kaitoc.compiler.yaml.kubernetes import decoded_base64
+
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _DNS_LABEL = re.compile(_LABEL)
 _DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -59,14 +61,7 @@ def _is_group_version(text: str) -> bool:
 
 
 def _is_base64(text: str) -> bool:
-    import binascii
-
-    compact = text.replace("\r", "").replace("\n", "")
-    try:
-        binascii.a2b_base64(compact.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
-        return False
-    return len(compact) % 4 == 0
+    return decoded_base64(text) is not None
 
 
 def _is_date_time(text: str) -> bool:
@@ -97,16 +92,19 @@ FORMATS: dict[str, Callable[[str], bool]] = {
 }
 """Each form and whether a text has it."""
 
+_NAME_CHARACTERS = "letters, digits, `-`, `_` and `.`"
+_HOST_CHARACTERS = "lower-case letters, digits, hyphens and dots"
+_QUALIFIED = f"use at most 63 {_NAME_CHARACTERS}, with `DOMAIN/` in front if need be"
 DESCRIPTIONS = {
-    "annotation-key": ("an annotation's key", "use letters, digits, `-`, `_` and `.`, at most 63 of them, after `DOMAIN/` if need be"),
+    "annotation-key": ("an annotation key", _QUALIFIED),
     "base64": ("base64", "put text under `data` instead"),
-    "config-map-key": ("a ConfigMap's key", "use letters, digits, `-`, `_` and `.`, at most 253 of them and no `..` in front"),
+    "config-map-key": ("a ConfigMap key", f"use at most 253 {_NAME_CHARACTERS}, with no `..` in front"),
     "date-time": ("a time such as 2026-01-31T12:00:00Z", "leave it out: the API server sets it"),
-    "dns-label": ("a DNS label", "use lower-case letters, digits and hyphens, at most 63 of them"),
-    "dns-subdomain": ("a DNS subdomain", "use lower-case letters, digits, hyphens and dots, at most 253 of them"),
-    "generate-name": ("the beginning of a DNS subdomain", "use lower-case letters, digits, hyphens and dots"),
+    "dns-label": ("a DNS label", "use at most 63 lower-case letters, digits and hyphens"),
+    "dns-subdomain": ("a DNS subdomain", f"use at most 253 {_HOST_CHARACTERS}"),
+    "generate-name": ("the beginning of a DNS subdomain", f"use {_HOST_CHARACTERS}"),
     "group-version": ("a group and a version", "write it as in the owner's own `apiVersion`"),
-    "label-value": ("a label's value", "use letters, digits, `-`, `_` and `.`, at most 63 of them, a letter or digit at both ends"),
-    "qualified-name": ("a qualified name", "use letters, digits, `-`, `_` and `.`, at most 63 of them, after `DOMAIN/` if need be"),
-}  # fmt: skip
+    "label-value": ("a label value", f"use at most 63 {_NAME_CHARACTERS}, a letter or digit at both ends"),
+    "qualified-name": ("a qualified name", _QUALIFIED),
+}
 """What a text of each form is called, and how to write one."""

@@ -69,3 +69,13 @@ def _step(node: Node, part: str | int) -> tuple[Span, Span, Node | None]:
         item = node.items[part]
         return item.span, item.span, item.value
     return nowhere, nowhere, None
+
+
+def quoting_help(place: Place, error: ShapeError) -> str:
+    """Return how to write a plain scalar that was meant as text, empty where that is not the fault."""
+    written = place.source.slice(place.span)
+    if error.keyword != "type" or not error.message.endswith("it must be text"):
+        return ""
+    return (
+        f'put it in quotes: "{written}"' if written and len(written) <= 40 and written[0] not in "[{&*!-\"'|>" else ""
+    )

@@ -41,7 +41,9 @@ class ShapeError:
 def shape_errors(value: object, schema: Schema) -> list[ShapeError]:
     """Return the faults of a normalized object, each once, in the order of their paths; empty when it is valid."""
     errors = {
-        (told.path, told.message): told for error in _validator_class()(schema).iter_errors(value) for told in _told(error)
+        (told.path, told.message): told
+        for error in _validator_class()(schema).iter_errors(value)
+        for told in _told(error)
     }
     return sorted(errors.values(), key=lambda error: [str(part) for part in error.path])
 
@@ -76,8 +78,8 @@ def _one_of(_: object, names: list[str], value: object, __: object) -> Iterator[
 
 
 def _non_empty(_: object, names: list[str], value: object, __: object) -> Iterator[Any]:
-    for name in names if isinstance(value, dict) else ():
-        if value.get(name, "") == "":
+    for name in names:
+        if isinstance(value, dict) and value.get(name, "") == "":
             yield _error(name)
 
 
@@ -90,14 +92,18 @@ def _max_bytes(_: object, limit: int, value: object, __: object) -> Iterator[Any
 
 def _max_data_bytes(_: object, limit: int, value: object, __: object) -> Iterator[Any]:
     if isinstance(value, dict):
-        data, binary = (inner if isinstance(inner := value.get(name), dict) else {} for name in ("data", "binaryData"))
+        data, binary = (_mapping(value.get(name)) for name in ("data", "binaryData"))
         num_bytes = sum(map(_num_bytes, data.values())) + sum(map(_num_decoded_bytes, binary.values()))
         if num_bytes > limit:
             yield _error(f"`data` and `binaryData` have {num_bytes:,} bytes together, more than {limit:,} (1 MiB)")
 
 
-def _disjoint(_: object, names: list[str], value: object, __: object) -> Iterator[Any]:
-    one, other = (value.get(name) if isinstance(value, dict) else None for name in names)
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _disjoint(_: object, names: list[str], value: Any, __: object) -> Iterator[Any]:
+    one, other = (_mapping(value).get(name) for name in names)
     if isinstance(one, dict) and isinstance(other, dict):
         for key in one:
             if key in other:
@@ -197,7 +203,9 @@ def _noun_of(value: object) -> str:
         return f"the number {_shown(value)}"
     if value is None:
         return "null"
-    return {str: "text", list: "a list", dict: "a mapping"}[type(value)]
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "a mapping"
 
 
 def dotted(path: Path) -> str:

@@ -33,15 +33,17 @@ def object_schema(api_version: str, kind: str, release: str) -> Schema | None:
     try:
         core = _file(_CORE)["schemas"]
         if (api_version, kind) == (CORE_VERSION, CONFIG_MAP):
-            return _in_release(core[CONFIG_MAP], core, release)
+            return _schema(core[CONFIG_MAP], core, release)
         if kind != WORKSPACE or api_version.partition("/")[0] != KAITO_API_GROUP:
             return None
         workspaces = _file(_WORKSPACES)
         schema = workspaces["versions"].get(api_version)
         _refuse_newer(workspaces["releases"], release)
-        return _in_release(schema, core, release) if schema is not None else None
+        return _schema(schema, core, release) if schema is not None else None
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise SchemaError(f"the schemas under schemas/kubernetes are broken ({error!r}): install kaitoc anew") from error
+        raise SchemaError(
+            f"the schemas under schemas/kubernetes are broken ({error!r}): install kaitoc anew"
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -76,6 +78,11 @@ def _refuse_newer(releases: list[str], release: str) -> None:
             f"schemas/{_WORKSPACES}.json has the Workspace of Kaito {releases[0]} to {releases[-1]}, not of {release}: "
             f"write it anew with `{_GENERATOR}`"
         )
+
+
+def _schema(content: Schema, core: Schema, release: str) -> Schema:
+    found: Schema = _in_release(content, core, release)
+    return found
 
 
 def _in_release(schema: Any, core: Schema, release: str) -> Any:

@@ -16,7 +16,8 @@ _ZEROS: dict[str, Any] = {"string": "", "boolean": False, "integer": 0, "object"
 _TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer", dict: "object", list: "array"}
 _KNOWN = frozenset((
     "type", "properties", "required", "additionalProperties", "items", "enum", "minimum", "propertyNames", "format",
-    "default", "maxProperties", "x-since", "x-typed", "x-one-of", "x-max-bytes", "x-max-data-bytes", "x-disjoint", "x-kube-finalizers",
+    "default", "maxProperties", "x-since", "x-typed", "x-one-of", "x-max-bytes", "x-max-data-bytes", "x-disjoint",
+    "x-kube-finalizers",
 ))  # fmt: skip
 _MAX_UNCOUNTED = 60_000
 """Texts of fewer characters together need no counting of their bytes."""
@@ -29,7 +30,9 @@ def normalized(value: Any, schema: Schema, *, is_typed: bool = False) -> Any:
         return _normalized_mapping(value, schema, is_typed)
     if isinstance(value, list):
         items = schema.get("items", {})
-        return [_zero(items) if item is None and is_typed else normalized(item, items, is_typed=is_typed) for item in value]
+        return [
+            _zero(items) if item is None and is_typed else normalized(item, items, is_typed=is_typed) for item in value
+        ]
     return value
 
 
@@ -69,7 +72,7 @@ def is_surely_valid(value: Any, schema: Schema) -> bool:
     if kind == "string":
         return _is_text(value, schema)
     if kind == "integer":
-        return max(MIN_INTEGER, schema.get("minimum", MIN_INTEGER)) <= value <= MAX_INTEGER
+        return bool(schema.get("minimum", MIN_INTEGER) <= value <= MAX_INTEGER and value >= MIN_INTEGER)
     return True
 
 

@@ -13,6 +13,7 @@ from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.compiler.yaml.tree import Document, Entry, Mapping, Node, Scalar, Sequence
 
 KAITO_API_GROUP = "kaito.sh"
+WORKSPACE_VERSIONS = ("v1alpha1", "v1beta1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Manifest:
             return None
         return self._field(entry, self.pointer + _pointer(path))
 
+    def given(self, *path: str) -> Field | None:
+        """Return the field at a path, None when it is missing or null, which to Kubernetes is the same."""
+        found = self.field(*path)
+        return None if found is None or (isinstance(found.node, Scalar) and found.text is None) else found
+
     def entry(self, *path: str) -> Entry | None:
         """Return the entry at a path of keys, None when a part of it is missing."""
         node: Node = self.node
@@ -121,9 +127,17 @@ class Manifest:
         return self.ref.kind == "Workspace" and self.api_version.partition("/")[0] == KAITO_API_GROUP
 
     @property
+    def is_served(self) -> bool:
+        """Return whether a release of Kaito that is known serves Workspaces of this object's version."""
+        return self.api_version.partition("/")[2] in WORKSPACE_VERSIONS
+
+    @property
     def is_tuning_workspace(self) -> bool:
-        """Return whether this Workspace asks for a fine-tune."""
-        return self.is_workspace and self.node.get("tuning") is not None
+        """Return whether this Workspace asks for a fine-tune, in a version that Kaito serves."""
+        if not self.is_workspace or not self.is_served:
+            return False
+        tuning = self.node.get("tuning")
+        return tuning is not None and isinstance(tuning.value, Mapping)
 
     @property
     def is_config_map(self) -> bool:

@@ -39,6 +39,7 @@ _TIMESTAMP = re.compile(
     r"| [0-9]{1,2}(?::[0-9]{1,2}){2}(?:\.[0-9]+)?)?",
     re.ASCII,
 )
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _SPLIT_FRACTION = re.compile(r"\.[0-9]+(?:_[0-9]+)+", re.ASCII)
 _BASES = {"x": 16, "b": 2, "o": 8}
 _MAX_FLOAT = 1.7976931348623157e308
@@ -105,13 +106,16 @@ def scalar_of_text(text: str) -> object:
 
 
 def _json_scalar(node: Scalar) -> object:
-    if node.tag is None:
-        value = node.value if node.style is not None else scalar_of_text(node.value)
-    else:
-        value = _tagged(node)
+    value = _scalar_value(node)
     if type(value) is int and value > _MAX_INT64:
         return float(value)
     return _json_number(value, node) if isinstance(value, float) else value
+
+
+def _scalar_value(node: Scalar) -> object:
+    if node.tag is not None:
+        return _tagged(node)
+    return node.value if node.style is not None else scalar_of_text(node.value)
 
 
 def _json_number(value: float, node: Scalar) -> object:
@@ -187,12 +191,20 @@ _KINDS: dict[type, str] = {bool: "bool", int: "int", float: "float"}
 
 
 def _decoded(node: Scalar) -> str:
+    decoded = decoded_base64(node.value)
+    if decoded is None:
+        raise KubernetesYamlError("the text is not base64, as its tag `!!binary` says", node.span)
+    return decoded.decode("utf-8", "replace")
+
+
+def decoded_base64(text: str) -> bytes | None:
+    """Return what a base64 text stands for as Go decodes it, which skips line breaks; None when it is none."""
+    compact = text.replace("\r", "").replace("\n", "")
+    if not _BASE64.fullmatch(compact):
+        return None
     import binascii
 
-    try:
-        return binascii.a2b_base64(re.sub(r"[\r\n]", "", node.value), strict_mode=True).decode("utf-8", "replace")
-    except (ValueError, TypeError) as error:
-        raise KubernetesYamlError("the text is not base64, as its tag `!!binary` says", node.span) from error
+    return binascii.a2b_base64(compact)
 
 
 def _is_merge(entry: Entry) -> bool:
@@ -214,10 +226,7 @@ def _key(entry: Entry) -> str:
     key = entry.key
     if not isinstance(key, Scalar):
         raise KubernetesYamlError("a list or mapping cannot be a key", key.span)
-    if key.tag is not None:
-        value = _tagged(key)
-    else:
-        value = key.value if key.style is not None else scalar_of_text(key.value)
+    value = _scalar_value(key)
     if isinstance(value, str):
         return value
     if value is None:

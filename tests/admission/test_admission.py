@@ -33,7 +33,7 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import TrainingConfig
-from kaitoc.rules import FILE_RULES, JOB_RULES, UPDATE_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES
 
 NO_COLLATOR = TRAINING_CONFIG.replace("  DataCollator:\n    mlm: false\n", "")
 MISSPELT = TRAINING_CONFIG.replace("torch_dtype", "torch_dtpe")
@@ -41,7 +41,7 @@ MISSPELT = TRAINING_CONFIG.replace("torch_dtype", "torch_dtpe")
 
 def policy(*, refuses_suppressions: bool = True, **options: Any) -> Policy:
     engine = Engine(
-        RuleSet(FILE_RULES, JOB_RULES),
+        RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES),
         Overrides(kaito_version="v0.12"),
         SettingsFinder(isolated=True),
         refuse_error_suppressions=refuses_suppressions,

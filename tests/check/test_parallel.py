@@ -17,7 +17,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.objects import ManifestFile
-from kaitoc.rules import FILE_RULES, JOB_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
 CONFIG_MAP = """apiVersion: v1
 kind: ConfigMap
@@ -47,7 +47,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are f
 
 
 def engine(*file_rules: Any) -> Engine:
-    return Engine(RuleSet(file_rules or FILE_RULES, JOB_RULES), Overrides(), SettingsFinder(isolated=True))
+    return Engine(
+        RuleSet(file_rules or FILE_RULES, JOB_RULES, OBJECT_RULES), Overrides(), SettingsFinder(isolated=True)
+    )
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve, Preserves
-from kaitoc.rules import FILE_RULES, JOB_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
-RULE_SET = RuleSet(FILE_RULES, JOB_RULES)
+RULE_SET = RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES)
 WORKSPACE = """apiVersion: kaito.sh/v1beta1
 kind: Workspace
 metadata:

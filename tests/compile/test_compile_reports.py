@@ -21,7 +21,7 @@ from kaitoc.compiler.passes.model import PassContext
 from kaitoc.compiler.report.compile.chart import COLORS, parts_of
 from kaitoc.compiler.report.compile.formats import parse_report_path, render_report
 from kaitoc.compiler.report.compile.text import render_text
-from kaitoc.rules import FILE_RULES, JOB_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
 FIXTURES = Path(__file__).parents[1] / "passes"
 HOSTILE = "<script>alert(1)</script>|`x`"
@@ -33,7 +33,9 @@ def compilation(text: str, gpu: str | None = None, price_per_hour: float | None 
     source = Source("manifest.yaml", text)
     context = PassContext(job_rules=JOB_RULES, price_per_hour=price_per_hour)
     overrides = Overrides(target="bundled", attention="eager", gpu=gpu)
-    request = CompileRequest(overrides, SettingsFinder(isolated=True), RuleSet(FILE_RULES, JOB_RULES), context)
+    request = CompileRequest(
+        overrides, SettingsFinder(isolated=True), RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES), context
+    )
     return compile_files([source.path], request, [source])
 
 

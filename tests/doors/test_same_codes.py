@@ -22,12 +22,16 @@ from page_examples import examples
 from serving import Server, serving
 
 from kaitoc.compiler.cli import cli
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.yaml.kubernetes import json_content
+from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.rules import RULES
 
 pytestmark = pytest.mark.no_cover
 ROOT = Path(__file__).resolve().parents[2]
 LOST_ON_THE_WAY = {
     "KT101": "the API server parses objects: no syntax error of theirs gets there, only one of the text inside",
+    "KT106": "the API server knows no such kind, so that it asks nobody about an object of it",
     "KT102": "of a key that is written twice it keeps one, but for the text inside",
 }
 """What admission cannot find any more, unless it is in the training config, which stays a text."""
@@ -92,11 +96,12 @@ def codes_left_in_the_cluster(path: Path) -> set[str]:
 
 
 def objects_of(path: Path) -> list[dict[str, Any]]:
-    """Return the objects as the API server has them; nothing where the text is no YAML."""
-    try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if isinstance(document, dict)]
-    except yaml.YAMLError:
+    """Return the objects as kubectl sends them; nothing where the text is no YAML."""
+    read = parse_documents(Source.read(str(path)))
+    if any(document.root is None for document in read):
         return []
+    contents = [json_content(document.root).value for document in read if document.root is not None]
+    documents = [content for content in contents if isinstance(content, dict)]
     return [item for document in documents for item in document.get("items", [document])]
 
 

@@ -16,7 +16,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.report import FORMATS, render
 from kaitoc.compiler.report.model import Report
 from kaitoc.compiler.yaml.parser import parse_documents
-from kaitoc.rules import FILE_RULES, JOB_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
 MAX_SECONDS = 1.0
 
@@ -51,7 +51,7 @@ def _broken_promises(seed: int, max_seconds: float) -> list[str]:
 
 def _check(source: Source) -> list[Finding]:
     options = Overrides(model="phi-3-mini-128k-instruct", gpu="A10-24GB")
-    engine = Engine(RuleSet(FILE_RULES, JOB_RULES), options, SettingsFinder(isolated=True))
+    engine = Engine(RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES), options, SettingsFinder(isolated=True))
     engine.library.add_source(source)
     return engine.check([source.path]).findings
 

@@ -22,7 +22,7 @@ from kaitoc.compiler.report import FORMATS, render
 from kaitoc.compiler.report.json_pieces import filled, item
 from kaitoc.compiler.report.ledger import Ledger, Ledgers, Wanted
 from kaitoc.compiler.report.model import Report
-from kaitoc.rules import FILE_RULES, JOB_RULES, RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, RULES
 
 CONFIG_MAP = (
     """apiVersion: v1
@@ -50,7 +50,7 @@ A file's tree takes 2,000, findings and what they keep alive 6,000.
 
 
 def engine() -> Engine:
-    return Engine(RuleSet(FILE_RULES, JOB_RULES), Overrides(), SettingsFinder(isolated=True))
+    return Engine(RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES), Overrides(), SettingsFinder(isolated=True))
 
 
 WANTED = Wanted((("text", False), ("json", False)), rule_codes=tuple(rule.CODE for rule in RULES))

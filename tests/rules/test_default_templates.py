@@ -10,7 +10,7 @@ from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.rules import FILE_RULES, JOB_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
 CRASHING = ("phi-4", "phi-4-mini-instruct", "qwen2.5-coder-7b-instruct", "qwen2.5-coder-32b-instruct")
 PRESETS = [(release.name, preset) for release in all_releases() for preset in release.tunable_presets]
@@ -34,7 +34,9 @@ tuning:
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 @pytest.mark.parametrize(("release", "preset"), PRESETS)
 def test_a_default_template_has_an_error_where_it_crashes(release: str, preset: str, method: str) -> None:
-    engine = Engine(RuleSet(FILE_RULES, JOB_RULES), Overrides(kaito_version=release), SettingsFinder(isolated=True))
+    engine = Engine(
+        RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES), Overrides(kaito_version=release), SettingsFinder(isolated=True)
+    )
     source = Source("workspace.yaml", WORKSPACE.format(preset=preset, method=method))
     engine.library.add_source(source)
 

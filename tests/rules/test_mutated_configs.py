@@ -13,7 +13,7 @@ from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.rules import FILE_RULES, JOB_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
 pytestmark = pytest.mark.no_cover
 NUM_CONFIGS = 250
@@ -21,7 +21,9 @@ OF_FORM = (Area.MANIFEST, Area.SCHEMA)
 
 
 def errors(text: str, release: str) -> list[Finding]:
-    engine = Engine(RuleSet(FILE_RULES, JOB_RULES), Overrides(kaito_version=release), SettingsFinder(isolated=True))
+    engine = Engine(
+        RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES), Overrides(kaito_version=release), SettingsFinder(isolated=True)
+    )
     engine.library.add_source(Source("cm.yaml", text))
     return [finding for finding in engine.check(["cm.yaml"]).findings if finding.severity is Severity.ERROR]
 
