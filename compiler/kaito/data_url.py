@@ -15,14 +15,15 @@ FIRST_RELEASE = "v0.12"
 _PLAIN_URL = re.compile(r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z][a-z0-9-]*)(?:/[\w./-]*)?", re.ASCII)
 """A URL that names a host in letters and nothing unusual, which needs no parser."""
 
-_SCHEME = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
-_USER = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
-_HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:\[\]<>\"]|[^\x00-\x7f]|%25|%[89a-fA-F][0-9a-fA-F])*")
-_ZONE = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:\[\]<>\"]|[^\x00-\x7f]|%[0-9a-fA-F]{2})*")
-_ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
-_PORT = re.compile(r"(?::[0-9]*)?")
+# Patterns of what is unusual are compiled where they are used: together they take as long as a file to check.
+_SCHEME = r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*):(?P<rest>(?s:.*))"
+_CONTROL = r"[\x00-\x1f\x7f]"
+_BAD_ESCAPE = r"%(?![0-9a-fA-F]{2})"
+_USER = r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*"
+_HOST = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:\[\]<>\"]|[^\x00-\x7f]|%25|%[89a-fA-F][0-9a-fA-F])*"
+_ZONE = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:\[\]<>\"]|[^\x00-\x7f]|%[0-9a-fA-F]{2})*"
+_ESCAPE = r"%[0-9a-fA-F]{2}"
+_PORT = r"(?::[0-9]*)?"
 _ZONE_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:[]<>\" %")
 _PRIVATE_NETWORKS = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "224.0.0.0/24",
                      "::1/128", "fc00::/7", "fe80::/10")  # fmt: skip
@@ -43,8 +44,8 @@ def url_refusal(url: str) -> UrlRefusal | None:
     plain = _PLAIN_URL.fullmatch(url)
     if plain is not None:
         return _host_refusal(plain[1])
-    found = _SCHEME.fullmatch(url)
-    if found is None or _CONTROL.search(url):
+    found = re.fullmatch(_SCHEME, url)
+    if found is None or re.search(_CONTROL, url):
         return UrlRefusal.INVALID
     scheme = found["scheme"].lower()
     host = _parsed_host(scheme, found["rest"])
@@ -61,10 +62,10 @@ def _parsed_host(scheme: str, rest: str) -> str:
     if not before_query.startswith("//"):
         return ""
     authority, slash, path = before_query[2:].partition("/")
-    if _BAD_ESCAPE.search(slash + path):
+    if re.search(_BAD_ESCAPE, slash + path):
         return ""
     user, _, host = authority.rpartition("@")
-    if not _USER.fullmatch(user) or _BAD_ESCAPE.search(user):
+    if not re.fullmatch(_USER, user) or re.search(_BAD_ESCAPE, user):
         return ""
     return _checked_host(scheme, host)
 
@@ -78,18 +79,18 @@ def _checked_host(scheme: str, host: str) -> str:
     colon = host.find(":")
     if colon >= 0 and scheme not in ("http", "https"):
         colon = host.rfind(":")
-    if colon >= 0 and not _PORT.fullmatch(host[colon:]):
+    if colon >= 0 and not re.fullmatch(_PORT, host[colon:]):
         return ""
-    return _unescaped(host) if _HOST.fullmatch(host) else ""
+    return _unescaped(host) if re.fullmatch(_HOST, host) else ""
 
 
 def _checked_literal(host: str) -> str:
     """Return an address in brackets with its zone and port, empty where it is no IPv6 address."""
     close = host.rfind("]")
-    if close < 0 or not _PORT.fullmatch(host[close + 1 :]):
+    if close < 0 or not re.fullmatch(_PORT, host[close + 1 :]):
         return ""
     address, percent, zone = host[1:close].partition("%25")
-    if not _HOST.fullmatch(address) or not _is_zone(percent + zone):
+    if not re.fullmatch(_HOST, address) or not _is_zone(percent + zone):
         return ""
     plain = _unescaped(address)
     if (percent and not zone) or not _is_ipv6(plain):
@@ -99,7 +100,9 @@ def _checked_literal(host: str) -> str:
 
 def _is_zone(zone: str) -> bool:
     """Return whether a zone, from its `%25` on, escapes nothing that a host could not hold as it is."""
-    return bool(_ZONE.fullmatch(zone)) and all(int(found[1:], 16) in _ZONE_BYTES for found in _ESCAPE.findall(zone))
+    return bool(re.fullmatch(_ZONE, zone)) and all(
+        int(found[1:], 16) in _ZONE_BYTES for found in re.findall(_ESCAPE, zone)
+    )
 
 
 def _unescaped(text: str) -> str:
@@ -112,7 +115,7 @@ def _unescaped(text: str) -> str:
 
 def _without_port(host: str) -> str:
     colon = host.rfind(":")
-    if colon >= 0 and _PORT.fullmatch(host[colon:]):
+    if colon >= 0 and re.fullmatch(_PORT, host[colon:]):
         host = host[:colon]
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 

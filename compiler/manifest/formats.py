@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 from kaitoc.compiler.yaml.kubernetes import decoded_base64
 
-_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_DNS_LABEL = re.compile(_LABEL)
-_DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_NAME = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_CONFIG_MAP_KEY = re.compile(r"[-._a-zA-Z0-9]+")
-_GROUP_VERSION = re.compile(r"[^/]+|[^/]*/[^/]+")
-_DATE_TIME = re.compile(
+# Compiled where they are used: together they take as long as a file to check, which needs two of them.
+_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_DNS_SUBDOMAIN = rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*"
+_NAME = r"(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_CONFIG_MAP_KEY = r"[-._a-zA-Z0-9]+"
+_GROUP_VERSION = r"[^/]+|[^/]*/[^/]+"
+_DATE_TIME = (
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})T(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):"
     r"(?P<second>[0-9]{2})(?:[.,][0-9]+)?(?:Z|[+-](?P<zone_hour>[0-9]{2}):(?P<zone_minute>[0-9]{2}))"
 )
@@ -25,12 +25,12 @@ _MAX_LABEL, _MAX_SUBDOMAIN = 63, 253
 
 
 def _is_dns_label(text: str) -> bool:
-    return not text or (len(text) <= _MAX_LABEL and bool(_DNS_LABEL.fullmatch(text)))
+    return not text or (len(text) <= _MAX_LABEL and bool(re.fullmatch(_DNS_LABEL, text)))
 
 
 def is_dns_subdomain(text: str) -> bool:
     """Return whether a text can be an object's name, or is empty."""
-    return not text or (len(text) <= _MAX_SUBDOMAIN and bool(_DNS_SUBDOMAIN.fullmatch(text)))
+    return not text or (len(text) <= _MAX_SUBDOMAIN and bool(re.fullmatch(_DNS_SUBDOMAIN, text)))
 
 
 def _is_generate_name(text: str) -> bool:
@@ -43,21 +43,21 @@ def is_qualified_name(text: str) -> bool:
     prefix, slash, name = text.rpartition("/")
     if slash and (not prefix or not is_dns_subdomain(prefix)):
         return False
-    return len(name) <= _MAX_LABEL and bool(_NAME.fullmatch(name))
+    return len(name) <= _MAX_LABEL and bool(re.fullmatch(_NAME, name))
 
 
 def _is_label_value(text: str) -> bool:
-    return not text or (len(text) <= _MAX_LABEL and bool(_NAME.fullmatch(text)))
+    return not text or (len(text) <= _MAX_LABEL and bool(re.fullmatch(_NAME, text)))
 
 
 def _is_config_map_key(text: str) -> bool:
-    if len(text) > _MAX_SUBDOMAIN or not _CONFIG_MAP_KEY.fullmatch(text):
+    if len(text) > _MAX_SUBDOMAIN or not re.fullmatch(_CONFIG_MAP_KEY, text):
         return False
     return text != "." and not text.startswith("..")
 
 
 def _is_group_version(text: str) -> bool:
-    return not text or bool(_GROUP_VERSION.fullmatch(text))
+    return not text or bool(re.fullmatch(_GROUP_VERSION, text))
 
 
 def _is_base64(text: str) -> bool:
@@ -65,7 +65,7 @@ def _is_base64(text: str) -> bool:
 
 
 def _is_date_time(text: str) -> bool:
-    found = _DATE_TIME.fullmatch(text)
+    found = re.fullmatch(_DATE_TIME, text)
     if found is None:
         return False
     import calendar
@@ -91,6 +91,13 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "qualified-name": is_qualified_name,
 }
 """Each form and whether a text has it."""
+
+
+def has_form(text: str, form: str) -> bool:
+    """Return whether a text has a form; nothing has one that is not known."""
+    check = FORMATS.get(form)
+    return check is not None and check(text)
+
 
 _NAME_CHARACTERS = "letters, digits, `-`, `_` and `.`"
 _HOST_CHARACTERS = "lower-case letters, digits, hyphens and dots"

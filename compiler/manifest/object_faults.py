@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaitoc.compiler.core.source import Span
-from kaitoc.compiler.manifest.object_judge import ShapeError, shape_errors
 from kaitoc.compiler.manifest.object_schemas import object_schema
 from kaitoc.compiler.manifest.object_shape import is_surely_valid, normalized
 from kaitoc.compiler.manifest.objects import Manifest, Place, escape_pointer
 from kaitoc.compiler.yaml.kubernetes import JsonContent, json_content, json_entries
 from kaitoc.compiler.yaml.tree import Mapping, Node, Sequence
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.manifest.object_judge import ShapeError
 
 _CONTENT = "content as JSON"
 
@@ -36,6 +38,8 @@ def _judged(manifest: Manifest, release: str) -> tuple[ShapeError, ...]:
     value: dict[str, Any] = {"metadata": {}, **normalized(content.value, schema)}
     if is_surely_valid(value, schema):
         return ()
+    from kaitoc.compiler.manifest.object_judge import shape_errors  # most objects have no fault
+
     return tuple(shape_errors(value, schema))
 
 

@@ -12,14 +12,16 @@ from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.wording import join_names
-from kaitoc.compiler.manifest.formats import DESCRIPTIONS, FORMATS, is_qualified_name
-from kaitoc.compiler.manifest.object_schemas import Schema
+from kaitoc.compiler.manifest.formats import DESCRIPTIONS, FORMATS, has_form, is_qualified_name
+from kaitoc.compiler.manifest.object_schemas import REINSTALL, Schema, SchemaError
 from kaitoc.compiler.manifest.object_shape import MAX_INTEGER, MIN_INTEGER
 
 Path = tuple[str | int, ...]
 _MAX_SHOWN = 60
 _NOUNS = {"string": "text", "integer": "a whole number", "boolean": "true or false", "array": "a list",
           "object": "a mapping"}  # fmt: skip
+_FORMATS_OF_VALUES = frozenset(("int32", "int64"))
+"""Formats of numbers, which the API server does not hold a custom resource to."""
 _STANDARD_FINALIZERS = frozenset(("kubernetes", "orphan", "foregroundDeletion"))
 
 
@@ -39,13 +41,32 @@ class ShapeError:
 
 
 def shape_errors(value: object, schema: Schema) -> list[ShapeError]:
-    """Return the faults of a normalized object, each once, in the order of their paths; empty when it is valid."""
+    """Return the faults of a normalized object, each once, in the order of their paths; empty when it is valid.
+
+    Raises `SchemaError` for a schema that is none.
+    """
     errors = {
-        (told.path, told.message): told
-        for error in _validator_class()(schema).iter_errors(value)
-        for told in _told(error)
+        (told.path, told.message): told for error in _validator(schema).iter_errors(value) for told in _told(error)
     }
     return sorted(errors.values(), key=lambda error: [str(part) for part in error.path])
+
+
+def _validator(schema: Schema) -> Any:
+    from jsonschema import SchemaError as NoSchemaError
+
+    known = _validators.get(id(schema))
+    if known is None:
+        judge = _validator_class()
+        try:
+            judge.check_schema(schema)
+        except NoSchemaError as error:
+            raise SchemaError(f"a schema under schemas/kubernetes is broken ({error.message}): {REINSTALL}") from error
+        known = _validators[id(schema)] = judge(schema)
+    return known
+
+
+_validators: dict[int, Any] = {}
+"""Validators of the few schemas there are, by identity; each holds its schema."""
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +89,11 @@ def _error(message: str, **details: Any) -> Any:
 
 
 def _format(_: object, name: str, value: object, __: object) -> Iterator[Any]:
-    if isinstance(value, str) and name in FORMATS and not FORMATS[name](value):
+    if name in _FORMATS_OF_VALUES:
+        return
+    if name not in FORMATS:
+        raise SchemaError(f"schemas/kubernetes asks for the unknown format `{name}`: {REINSTALL}")
+    if isinstance(value, str) and not has_form(value, name):
         yield _error(name)
 
 

@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 WORKSPACE, CONFIG_MAP = "Workspace", "ConfigMap"
 CORE_VERSION = "v1"
 _CORE, _WORKSPACES = "kubernetes/core", "kubernetes/workspace"
+REINSTALL = "install kaitoc anew"
 _GENERATOR = "python -m kaitoc.schemas.generate.workspace_crd"
 
 
@@ -41,9 +42,7 @@ def object_schema(api_version: str, kind: str, release: str) -> Schema | None:
         _refuse_newer(workspaces["releases"], release)
         return _schema(schema, core, release) if schema is not None else None
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise SchemaError(
-            f"the schemas under schemas/kubernetes are broken ({error!r}): install kaitoc anew"
-        ) from error
+        raise SchemaError(f"the schemas under schemas/kubernetes are broken ({error!r}): {REINSTALL}") from error
 
 
 @lru_cache(maxsize=1)
@@ -66,9 +65,9 @@ def _file(name: str) -> Schema:
     try:
         content = read_json(name)
     except (OSError, ValueError) as error:
-        raise SchemaError(f"schemas/{name}.json cannot be read ({error}): install kaitoc anew") from error
+        raise SchemaError(f"schemas/{name}.json cannot be read ({error}): {REINSTALL}") from error
     if not isinstance(content, dict):
-        raise SchemaError(f"schemas/{name}.json is not a mapping: install kaitoc anew")
+        raise SchemaError(f"schemas/{name}.json is not a mapping: {REINSTALL}")
     return content
 
 

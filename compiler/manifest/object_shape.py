@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaitoc.compiler.manifest.formats import FORMATS
+from kaitoc.compiler.manifest.formats import has_form
 from kaitoc.compiler.manifest.object_schemas import Schema
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
@@ -17,7 +17,7 @@ _TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer", dict:
 _KNOWN = frozenset((
     "type", "properties", "required", "additionalProperties", "items", "enum", "minimum", "propertyNames", "format",
     "default", "maxProperties", "x-since", "x-typed", "x-one-of", "x-max-bytes", "x-max-data-bytes", "x-disjoint",
-    "x-kube-finalizers",
+    "x-kube-finalizers", "x-not-both", "x-one-controller", "x-non-empty", "not",
 ))  # fmt: skip
 _MAX_UNCOUNTED = 60_000
 """Texts of fewer characters together need no counting of their bytes."""
@@ -67,8 +67,7 @@ def is_surely_valid(value: Any, schema: Schema) -> bool:
     if kind == "object":
         return _is_mapping(value, schema)
     if kind == "array":
-        items = schema["items"]
-        return all(is_surely_valid(item, items) for item in value)
+        return _is_list(value, schema)
     if kind == "string":
         return _is_text(value, schema)
     if kind == "integer":
@@ -77,10 +76,18 @@ def is_surely_valid(value: Any, schema: Schema) -> bool:
 
 
 def _is_text(value: str, schema: Schema) -> bool:
-    form = schema.get("format")
-    if form is not None and not FORMATS[form](value):
+    if "format" in schema and not has_form(value, schema["format"]):
         return False
     return "enum" not in schema or value in schema["enum"]
+
+
+def _is_list(value: list[Any], schema: Schema) -> bool:
+    if "x-one-controller" in schema and len(value) > 1:
+        return False
+    if "x-not-both" in schema and any(name in value for name in schema["x-not-both"]):
+        return False
+    items = schema.get("items", {})
+    return all(is_surely_valid(item, items) for item in value)
 
 
 def _is_mapping(value: dict[str, Any], schema: Schema) -> bool:
@@ -92,7 +99,7 @@ def _is_mapping(value: dict[str, Any], schema: Schema) -> bool:
         below = properties.get(name)
         if below is None:
             below = others
-            if not isinstance(below, dict) or (form is not None and not FORMATS[form](name)):
+            if not isinstance(below, dict) or (form is not None and not has_form(name, form)):
                 return False
         if not is_surely_valid(inner, below):
             return False
@@ -104,6 +111,10 @@ def _is_mapping(value: dict[str, Any], schema: Schema) -> bool:
 def _has_own_keywords(value: dict[str, Any], schema: Schema) -> bool:
     """Return whether what the keywords of our own ask for surely holds."""
     if "x-one-of" in schema and not any(value.get(name) for name in schema["x-one-of"]):
+        return False
+    if not all(value.get(name) for name in schema.get("x-non-empty", ())):
+        return False
+    if "not" in schema and value.get("kind") == "Event":
         return False
     if "x-max-bytes" in schema and sum(len(name) + len(text) for name, text in value.items()) > _MAX_UNCOUNTED:
         return False

@@ -192,19 +192,23 @@ def read_manifests(source: Source) -> ManifestFile:
     return ManifestFile(source, tuple(documents), tuple(manifests))
 
 
-def _objects(source: Source, root: Mapping, pointer: str) -> Iterator[Manifest]:
-    """Yield the object of a document, or the objects of a `List`."""
-    manifest = _manifest(source, root, pointer)
+def _objects(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str] = ("", "")) -> Iterator[Manifest]:
+    """Yield the object of a document, or the objects of a `List`.
+
+    In a list of one kind, such as a WorkspaceList, objects that state neither version nor kind have the list's.
+    """
+    manifest = _manifest(source, root, pointer, inherited)
     items = root.get("items")
     if manifest.ref.kind.endswith("List") and items is not None and isinstance(items.value, Sequence):
         for index, item in enumerate(items.value.items):
             if isinstance(item.value, Mapping):
-                yield from _objects(source, item.value, f"{pointer}/items/{index}")
+                below = (manifest.api_version, manifest.ref.kind.removesuffix("List"))
+                yield from _objects(source, item.value, f"{pointer}/items/{index}", below if below[1] else ("", ""))
         return
     yield manifest
 
 
-def _manifest(source: Source, root: Mapping, pointer: str) -> Manifest:
+def _manifest(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str]) -> Manifest:
     def text(node: Node, name: str) -> str:
         entry = node.get(name) if isinstance(node, Mapping) else None
         return entry.value.value if entry is not None and isinstance(entry.value, Scalar) else ""
@@ -212,7 +216,8 @@ def _manifest(source: Source, root: Mapping, pointer: str) -> Manifest:
     metadata = root.get("metadata")
     inner: Node = metadata.value if metadata is not None else root
     is_named = metadata is not None
-    ref = ObjectRef(
-        text(root, "kind"), text(inner, "namespace") if is_named else "", text(inner, "name") if is_named else ""
-    )
-    return Manifest(source, root, text(root, "apiVersion"), ref, pointer)
+    api_version, kind = text(root, "apiVersion"), text(root, "kind")
+    if not api_version and not kind:
+        api_version, kind = inherited
+    ref = ObjectRef(kind, text(inner, "namespace") if is_named else "", text(inner, "name") if is_named else "")
+    return Manifest(source, root, api_version, ref, pointer)

@@ -31,16 +31,16 @@ _WORDS: dict[str, object] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     "<<": "<<",
 }
-_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)", re.ASCII)
-_BASED = re.compile(r"(?P<sign>[-+]?)0(?P<base>[xX][0-9a-fA-F]+|[bB][01]+|[oO]?[0-7]+)", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
-_TIMESTAMP = re.compile(
+# Compiled where they are used: together they take as long as a file to check, which has whole numbers only.
+_DECIMAL = r"[-+]?(?:0|[1-9][0-9]*)"
+_BASED = r"(?P<sign>[-+]?)0(?P<base>[xX][0-9a-fA-F]+|[bB][01]+|[oO]?[0-7]+)"
+_FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_TIMESTAMP = (
     r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt][0-9]{1,2}(?::[0-9]{1,2}){2}(?:\.[0-9]+)?(?:Z|[-+][0-9]{2}:[0-9]{2}))"
-    r"| [0-9]{1,2}(?::[0-9]{1,2}){2}(?:\.[0-9]+)?)?",
-    re.ASCII,
+    r"| [0-9]{1,2}(?::[0-9]{1,2}){2}(?:\.[0-9]+)?)?"
 )
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_SPLIT_FRACTION = re.compile(r"\.[0-9]+(?:_[0-9]+)+", re.ASCII)
+_BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_SPLIT_FRACTION = r"\.[0-9]+(?:_[0-9]+)+"
 _BASES = {"x": 16, "b": 2, "o": 8}
 _MAX_FLOAT = 1.7976931348623157e308
 _MIN_INT64, _MAX_INT64, _MAX_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
@@ -139,11 +139,11 @@ def _resolve(text: str) -> object:
     """Return a plain scalar that may be a number."""
     if text in _WORDS:
         return _WORDS[text]
-    plain = text.replace("_", "") if text[0] != "." or _SPLIT_FRACTION.match(text) else text
+    plain = text.replace("_", "") if text[0] != "." or re.match(_SPLIT_FRACTION, text) else text
     number = _integer(plain)
     if number is not None:
         return number
-    return _float(plain, text) if _FLOAT.fullmatch(plain) else text
+    return _float(plain, text) if re.fullmatch(_FLOAT, plain) else text
 
 
 _resolved: Callable[[str], object] = lru_cache(maxsize=4096)(_resolve)
@@ -151,10 +151,10 @@ _resolved: Callable[[str], object] = lru_cache(maxsize=4096)(_resolve)
 
 def _integer(text: str) -> int | None:
     """Return a whole number as Go's `ParseInt` and `ParseUint` of base 0 read it, None where they do not."""
-    if _DECIMAL.fullmatch(text):
+    if re.fullmatch(_DECIMAL, text):
         number = int(text) if len(text) <= len(str(_MAX_UINT64)) + 1 else None
     else:
-        based = _BASED.fullmatch(text)
+        based = re.fullmatch(_BASED, text)
         if based is None:
             return None
         digits = based["base"]
@@ -176,7 +176,7 @@ def _tagged(node: Scalar) -> object:
     tag, text = node.tag, node.value
     if tag == _TAG + "binary":
         return _decoded(node)
-    if tag not in _RESOLVED_TAGS or (tag == _TAG + "timestamp" and _TIMESTAMP.fullmatch(text)):
+    if tag not in _RESOLVED_TAGS or (tag == _TAG + "timestamp" and re.fullmatch(_TIMESTAMP, text)):
         return text
     value = scalar_of_text(text)
     kind = "null" if value is None else _KINDS.get(type(value), "str")
@@ -200,7 +200,7 @@ def _decoded(node: Scalar) -> str:
 def decoded_base64(text: str) -> bytes | None:
     """Return what a base64 text stands for as Go decodes it, which skips line breaks; None when it is none."""
     compact = text.replace("\r", "").replace("\n", "")
-    if not _BASE64.fullmatch(compact):
+    if not re.fullmatch(_BASE64, compact):
         return None
     import binascii
 

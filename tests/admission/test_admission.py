@@ -196,6 +196,30 @@ def test_a_tuning_object_of_more_values_than_any_has_is_refused_unjudged() -> No
     assert "more than 10,000 values" in found.message
 
 
+def test_a_version_that_is_newer_than_kaitoc_passes_unjudged() -> None:
+    newer = {**workspace(method="none"), "apiVersion": "kaito.sh/v2"}
+
+    found = judged(review(newer))
+
+    assert found.is_allowed
+    assert found.warnings == ("`kaito.sh/v2` is newer than this kaitoc, which does not judge it; update kaitoc",)
+
+
+@pytest.mark.parametrize("word", ["y", "on", "08", "1e3", "0o17", "~", "null", "1_0", "true", "2026-01-31", ""])
+def test_a_text_that_yaml_would_read_as_something_else_stays_a_text(word: str) -> None:
+    labelled = {**config_map(), "metadata": {**config_map()["metadata"], "labels": {"a": word.strip("~")}}}
+    labelled["data"] = {**labelled["data"], "other": word}
+
+    assert judged(review(labelled)) == judged(review(config_map()))
+
+
+def test_what_the_api_server_will_refuse_is_refused_with_its_path() -> None:
+    found = judged(review(workspace(config=["a"])))
+
+    assert not found.is_allowed
+    assert "KT107 `tuning.config` is a list; it must be text" in found.message
+
+
 def test_a_large_object_passes_where_it_is_stored_already_or_not_about_tuning() -> None:
     crowded = workspace(input={"urls": ["https://example.com/data.json"] * 10_000})
     labelled = {**crowded, "metadata": {**crowded["metadata"], "labels": {"team": "a"}}}

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from kaitoc.compiler.cli import cli
+from kaitoc.compiler.manifest import object_faults, object_schemas
 
 SEED = """apiVersion: v1
 kind: ConfigMap
@@ -269,6 +271,33 @@ def test_a_file_that_cannot_be_written_is_a_clear_error(seed: Path, monkeypatch:
     assert result.exit_code == 2
     assert "cannot be written: Permission denied" in result.stderr
     assert seed.read_text() == SEED
+
+
+BROKEN_SCHEMAS = [
+    "{",
+    "[]",
+    '{"schemas": {}}',
+    '{"schemas": {"ConfigMap": {"type": 5}, "ObjectMeta": {}}}',
+    '{"schemas": {"ConfigMap": {"properties": {"kind": {"format": "none"}}}, "ObjectMeta": {}}}',
+]
+
+
+@pytest.mark.parametrize("content", BROKEN_SCHEMAS)
+def test_a_broken_schema_is_told_in_one_line(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cm.yaml"
+    path.write_text(CLEAN)
+    for function in (object_schemas._file, object_schemas.object_schema, object_schemas.served_kinds):
+        function.cache_clear()
+        monkeypatch.setattr(object_schemas, function.__name__, lru_cache(function.__wrapped__))
+    monkeypatch.setattr(object_faults, "object_schema", object_schemas.object_schema)
+    monkeypatch.setattr(object_schemas, "read_json", lambda _: json.loads(content))
+
+    result = check(str(path))
+
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("kaitoc: ")
+    assert result.stderr.count("\n") == 1
+    assert "install kaitoc anew" in result.stderr
 
 
 def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.job.job import Assumptions
-from kaitoc.compiler.job.library import Library
-from kaitoc.compiler.job.link import link_jobs
+from kaitoc.compiler.manifest.objects import read_manifests
 from kaitoc.rules import unknown_workspace_key
 
 WORKSPACE = """apiVersion: kaito.sh/v1beta1
@@ -19,16 +17,19 @@ tuning: {{preset: {{name: phi-4}}, method: qlora}}
 
 def found(resource: str) -> list[tuple[str, str]]:
     """Return the text under each finding and the pointer of its place."""
-    library = Library()
     source = Source("w.yaml", WORKSPACE.format(resource=resource))
-    library.add_source(source)
-    (job,) = link_jobs(library.add_given("w.yaml"), library, Assumptions(newest_release()))
-    places = [fault.place for fault in unknown_workspace_key.check(job)]
+    (manifest,) = read_manifests(source).manifests
+    places = [fault.place for fault in unknown_workspace_key.check(manifest, newest_release())]
     return [(source.slice(place.span), place.pointer) for place in places]
 
 
 def test_a_key_at_any_depth_is_told_with_its_pointer() -> None:
     assert found("{instanceTyp: x, labelSelector: {}}") == [("instanceTyp", "/resource/instanceTyp")]
+
+
+def test_a_key_in_a_list_is_told_with_its_pointer() -> None:
+    selector = "{labelSelector: {matchExpressions: [{key: a, operator: In, value: b}]}}"
+    assert found(selector) == [("value", "/resource/labelSelector/matchExpressions/0/value")]
 
 
 def test_a_key_with_a_slash_is_escaped_in_its_pointer() -> None:

@@ -1,0 +1,158 @@
+"""Objects are judged as kubectl and the API server judge them: held to the recording in `tests/oracle/api_server`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.manifest.kinds import kind_fault
+from kaitoc.compiler.manifest.object_faults import content_of, object_errors
+from kaitoc.compiler.manifest.object_judge import shape_errors
+from kaitoc.compiler.manifest.object_schemas import object_schema
+from kaitoc.compiler.manifest.object_shape import is_surely_valid, normalized
+from kaitoc.compiler.manifest.objects import Manifest, read_manifests
+
+ORACLE = Path(__file__).resolve().parents[1] / "oracle" / "api_server"
+sys.path.insert(0, str(ORACLE))
+import inputs  # noqa: E402
+
+TEXTS = {row["name"]: row["text"] for row in inputs.rows()}
+SAYS = {row["name"]: row["says"] for row in map(json.loads, (ORACLE / "verdicts.jsonl").read_text().splitlines())}
+SCHEMAS = {kind: object_schema(version, kind, "v0.12") or {} for version, kind in
+           (("kaito.sh/v1beta1", "Workspace"), ("v1", "ConfigMap"))}  # fmt: skip
+
+
+def manifests_of(text: str) -> tuple[Manifest, ...]:
+    return read_manifests(Source("object.yaml", text)).manifests
+
+
+def refusals(text: str) -> list[str]:
+    """Return what kaitoc says that the API server refuses in a text."""
+    found = []
+    for manifest in manifests_of(text):
+        problem = content_of(manifest).problem
+        is_unserved = (
+            kind_fault(manifest) is not None or object_schema(manifest.api_version, manifest.ref.kind, "v0.12") is None
+        )
+        found += [problem.message] if problem is not None else []
+        found += ["kind"] if is_unserved else [error.message for error in object_errors(manifest, "v0.12")]
+    return found
+
+
+def test_every_object_has_a_recorded_verdict() -> None:
+    assert TEXTS.keys() == SAYS.keys()
+    assert sum(bool(says) for says in SAYS.values()) > 800
+
+
+def test_what_is_refused_is_found_and_nothing_else() -> None:
+    wrong = {name: (says, refusals(TEXTS[name])) for name, says in SAYS.items()
+             if bool(says) != bool(refusals(TEXTS[name]))}  # fmt: skip
+
+    assert wrong == {}
+
+
+def judged(value: Any, kind: str) -> tuple[bool, list[str]]:
+    """Return the quick answer, and what jsonschema says."""
+    value = {"metadata": {}, **normalized(value, SCHEMAS[kind])}
+    return is_surely_valid(value, SCHEMAS[kind]), [error.message for error in shape_errors(value, SCHEMAS[kind])]
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_quick_answer_is_never_valid_where_the_schema_refuses(kind: str) -> None:
+    for text in TEXTS.values():
+        for manifest in manifests_of(text):
+            content = content_of(manifest).value
+            if manifest.ref.kind == kind and isinstance(content, dict):
+                is_sure, said = judged(content, kind)
+                assert not (is_sure and said), (text, said)
+
+
+def test_usual_objects_are_valid_without_asking() -> None:
+    config_map = {key: value for key, value in inputs.CONFIG_MAP.items() if key != "binaryData"}
+    config_map["metadata"] = {"name": "c", "creationTimestamp": None}
+
+    assert judged(inputs.WORKSPACE, "Workspace") == (True, [])
+    assert judged(config_map, "ConfigMap") == (True, [])
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(inputs.NAMES),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(inputs.NAMES), inner, max_size=2),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@given(base=st.sampled_from([inputs.WORKSPACE, inputs.CONFIG_MAP]), value=values, data=st.data())
+def test_the_quick_answer_agrees_on_any_value_anywhere(
+    base: dict[str, Any], value: object, data: st.DataObject
+) -> None:
+    path = data.draw(st.sampled_from([path for path in inputs.paths(base) if path]))
+
+    is_sure, said = judged(inputs.changed(base, path, value), base["kind"])
+
+    assert not (is_sure and said), said
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("tuning", "config"), ["c"], "`tuning.config` is a list; it must be text"),
+        (("tuning", "input"), None, "`tuning.input` is missing"),
+        (("tuning", "input", "urls", 0), 5, "`tuning.input.urls[0]` is the number 5; it must be text"),
+        (("resource", "count"), True, "`resource.count` is the boolean true; it must be a whole number"),
+        (("resource", "partition", "count"), 0, "`resource.partition.count` is 0; it must be at least 1"),
+        (("tuning", "preset", "accessMode"), "x", "`tuning.preset.accessMode` is `x`; it must be public or private"),
+        (("metadata", "labels", "team"), "a b", "`metadata.labels.team` is `a b`, which is not a label value"),
+        (("metadata", "annotations"), {"a b": "c"}, "`a b` is not an annotation key"),
+        (("metadata", "name"), "", "`metadata.name` is missing"),
+        (("tuning", "unknwon"), 1, "there is no field `tuning.unknwon`"),
+    ],
+    ids=str,
+)
+def test_a_fault_is_told_with_its_path(path: tuple[Any, ...], value: object, message: str) -> None:
+    base = {**inputs.WORKSPACE, "metadata": {"name": "w", "labels": {}}}
+
+    assert judged(inputs.changed(base, path, value), "Workspace")[1] == [message]
+
+
+def config_map(**fields: object) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, **fields}
+
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("content", "is_refused"),
+    [
+        (config_map(data={"a": "x" * MEBIBYTE}), False),
+        (config_map(data={"a": "x" * MEBIBYTE, "b": "x"}), True),
+        (config_map(data={"a": "é" * (MEBIBYTE // 2)}), False),
+        (config_map(data={"a": "é" * (MEBIBYTE // 2) + "x"}), True),
+        (config_map(data={"a": "x" * (MEBIBYTE - 3)}, binaryData={"b": "AAAA"}), False),
+        (config_map(data={"a": "x" * (MEBIBYTE - 2)}, binaryData={"b": "AAAA"}), True),
+        (config_map(metadata={"name": "c", "annotations": {"a": "x" * (256 * 1024 - 1)}}), False),
+        (config_map(metadata={"name": "c", "annotations": {"a": "x" * 256 * 1024}}), True),
+    ],
+    ids=range(8),
+)
+def test_sizes_are_counted_in_bytes(content: dict[str, Any], is_refused: bool) -> None:
+    is_sure, said = judged(content, "ConfigMap")
+
+    assert bool(said) is is_refused
+    assert not (is_sure and said)
+
+
+def test_each_release_is_judged_by_its_own_definition() -> None:
+    (manifest,) = manifests_of(json.dumps({**inputs.WORKSPACE, "status": {}}))
+
+    assert object_errors(manifest, "v0.12") == ()
+    assert [error.message for error in object_errors(manifest, "v0.11")] == ["there is no field `resource.partition`"]
