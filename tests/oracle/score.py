@@ -4,7 +4,7 @@
     python tests/oracle/score.py urls FILE.jsonl
     python tests/oracle/score.py images FILE.jsonl
 
-A row of objects has `name`, `text` and `refused`; the object is checked with the file of its name's prefix after it, and
+A row of objects has `name`, `text` and `refused`; the object is checked with the file of its prefix after it, and
 each refused one must have an error at its lines, and no accepted one an error that names the API server or kubectl. A
 row of the others has `text` and `refused`, which is null for what is taken.
 """
@@ -41,7 +41,11 @@ def object_fault(row: dict[str, Any], partners: dict[str, str]) -> str:
     errors = errors_of(f"{text}\n---\n{partner}")
     if row["refused"]:
         num_lines = text.count("\n") + 1
-        return "" if any(error["line"] <= num_lines for error in errors) else f"missed: {row.get('says', '')[:150]}"
+        return (
+            ""
+            if any(error["span"]["start"]["line"] <= num_lines for error in errors)
+            else f"missed: {row.get('says', '')[:150]}"
+        )
     claims = [f"{error['code']} {error['message']}" for error in errors if _CLAIM.search(error["message"])]
     return f"false: {claims}" if claims else ""
 
