@@ -60,7 +60,7 @@ def _config_map_fault(manifest: Manifest) -> KindFault | None:
     kind = manifest.ref.kind
     if kind == CONFIG_MAP:
         return KindFault("apiVersion", CONFIG_MAP, CORE_VERSION, is_of_kaito=False)
-    if manifest.api_version == CORE_VERSION and (not kind or _is_like(kind, CONFIG_MAP)):
+    if manifest.api_version == CORE_VERSION:
         return KindFault("kind", CONFIG_MAP, CONFIG_MAP, is_of_kaito=False)
     return None
 

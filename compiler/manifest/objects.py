@@ -211,7 +211,7 @@ def _objects(source: Source, root: Mapping, pointer: str, inherited: tuple[str, 
 def _manifest(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str]) -> Manifest:
     def text(node: Node, name: str) -> str:
         entry = node.get(name) if isinstance(node, Mapping) else None
-        return entry.value.value if entry is not None and isinstance(entry.value, Scalar) else ""
+        return (scalar_text(entry.value) or "") if entry is not None else ""
 
     metadata = root.get("metadata")
     inner: Node = metadata.value if metadata is not None else root
