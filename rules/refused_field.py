@@ -10,7 +10,7 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.manifest.object_faults import object_errors, place_of, quoting_help
 from kaitoc.compiler.manifest.objects import Manifest
 
-CODE = "KT107"
+CODE = "KT110"
 NAME = "refused-field"
 SEVERITY = Severity.ERROR
 FIX = None

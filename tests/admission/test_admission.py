@@ -217,7 +217,7 @@ def test_what_the_api_server_will_refuse_is_refused_with_its_path() -> None:
     found = judged(review(workspace(config=["a"])))
 
     assert not found.is_allowed
-    assert "KT107 `tuning.config` is a list; it must be text" in found.message
+    assert "KT110 `tuning.config` is a list; it must be text" in found.message
 
 
 def test_a_large_object_passes_where_it_is_stored_already_or_not_about_tuning() -> None:
