@@ -18,12 +18,12 @@ SINCE = "0.1.0"
 
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|<[^>]+>|\$\{?\w+")
 _MAX_SHOWN = 80
-_HELPS = {
-    ImageRefusal.INVALID: "write registry/repository:tag; the repository has lower-case letters only",
-    ImageRefusal.UPPER_CASE: "write the repository in lower case",
-    ImageRefusal.IDENTIFIER: "64 hexadecimal digits are an image ID; write registry/repository:tag",
-    ImageRefusal.TOO_LONG: "a repository has at most 255 characters",
-    ImageRefusal.DIGEST: "a digest is sha256, sha384 or sha512 with 64, 96 or 128 lower-case hexadecimal digits",
+_HELPS: dict[ImageRefusal, str] = {
+    "invalid": "write registry/repository:tag; the repository has lower-case letters only",
+    "upper case": "write the repository in lower case",
+    "image ID": "64 hexadecimal digits are an image ID; write registry/repository:tag",
+    "too long": "a repository has at most 255 characters",
+    "digest": "a digest is sha256, sha384 or sha512 with 64, 96 or 128 lower-case hexadecimal digits",
 }
 
 

@@ -17,11 +17,11 @@ FIX = None
 SINCE = "0.1.0"
 
 _MAX_SHOWN = 80
-_REASONS = {
-    UrlRefusal.INVALID: "is not a URL with a scheme and a host",
-    UrlRefusal.SCHEME: "is not an http or https URL",
-    UrlRefusal.LOCAL: "points at the training pod itself or at a cloud's metadata service",
-    UrlRefusal.PRIVATE: "points at a private, loopback or link-local address",
+_REASONS: dict[UrlRefusal, str] = {
+    "invalid": "is not a URL with a scheme and a host",
+    "scheme": "is not an http or https URL",
+    "local host": "points at the training pod itself or at a cloud's metadata service",
+    "private address": "points at a private, loopback or link-local address",
 }
 
 

@@ -7,10 +7,13 @@ Earlier releases of Kaito do not look at URLs.
 from __future__ import annotations
 
 import re
-from enum import Enum
+from typing import Literal, TypeAlias
 
 FIRST_RELEASE = "v0.12"
 """The first release whose webhook judges URLs."""
+
+UrlRefusal: TypeAlias = Literal["invalid", "scheme", "local host", "private address"]
+"""Why the webhook refuses a URL."""
 
 _PLAIN_URL = re.compile(r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z][a-z0-9-]*)(?:/[\w./-]*)?", re.ASCII)
 """A URL that names a host in letters and nothing unusual, which needs no parser."""
@@ -30,15 +33,6 @@ _PRIVATE_NETWORKS = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/
 _METADATA_HOSTS = frozenset(("metadata.google.internal", "metadata.google", "instance-data.ec2.internal"))
 
 
-class UrlRefusal(Enum):
-    """Why the webhook refuses a URL."""
-
-    INVALID = "invalid"
-    SCHEME = "scheme"
-    LOCAL = "local or metadata host"
-    PRIVATE = "private address"
-
-
 def url_refusal(url: str) -> UrlRefusal | None:
     """Return why Kaito's webhook refuses a URL, None when it takes it."""
     plain = _PLAIN_URL.fullmatch(url)
@@ -46,13 +40,13 @@ def url_refusal(url: str) -> UrlRefusal | None:
         return _host_refusal(plain[1])
     found = re.fullmatch(_SCHEME, url)
     if found is None or re.search(_CONTROL, url):
-        return UrlRefusal.INVALID
+        return "invalid"
     scheme = found["scheme"].lower()
     host = _parsed_host(scheme, found["rest"])
     if not host:
-        return UrlRefusal.INVALID
+        return "invalid"
     if scheme not in ("http", "https"):
-        return UrlRefusal.SCHEME
+        return "scheme"
     return _host_refusal(_without_port(host).lower())
 
 
@@ -122,10 +116,10 @@ def _without_port(host: str) -> str:
 
 def _host_refusal(host: str) -> UrlRefusal | None:
     if host == "localhost" or host.endswith(".localhost") or host in _METADATA_HOSTS:
-        return UrlRefusal.LOCAL
+        return "local host"
     literal = host.partition("%")[0]
     may_be_address = ":" in literal or literal[-1:].isdigit()
-    return UrlRefusal.PRIVATE if may_be_address and _is_private(literal) else None
+    return "private address" if may_be_address and _is_private(literal) else None
 
 
 def _is_ipv6(text: str) -> bool:

@@ -34,13 +34,18 @@ def object_schema(api_version: str, kind: str, release: str) -> Schema | None:
     try:
         core = _file(_CORE)["schemas"]
         if (api_version, kind) == (CORE_VERSION, CONFIG_MAP):
-            return _schema(core[CONFIG_MAP], core, release)
+            return _whole(core[CONFIG_MAP], core)
         if kind != WORKSPACE or api_version.partition("/")[0] != KAITO_API_GROUP:
             return None
         workspaces = _file(_WORKSPACES)
         schema = workspaces["versions"].get(api_version)
         _refuse_newer(workspaces["releases"], release)
-        return _schema(schema, core, release) if schema is not None else None
+        if schema is None:
+            return None
+        found: Schema = _whole(schema, core)
+        if release != workspaces["releases"][-1]:
+            found = _in_release(found, release)
+        return found
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise SchemaError(f"the schemas under schemas/kubernetes are broken ({error!r}): {REINSTALL}") from error
 
@@ -55,7 +60,7 @@ def served_kinds() -> dict[str, tuple[str, ...]]:
 @lru_cache(maxsize=4)
 def default_instance_type(api_version: str) -> str:
     """Return the instance type that the API server sets where a Workspace has none, empty where it sets none."""
-    schema = _file(_WORKSPACES)["versions"].get(api_version, {})
+    schema = _file(_WORKSPACES).get("versions", {}).get(api_version, {})
     resource = schema.get("properties", {}).get("resource", {})
     return str(resource.get("properties", {}).get("instanceType", {}).get("default", ""))
 
@@ -79,20 +84,20 @@ def _refuse_newer(releases: list[str], release: str) -> None:
         )
 
 
-def _schema(content: Schema, core: Schema, release: str) -> Schema:
-    found: Schema = _in_release(content, core, release)
-    return found
+def _whole(schema: Schema, core: Schema) -> Schema:
+    """Return a schema with the core schemas that its fields refer to."""
+    fields = schema["properties"]
+    return {**schema, "properties": {name: core[field["$ref"]] if "$ref" in field else field
+                                     for name, field in fields.items()}}  # fmt: skip
 
 
-def _in_release(schema: Any, core: Schema, release: str) -> Any:
-    """Return a schema with references resolved and without what later releases add."""
+def _in_release(schema: Any, release: str) -> Any:
+    """Return a schema without what later releases add."""
     if isinstance(schema, list):
-        return [_in_release(item, core, release) for item in schema]
+        return [_in_release(item, release) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        return _in_release(core[schema["$ref"]], core, release)
-    return {name: _in_release(inner, core, release) for name, inner in schema.items() if not _is_later(inner, release)}
+    return {name: _in_release(inner, release) for name, inner in schema.items() if not _is_later(inner, release)}
 
 
 def _is_later(schema: Any, release: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,10 +13,10 @@ from kaitoc.compiler.kaito.image_reference import ImageRefusal, image_refusal
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracle" / "webhook"
 REASONS = {
-    "invalid data source URL": UrlRefusal.INVALID,
-    "data source URL must use HTTP or HTTPS": UrlRefusal.SCHEME,
-    "data source URL must not target a local or metadata endpoint": UrlRefusal.LOCAL,
-    "data source URL must not target a loopback, private, or link-local address": UrlRefusal.PRIVATE,
+    "invalid data source URL": "invalid",
+    "data source URL must use HTTP or HTTPS": "scheme",
+    "data source URL must not target a local or metadata endpoint": "local host",
+    "data source URL must not target a loopback, private, or link-local address": "private address",
 }
 
 
@@ -29,14 +30,14 @@ def test_urls_are_refused_for_the_reasons_that_the_webhook_names() -> None:
 
     wanted = {url: REASONS[reason] if reason is not None else None for url, reason in said.items()}
     assert {url: url_refusal(url) for url in said} == wanted
-    assert set(wanted.values()) == {*UrlRefusal, None}
+    assert set(wanted.values()) == {*get_args(UrlRefusal), None}
 
 
 def test_image_references_are_refused_where_the_webhook_refuses_them() -> None:
     said = recorded("image_references")
 
     assert [text for text in said if (image_refusal(text) is None) != (said[text] is None)] == []
-    assert {image_refusal(text) for text in said} == {*ImageRefusal, None}
+    assert {image_refusal(text) for text in said} == {*get_args(ImageRefusal), None}
 
 
 @pytest.mark.parametrize("text", ["http://" + "[" * 100_000, "http://" + "a." * 100_000, "a" * 500_000, "a-" * 200_000])
