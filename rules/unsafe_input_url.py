@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
@@ -27,7 +28,7 @@ _REASONS: dict[UrlRefusal, str] = {
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield an input URL that Kaito refuses to fetch."""
-    if not job.release.is_at_least(FIRST_RELEASE):
+    if job.release.number < version_number(FIRST_RELEASE):
         return
     for field in input_urls(job):
         refusal = url_refusal(field.text) if field.text is not None else None

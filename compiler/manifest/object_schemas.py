@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from kaitoc.compiler.catalog.releases import version_number
-from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.manifest.objects import KAITO_API_GROUP
 from kaitoc.schemas import read_json
 
@@ -21,7 +21,7 @@ REINSTALL = "install kaitoc anew"
 _GENERATOR = "python -m kaitoc.schemas.generate.workspace_crd"
 
 
-class SchemaError(UserError):
+class SchemaError(KaitocError):
     """A schema that is missing or broken; `str(error)` says which, and what to update."""
 
 
