@@ -56,6 +56,7 @@ from kaitoc.rules import (
     invalid_workspace_name,
     invalid_yaml,
     kept_unused_columns,
+    late_config_map,
     length_above_model,
     list_for_scalar,
     mangled_chat_template,
@@ -109,6 +110,7 @@ from kaitoc.rules import (
     trusted_remote_code,
     uncollatable_batch,
     uncollatable_eval_batch,
+    unjudged_value,
     unknown_compute_dtype,
     unknown_dataset_extension,
     unknown_instance_type,
@@ -134,6 +136,7 @@ from kaitoc.rules import (
     unusable_layer_replication,
     unused_bfloat16,
     unused_checkpointing,
+    unused_config_map,
     unused_suppression,
     wrong_type,
     zero_alpha,
@@ -143,7 +146,9 @@ from kaitoc.rules import (
 FILE_RULES: tuple[FileRule, ...] = (
     invalid_yaml,
     duplicate_key,
+    unjudged_value,
     ambiguous_workspace,
+    late_config_map,
 )
 
 JOB_RULES: tuple[JobRule, ...] = (
@@ -167,6 +172,7 @@ JOB_RULES: tuple[JobRule, ...] = (
     overridden_key,
     ignored_empty_mapping,
     missing_config_map,
+    unused_config_map,
     method_quantization_mismatch,
     conflicting_quantization,
     invalid_workspace_name,

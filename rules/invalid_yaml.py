@@ -18,28 +18,20 @@ SINCE = "0.1.0"
 
 
 def check(file: ManifestFile) -> Iterator[Fault]:
-    """Yield every place at which YAML cannot be read; files that have nothing to do with Kaito are left alone."""
-    if not file.concerns_kaito:
-        return
-    for document in file.documents:
+    """Yield every place at which YAML cannot be read; what is not Kaito's and what is a template is left alone."""
+    templates = [document for document, _ in file.templates()]
+    for document in file.documents if file.concerns_kaito and not file.is_plain else ():
         for problem in document.problems:
-            if problem.kind is ProblemKind.SYNTAX:
-                yield Fault(Place(file.source, problem.span), problem.message, help=_help(file, problem))
-    for manifest in file.manifests:
-        config = read_training_config(manifest) if manifest.is_config_map else None
-        if config is None:
+            if problem.kind is ProblemKind.SYNTAX and document not in templates:
+                yield Fault(Place(file.source, problem.span), problem.message)
+    for manifest in file.config_maps:
+        config = read_training_config(manifest)
+        if config is None or config.is_template:
             continue
         for problem in config.problems:
             if problem.kind is not ProblemKind.DUPLICATE_KEY:
                 place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
                 yield Fault(place, f"training_config.yaml: {problem.message}", help=_inner_help(problem))
-
-
-def _help(file: ManifestFile, problem: YamlProblem) -> str:
-    line = file.source.line_text(file.source.position(problem.span.start).line)
-    if "{{" in line:
-        return "this looks like a template; check what `helm template` renders instead"
-    return ""
 
 
 def _inner_help(problem: YamlProblem) -> str:
