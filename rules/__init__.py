@@ -56,6 +56,7 @@ from kaitoc.rules import (
     invalid_workspace_name,
     invalid_yaml,
     kept_unused_columns,
+    late_config_map,
     length_above_model,
     list_for_scalar,
     mangled_chat_template,
@@ -110,6 +111,7 @@ from kaitoc.rules import (
     trusted_remote_code,
     uncollatable_batch,
     uncollatable_eval_batch,
+    unjudged_value,
     unknown_compute_dtype,
     unknown_dataset_extension,
     unknown_instance_type,
@@ -136,6 +138,7 @@ from kaitoc.rules import (
     unusable_layer_replication,
     unused_bfloat16,
     unused_checkpointing,
+    unused_config_map,
     unused_suppression,
     wrong_type,
     zero_alpha,
@@ -146,7 +149,9 @@ FILE_RULES: tuple[FileRule, ...] = (
     invalid_yaml,
     duplicate_key,
     unserved_kind,
+    unjudged_value,
     ambiguous_workspace,
+    late_config_map,
 )
 
 OBJECT_RULES: tuple[ObjectRule, ...] = (unknown_workspace_key, refused_field)
@@ -172,6 +177,7 @@ JOB_RULES: tuple[JobRule, ...] = (
     overridden_key,
     ignored_empty_mapping,
     missing_config_map,
+    unused_config_map,
     method_quantization_mismatch,
     conflicting_quantization,
     invalid_workspace_name,

@@ -21,13 +21,13 @@ def check(file: ManifestFile) -> Iterator[Fault]:
     """Yield every key that an earlier one of the same name makes ambiguous."""
     if not file.concerns_kaito:
         return
-    for document in file.documents:
+    for document in file.documents if not file.is_plain else ():
         for problem in document.problems:
             if problem.kind is ProblemKind.DUPLICATE_KEY:
                 help_text = "remove one of the two: `kubectl apply -k` and strict API requests refuse duplicate keys"
                 yield _fault(Place(file.source, problem.span), problem, help_text)
-    for manifest in file.manifests:
-        config = read_training_config(manifest) if manifest.is_config_map else None
+    for manifest in file.config_maps:
+        config = read_training_config(manifest)
         if config is None:
             continue
         for problem in config.problems:

@@ -8,7 +8,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.manifest.object_faults import content_of
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
-from kaitoc.compiler.manifest.training_config import DATA_KEY, read_training_config
+from kaitoc.compiler.manifest.training_config import read_training_config
 from kaitoc.compiler.yaml.tree import ProblemKind, YamlProblem
 
 CODE = "KT101"
@@ -19,17 +19,19 @@ SINCE = "0.1.0"
 
 
 def check(file: ManifestFile) -> Iterator[Fault]:
-    """Yield every place at which YAML cannot be read; files that have nothing to do with Kaito are left alone."""
-    if not file.concerns_kaito:
-        return
-    for document in file.documents:
+    """Yield every place at which YAML cannot be read; what is not Kaito's and what is a template is left alone."""
+    templates = [document for document, _ in file.templates()]
+    for document in file.documents if file.concerns_kaito and not file.is_plain else ():
         for problem in document.problems:
-            if problem.kind is ProblemKind.SYNTAX:
-                yield Fault(Place(file.source, problem.span), problem.message, help=_help(file, problem))
+            if problem.kind is ProblemKind.SYNTAX and document not in templates:
+                yield Fault(Place(file.source, problem.span), problem.message)
     for manifest in file.manifests:
+        if manifest.is_workspace:
+            yield from _unconverted(file, manifest)
+    for manifest in file.config_maps:
         yield from _unconverted(file, manifest)
-        config = read_training_config(manifest) if manifest.is_config_map else None
-        if config is None:
+        config = read_training_config(manifest)
+        if config is None or config.is_template:
             continue
         for problem in config.problems:
             if problem.kind is not ProblemKind.DUPLICATE_KEY:
@@ -39,18 +41,10 @@ def check(file: ManifestFile) -> Iterator[Fault]:
 
 def _unconverted(file: ManifestFile, manifest: Manifest) -> Iterator[Fault]:
     """Yield what stops kubectl from sending an object of Kaito's, but for what a template leaves open."""
-    if manifest.is_workspace or (manifest.is_config_map and manifest.field("data", DATA_KEY) is not None):
-        problem = content_of(manifest).problem
-        if problem is not None and not _help(file, problem):
-            place = Place(file.source, problem.span, manifest.pointer, manifest.ref)
-            yield Fault(place, problem.message, help="kubectl sends objects as JSON, and stops here")
-
-
-def _help(file: ManifestFile, problem: YamlProblem) -> str:
-    line = file.source.line_text(file.source.position(problem.span.start).line)
-    if "{{" in line:
-        return "this looks like a template; check what `helm template` renders instead"
-    return ""
+    problem = content_of(manifest).problem
+    if problem is not None and "{{" not in file.source.line_text(file.source.position(problem.span.start).line):
+        place = Place(file.source, problem.span, manifest.pointer, manifest.ref)
+        yield Fault(place, problem.message, help="kubectl sends objects as JSON, and stops here")
 
 
 def _inner_help(problem: YamlProblem) -> str:

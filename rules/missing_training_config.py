@@ -30,6 +30,8 @@ def check(job: Job) -> Iterator[Fault]:
         message = f"`{DATA_KEY}` must hold text; ConfigMap values are strings"
         yield Fault(found.key, message, help=f"write `{DATA_KEY}: |` above the mapping")
     elif job.config is not None and not job.config.problems and job.config.root is None:
+        if job.config.placeholder:
+            return
         yield _missing_root(job, found.key)
 
 

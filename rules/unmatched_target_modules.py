@@ -1,4 +1,4 @@
-"""`target_modules` that name layers the model does not have."""
+"""`target_modules` that name layers the model does not have, or modules that PEFT cannot adapt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def check(job: Job) -> Iterator[Fault]:
         yield from _all_linear(job, model, option)
         return
     match = match_targets(model, targets, fused_experts=stack_of(job).fused_experts)
-    if match.unmatched:
+    if match.refused:
+        yield _refused(job, model, option, match)
+    elif match.unmatched:
         yield _fault(job, model, option, match)
 
 
@@ -53,10 +55,25 @@ def _all_linear(job: Job, model: Architecture, option: Option) -> Iterator[Fault
     )
 
 
+def _refused(job: Job, model: Architecture, option: Option, match: TargetMatch) -> Fault:
+    """Return the fault of names that reach modules which PEFT cannot adapt, whatever else is listed."""
+    repaired = repaired_targets(job)
+    one = len(match.refused) == 1
+    kind = "is neither a linear layer nor an embedding" if one else "are neither linear layers nor embeddings"
+    return Fault(
+        option.key,
+        f"{join_names(match.refused)} of {model.name} {kind}: PEFT refuses to adapt {'it' if one else 'them'}, and "
+        "the job stops after the model is loaded",
+        help=f"write {join_names(repaired)}" if repaired else f"its layers are {join_names(linear_module_names(job))}",
+        fix=_fix(job, option, repaired, Applicability.UNSAFE),
+    )
+
+
 def _fault(job: Job, model: Architecture, option: Option, match: TargetMatch) -> Fault:
     repaired = repaired_targets(job)
     missing = join_names(match.unmatched)
-    if match.modules:
+    trains = bool(match.modules or match.embeddings)
+    if trains:
         message = f"{model.name} has no {missing}; {_trained(job, model, match, repaired)}"
     else:
         message = f"{model.name} has no {missing}; PEFT finds no target module and the job stops"
@@ -66,17 +83,19 @@ def _fault(job: Job, model: Architecture, option: Option, match: TargetMatch) ->
         help=f"write {join_names(repaired)}" if repaired else f"its layers are {join_names(linear_module_names(job))}",
         related=_related(option, match),
         fix=_fix(job, option, repaired),
-        severity=Severity.WARNING if match.modules else Severity.ERROR,
+        severity=Severity.WARNING if trains else Severity.ERROR,
     )
 
 
 def _trained(job: Job, model: Architecture, match: TargetMatch, repaired: tuple[str, ...] | None) -> str:
     rank = job.integer("LoraConfig", "r", 8)
-    names = tuple(dict.fromkeys(module.name for module in match.modules))
+    names = tuple(dict.fromkeys((*match.embeddings, *(module.name for module in match.modules))))
     trained = f"only {join_names(names)} is trained" if len(names) == 1 else f"only {join_names(names)} are trained"
     if repaired is None or rank < 1:
         return trained
     meant = match_targets(model, repaired, fused_experts=stack_of(job).fused_experts)
+    if match.embeddings:
+        return trained
     counts = (match.num_lora_parameters(rank), meant.num_lora_parameters(rank))
     return f"{trained}, {counts[0]:,} of {counts[1]:,} parameters"
 
@@ -91,8 +110,10 @@ def _related(option: Option, match: TargetMatch) -> tuple[Related, ...]:
     )
 
 
-def _fix(job: Job, option: Option, repaired: tuple[str, ...] | None) -> Fix | None:
+def _fix(
+    job: Job, option: Option, repaired: tuple[str, ...] | None, applicability: Applicability = Applicability.SAFE
+) -> Fix | None:
     if repaired is None or job.config is None or not job.config.is_editable:
         return None
     edit = replace_value(job.config, option, list(repaired))
-    return Fix(f"Train {join_names(repaired)}", Applicability.SAFE, (edit,))
+    return Fix(f"Train {join_names(repaired)}", applicability, (edit,))

@@ -68,7 +68,7 @@ def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answ
     if policy.mutates and not is_as_stored:
         fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
         outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
-    found = [finding for finding in outcome.findings if surroundings.is_complete or finding.name != _NEEDS_PARTNERS]
+    found = [finding for finding in outcome.findings if surroundings.is_complete or not _needs_partners(finding)]
     found += _update_findings(request, manifests, policy)
     return _verdict(found, outcome, policy, patch, tolerates=is_as_stored)
 
@@ -189,5 +189,10 @@ def _refuses(finding: Finding, policy: Policy) -> bool:
 
 def _told(finding: Finding) -> str:
     place = f" (at {finding.pointer})" if finding.pointer else ""
-    message = "the ConfigMap that it names does not exist" if finding.name == _NEEDS_PARTNERS else finding.message
+    message = "the ConfigMap that it names does not exist" if _needs_partners(finding) else finding.message
     return f"{finding.code} {message}{place}"
+
+
+def _needs_partners(finding: Finding) -> bool:
+    """Return whether a finding holds only where all other objects are known; an error is one whatever there is."""
+    return finding.name == _NEEDS_PARTNERS and finding.severity is not Severity.ERROR

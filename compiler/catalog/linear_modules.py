@@ -6,10 +6,12 @@ transformers 5, which neither PEFT's module names nor bitsandbytes reach, and se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import Family, find_family
+from kaitoc.compiler.catalog.module_names import other_modules
 from kaitoc.compiler.catalog.sites import (
     Site,
     attention_sites,
@@ -54,14 +56,17 @@ class LinearModule:
 
 @dataclass(frozen=True, slots=True)
 class TargetMatch:
-    """What a list of target modules reaches: layers, the names that reach nothing, and those the model has instead.
+    """What a list of target modules reaches: linear layers, embeddings, modules on which PEFT stops, or nothing.
 
-    `equivalents` are (written name, names of the model's layers with the same role), empty where there are none.
+    `equivalents` are (written name, names of the model's layers with the same role), empty where there are none; for a
+    block that PEFT cannot adapt they are the linear layers in it. `embeddings` and `refused` are written names.
     """
 
     modules: tuple[LinearModule, ...]
-    unmatched: tuple[str, ...]
-    equivalents: tuple[tuple[str, tuple[str, ...]], ...]
+    unmatched: tuple[str, ...] = ()
+    equivalents: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    embeddings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     def num_lora_parameters(self, rank: int) -> int:
         """Return the trainable parameters of LoRA adapters of a rank on the layers that are reached."""
@@ -137,10 +142,35 @@ def _match_targets(architecture: Architecture, targets: tuple[str, ...], fused_e
     modules = _linear_modules(architecture, fused_experts)
     reachable = [module for module in modules if module.reachable]
     if targets == (ALL_LINEAR,):
-        return TargetMatch(tuple(module for module in reachable if not module.is_head), (), ())
-    matched = tuple(module for module in reachable if any(is_target(module.path, name) for name in targets))
-    unmatched = tuple(name for name in targets if not any(is_target(module.path, name) for module in reachable))
-    return TargetMatch(matched, unmatched, tuple((name, _equivalents(reachable, name)) for name in unmatched))
+        return TargetMatch(tuple(module for module in reachable if not module.is_head))
+    matched = [module for module in reachable if any(is_target(module.path, name) for name in targets)]
+    others = [name for name in targets if not any(is_target(module.path, name) for module in reachable)]
+    in_one_layer = {name: _in_one_layer(reachable, name, architecture.num_layers) for name in others}
+    matched += [module for name in others for module in in_one_layer[name] if module not in matched]
+    known = other_modules(architecture)
+    missed = [name for name in others if not in_one_layer[name] and not known.is_embedding(name)]
+    refused = tuple(name for name in missed if known.is_refused(name))
+    unmatched = tuple(name for name in missed if name not in refused)
+    equivalents = [(name, _equivalents(reachable, name)) for name in unmatched]
+    equivalents += [(name, _inside(reachable, name)) for name in refused]
+    embeddings = tuple(name for name in others if known.is_embedding(name))
+    return TargetMatch(tuple(matched), unmatched, tuple(equivalents), embeddings, refused)
+
+
+def _in_one_layer(modules: list[LinearModule], name: str, num_layers: int) -> list[LinearModule]:
+    """Return the layers that a name reaches in one decoder layer, as `layers.3.mlp.down_proj` does."""
+    parts = name.split(".")
+    numbers = [int(part) for part in parts if part.isdecimal()]
+    if len(numbers) != 1 or numbers[0] >= num_layers:
+        return []
+    in_first = ".".join("0" if part.isdecimal() else part for part in parts)
+    return [replace(module, count=1) for module in modules if is_target(module.path, in_first)]
+
+
+def _inside(modules: list[LinearModule], name: str) -> tuple[str, ...]:
+    """Return the names of the linear layers in a block."""
+    block = "." + ".".join("0" if part.isdecimal() else part for part in name.split(".")) + "."
+    return tuple(dict.fromkeys(module.name for module in modules if block in f".{module.path}" and not module.is_head))
 
 
 def _equivalents(modules: list[LinearModule], name: str) -> tuple[str, ...]:

@@ -5,22 +5,28 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
-from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, to_finding
+from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.training_config import is_training_config
+from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_nodes
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
+_NOT_JUDGED = "unjudged-value"
+"""The rule that says which values are not known."""
 _REMEMBERED_JOBS = 512
 """Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""
 
@@ -43,9 +49,9 @@ class RuleSet:
 class _Met:
     """What one check has met: findings of jobs of two files, owners of ConfigMaps beside files, jobs told already."""
 
-    found_in_jobs: OrderedDict[tuple[str, int, str], list[Finding]] = field(default_factory=OrderedDict)
+    found_in_jobs: OrderedDict[tuple[str, int, str, int, str], list[Finding]] = field(default_factory=OrderedDict)
     owners: dict[str, str] = field(default_factory=dict)
-    jobs: set[tuple[str, str, str]] = field(default_factory=set)
+    jobs: set[tuple[str, int, str, int]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -149,10 +155,15 @@ class Engine:
     def _check_file(self, file: ManifestFile, *, is_alone: bool) -> FileOutcome:
         """Return what the rules find in a file, in its jobs, and in jobs from elsewhere that use its ConfigMaps."""
         checked = FileOutcome(file.source.path)
+        if self.library.is_patch(checked.path):
+            checked.note = note_of_patch(file)
+            checked.num_kaito_objects = sum(manifest.is_kaitos for manifest in file.manifests)
+            return checked
+        file = self._with_config_maps(file)
         jobs = self._jobs_in(file, checked)
         settings = self.settings_for(checked.path)
         found = [to_finding(rule, fault) for rule in self.rule_set.file_rules
-                 if settings.runs(rule.CODE, rule.NAME) for fault in rule.check(file)]  # fmt: skip
+                 if settings.runs(rule.CODE, rule.NAME) for fault in known_faults(rule, file)]  # fmt: skip
         for manifest in file.manifests:
             if manifest.is_workspace:
                 found.extend(self._check_object(manifest, self.assumptions_for(checked.path), settings))
@@ -163,14 +174,27 @@ class Engine:
             found.extend(self._found_from_elsewhere(file))
             checked.beside = self._found_beside(checked.path, jobs, found)
         self._conclude(file, found, checked)
+        if checked.findings:
+            checked.num_kaito_objects = max(1, checked.num_kaito_objects)
         return checked
 
+    def _with_config_maps(self, file: ManifestFile) -> ManifestFile:
+        """Return a file that says which of its ConfigMaps are Kaito's: by what they hold, or as a Workspace names them.
+
+        The others are another program's, whatever their keys are called.
+        """
+        owned = tuple(
+            manifest
+            for manifest in file.manifests
+            if manifest.is_config_map and (self.library.is_named(manifest) or is_training_config(manifest))
+        )
+        return ManifestFile(file.source, file.documents, file.manifests, owned) if owned else file
+
     def _jobs_in(self, file: ManifestFile, checked: FileOutcome) -> list[Job]:
-        """Return the jobs that a file brings in, and note down how much of it is Kaito's."""
-        num_objects = sum(manifest.is_workspace for manifest in file.manifests)
-        if not file.concerns_kaito:
-            checked.note = _note_broken(file)
-        has_jobs = file.concerns_kaito or any(manifest.is_config_map for manifest in file.manifests)
+        """Return the jobs that a file brings in, and note down what of it is Kaito's and what is not judged."""
+        num_objects = sum(manifest.is_kaitos for manifest in file.manifests)
+        has_jobs = bool(file.config_maps) or any(manifest.is_tuning_workspace for manifest in file.manifests)
+        checked.note = note_of_unjudged(file)
         jobs = list(self.jobs_of(file)) if has_jobs else []
         checked.num_kaito_objects = max(num_objects, len(jobs))
         return jobs
@@ -214,10 +238,10 @@ class Engine:
 
     def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
         """Return what the rules find in a job, which is asked for with its Workspace and with its ConfigMap."""
-        key = (job.manifest.source.path, job.manifest.node.span.start, settings.path)
+        key = (*_identity(job), settings.path)
         found = self._met.found_in_jobs.get(key)
         if found is None:
-            found = [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in rule.check(job)]
+            found = [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in known_faults(rule, job)]
             if job.config_map is not None:
                 found.extend(self._check_object(job.config_map, job.assumptions, settings))
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
@@ -227,10 +251,15 @@ class Engine:
         return found
 
     def _check_object(self, manifest: Manifest, assumptions: Assumptions, settings: Settings) -> Iterator[Finding]:
-        """Yield what the API server says of an object; raises `SchemaError`."""
+        """Yield what the API server says of an object; raises `SchemaError`.
+
+        It never sees a training config that is a file of its own, nor what sops wrote before it is decrypted.
+        """
+        if manifest.plain is not None or is_encrypted(manifest):
+            return
         for rule in self.rule_set.object_rules:
             if settings.runs(rule.CODE, rule.NAME):
-                for fault in rule.check(manifest, assumptions.release):
+                for fault in known_faults(rule, manifest, assumptions.release):
                     yield to_finding(rule, fault)
 
     def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
@@ -249,6 +278,7 @@ class Engine:
         for finding in found:
             if finding.source.path == path:
                 once.setdefault(finding.sort_key, finding)
+        once = _of_what_is_known(file, once)
         findings: Iterable[Finding] = once.values()
         if _SUPPRESSION_WORD in file.source.text and (once or self.library.is_given_path(path)):
             not_run = frozenset(
@@ -267,20 +297,32 @@ class Engine:
 
     def _add_summary(self, job: Job, checked: FileOutcome) -> None:
         """Add a job; one that several files bring in, as they are not its Workspace's, is told once."""
-        manifest = job.manifest
-        if manifest.source.path != checked.path:
-            key = (manifest.source.path, manifest.pointer, str(manifest.node.span.start))
-            if key in self._met.jobs:
+        if job.manifest.source.path != checked.path:
+            if _identity(job) in self._met.jobs or self.library.is_given(job.manifest):
                 return
-            self._met.jobs.add(key)
+            self._met.jobs.add(_identity(job))
         checked.jobs.append(summarize(job))
 
 
-def _note_broken(file: ManifestFile) -> str:
-    """Return that a file was skipped, where a document of it cannot be read; else nothing."""
-    broken = next((problem for document in file.documents for problem in document.problems
-                   if document.root is None), None)  # fmt: skip
-    if broken is None:
-        return ""
-    line = file.source.position(broken.span.start).line
-    return f"{file.source.path}:{line}: skipped, not YAML that can be read ({broken.message})"
+def _identity(job: Job) -> tuple[str, int, str, int]:
+    """Return what tells jobs apart: where the Workspace and the ConfigMap stand."""
+    manifest, other = job.manifest, job.config_map or job.manifest
+    return (manifest.source.path, manifest.node.span.start, other.source.path, other.node.span.start)
+
+
+_Key = tuple[str, int, int, str, str]
+
+
+def _of_what_is_known(file: ManifestFile, found: dict[_Key, Finding]) -> dict[_Key, Finding]:
+    """Return findings without those at values that are not known; what sops wrote loses its fixes."""
+    if not found:
+        return found
+    unknown = {node.span for node in unknown_nodes(file)}
+    sealed = [manifest.node.span for manifest in file.manifests if is_encrypted(manifest)]
+    if not unknown and not sealed:
+        return found
+    return {
+        key: replace(finding, fix=None) if any(span.covers(finding.span) for span in sealed) else finding
+        for key, finding in found.items()
+        if finding.span not in unknown or finding.name == _NOT_JUDGED
+    }

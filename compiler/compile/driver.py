@@ -34,7 +34,7 @@ from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import Section
 from kaitoc.compiler.passes import PASSES, passes_after
-from kaitoc.compiler.passes.model import Change, Pass, PassContext
+from kaitoc.compiler.passes.model import Change, Pass, PassContext, known_changes
 from kaitoc.compiler.yaml.tree import Scalar, Sequence
 
 MAX_ROUNDS = 300
@@ -257,7 +257,7 @@ def _changes(job: Job, context: PassContext) -> Iterator[tuple[Pass, Change]]:
         return
     files = _sources(job)
     for step in PASSES:
-        for change in step.run(job, replace(context, later_passes=passes_after(step))):
+        for change in known_changes(step, job, replace(context, later_passes=passes_after(step))):
             if all(edit.source in files for edit in change.edits):
                 yield step, change
 

@@ -78,10 +78,10 @@ def scaffold(blueprint: Blueprint, request: CompileRequest, assumptions: Assumpt
 
 
 def manifest_text(blueprint: Blueprint, assumptions: Assumptions) -> str:
-    """Return a Workspace and its ConfigMap as two YAML documents, before compiling."""
+    """Return a ConfigMap and the Workspace that uses it as two YAML documents, before compiling."""
     workspace = render_document(_workspace(blueprint))
     config_map = render_document(_config_map(blueprint, assumptions))
-    return f"{workspace}---\n{config_map}"
+    return f"{config_map}---\n{workspace}"
 
 
 def _variants(blueprint: Blueprint, assumptions: Assumptions) -> Iterator[Blueprint]:

@@ -29,7 +29,10 @@ class TextHistory:
 
 
 def _before(offset: int, edits: tuple[Edit, ...]) -> int:
-    """Return where an offset stood before a set of edits; inside a replacement it is where that began."""
+    """Return where an offset stood before a set of edits; inside a replacement it is where that began.
+
+    In text that was moved it is where the same character stood.
+    """
     shift = 0
     for edit in edits:
         new_start = edit.span.start + shift
@@ -37,6 +40,13 @@ def _before(offset: int, edits: tuple[Edit, ...]) -> int:
         if offset < new_start:
             break
         if offset < new_start + len(edit.replacement):
-            return edit.span.start
+            moved_from = _moved_from(edit, edits)
+            return edit.span.start if moved_from is None else moved_from + offset - new_start
         shift += growth
     return offset - shift
+
+
+def _moved_from(edit: Edit, edits: tuple[Edit, ...]) -> int | None:
+    """Return where a text stood that another edit of the set takes away and this one puts in, None for new text."""
+    taken_away = (other.span for other in edits if other.span.end > other.span.start and not other.replacement)
+    return next((span.start for span in taken_away if edit.source.slice(span) == edit.replacement), None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from sys import intern
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Related, Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.job import Job
@@ -93,6 +94,14 @@ class JobRule(Rule, Protocol):
     def check(self) -> Callable[[Job], Iterator[Fault]]:
         """Yield the faults of a job."""
         ...
+
+
+def known_faults(rule: FileRule | JobRule | ObjectRule, *subject: Any) -> Iterator[Fault]:
+    """Yield what a rule finds in its subject, up to where it asks for a value that is not known yet."""
+    try:
+        yield from rule.check(*subject)
+    except UnknownValueError:
+        return
 
 
 def to_finding(rule: Rule, fault: Fault) -> Finding:

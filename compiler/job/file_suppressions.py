@@ -33,7 +33,7 @@ def _suppressions(file: ManifestFile) -> Iterator[Suppression]:
     yield from find_suppressions(file.source)
     for manifest in file.manifests:
         found = manifest.field("metadata", "annotations", ANNOTATION)
-        if found is not None and found.text:
+        if found is not None and found.is_known and found.text:
             yield from parse_annotation(found.text, file.source, found.value.span, manifest.node.span)
 
 

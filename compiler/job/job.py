@@ -16,9 +16,12 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
-from kaitoc.compiler.kaito.arguments import ArgProblem, SectionParse, parse_section
+from kaitoc.compiler.job.unknown_options import Unknown, parse_with_unknowns
+from kaitoc.compiler.kaito.arguments import ArgProblem, SectionParse
+from kaitoc.compiler.kaito.table import ParsedValue
 from kaitoc.compiler.manifest.objects import Manifest, Place
-from kaitoc.compiler.manifest.training_config import DATA_KEY, SECTIONS, Option, Section, TrainingConfig
+from kaitoc.compiler.manifest.training_config import SECTIONS, Option, TrainingConfig, config_text
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 T = TypeVar("T")
 LARGEST_INTEGER = 2**63 - 1
@@ -67,8 +70,10 @@ class Setting(Generic[T]):
 class Job:
     """One tuning run, resolved. Parts that are missing or unknown are None; rules say so.
 
-    `config` is None when the ConfigMap is missing or has no training config. `template` is the name of Kaito's
-    default template when the Workspace names no ConfigMap.
+    `config` is None when the ConfigMap is missing, has no training config or one that is not known. `template` is the
+    name of Kaito's default template when the Workspace names no ConfigMap. `idle_workspaces` are those beside a
+    ConfigMap that nobody uses which could use it. `may_name_unknown`: a ConfigMap in the Workspace's file has a name
+    that is not known yet.
     """
 
     workspace: Manifest | None
@@ -82,6 +87,8 @@ class Job:
     num_gpus: int
     method: Setting[str] | None
     assumptions: Assumptions
+    idle_workspaces: tuple[Manifest, ...] = ()
+    may_name_unknown: bool = False
     memo: Memo = field(default_factory=Memo, init=False)
 
     @property
@@ -130,9 +137,11 @@ class Job:
         return bool(self.parsed) and all(section.is_accepted for section in self.parsed.values())
 
     def setting(self, section: str, name: str) -> Setting[object]:
-        """Return the value of an option as the runtime will have it, with its place or the release it defaults in."""
-        parse = self.parsed.get(section)
-        found = parse.values.get(name) if parse is not None else None
+        """Return the value of an option as the runtime will have it, with its place or the release it defaults in.
+
+        Raises `UnknownValueError` where a placeholder stands for it.
+        """
+        found = self._parsed_value(section, name)
         if found is None:
             return Setting(None, None, f"no `{name}` in {self.args_release}")
         if found.entry_index is None:
@@ -141,10 +150,16 @@ class Job:
         return Setting(found.value, self.place_of(option), "file")
 
     def value(self, section: str, name: str) -> object:
-        """Return the value of an option as the runtime will have it."""
+        """Return the value of an option as the runtime will have it; raises `UnknownValueError`."""
+        found = self._parsed_value(section, name)
+        return found.value if found is not None else None
+
+    def _parsed_value(self, section: str, name: str) -> ParsedValue | None:
         parse = self.parsed.get(section)
         found = parse.values.get(name) if parse is not None else None
-        return found.value if found is not None else None
+        if found is not None and isinstance(found.value, Unknown):
+            raise UnknownValueError(found.value.placeholder)
+        return found
 
     def flag(self, section: str, name: str) -> bool:
         """Return a boolean option; one that could not be parsed counts as false."""
@@ -170,10 +185,14 @@ class Job:
         return found.options if found is not None else ()
 
     def option(self, section: str, name: str) -> Option | None:
-        """Return the option that sets a name, also when it is abbreviated or hyphenated as argparse allows."""
+        """Return the option that sets a name, also when it is abbreviated or hyphenated as argparse allows.
+
+        Raises `UnknownValueError` where it is not known whether there is one.
+        """
         parse = self.parsed.get(section)
         found = parse.values.get(name) if parse is not None else None
         if found is None or found.entry_index is None:
+            self._parsed_value(section, name)
             return self.config.option(section, name) if self.config is not None else None
         return self.options(section)[found.entry_index]
 
@@ -194,7 +213,7 @@ class Job:
             tuning = found or self.workspace.field("tuning")
             return tuning.value if tuning is not None and found is not None else self.workspace.place
         if self.config_map is not None:
-            found = self.config_map.field("data", DATA_KEY)
+            found = config_text(self.config_map)
             return found.key if found is not None else self.config_map.place
         return self.manifest.place
 
@@ -205,9 +224,4 @@ class Job:
 
 
 def _parse(config: TrainingConfig, release: str) -> Mapping[str, SectionParse]:
-    return {name: _parse_section(config.section(name), name, release) for name in SECTIONS}
-
-
-def _parse_section(section: Section | None, name: str, release: str) -> SectionParse:
-    options = section.options if section is not None else ()
-    return parse_section(name, [(option.name, option.plain) for option in options], release)
+    return {name: parse_with_unknowns(config.section(name), name, release) for name in SECTIONS}

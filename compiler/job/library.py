@@ -15,7 +15,10 @@ from typing import NamedTuple
 from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, SourceError
-from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, Manifest, ManifestFile, read_manifests
+from kaitoc.compiler.job.kustomized import KustomizedFiles
+from kaitoc.compiler.job.object_table import Entry, ObjectTable, closest, distance, may_share_namespace, unmeant
+from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
+from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, Manifest, ManifestFile, as_plain_config, read_manifests
 from kaitoc.compiler.manifest.training_config import DATA_KEY
 
 _CACHED_CHARACTERS = 2_000_000
@@ -25,51 +28,16 @@ _MAX_NEIGHBOURS = 1000
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
-class _Entry(NamedTuple):
-    """Where an object stands: the file and its number among the file's manifests."""
-
-    path: str
-    number: int
-    namespace: str
-
-
-class _Table:
-    """Objects by name; nearly every name is one object's, which is why such an entry stands there by itself."""
-
-    __slots__ = ("_by_name",)
-
-    def __init__(self) -> None:
-        self._by_name: dict[str, _Entry | list[_Entry]] = {}
-
-    def add(self, name: str, entry: _Entry) -> None:
-        """Add an object; names are kept once, as a Workspace and its ConfigMap often share theirs."""
-        found = self._by_name.get(name)
-        if found is None:
-            self._by_name[intern(name)] = entry
-        elif isinstance(found, list):
-            found.append(entry)
-        else:
-            self._by_name[name] = [found, entry]
-
-    def named(self, name: str) -> Sequence[_Entry]:
-        """Return the objects of a name, in the order in which they were met."""
-        found = self._by_name.get(name)
-        if found is None:
-            return ()
-        return found if isinstance(found, list) else (found,)
-
-    def __iter__(self) -> Iterator[tuple[str, Sequence[_Entry]]]:
-        return ((name, self.named(name)) for name in self._by_name)
-
-
 class Index(NamedTuple):
     """The objects in some files, to be told to another process that has the same list of files.
 
-    Each is a name, the number of its file, its index in the file and its namespace.
+    Each is a name, the number of its file, its index in the file and its namespace. Kustomizations are paths: what
+    they say of files is read again.
     """
 
     config_maps: list[tuple[str, int, int, str]]
     users: list[tuple[str, int, int, str]]
+    kustomizations: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,10 +48,13 @@ class Library:
     _given: set[str] = field(default_factory=set)
     _context: set[str] = field(default_factory=set)
     _cache: SizedCache[str, ManifestFile] = field(default_factory=lambda: SizedCache(_CACHED_CHARACTERS))
-    _config_maps: _Table = field(default_factory=_Table)
-    _users: _Table = field(default_factory=_Table)
+    _config_maps: ObjectTable = field(default_factory=ObjectTable)
+    _users: ObjectTable = field(default_factory=ObjectTable)
     _beside: set[str] = field(default_factory=set)
     _searched: set[str] = field(default_factory=set)
+    _hashed: ObjectTable = field(default_factory=ObjectTable)
+    _kustomized: KustomizedFiles = field(default_factory=KustomizedFiles)
+    _unmeant_by_name: dict[str, tuple[tuple[int, int], dict[Entry, list[Entry]]]] = field(default_factory=dict)
 
     def add_source(self, source: Source) -> None:
         """Add a text that replaces, or is not, a file on disk, such as standard input."""
@@ -118,20 +89,25 @@ class Library:
     def index(self, paths: Sequence[str]) -> Index:
         """Return what is known of the objects in some files, by the files' numbers."""
         numbers = {path: number for number, path in enumerate(paths)}
-        return Index(
-            *(
-                [(name, numbers[entry.path], entry.number, entry.namespace)
-                 for name, entries in table for entry in entries if entry.path in numbers]
-                for table in (self._config_maps, self._users)
-            )
-        )  # fmt: skip
+        config_maps, users = (
+            [
+                (name, numbers[entry.path], entry.number, entry.namespace)
+                for name, entries in table
+                for entry in entries
+                if entry.path in numbers and entry.path not in self._kustomized.generated
+            ]
+            for table in (self._config_maps, self._users)
+        )
+        return Index(config_maps, users, self._kustomized.paths)
 
     def take_index(self, paths: Sequence[str], index: Index) -> None:
         """Learn of the objects in given files that another process has read."""
         self._given.update(paths)
         for table, told in ((self._config_maps, index.config_maps), (self._users, index.users)):
             for name, number, place, namespace in told:
-                table.add(name, _Entry(paths[number], place, intern(namespace)))
+                table.add(name, Entry(paths[number], place, intern(namespace)))
+        for path in index.kustomizations:
+            self._learn(self._kustomized.learn(path, self._text_of))
 
     def is_given(self, manifest: Manifest) -> bool:
         """Return whether the user named the file an object stands in."""
@@ -148,27 +124,72 @@ class Library:
             return cached
         source = self._sources.get(path) or Source.read(path)
         loaded = read_manifests(source)
+        if path in self._kustomized.generated:
+            loaded = as_plain_config(loaded)
         self._hold(path, loaded)
         return loaded
 
     def _hold(self, path: str, file: ManifestFile) -> None:
         self._cache.put(path, file, max(_LEAST_CHARACTERS, len(file.source.text)))
 
+    def is_patch(self, path: str) -> bool:
+        """Return whether a kustomization applies a file to other objects: by itself it is no object."""
+        return path in self._kustomized.patches
+
     def config_map(self, name: str, near: Manifest) -> Manifest | None:
-        """Return the ConfigMap of a name that a Workspace means: in its file, a given file, or its folder."""
+        """Return the ConfigMap of a name that a Workspace means: in its file, a given file, or its folder.
+
+        Where there is none of that name, one whose name kustomize made from it: its name tells.
+        """
         file = self._cache.get(near.source.path)
-        for manifest in file.manifests if file is not None else ():
+        for manifest in reversed(file.manifests) if file is not None else ():
             if manifest.is_config_map and (manifest.ref.name, manifest.ref.namespace) == (name, near.ref.namespace):
                 return manifest
-        return next(self._matches(self._config_maps, name, near), None)
+        # What `kustomize build` wrote stands in one file; another file's ConfigMap is not part of it.
+        for manifest in file.manifests if file is not None else ():
+            if manifest.is_config_map and unhashed_name(manifest.ref.name) == name:
+                return manifest
+        found = self._closest(name, near)
+        return self._manifest(found, name) if found is not None else None
+
+    def other_config_maps(self, workspace: Manifest, name: str) -> Iterator[Manifest]:
+        """Yield the given ConfigMaps that a Workspace names beside the one it means, and that no other one means."""
+        unmeant_ones = self._unmeant(name)
+        for user in unmeant_ones:
+            if user.path == workspace.source.path and self._stands_at(user, workspace):
+                yield from (self._manifest(entry, name) for entry in unmeant_ones[user] if entry.path in self._given)
 
     def workspaces_using(self, config_map: Manifest) -> list[Manifest]:
-        """Return the tuning Workspaces whose `tuning.config` names a ConfigMap."""
-        return list(self._matches(self._users, config_map.ref.name, config_map))
+        """Return the tuning Workspaces whose `tuning.config` names a ConfigMap, the closest first."""
+        near = self._entry_of(config_map)
+        users = [user for name in self._names_of(config_map) for user in self._users_of(name, near)]
+        return [self.load(user.path).manifests[user.number] for user in users]
 
     def has_given_user(self, config_map: Manifest) -> bool:
         """Return whether a Workspace that the user named names a ConfigMap."""
         return any(True for _ in self._given_users(config_map))
+
+    def has_unnamed(self, near: Manifest) -> bool:
+        """Return whether a ConfigMap in an object's file has a name that is not known yet."""
+        file = self._cache.get(near.source.path)
+        config_maps = [manifest for manifest in file.manifests if manifest.is_config_map] if file is not None else []
+        return any(config_map.known_text("metadata", "name") is None for config_map in config_maps)
+
+    def is_named(self, config_map: Manifest) -> bool:
+        """Return whether a Workspace that is known names a ConfigMap."""
+        return any(
+            may_share_namespace(user.namespace, config_map.ref.namespace)
+            for name in self._names_of(config_map)
+            for user in self._users.named(name)
+        )
+
+    def is_meant(self, config_map: Manifest) -> bool:
+        """Return whether a Workspace at hand means a ConfigMap when it names it, and not another of that name."""
+        for name in self._names_of(config_map):
+            entries = [entry for found in self._unmeant(name).values() for entry in found]
+            if any(self._stands_at(entry, config_map) for entry in entries):
+                return False
+        return True
 
     def given_users_elsewhere(self, config_map: Manifest) -> Iterator[Manifest]:
         """Yield the Workspaces in other files the user named whose `tuning.config` names a ConfigMap."""
@@ -176,37 +197,104 @@ class Library:
             if entry.path != config_map.source.path:
                 yield self.load(entry.path).manifests[entry.number]
 
-    def _given_users(self, config_map: Manifest) -> Iterator[_Entry]:
-        for entry in self._users.named(config_map.ref.name):
-            if entry.path in self._given and _same_namespace(entry.namespace, config_map.ref.namespace):
-                yield entry
+    def _given_users(self, config_map: Manifest) -> Iterator[Entry]:
+        for name in self._names_of(config_map):
+            for entry in self._users.named(name):
+                if entry.path in self._given and may_share_namespace(entry.namespace, config_map.ref.namespace):
+                    yield entry
 
     def used_elsewhere(self) -> set[str]:
-        """Return the files with a ConfigMap that a Workspace may mean which has none of its own beside it."""
-        found: set[str] = set()
+        """Return the files that must be judged with others.
+
+        They hold a ConfigMap that a Workspace may mean which has none of its own beside it, or a Workspace that runs
+        with the ConfigMap of an overlay too, or are patches.
+        """
+        found: set[str] = set(self._kustomized.patches)
         for name, users in self._users:
-            config_maps = self._config_maps.named(name)
+            config_maps = self._config_maps_of(name)
             beside = {(entry.path, entry.namespace) for entry in config_maps}
             namespaces = {user.namespace for user in users if (user.path, user.namespace) not in beside}
             if namespaces:
                 found.update(entry.path for entry in config_maps
-                             if any(_same_namespace(entry.namespace, one) for one in namespaces))  # fmt: skip
+                             if any(may_share_namespace(entry.namespace, one) for one in namespaces))  # fmt: skip
+            for user, entries in self._unmeant(name).items():
+                found.update((user.path, *(entry.path for entry in entries)))
         return found
 
-    def _matches(self, table: _Table, name: str, near: Manifest) -> Iterator[Manifest]:
-        if not any(_same_namespace(entry.namespace, near.ref.namespace) for entry in table.named(name)):
-            self._search_folder(os.path.dirname(near.source.path) or ".", near.source.path)
-        entries = [e for e in table.named(name) if _same_namespace(e.namespace, near.ref.namespace)]
-        for entry in sorted(entries, key=lambda e: self._distance(e, near)):
-            yield self.load(entry.path).manifests[entry.number]
-
-    def _distance(self, entry: _Entry, near: Manifest) -> tuple[bool, bool, bool]:
-        """Order candidates: the same stated namespace, the same file, the same folder."""
-        return (
-            entry.namespace != near.ref.namespace,
-            entry.path != near.source.path,
-            os.path.dirname(entry.path) != os.path.dirname(near.source.path),
+    def _config_maps_of(self, name: str, namespace: str = "") -> list[Entry]:
+        """Return the ConfigMaps of a name in a namespace, else those whose name kustomize made from it."""
+        patches = self._kustomized.patches
+        exact, hashed = (
+            [
+                entry
+                for entry in table.named(name)
+                if may_share_namespace(entry.namespace, namespace) and entry.path not in patches
+            ]
+            for table in (self._config_maps, self._hashed)
         )
+        return exact or hashed
+
+    def _names_of(self, config_map: Manifest) -> tuple[str, ...]:
+        """Return the names by which Workspaces may name a ConfigMap."""
+        generated = self._kustomized.generated.get(config_map.source.path)
+        if generated is not None and config_map.plain is not None:
+            return tuple(dict.fromkeys(one.written_name for one in generated))
+        stem = unhashed_name(config_map.ref.name)
+        path = config_map.source.path
+        is_alone = stem and not any(
+            may_share_namespace(entry.namespace, config_map.ref.namespace) for entry in self._config_maps.named(stem)
+        )
+        if is_alone or (stem and any(user.path == path for user in self._users.named(stem))):
+            return (config_map.ref.name, stem)
+        return (config_map.ref.name,)
+
+    def _unmeant(self, name: str) -> dict[Entry, list[Entry]]:
+        users, config_maps = self._users.named(name), self._config_maps_of(name)
+        if not users or len(config_maps) < 2:
+            return {}
+        known = self._unmeant_by_name.get(name)
+        if known is None or known[0] != (len(users), len(config_maps)):
+            known = ((len(users), len(config_maps)), unmeant(config_maps, users))
+            self._unmeant_by_name[name] = known
+        return known[1]
+
+    def _closest(self, name: str, near: Manifest) -> Entry | None:
+        self._search_beside(self._config_maps.named(name), near)
+        return closest(self._config_maps_of(name, near.ref.namespace), self._entry_of(near))
+
+    def _users_of(self, name: str, near: Entry) -> list[Entry]:
+        self._search_beside(self._users.named(name), near)
+        users = [user for user in self._users.named(name) if may_share_namespace(user.namespace, near.namespace)]
+        return sorted(users, key=lambda user: distance(user, near))
+
+    def _search_beside(self, entries: Sequence[Entry], near: Manifest | Entry) -> None:
+        """Search the folder of an object for a partner, unless one is known there."""
+        near = near if isinstance(near, Entry) else self._entry_of(near)
+        folder = os.path.dirname(near.path)
+        if not any(os.path.dirname(entry.path) == folder for entry in entries
+                   if may_share_namespace(entry.namespace, near.namespace)):  # fmt: skip
+            self._search_folder(folder or ".", near.path)
+
+    def _manifest(self, entry: Entry, name: str) -> Manifest:
+        """Return the object of an entry; one that kustomize makes from a file gets the name that it will have."""
+        manifest = self.load(entry.path).manifests[entry.number]
+        if manifest.plain is None:
+            return manifest
+        generated = next(one for one in self._kustomized.generated[entry.path] if one.written_name == name)
+        return manifest.memo.get((generated.name, generated.namespace),
+                                 lambda: manifest.named(generated.name, generated.namespace))  # fmt: skip
+
+    def _entry_of(self, manifest: Manifest) -> Entry:
+        file = self._cache.get(manifest.source.path)
+        numbers = enumerate(file.manifests) if file is not None else ()
+        number = next((number for number, one in numbers if one.node.span == manifest.node.span), 0)
+        return Entry(manifest.source.path, number, _namespace_of(manifest))
+
+    def _stands_at(self, entry: Entry, manifest: Manifest) -> bool:
+        """Return whether an entry is that of an object."""
+        if entry.path != manifest.source.path:
+            return False
+        return self.load(entry.path).manifests[entry.number].node.span == manifest.node.span
 
     def _knows(self, path: str) -> bool:
         """Return whether the objects of a file are known."""
@@ -217,15 +305,44 @@ class Library:
         loaded = self.load(path)
         if path not in self._given:
             self._beside.add(path)
+        if os.path.basename(path) in FILE_NAMES:
+            self._learn(self._kustomized.learn(os.path.normpath(path), self._text_of))
         for index, manifest in enumerate(loaded.manifests):
-            entry = _Entry(path, index, intern(manifest.ref.namespace))
-            if manifest.is_config_map:
-                self._config_maps.add(manifest.ref.name, entry)
+            if manifest.is_config_map and manifest.plain is None:
+                self._note_config_map(manifest.ref.name, Entry(path, index, _namespace_of(manifest)))
             elif manifest.is_tuning_workspace:
-                config = manifest.text("tuning", "config")
+                config = manifest.written_text("tuning", "config")
                 if config:
-                    self._users.add(config, entry)
+                    self._users.add(config, Entry(path, index, _namespace_of(manifest)))
+            elif not (manifest.is_workspace or manifest.is_config_map):
+                continue
+            self._learn(self._kustomized.learn_around(os.path.dirname(path), self._text_of))
         return loaded
+
+    def _note_config_map(self, name: str, entry: Entry) -> None:
+        self._config_maps.add(name, entry)
+        stem = unhashed_name(name)
+        if stem:
+            self._hashed.add(stem, entry)
+
+    def _learn(self, found: Iterable[GeneratedConfigMap]) -> None:
+        """Note the ConfigMaps that kustomize makes of files; such a file is a training config whatever it says."""
+        for one in found:
+            cached = self._cache.get(one.path)
+            if cached is not None:
+                self._hold(one.path, as_plain_config(cached))
+            try:
+                manifests = self.load(one.path).manifests
+            except SourceError:
+                continue
+            if manifests and manifests[0].plain is not None:
+                self._config_maps.add(one.written_name, Entry(one.path, 0, intern(one.namespace)))
+
+    def _text_of(self, path: str) -> Source | None:
+        try:
+            return self._sources.get(path) or Source.read(path)
+        except SourceError:
+            return None
 
     def _search_folder(self, folder: str, path: str) -> None:
         """Index the manifests beside a file, once per folder; files that cannot be read are passed over."""
@@ -244,9 +361,9 @@ class Library:
                 self._enter(source.path)
 
 
-def _same_namespace(one: str, other: str) -> bool:
-    """Return whether two objects may be in one namespace; one that states none takes kubectl's."""
-    return not one or not other or one == other
+def _namespace_of(manifest: Manifest) -> str:
+    """Return an object's namespace as it is stated; one that is not known may be any."""
+    return intern(manifest.ref.namespace) if manifest.known_text("metadata", "namespace") is not None else ""
 
 
 def _yaml_files(folder: str) -> Iterable[str]:

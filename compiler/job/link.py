@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, find_instance_type
@@ -12,7 +13,13 @@ from kaitoc.compiler.job.job import Assumptions, Job, Setting
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.manifest.object_schemas import default_instance_type
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
-from kaitoc.compiler.manifest.training_config import DATA_KEY, TrainingConfig, read_template, read_training_config
+from kaitoc.compiler.manifest.training_config import (
+    TrainingConfig,
+    is_training_config,
+    read_template,
+    read_training_config,
+)
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 METHODS = ("lora", "qlora")
 
@@ -20,18 +27,48 @@ METHODS = ("lora", "qlora")
 def link_jobs(file: ManifestFile, library: Library, assumptions: Assumptions) -> Iterator[Job]:
     """Yield the jobs that a file brings in.
 
-    A Workspace is a job. A ConfigMap is a job of its own only when no Workspace at hand uses it; when only
+    A Workspace is a job, and another one with each ConfigMap that may take the place of its own, as in an overlay. A
+    ConfigMap that no Workspace at hand names is a job of its own where it is Kaito's by what it says; when only
     Workspaces that the user did not name use it, those are the jobs.
     """
+    if library.is_patch(file.source.path):
+        return
     for manifest in file.manifests:
         if manifest.is_tuning_workspace:
-            yield _workspace_job(manifest, library, assumptions)
-        elif manifest.is_config_map and not library.has_given_user(manifest):
-            users = library.workspaces_using(manifest)
-            if not users and manifest.field("data", DATA_KEY) is not None:
-                yield _config_map_job(manifest, assumptions)
-            for user in users:
-                yield _workspace_job(user, library, assumptions)
+            job = _workspace_job(manifest, library, assumptions)
+            yield job
+            name = manifest.written_text("tuning", "config")
+            for other in library.other_config_maps(manifest, name) if name else ():
+                yield _with_config_map(job, other)
+        elif manifest.is_config_map:
+            yield from _config_map_jobs(manifest, file, library, assumptions)
+
+
+def _config_map_jobs(
+    config_map: Manifest, file: ManifestFile, library: Library, assumptions: Assumptions
+) -> Iterator[Job]:
+    if not library.is_meant(config_map):
+        user = library.workspaces_using(config_map)[0]
+        yield _with_config_map(_workspace_job(user, library, assumptions), config_map)
+    elif not library.has_given_user(config_map):
+        users = library.workspaces_using(config_map)
+        if not users and is_training_config(config_map):
+            yield _config_map_job(config_map, _idle_workspaces(config_map, file), assumptions)
+        for user in users:
+            yield _workspace_job(user, library, assumptions)
+
+
+def _idle_workspaces(config_map: Manifest, file: ManifestFile) -> tuple[Manifest, ...]:
+    """Return the tuning Workspaces in a ConfigMap's file that could use it and name another one or none."""
+    if config_map.known_text("metadata", "name") is None:
+        return ()
+    return tuple(
+        manifest
+        for manifest in file.manifests
+        if manifest.is_tuning_workspace
+        and manifest.ref.namespace == config_map.ref.namespace
+        and manifest.known_text("tuning", "config") is not None
+    )
 
 
 def jobs_from_elsewhere(
@@ -58,19 +95,21 @@ def stands_alone(file: ManifestFile) -> bool:
 
     Each ConfigMap that a Workspace names is beside it, which no other file can outdo, and each ConfigMap has a user.
     """
+    if any(manifest.plain is not None for manifest in file.manifests):
+        return False
     config_maps = [(manifest.ref.namespace, manifest.ref.name) for manifest in file.manifests if manifest.is_config_map]
     users = [
         (manifest.ref.namespace, name)
         for manifest in file.manifests
-        if manifest.is_tuning_workspace and (name := manifest.text("tuning", "config"))
+        if manifest.is_tuning_workspace and (name := manifest.written_text("tuning", "config"))
     ]
-    return set(config_maps) == set(users)
+    return set(config_maps) == set(users) and len(set(config_maps)) == len(config_maps)
 
 
 def _workspace_job(workspace: Manifest, library: Library, assumptions: Assumptions) -> Job:
-    name = workspace.text("tuning", "config")
+    name = workspace.written_text("tuning", "config")
     config_map = library.config_map(name, workspace) if name else None
-    template = "" if name else f"{workspace.text('tuning', 'method').lower()}-params-template"
+    template = "" if name else f"{(workspace.known_text('tuning', 'method') or '').lower()}-params-template"
     config: TrainingConfig | None = None
     if config_map is not None:
         config = read_training_config(config_map)
@@ -89,10 +128,16 @@ def _workspace_job(workspace: Manifest, library: Library, assumptions: Assumptio
         num_gpus=num_gpus,
         method=_text(workspace, "tuning", "method"),
         assumptions=assumptions,
+        may_name_unknown=config_map is None and bool(name) and library.has_unnamed(workspace),
     )
 
 
-def _config_map_job(config_map: Manifest, assumptions: Assumptions) -> Job:
+def _with_config_map(job: Job, config_map: Manifest) -> Job:
+    """Return a Workspace's job with another ConfigMap of the name that it gives."""
+    return replace(job, config_map=config_map, config=read_training_config(config_map))
+
+
+def _config_map_job(config_map: Manifest, idle_workspaces: tuple[Manifest, ...], assumptions: Assumptions) -> Job:
     return Job(
         workspace=None,
         config_map=config_map,
@@ -105,6 +150,7 @@ def _config_map_job(config_map: Manifest, assumptions: Assumptions) -> Job:
         num_gpus=1,
         method=None,
         assumptions=assumptions,
+        idle_workspaces=idle_workspaces,
     )
 
 
@@ -117,16 +163,23 @@ def _template_config(template: str, assumptions: Assumptions) -> TrainingConfig 
 
 
 def _text(workspace: Manifest, *path: str) -> Setting[str] | None:
-    found = workspace.field(*path)
-    return Setting(found.text, found.value, "file") if found is not None and found.text else None
+    try:
+        found = workspace.field(*path)
+        text = found.text if found is not None else None
+    except UnknownValueError:
+        return None
+    return Setting(text, found.value, "file") if found is not None and text else None
 
 
 def _instance_type(workspace: Manifest) -> Setting[str] | None:
     """Return the instance type that a Workspace states, or that the API server sets where a `resource` has none."""
-    stated = workspace.given("resource", "instanceType")
+    try:
+        stated, resource = workspace.given("resource", "instanceType"), workspace.given("resource")
+        text = stated.text if stated is not None else None
+    except UnknownValueError:
+        return None
     if stated is not None:
-        return Setting(stated.text, stated.value, "file") if stated.text else None
-    resource = workspace.given("resource")
+        return Setting(text, stated.value, "file") if text else None
     default = default_instance_type(workspace.api_version) if resource is not None else ""
     return Setting(default, None, f"default of {workspace.api_version}") if default else None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
@@ -28,6 +30,9 @@ from kaitoc.compiler.memory.workload import (
     WorkloadError,
 )
 from kaitoc.compiler.memory.workload_key import key_of_need
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+T = TypeVar("T")
 
 DEFAULT_CAP_TOKENS = 1024
 """What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
@@ -126,7 +131,10 @@ _UNKNOWN = _Step(None)
 
 
 def _step_of(job: Job) -> _Step:
-    return job.memo.get("step", lambda: _shared_step(job))
+    try:
+        return job.memo.get("step", lambda: _shared_step(job))
+    except UnknownValueError:
+        return _UNKNOWN
 
 
 def _shared_step(job: Job) -> _Step:
@@ -254,21 +262,35 @@ def verdict_of(job: Job) -> Verdict | None:
 
 def summarize(job: Job) -> JobSummary:
     """Return what reports say of a job."""
-    quantized = quantization_of(job) is not Quantization.NONE
-    method = job.method.value.lower() if job.method is not None else ("qlora" if quantized else "lora")
     known = bool(job.parsed)
     return JobSummary(
         workspace=_name(job.workspace.ref.namespace, job.workspace.ref.name) if job.workspace is not None else "",
         configmap=_name(job.config_map.ref.namespace, job.config_map.ref.name) if job.config_map is not None else "",
         model=job.model.value.name if job.model is not None else "",
         gpu=job.gpu.value.name if job.gpu is not None else "",
-        method=method if known or job.method is not None else "",
-        seq_len=seq_len_of(job) if known else None,
-        batch=batch_size_of(job) if known else None,
+        method=_method_of(job) if known or job.method is not None else "",
+        seq_len=_known(job, seq_len_of) if known else None,
+        batch=_known(job, batch_size_of) if known else None,
         footprint=footprint_of(job),
         capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
         verdict=verdict_of(job),
     )
+
+
+def _method_of(job: Job) -> str:
+    """Return the method that a Workspace states, else that of the quantization; empty when neither is known."""
+    if job.method is not None:
+        return job.method.value.lower()
+    quantization = _known(job, quantization_of)
+    return "" if quantization is None else "lora" if quantization is Quantization.NONE else "qlora"
+
+
+def _known(job: Job, read: Callable[[Job], T]) -> T | None:
+    """Return what is read of a job, None where a placeholder stands for it."""
+    try:
+        return read(job)
+    except UnknownValueError:
+        return None
 
 
 def _name(namespace: str, name: str) -> str:

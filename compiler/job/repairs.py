@@ -23,9 +23,9 @@ def linear_module_names(job: Job) -> tuple[str, ...]:
 def repaired_targets(job: Job) -> tuple[str, ...] | None:
     """Return the `target_modules` that a job means, by the names its model has; None when there is nothing to repair.
 
-    Names of other architectures become the modules that do the same (`q_proj` is part of Phi-3's `qkv_proj`), names
-    that mean nothing are dropped, and the order stays. A job that names none and whose release has no default for the
-    model gets all linear layers.
+    Names of other architectures become the modules that do the same (`q_proj` is part of Phi-3's `qkv_proj`), a block
+    becomes the layers in it, names that mean nothing are dropped, and the order stays. A job that
+    names none and whose release has no default for the model gets all linear layers.
     """
     names = linear_module_names(job)
     if not names or job.model is None or not job.parsed:
@@ -68,7 +68,7 @@ def _meaning(architecture: Architecture, name: str, names: tuple[str, ...], *, f
     if name.rpartition(".")[2] in names:
         return (name,)
     match = match_targets(architecture, (name,), fused_experts=fused_experts)
-    return (name,) if match.modules else dict(match.equivalents).get(name, ())
+    return (name,) if match.modules or match.embeddings else dict(match.equivalents).get(name, ())
 
 
 DEFAULT_OUTPUT_DIR = "/mnt/results"

@@ -20,6 +20,7 @@ from kaitoc.compiler.manifest.objects import Manifest, read_manifests
 from kaitoc.compiler.manifest.training_config import Option, Section, TrainingConfig, read_training_config
 from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 MAX_CHOICES = 8
 """More values than this make a table that nobody reads."""
@@ -82,7 +83,10 @@ def prospects(job: Job, place: ConfigPlace) -> list[Prospect]:
     """
     if place.option is None or not place.config.is_editable:
         return []
-    current = job.value(place.section.name, place.option.name)
+    try:
+        current = job.value(place.section.name, place.option.name)
+    except UnknownValueError:
+        return []
     found = list(_prospects(job, place, place.option, current))
     needs = {round(prospect.device_bytes / _NOTICEABLE_BYTES) for prospect in found}
     return found if len(needs) > 1 else []

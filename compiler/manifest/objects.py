@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.core.findings import ObjectRef
@@ -10,10 +12,21 @@ from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.yaml.parser import parse_documents
-from kaitoc.compiler.yaml.tree import Document, Entry, Mapping, Node, Scalar, Sequence
+from kaitoc.compiler.yaml.placeholders import UnknownValueError, template_action
+from kaitoc.compiler.yaml.tree import Document, Entry, Mapping, Node, Scalar, Sequence, placeholder_of
 
 KAITO_API_GROUP = "kaito.sh"
 WORKSPACE_VERSIONS = ("v1alpha1", "v1beta1")
+DATA_KEY = "training_config.yaml"
+ROOT_KEY = "training_config"
+SECTIONS = (
+    "ModelConfig",
+    "QuantizationConfig",
+    "LoraConfig",
+    "TrainingArguments",
+    "DatasetConfig",
+    "DataCollator",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +66,37 @@ class Field:
 
     @property
     def text(self) -> str | None:
-        """Return the value's text, None when it is not a scalar or null."""
+        """Return the value's text, None when it is not a scalar or null; raises `UnknownValueError`."""
         return scalar_text(self.node)
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether no placeholder stands in the value."""
+        return not placeholder_of(self.node)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """One Kubernetes object; `pointer` is not empty for an item of a `List`, `memo` is for what is read from it."""
+    """One Kubernetes object; `pointer` is not empty for an item of a `List`, `memo` is for what is read from it.
+
+    `plain` are the documents of a file that is a training config itself: it stands for the ConfigMap that
+    `kubectl create configmap --from-file` or kustomize makes of it.
+    """
 
     source: Source
     node: Mapping
     api_version: str
     ref: ObjectRef
     pointer: str = ""
+    plain: tuple[Document, ...] | None = None
     memo: Memo = field(default_factory=Memo, init=False)
 
+    def named(self, name: str, namespace: str) -> Manifest:
+        """Return the object under another name."""
+        return replace(self, ref=ObjectRef(self.ref.kind, namespace, name))
+
     def field(self, *path: str) -> Field | None:
-        """Return the field at a path of keys, None when a part of it is missing."""
+        """Return the field at a path of keys, None when a part of it is missing; raises `UnknownValueError`."""
         entry = self.entry(*path)
         if entry is None:
             return None
@@ -78,14 +105,17 @@ class Manifest:
     def given(self, *path: str) -> Field | None:
         """Return the field at a path, None when it is missing or null, which to Kubernetes is the same."""
         found = self.field(*path)
-        return None if found is None or (isinstance(found.node, Scalar) and found.text is None) else found
+        return None if found is None or (isinstance(found.node, Scalar) and _is_null(found.node)) else found
 
     def entry(self, *path: str) -> Entry | None:
-        """Return the entry at a path of keys, None when a part of it is missing."""
+        """Return the entry at a path of keys, None when a part of it is missing.
+
+        Raises `UnknownValueError` where a placeholder stands for the part that would hold it.
+        """
         node: Node = self.node
         entry: Entry | None = None
         for name in path:
-            entry = node.get(name) if isinstance(node, Mapping) else None
+            entry = _entry(node, name)
             if entry is None:
                 return None
             node = entry.value
@@ -109,9 +139,26 @@ class Manifest:
         return Field(self.source, entry.key.span, entry.value_span, entry.value, pointer, self.ref)
 
     def text(self, *path: str) -> str:
-        """Return the text at a path, empty when it is missing or null."""
+        """Return the text at a path, empty when it is missing or null; raises `UnknownValueError`."""
         entry = self.entry(*path)
         return (scalar_text(entry.value) or "") if entry is not None else ""
+
+    def known_text(self, *path: str) -> str | None:
+        """Return the text at a path, empty when it is missing or null, None when it is not known yet."""
+        try:
+            return self.text(*path)
+        except UnknownValueError:
+            return None
+
+    def written_text(self, *path: str) -> str:
+        """Return the text at a path as it is written, placeholders too; empty when it is missing or null."""
+        node: Node = self.node
+        for name in path:
+            entry = node.get(name) if isinstance(node, Mapping) else None
+            if entry is None:
+                return ""
+            node = entry.value
+        return node.value if isinstance(node, Scalar) and not _is_null(node) else ""
 
     @property
     def place(self) -> Place:
@@ -122,9 +169,14 @@ class Manifest:
         return Place(self.source, Span(self.node.span.start, self.node.span.start), self.pointer, self.ref)
 
     @property
+    def is_kaitos(self) -> bool:
+        """Return whether this is an object of Kaito's API."""
+        return self.api_version.partition("/")[0] == KAITO_API_GROUP
+
+    @property
     def is_workspace(self) -> bool:
         """Return whether this is a Kaito Workspace of any version."""
-        return self.ref.kind == "Workspace" and self.api_version.partition("/")[0] == KAITO_API_GROUP
+        return self.ref.kind == "Workspace" and self.is_kaitos
 
     @property
     def is_served(self) -> bool:
@@ -146,11 +198,24 @@ class Manifest:
 
 
 def scalar_text(node: Node) -> str | None:
-    """Return a scalar's text, None when the node is no scalar or null."""
+    """Return a scalar's text, None when the node is no scalar or null; raises `UnknownValueError`."""
     if not isinstance(node, Scalar):
         return None
-    is_null = node.style is None and node.value in ("", "~", "null", "Null", "NULL")
-    return None if is_null else node.value
+    if node.placeholder:
+        raise UnknownValueError(node.placeholder)
+    return None if _is_null(node) else node.value
+
+
+def _is_null(scalar: Scalar) -> bool:
+    return scalar.style is None and scalar.value in ("", "~", "null", "Null", "NULL")
+
+
+def _entry(node: Node, name: str) -> Entry | None:
+    if isinstance(node, Mapping):
+        return node.get(name)
+    if isinstance(node, Scalar) and node.placeholder:
+        raise UnknownValueError(node.placeholder)
+    return None
 
 
 @lru_cache(maxsize=1024)
@@ -166,18 +231,60 @@ def escape_pointer(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ManifestFile:
-    """A file's YAML documents and the objects in them, in order."""
+    """A file's YAML documents and the objects in them, in order.
+
+    `config_maps` are those that hold Kaito's training configs; who reads a file alone does not know of them.
+    """
 
     source: Source
     documents: tuple[Document, ...]
     manifests: tuple[Manifest, ...] = field(default=())
+    config_maps: tuple[Manifest, ...] = field(default=())
 
     @property
     def concerns_kaito(self) -> bool:
-        """Return whether the file holds, or by its text seems to hold, something of Kaito's."""
-        if any(manifest.is_workspace for manifest in self.manifests):
+        """Return whether the file holds, or where it cannot be read seems to hold, something of Kaito's."""
+        if self.config_maps or any(manifest.is_kaitos for manifest in self.manifests):
             return True
-        return "training_config" in self.source.text or "kaito.sh/" in self.source.text
+        text = self.source.text
+        return any(looks_like_kaitos(text[span.start : span.end]) for _, span in self.unreadable_documents())
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether the file is a training config itself."""
+        return any(manifest.plain is not None for manifest in self.manifests)
+
+    def unreadable_documents(self) -> Iterator[tuple[Document, Span]]:
+        """Yield the documents that are not YAML, each with its extent; its own span is that of the fault."""
+        for index, document in enumerate(self.documents):
+            if document.root is None and document.problems:
+                start = self.documents[index - 1].span.end if index else 0
+                is_last = index + 1 == len(self.documents)
+                end = len(self.source.text) if is_last else self.documents[index + 1].span.start
+                yield document, Span(start, max(start, end))
+
+    def templates(self) -> Iterator[tuple[Document, Span]]:
+        """Yield the documents that are templates and so no YAML, each with the place of the first action."""
+        for document, span in self.unreadable_documents():
+            action = template_action(self.source.slice(span))
+            if action is not None:
+                yield document, Span(span.start + action, min(span.start + action + 2, span.end))
+
+
+_KAITOS_LINE = r"^[ \t-]*[\"']?apiVersion[\"']?[ \t]*:[ \t]*[\"']?kaito\.sh/"
+_SECTION_LINE = rf"^[ \t]*[\"']?(?:{'|'.join(SECTIONS)})[\"']?[ \t]*:"
+
+
+def looks_like_kaitos(text: str) -> bool:
+    """Return whether a text that is not YAML has the lines of an object of Kaito's API or of a training config."""
+    if f"{KAITO_API_GROUP}/" in text and re.search(_KAITOS_LINE, text, re.MULTILINE) is not None:
+        return True
+    return has_lines_of_sections(text)
+
+
+def has_lines_of_sections(text: str) -> bool:
+    """Return whether a text that is not YAML has the lines of a training config."""
+    return ROOT_KEY in text and re.search(_SECTION_LINE, text, re.MULTILINE) is not None
 
 
 def read_manifests(source: Source) -> ManifestFile:
@@ -189,7 +296,33 @@ def read_manifests(source: Source) -> ManifestFile:
         if isinstance(document.root, Mapping)
         for manifest in _objects(source, document.root, "")
     ]
-    return ManifestFile(source, tuple(documents), tuple(manifests))
+    file = ManifestFile(source, tuple(documents), tuple(manifests))
+    root = documents[0].root if documents else None
+    if isinstance(root, Mapping) and root.get("kind") is None and has_sections(root):
+        return as_plain_config(file)
+    return file
+
+
+def has_sections(root: Node | None) -> bool:
+    """Return whether a document has `training_config` with one of Kaito's sections, which no other program has."""
+    entry = root.get(ROOT_KEY) if isinstance(root, Mapping) else None
+    config = entry.value if entry is not None else None
+    return isinstance(config, Mapping) and any(config.get(name) is not None for name in SECTIONS)
+
+
+def as_plain_config(file: ManifestFile) -> ManifestFile:
+    """Return a file without objects as the training config that a ConfigMap is made of; others as they are."""
+    if any(manifest.ref.kind or manifest.plain is not None for manifest in file.manifests):
+        return file
+    source = file.source
+    whole = Span(0, len(source.text))
+    root = file.documents[0].root if file.documents else None
+    first = root.entries[0].key.span if isinstance(root, Mapping) and root.entries else Span(0, 0)
+    text = Scalar(whole, source.text, "|", None)
+    data = Mapping(whole, [Entry(Scalar(first, DATA_KEY, None, None), text, whole)], False, None, is_plain=True)
+    node = Mapping(whole, [Entry(Scalar(first, "data", None, None), data, whole)], False, None, is_plain=True)
+    manifest = Manifest(source, node, "v1", ObjectRef("ConfigMap", "", ""), plain=file.documents)
+    return ManifestFile(source, file.documents, (manifest,))
 
 
 def _objects(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str] = ("", "")) -> Iterator[Manifest]:
@@ -210,8 +343,10 @@ def _objects(source: Source, root: Mapping, pointer: str, inherited: tuple[str, 
 
 def _manifest(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str]) -> Manifest:
     def text(node: Node, name: str) -> str:
+        """Return what is written there, also a placeholder: objects are told apart by it. Null is nothing."""
         entry = node.get(name) if isinstance(node, Mapping) else None
-        return (scalar_text(entry.value) or "") if entry is not None else ""
+        value = entry.value if entry is not None else None
+        return value.value if isinstance(value, Scalar) and not _is_null(value) else ""
 
     metadata = root.get("metadata")
     inner: Node = metadata.value if metadata is not None else root

@@ -101,8 +101,8 @@ def _origins(rendered: ManifestFile) -> list[_Origin]:
     commented = sorted(named)
     document_starts = [document.span.start for document in rendered.documents]
     for manifest in rendered.manifests:
-        path = _annotated_path([manifest.text("metadata", "annotations", name) for name in _PATH_ANNOTATIONS],
-                               manifest.text("metadata", "annotations", _ORIGIN_ANNOTATION))  # fmt: skip
+        path = _annotated_path([manifest.written_text("metadata", "annotations", name) for name in _PATH_ANNOTATIONS],
+                               manifest.written_text("metadata", "annotations", _ORIGIN_ANNOTATION))  # fmt: skip
         document_start = _last_before(document_starts, manifest.node.span.start, 0)
         if path and _last_before(commented, manifest.node.span.start, -1) < document_start:
             named.setdefault(document_start, path)

@@ -8,23 +8,27 @@ from functools import lru_cache
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, Span
-from kaitoc.compiler.manifest.objects import Manifest, Place, escape_pointer
+from kaitoc.compiler.manifest.objects import (
+    DATA_KEY,
+    ROOT_KEY,
+    SECTIONS,
+    Field,
+    Manifest,
+    Place,
+    escape_pointer,
+    has_lines_of_sections,
+    has_sections,
+)
 from kaitoc.compiler.yaml.inner import InnerYaml, read_inner_yaml
 from kaitoc.compiler.yaml.parser import parse_documents
-from kaitoc.compiler.yaml.scalar_map import ScalarMap
-from kaitoc.compiler.yaml.tree import Entry, Mapping, Node, ProblemKind, Scalar, YamlProblem
-from kaitoc.compiler.yaml.values import plain_value
+from kaitoc.compiler.yaml.placeholders import UnknownValueError, template_action
+from kaitoc.compiler.yaml.scalar_map import ScalarMap, map_text
+from kaitoc.compiler.yaml.tree import Document, Entry, Mapping, Node, ProblemKind, Scalar, YamlProblem, placeholder_of
+from kaitoc.compiler.yaml.values import plain_value, value_problems
 
-DATA_KEY = "training_config.yaml"
-ROOT_KEY = "training_config"
-SECTIONS = (
-    "ModelConfig",
-    "QuantizationConfig",
-    "LoraConfig",
-    "TrainingArguments",
-    "DatasetConfig",
-    "DataCollator",
-)
+__all__ = ["DATA_KEY", "ROOT_KEY", "SECTIONS"]
+
+_RARE_BREAKS = "\x85\u2028\u2029"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,16 @@ class Option:
 
     @property
     def plain(self) -> object:
-        """Return the value as PyYAML's `safe_load` reads it."""
+        """Return the value as PyYAML's `safe_load` reads it; raises `UnknownValueError`."""
+        placeholder = self.placeholder
+        if placeholder:
+            raise UnknownValueError(placeholder)
         return plain_value(self.node)
+
+    @property
+    def placeholder(self) -> str:
+        """Return the placeholder that keeps the value from being known, empty where there is none."""
+        return placeholder_of(self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,16 @@ class Section:
 
     @property
     def is_mapping(self) -> bool:
-        """Return whether the section's value is a mapping, as Kaito's runtime requires."""
-        return isinstance(self.node, Mapping)
+        """Return whether the section's value is a mapping, as Kaito's runtime requires, or may become one."""
+        return isinstance(self.node, Mapping) or bool(self.placeholder)
+
+    @property
+    def placeholder(self) -> str:
+        """Return the placeholder that keeps the section's keys from being known, empty where there is none."""
+        if isinstance(self.node, Scalar):
+            return self.node.placeholder
+        keys = self.node.entries if isinstance(self.node, Mapping) else ()
+        return next((found for entry in keys if (found := _unknown_keys_of(entry))), "")
 
     def option(self, name: str) -> Option | None:
         """Return the option of an exact name."""
@@ -108,6 +128,21 @@ class TrainingConfig:
         return _below_root_key(self.document_root)
 
     @property
+    def placeholder(self) -> str:
+        """Return the placeholder that stands for the whole configuration, empty where there is none."""
+        node = self.document_root
+        entry = node.get(ROOT_KEY) if isinstance(node, Mapping) else None
+        whole = entry.value if entry is not None else node
+        return whole.placeholder if isinstance(whole, Scalar) else ""
+
+    @property
+    def is_template(self) -> bool:
+        """Return whether a template engine's actions keep the text from being YAML."""
+        if self.document_root is not None or not self.problems or self.scalar_map is None:
+            return False
+        return template_action(self.scalar_map.value) is not None
+
+    @property
     def is_readable(self) -> bool:
         """Return whether PyYAML would read the document, so that rules may look at its values."""
         return self.root is not None and not any(
@@ -116,8 +151,15 @@ class TrainingConfig:
 
     @property
     def is_editable(self) -> bool:
-        """Return whether edits can be placed exactly in the user's file."""
-        return self.scalar_map is not None and self.scalar_map.exact
+        """Return whether edits can be placed exactly in the user's file.
+
+        Lines that end in one of Unicode's own breaks are lines for YAML and for no editor: nothing is written there.
+        """
+        return (
+            self.scalar_map is not None
+            and self.scalar_map.exact
+            and not any(character in self.scalar_map.value for character in _RARE_BREAKS)
+        )
 
     def section(self, name: str) -> Section | None:
         """Return the section of a name."""
@@ -134,13 +176,48 @@ def read_training_config(config_map: Manifest) -> TrainingConfig | None:
     return config_map.memo.get(DATA_KEY, lambda: _read(config_map))
 
 
+def is_training_config(config_map: Manifest) -> bool:
+    """Return whether a ConfigMap is Kaito's by what it says: `training_config` with one of Kaito's sections.
+
+    Other programs have a `training_config.yaml` too. Of a text that cannot be read, its lines decide.
+    """
+    config = read_training_config(config_map)
+    if config is not None and config.document_root is not None:
+        return has_sections(config.document_root)
+    field = config_text(config_map)
+    if field is None:
+        return False
+    return has_lines_of_sections(field.node.value) if isinstance(field.node, Scalar) else has_sections(field.node)
+
+
+def config_text(config_map: Manifest) -> Field | None:
+    """Return the field that holds a ConfigMap's training config, None where it has none or that is not known."""
+    try:
+        return config_map.field("data", DATA_KEY)
+    except UnknownValueError:
+        return None
+
+
 def _read(config_map: Manifest) -> TrainingConfig | None:
-    found = config_map.field("data", DATA_KEY)
-    if found is None or not isinstance(found.node, Scalar):
+    if config_map.plain is not None:
+        return _read_plain(config_map, config_map.plain)
+    found = config_text(config_map)
+    if found is None or not isinstance(found.node, Scalar) or found.node.placeholder:
         return None
     inner = read_inner_yaml(config_map.source, found.node)
     problems = (*inner.problems, *_second_document(found.value, inner))
     return _training_config(found.value, inner.root, problems, inner.scalar_map, inner.memo)
+
+
+def _read_plain(config_map: Manifest, documents: tuple[Document, ...]) -> TrainingConfig:
+    """Read a file that is a training config itself; its pointers begin at its own root."""
+    source = config_map.source
+    host = Place(source, config_map.node.span, "", config_map.ref)
+    first = documents[0] if documents else None
+    root = first.root if first is not None else None
+    problems = [*(first.problems if first is not None else ()), *(value_problems(root) if root is not None else ())]
+    problems += [_refused_document(document.span) for document in documents[1:2]]
+    return _training_config(host, root, tuple(problems), map_text(source), Memo())
 
 
 @lru_cache(maxsize=16)
@@ -164,8 +241,12 @@ def _second_document(host: Place, inner: InnerYaml) -> Iterator[YamlProblem]:
     if inner.second_document is not None:
         end = host.span.end
         start = min(inner.second_document.start, end)
-        message = "a second YAML document begins here; Kaito's runtime refuses more than one"
-        yield YamlProblem(ProblemKind.SECOND_DOCUMENT, message, Span(start, min(start + 3, end)))
+        yield _refused_document(Span(start, min(start + 3, end)))
+
+
+def _refused_document(span: Span) -> YamlProblem:
+    message = "a second YAML document begins here; Kaito's runtime refuses more than one"
+    return YamlProblem(ProblemKind.SECOND_DOCUMENT, message, Span(span.start, min(span.start + 3, span.end)))
 
 
 def _sections(host: Place, root: Node | None) -> tuple[Section, ...]:
@@ -188,6 +269,13 @@ def _section(base: Place, entry: Entry) -> Section:
     options = tuple([Option(name, option.name, home, option) for option in _options(value)])
     key = Place(base.source, entry.key.span, pointer, base.object)
     return Section(name, key, home, value, options, {option.name: option for option in options})
+
+
+def _unknown_keys_of(entry: Entry) -> str:
+    """Return the placeholder that an entry has for a key, or merges in place of a mapping."""
+    if entry.is_merge and isinstance(entry.value, Scalar):
+        return entry.value.placeholder
+    return entry.key.placeholder if isinstance(entry.key, Scalar) else ""
 
 
 def _options(value: Node) -> list[Entry]:

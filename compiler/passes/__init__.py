@@ -11,6 +11,7 @@ from kaitoc.compiler.passes import (
     explicit,
     fit,
     instance_type,
+    order_documents,
     own_config_map,
     repair_batches,
     repair_choices,
@@ -45,6 +46,7 @@ PASSES: tuple[Pass, ...] = (
     speed,
     speed_loading,
     explicit,
+    order_documents,
 )
 
 

@@ -11,6 +11,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.faults import JobRule
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.manifest.objects import Manifest, Place
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 
 class Preserves(str, Enum):
@@ -102,3 +103,11 @@ class Pass(Protocol):
     def run(self) -> Callable[[Job, PassContext], Iterator[Change]]:
         """Yield the changes to a job; a job that needs none yields nothing."""
         ...
+
+
+def known_changes(step: Pass, job: Job, context: PassContext) -> Iterator[Change]:
+    """Yield what a pass would change, up to where it asks for a value that is not known yet."""
+    try:
+        yield from step.run(job, context)
+    except UnknownValueError:
+        return

@@ -9,9 +9,10 @@ from kaitoc.compiler.catalog.releases import default_template
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.document_order import document_starts, start_of_first_document
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.render import render_config_map
-from kaitoc.compiler.passes.model import Change, PassContext, Preserves
+from kaitoc.compiler.passes.model import Change, PassContext, Preserves, known_changes
 from kaitoc.compiler.yaml.tree import Entry, Mapping
 
 NAME = "own-config-map"
@@ -35,7 +36,7 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
 
 
 def _first_wanted(job: Job, context: PassContext) -> Change | None:
-    return next((change for step in context.later_passes for change in step.run(job, context)), None)
+    return next((change for step in context.later_passes for change in known_changes(step, job, context)), None)
 
 
 def _config_map_name(workspace: Manifest, context: PassContext) -> str:
@@ -46,17 +47,24 @@ def _config_map_name(workspace: Manifest, context: PassContext) -> str:
 
 
 def _edits(job: Job, workspace: Manifest, name: str) -> tuple[Edit, ...]:
-    """Return the edits that name the ConfigMap in the Workspace and add it at the end of the file."""
+    """Return the edits that name the ConfigMap in the Workspace and put it before the Workspace's document."""
     reference = _reference(workspace, name)
     if reference is None or not workspace.ref.name:
         return ()
     source = workspace.source
     method = job.template.removesuffix(f"{_SUFFIX}-template")
     document = render_config_map(name, workspace.ref.namespace, default_template(method))
-    separator = "" if not source.text or source.text.endswith(("\n", "\r")) else "\n"
-    text = f"{separator}---\n{document}".replace("\n", source.newline)
-    end = len(source.text)
-    return (reference, Edit(source, Span(end, end), text))
+    place, text = _before(workspace, document)
+    return (Edit(source, Span(place, place), text.replace("\n", source.newline)), reference)
+
+
+def _before(workspace: Manifest, document: str) -> tuple[int, str]:
+    """Return where a document goes so that it is created before a Workspace, and its text with a `---`."""
+    source = workspace.source
+    start = [start for start in document_starts(source) if start <= workspace.node.span.start][-1]
+    if source.text.startswith("---", start):
+        return start, f"---\n{document}"
+    return start_of_first_document(source), f"{document}---\n"
 
 
 def _reference(workspace: Manifest, name: str) -> Edit | None:

@@ -106,7 +106,7 @@ def _moved(node: Node, by: int, done: dict[int, Node]) -> Node:
         return moved
     span = _moved_span(node.span, by)
     if isinstance(node, Scalar):
-        moved = Scalar(span, node.value, node.style, node.tag)
+        moved = Scalar(span, node.value, node.style, node.tag, node.placeholder)
     elif isinstance(node, Sequence):
         items = [Item(_moved(item.value, by, done), _moved_span(item.span, by)) for item in node.items]
         moved = Sequence(span, items, node.is_flow, node.tag, node.depth, node.num_nodes)

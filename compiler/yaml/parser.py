@@ -14,6 +14,8 @@ import yaml
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, Span, make_span
+from kaitoc.compiler.yaml.marks import mark_placeholders
+from kaitoc.compiler.yaml.placeholders import mask
 from kaitoc.compiler.yaml.tree import (
     MERGE_KEY,
     Document,
@@ -36,6 +38,7 @@ MAX_EXPANDED_NODES = 50_000
 
 _PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _BLOCK_STYLES = ("|", ">")
+_BOM = "\ufeff"
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*(?:[ \t]+|(?:\r\n?|\n)[ \t]*|$))+")
 _DOCUMENT_START = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
 # Compiled where it is used: a set of that size takes as long to compile as a file to check.
@@ -55,9 +58,24 @@ class ToOuter(Protocol):
 def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter = make_span) -> list[Document]:
     """Read every document of a source, or of a text embedded in it.
 
-    After a syntax error reading goes on at the next `---`, so one broken document does not hide the others.
+    After a syntax error reading goes on at the next `---`, so one broken document does not hide the others. Scalars
+    that hold a placeholder say so; where placeholders break the YAML around them, they are read as words.
     """
     text = source.text if text is None else text
+    documents = _parse_all(source, text, to_outer)
+    masked = mask(text)
+    if masked is None:
+        return documents
+    if _num_broken(documents):
+        with_words = _parse_all(source, masked.text, to_outer)
+        if _num_broken(with_words) < _num_broken(documents):
+            mark_placeholders(with_words, masked.restored)
+            return with_words
+    mark_placeholders(documents)
+    return documents
+
+
+def _parse_all(source: Source, text: str, to_outer: ToOuter) -> list[Document]:
     documents: list[Document] = []
     base = 0
     while True:
@@ -70,8 +88,14 @@ def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter =
         base = marker.start()
 
 
+def _num_broken(documents: Iterable[Document]) -> int:
+    return sum(problem.kind is ProblemKind.SYNTAX for document in documents for problem in document.problems)
+
+
 def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document]) -> int | None:
     """Append the documents from `base` on; return the offset of a syntax error, or None when all was read."""
+    if text.startswith(_BOM, base):
+        base += 1  # libyaml skips it without counting it
     builder = _Builder(source, text, base, to_outer, documents)
     try:
         next_event = _PARSER(text[base:] if base else text).get_event

@@ -18,6 +18,9 @@ from kaitoc.compiler.core.source import Source, Span, make_span
 from kaitoc.compiler.yaml.tree import Scalar
 
 _BREAKS = "\r\n\x85\u2028\u2029"
+_KEPT_BREAKS = ("\u2028", "\u2029")
+"""Line breaks that stand in a value as they are; YAML 1.1 reads the others as line feeds."""
+_OTHER_BREAK = "\r(?!\n)|[\x85\u2028\u2029]"
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _ESCAPE_LENGTHS = {"x": 2, "u": 4, "U": 8}
 _ESCAPES = {
@@ -118,6 +121,17 @@ def map_scalar(source: Source, scalar: Scalar) -> ScalarMap:
         exact = False
     start, end = scalar.span
     return ScalarMap(scalar.value, reader.starts, reader.ends, start, end, scalar.style, indent, source.newline, exact)
+
+
+def map_text(source: Source) -> ScalarMap:
+    """Return the map of a whole file that is YAML itself: as of a literal block that is not indented."""
+    text = source.text
+    starts = [offset for offset, character in enumerate(text) if character != "\n" or text[offset - 1 : offset] != "\r"]
+    # A break of two characters stands where its first one does.
+    ends = {index: start + 2 for index, start in enumerate(starts) if text.startswith("\r\n", start)}
+    value = text.replace("\r\n", "\n")
+    is_exact = re.search(_OTHER_BREAK, text) is None
+    return ScalarMap(value, starts, ends, 0, len(text), "|", 0, source.newline, is_exact)
 
 
 def _lines(raw: str) -> list[tuple[int, int]]:
@@ -235,19 +249,19 @@ class _Reader:
     def _blanks(self, index: int, stop: int, *, escaped: bool) -> int:
         """Take a run of blanks: as it is within a line, folded when it contains line breaks."""
         end = index
-        num_breaks = 0
+        breaks = ""
         while end < stop and self._raw[end] in " \t" + _BREAKS:
             if self._raw[end] in _BREAKS:
-                num_breaks += 1
+                breaks += self._raw[end] if self._raw[end] in _KEPT_BREAKS else "\n"
                 end += 2 if self._raw.startswith("\r\n", end) else 1
             else:
                 end += 1
-        if num_breaks == 0:
+        if not breaks:
             self._take(index, end)
-        elif num_breaks == 1 and not escaped:
+        elif breaks == "\n" and not escaped:
             self._put(" ", index, end)
-        for _ in range(num_breaks - 1):
-            self._put("\n", index, end)
+        for character in breaks if breaks[:1] in _KEPT_BREAKS and not escaped else breaks[1:]:
+            self._put(character, index, end)
         return end
 
     def _escape(self, index: int, stop: int) -> int:

@@ -38,12 +38,16 @@ class YamlProblem:
 
 @dataclass(slots=True, eq=False)
 class Scalar:
-    """A scalar: its text as YAML reads it. `style` is None for plain, else one of `' " | >`."""
+    """A scalar: its text as YAML reads it. `style` is None for plain, else one of `' " | >`.
+
+    `placeholder` is what keeps its value from being known, such as `${RANK}`, empty where it is what it says.
+    """
 
     span: Span
     value: str
     style: str | None
     tag: str | None
+    placeholder: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -171,3 +175,10 @@ def walk(node: Node) -> Iterator[Node]:
                 stack.append(entry.key)
         elif isinstance(current, Sequence):
             stack.extend(item.value for item in reversed(current.items))
+
+
+def placeholder_of(node: Node) -> str:
+    """Return the first placeholder in a value, empty where all of it is known."""
+    if isinstance(node, Scalar):
+        return node.placeholder
+    return next((below.placeholder for below in walk(node) if isinstance(below, Scalar) and below.placeholder), "")

@@ -87,7 +87,7 @@ def value_problems(root: Node) -> Iterator[YamlProblem]:
     """Yield what would stop `safe_load` from constructing a document that parses."""
     for node in walk(root):
         if isinstance(node, Scalar):
-            if node.style is not None and node.tag is None:
+            if node.placeholder or (node.style is not None and node.tag is None):
                 continue
             try:
                 scalar_value(node)
@@ -105,6 +105,8 @@ def value_problems(root: Node) -> Iterator[YamlProblem]:
 
 
 def _can_merge(node: Node) -> bool:
+    if isinstance(node, Scalar):
+        return bool(node.placeholder)
     if isinstance(node, Sequence):
         return all(isinstance(item.value, Mapping) for item in node.items)
     return isinstance(node, Mapping)

@@ -107,9 +107,9 @@ def test_a_missing_file_is_told() -> None:
 
 
 def test_one_of_several_jobs_is_chosen_by_the_name_of_its_workspace(tmp_path: Path) -> None:
-    workspace, config = DEMO.read_text().split("---\n")
+    config, workspace = DEMO.read_text().split("---\n")
     path = tmp_path / "two.yaml"
-    path.write_text("---\n".join((workspace, workspace.replace("tune-phi-3\n", "other\n", 1), config)))
+    path.write_text("---\n".join((config, workspace, workspace.replace("tune-phi-3\n", "other\n", 1))))
 
     assert "choose one with --workspace" in run(str(path), "--dry-run").stderr
     assert json.loads(run(str(path), "--dry-run", "--workspace", "other").stdout)["name"] == "other"

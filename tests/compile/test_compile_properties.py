@@ -79,7 +79,7 @@ def manifests(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
     style, width = draw(st.sampled_from([("|", WIDE), (">", WIDE), ("'", WIDE), ('"', WIDE), ('"', NARROW)]))
     inner = inner_text(values, draw(st.booleans()))
     newline = draw(st.sampled_from(["\n", "\r\n"]))
-    return f"{tuned}---\n{config_map(inner, style, width)}".replace("\n", newline), stated
+    return f"{config_map(inner, style, width)}---\n{tuned}".replace("\n", newline), stated
 
 
 def content_lines(file: CompiledFile, text: str) -> list[bytes]:
@@ -89,8 +89,9 @@ def content_lines(file: CompiledFile, text: str) -> list[bytes]:
     if lines[at].decode("utf-8").removeprefix(KEY).strip()[0] in "|>":
         return lines
     documents = list(yaml.safe_load_all(text))
-    inner = documents[1]["data"]["training_config.yaml"]
-    return lines[:at] + [line.encode("utf-8") for line in inner.splitlines(keepends=True)]
+    inner = documents[0]["data"]["training_config.yaml"]
+    end = next(number for number, line in enumerate(lines) if line.startswith(b"---"))
+    return [*lines[:at], *(line.encode("utf-8") for line in inner.splitlines(keepends=True)), *lines[end:]]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

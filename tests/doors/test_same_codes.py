@@ -33,6 +33,8 @@ LOST_ON_THE_WAY = {
     "KT101": "the API server parses objects: no syntax error of theirs gets there, only one of the text inside",
     "KT106": "the API server knows no such kind, so that it asks nobody about an object of it",
     "KT102": "of a key that is written twice it keeps one, but for the text inside",
+    "KT108": "objects come one by one, so none stands beside another",
+    "KT340": "objects come one by one, in the order in which they were created",
 }
 """What admission cannot find any more, unless it is in the training config, which stays a text."""
 

@@ -106,9 +106,11 @@ def test_the_config_map_of_the_same_file_goes_before_one_of_another() -> None:
         library.add_source(Source(name, config_map().replace("r: 16", f"r: {rank}")))
         library.add_given(name)
 
-    (job,) = (job for job in jobs_of(f"{config_map()}---\n{workspace()}", library) if job.workspace is not None)
+    job, *others = jobs_of(f"{config_map()}---\n{workspace()}", library)
 
     assert job.integer("LoraConfig", "r", 0) == 16
+    # The others of its name may take its place, as in an overlay: they are judged with the Workspace too.
+    assert [other.integer("LoraConfig", "r", 0) for other in others] == [32, 64]
 
 
 def test_a_lone_config_map_is_a_job_with_what_is_assumed() -> None:

@@ -52,5 +52,5 @@ data:
         mlm: false
 """
 
-BOTH = f"{WORKSPACE}---\n{CONFIG_MAP}"
+BOTH = f"{CONFIG_MAP}---\n{WORKSPACE}"
 WRONG_MODULES = CONFIG_MAP.replace("qkv_proj, o_proj, gate_up_proj", "q_proj, o_proj, gate_proj")

@@ -29,7 +29,7 @@ def versioned_edits(action: types.CodeAction, uri: str, version: int) -> list[ty
 
 
 def test_a_finding_with_a_fix_has_a_quick_fix(editor: Editor, tmp_path: Path) -> None:
-    text = f"{WORKSPACE}---\n{WRONG_MODULES}"
+    text = f"{WRONG_MODULES}---\n{WORKSPACE}"
     uri = editor.open(tmp_path / "new.yaml", text)
     here = types.Range(at(text, "gate_proj"), at(text, "gate_proj"))
     (action,) = editor.actions(uri, here, [types.CodeActionKind.QuickFix])
@@ -43,7 +43,7 @@ def test_a_finding_with_a_fix_has_a_quick_fix(editor: Editor, tmp_path: Path) ->
 
 def test_edits_name_the_version_that_is_typed(editor: Editor, tmp_path: Path) -> None:
     uri = editor.open(tmp_path / "new.yaml", BOTH)
-    text = f"{WORKSPACE}---\n{WRONG_MODULES}"
+    text = f"{WRONG_MODULES}---\n{WORKSPACE}"
     editor.change(uri, BOTH)
     editor.change(uri, text)
     (action, *_) = editor.actions(uri, everywhere(text), [FIX_ALL])
@@ -100,7 +100,7 @@ def test_a_fix_reads_the_buffers_beside_the_document(editor: Editor, tmp_path: P
 
 def test_a_client_that_knows_no_versions_gets_plain_edits(tmp_path: Path) -> None:
     editor = Editor("--isolated", edits_by_version=False)
-    text = f"{WORKSPACE}---\n{WRONG_MODULES}"
+    text = f"{WRONG_MODULES}---\n{WORKSPACE}"
     uri = editor.open(tmp_path / "new.yaml", text)
     (action,) = editor.actions(uri, everywhere(text), [FIX_ALL])
 
@@ -111,7 +111,7 @@ def test_a_client_that_knows_no_versions_gets_plain_edits(tmp_path: Path) -> Non
 
 
 def test_edits_keep_windows_line_breaks(editor: Editor, tmp_path: Path) -> None:
-    text = f"{WORKSPACE}---\n{WRONG_MODULES}".replace("\n", "\r\n")
+    text = f"{WRONG_MODULES}---\n{WORKSPACE}".replace("\n", "\r\n")
     uri = editor.open(tmp_path / "new.yaml", text)
     (action,) = editor.actions(uri, everywhere(text), [FIX_ALL])
 

@@ -72,7 +72,7 @@ def test_a_uri_that_cannot_be_read_is_passed_over(editor: Editor, tmp_path: Path
 
 
 def test_positions_outside_the_text_are_answered(editor: Editor, tmp_path: Path) -> None:
-    uri = editor.open(tmp_path / "a.yaml", BOTH)
+    uri = editor.open(tmp_path / "a.yaml", CONFIG_MAP)
     far = types.Position(2**31 - 1, 2**31 - 1)
 
     assert editor.hover(uri, far) == ""

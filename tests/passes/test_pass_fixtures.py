@@ -31,9 +31,11 @@ def pass_of(case: Path) -> Pass:
     return next(step for step in PASSES if case.parent.name.replace("_", "-") == step.NAME)
 
 
-def compiled(source: Source, step: Pass | None, monkeypatch: pytest.MonkeyPatch) -> Compilation:
-    """Compile a text by the options in its first line, with one pass or with all of them."""
-    first = source.line_text(1)
+def compiled(
+    source: Source, step: Pass | None, monkeypatch: pytest.MonkeyPatch, options_of: Source | None = None
+) -> Compilation:
+    """Compile a text by the options in its first line, or that of another, with one pass or with all of them."""
+    first = (options_of or source).line_text(1)
     words = first.removeprefix("# options:").split() if first.startswith("# options:") else []
     parameters = compile_command.make_context(
         "compile", ["--kaito-version", RELEASE, *words, "--isolated", source.path]
@@ -74,7 +76,7 @@ def test_the_whole_pipeline_leaves_its_own_output_alone(case: Path, monkeypatch:
     source = Source("before.yaml", (case / "before.yaml").read_text(encoding="utf-8"))
 
     once = compiled(source, None, monkeypatch).files[0].text
-    twice = compiled(Source("before.yaml", once), None, monkeypatch).files[0].text
+    twice = compiled(Source("before.yaml", once), None, monkeypatch, options_of=source).files[0].text
 
     assert twice == once
 

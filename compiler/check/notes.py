@@ -1,0 +1,40 @@
+"""What `check` says on standard error of files and objects that it does not judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+
+
+def note_of_patch(file: ManifestFile) -> str:
+    """Return that a kustomization applies a file to other objects."""
+    return f"{file.source.path}: a kustomize patch, not judged by itself; check what `kustomize build` renders"
+
+
+def note_of_unjudged(file: ManifestFile) -> str:
+    """Return which of Kaito's objects in a file are not judged, or that the file was skipped; else nothing."""
+    unjudged = list(_unjudged(file))
+    if unjudged:
+        line = file.source.position(unjudged[0].place.span.start).line
+        names = ", ".join(f"{manifest.ref.kind} `{manifest.ref.name}`" for manifest in unjudged)
+        return f"{file.source.path}:{line}: not judged: {names} (kaitoc judges tuning Workspaces and their ConfigMaps)"
+    return "" if file.concerns_kaito else _note_of_broken(file)
+
+
+def _unjudged(file: ManifestFile) -> Iterator[Manifest]:
+    for manifest in file.manifests:
+        is_serving = manifest.is_workspace and manifest.node.get("inference") is not None
+        if manifest.is_kaitos and (is_serving or not manifest.is_workspace) and not manifest.is_tuning_workspace:
+            yield manifest
+
+
+def _note_of_broken(file: ManifestFile) -> str:
+    broken = next((document for document, _ in file.unreadable_documents()), None)
+    if broken is None:
+        return ""
+    problem = broken.problems[0]
+    line = file.source.position(problem.span.start).line
+    if any(document is broken for document, _ in file.templates()):
+        return f"{file.source.path}:{line}: skipped, a template; check what `helm template` renders"
+    return f"{file.source.path}:{line}: skipped, not YAML that can be read ({problem.message})"
