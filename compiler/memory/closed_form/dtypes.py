@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES, HALF_BYTES
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES
 from kaitoc.compiler.memory.stacks import Stack
 from kaitoc.compiler.memory.workload import Dtype, Quantization, Workload
 

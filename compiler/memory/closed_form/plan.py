@@ -18,8 +18,8 @@ from kaitoc.compiler.catalog.sites import (
 )
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.dtypes import adapter_bytes, quantized_bytes
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES
 from kaitoc.compiler.memory.closed_form.linear import Adapter, Linear
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
 from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_plan
@@ -253,7 +253,13 @@ class _Planner:
                 Site("down_proj", f"{path}.experts.down_proj", width, hidden),
             ]
             per_expert = tuple(
-                Linear(site.in_features, site.out_features, self.norm_bytes, trainable=self.trains_base)
+                Linear(
+                    site.in_features,
+                    site.out_features,
+                    self.norm_bytes,
+                    trainable=self.trains_base,
+                    num_stacked=num_experts,
+                )
                 for site in sites
             )
             router = Linear(hidden, num_experts, self.norm_bytes, trainable=self.trains_base)
