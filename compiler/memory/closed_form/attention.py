@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kaitoc.compiler.memory.closed_form.kernel import Group
+from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Layer, Plan
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload

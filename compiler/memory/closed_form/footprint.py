@@ -13,11 +13,12 @@ from functools import lru_cache
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.model import stream_of
 from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.peak import Moment, peak_moments, saved_sizes
-from kaitoc.compiler.memory.closed_form.plan import Plan, plan_for
+from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict

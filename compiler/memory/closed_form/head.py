@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
+from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.loss import LossChunk
 from kaitoc.compiler.memory.closed_form.op import Effects, Kind, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Plan
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.attention import AttentionBlock, probability
+from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.mlp import FeedForward
 from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Layer, Plan
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Workload
 

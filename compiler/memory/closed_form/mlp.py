@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.memory.closed_form.layout import Experts, Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
 from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Experts, Layer, Plan
 from kaitoc.compiler.memory.closed_form.product import grouped_product
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder

@@ -9,9 +9,10 @@ from kaitoc.compiler.memory.closed_form.dtypes import autocast_bytes, compute_by
 from kaitoc.compiler.memory.closed_form.elementwise import Precision
 from kaitoc.compiler.memory.closed_form.head import LossHead
 from kaitoc.compiler.memory.closed_form.layers import Decoder
+from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.op import Effects, Stream, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Layer, Plan, plan_for
+from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.stacks import find_stack

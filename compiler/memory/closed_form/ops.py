@@ -6,14 +6,14 @@ Values are held and dropped as in `closed_form/elementwise.py`. Sources: `attent
 
 from __future__ import annotations
 
+from kaitoc.compiler.memory.closed_form.adapters import AdaptedLinearOps
 from kaitoc.compiler.memory.closed_form.kernel import Group, launch
-from kaitoc.compiler.memory.closed_form.linear import LinearOps
 from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Tensor
 from kaitoc.compiler.memory.closed_form.product import fused_attention, score_product, value_product
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, per_pair, per_token
 
 
-class Ops(LinearOps):
+class Ops(AdaptedLinearOps):
     """Operations on one stream."""
 
     def sdpa(self, query: Tensor, key: Tensor, value: Tensor, *, num_heads: int, makes_mask: bool = False) -> Tensor:

@@ -33,7 +33,9 @@ class Size(NamedTuple):
         """Return this size a whole number of times."""
         return _new(Size, (self[0] * factor, self[1] * factor, self[2] * factor, self[3] * factor))
 
-    __rmul__ = __mul__  # type: ignore[assignment]  # as above
+    def __rmul__(self, factor: int) -> Size:  # type: ignore[override]  # as above
+        """Return this size a whole number of times."""
+        return self * factor
 
     def scaled(self, numerator: int, denominator: int) -> Size:
         """Return this size times a fraction, each part rounded down."""
