@@ -139,7 +139,10 @@ class Relabel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scratch:
-    """Kernels that leave no tensor behind, and the memory that they take while they run."""
+    """Kernels that leave no tensor behind, and the memory that they take while they run.
+
+    `backward` are kernels of the way back that are counted as often as these.
+    """
 
     temporary: Size
     forward: Launch

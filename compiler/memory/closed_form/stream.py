@@ -45,6 +45,8 @@ class StreamBuilder:
         self._instructions: list[Instruction] = []
         self._num_tensors = 0
         self.owed: tuple[Launch, Launch | None] | None = None
+        """What the next operation launches in place of its own: the head's product before a loss of full logits, and
+        8-bit products of inputs that autocast would narrow. Every published figure is counted so."""
 
     def stream(self, loss: Tensor) -> Stream:
         """Return what was written so far, to go back from `loss`."""
