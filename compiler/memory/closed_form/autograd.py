@@ -78,7 +78,7 @@ class Autograd(Graph):
             self._mark(instruction.temporary)
 
     def _repeat(self, instruction: Repeat) -> None:
-        value = self._run(instruction.first, self._values[instruction.first.given.number])
+        value = self._run(instruction.first, self._values[instruction.given.number])
         for _ in range(instruction.count - 1):
             value = self._run(instruction.later, value)
 
@@ -103,7 +103,7 @@ class Autograd(Graph):
             self._retained.append(self._held(tensor))
         if not self._recording:
             return
-        step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op.backward)
+        step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op)
         step.temporary, step.parameter_gradients = op.backward_temporary, op.parameter_gradients
         step.saved = [self._held(tensor) for tensor in op.saved]
         if op.saved_size != ZERO:
@@ -126,7 +126,7 @@ class Autograd(Graph):
         whole = self._values[instruction.whole.number]
         part = self._values[instruction.part.number] = Value(self._held(instruction.whole))
         if instruction.whole.needs_grad and self._recording:
-            self._record(BackwardStep((whole,), part, (instruction.whole.size,), instruction.backward))
+            self._record(BackwardStep((whole,), part, (instruction.whole.size,), instruction))
 
     def _split(self, instruction: Split) -> None:
         whole = self._values[instruction.whole.number]
@@ -148,7 +148,7 @@ class Autograd(Graph):
                     other.grad = None
             self._accumulate(whole, gathered)
 
-        self._record(BackwardStep((whole,), first, backward=instruction.backward, replay=gather))
+        self._record(BackwardStep((whole,), first, launched_by=instruction, replay=gather))
 
     def _checkpoint(self, instruction: Checkpoint) -> None:
         body, keeps_output = instruction.body, instruction.keeps_output
@@ -201,7 +201,7 @@ class Autograd(Graph):
         if instruction.output.needs_grad and self._recording:
             tensor = instruction.body.result
             gradients = (tensor.size if tensor.needs_grad else None, PASSED_ON if passes_on else None)
-            self._record(BackwardStep((addend, target), result, gradients, instruction.backward))
+            self._record(BackwardStep((addend, target), result, gradients, instruction))
         self._release(addend.buffer)
         return result
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Launch
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Kind
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Accumulate, Kind, Op, Split, View
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
 
 
@@ -33,11 +32,11 @@ class Value:
 class BackwardStep:
     """How one operation that was read goes back; `gradients` are as in `Op`. `replay` does it in place of the rules.
 
-    `scale` is how often the operation runs where one stands for several.
+    `launched_by` carries the kernels of the way back. `scale` is how often the operation runs where it stands for many.
     """
 
     __slots__ = (
-        "backward", "gradients", "inputs", "output", "parameter_gradients", "replay", "saved", "scale", "temporary",
+        "gradients", "inputs", "launched_by", "output", "parameter_gradients", "replay", "saved", "scale", "temporary",
     )  # fmt: skip
 
     def __init__(
@@ -45,13 +44,13 @@ class BackwardStep:
         inputs: Sequence[Value],
         output: Value,
         gradients: Sequence[Size | None] = (),
-        backward: Launch = NO_LAUNCH,
+        launched_by: Op | View | Split | Accumulate | None = None,
         replay: Callable[[Buffer], None] | None = None,
     ) -> None:
         self.inputs = inputs
         self.output = output
         self.gradients = gradients
-        self.backward = backward
+        self.launched_by = launched_by
         self.replay = replay
         self.saved: list[Buffer] = []
         self.temporary = ZERO

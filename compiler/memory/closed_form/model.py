@@ -62,7 +62,7 @@ class DecoderModel:
         hidden = self.embed()
         for layer, count in self.plan.layers:
             run = self._layer_runner(layer)
-            hidden = self.stream.repeat(run, hidden, count, layer.gradient_bytes)
+            hidden = self.stream.repeat(run, hidden, count, layer.gradient_bytes, layer)
         narrowed = self._autocast_cache()
         normed = self.decoder.norm(hidden)
         self.stream.drop(hidden)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Launch
-from kaitoc.compiler.memory.closed_form.size import ZERO, Size
+from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Phase
 
 PASSED_ON = Size(fixed=-1)
@@ -82,7 +82,8 @@ class Op:
 
     `saved` are the tensors that the backward needs, the output among them where it does. `gradients` are per input
     (None: no gradient) or `PASSED_ON`. `forward_temporary` holds what the operation allocates
-    beside its output while it runs, saved data included. An operation without a `has_backward` is not recorded.
+    beside its output while it runs, saved data included. An operation without a `has_backward` is not recorded. `group`
+    is what its traffic counts for where no kernels are stated.
     """
 
     inputs: tuple[Tensor, ...]
@@ -95,8 +96,35 @@ class Op:
     backward_temporary: Size
     parameter_gradients: int
     has_backward: bool
-    forward: Launch
-    backward: Launch
+    group: Group
+    reads_again: Size
+    stated_forward: Launch | None
+    stated_backward: Launch | None
+
+    @property
+    def forward(self) -> Launch:
+        """Return what the operation launches: as stated, else a kernel that reads its inputs and writes its output."""
+        if self.stated_forward is not None:
+            return self.stated_forward
+        moved = self.output.size + self.forward_temporary * 2 - self.saved_size + self.reads_again
+        for tensor in self.inputs:
+            moved += tensor.size
+        return launch(traffic(self.group, moved))
+
+    @property
+    def backward(self) -> Launch:
+        """Return what going back launches: as stated, else a kernel that reads the gradient and what was saved, and
+        writes the gradients of the inputs.
+        """
+        if self.stated_backward is not None:
+            return self.stated_backward
+        written = [size for size in self.gradients if size is not None and size != PASSED_ON]
+        if not written and not self.parameter_gradients:
+            return NO_LAUNCH
+        moved = self.backward_temporary * 2 + fixed(self.parameter_gradients) + self.saved_size + self.reads_again
+        for size in (*written, *(tensor.storage.size for tensor in self.saved)):
+            moved += size
+        return Launch((traffic(self.group, moved),), max(1, len(written)), moves_gradient=True)
 
     @property
     def saves_inputs(self) -> bool:
@@ -182,11 +210,13 @@ class Body:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Repeat:
-    """A body run on its own result `count` times, each of which leaves `gradient_bytes` of parameter gradients.
+    """A body run on `given` and then on its own result, `count` times.
 
-    `later` is all runs but the first, which may get its input in another type. The last result stands under its.
+    Each run leaves `gradient_bytes` of parameter gradients. `later` is all runs but the first, which may get its input
+    in another type. The last result stands under its.
     """
 
+    given: Tensor
     first: Body
     later: Body
     count: int

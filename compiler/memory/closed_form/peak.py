@@ -92,7 +92,7 @@ class PeakReader(Autograd):
             super()._repeat(instruction)
             return
         before = tuple(self.live)
-        result = self._run(instruction.first, self._values[instruction.first.given.number])
+        result = self._run(instruction.first, self._values[instruction.given.number])
         bridge = Value(result.buffer)
         skipped = self._skip(before, count - 2)
         if instruction.first.result.needs_grad and self._recording:

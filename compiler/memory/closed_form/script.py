@@ -114,7 +114,7 @@ class ScriptReader(Autograd):
 
     def _repeat(self, instruction: Repeat) -> None:
         """Run four of the layers, or all where four do not show the pattern."""
-        count, given = instruction.count, instruction.first.given
+        count, given = instruction.count, instruction.given
         if count <= _NUM_RUN or self._runs_all_layers or not (given.needs_grad and self._recording):
             super()._repeat(instruction)
             return

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.op import (
-    PASSED_ON,
     PLAIN,
     Accumulate,
     Body,
@@ -29,7 +28,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Tensor,
     View,
 )
-from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.size import Size
 from kaitoc.compiler.memory.result import Phase
 
 
@@ -44,6 +43,7 @@ class StreamBuilder:
         self.is_loss = False
         self._instructions: list[Instruction] = []
         self._num_tensors = 0
+        self._bodies: dict[Hashable, Body] = {}
         self.owed: tuple[Launch, Launch | None] | None = None
         """What the next operation launches in place of its own: the head's product before a loss of full logits, and
         8-bit products of inputs that autocast would narrow. Every published figure is counted so."""
@@ -100,10 +100,6 @@ class StreamBuilder:
         if forward is None and owed is not None:
             is_plain = False
             forward, backward = owed
-        if forward is None:
-            forward = launch(traffic(self._group(), self._forward_bytes(inputs, output, effects)))
-        if backward is None:
-            backward = self._default_backward(saved, gradients, effects, self._group() if is_plain else self.group)
         self._write(
             Op(
                 inputs=tuple(inputs),
@@ -116,8 +112,10 @@ class StreamBuilder:
                 backward_temporary=effects.backward_temporary,
                 parameter_gradients=effects.parameter_gradients,
                 has_backward=has_backward,
-                forward=forward,
-                backward=backward,
+                group=self._group() if is_plain else self.group,
+                reads_again=effects.reads_again,
+                stated_forward=forward,
+                stated_backward=backward,
             )
         )
         return output
@@ -142,25 +140,34 @@ class StreamBuilder:
         self._write(Checkpoint(body, output, keeps_output))
         return output
 
-    def repeat(self, function: Callable[[Tensor], Tensor], given: Tensor, count: int, gradient_bytes: int) -> Tensor:
+    def repeat(
+        self,
+        function: Callable[[Tensor], Tensor],
+        given: Tensor,
+        count: int,
+        gradient_bytes: int,
+        layer: Hashable = None,
+    ) -> Tensor:
         """Run `function` on its own output `count` times; a run on an input without gradient saves less.
 
-        `gradient_bytes` are the parameter gradients that one run leaves behind.
+        `gradient_bytes` are the parameter gradients that one run leaves behind. What is known for an equal `layer` is
+        not written down again.
         """
         if not given.needs_grad and count > 1:
-            given = self.replace(function(given), given)
+            given = self.repeat(function, given, 1, gradient_bytes, layer)
             count -= 1
-        if count == 1:
-            return self.replace(function(given), given)
-
-        def chained(tensor: Tensor) -> Tensor:
-            return self.replace(function(tensor), tensor)
-
-        first = self._body(chained, given)
-        is_alike = first.result.num_bytes == given.num_bytes
-        later = first if is_alike else self._body(chained, first.result)
-        self._write(Repeat(first, later, count, gradient_bytes))
+        first = later = self._layer_body(function, given, layer)
+        if count > 1 and first.result.num_bytes != given.num_bytes:
+            later = self._layer_body(function, first.result, layer)
+        self._write(Repeat(given, first, later, count, gradient_bytes))
         return later.result
+
+    def _layer_body(self, function: Callable[[Tensor], Tensor], given: Tensor, layer: Hashable) -> Body:
+        key = layer, given.num_bytes, given.needs_grad
+        body = self._bodies.get(key) if layer is not None else None
+        if body is None:
+            body = self._bodies[key] = self._body(lambda tensor: self.replace(function(tensor), tensor), given)
+        return body
 
     def accumulate(self, function: Callable[[], Tensor], target: Tensor, count: int) -> Tensor:
         """Add `count` results of `function` into `target` in place; return the alias that stands for it then."""
@@ -201,29 +208,3 @@ class StreamBuilder:
 
     def _group(self) -> Group:
         return Group.HEAD if self.is_loss and self.group is Group.ELEMENTWISE else self.group
-
-    def _forward_bytes(self, inputs: Sequence[Tensor], output: Tensor, effects: Effects) -> Size:
-        """Return what a kernel moves that reads its inputs and writes its output and scratch memory."""
-        moved = output.size
-        if effects.forward_temporary is not ZERO:
-            moved += effects.forward_temporary * 2
-        if effects.saves_size is not ZERO:
-            moved += effects.saves_size
-        if effects.reads_again is not ZERO:
-            moved += effects.reads_again
-        for tensor in inputs:
-            moved += tensor.size
-        return moved
-
-    def _default_backward(
-        self, saved: Sequence[Tensor], gradients: Sequence[Size | None], effects: Effects, group: Group
-    ) -> Launch:
-        """Return a kernel that reads the gradient and what was saved, and writes the gradients of the inputs."""
-        written = [size for size in gradients if size is not None and size != PASSED_ON]
-        if not written and not effects.parameter_gradients:
-            return NO_LAUNCH
-        moved = effects.backward_temporary * 2 + fixed(effects.parameter_gradients) + effects.saves_size
-        moved += effects.reads_again
-        for size in (*written, *(tensor.storage.size for tensor in saved)):
-            moved += size
-        return Launch((traffic(group, moved),), max(1, len(written)), moves_gradient=True)

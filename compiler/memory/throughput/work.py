@@ -98,7 +98,7 @@ class WorkReader(Autograd):
 
     def _repeat(self, instruction: Repeat) -> None:
         with self._scaled(instruction.count):
-            value = self._run(instruction.first, self._values[instruction.first.given.number])
+            value = self._run(instruction.first, self._values[instruction.given.number])
         self._values[instruction.later.result.number] = value
 
     def _accumulate_in_place(self, instruction: Accumulate) -> None:
@@ -124,8 +124,8 @@ class WorkReader(Autograd):
     def _undo(self, step: BackwardStep) -> None:
         outer, self._scale = self._scale, step.scale
         grad = step.output.grad
-        if grad is not None:
-            self._count_back(step.backward, grad)
+        if grad is not None and step.launched_by is not None:
+            self._count_back(step.launched_by.backward, grad)
         super()._undo(step)
         self._scale = outer
 
