@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test lint types check-all format soak docs site schemas new-rule clean \
-	bench-check bench-memory bench-throughput bench-runtime bench-webhook
+	build/mypy bench-check bench-memory bench-throughput bench-runtime bench-webhook
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -27,7 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing kaitoc and what it needs into $(VENV) (a few minutes the first time)"
 	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) install -c constraints.txt --index-url "$(TORCH_INDEX)" torch; \
 	else $(PIP) install "$$(grep -E '^torch==' constraints.txt)"; fi
-	@$(PIP) install -c constraints.txt -e ".[runtime,dev]"
+	@$(PIP) install "pip>=25.1" # the first that installs dependency groups
+	@$(PIP) install -c constraints.txt -e ".[runtime]" --group dev
 	@touch $(STAMP)
 
 install: $(STAMP) ## Install kaitoc with its runtime and development tools into .venv.
@@ -96,4 +97,5 @@ site: $(STAMP) ## Build the documentation's site into build/site.
 
 docs: $(STAMP) ## Write the generated pages under docs/.
 	$(BIN)/python -m kaitoc.compiler.check.rule_index > docs/rules.md
+	$(BIN)/python -m kaitoc.compiler.cli.reference > docs/cli.md
 	$(BIN)/python docs/terminal_picture.py > docs/images/check.svg

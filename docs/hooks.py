@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from kaitoc.compiler.check.rule_index import AREAS
+from kaitoc.compiler.check.rule_index import rules_by_area
 from kaitoc.compiler.check.rule_pages import page_path, page_text
 from kaitoc.rules import RULES
 
@@ -35,11 +35,8 @@ _FENCE_WORDS = {"after-fix": "(after --fix)", "update": "(the object after an up
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """List the rules' pages by area below the index of the rules."""
     areas: list[str | dict[str, list[dict[str, str]]]] = ["rules.md"]
-    for prefix, title in AREAS.items():
-        pages = [
-            {f"{rule.CODE} {rule.NAME}": f"rules/{rule.CODE}.md"} for rule in RULES if rule.CODE.startswith(prefix)
-        ]
-        areas.append({title: pages})
+    for area, rules in rules_by_area().items():
+        areas.append({area.title: [{f"{rule.CODE} {rule.NAME}": f"rules/{rule.CODE}.md"} for rule in rules]})
     config.nav = [{"Rules": areas} if entry == {"Rules": "rules.md"} else entry for entry in config.nav or ()]
     return config
 
@@ -53,7 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Point links at the site's pages, and say above an example for what it holds."""
     path = page.file.src_uri
     markdown = _LINK.sub(lambda link: _linked(link["text"], link["target"], path), markdown)

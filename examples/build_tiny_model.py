@@ -94,8 +94,14 @@ def pretrain(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, num_ste
         optimizer.zero_grad()
 
 
+def save(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the model's folder, weights in bfloat16."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def main() -> None:
-    """Write the model's folder."""
+    """Build the model and write its folder."""
     if len(sys.argv) != 2:
         sys.exit("usage: python build_tiny_model.py FOLDER")
     logging.disable_progress_bar()
@@ -103,8 +109,7 @@ def main() -> None:
     tokenizer = build_tokenizer()
     model = build_model(len(tokenizer))
     pretrain(model, tokenizer)
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save(model, tokenizer, folder)
     sys.stdout.write(f"{folder}: Phi-3 with {model.num_parameters():,} parameters and {len(tokenizer)} tokens\n")
 
 

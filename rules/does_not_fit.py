@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import footprint_of, needs, verdict_of, workload_of
 from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.memory.closed_form.footprint import verdict
-from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.result import Category, Footprint, Verdict
 from kaitoc.compiler.memory.workload import Quantization, Workload
 from kaitoc.rules._instances import has_removed_gpu
 
@@ -50,17 +50,13 @@ def _place(job: Job) -> Place:
     return job.place_of(option) if option is not None else job.config_place
 
 
+_NAMED = (Category.WEIGHTS, Category.ACTIVATIONS, Category.LOGITS, Category.OPTIMIZER, Category.GRADIENTS)
+
+
 def _largest(predicted: Footprint) -> str:
-    categories = predicted.peak.categories
-    named = {
-        "weights": categories.weights,
-        "activations": categories.activations,
-        "logits": categories.logits,
-        "optimizer states": categories.optimizer,
-        "gradients": categories.gradients,
-    }
-    first, second = sorted(named, key=lambda name: -named[name])[:2]
-    return f"{first} {gib(named[first])}, {second} {gib(named[second])}"
+    sizes = dict(predicted.peak.categories.items())
+    first, second = sorted(_NAMED, key=lambda category: -sizes[category])[:2]
+    return f"{first.words} {gib(sizes[first])}, {second.words} {gib(sizes[second])}"
 
 
 def _advice(gpu: Gpu, workload: Workload, margin: float) -> str:

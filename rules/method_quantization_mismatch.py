@@ -29,12 +29,12 @@ def check(job: Job) -> Iterator[Fault]:
         if job.flag("QuantizationConfig", name) and (option := job.option("QuantizationConfig", name)) is not None
     ]
     if method == "lora" and quantized:
-        yield _lora_with_quantization(job, job.method, quantized[0])
+        yield _lora_with_quantization(job.method, quantized[0])
     elif method == "qlora" and not quantized:
         yield _qlora_without_quantization(job, job.method.place)
 
 
-def _lora_with_quantization(job: Job, method: Setting[str], option: Option) -> Fault:
+def _lora_with_quantization(method: Setting[str], option: Option) -> Fault:
     written = option.name
     if written == option.name.replace("-", "_") and written in ("load_in_4bit", "load_in_8bit"):
         effect = "Kaito's webhook refuses the Workspace"

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
 from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import footprint_of, footprint_on

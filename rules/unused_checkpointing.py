@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kaitoc.compiler.core.findings import Applicability, Severity
-from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import footprint_of, verdict_of, workload_of

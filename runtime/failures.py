@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.core.errors import KaitocError
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_OUT_OF_MEMORY = 3
@@ -12,7 +14,7 @@ EXIT_CODES = frozenset({0, EXIT_FAILED, EXIT_USAGE, EXIT_OUT_OF_MEMORY, EXIT_INT
 _MAX_CHARACTERS = 300
 
 
-class RunFailure(Exception):  # noqa: N818  (the name says what it means to the user)
+class RunFailure(KaitocError):  # noqa: N818  (the name says what it means to the user)
     """A run that cannot go on, but may when it is repeated; `str(error)` is for the user."""
 
     exit_code = EXIT_FAILED

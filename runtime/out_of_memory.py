@@ -6,10 +6,10 @@ import re
 
 import torch
 
+from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
 
-_GIB = 1 << 30
 _NUM_NAMED = 3
 _SPELLINGS = re.compile(
     r"DefaultCPUAllocator: can't allocate memory"
@@ -47,14 +47,12 @@ def describe_out_of_memory(plan: Plan, footprint: Footprint | None, batch_shape:
     where = "while the model was loaded" if batch_shape is None else "on a batch of {} x {} tokens".format(*batch_shape)
     lines = [f"out of memory {where}"]
     if footprint is not None:
-        lines.append(f"the run needs {footprint.reserved_bytes / _GIB:.1f} GiB, most of it for {_largest(footprint)}")
+        lines.append(f"the run needs {format_gib(footprint.reserved_bytes)}, most of it for {_largest(footprint)}")
     manifest = plan.provenance.manifest or "MANIFEST"
     lines.append(f"`kaitoc compile {manifest} --target bundled -o compiled` finds a configuration that fits")
     return "\n".join(lines)
 
 
 def _largest(footprint: Footprint) -> str:
-    peak = footprint.peak.categories
-    names = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "workspace")
-    sizes = sorted(((getattr(peak, name), name) for name in names), reverse=True)[:_NUM_NAMED]
-    return ", ".join(f"{name} ({size / _GIB:.1f} GiB)" for size, name in sizes if size)
+    sizes = sorted(((size, category.value) for category, size in footprint.peak.categories.items()), reverse=True)
+    return ", ".join(f"{name} ({format_gib(size)})" for size, name in sizes[:_NUM_NAMED] if size)

@@ -158,7 +158,7 @@ def _verdict(
     refusing = [finding for finding in found if _refuses(finding, policy)]
     codes = tuple(sorted({finding.code for finding in found}))
     warnings = tuple(_told(f) for f in found if f.severity is Severity.WARNING and not _refuses(f, policy))
-    complaints = [*outcome.errors, *(_told(finding) for finding in refusing)]
+    complaints = [*map(str, outcome.errors), *(_told(finding) for finding in refusing)]
     shown = complaints[:_MAX_TOLD]
     if len(complaints) > len(shown):
         shown.append(f"and {len(complaints) - len(shown)} more")

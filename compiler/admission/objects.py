@@ -37,7 +37,7 @@ def _dumper() -> type[yaml.SafeDumper]:
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
     class Dumper(base):  # type: ignore[misc]  # libyaml's where there is one
-        def ignore_aliases(self, data: object) -> bool:
+        def ignore_aliases(self, _data: object) -> bool:
             return True
 
     def text(dumper: Any, value: str) -> Any:

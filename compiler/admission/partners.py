@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kaitoc.compiler.admission.objects import path_of, source_of
-from kaitoc.compiler.check.engine import find_files
+from kaitoc.compiler.check.inputs import find_files
 from kaitoc.compiler.core.findings import ObjectRef
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, SourceError, Span
@@ -57,11 +57,11 @@ class NoPartners:
     def refresh(self) -> None:
         """Do nothing."""
 
-    def config_map(self, namespace: str, name: str) -> ManifestFile | None:
+    def config_map(self, _namespace: str, _name: str) -> ManifestFile | None:
         """Return None."""
         return None
 
-    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+    def workspaces_using(self, _namespace: str, _name: str) -> Sequence[ManifestFile]:
         """Return nothing."""
         return ()
 
@@ -78,7 +78,7 @@ class FolderPartners:
         """Read the files; raises `SourceError` for a path that does not exist."""
         for path in paths:
             if not os.path.exists(path):
-                raise SourceError(f"{path}: no such file or folder")
+                raise SourceError(f"{path}: no such file or folder", path=path)
         self._paths = paths
         self._stamp: tuple[tuple[str, int, int], ...] = ()
         self._library = Library()

@@ -9,10 +9,14 @@ from kaitoc.compiler.manifest.objects import escape_pointer
 
 
 def patch_between(old: object, new: object, pointer: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the operations that turn `old` into `new`; lists of unequal length are replaced as a whole."""
+    """Yield the operations that turn `old` into `new`: removals in the order of `old`, then the rest in that of `new`.
+
+    Lists of unequal length are replaced as a whole.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() - new.keys():
-            yield {"op": "remove", "path": f"{pointer}/{escape_pointer(key)}"}
+        for key in old:
+            if key not in new:
+                yield {"op": "remove", "path": f"{pointer}/{escape_pointer(key)}"}
         for key, value in new.items():
             below = f"{pointer}/{escape_pointer(key)}"
             if key in old:

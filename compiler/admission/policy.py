@@ -33,7 +33,7 @@ class Policy:
 
 
 def policy_of(options: PolicyOptions, *, mutates: bool) -> Policy:
-    """Return the policy that options state; raises `UserError` where they contradict the catalogs."""
+    """Return the policy that options state; raises `KaitocError` where they contradict the catalogs."""
     from kaitoc.rules import UPDATE_RULES  # 140 modules: loaded when something is judged
 
     engine = engine_of(options.engine, refuse_error_suppressions=not options.allow_suppressions)

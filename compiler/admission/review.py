@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import UserError
 
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
@@ -17,7 +17,7 @@ MAX_WARNINGS_CHARS = 4096
 MAX_DEPTH = 100
 
 
-class ReviewError(UserError):
+class ReviewError(KaitocError):
     """A request that is no AdmissionReview; `str(error)` says why."""
 
 

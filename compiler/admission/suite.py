@@ -15,8 +15,9 @@ from kaitoc.compiler.admission.answer import answer, surroundings_of
 from kaitoc.compiler.admission.partners import FolderPartners, NoPartners
 from kaitoc.compiler.admission.policy import Policy
 from kaitoc.compiler.admission.review import Answer, read_review
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import Source, UserError
+from kaitoc.compiler.core.source import Source
 
 REVIEW = "review.yaml"
 EXPECTED = "expected.yaml"
@@ -24,7 +25,7 @@ PARTNERS = "partners"
 _KEYS = frozenset({"allowed", "codes", "status", "patched", "mutate", "strict"})
 
 
-class SuiteError(UserError):
+class SuiteError(KaitocError):
     """A suite that cannot be read; `str(error)` says why."""
 
 
@@ -62,7 +63,7 @@ def read_suite(folder: str) -> list[Case]:
 
 
 def differences(case: Case, policy: Policy) -> Iterator[str]:
-    """Yield how the answer to a case differs from what was expected; raises `UserError` for a malformed review."""
+    """Yield how the answer to a case differs from what was expected; raises `KaitocError` for a malformed review."""
     given = _answer(case, policy)
     wanted = case.expected
     if given.is_allowed != wanted.is_allowed:

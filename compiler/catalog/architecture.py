@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.frozen import FrozenMapping
 from kaitoc.compiler.core.records import dataclass, field
 
 
-class ArchitectureError(ValueError):
+class ArchitectureError(KaitocError, ValueError):
     """A `config.json` that no model can have or that is not understood; `str(error)` is for the user."""
 
 
@@ -21,6 +23,7 @@ class Architecture:
 
     `config` is the model's `config.json` (only keys that shape the computation); the trace hands it to
     transformers unchanged. `name` is the catalog name, `hf_id` the hub id, `aliases` further accepted names.
+    Architectures are values: caches take them as keys, and two of one name that differ anywhere share no answer.
     """
 
     name: str
@@ -38,7 +41,10 @@ class Architecture:
     num_parameters: int
     num_experts: int = 0
     aliases: tuple[str, ...] = ()
-    config: Mapping[str, object] = field(default_factory=dict, repr=False)
+    config: FrozenMapping = field(default_factory=FrozenMapping, repr=False)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.model_type, self.num_parameters, self.config))
 
 
 def text_part(config: Mapping[str, object]) -> Mapping[str, object]:

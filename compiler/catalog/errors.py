@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.core.errors import KaitocError
 
 
-class CatalogError(UserError):
+class CatalogError(KaitocError):
     """An entry of a catalog that lacks something; `str(error)` names the file, the entry and what is missing."""

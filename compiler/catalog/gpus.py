@@ -8,6 +8,7 @@ from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.units import GIB
 from kaitoc.schemas import read_json
 
 AMPERE = (8, 0)
@@ -15,7 +16,6 @@ AMPERE = (8, 0)
 
 HOPPER = (9, 0)
 
-_GIB = 1 << 30
 _GPUS = "schemas/catalog/gpus.json"
 _INSTANCE_TYPES = "schemas/catalog/instance_types.json"
 _GPU_KEYS = ("name", "model", "generation", "compute_capability", "nvlink", "nominal_gib", "memory_bytes",
@@ -198,7 +198,7 @@ def custom_gpu(memory_gib: float) -> Gpu:
         name=f"{memory_gib:g} GiB GPU",
         model="",
         nominal_gib=memory_gib,
-        memory_bytes=int(memory_gib * _GIB),
+        memory_bytes=int(memory_gib * GIB),
         nvlink=unlisted["nvlink"],
         cache_bytes=unlisted["cache_bytes"],
     )

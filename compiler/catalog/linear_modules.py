@@ -6,7 +6,6 @@ transformers 5, which neither PEFT's module names nor bitsandbytes reach, and se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -71,38 +70,21 @@ class TargetMatch:
 
 def linear_modules(architecture: Architecture, *, fused_experts: bool) -> tuple[LinearModule, ...]:
     """Return a model's linear layers; raises `UnknownModelTypeError` for a model type without a family."""
-    return _linear_modules(_Key(architecture), fused_experts)
+    return _linear_modules(architecture, fused_experts)
 
 
 def match_targets(architecture: Architecture, targets: tuple[str, ...], *, fused_experts: bool) -> TargetMatch:
     """Return what target modules reach, by PEFT's rule: a name is a layer's whole path or its end after a dot."""
-    return _match_targets(_Key(architecture), targets, fused_experts)
+    return _match_targets(architecture, targets, fused_experts)
 
 
 def all_linear_targets(architecture: Architecture, *, fused_experts: bool = True) -> tuple[str, ...]:
     """Return the names that put adapters on every linear layer but the output embedding."""
-    return _all_linear_targets(_Key(architecture), fused_experts)
-
-
-class _Key:
-    """An architecture as a cache key: models of one name and size have the same layers."""
-
-    __slots__ = ("_identity", "architecture")
-
-    def __init__(self, architecture: Architecture) -> None:
-        self.architecture = architecture
-        self._identity = (architecture.name, architecture.model_type, architecture.num_parameters)
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._identity == other._identity
+    return _all_linear_targets(architecture, fused_experts)
 
 
 @lru_cache(maxsize=128)
-def _linear_modules(key: _Key, fused_experts: bool) -> tuple[LinearModule, ...]:
-    architecture = key.architecture
+def _linear_modules(architecture: Architecture, fused_experts: bool) -> tuple[LinearModule, ...]:
     family = find_family(architecture.model_type)
     attention = _modules(attention_sites(architecture, family, 0), architecture.num_layers)
     modules = [*attention, *_mlp(architecture, family, fused_experts)]
@@ -113,8 +95,8 @@ def _linear_modules(key: _Key, fused_experts: bool) -> tuple[LinearModule, ...]:
 
 
 @lru_cache(maxsize=128)
-def _all_linear_targets(key: _Key, fused_experts: bool) -> tuple[str, ...]:
-    modules = _linear_modules(key, fused_experts)
+def _all_linear_targets(architecture: Architecture, fused_experts: bool) -> tuple[str, ...]:
+    modules = _linear_modules(architecture, fused_experts)
     return tuple(dict.fromkeys(module.name for module in modules if module.reachable and not module.is_head))
 
 
@@ -143,19 +125,14 @@ def _experts(architecture: Architecture, family: Family, fused: bool) -> list[Li
 
 
 @lru_cache(maxsize=512)
-def _match_targets(key: _Key, targets: tuple[str, ...], fused_experts: bool) -> TargetMatch:
-    modules = _linear_modules(key, fused_experts)
+def _match_targets(architecture: Architecture, targets: tuple[str, ...], fused_experts: bool) -> TargetMatch:
+    modules = _linear_modules(architecture, fused_experts)
     reachable = [module for module in modules if module.reachable]
     if targets == (ALL_LINEAR,):
         return TargetMatch(tuple(module for module in reachable if not module.is_head), (), ())
     matched = tuple(module for module in reachable if any(is_target(module.path, name) for name in targets))
     unmatched = tuple(name for name in targets if not any(is_target(module.path, name) for module in reachable))
     return TargetMatch(matched, unmatched, tuple((name, _equivalents(reachable, name)) for name in unmatched))
-
-
-def matches_regex(path: str, pattern: str) -> bool:
-    """Return whether a target pattern, given as a single string, reaches a layer: PEFT uses `re.fullmatch`."""
-    return re.fullmatch(pattern, path) is not None
 
 
 def _equivalents(modules: list[LinearModule], name: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError, text_part
 from kaitoc.compiler.catalog.parameter_count import count_parameters
+from kaitoc.compiler.core.frozen import FrozenMapping
 from kaitoc.schemas import read_json
 
 _NAMES = {
@@ -59,11 +60,18 @@ def from_config(
         num_parameters=num_parameters or 0,
         num_experts=_num_experts(config),
         aliases=aliases,
-        config=config,
+        config=_frozen(name, config),
     )
     if num_parameters is not None:
         return architecture
     return replace(architecture, num_parameters=count_parameters(architecture))
+
+
+def _frozen(name: str, config: Mapping[str, object]) -> FrozenMapping:
+    try:
+        return FrozenMapping(config)
+    except RecursionError as error:
+        raise ArchitectureError(f"{name}: config.json is nested too deeply") from error
 
 
 def _require_known(name: str, model_type: str) -> None:

@@ -92,13 +92,13 @@ def find_release(name: str) -> Release | None:
     return next((release for release in all_releases() if release.number == number), None)
 
 
-def default_template(release: Release, method: str) -> str:
+def default_template(method: str) -> str:
     """Return the text of Kaito's default training config for `lora` or `qlora`; the same in every known release."""
     lines = _data()["default_templates"][method]
     return "\n".join(lines)
 
 
-def default_target_modules(release: Release, preset: str, model_type: str) -> tuple[str, ...] | None:
+def default_target_modules(preset: str, model_type: str) -> tuple[str, ...] | None:
     """Return what adapters go on when `target_modules` is omitted, None when PEFT 0.11.1 knows no default.
 
     Kaito sets names for presets that start with "phi-3"; else PEFT's table by model type decides.

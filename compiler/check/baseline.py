@@ -11,14 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import Source, SourceError, UserError, write_atomically
+from kaitoc.compiler.core.source import Source, SourceError, write_atomically
 
 VERSION = 1
 
 
-class BaselineError(UserError):
+class BaselineError(KaitocError):
     """A baseline file that cannot be used; `str(error)` says where and why."""
 
 
@@ -29,14 +30,6 @@ class Key(NamedTuple):
     code: str
     object: str
     pointer: str
-
-
-class Split(NamedTuple):
-    """Findings that are new, findings that the baseline knows, and what it knows but nobody finds any more."""
-
-    new: tuple[Finding, ...]
-    known: tuple[Finding, ...]
-    stale: tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +50,6 @@ class Baseline:
                 new.append(finding)
         return new
 
-    def filter(self, findings: Iterable[Finding]) -> Split:
-        """Split the findings of a run into new and known ones; of equal ones the first in their file are known."""
-        left = Counter(self.counts)
-        new = []
-        known = []
-        for finding in sorted(findings, key=lambda finding: finding.sort_key):
-            key = _key(finding, self.root)
-            if left[key] > 0:
-                left[key] -= 1
-                known.append(finding)
-            else:
-                new.append(finding)
-        return Split(tuple(new), tuple(known), tuple(sorted(key for key, count in left.items() if count > 0)))
-
 
 def baseline_of(findings: Iterable[Finding], path: str) -> Baseline:
     """Return the baseline that accepts these findings, to be saved at `path`."""
@@ -85,11 +64,17 @@ def load_baseline(path: str) -> Baseline:
     try:
         data = json.loads(Source.read(path).text)
     except SourceError as error:
-        raise BaselineError(str(error)) from error
+        raise BaselineError(str(error), path=path, line=error.line, column=error.column) from error
+    except json.JSONDecodeError as error:
+        raise BaselineError(
+            f"{path}: not valid JSON: {error}", path=path, line=error.lineno, column=error.colno
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise BaselineError(f"{path}: not valid JSON: {error}") from error
+        raise BaselineError(f"{path}: not valid JSON: {error}", path=path) from error
     if not isinstance(data, dict) or data.get("version") != VERSION or not isinstance(data.get("findings"), list):
-        raise BaselineError(f"{path}: not a kaitoc baseline of version {VERSION}; write it anew with `kaitoc baseline`")
+        raise BaselineError(
+            f"{path}: not a kaitoc baseline of version {VERSION}; write it anew with `kaitoc baseline`", path=path
+        )
     counts: Counter[Key] = Counter()
     for index, entry in enumerate(data["findings"]):
         key, count = _read_entry(path, index, entry)
@@ -121,9 +106,11 @@ def _relative(path: str, root: str) -> str:
 
 def _read_entry(path: str, index: int, entry: Any) -> tuple[Key, int]:
     if not isinstance(entry, dict) or entry.keys() != {*Key._fields, "count"}:
-        raise BaselineError(f"{path}: findings[{index}]: expected the keys {', '.join(Key._fields)} and count")
+        raise BaselineError(
+            f"{path}: findings[{index}]: expected the keys {', '.join(Key._fields)} and count", path=path
+        )
     count = entry.pop("count")
     texts_ok = all(isinstance(value, str) for value in entry.values())
     if not texts_ok or not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise BaselineError(f"{path}: findings[{index}]: expected texts, and a count of at least 1")
+        raise BaselineError(f"{path}: findings[{index}]: expected texts, and a count of at least 1", path=path)
     return Key(**entry), count

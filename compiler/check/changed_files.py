@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.core.errors import KaitocError
 
 
-class GitError(UserError):
+class GitError(KaitocError):
     """Git cannot say what changed; `str(error)` is for the user."""
 
 

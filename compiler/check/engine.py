@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.faults import FileRule, JobRule, Rule, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
-from kaitoc.compiler.job.library import YAML_SUFFIXES, Library
+from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
@@ -40,24 +39,47 @@ class RuleSet:
 
 
 @dataclass(slots=True)
+class _Met:
+    """What one check has met: findings of jobs of two files, owners of ConfigMaps beside files, jobs told already."""
+
+    found_in_jobs: OrderedDict[tuple[str, int, str], list[Finding]] = field(default_factory=OrderedDict)
+    owners: dict[str, str] = field(default_factory=dict)
+    jobs: set[tuple[str, str, str]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _BySettings:
+    """What follows from the options and a settings file alone, by the file's path; it holds for every check."""
+
+    assumptions: dict[str, Assumptions] = field(default_factory=dict)
+    job_rules: dict[str, tuple[JobRule, ...]] = field(default_factory=dict)
+
+
 class Engine:
     """Checks files one after the other.
 
     What is found in a file follows from the file and its partners alone, so nothing that was found needs to be kept.
     """
 
-    rule_set: RuleSet
-    overrides: Overrides
-    settings: SettingsFinder
-    library: Library = field(default_factory=Library)
-    select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    refuse_error_suppressions: bool = False
-    _found_in_jobs: OrderedDict[tuple[str, int, str], list[Finding]] = field(default_factory=OrderedDict)
-    _owners: dict[str, str] = field(default_factory=dict)
-    _seen_jobs: set[tuple[str, str, str]] = field(default_factory=set)
-    _assumptions: dict[str, Assumptions] = field(default_factory=dict)
-    _active: dict[str, tuple[JobRule, ...]] = field(default_factory=dict)
+    def __init__(
+        self,
+        rule_set: RuleSet,
+        overrides: Overrides,
+        settings: SettingsFinder,
+        *,
+        select: tuple[str, ...] = (),
+        ignore: tuple[str, ...] = (),
+        refuse_error_suppressions: bool = False,
+    ) -> None:
+        self.rule_set = rule_set
+        self.overrides = overrides
+        self.settings = settings
+        self.select = select
+        self.ignore = ignore
+        self.refuse_error_suppressions = refuse_error_suppressions
+        self.library = Library()
+        self._met = _Met()
+        self._by_settings = _BySettings()
 
     def check(self, paths: Iterable[str]) -> Outcome:
         """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
@@ -76,7 +98,7 @@ class Engine:
             try:
                 file = self.library.add_given(path)
             except SourceError as error:
-                keep(number, FileOutcome(path, error=str(error)))
+                keep(number, FileOutcome(path, error=error))
                 continue
             if stands_alone(file):
                 keep(number, self._check_file(file, is_alone=True))
@@ -96,23 +118,23 @@ class Engine:
 
     def fresh(self) -> Engine:
         """Return an engine with the same options that has seen nothing yet."""
-        return Engine(
+        engine = Engine(
             self.rule_set,
             self.overrides,
             self.settings,
             select=self.select,
             ignore=self.ignore,
             refuse_error_suppressions=self.refuse_error_suppressions,
-            _assumptions=self._assumptions,
-            _active=self._active,
         )
+        engine._by_settings = self._by_settings
+        return engine
 
     def assumptions_for(self, path: str) -> Assumptions:
         """Return what is assumed for a file."""
         settings = self.settings_for(path)
-        found = self._assumptions.get(settings.path)
+        found = self._by_settings.assumptions.get(settings.path)
         if found is None:
-            found = self._assumptions[settings.path] = resolve_assumptions(self.overrides, settings)
+            found = self._by_settings.assumptions[settings.path] = resolve_assumptions(self.overrides, settings)
         return found
 
     def settings_for(self, path: str) -> Settings:
@@ -174,10 +196,10 @@ class Engine:
 
     def _owner(self, partner: ManifestFile) -> str:
         """Return the first of the given files with a Workspace that uses a ConfigMap of a file that is not given."""
-        owner = self._owners.get(partner.source.path)
+        owner = self._met.owners.get(partner.source.path)
         if owner is None:
             jobs = jobs_from_elsewhere(partner, self.library, self.assumptions_for)
-            owner = self._owners[partner.source.path] = min((job.manifest.source.path for job in jobs), default="")
+            owner = self._met.owners[partner.source.path] = min((job.manifest.source.path for job in jobs), default="")
         return owner
 
     def _in_scope(self, job: Job, findings: list[Finding]) -> Iterable[Finding]:
@@ -189,21 +211,21 @@ class Engine:
     def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
         """Return what the rules find in a job, which is asked for with its Workspace and with its ConfigMap."""
         key = (job.manifest.source.path, job.manifest.node.span.start, settings.path)
-        found = self._found_in_jobs.get(key)
+        found = self._met.found_in_jobs.get(key)
         if found is None:
             found = [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in rule.check(job)]
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
-                self._found_in_jobs[key] = found
-                if len(self._found_in_jobs) > _REMEMBERED_JOBS:
-                    self._found_in_jobs.popitem(last=False)
+                self._met.found_in_jobs[key] = found
+                if len(self._met.found_in_jobs) > _REMEMBERED_JOBS:
+                    self._met.found_in_jobs.popitem(last=False)
         return found
 
     def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
         """Return the job rules that a settings file leaves on."""
-        found = self._active.get(settings.path)
+        found = self._by_settings.job_rules.get(settings.path)
         if found is None:
             found = tuple(rule for rule in self.rule_set.job_rules if settings.runs(rule.CODE, rule.NAME))
-            self._active[settings.path] = found
+            self._by_settings.job_rules[settings.path] = found
         return found
 
     def _conclude(self, file: ManifestFile, found: Iterable[Finding], checked: FileOutcome) -> None:
@@ -235,9 +257,9 @@ class Engine:
         manifest = job.manifest
         if manifest.source.path != checked.path:
             key = (manifest.source.path, manifest.pointer, str(manifest.node.span.start))
-            if key in self._seen_jobs:
+            if key in self._met.jobs:
                 return
-            self._seen_jobs.add(key)
+            self._met.jobs.add(key)
         checked.jobs.append(summarize(job))
 
 
@@ -249,35 +271,3 @@ def _note_broken(file: ManifestFile) -> str:
         return ""
     line = file.source.position(broken.span.start).line
     return f"{file.source.path}:{line}: skipped, not YAML that can be read ({broken.message})"
-
-
-def find_files(paths: Sequence[str], settings: SettingsFinder) -> Iterator[str]:
-    """Yield the files that paths name, each once, `./a.yaml` as `a.yaml`, which is what those beside it call it.
-
-    Folders are searched for YAML, hidden and excluded files left out.
-    """
-    if len(paths) == 1:
-        yield from _files_of(paths[0], settings)
-        return
-    seen = set()
-    for path in paths:
-        for found in _files_of(path, settings):
-            place = os.path.abspath(found) if os.path.exists(found) else found
-            if place not in seen:
-                seen.add(place)
-                yield found
-
-
-def _files_of(path: str, settings: SettingsFinder) -> Iterator[str]:
-    if not os.path.isdir(path):
-        yield path.removeprefix(os.curdir + os.sep)
-        return
-    for folder, folders, names in os.walk(path):
-        here = settings.for_path(folder)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not here.excludes(os.path.join(folder, name))
-        )
-        for name in sorted(names):
-            found = os.path.normpath(os.path.join(folder, name))
-            if name.endswith(YAML_SUFFIXES) and not here.excludes(found):
-                yield found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.summary import JobSummary
 
 
@@ -21,7 +22,7 @@ class FileOutcome:
     findings: list[Finding] = field(default_factory=list)
     jobs: list[JobSummary] = field(default_factory=list)
     note: str = ""
-    error: str = ""
+    error: SourceError | None = None
     num_suppressed: int = 0
     num_kaito_objects: int = 0
     beside: list[FileOutcome] = field(default_factory=list)
@@ -65,7 +66,7 @@ class Outcome:
     @property
     def findings(self) -> list[Finding]:
         """Return all findings."""
-        return [finding for checked in self._all() for finding in checked.findings]
+        return [finding for checked in self.all_files() for finding in checked.findings]
 
     @property
     def jobs(self) -> list[JobSummary]:
@@ -78,11 +79,12 @@ class Outcome:
         return [checked.path for checked in self.checked if not checked.error]
 
     @property
-    def errors(self) -> list[str]:
+    def errors(self) -> list[SourceError]:
         """Return why the others could not be read."""
         return [checked.error for checked in self.checked if checked.error]
 
-    def _all(self) -> Iterator[FileOutcome]:
+    def all_files(self) -> Iterator[FileOutcome]:
+        """Yield what was found, that in files beside a file after what was found in it."""
         for checked in self.checked:
             yield checked
             yield from checked.beside

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.outcome import FileOutcome
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import UserError
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.library import Index
@@ -24,7 +24,7 @@ FILES_PER_PROCESS = 200
 """Below this many files for each, starting another process costs more than it saves (`make bench-check`)."""
 
 
-class WorkerError(UserError):
+class WorkerError(KaitocError):
     """A process of a parallel check that ended before its work did, for example killed for want of memory."""
 
 
@@ -53,6 +53,9 @@ class Keeper(Protocol):
         ...
 
 
+K = TypeVar("K", bound=Keeper)
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Neighbouring files, for partners often lie side by side, and what keeps what is found in them."""
@@ -65,6 +68,20 @@ def split_paths(paths: Sequence[str], count: int) -> list[Sequence[str]]:
     """Return the files in parts of neighbours, one for each process."""
     size = max(1, -(-len(paths) // count))
     return [paths[start : start + size] for start in range(0, max(1, len(paths)), size)]
+
+
+def check_files(
+    engine: Engine, paths: Sequence[str], requested: int, keeper: Callable[[Sequence[str], bool], K]
+) -> list[K]:
+    """Check files in as many processes as are requested, or as pay where that is 0; return what keeps the findings.
+
+    `keeper` makes one for each part of the files, and is told whether another process fills it.
+    """
+    processes = num_processes(requested, len(paths))
+    parts = split_paths(paths, processes)
+    keepers = [keeper(part, processes > 1) for part in parts]
+    check_in_parallel(engine, [Part(part, kept) for part, kept in zip(parts, keepers, strict=True)])
+    return keepers
 
 
 def check_in_parallel(engine: Engine, parts: Sequence[Part]) -> None:

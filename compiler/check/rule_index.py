@@ -6,16 +6,17 @@ import sys
 from collections.abc import Iterator
 
 from kaitoc.compiler.check.rule_pages import page_path, summary
+from kaitoc.compiler.core.areas import Area, area_of
+from kaitoc.compiler.job.faults import Rule
 from kaitoc.rules import RULES
 
-AREAS = {
-    "KT1": "Manifest and YAML",
-    "KT2": "What the runtime's parser refuses",
-    "KT3": "What Kaito's admission or controller rejects",
-    "KT4": "What crashes, or trains something else",
-    "KT5": "Memory",
-    "KT6": "Throughput and cost",
-}
+
+def rules_by_area() -> dict[Area, list[Rule]]:
+    """Return the rules of each area, both in the order of their codes; areas without rules are left out."""
+    areas: dict[Area, list[Rule]] = {}
+    for rule in sorted(RULES, key=lambda rule: rule.CODE):
+        areas.setdefault(area_of(rule.CODE), []).append(rule)
+    return areas
 
 
 def render_index() -> str:
@@ -27,17 +28,16 @@ def _lines() -> Iterator[str]:
     yield "# Rules"
     yield ""
     yield f"{len(RULES)} rules. `kaitoc explain CODE` shows a page; `make docs` writes this index."
-    for prefix, title in AREAS.items():
+    for area, rules in rules_by_area().items():
         yield ""
-        yield f"## {title} ({prefix})"
+        yield f"## {area.title} ({area.value})"
         yield ""
         yield "| Code | Name | Severity | Fix | What it finds |"
         yield "|---|---|---|---|---|"
-        for rule in RULES:
-            if rule.CODE.startswith(prefix):
-                fix = rule.FIX.value if rule.FIX is not None else ""
-                link = f"[{rule.NAME}](../rules/{page_path(rule).name})"
-                yield f"| {rule.CODE} | {link} | {rule.SEVERITY.value} | {fix} | {summary(rule)} |"
+        for rule in rules:
+            fix = rule.FIX.value if rule.FIX is not None else ""
+            link = f"[{rule.NAME}](../rules/{page_path(rule).name})"
+            yield f"| {rule.CODE} | {link} | {rule.SEVERITY.value} | {fix} | {summary(rule)} |"
 
 
 if __name__ == "__main__":

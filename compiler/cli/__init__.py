@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.core.errors import KaitocError
 
 COMMANDS = {
     "admit": "kaitoc.compiler.cli.admit:admit",
@@ -44,11 +44,11 @@ _HELP = {
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is called, so that `check` starts fast."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, None when there is none of that name."""
         target = COMMANDS.get(cmd_name)
         if target is None:
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _HELP[name]) for name in COMMANDS])
@@ -106,7 +106,7 @@ def main() -> None:
         sys.exit(1)
     except RecursionError:
         sys.exit(_fail("the input is nested too deeply"))
-    except UserError as error:
+    except KaitocError as error:
         sys.exit(_fail(str(error)))
     except Exception as error:
         if os.environ.get("KAITOC_DEBUG"):

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
-from kaitoc.compiler.cli.admission_options import admission_options, policy_options
+from kaitoc.compiler.cli.admission_options import AdmissionOptions, admission_options
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.core.source import SourceError, UserError
+from kaitoc.compiler.cli.options import takes
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import SourceError
 
 EXIT_REFUSED = 1
-EXIT_USAGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitOptions:
+    """The command line of `kaitoc admit`."""
+
+    file: str
+    admission: AdmissionOptions
+    mutate: bool
+    partners: tuple[str, ...]
+    suite: str | None
 
 
 @click.command()
@@ -32,49 +43,39 @@ EXIT_USAGE = 2
     shell_complete=complete_path,
     help="Answer every review.yaml below a folder; compare with its expected.yaml.",
 )
-@click.pass_context
-def admit(ctx: click.Context, /, file: str, **options: Any) -> None:
+@takes(AdmitOptions, admission=AdmissionOptions)
+def admit(options: AdmitOptions) -> int:
     """Answer an AdmissionReview v1: may this Workspace or ConfigMap pass?
 
     FILE is JSON or YAML; - reads standard input. Exits 0 when it may, 1 when it is refused. Without --partners a
     Workspace whose ConfigMap is not known is not refused for that. With --suite it exits 1 when an answer is not the
     expected one.
     """
-    if options["suite"] is not None:
-        ctx.exit(_run_suite(options["suite"], options))
-    from kaitoc.compiler.admission.answer import answer, surroundings_of
-    from kaitoc.compiler.admission.partners import FolderPartners, NoPartners
-    from kaitoc.compiler.admission.policy import policy_of
-    from kaitoc.compiler.admission.review import read_review, render_answer
+    if options.suite is not None:
+        return _run_suite(options.suite, options)
+    from kaitoc.compiler.admission.policy import policy_of  # `--help` needs none of it
+    from kaitoc.compiler.admission.review import render_answer
+    from kaitoc.compiler.api.admission import judge, partners_in
 
-    try:
-        partners = FolderPartners(options["partners"]) if options["partners"] else NoPartners()
-        policy = policy_of(policy_options(options), mutates=options["mutate"])
-        request = read_review(_read(file))
-        given = answer(request, policy, surroundings_of(request, partners))
-    except UserError as error:
-        click.echo(f"kaitoc: {error}", err=True)
-        ctx.exit(EXIT_USAGE)
-    click.echo(render_answer(request.uid, given))
-    ctx.exit(0 if given.is_allowed else EXIT_REFUSED)
+    partners = partners_in(options.partners)
+    policy = policy_of(options.admission.policy, mutates=options.mutate)
+    judged = judge(_read(options.file), policy, partners)
+    click.echo(render_answer(judged.request.uid, judged.answer))
+    return 0 if judged.answer.is_allowed else EXIT_REFUSED
 
 
-def _run_suite(folder: str, options: dict[str, Any]) -> int:
+def _run_suite(folder: str, options: AdmitOptions) -> int:
     """Print a line for each case of a suite; return 1 when one is answered otherwise than expected."""
-    from kaitoc.compiler.admission.policy import policy_of
+    from kaitoc.compiler.admission.policy import policy_of  # as above
     from kaitoc.compiler.admission.suite import differences, read_suite
 
     num_failed = 0
-    try:
-        policy = policy_of(policy_options(options), mutates=options["mutate"])
-        cases = read_suite(folder)
-        for case in cases:
-            told = list(differences(case, policy))
-            num_failed += bool(told)
-            click.echo(f"{'FAIL' if told else 'ok'}  {case.name}" + "".join(f"\n      {line}" for line in told))
-    except UserError as error:
-        click.echo(f"kaitoc: {error}", err=True)
-        return EXIT_USAGE
+    policy = policy_of(options.admission.policy, mutates=options.mutate)
+    cases = read_suite(folder)
+    for case in cases:
+        told = list(differences(case, policy))
+        num_failed += bool(told)
+        click.echo(f"{'FAIL' if told else 'ok'}  {case.name}" + "".join(f"\n      {line}" for line in told))
     click.echo(f"{len(cases) - num_failed} of {len(cases)} reviews were answered as expected")
     return EXIT_REFUSED if num_failed else 0
 
@@ -86,4 +87,4 @@ def _read(file: str) -> bytes:
         with open(file, "rb") as stream:
             return stream.read()
     except OSError as error:
-        raise SourceError(f"{file}: cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"{file}: cannot be read: {error.strerror or error}", path=file) from error

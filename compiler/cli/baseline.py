@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from kaitoc.compiler.check.baseline import baseline_of, save_baseline
-from kaitoc.compiler.check.engine import Engine, RuleSet, find_files
-from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
+from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.options import assumption_options, overrides
-from kaitoc.compiler.cli.standard_input import check_standard_input, name_templates
-from kaitoc.compiler.core.source import UserError
-from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.cli.options import (
+    EXIT_USAGE,
+    AssumptionOptions,
+    assumption_options,
+    complain,
+    isolated_option,
+    takes,
+)
+from kaitoc.compiler.cli.standard_input import inputs_from
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import SourceError
 
-EXIT_USAGE = 2
+
+@dataclass(frozen=True, slots=True)
+class BaselineOptions:
+    """The command line of `kaitoc baseline`."""
+
+    paths: tuple[str, ...]
+    assumptions: AssumptionOptions
+    output: str
+    isolated: bool
 
 
 @click.command()
@@ -30,37 +43,27 @@ EXIT_USAGE = 2
     shell_complete=complete_path,
     help="Where to write it.",
 )
-@click.option("--isolated", is_flag=True, help="Ignore settings files.")
-@click.pass_context
-def baseline(ctx: click.Context, /, paths: tuple[str, ...], output: str, isolated: bool, **options: Any) -> None:
+@isolated_option
+@takes(BaselineOptions)
+def baseline(options: BaselineOptions) -> int:
     """Write the findings in PATHS to a file; `kaitoc check --baseline FILE` then reports only new ones.
 
     PATHS are files or folders (default: the current folder); - reads standard input. Nothing is written when one of
     them cannot be read, so that a slip leaves the baseline that is there.
     """
-    from kaitoc.rules import FILE_RULES, JOB_RULES
-
-    engine = Engine(RuleSet(FILE_RULES, JOB_RULES), overrides(options), SettingsFinder(isolated=isolated))
+    request = CheckRequest(EngineOptions(options.assumptions.overrides, isolated=options.isolated))
+    engine, inputs = engine_of(request.engine), inputs_from(options.paths)
+    outcome = engine.check(files_of(inputs, engine, request))
+    if inputs.text is not None:
+        name_templates(engine, outcome)
+    for error in outcome.errors:
+        complain(str(error))
+    if outcome.errors:
+        return EXIT_USAGE
     try:
-        outcome = _check(paths, engine)
-        for message in outcome.errors:
-            click.echo(f"kaitoc: {message}", err=True)
-        if outcome.errors:
-            ctx.exit(EXIT_USAGE)
-        save_baseline(baseline_of(outcome.findings, output), output)
-    except UserError as error:
-        click.echo(f"kaitoc: {error}", err=True)
-        ctx.exit(EXIT_USAGE)
+        save_baseline(baseline_of(outcome.findings, options.output), options.output)
     except OSError as error:
-        click.echo(f"kaitoc: {output}: cannot be written: {error.strerror or error}", err=True)
-        ctx.exit(EXIT_USAGE)
-    click.echo(f"{output}: {len(outcome.findings)} findings in {len(outcome.files)} files")
-
-
-def _check(paths: tuple[str, ...], engine: Engine) -> Outcome:
-    """Return what is found in files, or in standard input, whose findings are keyed by the template they come from."""
-    if "-" not in paths:
-        return engine.check(find_files(paths or (".",), engine.settings))
-    outcome = check_standard_input(paths, engine)
-    name_templates(engine, outcome)
-    return outcome
+        what = f"{options.output}: cannot be written: {error.strerror or error}"
+        raise SourceError(what, path=options.output) from error
+    click.echo(f"{options.output}: {len(outcome.findings)} findings in {len(outcome.files)} files")
+    return 0

@@ -5,28 +5,32 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import replace
 
 import click
 
-from kaitoc.compiler.check.engine import RuleSet, find_files
+from kaitoc.compiler.api.compiling import compiled, request_for
+from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.options import assumption_options, overrides
-from kaitoc.compiler.compile.driver import compile_files, describe_problem
+from kaitoc.compiler.cli.options import (
+    EXIT_USAGE,
+    AssumptionOptions,
+    F,
+    assumption_options,
+    complain,
+    isolated_option,
+    takes,
+)
+from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
-from kaitoc.compiler.compile.output import diff_text, in_place, into_folder, write_all
-from kaitoc.compiler.core.source import SourceError
-from kaitoc.compiler.job.assumptions import AssumptionError
-from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
+from kaitoc.compiler.compile.output import in_place, into_folder, write_all
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.passes.model import Goal, Preserve
 
 EXIT_CHANGES = 1
 EXIT_REFUSED = 1
-EXIT_USAGE = 2
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_OPTIONS = (
+_OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("-o", "--output", metavar="DIR", shell_complete=complete_path,
                  help="Write the compiled files into a folder, under their names."),
     click.option("--in-place", is_flag=True, help="Replace the files."),
@@ -43,8 +47,40 @@ _OPTIONS = (
     click.option("--allow-workspace-edits", is_flag=True, help="Change the Workspace's instance type too."),
     click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
-    click.option("--isolated", is_flag=True, help="Ignore settings files."),
+    isolated_option,
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """The command line of `kaitoc compile`."""
+
+    paths: tuple[str, ...]
+    assumptions: AssumptionOptions
+    output: str | None
+    in_place: bool
+    diff: bool
+    goals: tuple[str, ...]
+    preserve: str
+    attention: str | None
+    price: float | None
+    allow_workspace_edits: bool
+    reports: tuple[str, ...]
+    isolated: bool
+
+    @property
+    def request(self) -> CompileRequest:
+        """Return what the compiler is asked for; raises `CompileError` for goals that contradict each other."""
+        if len(set(self.goals)) > 1:
+            raise CompileError(f"--goal {' and --goal '.join(self.goals)} contradict each other; give one")
+        return request_for(
+            replace(self.assumptions.overrides, attention=self.attention),
+            goal=Goal(self.goals[0]),
+            preserve=Preserve(self.preserve),
+            allow_workspace_edits=self.allow_workspace_edits,
+            price_per_hour=self.price,
+            isolated=self.isolated,
+        )
 
 
 def _compile_options(command: F) -> F:
@@ -57,32 +93,28 @@ def _compile_options(command: F) -> F:
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS", shell_complete=complete_path)
 @assumption_options
 @_compile_options
-@click.pass_context
-def compile_command(ctx: click.Context, /, paths: tuple[str, ...], **options: Any) -> None:
+@takes(CompileOptions)
+def compile_command(options: CompileOptions) -> int:
     """Rewrite manifests into a configuration that is right and fits.
 
     PATHS are files or folders. Without -o, --in-place or --diff the report tells what would be changed.
     """
     try:
-        ctx.exit(_run(paths, options))
+        return _compile(options)
     except OutputError as error:
-        _complain(f"{error}; nothing written")
-        ctx.exit(EXIT_REFUSED)
-    except (AssumptionError, CompileError, SettingsError, SourceError) as error:
-        _complain(str(error))
-        ctx.exit(EXIT_USAGE)
+        complain(f"{error}; nothing written")
+        return EXIT_REFUSED
 
 
-def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
-    from kaitoc.compiler.report.compile.formats import parse_report_path, write_report
+def _compile(options: CompileOptions) -> int:
+    from kaitoc.compiler.report.compile.formats import parse_report_path, write_report  # `--help` needs none of it
     from kaitoc.compiler.report.compile.text import render_text
 
     _require_one_output(options)
-    reports = [parse_report_path(path) for path in options["reports"]]
-    request = request_of(options)
-    result = compile_files(find_files(paths, request.settings), request)
-    for note in (*result.notes, *result.errors):
-        _complain(note)
+    reports = [parse_report_path(path) for path in options.reports]
+    result = compiled(Inputs(options.paths), options.request)
+    for note in (*result.notes, *map(str, result.errors)):
+        complain(note)
     if result.errors:
         return EXIT_USAGE
     for report in reports:
@@ -91,73 +123,42 @@ def _run(paths: tuple[str, ...], options: dict[str, Any]) -> int:
         _refuse(result)
         return EXIT_REFUSED
     text = render_text(result, color=_wants_color(options))
-    click.echo(text, nl=False, err=options["diff"])
+    click.echo(text, nl=False, err=options.diff)
     if not result.jobs:
-        _complain("no Kaito object found in the given paths")
-    return _emit(paths, result, options)
+        complain("no Kaito object found in the given paths")
+    return _emit(result, options)
 
 
-def _emit(paths: tuple[str, ...], result: Compilation, options: dict[str, Any]) -> int:
-    if options["diff"]:
-        difference = diff_text(result.files)
-        click.echo(difference, nl=False)
-        return EXIT_CHANGES if difference else 0
-    if options["output"] is not None:
-        write_all(into_folder(result.files, options["output"], paths))
-    elif options["in_place"]:
+def _emit(result: Compilation, options: CompileOptions) -> int:
+    if options.diff:
+        click.echo(result.diff, nl=False)
+        return EXIT_CHANGES if result.diff else 0
+    if options.output is not None:
+        write_all(into_folder(result.files, options.output, options.paths))
+    elif options.in_place:
         write_all(in_place(result.files))
     return 0
 
 
-def _require_one_output(options: dict[str, Any]) -> None:
-    chosen = [name for name in ("output", "in_place", "diff") if options[name]]
-    if len(chosen) > 1:
+def _require_one_output(options: CompileOptions) -> None:
+    if sum((options.output is not None, options.in_place, options.diff)) > 1:
         raise CompileError("-o, --in-place and --diff exclude each other")
-    if options["output"] is not None and os.path.exists(options["output"]) and not os.path.isdir(options["output"]):
-        raise CompileError(f"{options['output']}: not a folder; -o names the folder to write into")
-
-
-def request_of(options: dict[str, Any]) -> CompileRequest:
-    """Return what the command line asks the compiler for."""
-    from kaitoc.rules import FILE_RULES, JOB_RULES
-
-    context = PassContext(
-        goal=_goal(options["goals"]),
-        preserve=Preserve(options["preserve"]),
-        job_rules=JOB_RULES,
-        allow_workspace_edits=options["allow_workspace_edits"],
-        price_per_hour=options["price"],
-    )
-    return CompileRequest(
-        overrides(options, options["attention"]),
-        SettingsFinder(isolated=options["isolated"]),
-        RuleSet(FILE_RULES, JOB_RULES),
-        context,
-    )
-
-
-def _goal(names: tuple[str, ...]) -> Goal:
-    if len(set(names)) > 1:
-        raise CompileError(f"--goal {' and --goal '.join(names)} contradict each other; give one")
-    return Goal(names[0])
+    if options.output is not None and os.path.exists(options.output) and not os.path.isdir(options.output):
+        raise CompileError(f"{options.output}: not a folder; -o names the folder to write into", path=options.output)
 
 
 def _refuse(result: Compilation) -> None:
     for problem in result.problems:
-        _complain(describe_problem(problem))
+        complain(describe_problem(problem))
         if problem.help:
             click.echo(f"    {problem.help}", err=True)
     for job in result.jobs:
         if job.binding:
-            _complain(job.binding)
-    _complain("nothing written: no pass can repair this")
+            complain(job.binding)
+    complain("nothing written: no pass can repair this")
 
 
-def _wants_color(options: dict[str, Any]) -> bool:
-    from kaitoc.compiler.report.style import wants_color
+def _wants_color(options: CompileOptions) -> bool:
+    from kaitoc.compiler.report.style import wants_color  # as above
 
-    return wants_color(sys.stderr if options["diff"] else sys.stdout, os.environ)
-
-
-def _complain(message: str) -> None:
-    click.echo(f"kaitoc: {message}", err=True)
+    return wants_color(sys.stderr if options.diff else sys.stdout, os.environ)

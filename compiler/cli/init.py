@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 import click
 
-from kaitoc.compiler.check.engine import RuleSet
+from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
+from kaitoc.compiler.cli.options import complain, takes
 from kaitoc.compiler.compile.model import CompileError, CompileRequest
 from kaitoc.compiler.compile.output import PlannedWrite, write_all
 from kaitoc.compiler.compile.scaffold import METHODS, Blueprint, instance_type_named, scaffold
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
 from kaitoc.compiler.job.job import Assumptions
 from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
 
 EXIT_REFUSED = 1
-EXIT_USAGE = 2
 
 _DATA_FORMATS = ("messages", "prompt-completion", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class InitOptions:
+    """The command line of `kaitoc init`."""
+
+    model: str
+    gpu: str | None
+    cloud: str
+    method: str | None
+    seq_len: int
+    data_url: str | None
+    data_format: str
+    num_samples: int | None
+    batch: int | None
+    rank: int
+    name: str
+    namespace: str
+    output_image: str | None
+    push_secret: str | None
+    kaito_version: str | None
+    target: str | None
+    output: str | None
 
 
 @click.command()
@@ -80,34 +103,30 @@ _DATA_FORMATS = ("messages", "prompt-completion", "text")
     shell_complete=complete_path,
     help="Write to a new file instead of standard output.",
 )
-@click.pass_context
-def init(ctx: click.Context, /, **options: Any) -> None:  # fmt: skip
+@takes(InitOptions)
+def init(options: InitOptions) -> int:  # fmt: skip
     """Write a Workspace and a ConfigMap for a model, already right and as fast as fits."""
     try:
-        ctx.exit(_run(options))
-    except (AssumptionError, SettingsError) as error:
-        _complain(str(error))
-        ctx.exit(EXIT_USAGE)
+        return _write_scaffold(options)
     except CompileError as error:
-        _complain(str(error))
-        ctx.exit(EXIT_REFUSED)
+        complain(str(error))
+        return EXIT_REFUSED
 
 
-def _run(options: dict[str, Any]) -> int:
-    from kaitoc.rules import FILE_RULES, JOB_RULES
-
-    output = options["output"]
+def _write_scaffold(options: InitOptions) -> int:
+    output = options.output
     if output is not None and os.path.exists(output):
-        raise SettingsError(f"{output}: exists already; init writes new files only")
-    overrides = Overrides(kaito_version=options["kaito_version"], target=options["target"])
+        raise SettingsError(f"{output}: exists already; init writes new files only", path=output)
+    overrides = Overrides(kaito_version=options.kaito_version, target=options.target)
     settings = SettingsFinder()
     assumptions = resolve_assumptions(overrides, settings.for_path("."))
-    if options["data_format"] == "text" and assumptions.target.value == "kaito":
+    if options.data_format == "text" and assumptions.target.value == "kaito":
         raise SettingsError(
             "Kaito's image stops on plain text; it takes messages or prompt-completion (or --target bundled)"
         )
-    context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=JOB_RULES)
-    request = CompileRequest(overrides, settings, RuleSet(FILE_RULES, JOB_RULES), context)
+    rules = all_rules()
+    context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=rules.job_rules)
+    request = CompileRequest(overrides, settings, rules, context)
     result = scaffold(_blueprint(options, assumptions), request, assumptions)
     text = result.files[0].text
     if output is None:
@@ -120,36 +139,38 @@ def _run(options: dict[str, Any]) -> int:
 
 
 def _tell(title: str, peak_bytes: int | None) -> None:
-    from kaitoc.compiler.report.compile.wording import gib
+    from kaitoc.compiler.report.compile.wording import size_text
 
-    _complain(f"{title} needs {gib(peak_bytes)} of one GPU; fill in the data and the output image before applying it")
+    complain(
+        f"{title} needs {size_text(peak_bytes)} of one GPU; fill in the data and the output image before applying it"
+    )
 
 
-def _blueprint(options: dict[str, Any], assumptions: Assumptions) -> Blueprint:
-    model = model_named(options["model"])
-    names = (options["model"], model.name, *model.aliases)
+def _blueprint(options: InitOptions, assumptions: Assumptions) -> Blueprint:
+    model = model_named(options.model)
+    names = (options.model, model.name, *model.aliases)
     presets = assumptions.release.tunable_presets
     preset = next((name for name in names if name in presets), None)
     if preset is None:
         known = ", ".join(presets)
-        raise AssumptionError(f"Kaito {assumptions.release.name} cannot tune `{options['model']}`; it tunes {known}")
-    stated = options["gpu"]
-    given = {name: options[name] for name in ("data_url", "output_image", "push_secret") if options[name] is not None}
+        raise AssumptionError(f"Kaito {assumptions.release.name} cannot tune `{options.model}`; it tunes {known}")
+    stated = options.gpu
+    stated_texts = {
+        "data_url": options.data_url,
+        "output_image": options.output_image,
+        "push_secret": options.push_secret,
+    }
     return Blueprint(
-        name=options["name"],
+        name=options.name,
         model=model,
         preset=preset,
-        seq_len_tokens=options["seq_len"],
-        method=options["method"],
-        instance_type=instance_type_named(stated, assumptions, options["cloud"]) if stated is not None else None,
-        cloud=options["cloud"],
-        num_samples=options["num_samples"],
-        batch=options["batch"],
-        rank=options["rank"],
-        namespace=options["namespace"],
-        **given,
+        seq_len_tokens=options.seq_len,
+        method=options.method,
+        instance_type=instance_type_named(stated, assumptions, options.cloud) if stated is not None else None,
+        cloud=options.cloud,
+        num_samples=options.num_samples,
+        batch=options.batch,
+        rank=options.rank,
+        namespace=options.namespace,
+        **{name: text for name, text in stated_texts.items() if text is not None},
     )
-
-
-def _complain(message: str) -> None:
-    click.echo(f"kaitoc: {message}", err=True)

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.util import find_spec
 
 import click
 
-from kaitoc.compiler.cli.options import assumption_options, overrides
+from kaitoc.compiler.cli.options import EXIT_USAGE, JudgingOptions, complain, judging_options, takes
+from kaitoc.compiler.core.records import dataclass
 
-EXIT_USAGE = 2
+
+@dataclass(frozen=True, slots=True)
+class LspOptions:
+    """The command line of `kaitoc lsp`."""
+
+    judging: JudgingOptions
+    stdio: bool
 
 
 @click.command()
-@assumption_options
-@click.option("--select", multiple=True, metavar="C", help="Run only these rules (code, start of a code, or name).")
-@click.option("--ignore", multiple=True, metavar="C", help="Leave these rules out.")
-@click.option("--isolated", is_flag=True, help="Ignore settings files.")
+@judging_options
 @click.option("--stdio", is_flag=True, help="Talk over standard input and output, which is the only way there is.")
-@click.pass_context
-def lsp(ctx: click.Context, /, **options: Any) -> None:
+@takes(LspOptions)
+def lsp(options: LspOptions) -> int:
     """Serve findings, fixes, hovers and completion to an editor (Language Server Protocol 3.17, over stdio)."""
-    from importlib.util import find_spec
-
     if find_spec("pygls") is None:
-        click.echo('kaitoc: the language server needs `pip install "kaitoc[lsp]"`', err=True)
-        ctx.exit(EXIT_USAGE)
-    from kaitoc.compiler.check.engine_options import selectors_in
-    from kaitoc.compiler.language_server.documents import Checker
+        complain('the language server needs `pip install "kaitoc[lsp]"`')
+        return EXIT_USAGE
+    from kaitoc.compiler.language_server.documents import Checker  # pygls is optional
     from kaitoc.compiler.language_server.server import make_server
 
-    select, ignore = selectors_in(options["select"]), selectors_in(options["ignore"])
-    make_server(Checker(overrides(options), select, ignore, options["isolated"])).start_io()
+    make_server(Checker(options.judging.engine)).start_io()
+    return 0

@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import replace
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
-from kaitoc.compiler.catalog.model_config import from_config
-from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.api.compiling import compiled, request_for
+from kaitoc.compiler.api.running import RunError, job_in, plan, require_runtime
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.options import assumption_options, overrides
-from kaitoc.compiler.compile.model import CompileError
-from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.core.source import Source, SourceError, write_atomically
-from kaitoc.compiler.job.assumptions import AssumptionError, Overrides
-from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
-from kaitoc.compiler.plan.memory import with_prediction
-from kaitoc.compiler.plan.of_job import plan_of
-from kaitoc.compiler.plan.plan import Plan, PlanError
+from kaitoc.compiler.cli.options import AssumptionOptions, assumption_options, complain, takes
+from kaitoc.compiler.compile.driver import describe_problem
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.plan.plan import Plan
 
 if TYPE_CHECKING:
     from kaitoc.compiler.engines.report import ClusterReport
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 
-class RunError(ValueError):
-    """A run that cannot be started as asked; `str(error)` is for the user."""
+@dataclass(frozen=True, slots=True)
+class RunCommandOptions:
+    """The command line of `kaitoc run`."""
+
+    path: str
+    assumptions: AssumptionOptions
+    workspace: str | None
+    device: str
+    model_path: str | None
+    data: str | None
+    output: str | None
+    merge: bool
+    oci_layout: bool
+    early_stopping: int | None
+    allow_pickle: bool
+    resume: bool
+    overwrite: bool
+    grace_seconds: float | None
+    dry_run: bool
+    place: str
+    auto_fit: bool
+    num_processes: int | None
+    sharding: str
+    report: str | None
+    metrics_port: int | None
+    skip_bad_rows: bool
+
+    @property
+    def plan(self) -> Plan:
+        """Return the plan of the manifest; raises what `kaitoc.plan` raises."""
+        return plan(
+            self.path,
+            assume=self.assumptions.overrides,
+            workspace=self.workspace,
+            model_path=self.model_path,
+            data=self.data,
+            output=self.output,
+            merge=self.merge,
+            oci_layout=self.oci_layout,
+            early_stopping=self.early_stopping,
+            allow_pickle=self.allow_pickle,
+            skip_bad_rows=self.skip_bad_rows,
+            num_processes=self.num_processes or 1,
+            sharding=self.sharding,
+        )
 
 
 @click.command()
@@ -84,72 +118,62 @@ class RunError(ValueError):
 )
 @click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
-@click.pass_context  # fmt: skip
-def run(ctx: click.Context, /, path: str, **options: Any) -> None:
+@takes(RunCommandOptions)  # fmt: skip
+def run(options: RunCommandOptions) -> int:
     """Execute the fine-tune of a manifest, on a GPU or on the CPU.
 
     Kaito's paths are mapped by --model-path, --data and --output, so the manifest itself runs unchanged.
     """
-    try:
-        if options["place"] == "cluster":
-            ctx.exit(_on_cluster(path, options))
-        if options["report"] is not None:
-            raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
-        if options["resume"] and options["overwrite"]:
-            raise RunError("--resume continues what --overwrite would replace: name one of the two")
-        plan = _plan(path, options)
-        if options["dry_run"]:
-            click.echo(plan.to_json(), nl=False)
-            return
-        _require_runtime()
-    except (AssumptionError, CompileError, PlanError, RunError, SettingsError, SourceError) as error:
-        click.echo(f"kaitoc: {error}", err=True)
-        ctx.exit(EXIT_USAGE)
-    from kaitoc.runtime.__main__ import execute
+    if options.place == "cluster":
+        return _on_cluster(options)
+    if options.report is not None:
+        raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
+    if options.resume and options.overwrite:
+        raise RunError("--resume continues what --overwrite would replace: name one of the two")
+    made = options.plan
+    if options.dry_run:
+        click.echo(made.to_json(), nl=False)
+        return 0
+    require_runtime()
+    from kaitoc.runtime.__main__ import execute  # torch and transformers take seconds
     from kaitoc.runtime.launch.processes import Execution
     from kaitoc.runtime.world import num_gpus
 
-    if options["num_processes"] is None:
-        plan = plan.model_copy(update={"num_processes": num_gpus(options["device"])})
-    ctx.exit(
-        execute(
-            plan,
-            Execution(
-                options["device"],
-                resume=options["resume"],
-                overwrite=options["overwrite"],
-                metrics_port=options["metrics_port"],
-                grace_seconds=options["grace_seconds"],
-            ),
-            auto_fit=options["auto_fit"],
-        )
+    if options.num_processes is None:
+        made = made.model_copy(update={"num_processes": num_gpus(options.device)})
+    how = Execution(
+        options.device,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        metrics_port=options.metrics_port,
+        grace_seconds=options.grace_seconds,
     )
+    return execute(made, how, auto_fit=options.auto_fit)
 
 
-def _on_cluster(path: str, options: dict[str, Any]) -> int:
+def _on_cluster(options: RunCommandOptions) -> int:
     """Compile a manifest, apply it with kubectl and follow it; return the exit code."""
-    from kaitoc.compiler.compile.driver import compile_files, describe_problem
-    from kaitoc.compiler.compile.model import CompileRequest
-    from kaitoc.compiler.engines.kaito import ClusterError, Target, run_on_cluster
+    from kaitoc.compiler.engines.kaito import ClusterError, Target, run_on_cluster  # a run here needs neither
     from kaitoc.compiler.engines.report import report_of
-    from kaitoc.rules import FILE_RULES, JOB_RULES
 
-    rule_set = RuleSet(FILE_RULES, JOB_RULES)
-    chosen, settings = overrides(options), SettingsFinder()
-    workspace = _job(_indexed(rule_set, chosen, path), path, options["workspace"]).workspace
+    path = options.path
+    request = request_for(options.assumptions.overrides)
+    engine = Engine(request.rule_set, request.overrides, request.settings)
+    engine.library.add_given(path)
+    workspace = job_in(engine, path, options.workspace).workspace
     if workspace is None:
-        raise RunError(f"{path}: there is no Workspace in it, so there is nothing that a cluster could run")
-    result = compile_files([path], CompileRequest(chosen, settings, rule_set))
+        raise RunError(f"{path}: there is no Workspace in it, so there is nothing that a cluster could run", path=path)
+    result = compiled(Inputs((path,)), request)
     if result.errors or result.is_refused:
-        problems = [*result.errors, *map(describe_problem, result.problems), *(job.binding for job in result.jobs)]
-        raise RunError("\n".join(problem for problem in problems if problem))
+        problems = [*map(str, result.errors), *map(describe_problem, result.problems)]
+        raise RunError("\n".join([*problems, *(job.binding for job in result.jobs if job.binding)]), path=path)
     target = Target(workspace.ref.name, workspace.ref.namespace)
     try:
-        lines = run_on_cluster([file.text for file in result.files], target, click.echo, dry_run=options["dry_run"])
-        if not options["dry_run"]:
-            _tell(report_of(target.name, lines), options["report"])
+        lines = run_on_cluster([file.text for file in result.files], target, click.echo, dry_run=options.dry_run)
+        if not options.dry_run:
+            _tell(report_of(target.name, lines), options.report)
     except ClusterError as error:
-        click.echo(f"kaitoc: {error}", err=True)
+        complain(str(error))
         return EXIT_FAILED
     return 0
 
@@ -162,90 +186,4 @@ def _tell(report: ClusterReport, file: str | None) -> None:
     try:
         write_atomically(file, report.to_json().encode())
     except OSError as error:
-        raise RunError(f"{file}: cannot be written: {error.strerror or error}") from error
-
-
-def _indexed(rule_set: RuleSet, chosen: Overrides, path: str) -> Engine:
-    engine = Engine(rule_set, chosen, SettingsFinder())
-    engine.library.add_given(path)
-    return engine
-
-
-def _plan(path: str, options: dict[str, Any]) -> Plan:
-    from kaitoc.rules import FILE_RULES, JOB_RULES
-
-    chosen = replace(overrides(options), target=options["target"] or "bundled")
-    engine = Engine(RuleSet(FILE_RULES, JOB_RULES), chosen, SettingsFinder())
-    outcome = engine.check([path])
-    if outcome.errors:
-        raise SourceError(outcome.errors[0])
-    for checked in outcome.checked:
-        if checked.note and checked.num_kaito_objects == 0:
-            raise RunError(checked.note)
-    errors = [finding for finding in outcome.findings if _stops(finding.code, finding.severity)]
-    if errors:
-        first = errors[0]
-        line = first.source.position(first.span.start).line
-        raise RunError(
-            f"{first.source.path}:{line}: {first.code} {first.message}\n"
-            f"{len(errors)} error(s) stop the run; `kaitoc check {path} --target bundled` shows all"
-        )
-    job = _job(engine, path, options["workspace"])
-    plan = plan_of(
-        job,
-        model_path=options["model_path"],
-        data=options["data"],
-        output=options["output"],
-        skip_bad_rows=options["skip_bad_rows"],
-        num_processes=options["num_processes"] or 1,
-    )
-    plan = _with_options(plan, options)
-    local = _local_architecture(options["model_path"])
-    return with_prediction(plan, local, job.gpu.value if job.gpu is not None else None) if local is not None else plan
-
-
-def _with_options(plan: Plan, options: dict[str, Any]) -> Plan:
-    """Return a plan with what the command line says and a manifest has no words for."""
-    changes = {
-        "model": {"allow_pickle": options["allow_pickle"]},
-        "output": {"merge": options["merge"], "oci_layout": options["oci_layout"]},
-        "training": {"early_stopping_patience": options["early_stopping"]},
-    }
-    parts = {name: getattr(plan, name).model_copy(update=change) for name, change in changes.items()}
-    return plan.model_copy(update={**parts, "sharding": options["sharding"]})
-
-
-def _local_architecture(folder: str | None) -> Architecture | None:
-    """Return the architecture of a model folder, None when the closed form does not know it."""
-    path = os.path.join(folder, "config.json") if folder is not None else ""
-    if folder is None or not os.path.isfile(path):
-        return None
-    try:
-        return from_config(os.path.basename(os.path.normpath(folder)), json.loads(Source.read(path).text))
-    except (ArchitectureError, SourceError, ValueError, RecursionError):
-        return None
-
-
-def _stops(code: str, severity: Severity) -> bool:
-    """Return whether a finding stops a run: what only Kaito's cluster would refuse, or only its GPU, does not."""
-    return severity is Severity.ERROR and not code.startswith(("KT3", "KT5"))
-
-
-def _job(engine: Engine, path: str, workspace: str | None) -> Job:
-    jobs = list(engine.jobs_of(engine.library.load(path)))
-    if workspace is not None:
-        jobs = [job for job in jobs if job.workspace is not None and job.workspace.ref.name == workspace]
-        if not jobs:
-            raise RunError(f"{path}: there is no tuning Workspace `{workspace}`")
-    if not jobs:
-        raise RunError(f"{path}: there is no tuning Workspace or training config in it")
-    if len(jobs) > 1:
-        names = ", ".join(job.manifest.ref.name for job in jobs)
-        raise RunError(f"{path}: there are several jobs ({names}); choose one with --workspace")
-    return jobs[0]
-
-
-def _require_runtime() -> None:
-    missing = [name for name in ("torch", "transformers", "peft", "trl", "datasets") if find_spec(name) is None]
-    if missing:
-        raise RunError(f'the runtime needs {", ".join(missing)}; install it with `pip install "kaitoc[runtime]"`')
+        raise RunError(f"{file}: cannot be written: {error.strerror or error}", path=file) from error

@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from kaitoc.compiler.cli.admission_options import admission_options, policy_options
+from kaitoc.compiler.cli.admission_options import AdmissionOptions, admission_options
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.cli.options import EXIT_USAGE, complain, takes
+from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.records import dataclass
 
 if TYPE_CHECKING:
     from kaitoc.compiler.admission.partners import Partners
 
-EXIT_USAGE = 2
 _IN_CLUSTER = "kubernetes"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookOptions:
+    """The command line of `kaitoc webhook`."""
+
+    admission: AdmissionOptions
+    host: str
+    port: int
+    cert: str | None
+    key: str | None
+    insecure_http: bool
+    partners: tuple[str, ...]
+    fail_open: bool
+    processes: int | None
+    max_in_flight: int
+    request_seconds: float
+    drain_seconds: float
+
+    @property
+    def certificate(self) -> tuple[str, str]:
+        """Return the files of the certificate and its key, empty for plain HTTP; raises `KaitocError` without them."""
+        if self.insecure_http:
+            return "", ""
+        if not (self.cert and self.key):
+            raise KaitocError("--cert and --key are needed (or --insecure-http, behind a proxy that ends TLS)")
+        return self.cert, self.key
 
 
 @click.command()
@@ -42,49 +70,45 @@ _IN_CLUSTER = "kubernetes"
               help="Time in which a request's head, and its body, must arrive.")  # fmt: skip
 @click.option("--drain-seconds", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="S",
               help="After SIGTERM, time to go on answering while the cluster notices.")  # fmt: skip
-@click.pass_context
-def webhook(ctx: click.Context, /, **options: Any) -> None:
+@takes(WebhookOptions, admission=AdmissionOptions)
+def webhook(options: WebhookOptions) -> int:
     """Serve `/validate` and `/mutate` for the API server, and `/healthz`, `/readyz` and `/metrics`."""
     try:
         _serve(options)
     except ImportError as error:
-        click.echo(f"kaitoc: `kaitoc webhook` needs `pip install 'kaitoc[webhook]'` ({error})", err=True)
-        ctx.exit(EXIT_USAGE)
-    except UserError as error:
-        click.echo(f"kaitoc: {error}", err=True)
-        ctx.exit(EXIT_USAGE)
+        complain(f"`kaitoc webhook` needs `pip install 'kaitoc[webhook]'` ({error})")
+        return EXIT_USAGE
+    return 0
 
 
-def _serve(options: dict[str, Any]) -> None:
-    if not options["insecure_http"] and not (options["cert"] and options["key"]):
-        raise UserError("--cert and --key are needed (or --insecure-http, behind a proxy that ends TLS)")
-    from kaitoc.compiler.admission.policy import policy_of
+def _serve(options: WebhookOptions) -> None:
+    certificate, key = options.certificate
+    from kaitoc.compiler.admission.policy import policy_of  # a server's libraries are optional, and load last
 
-    policy = policy_options(options)
+    policy = options.admission.policy
     policy_of(policy, mutates=False)  # what is wrong with the options is told now, not by each process
     from kaitoc.compiler.webhook.app import Limits, Webhook
     from kaitoc.compiler.webhook.judging import Judges
     from kaitoc.compiler.webhook.metrics import Metrics
     from kaitoc.compiler.webhook.server import Address, serve
 
-    partners = _partners(options["partners"])
-    judges = Judges(policy, options["processes"] or os.cpu_count() or 1)
-    limits = Limits(max_in_flight=options["max_in_flight"], body_seconds=options["request_seconds"])
-    hook = Webhook(judges, partners, limits, Metrics(), fails_open=options["fail_open"])
-    certificate, key = ("", "") if options["insecure_http"] else (options["cert"], options["key"])
-    address = Address(options["host"], options["port"], certificate, key, options["request_seconds"])
-    serve(hook, partners, address, options["drain_seconds"])
+    partners = _partners(options.partners)
+    judges = Judges(policy, options.processes or os.cpu_count() or 1)
+    limits = Limits(max_in_flight=options.max_in_flight, body_seconds=options.request_seconds)
+    hook = Webhook(judges, partners, limits, Metrics(), fails_open=options.fail_open)
+    address = Address(options.host, options.port, certificate, key, options.request_seconds)
+    serve(hook, partners, address, options.drain_seconds)
 
 
 def _partners(paths: tuple[str, ...]) -> Partners:
-    from kaitoc.compiler.admission.partners import FolderPartners, NoPartners
+    from kaitoc.compiler.api.admission import partners_in  # as above
 
-    if _IN_CLUSTER in paths:
-        if len(paths) > 1:
-            raise UserError("`--partners kubernetes` cannot be mixed with files")
-        from kaitoc.compiler.webhook.cluster_partners import ClusterPartners, KubernetesApi
+    if _IN_CLUSTER not in paths:
+        return partners_in(paths)
+    if len(paths) > 1:
+        raise KaitocError("`--partners kubernetes` cannot be mixed with files")
+    from kaitoc.compiler.webhook.cluster_partners import ClusterPartners, KubernetesApi  # kubernetes is optional
 
-        found = ClusterPartners(KubernetesApi())
-        found.start()
-        return found
-    return FolderPartners(paths) if paths else NoPartners()
+    found = ClusterPartners(KubernetesApi())
+    found.start()
+    return found

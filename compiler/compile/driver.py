@@ -102,7 +102,8 @@ class _Run:
         last = pending[0]
         raise CompileError(
             f"{last.job.manifest.source.path}: the passes do not settle; {last.pass_name} would change "
-            f"{last.change.what} without end"
+            f"{last.change.what} without end",
+            path=last.job.manifest.source.path,
         )
 
     def conclude(self) -> Compilation:
@@ -192,7 +193,12 @@ class _Run:
             applied = self._applied(wanted, performance_of(wanted.job), performance_of(after))
             trail = self.trails[wanted.key]
             if sum(_is_same(applied, earlier) for earlier in trail.changes) > 1:
-                raise CompileError(f"{applied.path}:{applied.position.line}: {applied.what} cannot be changed here")
+                raise CompileError(
+                    f"{applied.path}:{applied.position.line}: {applied.what} cannot be changed here",
+                    path=applied.path,
+                    line=applied.position.line,
+                    column=applied.position.column,
+                )
             trail.changes.append(applied)
         for wanted in pending:
             for source in {edit.source for edit in wanted.change.edits}:

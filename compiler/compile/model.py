@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kaitoc.compiler.check.engine import RuleSet
+from kaitoc.compiler.core.edits import unified_diff
+from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
-from kaitoc.compiler.core.source import Position, Source
+from kaitoc.compiler.core.source import Position, Source, SourceError
+from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserves
 
 
-class CompileError(Exception):
+class CompileError(KaitocError):
     """A compilation that cannot be carried out; `str(error)` is for the user."""
 
 
@@ -113,11 +119,39 @@ class Compilation:
     jobs: tuple[CompiledJob, ...]
     problems: tuple[Finding, ...]
     notes: tuple[str, ...]
-    errors: tuple[str, ...]
+    errors: tuple[SourceError, ...]
     goal: Goal = Goal.FIT
     price_per_hour: float | None = None
+
+    def __str__(self) -> str:
+        """Return a line for each change, for each job and for each problem that is left."""
+        lines = [line for job in self.jobs for line in _job_lines(job)]
+        problems = (f"{one.path}:{one.line}:{one.column}: {one.code} {one.message}" for one in self.problems)
+        return "\n".join([*lines, *problems]) or "nothing to compile"
+
+    @property
+    def ok(self) -> bool:
+        """Return whether the files may be written: everything is right, or was made so, and fits."""
+        return not self.is_refused
+
+    @property
+    def diff(self) -> str:
+        """Return the changes as a unified diff, empty when there are none."""
+        return "".join(unified_diff(file.source, file.text) for file in self.files if file.is_changed)
 
     @property
     def is_refused(self) -> bool:
         """Return whether nothing may be written: something is wrong that no pass repairs."""
         return bool(self.problems) or any(job.binding for job in self.jobs)
+
+
+def _job_lines(job: CompiledJob) -> Iterator[str]:
+    """Yield the changes of a job, then what they give."""
+    for change in job.changes:
+        before, after = change.before or "(not set)", change.after or "(removed)"
+        yield printable(f"{change.path}:{change.position.line}: {change.what}: {before} -> {after}")
+    peaks = (job.performance_before.peak_bytes, job.performance_after.peak_bytes)
+    peak = " -> ".join(f"{gib(peak)} GiB" if peak is not None else "unknown" for peak in peaks)
+    verdict = job.binding or (job.after.verdict.value if job.after.verdict is not None else "")
+    num_changes = f"{len(job.changes)} change{'' if len(job.changes) == 1 else 's'}"
+    yield printable(f"{job.after.title}: {num_changes}, peak {peak}" + (f", {verdict}" if verdict else ""))

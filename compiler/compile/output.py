@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 
 from kaitoc.compiler.compile.model import CompiledFile, CompileError, OutputError
-from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
 
@@ -35,14 +34,11 @@ def into_folder(files: Iterable[CompiledFile], folder: str, roots: Iterable[str]
     for file in files:
         target = os.path.join(folder, _relative_name(file.source.path, given_folders))
         if target in writes:
-            raise CompileError(f"{target}: two of the given files have this name; compile them one at a time")
+            raise CompileError(
+                f"{target}: two of the given files have this name; compile them one at a time", path=target
+            )
         writes[target] = PlannedWrite(target, file.source.encode(file.text))
     return list(writes.values())
-
-
-def diff_text(files: Iterable[CompiledFile]) -> str:
-    """Return the changes as a unified diff, empty when there are none."""
-    return "".join(unified_diff(file.source, file.text) for file in files if file.is_changed)
 
 
 def write_all(writes: Iterable[PlannedWrite]) -> None:
@@ -55,20 +51,20 @@ def write_all(writes: Iterable[PlannedWrite]) -> None:
             os.makedirs(os.path.dirname(write.path) or ".", exist_ok=True)
             write_atomically(write.path, write.data)
         except OSError as error:
-            raise OutputError(f"{write.path}: cannot be written: {error.strerror or error}") from error
+            raise OutputError(f"{write.path}: cannot be written: {error.strerror or error}", path=write.path) from error
 
 
 def _require_writable(path: str) -> None:
     target = os.path.realpath(path)
     if os.path.isdir(target):
-        raise OutputError(f"{path}: cannot be written: it is a folder")
+        raise OutputError(f"{path}: cannot be written: it is a folder", path=path)
     if os.path.exists(target) and not os.access(target, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: it is read-only; use -o DIR to write elsewhere")
+        raise OutputError(f"{path}: cannot be written: it is read-only; use -o DIR to write elsewhere", path=path)
     folder = os.path.dirname(target)
     while folder and not os.path.exists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: cannot be written: its folder is read-only or not a folder")
+        raise OutputError(f"{path}: cannot be written: its folder is read-only or not a folder", path=path)
 
 
 def _relative_name(path: str, given_folders: list[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.compile.model import InstanceProposal
+from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import verdict_of
 from kaitoc.compiler.memory.closed_form.footprint import footprint
@@ -15,7 +16,6 @@ from kaitoc.compiler.passes.model import PassContext, Preserve
 from kaitoc.compiler.passes.plan import search_for
 from kaitoc.compiler.passes.search_space import apply
 
-_GIB = 1 << 30
 _STATISTICAL = (Preserve.STATISTICAL, "statistically the same result")
 _ANY = (Preserve.ANY, "another result")
 _BOLDER = {Preserve.EXACT: (_STATISTICAL, _ANY), Preserve.STATISTICAL: (_ANY,), Preserve.ANY: ()}
@@ -32,13 +32,12 @@ def binding_of(job: Job, context: PassContext) -> str:
     run = found.runs[0]
     predicted = footprint(apply(smallest, run), run.gpu)
     peak = predicted.device_bytes
-    part, size = _largest_part(predicted.peak.categories)
+    part, size = max(predicted.peak.categories.items(), key=lambda item: item[1])
     room = run.gpu.memory_bytes * (1 - run.margin)
-    return (
-        f"{job.manifest.source.path}: {job.manifest.ref.name} needs {_gib(peak)} at the least, of which {part} "
-        f"{_gib(size)}; one {run.gpu.name} has {_gib(room)} beside the margin: {_gib(max(0.0, peak - room))} too much"
-        f"{_way_out(job, context)}"
-    )
+    needs = f"{job.manifest.ref.name} needs {format_gib(peak)} at the least, of which {part.value} {format_gib(size)}"
+    offers = f"one {run.gpu.name} has {format_gib(room)} beside the margin"
+    missing = f"{format_gib(max(0.0, peak - room))} too much"
+    return f"{job.manifest.source.path}: {needs}; {offers}: {missing}{_way_out(job, context)}"
 
 
 def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
@@ -72,14 +71,3 @@ def _way_out(job: Job, context: PassContext) -> str:
     if larger is None:
         return "; it fits on no known GPU"
     return f"; it fits on {larger[0].name} (--allow-workspace-edits)"
-
-
-def _largest_part(categories: object) -> tuple[str, int]:
-    names = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "workspace")
-    sizes = {name: int(getattr(categories, name)) for name in names}
-    largest = max(sizes, key=lambda name: sizes[name])
-    return largest, sizes[largest]
-
-
-def _gib(num_bytes: float) -> str:
-    return f"{num_bytes / _GIB:.1f} GiB"

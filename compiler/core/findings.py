@@ -81,6 +81,21 @@ class Finding:
     fix: Fix | None = None
 
     @property
+    def path(self) -> str:
+        """Return the file that the finding is in."""
+        return self.source.path
+
+    @property
+    def line(self) -> int:
+        """Return the line at which the finding begins, from 1."""
+        return self.source.position(self.span.start).line
+
+    @property
+    def column(self) -> int:
+        """Return the column at which the finding begins, in characters from 1."""
+        return self.source.position(self.span.start).column
+
+    @property
     def sort_key(self) -> tuple[str, int, int, str, str]:
         """Order of findings in every report: by file, then place, then code."""
         return (self.source.path, self.span.start, self.span.end, self.code, self.message)

@@ -2,10 +2,14 @@
 
 Inputs are hostile until proven otherwise, and a webhook lives for weeks: what is derived from an object lives as long
 as the object, and what is kept beyond has a bound on its size, not only on its number.
+
+A key is a value: a frozen record, a tuple of such, or plain data in a `PlainKey`. It is equal to another where all that
+the answer depends on is, never by a name or an address.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar, cast
@@ -28,6 +32,28 @@ class Memo:
         if key not in self._values:
             self._values[key] = make()
         return cast("T", self._values[key])
+
+
+class PlainKey(Generic[T]):
+    """Plain data, as YAML or JSON give it, as a key: the same where values, their types and their order are."""
+
+    __slots__ = ("_text", "num_characters", "value")
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        try:
+            self._text: str | None = repr(value)
+            self.num_characters = len(self._text)
+        except ValueError:  # an integer with more digits than Python prints: equal to nothing but itself
+            self._text, self.num_characters = None, sys.maxsize
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PlainKey):
+            return NotImplemented
+        return self is other or (self._text is not None and self._text == other._text)
 
 
 class SizedCache(Generic[K, V]):

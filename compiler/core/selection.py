@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from kaitoc.compiler.core.areas import CODE_PREFIX
+
 Level = Literal["off", "info", "warning", "error"]
 """The severities that a setting can give a rule."""
 
@@ -19,7 +21,7 @@ def specificity(selector: str, code: str, name: str) -> int:
         return _EXACT
     if selector == ALL:
         return 0
-    return len(selector) if selector.startswith("KT") and code.startswith(selector) else _NO_MATCH
+    return len(selector) if selector.startswith(CODE_PREFIX) and code.startswith(selector) else _NO_MATCH
 
 
 def is_selected(code: str, name: str, select: Iterable[str], ignore: Iterable[str]) -> bool:

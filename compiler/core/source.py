@@ -16,6 +16,7 @@ from contextlib import suppress
 from itertools import accumulate
 from typing import NamedTuple
 
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass, field
 
 MAX_SOURCE_BYTES = 5_000_000
@@ -23,11 +24,7 @@ _BOM = "\ufeff"
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
-class UserError(Exception):
-    """Something the user can put right; `str(error)` says what is wrong and what to do."""
-
-
-class SourceError(UserError):
+class SourceError(KaitocError):
     """A file that cannot be read as text; `str(error)` is the message for the user."""
 
 
@@ -70,11 +67,11 @@ class Source:
         try:
             if os.path.getsize(path) > MAX_SOURCE_BYTES:
                 limit_mb = MAX_SOURCE_BYTES // 1_000_000
-                raise SourceError(f"{path}: larger than {limit_mb} MB; no Kubernetes object is that large")
+                raise SourceError(f"{path}: larger than {limit_mb} MB; no Kubernetes object is that large", path=path)
             with open(path, "rb") as stream:
                 data = stream.read()
         except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+            raise SourceError(f"{path}: cannot be read: {error.strerror or error}", path=path) from error
         return cls.decode(path, data)
 
     @classmethod
@@ -82,12 +79,15 @@ class Source:
         """Decode the bytes of a file; raises `SourceError` when they are too many or not UTF-8 text."""
         if len(data) > MAX_SOURCE_BYTES:
             limit_mb = MAX_SOURCE_BYTES // 1_000_000
-            raise SourceError(f"{path}: larger than {limit_mb} MB; no Kubernetes object is that large")
+            raise SourceError(f"{path}: larger than {limit_mb} MB; no Kubernetes object is that large", path=path)
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            raise SourceError(f"{path}:{line}: not UTF-8 text (byte {error.start})") from error
+            column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8")) + 1
+            raise SourceError(
+                f"{path}:{line}: not UTF-8 text (byte {error.start})", path=path, line=line, column=column
+            ) from error
         has_bom = text.startswith(_BOM)
         return cls(path, text[1:] if has_bom else text, has_bom)
 

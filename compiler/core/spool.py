@@ -6,13 +6,13 @@ import io
 import marshal
 from typing import IO, Any
 
-from kaitoc.compiler.core.source import UserError
+from kaitoc.compiler.core.errors import KaitocError
 
 MAX_HELD_BYTES = 1_000_000
 _LENGTH_BYTES = 8
 
 
-class SpoolError(UserError):
+class SpoolError(KaitocError):
     """A temporary file that cannot be written or read."""
 
 

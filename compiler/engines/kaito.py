@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.redaction import redacted_text
 
@@ -25,7 +26,7 @@ MAX_FAILURES = 5
 """How often in a row kubectl may fail before a run is no longer followed: an API server has bad moments."""
 
 
-class ClusterError(Exception):
+class ClusterError(KaitocError):
     """A run on a cluster that cannot start or that failed; `str(error)` is for the user."""
 
 

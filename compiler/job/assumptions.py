@@ -6,15 +6,15 @@ from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.models import find_model, suggest_models
 from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, newest_release
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import UserError
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.job.settings import Settings
 
 DEFAULT_MARGIN_PERCENT = 5.0
 
 
-class AssumptionError(UserError, ValueError):
+class AssumptionError(KaitocError, ValueError):
     """A model, GPU or release that the catalog does not have; `str(error)` is for the user."""
 
 
@@ -30,6 +30,9 @@ class Overrides:
     seq_len_tokens: int | None = None
     margin_percent: float | None = None
     attention: str | None = None
+
+
+NOTHING_STATED = Overrides()
 
 
 def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions:

@@ -111,7 +111,7 @@ def _template_config(template: str, assumptions: Assumptions) -> TrainingConfig 
     method = template.removesuffix("-params-template")
     if method not in METHODS:
         return None
-    text = default_template(assumptions.release, method)
+    text = default_template(method)
     return read_template(f"{template} of Kaito {assumptions.release.name}", text)
 
 

@@ -27,7 +27,7 @@ from kaitoc.compiler.memory.workload import (
     Workload,
     WorkloadError,
 )
-from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_need
+from kaitoc.compiler.memory.workload_key import key_of_need
 
 DEFAULT_CAP_TOKENS = 1024
 """What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
@@ -88,7 +88,7 @@ def targets_of(job: Job) -> tuple[str, ...]:
     if job.target is Target.BUNDLED:
         return ("all-linear",)
     preset = job.preset.value if job.preset is not None else job.model.value.name
-    return default_target_modules(job.release, preset, job.model.value.model_type) or ()
+    return default_target_modules(preset, job.model.value.model_type) or ()
 
 
 def weight_dtype_of(job: Job) -> Dtype:
@@ -134,27 +134,21 @@ def _shared_step(job: Job) -> _Step:
     if job.config is None or job.model is None or not job.is_parsable:
         return _UNKNOWN
     model, targets = job.model.value, targets_of(job)
-    key = _Circumstances(model, job.assumptions, targets, job.num_gpus)
+    key = _StepKey(model, job.assumptions, targets, job.num_gpus)
     return job.config.memo.get(key, lambda: _Step(_workload(job, model, targets)))
 
 
-class _Circumstances:
-    """What besides its config decides a job's training step, as a key; models and assumptions by their identity.
+@dataclass(frozen=True, slots=True)
+class _StepKey:
+    """What besides its config decides a job's training step.
 
     The preset decides nothing but targets that are left out, and of presets there may be any number.
     """
 
-    __slots__ = ("_alive", "_parts")
-
-    def __init__(self, model: Architecture, assumptions: Assumptions, targets: tuple[str, ...], num_gpus: int) -> None:
-        self._alive = (model, assumptions)  # nothing else may come to have their addresses
-        self._parts = (id(model), id(assumptions), targets, num_gpus)
-
-    def __hash__(self) -> int:
-        return hash(self._parts)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Circumstances) and self._parts == other._parts
+    model: Architecture
+    assumptions: Assumptions
+    targets: tuple[str, ...]
+    num_gpus: int
 
 
 def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) -> Workload | None:
@@ -242,10 +236,10 @@ def needs(workload: Workload, gpu: Gpu | None) -> Footprint | None:
 
 
 @lru_cache(maxsize=4096)
-def _footprint(key: WorkloadKey, gpu: Gpu | None) -> Footprint | None:
+def _footprint(workload: Workload, gpu: Gpu | None) -> Footprint | None:
     """Return the footprint of a workload; many manifests describe the same one."""
     try:
-        return footprint(key.workload, gpu)
+        return footprint(workload, gpu)
     except WorkloadError:
         return None
 

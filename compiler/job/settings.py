@@ -14,11 +14,12 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.path_patterns import matches_path
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.selection import Level, closest, is_selected, unknown_selectors
-from kaitoc.compiler.core.source import Source, SourceError, UserError
+from kaitoc.compiler.core.source import Source, SourceError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -29,7 +30,7 @@ KAITOC_TOML = "kaitoc.toml"
 PYPROJECT_TOML = "pyproject.toml"
 
 
-class SettingsError(UserError):
+class SettingsError(KaitocError):
     """A settings file that cannot be used; `str(error)` says where and why."""
 
 
@@ -147,12 +148,13 @@ def settings_in(folder: str) -> Settings | None:
     return load_settings(path) if os.path.isfile(path) else None
 
 
-def load_settings(path: str) -> Settings | None:
+def load_settings(path: str | os.PathLike[str]) -> Settings | None:
     """Read a settings file, None for a `pyproject.toml` without `[tool.kaitoc]`; raises `SettingsError`."""
+    path = os.fspath(path)
     try:
         text = Source.read(path).text
     except SourceError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(str(error), path=path, line=error.line, column=error.column) from error
     is_pyproject = os.path.basename(path) == PYPROJECT_TOML
     if is_pyproject and "kaitoc" not in text:
         return None
@@ -170,7 +172,8 @@ def _parse_toml(path: str, text: str) -> Any:
     try:
         return toml.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+        line, column = _place_in_toml(error)
+        raise SettingsError(f"{path}: not valid TOML: {error}", path=path, line=line, column=column) from error
 
 
 def _validated(path: str, text: str, table: object) -> SettingsModel:
@@ -181,7 +184,8 @@ def _validated(path: str, text: str, table: object) -> SettingsModel:
     try:
         return SettingsModel.model_validate(table)
     except ValidationError as error:
-        raise SettingsError(_describe(path, text, error)) from error
+        lines = _describe(path, text, error)
+        raise SettingsError("\n".join(message for _, message in lines), path=path, line=lines[0][0]) from error
 
 
 def _settings(path: str, model: SettingsModel) -> Settings:
@@ -203,16 +207,22 @@ def _settings(path: str, model: SettingsModel) -> Settings:
     )
 
 
-def _describe(path: str, text: str, error: ValidationError) -> str:
-    """Return one line per fault: file, line where it can be found, key, what is wrong, what was probably meant."""
+def _place_in_toml(error: ValueError | RecursionError) -> tuple[int | None, int | None]:
+    """Return the line and the column that a TOML reader names in its message; only the newest has them as numbers."""
+    match = re.search(r"at line (\d+), column (\d+)", str(error))
+    return (int(match[1]), int(match[2])) if match else (None, None)
+
+
+def _describe(path: str, text: str, error: ValidationError) -> list[tuple[int | None, str]]:
+    """Return each fault's line where it can be found, and its text: file, key, what is wrong, what was meant."""
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
         keys = [str(key) for key in fault["loc"] if key != "[key]"]
         line = _line_of(text, keys)
         place = f"{path}:{line}" if line else path
         message = _unknown_key(keys[-1]) if fault["type"] == "extra_forbidden" else fault["msg"]
-        lines.append(f"{place}: {'.'.join(keys) or 'tool.kaitoc'}: {message}")
-    return "\n".join(lines)
+        lines.append((line, f"{place}: {'.'.join(keys) or 'tool.kaitoc'}: {message}"))
+    return lines
 
 
 def _unknown_key(key: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 
+from kaitoc.compiler.core.memo import PlainKey
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.kaito.table import (
     ArgType,
@@ -89,41 +90,22 @@ def parse_section(section: str, entries: Sequence[tuple[str, object]], release: 
 
     Raises `KeyError` for a section or release that has no table.
     """
-    key = _Entries(entries)
-    return (_parse_once if key.is_short else _parse)(section, release, key)
+    key = PlainKey(entries)
+    return (_parse_once if key.num_characters <= _REMEMBERED_CHARACTERS else _parse)(section, release, key)
 
 
 _REMEMBERED_CHARACTERS = 10_000
-"""Longer entries are not remembered; a section of Kaito's own has a few hundred characters."""
+"""Longer entries are not remembered; a section of Kaito's own has a few hundred characters. Many manifests share whole
+sections."""
 
 
-class _Entries:
-    """Entries as a cache key: the same where keys, values and types are. Many manifests share whole sections."""
-
-    __slots__ = ("_text", "is_short", "items")
-
-    def __init__(self, items: Sequence[tuple[str, object]]) -> None:
-        self.items = items
-        try:
-            self._text = repr(items)
-            self.is_short = len(self._text) <= _REMEMBERED_CHARACTERS
-        except ValueError:  # an integer with more digits than Python prints: equal to nothing but itself
-            self._text = str(id(self))
-            self.is_short = False
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Entries) and self._text == other._text
-
-
-def _parse(section: str, release: str, entries: _Entries) -> SectionParse:
+def _parse(section: str, release: str, key: PlainKey[Sequence[tuple[str, object]]]) -> SectionParse:
+    entries = key.value
     arguments = release_arguments(release)
-    run = _Run(arguments, arguments.sections[section], list(flatten(entries.items)))
+    run = _Run(arguments, arguments.sections[section], list(flatten(entries)))
     run.consume()
     run.finish()
-    run.note_empty_mappings(entries.items)
+    run.note_empty_mappings(entries)
     return SectionParse(section, run.resolved(), tuple(sorted(run.problems, key=lambda found: found.entry_index)))
 
 

@@ -92,7 +92,7 @@ def _is_one_of(names: frozenset[str]) -> _Check:
     return lambda value: type(value) is str and value in names
 
 
-def _is_never(value: object) -> bool:
+def _is_never(_value: object) -> bool:
     return False
 
 

@@ -44,7 +44,7 @@ def quick_fixes(
 
 
 def fix_all(document: Document, documents: Documents, checker: Checker, *, versioned: bool) -> types.CodeAction | None:
-    """Return the action that does what `kaitoc check --fix` does, None when that is nothing; raises `UserError`."""
+    """Return the action that does what `kaitoc check --fix` does, None when that is nothing; raises `KaitocError`."""
     engine = checker.engine(documents.beside(document), document)
     if not engine.library.is_given_path(document.path):
         return None

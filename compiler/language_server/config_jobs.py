@@ -9,6 +9,7 @@ from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.core.edits import apply_edits
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import footprint_of
 from kaitoc.compiler.kaito.table import ArgType, release_arguments
@@ -87,7 +88,7 @@ def prospects(job: Job, place: ConfigPlace) -> list[Prospect]:
     return found if len(needs) > 1 else []
 
 
-_NOTICEABLE_BYTES = 50 * 2**20
+_NOTICEABLE_BYTES = 50 * MIB
 
 
 def _prospects(job: Job, place: ConfigPlace, option: Option, current: object) -> Iterator[Prospect]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from pygls.uris import from_fs_path, to_fs_path
 
-from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine_options import EngineOptions, all_rules
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, Source
-from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.language_server.positions import PositionMap, source_of_text
 
@@ -97,13 +97,10 @@ class Documents:
 class Checker:
     """Checks documents as `kaitoc check` checks files, with what the command line states."""
 
-    overrides: Overrides = field(default_factory=Overrides)
-    select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    isolated: bool = False
+    options: EngineOptions = EngineOptions()
 
     def check(self, documents: Iterable[Document]) -> list[Finding]:
-        """Return what is wrong with the documents of one folder; raises `UserError`.
+        """Return what is wrong with the documents of one folder; raises `KaitocError`.
 
         The files of the folder are searched for partners. Settings files are read anew, so that a change to one holds
         at once; a document that they exclude is context only.
@@ -113,18 +110,19 @@ class Checker:
         return engine.check(doc.path for doc in documents if engine.library.is_given_path(doc.path)).findings
 
     def engine(self, documents: Iterable[Document], subject: Document | None = None) -> Engine:
-        """Return an engine that has read the documents of one folder; raises `UserError`.
+        """Return an engine that has read the documents of one folder; raises `KaitocError`.
 
         Those that are not excluded are given, or only `subject` is and the others are its context.
         """
-        from kaitoc.rules import FILE_RULES, JOB_RULES, RULES
+        from kaitoc.rules import RULES  # 140 modules: loaded when a document is checked
 
+        options = self.options
         engine = Engine(
-            RuleSet(FILE_RULES, JOB_RULES),
-            self.overrides,
-            SettingsFinder(isolated=self.isolated),
-            select=self.select,
-            ignore=self.ignore,
+            all_rules(),
+            options.overrides,
+            SettingsFinder(isolated=options.isolated),
+            select=options.select,
+            ignore=options.ignore,
         )
         known = {rule.CODE: rule.NAME for rule in RULES}
         for document in documents:

@@ -8,13 +8,14 @@ from lsprotocol import types
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.core.source import Span
+from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.language_server.config_jobs import ConfigPlace, Prospect, config_place, jobs_with, prospects
 from kaitoc.compiler.language_server.documents import Document
 from kaitoc.compiler.language_server.keys import Key, config_key, section_key, workspace_keys
 from kaitoc.compiler.manifest.config_edits import yaml_text
-from kaitoc.compiler.report.wording import gib, job_facts, job_need
+from kaitoc.compiler.report.wording import job_facts, job_need
 from kaitoc.compiler.yaml.tree import Entry, Mapping, Node
 from kaitoc.compiler.yaml.tree import Sequence as YamlSequence
 
@@ -63,14 +64,14 @@ def _need(job: Job) -> str:
 
 
 def _prospect_table(job: Job, found: Sequence[Prospect]) -> str:
-    gpu = f" of {gib(job.gpu.value.memory_bytes)} ({job.gpu.value.name})" if job.gpu is not None else ""
+    gpu = f" of {format_gib(job.gpu.value.memory_bytes)} ({job.gpu.value.name})" if job.gpu is not None else ""
     lines = [f"Predicted peak of {_name(job)}{gpu}:", ""]
     lines += [f"| value | GPU memory |{' |' if job.gpu else ''}", f"|---|---:|{'---|' if job.gpu else ''}"]
     for prospect in found:
         value = yaml_text(prospect.value)
         shown = f"**{value}** (now)" if prospect.is_current else value
         judged = f" {prospect.verdict.value} |" if prospect.verdict is not None else ""
-        lines.append(f"| {shown} | {gib(prospect.device_bytes)} |{judged}")
+        lines.append(f"| {shown} | {format_gib(prospect.device_bytes)} |{judged}")
     return "\n".join(lines)
 
 

@@ -12,8 +12,9 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from kaitoc.compiler import __version__
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding
-from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, UserError
+from kaitoc.compiler.core.source import MAX_SOURCE_BYTES
 from kaitoc.compiler.language_server.actions import FIX_ALL, fix_all, quick_fixes
 from kaitoc.compiler.language_server.completion import TRIGGERS, completions_at
 from kaitoc.compiler.language_server.diagnostics import complaint, diagnostics_of
@@ -55,7 +56,7 @@ class KaitocServer(LanguageServer):
         """Run a question in the worker; what the user can put right is no answer, and told by the diagnostics."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, ask)
-        except (UserError, RecursionError):
+        except (KaitocError, RecursionError):
             return None
 
     def put(self, uri: str, version: int, text: str, pause_seconds: float) -> None:
@@ -88,7 +89,7 @@ class KaitocServer(LanguageServer):
         """Return what is wrong, and why a check could not be made; no document may end the server."""
         try:
             return self.checker.check(checked), ""
-        except UserError as error:
+        except KaitocError as error:
             return [], str(error)
         except RecursionError:
             return [], "the document is nested too deeply"
@@ -115,7 +116,7 @@ class KaitocServer(LanguageServer):
             self.schedule(document)
 
     def actions(self, document: Document, params: types.CodeActionParams) -> list[types.CodeAction]:
-        """Return the code actions for a range of a document; raises `UserError`."""
+        """Return the code actions for a range of a document; raises `KaitocError`."""
         wanted = document.positions.span(params.range)
         only = params.context.only
         actions: list[types.CodeAction] = []
@@ -146,7 +147,7 @@ def make_server(checker: Checker) -> KaitocServer:
 
 def _take_documents(server: KaitocServer) -> None:
     @server.feature(types.INITIALIZED)
-    def initialized(ls: KaitocServer, params: types.InitializedParams) -> None:
+    def initialized(ls: KaitocServer, _params: types.InitializedParams) -> None:
         workspace = ls.client_capabilities.workspace
         watching = workspace.did_change_watched_files if workspace else None
         if watching and watching.dynamic_registration:
@@ -182,7 +183,7 @@ def _take_documents(server: KaitocServer) -> None:
         ls.forget(params.text_document.uri)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
-    def did_change_files(ls: KaitocServer, params: types.DidChangeWatchedFilesParams) -> None:
+    def did_change_files(ls: KaitocServer, _params: types.DidChangeWatchedFilesParams) -> None:
         ls.schedule_all()
 
 

@@ -130,7 +130,7 @@ def remove_option(config: TrainingConfig, option: Option) -> Edit:
     """Return the edit that removes an option: its whole lines, or its part of a `{...}`."""
     section = config.section(option.section)
     if section is not None and isinstance(section.node, Mapping) and section.node.is_flow:
-        return _edit(config, _flow_entry_span(config, section.node, option), "")
+        return _edit(config, _flow_entry_span(section.node, option), "")
     return _edit(config, _whole_lines(config, Span(option.key.span.start, option.value.span.end)), "")
 
 
@@ -142,7 +142,7 @@ def _whole_lines(config: TrainingConfig, span: Span) -> Span:
     return Span(scalar_map.previous_line_end(span.start), scalar_map.line_end(span.end))
 
 
-def _flow_entry_span(config: TrainingConfig, mapping: Mapping, option: Option) -> Span:
+def _flow_entry_span(mapping: Mapping, option: Option) -> Span:
     """Return an entry of a `{...}` with the comma that goes with it."""
     entries = [entry for entry in mapping.entries if not entry.is_merge]
     index = next(i for i, entry in enumerate(entries) if entry.key.span == option.key.span)

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from kaitoc.compiler.core.errors import KaitocError
+
 BYTES_PER_TOKEN = 3
 MOST_FIELD_CHARACTERS = 1 << 30
 _TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".txt")
 _TABLE_SUFFIXES = (".parquet", ".arrow")
 
 
-class DataLengthError(ValueError):
+class DataLengthError(KaitocError, ValueError):
     """Data that cannot be measured; `str(error)` is for the user."""
 
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import AMPERE, HOPPER, Gpu, all_gpus, context_reports
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.memory.workload import Attention, Kernels, Workload, WorkloadError
 
-MIB = 1 << 20
 DEFAULT_MODEL = "NVIDIA A100"
 
 CUBLAS_WORKSPACE_BYTES = 2 * 8_519_680

@@ -1,4 +1,4 @@
-"""Builds workloads from the options of `kaitoc estimate` and finds what would lower the peak most."""
+"""Builds workloads from what a user says of a fine-tune and finds what would lower the peak most."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import known_model_types
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.linear_modules import match_targets
+from kaitoc.compiler.catalog.releases import newest_release
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
@@ -28,16 +30,19 @@ DEFAULT_SEQ_LEN_TOKENS = 1024
 NO_AUTOCAST = "none"
 
 
-class EstimateError(ValueError):
+class EstimateError(KaitocError, ValueError):
     """An estimate that cannot be made as asked; `str(error)` is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line asks for; None leaves it to the method or to the stack."""
+class FineTune:
+    """What is to be priced without a manifest; None leaves it to the method or to the stack.
+
+    `stack` names the software, that of the newest Kaito release when it is empty.
+    """
 
     architecture: Architecture
-    stack: str
+    stack: str = ""
     method: str = "lora"
     batch_size: int = 1
     seq_len_tokens: int = DEFAULT_SEQ_LEN_TOKENS
@@ -62,13 +67,13 @@ class Options:
     accumulation_steps: int = 1
 
 
-def workload_from(options: Options) -> Workload:
+def workload_from(options: FineTune) -> Workload:
     """Return the workload that options describe; raises `WorkloadError` for an unknown stack.
 
     QLoRA means nf4 unless said otherwise, and what PEFT's `prepare_model_for_kbit_training` does, which turns
     checkpointing on. Kaito sets `expandable_segments:True` and empties PyTorch's cache after every step.
     """
-    stack = find_stack(options.stack)
+    stack = find_stack(options.stack or f"{KAITO_PREFIX}{newest_release().name}")
     is_kaito = stack.name.startswith(KAITO_PREFIX)
     default_quantization = "nf4" if options.method == "qlora" else "none"
     quantization = Quantization(options.quantization or default_quantization)
@@ -101,7 +106,7 @@ def workload_from(options: Options) -> Workload:
     )
 
 
-def _autocast(options: Options, stack: Stack, quantization: Quantization) -> Dtype | None:
+def _autocast(options: FineTune, stack: Stack, quantization: Quantization) -> Dtype | None:
     """Return the type of mixed precision: as asked, else the weights' half type where the stack turns it on."""
     if options.autocast is not None:
         return Dtype(options.autocast) if options.autocast != NO_AUTOCAST else None
@@ -111,7 +116,7 @@ def _autocast(options: Options, stack: Stack, quantization: Quantization) -> Dty
     return Dtype.FLOAT16 if options.dtype == Dtype.FLOAT16.value else Dtype.BFLOAT16
 
 
-def _lora(options: Options) -> Lora:
+def _lora(options: FineTune) -> Lora:
     return Lora(
         rank=options.rank,
         alpha=float(options.rank),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import cached_property
+from operator import attrgetter
 
 from kaitoc.compiler.core.records import dataclass
 
@@ -26,6 +28,23 @@ class Verdict(str, Enum):
     DOES_NOT_FIT = "does not fit"
 
 
+class Category(str, Enum):
+    """What memory is held for, in the order in which reports list it. Each is a field of `Categories`."""
+
+    WEIGHTS = "weights"
+    ADAPTERS = "adapters"
+    GRADIENTS = "gradients"
+    OPTIMIZER = "optimizer"
+    ACTIVATIONS = "activations"
+    LOGITS = "logits"
+    WORKSPACE = "workspace"
+
+    @property
+    def words(self) -> str:
+        """Return what messages call it."""
+        return "optimizer states" if self is Category.OPTIMIZER else self.value
+
+
 @dataclass(frozen=True, slots=True)
 class Categories:
     """Bytes live at one moment, by what they are for. `workspace` is library and kernel scratch memory
@@ -40,18 +59,17 @@ class Categories:
     logits: int = 0
     workspace: int = 0
 
+    def items(self) -> Iterator[tuple[Category, int]]:
+        """Yield every category with its bytes."""
+        return zip(Category, _sizes(self), strict=True)
+
     @property
     def total(self) -> int:
         """Return the sum, the bytes that PyTorch reports as allocated."""
-        return (
-            self.weights
-            + self.adapters
-            + self.gradients
-            + self.optimizer
-            + self.activations
-            + self.logits
-            + self.workspace
-        )
+        return sum(_sizes(self))
+
+
+_sizes: Callable[[Categories], tuple[int, ...]] = attrgetter(*(category.value for category in Category))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +120,9 @@ class Footprint:
     def device_bytes(self) -> int:
         """Return what nvidia-smi would show: reserved plus context."""
         return self.reserved_bytes + self.context_bytes
+
+
+def parts_of(footprint: Footprint) -> dict[str, int]:
+    """Return what makes up the device bytes, by name: the categories at the peak, fragmentation, context."""
+    parts = {category.value: num_bytes for category, num_bytes in footprint.peak.categories.items()}
+    return {**parts, "fragmentation": footprint.fragmentation_bytes, "context": footprint.context_bytes}

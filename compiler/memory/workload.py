@@ -9,10 +9,11 @@ from __future__ import annotations
 from enum import Enum
 
 from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 
 
-class WorkloadError(ValueError):
+class WorkloadError(KaitocError, ValueError):
     """A workload that no run can have (rank 0, negative length, ...); `str(error)` is for the user."""
 
 

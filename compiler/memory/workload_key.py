@@ -19,35 +19,6 @@ SORTED_EMBEDDING_TOKENS = 3073
 another kernel takes up to 3,072 tokens)."""
 
 
-class WorkloadKey:
-    """A hashable workload: an architecture's `config` is a mapping and cannot be hashed."""
-
-    __slots__ = ("_hash", "workload")
-
-    def __init__(self, workload: Workload) -> None:
-        architecture = workload.architecture
-        self.workload = workload
-        self._hash = hash(
-            (
-                architecture.name,
-                workload.lora,
-                workload.stack,
-                workload.quantization,
-                workload.gradient_checkpointing,
-                workload.attention,
-                workload.loss,
-                workload.optimizer,
-                workload.seq_len_tokens,
-            )
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, WorkloadKey) and self.workload == other.workload
-
-
 def of_any_size(workload: Workload) -> Workload:
     """Return a workload with batch and sequence length set to one value: derivations leave them open."""
     batch_size, length = _representative(workload)
@@ -56,27 +27,25 @@ def of_any_size(workload: Workload) -> Workload:
     )
 
 
-def key_of_step(workload: Workload) -> WorkloadKey:
+def key_of_step(workload: Workload) -> Workload:
     """Return the key of what the kernels of a step depend on: not the optimizer, nor how weights are stored."""
-    return WorkloadKey(_without_surroundings(workload))
+    return _without_surroundings(workload)
 
 
-def key_of_work(workload: Workload) -> WorkloadKey:
+def key_of_work(workload: Workload) -> Workload:
     """Return the key of what the kernels of a step read and compute, the constants of quantised weights included."""
     is_4bit = workload.quantization in (Quantization.NF4, Quantization.FP4)
-    return WorkloadKey(replace(_without_surroundings(workload), double_quant=is_4bit and workload.double_quant))
+    return replace(_without_surroundings(workload), double_quant=is_4bit and workload.double_quant)
 
 
-def key_of_plan(workload: Workload) -> WorkloadKey:
+def key_of_plan(workload: Workload) -> Workload:
     """Return the key of what the layers depend on: how they are loaded, quantised and adapted."""
-    return WorkloadKey(
-        replace(
-            _without_surroundings(workload),
-            double_quant=workload.double_quant,
-            gradient_checkpointing=False,
-            attention=Attention.SDPA,
-            loss=Loss.FULL,
-        )
+    return replace(
+        _without_surroundings(workload),
+        double_quant=workload.double_quant,
+        gradient_checkpointing=False,
+        attention=Attention.SDPA,
+        loss=Loss.FULL,
     )
 
 
@@ -96,9 +65,9 @@ def _without_surroundings(workload: Workload) -> Workload:
     )
 
 
-def key_of_need(workload: Workload) -> WorkloadKey:
+def key_of_need(workload: Workload) -> Workload:
     """Return the key of all that a workload needs: what scales the adapters' output has no part in it."""
-    return WorkloadKey(replace(workload, lora=_unscaled(workload.lora)))
+    return replace(workload, lora=_unscaled(workload.lora))
 
 
 def adapter_shape(lora: Lora | None) -> Lora | None:

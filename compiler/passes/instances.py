@@ -12,7 +12,7 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.passes.model import PassContext
 from kaitoc.compiler.passes.plan import Search, search_for_runs
 from kaitoc.compiler.passes.search import Candidate
-from kaitoc.compiler.passes.search_space import situations_on
+from kaitoc.compiler.passes.situation import situations_on
 
 _DEFAULT_CLOUD = "azure"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.repairs import batch_values
-from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, set_option, set_options, yaml_text
+from kaitoc.compiler.manifest.config_edits import remove_option, set_option, set_options, yaml_text
 from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.compiler.passes.model import Change, Preserves
@@ -58,16 +58,6 @@ def remove(job: Job, option: Option, reason: str, preserves: Preserves) -> Chang
     place = _place(job, option.section, option)
     edits = (remove_option(config, option),)
     return Change(f"{option.section}.{option.name}", reason, preserves, place, edits, option_text(option))
-
-
-def rename(job: Job, option: Option, name: str, reason: str, preserves: Preserves) -> Change:
-    """Return the change that renames an option and keeps its value."""
-    config = job.config
-    if config is None:
-        raise ValueError("a job without a training config has no options to rename")
-    edits = (rename_option(config, option, name),)
-    place = option.key if not job.uses_template else job.config_place
-    return Change(f"{option.section}.{option.name}", reason, preserves, place, edits, option.name, name)
 
 
 def option_text(option: Option) -> str:

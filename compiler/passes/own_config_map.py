@@ -52,7 +52,7 @@ def _edits(job: Job, workspace: Manifest, name: str) -> tuple[Edit, ...]:
         return ()
     source = workspace.source
     method = job.template.removesuffix(f"{_SUFFIX}-template")
-    document = render_config_map(name, workspace.ref.namespace, default_template(job.release, method))
+    document = render_config_map(name, workspace.ref.namespace, default_template(method))
     separator = "" if not source.text or source.text.endswith(("\n", "\r")) else "\n"
     text = f"{separator}---\n{document}".replace("\n", source.newline)
     end = len(source.text)

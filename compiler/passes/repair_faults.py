@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job.faults import Fault, JobRule
 from kaitoc.compiler.job.job import Job
@@ -11,7 +12,7 @@ from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 
 NAME = "repair-faults"
 
-_MEMORY_AND_SPEED = ("KT5", "KT6")
+_MEMORY_AND_SPEED = (Area.MEMORY, Area.SPEED)
 
 
 def run(job: Job, context: PassContext) -> Iterator[Change]:
@@ -50,7 +51,7 @@ def _preserves(rule: JobRule, fix: Fix) -> Preserves:
 
     The intent is not kept by a fix that removes what somebody wrote and is not sure to be right.
     """
-    if rule.CODE.startswith(_MEMORY_AND_SPEED):
+    if area_of(rule.CODE) in _MEMORY_AND_SPEED:
         return Preserves.EXACT
     is_removal = all(not edit.replacement.strip() for edit in fix.edits)
     return Preserves.CHANGES if is_removal and fix.applicability is Applicability.UNSAFE else Preserves.INTENT

@@ -6,13 +6,14 @@ result is that of judging them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from enum import Enum
 from itertools import product
+from typing import Any
 
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.passes.choices.model import Alternative, Choice
 from kaitoc.compiler.passes.model import Goal, Preserve, Preserves
 
 TIE = 0.01
@@ -24,69 +25,60 @@ WORTHWHILE = 0.02
 _ORDER = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
 
 
-class Dimension(str, Enum):
-    """What the search may choose, from the mildest to the strongest."""
-
-    CHECKPOINTING = "gradient checkpointing"
-    ATTENTION = "attention"
-    LOSS = "loss"
-    BATCH = "batch"
-    OPTIMIZER = "optimizer"
-    DOUBLE_QUANT = "double quantisation"
-    QUANTIZATION = "quantisation"
-    LENGTH = "sequence length"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One value of a dimension and what taking it, instead of the present value, keeps of the training result."""
-
-    value: object
-    preserves: Preserves = Preserves.EXACT
-
-
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The choices per dimension; the first of each is the present one."""
+    """The values per choice, from the mildest choice to the strongest; the first value of each is the present one."""
 
-    choices: Mapping[Dimension, tuple[Choice, ...]]
+    choices: Mapping[Choice[Any], tuple[Alternative[Any], ...]]
+
+    @property
+    def present(self) -> Candidate:
+        """Return the configuration as it is."""
+        return self._candidate((0,) * len(self.choices))
 
     def candidates(self, preserve: Preserve) -> list[Candidate]:
         """Return every combination that keeps as much of the result as asked for."""
-        dimensions = list(self.choices)
         allowed = [
-            [(index, choice) for index, choice in enumerate(self.choices[dimension])
-             if index == 0 or preserve.allows(choice.preserves)]
-            for dimension in dimensions
-        ]  # fmt: skip
-        return [
-            Candidate(
-                {dimension: choice.value for dimension, (_, choice) in zip(dimensions, picked, strict=True)},
-                tuple(index for index, _ in picked),
-                tuple(dimension for dimension, (index, _) in zip(dimensions, picked, strict=True) if index),
-                max((_ORDER.index(choice.preserves) for index, choice in picked if index), default=0),
-            )
-            for picked in product(*allowed)
+            [place for place, one in enumerate(values) if place == 0 or preserve.allows(one.preserves)]
+            for values in self.choices.values()
         ]
+        return [self._candidate(places) for places in product(*allowed)]
+
+    def taken(self, candidate: Candidate) -> Iterator[tuple[Choice[Any], Alternative[Any]]]:
+        """Yield what a candidate changes, the mildest choice first."""
+        for (choice, values), place in zip(self.choices.items(), candidate.places, strict=True):
+            if place:
+                yield choice, values[place]
+
+    def _candidate(self, places: tuple[int, ...]) -> Candidate:
+        picked = [
+            (choice, place, values[place]) for (choice, values), place in zip(self.choices.items(), places, strict=True)
+        ]
+        return Candidate(
+            {choice: one.value for choice, _, one in picked},
+            places,
+            tuple(choice for choice, place, _ in picked if place),
+            max((_ORDER.index(one.preserves) for _, place, one in picked if place), default=0),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One combination: values per dimension, their places among the choices, and which differ from the present.
+    """One combination: the value of each choice, their places among its values, and which differ from the present.
 
     `severity` is the place of the weightiest change in the order from "keeps everything" to "changes the result".
     """
 
-    values: Mapping[Dimension, object]
+    values: Mapping[Choice[Any], Any]
     places: tuple[int, ...]
-    changed: tuple[Dimension, ...]
+    changed: tuple[Choice[Any], ...]
     severity: int
 
     @property
     def change_key(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
         """Order candidates from the smallest change to the largest; no two are equal."""
-        order = list(Dimension)
-        return (self.severity, len(self.changed), tuple(order.index(d) for d in self.changed), self.places)
+        changed = tuple(number for number, place in enumerate(self.places) if place)
+        return (self.severity, len(changed), changed, self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +173,15 @@ def _free_speed(start: Candidate, candidates: list[Candidate], judge: Judge) -> 
 
 
 def _extends(start: Candidate, candidate: Candidate) -> bool:
-    """Return whether a candidate keeps what `start` changed, and its checkpointing, which only memory pays for.
+    """Return whether a candidate keeps what `start` changed, and all that is faster only at the cost of memory.
 
-    The batch is free: its parts may be smaller than those that fit, where that is faster.
+    Choices that stay open are free: the parts of a batch may be smaller than those that fit, where that is faster.
     """
-    kept = {*start.changed, Dimension.CHECKPOINTING} - {Dimension.BATCH}
-    return all(candidate.values[dimension] == value for dimension, value in start.values.items() if dimension in kept)
+    return all(
+        candidate.values[choice] == value
+        for choice, value in start.values.items()
+        if (choice in start.changed or choice.costs_memory) and not choice.stays_open
+    )
 
 
 def _fastest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:

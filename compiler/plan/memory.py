@@ -68,15 +68,8 @@ def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | No
 
 def footprint_plan(found: Footprint) -> FootprintPlan:
     """Return a prediction as a plan holds it."""
-    peak = found.peak.categories
     return FootprintPlan(
-        weights=peak.weights,
-        adapters=peak.adapters,
-        gradients=peak.gradients,
-        optimizer=peak.optimizer,
-        activations=peak.activations,
-        logits=peak.logits,
-        workspace=peak.workspace,
+        **{category.value: num_bytes for category, num_bytes in found.peak.categories.items()},
         allocated_bytes=found.allocated_bytes,
         reserved_bytes=found.reserved_bytes,
         device_bytes=found.device_bytes,

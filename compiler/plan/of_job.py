@@ -73,12 +73,15 @@ def plan_of(
         model, gpu = job.model, job.gpu
         return with_prediction(plan, model.value if model else None, gpu.value if gpu else None)
     except ValidationError as error:
-        raise PlanError(f"{job.manifest.source.path}: {describe_first(error)}") from error
+        path = job.manifest.source.path
+        raise PlanError(f"{path}: {describe_first(error)}", path=path) from error
 
 
 def _model(job: Job, model_path: str | None) -> ModelPlan:
     if job.flag("ModelConfig", "trust_remote_code"):
-        raise PlanError(f"{job.manifest.source.path}: `trust_remote_code` is not supported: a model's code is not run")
+        raise _refusal(
+            job, "ModelConfig", "trust_remote_code", "`trust_remote_code` is not supported: a model's code is not run"
+        )
     attention = _text(job, "ModelConfig", "attn_implementation") or job.assumptions.attention or "auto"
     return ModelPlan(
         path=model_path or _text(job, "ModelConfig", "pretrained_model_name_or_path") or "/workspace/tfs/weights",
@@ -144,7 +147,7 @@ def _data_paths(job: Job, data: str | None) -> tuple[str, ...]:
         return (data,) if data is not None else _urls(job) or (DATA_ROOT,)
     inside = posixpath.normpath(posixpath.join(MOUNT_ROOT, written.lstrip("/")))
     if inside != MOUNT_ROOT and not inside.startswith(MOUNT_ROOT + "/"):
-        raise PlanError(f"{job.manifest.source.path}: `dataset_path: {written}` leaves {MOUNT_ROOT}")
+        raise _refusal(job, "DatasetConfig", "dataset_path", f"`dataset_path: {written}` leaves {MOUNT_ROOT}")
     if data is None:
         return (inside,)
     if os.path.isfile(data) or inside == DATA_ROOT:
@@ -161,9 +164,8 @@ def _output_path(job: Job, output: str | None) -> str:
     place = posixpath.normpath(written)
     leaves = not place.startswith(MOUNT_ROOT + "/") if place.startswith("/") else place.split("/")[0] == ".."
     if output is None and leaves:
-        raise PlanError(
-            f"{job.manifest.source.path}: `output_dir: {written}` leaves {MOUNT_ROOT}; name a folder with --output"
-        )
+        what = f"`output_dir: {written}` leaves {MOUNT_ROOT}; name a folder with --output"
+        raise _refusal(job, "TrainingArguments", "output_dir", what)
     return written
 
 
@@ -180,7 +182,7 @@ def _data_format(job: Job) -> Any:
     name = written.lower().lstrip(".")
     if name not in _FORMATS:
         known = ", ".join(sorted(_FORMATS))
-        raise PlanError(f"{job.manifest.source.path}: `dataset_extension: {written}` is none of {known}")
+        raise _refusal(job, "DatasetConfig", "dataset_extension", f"`dataset_extension: {written}` is none of {known}")
     return _FORMATS[name]
 
 
@@ -239,7 +241,7 @@ def _dtype(job: Job, section: str, name: str, known: tuple[str, ...]) -> Any:
     written = job.value(section, name)
     found = _DTYPE_ALIASES.get(written, written) if written is None or isinstance(written, str) else written
     if found not in known:
-        raise PlanError(f"{job.manifest.source.path}: `{name}: {written}` is none of {', '.join(known)}")
+        raise _refusal(job, section, name, f"`{name}: {written}` is none of {', '.join(known)}")
     return found
 
 
@@ -262,3 +264,12 @@ def _names(job: Job, section: str, name: str) -> tuple[str, ...]:
     if isinstance(found, str):
         return (found,)
     return tuple(str(item) for item in found) if isinstance(found, (list, tuple)) else ()
+
+
+def _refusal(job: Job, section: str, name: str, what: str) -> PlanError:
+    """Return the error for an option that no run can follow, with the option's place."""
+    option = job.option(section, name)
+    place = job.place_of(option) if option is not None else job.section_place(section)
+    path = job.manifest.source.path
+    start = place.source.position(place.span.start)
+    return PlanError(f"{path}: {what}", path=place.source.path, line=start.line, column=start.column)

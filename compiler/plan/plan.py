@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kaitoc.compiler.core.errors import KaitocError
+
 PLAN_VERSION: Literal[1] = 1
 
 Scalar = bool | int | float | str | None
@@ -19,7 +21,7 @@ ComputeDtypeName = Literal["float32", "float16", "bfloat16"]
 IntervalStrategy = Literal["no", "steps", "epoch"]
 
 
-class PlanError(ValueError):
+class PlanError(KaitocError, ValueError):
     """A plan that cannot be read; `str(error)` is for the user."""
 
 
@@ -228,17 +230,20 @@ def read_plan(text: str, name: str = "plan") -> Plan:
     """Read a plan from JSON; raises `PlanError`, in which `name` stands for the text."""
     try:
         content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PlanError(f"{name}: not JSON: {error}", path=name, line=error.lineno, column=error.colno) from error
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"{name}: not JSON: {error}") from error
+        raise PlanError(f"{name}: not JSON: {error}", path=name) from error
     if not isinstance(content, dict):
-        raise PlanError(f"{name}: a plan is a JSON object")
+        raise PlanError(f"{name}: a plan is a JSON object", path=name)
     if content.get("version") != PLAN_VERSION or isinstance(content.get("version"), bool):
         found = content.get("version")
-        raise PlanError(f"{name}: version {found!r} of a plan is not known; this kaitoc reads version {PLAN_VERSION}")
+        what = f"version {found!r} of a plan is not known; this kaitoc reads version {PLAN_VERSION}"
+        raise PlanError(f"{name}: {what}", path=name)
     try:
         return Plan.model_validate(content)
     except ValidationError as error:
-        raise PlanError(f"{name}: {describe_first(error)}") from error
+        raise PlanError(f"{name}: {describe_first(error)}", path=name) from error
 
 
 def describe_first(error: ValidationError) -> str:

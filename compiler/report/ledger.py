@@ -10,16 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from kaitoc.compiler.check.outcome import FileOutcome
+from kaitoc.compiler.check.request import Accept
 from kaitoc.compiler.check.rule_info import RuleInfo
-from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.spool import Spool
 from kaitoc.compiler.report.model import Options, Totals, load_format
 
 _NOWHERE = -1
-
-Accept = Callable[[list[Finding]], list[Finding]]
-"""Leaves out the findings that a baseline lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,7 @@ class Ledger:
             num_kaito_objects=checked.num_kaito_objects,
             rules=tuple((finding.code, finding.name) for finding in findings),
             note=checked.note,
-            error=checked.error,
+            error=str(checked.error or ""),
             texts=tuple(one.of_file(checked.path, findings, o) if is_read else "" for one, o in self._formats),
             job_texts=tuple(tuple(one.of_job(job, o) for job in checked.jobs) for one, o in self._formats),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
@@ -117,19 +117,36 @@ def load_format(name: str) -> Format:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything one run found, at hand as a whole.
+    """Everything one check found, at hand as a whole.
 
-    `files` are the paths that were checked, `rules` the rules that the findings may name. `strict` says that
-    warnings fail the run, as errors do.
+    `files` are the paths that were checked, `notes` what is to be said besides findings. `strict` says that warnings
+    fail the check, as errors do. `describe_rules` gives the rules that the findings may name.
     """
 
     findings: tuple[Finding, ...] = ()
     jobs: tuple[JobSummary, ...] = ()
-    known_rules: tuple[RuleInfo, ...] = ()
+    describe_rules: Callable[[], tuple[RuleInfo, ...]] = field(default=tuple, repr=False, compare=False)
     files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    num_kaito_objects: int = 0
     num_suppressed: int = 0
     num_baselined: int = 0
     strict: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Return whether `kaitoc check` would exit 0: no finding fails the check."""
+        return self.totals.failures == 0
+
+    def to_json(self) -> str:
+        """Return the report as `kaitoc check --format json` prints it."""
+        files, jobs = self.file_texts("json", False), self.job_texts("json", False)
+        return "".join(load_format("json").whole(Frame(self.totals), files, jobs))
+
+    def __str__(self) -> str:
+        """Return a line for each finding and each job, and a summary."""
+        files, jobs = self.file_texts("concise", False), self.job_texts("text", False)
+        return "".join(load_format("text").whole(Frame(self.totals), files, jobs)).rstrip("\n")
 
     @property
     def sorted_findings(self) -> list[Finding]:
@@ -152,7 +169,7 @@ class Report:
 
     def rules(self) -> tuple[RuleInfo, ...]:
         """Return the known rules and, by code, those that only findings name."""
-        known = {rule.code: rule for rule in self.known_rules}
+        known = {rule.code: rule for rule in self.describe_rules()}
         for finding in self.findings:
             if finding.code not in known:
                 known[finding.code] = RuleInfo(finding.code, finding.name, finding.severity)
@@ -160,7 +177,7 @@ class Report:
 
     def file_texts(self, format_name: str, color: bool) -> Iterator[str]:
         """Yield what a format makes of each file, sorted by path."""
-        options, shown = self._options(color), load_format(format_name)
+        options, shown = self._options(format_name, color), load_format(format_name)
         by_path: dict[str, list[Finding]] = {path: [] for path in self.files}
         for finding in self.sorted_findings:
             by_path.setdefault(finding.source.path, []).append(finding)
@@ -168,8 +185,9 @@ class Report:
 
     def job_texts(self, format_name: str, color: bool) -> Iterator[str]:
         """Yield what a format makes of each job, in the order of the files."""
-        options, shown = self._options(color), load_format(format_name)
+        options, shown = self._options(format_name, color), load_format(format_name)
         return (shown.of_job(job, options) for job in self.jobs)
 
-    def _options(self, color: bool) -> Options:
-        return Options(color, self.strict, {rule.code: index for index, rule in enumerate(self.rules())})
+    def _options(self, format_name: str, color: bool) -> Options:
+        rules = self.rules() if format_name == "sarif" else ()
+        return Options(color, self.strict, {rule.code: index for index, rule in enumerate(rules)})

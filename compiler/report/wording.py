@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix
+from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.model import Totals
-
-GIB = 2**30
 
 _FIX_HINTS = {
     Applicability.SAFE: "apply with `--fix`",
@@ -18,11 +17,6 @@ _FIX_HINTS = {
 def plural(number: int, noun: str) -> str:
     """Return `1 error`, `2 errors`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def gib(num_bytes: int) -> str:
-    """Return bytes as GiB with one decimal."""
-    return f"{num_bytes / GIB:.1f} GiB"
 
 
 def can_apply(finding: Finding) -> bool:
@@ -72,8 +66,8 @@ def job_need(job: JobSummary) -> str:
     """Return the predicted device memory, beside what the GPU has where that is known."""
     if job.footprint is None:
         return "not estimated"
-    need = gib(job.footprint.device_bytes)
+    need = format_gib(job.footprint.device_bytes)
     if job.capacity_bytes is None:
         return f"needs {need}"
     verdict = f": {job.verdict.value}" if job.verdict else ""
-    return f"needs {need} of {gib(job.capacity_bytes)}{verdict}"
+    return f"needs {need} of {format_gib(job.capacity_bytes)}{verdict}"

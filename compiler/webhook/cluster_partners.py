@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from kaitoc.compiler.admission.objects import path_of, source_of
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import UserError
 from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, ManifestFile, read_manifests
 from kaitoc.compiler.manifest.training_config import DATA_KEY
 
@@ -24,7 +24,7 @@ _VERSION = "v1beta1"
 _KEPT_METADATA = ("name", "namespace", "annotations")
 
 
-class ClusterError(UserError):
+class ClusterError(KaitocError):
     """A cluster that cannot be reached as configured."""
 
 

@@ -8,10 +8,10 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from kaitoc.compiler.admission.answer import answer
 from kaitoc.compiler.admission.partners import Surroundings
 from kaitoc.compiler.admission.policy import Policy, PolicyOptions, policy_of
-from kaitoc.compiler.admission.review import Answer, read_review
+from kaitoc.compiler.admission.review import Answer
+from kaitoc.compiler.api.admission import judge_among
 from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
@@ -123,7 +123,7 @@ def _end_with_the_server() -> None:
 
 def _judge(data: bytes, partners: tuple[Partner, ...], is_complete: bool, mutates: bool) -> Answer:
     surroundings = Surroundings(tuple(_read(partner) for partner in partners), is_complete)
-    return answer(read_review(data), _policies[mutates], surroundings)
+    return judge_among(data, _policies[mutates], surroundings)
 
 
 _partners: SizedCache[Partner, ManifestFile] = SizedCache(_REMEMBERED_CHARACTERS)

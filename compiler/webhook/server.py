@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kaitoc.compiler.admission.partners import Partners
+from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import UserError
 from kaitoc.compiler.webhook.app import Webhook
 from kaitoc.compiler.webhook.judging import JudgingError
 
@@ -29,11 +29,11 @@ _MAX_HEADER_BYTES = 16 << 10
 _SHUTDOWN_SECONDS = 30
 
 
-class CertificateError(UserError):
+class CertificateError(KaitocError):
     """A certificate or key that cannot be loaded."""
 
 
-class AddressError(UserError):
+class AddressError(KaitocError):
     """A host and port that cannot be listened on."""
 
 
@@ -169,7 +169,7 @@ class _Server(uvicorn.Server):
         self._webhook = webhook
         self._drain_seconds = drain_seconds
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
         if self._webhook.is_draining:
             self.should_exit = self.force_exit = True

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from kaitoc.compiler.core.redaction import redacted_address
+from kaitoc.compiler.core.units import MIB
 from kaitoc.runtime.data.files import FORMATS
 from kaitoc.runtime.failures import DataFailure, NetworkFailure, OutputFailure
 
@@ -32,7 +33,7 @@ NUM_ATTEMPTS = 3
 TIMEOUT_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0
 _READY = ".ready"
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = MIB
 _SUFFIX_OF_TYPE = {
     "application/json": ".json",
     "application/jsonl": ".jsonl",

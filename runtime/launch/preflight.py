@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from kaitoc.compiler.core.units import format_gib, gib
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS
 from kaitoc.runtime.failures import OutOfMemory, OutputRefused
@@ -18,7 +19,6 @@ from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
 from kaitoc.runtime.output.names import ADAPTER, CHECKPOINTS, IMAGE, MERGED, MODEL
 
 MIN_FREE_DISK_BYTES = 64 << 20
-_GIB = 1 << 30
 
 
 def check_output(folder: Path) -> None:
@@ -60,8 +60,8 @@ def check_room(plan: Plan, model: Any) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if num_bytes > free_bytes:
         raise OutputRefused(
-            f"{folder}: the run writes {num_bytes / _GIB:.1f} GiB (result, checkpoints); only {free_bytes / _GIB:.1f} "
-            "GiB are free there"
+            f"{folder}: the run writes {format_gib(num_bytes)} (result, checkpoints); only {format_gib(free_bytes)} "
+            "are free there"
         )
 
 
@@ -87,8 +87,8 @@ def check_memory(plan: Plan, device: str) -> None:
     free_bytes, total_bytes = torch.cuda.mem_get_info()
     if needed_bytes > free_bytes:
         raise OutOfMemory(
-            f"the run needs {needed_bytes / _GIB:.1f} GiB; of the GPU's {total_bytes / _GIB:.1f} GiB "
-            f"{free_bytes / _GIB:.1f} are free{_holders()}"
+            f"the run needs {format_gib(needed_bytes)}; of the GPU's {format_gib(total_bytes)} "
+            f"{gib(free_bytes)} are free{_holders()}"
         )
 
 

@@ -7,8 +7,9 @@ import time
 from typing import Any, TextIO
 
 from transformers import TrainerCallback
+from typing_extensions import override
 
-_GIB = 1 << 30
+from kaitoc.compiler.core.units import format_gib
 
 
 class ProgressCallback(TrainerCallback):
@@ -25,6 +26,7 @@ class ProgressCallback(TrainerCallback):
         self._started = 0.0
         self._first_step = 0
 
+    @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock, and the bar on a terminal."""
         self._started = time.perf_counter()
@@ -39,11 +41,13 @@ class ProgressCallback(TrainerCallback):
         self._task = self._bar.add_task("training", total=state.max_steps, completed=state.global_step, numbers="")
         self._bar.start()
 
+    @override
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Advance the bar."""
         if self._bar is not None:
             self._bar.update(self._task, completed=state.global_step, numbers=self._numbers)
 
+    @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Show the numbers of a step, or those of an evaluation."""
         logs = logs or {}
@@ -56,6 +60,7 @@ class ProgressCallback(TrainerCallback):
             left = _clock(self._seconds_left(state))
             self._say(f"step {state.global_step}/{state.max_steps}  {self._numbers}  {left} left")
 
+    @override
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the bar."""
         if self._bar is not None:
@@ -82,7 +87,7 @@ def _numbers_of(logs: dict[str, Any], prefix: str) -> str:
     if prefix + "tokens_per_second" in logs:
         words.append(f"{float(logs[prefix + 'tokens_per_second']):,.0f} tokens/s")
     if logs.get("memory_bytes") and not prefix:
-        words.append(f"{float(logs['memory_bytes']) / _GIB:.2f} GiB")
+        words.append(format_gib(float(logs["memory_bytes"]), 2))
     return "  ".join(words)
 
 

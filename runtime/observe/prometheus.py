@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from transformers import TrainerCallback
+from typing_extensions import override
 
 from kaitoc.runtime.failures import RunFailure
 
@@ -42,6 +43,7 @@ class PrometheusCallback(TrainerCallback):
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Keep the numbers of a step."""
         numbers = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, (int, float))}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-_GIB = 1 << 30
-_MIB = 1 << 20
+from kaitoc.compiler.core.units import GIB, MIB, format_gib
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def _memory_row(name: str, predicted_bytes: int | None, measured_bytes: int | No
 def _size(num_bytes: int | None) -> str:
     if num_bytes is None:
         return "-"
-    return f"{num_bytes / _GIB:.2f} GiB" if num_bytes >= _GIB else f"{num_bytes / _MIB:.1f} MiB"
+    return format_gib(num_bytes, 2) if num_bytes >= GIB else f"{num_bytes / MIB:.1f} MiB"
 
 
 def _number(value: float | None) -> str:

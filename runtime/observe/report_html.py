@@ -7,16 +7,16 @@ from html import escape
 from typing import Any
 
 from kaitoc.compiler.core.escape import printable
+from kaitoc.compiler.core.units import GIB
 from kaitoc.runtime.observe.curves import curve
 from kaitoc.runtime.observe.report import RunReport
 
-_GIB = 1 << 30
 _CURVES = (
     ("Loss", "loss", 1.0, ""),
     ("Loss on held-out rows", "eval_loss", 1.0, ""),
     ("Learning rate", "learning_rate", 1.0, ""),
     ("Tokens per second", "tokens_per_second", 1.0, ""),
-    ("Memory", "memory_bytes", 1.0 / _GIB, " GiB"),
+    ("Memory", "memory_bytes", 1.0 / GIB, " GiB"),
 )
 """Title, name in `metrics.jsonl`, factor and unit of each curve."""
 _STYLE = """

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.output.names import PLAN_FILE
@@ -19,7 +20,7 @@ from kaitoc.runtime.redact import redacted
 CHECKSUMS = "checksums.json"
 PREFIX = "checkpoint-"
 _CHECKPOINT = re.compile(rf"{PREFIX}(\d+)")
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = MIB
 _MAY_DIFFER = frozenset({"name", "output", "predicted", "provenance"})
 
 

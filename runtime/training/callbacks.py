@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback
+from typing_extensions import override
 
 from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_TERMINATED, FinalFailure
 from kaitoc.runtime.world import is_main_process
@@ -55,10 +56,12 @@ class MetricsCallback(TrainerCallback):
         self._num_tokens_seen = num_tokens_seen
         self._started = 0.0
 
+    @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
         self._started = time.perf_counter()
 
+    @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Append the numbers of a step; raises `FinalFailure` when the loss is not a number."""
         seconds = time.perf_counter() - self._started
@@ -86,6 +89,7 @@ class MetricsCallback(TrainerCallback):
             }
         return {}
 
+    @override
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop the clock."""
         self._history.seconds = time.perf_counter() - self._started
@@ -116,6 +120,7 @@ class TerminationCallback(TrainerCallback):
         self.exit_code = EXIT_TERMINATED
         self._previous: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
+    @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Listen for the signals."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,6 +135,7 @@ class TerminationCallback(TrainerCallback):
             if is_main_process():
                 sys.stderr.write("kaitoc: saving a checkpoint after this step; Ctrl-C again stops at once\n")
 
+    @override
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask the trainer to save and stop once the signal came, in all processes after the same step."""
         if torch.distributed.is_initialized():

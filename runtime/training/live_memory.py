@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import TrainerCallback
+from typing_extensions import override
 
 from kaitoc.runtime.training.loop import TuningTrainer
 
@@ -67,18 +68,21 @@ class MeasureFirstSteps(TrainerCallback):
         self.peak_bytes = 0
         self.largest_batch = (0, 0)
 
+    @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start counting with what is loaded already."""
         self._memory = LiveMemory(self._existing)
         self._existing = []
         self._memory.__enter__()
 
+    @override
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop counting after enough steps."""
         self._num_steps -= 1
         if self._num_steps == 0:
             self.close()
 
+    @override
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop counting in a run of fewer steps."""
         self.close()

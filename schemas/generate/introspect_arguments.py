@@ -49,7 +49,7 @@ def describe(cls: Any) -> _Json:
         if "deprecated" in (action.help or "").lower():
             entry["deprecated"] = True
         described[action.dest] = entry
-    for name, value in _settled_defaults(cls, parser, described).items():
+    for name, value in _settled_defaults(parser, described).items():
         described[name]["settled"] = value
     return described
 
@@ -174,7 +174,7 @@ def _reads(read: Any, text: str) -> bool:
     return True
 
 
-def _settled_defaults(cls: type, parser: Any, described: _Json) -> _Json:
+def _settled_defaults(parser: Any, described: _Json) -> _Json:
     """Return the defaults that a trainer's `__post_init__` replaces, as far as they do not depend on the machine."""
     if "use_cpu" not in described:
         return {}

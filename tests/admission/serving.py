@@ -54,7 +54,7 @@ class Server:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
-        connection = http.client.HTTPSConnection(HOST, self.port, timeout=20, context=self.context)
+        connection = http.client.HTTPSConnection(HOST, self.port, timeout=120, context=self.context)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -67,7 +67,7 @@ class Server:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=120)
 
 
 @contextmanager

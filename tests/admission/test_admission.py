@@ -6,6 +6,9 @@ import base64
 import copy
 import gc
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -280,6 +283,22 @@ def test_an_object_reads_back_from_its_text(content: dict[str, Any]) -> None:
 @given(objects, objects)
 def test_a_patch_turns_one_object_into_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert patched(old, tuple(patch_between(old, new))) == new
+
+
+def test_a_patch_has_one_order_in_every_process() -> None:
+    script = (
+        "from kaitoc.compiler.admission.patch import patch_between\n"
+        "old, new = dict.fromkeys('zyxwvutsrq', 1), dict.fromkeys('abcqdef', 2)\n"
+        "print(*(f'{one[\"op\"]} {one[\"path\"]}' for one in patch_between(old, new)), sep='\\n')\n"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed},
+                       capture_output=True, text=True, check=True).stdout.split("\n")
+        for seed in ("0", "1", "2", "3")
+    ]  # fmt: skip
+
+    removed, added = [f"remove /{name}" for name in "zyxwvutsr"], [f"add /{name}" for name in "def"]
+    assert runs == [[*removed, "add /a", "add /b", "add /c", "replace /q", *added, ""]] * 4
 
 
 @given(st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))

@@ -107,7 +107,7 @@ def test_other_paths_and_methods_are_refused(server: Server, method: str, path: 
 
 
 def tls(server: Server) -> ssl.SSLSocket:
-    raw = socket.create_connection((HOST, server.port), timeout=10)
+    raw = socket.create_connection((HOST, server.port), timeout=120)
     return server.context.wrap_socket(raw, server_hostname=HOST)
 
 
@@ -116,6 +116,8 @@ def received(connection: socket.socket) -> bytes:
     try:
         while piece := connection.recv(65536):
             data += piece
+    except TimeoutError:
+        raise  # the server did not end the connection
     except OSError:
         pass
     return data
@@ -139,7 +141,7 @@ def test_a_slow_body_is_cut_off(server: Server) -> None:
 
 
 def test_what_is_not_tls_is_refused(server: Server) -> None:
-    with socket.create_connection((HOST, server.port), timeout=10) as connection:
+    with socket.create_connection((HOST, server.port), timeout=120) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert b"200" not in received(connection)
     assert response_of(server.review(review(workspace())))["allowed"]
@@ -198,22 +200,22 @@ def test_no_request_ends_in_a_server_error(server: Server, parts: dict[str, Any]
 
 
 def test_a_signal_lets_accepted_reviews_end(tmp_path: Path) -> None:
-    with serving(tmp_path, "--processes", "1", "--drain-seconds", "2") as server:
+    with serving(tmp_path, "--processes", "1", "--drain-seconds", "60") as server:
         body = review(config_map(MISSPELT))
         answers: list[int] = []
         sent = threading.Barrier(31)  # a client that is still connecting has no review that was accepted
 
         def ask() -> None:
-            connection = http.client.HTTPSConnection(HOST, server.port, timeout=30, context=server.context)
+            connection = http.client.HTTPSConnection(HOST, server.port, timeout=120, context=server.context)
             connection.request("POST", "/validate", body, JSON)
-            sent.wait(60)
+            sent.wait(120)
             answers.append(connection.getresponse().status)
             connection.close()
 
         clients = [threading.Thread(target=ask) for _ in range(30)]
         for client in clients:
             client.start()
-        sent.wait(60)
+        sent.wait(120)
         assert server.stop() == 0
         for client in clients:
             client.join()
@@ -250,7 +252,7 @@ def is_running(pid: int) -> bool:
 def started(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a webhook that cannot start to its end."""
     command = [sys.executable, "-m", "kaitoc.compiler", "webhook", "--isolated", "--processes", "1", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
 
 
 def test_an_address_in_use_is_wrong_usage(tmp_path: Path) -> None:

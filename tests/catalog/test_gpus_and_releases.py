@@ -11,7 +11,6 @@ from kaitoc.compiler.catalog.releases import (
     default_target_modules,
     default_template,
     find_release,
-    newest_release,
 )
 from kaitoc.compiler.manifest.training_config import SECTIONS, read_template
 from kaitoc.compiler.memory.stacks import find_stack
@@ -70,7 +69,7 @@ def test_releases_are_in_order_and_have_their_stack() -> None:
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_the_default_templates_are_read(method: str) -> None:
-    config = read_template("template", default_template(newest_release(), method))
+    config = read_template("template", default_template(method))
 
     assert [section.name for section in config.sections] == [
         name for name in ("ModelConfig", "QuantizationConfig", "LoraConfig", "TrainingArguments", "DataCollator",
@@ -88,8 +87,6 @@ def test_default_target_modules_were_read_from_the_peft_of_every_release() -> No
 
 
 def test_default_target_modules_follow_the_preset_then_the_model_type() -> None:
-    release = newest_release()
-
-    assert "gate_proj" in (default_target_modules(release, "phi-3-mini-4k-instruct", "phi3") or ())
-    assert default_target_modules(release, "phi-4", "phi3") is None
-    assert default_target_modules(release, "mistral-7b", "mistral") == ("q_proj", "v_proj")
+    assert "gate_proj" in (default_target_modules("phi-3-mini-4k-instruct", "phi3") or ())
+    assert default_target_modules("phi-4", "phi3") is None
+    assert default_target_modules("mistral-7b", "mistral") == ("q_proj", "v_proj")

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.memory.estimate import NO_AUTOCAST, Options, workload_from
+from kaitoc.compiler.memory.estimate import NO_AUTOCAST, FineTune, workload_from
 from kaitoc.compiler.memory.workload import Dtype
 
 LLAMA = find_model("llama-3.2-1b")
@@ -34,7 +34,7 @@ def allocated_bytes(*arguments: str) -> int:
 
 
 def autocast(stack: str, **options: str) -> Dtype | None:
-    return workload_from(Options(LLAMA, stack, **options)).autocast
+    return workload_from(FineTune(LLAMA, stack, **options)).autocast
 
 
 @pytest.mark.parametrize("stack", ["transformers-4.45", "transformers-4.48", "transformers-5"])
@@ -134,7 +134,7 @@ def test_a_model_without_closed_form_needs_torch_and_says_so(olmo: str, monkeypa
     def without_torch(name: str, package: str | None = None) -> ModuleSpec | None:
         return None if name == "torch" else found(name, package)
 
-    monkeypatch.setattr("kaitoc.compiler.cli.estimate_predictions.find_spec", without_torch)
+    monkeypatch.setattr("kaitoc.compiler.api.estimating.find_spec", without_torch)
     result = estimate("--model-config", olmo)
     assert result.exit_code == 2
     assert 'pip install "kaitoc[runtime]"' in result.stderr

@@ -1,4 +1,4 @@
-"""The frozen surface: every command, option, rule code and JSON key. A change here is a change that users see."""
+"""The frozen surface: every command, option, rule code, JSON key and Python name. A change to it is one users see."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+import kaitoc
 from kaitoc.compiler.cli import COMMANDS, cli
 from kaitoc.rules import RULES
 from kaitoc.schemas import load_schema
@@ -39,6 +40,7 @@ def current_surface() -> dict[str, object]:
         "commands": {name: options_of(command) for name, command in commands.items() if command is not None},
         "rules": {rule.CODE: rule.NAME for rule in sorted(RULES, key=lambda rule: rule.CODE)},
         "report keys": report_keys(),
+        "python": sorted(kaitoc.__all__),
     }
 
 

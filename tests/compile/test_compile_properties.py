@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from test_compile import compiled, config_map, strict_findings, workspace
 from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.compile.model import CompiledFile
 
+pytestmark = pytest.mark.no_cover
 VALUES = {
     "torch_dtype": st.sampled_from([None, "bfloat16", "fp16"]),
     "load_in_4bit": st.sampled_from([None, True]),

@@ -163,6 +163,7 @@ def test_every_change_is_told_with_place_pass_reason_bytes_and_speed(fitted: Com
     written = render_report(module, fitted)
     shown = Page(written).text if module == "html" else written.replace("\\", "")
 
+    assert fitted.jobs[0].changes
     for change in fitted.jobs[0].changes:
         start, before, after = change.position, change.performance_before, change.performance_after
         assert f"manifest.yaml:{start.line}:{start.column}" in shown

@@ -23,7 +23,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-extensions",
     "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--window-size=1100,1400",
 )  # fmt: skip
-SECONDS = 60
+SECONDS = 600
 PAGE_KEY = '"network_isolation_key":"file://'
 
 pytestmark = [

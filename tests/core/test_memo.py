@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.core.memo import Memo, SizedCache
+from kaitoc.compiler.core.memo import Memo, PlainKey, SizedCache
 
 SIZES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=60)
 
@@ -40,3 +43,30 @@ def test_what_was_used_last_stays_longest() -> None:
     cache.put("d", "d", 1)
 
     assert [key for key in "abcd" if cache.get(key)] == ["a", "c", "d"]
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(PLAIN)
+def test_plain_data_of_one_content_is_one_key(value: object) -> None:
+    one, other = PlainKey(value), PlainKey(copy.deepcopy(value))
+
+    assert (one, hash(one)) == (other, hash(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (1, 1.0), (1, "1"), ([1], (1,)), ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
+)
+def test_plain_data_that_python_calls_equal_may_be_two_keys(one: object, other: object) -> None:
+    assert PlainKey(one) != PlainKey(other)
+
+
+def test_an_integer_that_python_does_not_print_equals_nothing_else() -> None:
+    one, other = PlainKey(10**5000), PlainKey(10**5000)
+
+    assert one == one  # that it equals itself is what is tested
+    assert one != other

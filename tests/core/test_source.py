@@ -41,6 +41,11 @@ def test_crlf_ends_one_line() -> None:
     assert source.slice(source.line_span(1)) == "a\r\n"
 
 
+@pytest.mark.parametrize("text", ["a\nb\r\n", "\na\r", "a", ""])
+def test_new_lines_are_broken_as_the_first_is_and_else_by_lf(text: str) -> None:
+    assert Source("x", text).newline == "\n"
+
+
 def test_bytes_that_are_not_utf8_name_their_line() -> None:
     with pytest.raises(SourceError, match=r"^x\.yaml:2: not UTF-8"):
         Source.decode("x.yaml", b"a: 1\nb: \xff\n")
@@ -53,6 +58,12 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match=f"larger than {MAX_SOURCE_BYTES // 1_000_000} MB"):
         Source.read(str(path))
+
+
+def test_more_bytes_than_a_file_may_have_are_refused() -> None:
+    with pytest.raises(SourceError, match="x: larger than 5 MB; no Kubernetes object is that large"):
+        Source.decode("x", b" " * 5_000_001)
+    assert len(Source.decode("x", b" " * 5_000_000).text) == 5_000_000
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:

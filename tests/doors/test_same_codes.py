@@ -24,6 +24,7 @@ from serving import Server, serving
 from kaitoc.compiler.cli import cli
 from kaitoc.rules import RULES
 
+pytestmark = pytest.mark.no_cover
 ROOT = Path(__file__).resolve().parents[2]
 LOST_ON_THE_WAY = {
     "KT101": "the API server parses objects: no syntax error of theirs gets there, only one of the text inside",

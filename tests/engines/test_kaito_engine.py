@@ -182,7 +182,9 @@ def test_a_run_that_is_under_way_is_followed_again(kubectl: Path) -> None:
 def test_the_namespace_of_the_workspace_is_used(kubectl: Path) -> None:
     run(kubectl)
 
-    assert all("--namespace team" in call for call in calls(kubectl) if not call.startswith("apply"))
+    asked = [call for call in calls(kubectl) if not call.startswith("apply")]
+    assert asked
+    assert [call for call in asked if "--namespace team" not in call] == []
 
 
 def test_kaitoc_run_applies_the_compiled_manifest(kubectl: Path) -> None:

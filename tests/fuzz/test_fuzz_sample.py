@@ -7,6 +7,8 @@ import math
 import pytest
 from fuzz_check import fuzz
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.mark.slow
 def test_damaged_manifests_break_no_promise() -> None:

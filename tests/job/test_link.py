@@ -100,6 +100,17 @@ def test_the_config_map_of_the_same_namespace_is_taken_among_several() -> None:
     assert jobs[0].config_map.ref.namespace == "a"
 
 
+def test_the_config_map_of_the_same_file_goes_before_one_of_another() -> None:
+    library = Library()
+    for name, rank in (("a.yaml", "32"), ("z.yaml", "64")):
+        library.add_source(Source(name, config_map().replace("r: 16", f"r: {rank}")))
+        library.add_given(name)
+
+    (job,) = (job for job in jobs_of(f"{config_map()}---\n{workspace()}", library) if job.workspace is not None)
+
+    assert job.integer("LoraConfig", "r", 0) == 16
+
+
 def test_a_lone_config_map_is_a_job_with_what_is_assumed() -> None:
     (job,) = jobs_of(config_map(), model="phi-3-mini-4k-instruct", gpu="T4")
 

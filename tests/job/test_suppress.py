@@ -248,6 +248,13 @@ def test_errors_stay_where_suppressing_them_is_refused() -> None:
     assert outcome(source, finding, refuse_errors=True) == Outcome((finding,), refused=(finding,))
 
 
+def test_without_suppressions_every_finding_stays() -> None:
+    source = Source("cm.yaml", "a: 1\n")
+    finding = found_at(source, "1")
+
+    assert apply_suppressions([finding], (), source.line_span) == Outcome((finding,))
+
+
 def test_a_file_that_does_not_name_kaitoc_is_not_scanned() -> None:
     assert find_suppressions(Source("cm.yaml", "a: '" * 100)) == ()
 

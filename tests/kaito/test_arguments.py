@@ -137,15 +137,20 @@ def test_a_value_the_parser_refuses_is_named_by_its_fault(key: str, value: objec
         ("learning_rate", "1e-4", 1e-4),
         ("gradient_checkpointing", [], True),
         ("gradient_checkpointing_kwargs", '{"use_reentrant": false}', {"use_reentrant": False}),
-        ("no_remove_unused_columns", [], None),
         ("accelerator_config", {}, None),
     ],
 )
 def test_a_value_the_parser_takes_is_read_as_it_reads_it(key: str, value: object, parsed: object) -> None:
     parse = trainer((key, value))
     assert parse.is_accepted
-    if key in parse.values:
-        assert parse.values[key].value == parsed
+    assert parse.values[key].value == parsed
+
+
+def test_an_option_that_denies_another_sets_that_one() -> None:
+    parse = trainer(("no_remove_unused_columns", []))
+    assert parse.is_accepted
+    assert parse.values["remove_unused_columns"].value is False
+    assert "no_remove_unused_columns" not in parse.values
 
 
 def test_null_for_a_string_is_accepted_as_the_text_none_and_noted() -> None:

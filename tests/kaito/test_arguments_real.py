@@ -12,7 +12,7 @@ import real_parser
 
 from kaitoc.compiler.kaito.arguments import SectionParse, parse_section
 
-pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 
 
 def given(parse: SectionParse) -> dict[str, object]:

@@ -104,7 +104,7 @@ def test_a_message_that_is_no_json_is_passed_over() -> None:
     stop = '{"jsonrpc":"2.0","id":2,"method":"shutdown"}'
     stream = message("{not json") + message(initialize) + message("[]") + message(stop)
     stream += message('{"jsonrpc":"2.0","method":"exit"}')
-    done = subprocess.run(LSP, input=stream, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(LSP, input=stream, capture_output=True, timeout=600, check=False)
 
     assert b'"id":1' in done.stdout.replace(b" ", b"")
     assert b'"id":2' in done.stdout.replace(b" ", b"")
@@ -112,7 +112,7 @@ def test_a_message_that_is_no_json_is_passed_over() -> None:
 
 
 def test_the_server_ends_with_its_editor() -> None:
-    done = subprocess.run(LSP, input=b"", capture_output=True, timeout=60, check=False)
+    done = subprocess.run(LSP, input=b"", capture_output=True, timeout=600, check=False)
 
     assert b"Traceback" not in done.stderr
 
@@ -120,7 +120,7 @@ def test_the_server_ends_with_its_editor() -> None:
 def test_without_pygls_it_says_what_to_install() -> None:
     hide = "import sys; sys.modules['pygls'] = None; sys.argv = ['kaitoc', 'lsp']\n"
     run = "from kaitoc.compiler.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", hide + run], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", hide + run], capture_output=True, text=True, timeout=600, check=False)
 
     assert done.returncode == 2
     assert 'pip install "kaitoc[lsp]"' in done.stderr

@@ -178,7 +178,7 @@ configurations = st.builds(
     expandable_segments=st.booleans(),
     max_split_size_bytes=st.sampled_from([None, 20 * MIB, 64 * MIB]),
     garbage_collection_threshold=st.sampled_from([0.0, 0.6]),
-    capacity_bytes=st.sampled_from([None, 400 * MIB]),
+    capacity_bytes=st.sampled_from([None, 100 * MIB]),
 )
 
 

@@ -34,6 +34,7 @@ def _errors(quantity: str) -> dict[tuple[str, str], list[float]]:
     return errors
 
 
+@pytest.mark.no_cover
 def test_allocated_peaks_are_within_the_bars_of_every_stack() -> None:
     for (source, stack), errors in _errors("allocated_bytes").items():
         mean, worst = BARS.get(stack, BARS_OF_OLDER_STACKS)
@@ -44,13 +45,18 @@ def test_allocated_peaks_are_within_the_bars_of_every_stack() -> None:
 @pytest.mark.parametrize("quantity", ["reserved_bytes", "device_bytes"])
 def test_reserved_and_device_totals_are_within_five_percent_on_average(quantity: str) -> None:
     errors = [error for found in _errors(quantity).values() for error in found]
-    assert sum(map(abs, errors)) / max(1, len(errors)) <= 0.05
+    assert sum(map(abs, errors)) / len(errors) <= 0.05
 
 
-def test_no_run_is_called_fitting_that_measured_above_the_devices_memory() -> None:
-    for row in ROWS:
-        if row.out_of_memory or (row.device_bytes or 0) > row.gpu.memory_bytes:
-            assert verdict(footprint(row.workload, row.gpu), row.gpu, DEFAULT_MARGIN) is not Verdict.FITS, row.note
+@pytest.mark.no_cover
+@pytest.mark.parametrize("quantity", ["allocated_bytes", "reserved_bytes"])
+def test_no_run_is_called_fitting_on_a_device_with_less_memory_than_it_took(quantity: str) -> None:
+    measured = [(row, getattr(row, quantity)) for row in ROWS if getattr(row, quantity)]
+
+    assert len(measured) >= 10
+    for row, num_bytes in measured:
+        smaller = replace(row.gpu, memory_bytes=num_bytes)
+        assert verdict(footprint(row.workload, row.gpu), smaller, DEFAULT_MARGIN) is not Verdict.FITS, row.note
 
 
 def test_each_phase_is_within_the_bars_of_older_stacks() -> None:

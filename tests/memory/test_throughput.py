@@ -12,7 +12,7 @@ from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, all_gpus, find_gpu
 from kaitoc.compiler.catalog.models import all_models, find_model
 from kaitoc.compiler.memory.closed_form.kernel import Group
-from kaitoc.compiler.memory.throughput.speed import Throughput, epoch_cost, epoch_hours, throughput
+from kaitoc.compiler.memory.throughput.speed import Throughput, throughput
 from kaitoc.compiler.memory.workload import (
     Attention,
     Dtype,
@@ -213,13 +213,6 @@ def test_a_gpu_without_bfloat16_units_computes_it_in_float32() -> None:
     t4 = _gpu("T4")
     half = throughput(replace(BASE, dtype=Dtype.FLOAT16), t4)
     assert half.tokens_per_second > 2 * throughput(BASE, t4).tokens_per_second
-
-
-def test_an_epoch_costs_its_hours_times_the_price() -> None:
-    result = throughput(BASE, A100)
-    num_tokens = int(result.tokens_per_second * 7200)
-    assert epoch_hours(result, num_tokens) == pytest.approx(2.0, rel=1e-3)
-    assert epoch_cost(result, num_tokens, 3.67) == pytest.approx(7.34, rel=1e-3)
 
 
 @pytest.mark.parametrize(("num_gpus", "steps"), [(0, 1), (1, 0), (-1, 1)])

@@ -15,6 +15,7 @@ from kaitoc.compiler.memory.workload import Attention, Lora, Workload
 
 torch = pytest.importorskip("torch")
 pytestmark = [
+    pytest.mark.no_cover,
     pytest.mark.runtime,
     pytest.mark.slow,
     # peft 0.21 asks transformers 5.23 by names that transformers 6 drops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -15,7 +16,7 @@ from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.trace.run import trace
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Lora, Loss, Quantization, Workload
 
-pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 TOLERANCE = 0.02
 
 
@@ -35,21 +36,32 @@ def workload(name: str, method: str, *, checkpointing: bool, batch_size: int, se
     )
 
 
-@pytest.mark.parametrize("name", ["qwen2.5-0.5b", "phi-3-mini-4k-instruct"])
-@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-@pytest.mark.parametrize("checkpointing", [True, False])
-def test_the_closed_form_agrees_with_the_trace(name: str, method: str, checkpointing: bool) -> None:
-    asked = workload(name, method, checkpointing=checkpointing, batch_size=2, seq_len_tokens=512)
+def _shallow(model: Architecture) -> Architecture:
+    """Return a model with four layers: what a layer does is the same in all of them."""
+    return from_config("shallow", {**model.config, "model_type": model.model_type, "num_hidden_layers": 4})
 
+
+WAYS = list(product(("qwen2.5-0.5b", "phi-3-mini-4k-instruct"), ("lora", "qlora", "full"), (True, False)))
+WHOLE = [WAYS[3], WAYS[10]]
+
+
+def assert_agreement(asked: Workload) -> None:
     traced, predicted = trace(asked), footprint(asked)
 
     traced_bytes = max(phase.allocated_bytes for phase in traced.phases)
     assert predicted.allocated_bytes == pytest.approx(traced_bytes, rel=TOLERANCE)
 
 
-def _shallow(model: Architecture) -> Architecture:
-    """Return a model with four layers: what a layer does is the same in all of them."""
-    return from_config("shallow", {**model.config, "model_type": model.model_type, "num_hidden_layers": 4})
+@pytest.mark.parametrize(("name", "method", "checkpointing"), WAYS)
+def test_the_closed_form_agrees_with_the_trace(name: str, method: str, checkpointing: bool) -> None:
+    asked = workload(name, method, checkpointing=checkpointing, batch_size=2, seq_len_tokens=512)
+    assert_agreement(replace(asked, architecture=_shallow(asked.architecture)))
+
+
+@pytest.mark.parametrize(("name", "method", "checkpointing"), WHOLE)
+def test_they_agree_on_all_layers_of_a_model(name: str, method: str, checkpointing: bool) -> None:
+    """`make soak` takes every way."""
+    assert_agreement(workload(name, method, checkpointing=checkpointing, batch_size=2, seq_len_tokens=512))
 
 
 CHOICES = {

@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("compiler", "rules", "runtime", "schemas")
 COMMON_NAMES = {"compiler", "rules", "runtime", "schemas", "tests"}
 
 
@@ -36,6 +38,25 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel; what it depends on is that of this one, so that no network is needed."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=True)
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    here = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "dependencies.pth").write_text("\n".join(here) + "\n", encoding="utf-8")
+    return folder
+
+
+def python(installed: Path, folder: Path, *arguments: str) -> str:
+    """What a Python program of an environment prints."""
+    command = [installed / "bin" / "python", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,12 +90,39 @@ def test_schemas_catalogs_and_rule_pages_are_inside(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_package_of_the_checkout_is_inside(site: Path) -> None:
-    for folder in ("compiler", "rules", "runtime", "schemas"):
-        generators = ROOT / "schemas" / "generate"  # they import the compiler and write the checkout's own files
-        expected = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py") if generators not in path.parents}
-        found = {path.relative_to(site / "kaitoc") for path in (site / "kaitoc" / folder).rglob("*.py")}
-        assert expected == found
+def test_every_package_of_the_checkout_is_inside_and_no_generator_or_test(site: Path) -> None:
+    expected = {path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    # Generators import the compiler and write the checkout's own files.
+    expected = {path for path in expected if path.parts[:2] != ("schemas", "generate")}
+    expected |= {path.relative_to(ROOT / "kaitoc") for path in (ROOT / "kaitoc").glob("*.py")}
+    assert {path.relative_to(site / "kaitoc") for path in (site / "kaitoc").rglob("*.py")} == expected
+
+
+@pytest.mark.slow
+def test_every_package_is_marked_as_typed(site: Path) -> None:
+    for package in ("", *FOLDERS):
+        assert (site / "kaitoc" / package / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_the_metadata_names_the_projects_pages(site: Path) -> None:
+    (metadata,) = site.glob("kaitoc-*.dist-info/METADATA")
+    assert "Project-URL: Documentation, https://kaitoc.readthedocs.io/\n" in metadata.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_checks_a_manifest_by_import(installed: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "demo.yaml", tmp_path / "tuning.yaml")
+    printed = python(installed, tmp_path, "-c", "import kaitoc; print(kaitoc.check('tuning.yaml'))")
+    assert "KT401" in printed
+    assert printed.splitlines()[-1].startswith("Found ")
+    assert python(installed, tmp_path, "-c", "import kaitoc; print(kaitoc.__file__)").startswith(str(installed))
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_has_the_command_under_both_names(installed: Path, tmp_path: Path) -> None:
+    script = subprocess.run([installed / "bin" / "kaitoc", "--version"], capture_output=True, text=True, check=True)
+    assert python(installed, tmp_path, "-m", "kaitoc", "--version") == script.stdout
 
 
 @pytest.mark.slow

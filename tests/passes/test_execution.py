@@ -37,7 +37,7 @@ NUM_STEPS = 3
 EXACT_RTOL = 1e-4
 LEARNED_SHARE = 0.03
 
-pytestmark = [pytest.mark.runtime, pytest.mark.slow]
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.no_cover]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.cli.compile import compile_command, request_of
+from kaitoc.compiler.cli.compile import CompileOptions, compile_command
+from kaitoc.compiler.cli.options import GROUPS, record_of
 from kaitoc.compiler.compile import driver
 from kaitoc.compiler.compile.model import Compilation
 from kaitoc.compiler.core.source import Source
@@ -34,12 +35,13 @@ def compiled(source: Source, step: Pass | None, monkeypatch: pytest.MonkeyPatch)
     """Compile a text by the options in its first line, with one pass or with all of them."""
     first = source.line_text(1)
     words = first.removeprefix("# options:").split() if first.startswith("# options:") else []
-    options = compile_command.make_context(
+    parameters = compile_command.make_context(
         "compile", ["--kaito-version", RELEASE, *words, "--isolated", source.path]
     ).params
+    options = record_of(CompileOptions, parameters, GROUPS)
     if step is not None:
         monkeypatch.setattr(driver, "PASSES", (step,))
-    return driver.compile_files([source.path], request_of(options), [source])
+    return driver.compile_files([source.path], options.request, [source])
 
 
 def described(result: Compilation) -> str:

@@ -139,7 +139,7 @@ def full_report(configmap: Source, workspace: Source) -> Report:
             ),
             JobSummary(configmap="tuning/unknown", method="qlora"),
         ),
-        known_rules=(rule,),
+        describe_rules=lambda: (rule,),
         files=("manifests/clean.yaml", configmap.path, workspace.path),
         num_suppressed=1,
         num_baselined=2,

@@ -9,12 +9,16 @@ import pytest
 from page_examples import Example, examples, findings_of, fixed
 
 from kaitoc.compiler.check.rule_pages import page_path, page_text, summary
+from kaitoc.compiler.core.areas import area_of
 from kaitoc.compiler.core.findings import Applicability
 from kaitoc.compiler.job.faults import Rule
 from kaitoc.rules import RULES
 
 HEADINGS = ["What it does", "Why it matters", "Example", "Corrected", "Fix safety", "Releases", "References"]
 EXAMPLES = [example for rule in RULES for example in examples(rule)]
+FIXED = [
+    (before, after) for rule in RULES for before, after in pairwise(examples(rule)) if "after-fix" in after.options
+]
 
 
 def rule_id(rule: Rule) -> str:
@@ -33,23 +37,21 @@ def test_an_example_gives_the_findings_it_marks(example: Example) -> None:
 def test_a_fix_removes_its_finding_and_is_idempotent(example: Example) -> None:
     source, findings = findings_of(example)
     fixable = [finding for finding in findings if finding.fix and finding.fix.applicability != Applicability.DISPLAY]
-    if not fixable:
-        return
 
     once = fixed(source, fixable, Applicability.UNSAFE)
     _, remaining = findings_of(example, once)
+
+    assert (once == source.text) is not bool(fixable)
 
     assert len(remaining) == len(findings) - len(fixable)
     assert all(finding.fix is None or finding.fix.applicability is Applicability.DISPLAY for finding in remaining)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=rule_id)
-def test_the_corrected_example_is_what_the_fix_writes(rule: Rule) -> None:
-    listed = examples(rule)
-    for before, after in pairwise(listed):
-        if "after-fix" in after.options:
-            source, findings = findings_of(before)
-            assert fixed(source, findings, Applicability.UNSAFE) == after.text
+@pytest.mark.parametrize(("before", "after"), FIXED, ids=str)
+def test_the_corrected_example_is_what_the_fix_writes(before: Example, after: Example) -> None:
+    source, findings = findings_of(before)
+
+    assert fixed(source, findings, Applicability.UNSAFE) == after.text
 
 
 @pytest.mark.parametrize("rule", RULES, ids=rule_id)
@@ -88,14 +90,15 @@ def test_a_rule_is_named_after_its_fault(rule: Rule) -> None:
     assert module == rule.NAME.replace("-", "_")
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.NAME)
     assert not re.match(r"(no|disallow|avoid|use|prefer|allow|check)-", rule.NAME)
-    assert re.fullmatch(r"KT[1-6]\d\d", rule.CODE)
+    assert re.fullmatch(r"KT\d{3}", rule.CODE)
+    assert area_of(rule.CODE).title
     assert summary(rule).endswith(".")
 
 
 def test_codes_and_names_are_unique_and_in_order() -> None:
-    file_rules_and_job_rules = [rule.CODE for rule in RULES]
+    codes = [rule.CODE for rule in RULES]
 
-    assert len(set(file_rules_and_job_rules)) == len(RULES)
+    assert codes == sorted(set(codes))
     assert len({rule.NAME for rule in RULES}) == len(RULES)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from short_plan import short_plan
 
 from kaitoc.compiler.plan.plan import Plan
 
@@ -41,10 +43,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path
     return folder
 
 
-@pytest.fixture
-def chat_data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def chat_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of conversations of several lengths."""
-    path = tmp_path / "chat.jsonl"
+    path = tmp_path_factory.mktemp("data") / "chat.jsonl"
     lines = []
     for number in range(24):
         turns = [
@@ -59,22 +61,4 @@ def chat_data(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_plan(tiny_model: Path, chat_data: Path, tmp_path: Path) -> Callable[..., Plan]:
     """A function that makes a plan of a short LoRA run; keyword arguments change parts of it, by field."""
-
-    def make(**changes: dict[str, Any] | None) -> Plan:
-        parts: dict[str, Any] = {
-            "name": "test",
-            "model": {"path": str(tiny_model), "dtype": "float32"},
-            "lora": {"r": 4},
-            "data": {"paths": [str(chat_data)], "max_length": 64},
-            "training": {
-                "max_steps": 4, "per_device_train_batch_size": 2, "learning_rate": 1e-2, "logging_steps": 1,
-                "save_strategy": "no", "gradient_checkpointing": False, "bf16": False, "optim": "adamw_torch",
-            },
-            "output": {"path": str(tmp_path / "results")},
-            "provenance": {"kaitoc_version": "test"},
-        }  # fmt: skip
-        for name, change in changes.items():
-            parts[name] = {**parts.get(name, {}), **change} if change is not None else None
-        return Plan.model_validate(parts)
-
-    return make
+    return partial(short_plan, tiny_model, chat_data, tmp_path / "results")

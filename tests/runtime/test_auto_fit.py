@@ -48,9 +48,11 @@ def test_checkpointing_comes_first_and_the_optimizer_last(make_plan: MakePlan) -
 def test_every_candidate_keeps_the_effective_batch(make_plan: MakePlan, batch: int, accumulation: int) -> None:
     training = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
 
-    for plan in candidates(make_plan(training=training)):
-        found = plan.training.per_device_train_batch_size * plan.training.gradient_accumulation_steps
-        assert found == batch * accumulation
+    tried = [plan.training for plan in candidates(make_plan(training=training))]
+
+    assert {one.per_device_train_batch_size * one.gradient_accumulation_steps for one in tried} == {
+        batch * accumulation
+    }
 
 
 class _SmallDevice:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 pytest.importorskip("torch")
+
+from kaitoc.compiler.cli import cli
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -18,26 +19,33 @@ sys.path.insert(0, str(EXAMPLES))
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 
 
-def kaitoc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kaitoc.compiler", *arguments]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "GITHUB_ACTIONS": ""}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+PRETRAINING_STEPS, STEPS, NUM_ROWS = 40, 24, 4
+
+
+def kaitoc(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the demo ran, over its data once: compiled/, model/ and results/."""
+    """A folder in which a short form of the demo ran: compiled/, model/ and results/; `make soak` runs all of it."""
+    import build_tiny_model
+
     folder = tmp_path_factory.mktemp("demo")
-    build = [sys.executable, str(EXAMPLES / "build_tiny_model.py"), str(folder / "model")]
-    subprocess.run(build, check=True, capture_output=True)
-    assert kaitoc("compile", str(EXAMPLES / "demo.yaml"), "-o", str(folder / "compiled")).returncode == 0
+    tokenizer = build_tiny_model.build_tokenizer()
+    model = build_tiny_model.build_model(len(tokenizer))
+    build_tiny_model.pretrain(model, tokenizer, PRETRAINING_STEPS)
+    build_tiny_model.save(model, tokenizer, folder / "model")
+    assert kaitoc("compile", str(EXAMPLES / "demo.yaml"), "-o", str(folder / "compiled")).exit_code == 0
     compiled = folder / "compiled" / "demo.yaml"
-    compiled.write_text(compiled.read_text().replace("num_train_epochs: 2", "num_train_epochs: 1"))
+    compiled.write_text(compiled.read_text().replace("num_train_epochs: 2", f"max_steps: {STEPS}"))
+    rows = build_tiny_model.DATA.read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "rows.jsonl").write_text("".join(rows[:NUM_ROWS]), encoding="utf-8")
     result = kaitoc(
         "run", str(compiled), "--model-path", str(folder / "model"),
-        "--data", str(EXAMPLES / "data"), "--output", str(folder / "results"), "--device", "cpu",
+        "--data", str(folder / "rows.jsonl"), "--output", str(folder / "results"), "--device", "cpu",
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.output
     (folder / "stdout.txt").write_text(result.stdout)
     return folder
 
@@ -48,11 +56,12 @@ def test_check_finds_the_modules_that_the_demo_would_not_train() -> None:
     assert "KT401" in result.stdout
 
 
-def test_the_loss_ends_below_60_percent_of_where_it_started(demo: Path) -> None:
+def test_the_loss_falls(demo: Path) -> None:
+    """By 16 percent in this short form; by more than 40 in the whole."""
     lines = (demo / "results" / "metrics.jsonl").read_text().splitlines()
     losses = [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
 
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_the_report_sets_measured_beside_predicted_memory(demo: Path) -> None:
@@ -100,7 +109,7 @@ def test_kaito_s_pusher_finds_its_completion_marker(demo: Path) -> None:
 def test_a_dry_run_prints_the_plan_without_model_or_data() -> None:
     result = kaitoc("run", str(EXAMPLES / "demo.yaml"), "--dry-run")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     plan = json.loads(result.stdout)
     assert plan["version"] == 1
     assert plan["quantization"]["method"] == "nf4"

@@ -162,7 +162,7 @@ def test_a_process_beside_the_first_waits_for_the_file_of_this_launch(
 
     monkeypatch.setenv("LOCAL_RANK", "0")
     fetch(address, tmp_path)
-    waiting.join(10)
+    waiting.join(120)
     assert found == [CONTENT]
 
 

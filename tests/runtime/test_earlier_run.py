@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
-from test_resume import start, wait_for_step
+from child_runs import ChildRun
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute
@@ -247,17 +246,17 @@ def test_a_grace_that_is_no_time_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_ctrl_c_saves_a_checkpoint_and_exits_130(make_plan: MakePlan, tmp_path: Path, num_processes: int) -> None:
-    plan = make_plan(training={"max_steps": 2000}, data={"max_length": 32}).model_copy(
+    plan = make_plan(training={"max_steps": 100_000}, data={"max_length": 32}).model_copy(
         update={"num_processes": num_processes}
     )
     output = Path(plan.output.path)
-    process = start(plan, tmp_path, in_own_group=True)
-    wait_for_step(process, output, 3)
-    os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
+    child = ChildRun(plan, tmp_path / "child")
+    child.wait_for_step()
+    child.send_signal(signal.SIGINT, to_group=True)
+    ended = child.end()
 
-    assert process.returncode == 130, stderr
-    assert "`--resume` continues from its checkpoint" in stderr
+    assert ended.returncode == 130, ended.stderr
+    assert "`--resume` continues from its checkpoint" in ended.stderr
     (checkpoint,) = (output / "checkpoints").iterdir()
     assert is_whole(checkpoint)
 

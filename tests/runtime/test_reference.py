@@ -26,7 +26,7 @@ from kaitoc.compiler.plan.plan import (
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 
-pytestmark = [pytest.mark.runtime, pytest.mark.slow]
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.no_cover]
 
 
 @pytest.fixture

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+from child_runs import ChildRun
+from short_plan import short_plan
+
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import RunFailure
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
-from kaitoc.runtime.output.checkpoints import is_whole
+from kaitoc.runtime.output.checkpoints import checkpoints, is_whole
 from kaitoc.runtime.output.names import COMPLETED
 
 pytestmark = pytest.mark.runtime
@@ -28,6 +28,7 @@ MakePlan = Callable[..., Plan]
 NUM_STEPS = 12
 TRAINING = {"max_steps": NUM_STEPS, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 2}
 DROPOUT = {"lora_dropout": 0.2}
+LAST_TWO = [f"checkpoint-{NUM_STEPS}", f"checkpoint-{NUM_STEPS - 2}"]
 
 
 def losses(output: Path) -> dict[int, float]:
@@ -40,86 +41,77 @@ def run(plan: Plan, *, resume: bool = False, overwrite: bool = False) -> dict[in
     return losses(Path(plan.output.path))
 
 
-def start(plan: Plan, folder: Path, *arguments: str, in_own_group: bool = False) -> subprocess.Popen[str]:
-    file = folder / "plan.json"
-    file.write_text(plan.to_json())
-    command = [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", "cpu", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=in_own_group,
-    )  # fmt: skip
-
-
-def wait_for_step(process: subprocess.Popen[str], output: Path, step: int) -> None:
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        path = output / "metrics.jsonl"
-        if path.exists() and f'"step": {step},' in path.read_text():
-            return
-        time.sleep(0.01)
+@pytest.fixture(scope="module")
+def whole(tiny_model: Path, chat_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a run that nothing interrupts."""
+    output = tmp_path_factory.mktemp("whole") / "results"
+    run(short_plan(tiny_model, chat_data, output, lora=DROPOUT, training=TRAINING))
+    return output
 
 
 @pytest.fixture
-def uninterrupted(make_plan: MakePlan, tmp_path: Path) -> dict[int, float]:
+def uninterrupted(whole: Path) -> dict[int, float]:
     """The losses of a run that nothing interrupts."""
-    return run(make_plan(lora=DROPOUT, training=TRAINING, output={"path": str(tmp_path / "whole")}))
+    return losses(whole)
 
 
-def test_a_resumed_run_continues_bit_by_bit(
-    make_plan: MakePlan, uninterrupted: dict[int, float], tmp_path: Path
-) -> None:
+def test_a_resumed_run_continues_bit_by_bit(make_plan: MakePlan, whole: Path) -> None:
     plan = make_plan(lora=DROPOUT, training=TRAINING)
-    whole = tmp_path / "whole" / "checkpoints" / f"checkpoint-{NUM_STEPS - 2}"
-    (Path(plan.output.path) / "checkpoints").mkdir(parents=True)
-    os.rename(whole, Path(plan.output.path) / "checkpoints" / whole.name)
-    (tmp_path / "whole" / "plan.json").rename(Path(plan.output.path) / "plan.json")
-    (Path(plan.output.path) / "metrics.jsonl").write_text((tmp_path / "whole" / "metrics.jsonl").read_text())
+    output = Path(plan.output.path)
+    shutil.copytree(whole, output, ignore=shutil.ignore_patterns(f"checkpoint-{NUM_STEPS}", "adapter", COMPLETED))
 
-    assert run(plan, resume=True) == uninterrupted
+    assert run(plan, resume=True) == losses(whole)
+    assert (output / COMPLETED).exists()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 5, 8])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ("kaitoc.runtime.training.callbacks.MetricsCallback.on_log", 2),
+        ("kaitoc.runtime.training.callbacks.MetricsCallback.on_log", 6),
+        ("kaitoc.runtime.training.loop.seal", 4),
+        ("kaitoc.runtime.training.loop.rotate", 4),
+    ],
+    ids=["after step 1", "after step 5", "before checkpoint 8 is sealed", "before older checkpoints go"],
+)
 def test_a_killed_run_leaves_nothing_corrupt_and_ends_as_if_it_had_not_been(
-    make_plan: MakePlan, uninterrupted: dict[int, float], tmp_path: Path, step: int
+    make_plan: MakePlan, uninterrupted: dict[int, float], tmp_path: Path, moment: tuple[str, int]
 ) -> None:
+    """`make soak` kills runs at moments drawn at random."""
     plan = make_plan(lora=DROPOUT, training=TRAINING)
     output = Path(plan.output.path)
-    process = start(plan, tmp_path)
-    wait_for_step(process, output, step)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
 
+    assert ChildRun(plan, tmp_path / "child", kill_at=moment).end().returncode == -signal.SIGKILL
     assert not (output / COMPLETED).exists()
     assert run(plan, resume=True) == uninterrupted
-    assert all(is_whole(folder) for folder in (output / "checkpoints").iterdir())
+    assert [folder.name for folder in checkpoints(output / "checkpoints") if is_whole(folder)] == LAST_TWO
 
 
 @pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_exits_143(make_plan: MakePlan, tmp_path: Path) -> None:
-    plan = make_plan(training={"max_steps": 2000})
+    plan = make_plan(training={"max_steps": 100_000})
     output = Path(plan.output.path)
-    process = start(plan, tmp_path)
-    wait_for_step(process, output, 3)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    child = ChildRun(plan, tmp_path / "child")
+    child.wait_for_step()
+    child.send_signal(signal.SIGTERM)
+    ended = child.end()
 
-    assert process.returncode == 143, stderr
-    assert "--resume" in stderr
-    assert all(is_whole(folder) for folder in (output / "checkpoints").iterdir())
+    assert ended.returncode == 143, ended.stderr
+    assert "--resume" in ended.stderr
+    (folder,) = checkpoints(output / "checkpoints")
+    assert is_whole(folder)
     assert not (output / COMPLETED).exists()
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(
-    make_plan: MakePlan, uninterrupted: dict[int, float], tmp_path: Path
+    make_plan: MakePlan, whole: Path, uninterrupted: dict[int, float]
 ) -> None:
-    output = tmp_path / "whole"
+    plan = make_plan(lora=DROPOUT, training=TRAINING)
+    output = Path(shutil.copytree(whole, plan.output.path))
     newest = output / "checkpoints" / f"checkpoint-{NUM_STEPS}"
     (newest / "adapter_model.safetensors").write_bytes(b"cut off")
     (output / COMPLETED).unlink()
-
-    plan = make_plan(lora=DROPOUT, training=TRAINING, output={"path": str(output)})
 
     assert run(plan, resume=True) == uninterrupted
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from child_runs import ChildRun
 from tiny_phi3 import save_tiny_phi3
 
 from kaitoc.compiler.plan.plan import Plan
@@ -210,15 +208,8 @@ def test_a_disk_without_room_for_checkpoints_is_found_before_training(
 @pytest.mark.slow
 def test_a_disk_that_fills_up_is_one_message_and_leaves_no_result(make_plan: MakePlan, tmp_path: Path) -> None:
     """A limit on the size of files makes writing fail as a full disk does: here the adapter does not fit."""
-    limit_bytes = 20_000
     plan = make_plan()
-    file = tmp_path / "plan.json"
-    file.write_text(plan.to_json())
-    result = subprocess.run(
-        [sys.executable, "-m", "kaitoc.runtime", str(file), "--device", "cpu"],
-        capture_output=True, text=True, check=False, timeout=240,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
-    )  # fmt: skip
+    result = ChildRun(plan, tmp_path / "child", max_file_bytes=20_000).end()
 
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr

@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from test_two_processes import TRAINING, in_two, launch, losses
+from child_runs import run_ranks
+from test_two_processes import TRAINING, in_two, losses
 
 from kaitoc.compiler.plan.plan import FootprintPlan, Plan
 from kaitoc.runtime.failures import PlanFailure
@@ -21,6 +22,7 @@ from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.load import _quantization
 from kaitoc.runtime.model.sharding import needed_bytes, with_sharding
+from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
 
@@ -93,9 +95,9 @@ def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
     )
     two = in_two(two).model_copy(update={"sharding": "fsdp"})
     run_plan(one, RunOptions("cpu", show_progress=False))
-    result = launch(two, tmp_path)
+    ends = run_ranks(two, tmp_path / "first")
 
-    assert result.returncode == 0, result.stderr
+    assert [end.returncode for end in ends] == [0, 0], ends
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     whole, gathered = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
     assert whole.keys() == gathered.keys()
@@ -104,10 +106,11 @@ def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
     checkpoints = tmp_path / "two" / "checkpoints"
     assert (checkpoints / "checkpoint-3" / "pytorch_model_fsdp_0").is_dir(), "the model was not sharded"
     shutil.rmtree(checkpoints / "checkpoint-5")
-    resumed = launch(two, tmp_path, "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "step 4/5" in resumed.stderr
-    assert "step 3/5" not in resumed.stderr
+    (tmp_path / "two" / COMPLETED).unlink()
+    resumed = run_ranks(two, tmp_path / "second", "--resume")
+    assert [end.returncode for end in resumed] == [0, 0], resumed
+    assert "step 4/5" in resumed[0].stderr
+    assert "step 3/5" not in resumed[0].stderr
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert json.loads((tmp_path / "two" / "report.json").read_text())["measured_allocated_bytes"] is None
 
@@ -127,9 +130,9 @@ def test_two_shares_train_every_weight_of_a_model_as_one_process_does(make_plan:
     )
     two = in_two(two).model_copy(update={"sharding": "fsdp"})
     run_plan(one, RunOptions("cpu", show_progress=False))
-    result = launch(two, tmp_path)
+    ends = run_ranks(two, tmp_path / "first")
 
-    assert result.returncode == 0, result.stderr
+    assert [end.returncode for end in ends] == [0, 0], ends
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     whole, gathered = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert whole.keys() == gathered.keys()

@@ -117,7 +117,12 @@ def test_packing_trains_on_full_sequences(make_plan: MakePlan) -> None:
 
 
 def test_further_training_arguments_are_passed_on(make_plan: MakePlan) -> None:
-    run(make_plan(training={"extra_training_arguments": {"adam_beta2": 0.9, "lr_scheduler_kwargs": "{}"}}))
+    plan = make_plan(training={"extra_training_arguments": {"adam_beta2": 0.9, "lr_scheduler_kwargs": "{}"}})
+    with quiet_libraries():
+        trainer = build_trainer(plan, make_ready(plan, CPU))
+
+    assert trainer.args.adam_beta2 == 0.9
+    assert trainer.create_optimizer().param_groups[0]["betas"] == (0.9, 0.9)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def test_an_ordinary_validator_such_as_an_editors_judges_by_the_same_file(releas
     assert not editor.is_valid({"training_config": {"TrainingArguments": {"save_strategy": False}}})
 
 
+@pytest.mark.no_cover
 @_many
 @given(data=st.data(), release=st.sampled_from(config_documents.RELEASES))
 def test_the_tables_never_say_valid_where_the_schema_refuses(data: st.DataObject, release: str) -> None:
@@ -47,6 +48,7 @@ def test_the_tables_never_say_valid_where_the_schema_refuses(data: st.DataObject
         assert schema_errors(document, release) == []
 
 
+@pytest.mark.no_cover
 @_many
 @given(data=st.data(), release=st.sampled_from(config_documents.RELEASES))
 def test_the_schema_accepts_exactly_what_the_parser_accepts(data: st.DataObject, release: str) -> None:

@@ -59,6 +59,21 @@ def test_an_alias_bomb_is_a_problem_and_is_never_expanded() -> None:
     assert "aliases expand" in message
 
 
+@pytest.mark.parametrize(("num_more", "is_read"), [(104, True), (105, False)])
+def test_aliases_may_expand_a_document_to_50_000_nodes(num_more: int, is_read: bool) -> None:
+    """Keys do not count: the root is 1, the anchored list 101, the other list 1 and what is in it."""
+    items = [*["*list"] * 493, *["x"] * num_more]
+    text = f"one: &list [{', '.join(['x'] * 100)}]\nall: [{', '.join(items)}]\n"
+
+    assert [message for *_, message in problems(text)] == (
+        [] if is_read else ["aliases expand to more than 50,000 nodes"]
+    )
+
+
+def test_a_document_without_aliases_may_be_longer() -> None:
+    assert problems("- x\n" * 50_001) == []
+
+
 def test_a_long_chain_of_aliases_is_too_deep() -> None:
     chain = "\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 2 * MAX_DEPTH))])
 
@@ -129,6 +144,13 @@ def test_what_safe_load_refuses_is_a_problem(text: str) -> None:
     assert [problem.kind for problem in value_problems(root)] == [ProblemKind.VALUE]
     with pytest.raises((yaml.YAMLError, ValueError)):
         yaml.safe_load(text)
+
+
+def test_a_value_behind_quoted_ones_is_still_judged() -> None:
+    root = parse("a: 'x'\nb: [\"y\", 2024-99-99]\n")[0].root
+    assert root is not None
+
+    assert [problem.kind for problem in value_problems(root)] == [ProblemKind.VALUE]
 
 
 def test_an_alias_keeps_its_own_place() -> None:

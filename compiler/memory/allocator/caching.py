@@ -133,7 +133,7 @@ class CachingAllocator:
 
     def _grow(self, pool: Pool, size: int) -> Block:
         """Take memory from the device; when it has none left, give ever more unused segments back and try again."""
-        self._collect_garbage(size)
+        self._collect_garbage()
         block = self._try_grow(pool, size)
         if block is None and self._release_oversized(pool, size):
             block = self._try_grow(pool, size)
@@ -200,7 +200,7 @@ class CachingAllocator:
             self._release(block)
         return released >= wanted
 
-    def _collect_garbage(self, size: int) -> None:
+    def _collect_garbage(self) -> None:
         """`garbage_collect_cached_blocks`: above the threshold, give back the large segments unused for longest."""
         capacity, share = self.settings.capacity_bytes, self.settings.garbage_collection_threshold
         if capacity is None or not share or self.settings.expandable_segments:

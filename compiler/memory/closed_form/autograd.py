@@ -162,7 +162,7 @@ class Autograd(Graph):
             outer, self._steps = self._steps, []
             outer_retained, self._retained = self._retained, []
             again = Value(given.buffer)
-            result = self._run_again(body, again, keeps_output)
+            result = self._run_again(instruction, again)
             if not keeps_output:
                 self._release(result.buffer)
             result.grad = grad
@@ -181,9 +181,9 @@ class Autograd(Graph):
         step.saved = [self._held(body.given)]
         self._record(step)
 
-    def _run_again(self, body: Body, given: Value, keeps_output: bool) -> Value:
+    def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
         """Read a checkpointed body on the way back."""
-        return self._run(body, given)
+        return self._run(instruction.body, given)
 
     def _accumulate_in_place(self, instruction: Accumulate) -> None:
         target = self._values[instruction.target.number]

@@ -23,7 +23,7 @@ from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, repl
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_step, of_any_size
+from kaitoc.compiler.memory.workload_key import key_of_step, of_any_size
 
 _MOST_SEGMENT_BYTES = 64 << 20
 """Partly filled segments of a tiny step; otherwise no step was seen to lose more to fragmentation than 0.6 of what it
@@ -172,12 +172,11 @@ def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
 
 
 def _derive(workload: Workload) -> Derivation:
-    return _derive_cached(WorkloadKey(of_any_size(workload)))
+    return _derive_cached(of_any_size(workload))
 
 
 @lru_cache(maxsize=512)
-def _derive_cached(key: WorkloadKey) -> Derivation:
-    workload = key.workload
+def _derive_cached(workload: Workload) -> Derivation:
     plan = plan_for(workload)
     return Derivation(
         plan,
@@ -188,8 +187,8 @@ def _derive_cached(key: WorkloadKey) -> Derivation:
 
 
 @lru_cache(maxsize=256)
-def _derive_moments(key: WorkloadKey) -> Mapping[Phase, tuple[Moment, ...]]:
-    return peak_moments(stream_of(key.workload))
+def _derive_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
+    return peak_moments(stream_of(workload))
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:

@@ -17,7 +17,7 @@ from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, f
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Workload
-from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS, WorkloadKey, key_of_work
+from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS, key_of_work
 
 INT64_BYTES = 8
 NUM_INPUT_TENSORS = 3
@@ -29,8 +29,8 @@ def stream_of(workload: Workload) -> Stream:
 
 
 @lru_cache(maxsize=16)
-def _derive(key: WorkloadKey) -> Stream:
-    workload, stream = key.workload, StreamBuilder()
+def _derive(workload: Workload) -> Stream:
+    stream = StreamBuilder()
     model = DecoderModel(stream, Ops(stream, precision_of(workload)), plan_for(workload), workload)
     return stream.stream(model.forward())
 

@@ -25,7 +25,7 @@ from kaitoc.compiler.memory.closed_form.layout import Experts, Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Adapter, Linear
 from kaitoc.compiler.memory.stacks import Stack, find_stack
 from kaitoc.compiler.memory.workload import Lora, Quantization, Workload, WorkloadError
-from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_plan
+from kaitoc.compiler.memory.workload_key import key_of_plan
 
 
 def plan_for(workload: Workload) -> Plan:
@@ -34,8 +34,7 @@ def plan_for(workload: Workload) -> Plan:
 
 
 @lru_cache(maxsize=256)
-def _plan(key: WorkloadKey) -> Plan:
-    workload = key.workload
+def _plan(workload: Workload) -> Plan:
     architecture = workload.architecture
     try:
         family = find_family(architecture.model_type)

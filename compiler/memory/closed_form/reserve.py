@@ -19,7 +19,7 @@ from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.script import Script, ScriptReader
 from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload
-from kaitoc.compiler.memory.workload_key import WorkloadKey, adapter_shape, key_of_step
+from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
 
 
 def fragmentation_share(workload: Workload) -> float:
@@ -27,7 +27,7 @@ def fragmentation_share(workload: Workload) -> float:
     return sum(weight * replayed_share(step) for step, weight in replayed_steps(workload))
 
 
-def replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]:
+def replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
     """Return the steps to replay for a workload with the weight of each, the weightier first."""
     is_square = workload.attention is Attention.EAGER
     size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
@@ -35,20 +35,19 @@ def replayed_steps(workload: Workload) -> tuple[tuple[WorkloadKey, float], ...]:
     position = size / (1 << exponent) - 1.0
     lora = adapter_shape(workload.lora)
     alone = replace(workload, lora=lora, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
-    below = (WorkloadKey(replace(alone, seq_len_tokens=1 << exponent)), 1.0 - position)
+    below = (replace(alone, seq_len_tokens=1 << exponent), 1.0 - position)
     if position == 0.0:
         return (below,)
-    above = (WorkloadKey(replace(alone, seq_len_tokens=2 << exponent)), position)
+    above = (replace(alone, seq_len_tokens=2 << exponent), position)
     return (above, below) if above[1] > below[1] else (below, above)
 
 
 @lru_cache(maxsize=1024)
-def replayed_share(key: WorkloadKey) -> float:
+def replayed_share(workload: Workload) -> float:
     """Return the share of fragmentation from replaying a step; two steps where the optimizer's state is large.
 
     The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
-    workload = key.workload
     plan, script = plan_for(workload), script_of(key_of_step(workload))
     allocator = CachingAllocator(
         AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False)
@@ -66,9 +65,9 @@ def replayed_share(key: WorkloadKey) -> float:
 
 
 @lru_cache(maxsize=256)
-def script_of(key: WorkloadKey) -> Script:
+def script_of(workload: Workload) -> Script:
     """Return what a step allocates, for any batch size and sequence length."""
-    stream = stream_of(key.workload)
+    stream = stream_of(workload)
     for runs_all_layers in (False, True):
         reader = ScriptReader(runs_all_layers=runs_all_layers)
         reader.read(stream)

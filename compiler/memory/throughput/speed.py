@@ -16,7 +16,6 @@ from kaitoc.compiler.memory.throughput.rates import Rates, rates_of
 from kaitoc.compiler.memory.throughput.work import Work, work_of
 from kaitoc.compiler.memory.workload import Attention, Workload, WorkloadError
 
-SECONDS_PER_HOUR = 3600
 CAUSAL_SHARE = 0.5
 BACKWARD_SHARE = 0.5
 
@@ -79,16 +78,6 @@ def throughput(workload: Workload, gpu: Gpu, num_gpus: int | None = None, *, acc
         seconds, num_bytes = _communication(work.gradient_bytes, num_gpus, rates, backward_seconds)
         costs[Group.COMMUNICATION] = [seconds, 0.0, num_bytes]
     return _result(workload, costs, num_gpus, accumulation_steps)
-
-
-def epoch_hours(prediction: Throughput, num_tokens: int) -> float:
-    """Return the hours of one pass over a data set of so many tokens, padding included."""
-    return num_tokens / prediction.tokens_per_second / SECONDS_PER_HOUR
-
-
-def epoch_cost(prediction: Throughput, num_tokens: int, price_per_hour: float) -> float:
-    """Return what one pass over a data set costs, in the currency of the hourly price of all its GPUs together."""
-    return epoch_hours(prediction, num_tokens) * price_per_hour
 
 
 def _kernel_costs(workload: Workload, work: Work, rates: Rates) -> dict[Group, list[float]]:

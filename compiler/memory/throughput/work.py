@@ -15,13 +15,13 @@ from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.kernel import Direction, Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.model import stream_of
-from kaitoc.compiler.memory.closed_form.op import Accumulate, Body, Op, Repeat, Scratch, Stream
+from kaitoc.compiler.memory.closed_form.op import Accumulate, Checkpoint, Op, Repeat, Scratch, Stream
 from kaitoc.compiler.memory.closed_form.optimizer import TrainableTensors
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, fixed
 from kaitoc.compiler.memory.throughput.rates import Rates, optimizer_bytes
 from kaitoc.compiler.memory.workload import Dtype, Optimizer, Workload
-from kaitoc.compiler.memory.workload_key import WorkloadKey, key_of_work
+from kaitoc.compiler.memory.workload_key import key_of_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,7 @@ def work_of(workload: Workload) -> Work:
 
 
 @lru_cache(maxsize=512)
-def _derive(key: WorkloadKey) -> Work:
-    workload = key.workload
+def _derive(workload: Workload) -> Work:
     plan = plan_for(workload)
     reader = WorkReader()
     reader.read(stream_of(workload))
@@ -108,16 +107,16 @@ class WorkReader(Autograd):
             self._count(instruction.forward, Direction.FORWARD)
         self._values[instruction.output.number] = result
 
-    def _run_again(self, body: Body, given: Value, keeps_output: bool) -> Value:
+    def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
         """Run a checkpointed body again.
 
         The variant that is not reentrant stops at the last tensor that backward needs (`torch/utils/checkpoint.py`,
         `set_checkpoint_early_stop`): inputs are saved before their kernel runs, outputs after.
         """
-        if keeps_output:
-            return self._run(body, given)
+        if instruction.keeps_output:
+            return super()._run_again(instruction, given)
         self._tail = []
-        result = self._run(body, given)
+        result = super()._run_again(instruction, given)
         self._tail = None
         return result
 

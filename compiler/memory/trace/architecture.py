@@ -11,6 +11,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, text_part
+from kaitoc.compiler.core.frozen import FrozenMapping
 
 _MOST_CHARACTERS = 200
 
@@ -48,7 +49,7 @@ def architecture_from_transformers(name: str, config: Mapping[str, object]) -> A
         max_position_embeddings=_size(known, "max_position_embeddings", 0),
         tied_embeddings=bool(getattr(known, "tie_word_embeddings", False)),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        config=config,
+        config=FrozenMapping(config),
     )
 
 

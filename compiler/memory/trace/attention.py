@@ -38,7 +38,7 @@ class FlashAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def backward(ctx: Any, *_grads: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the gradients of query, key and value."""
         query, key, value, _, _ = ctx.saved_tensors
         batch, num_heads, tokens, head_dim = query.shape
@@ -76,7 +76,7 @@ class EfficientAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *_grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of query, key and value."""
         query, key, value, _, statistics, _ = ctx.saved_tensors
         results = tuple(_token_major(item) for item in (query, key, value))
@@ -93,7 +93,7 @@ def attend(
     attn_mask: torch.Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
-    scale: float | None = None,
+    scale: float | None = None,  # noqa: ARG001  # callers name it; no size depends on it
     enable_gqa: bool = False,
     *,
     kernels: Kernels = Kernels.AMPERE,

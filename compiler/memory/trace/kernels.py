@@ -22,12 +22,12 @@ _SOFTMAX = frozenset([functional.softmax, torch.softmax, torch.Tensor.softmax])
 
 
 def flash_attention(
-    module: torch.nn.Module,
+    _module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **kwargs: Any,
+    _attention_mask: torch.Tensor | None,
+    **_kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend as the flash-attention package does, grouped queries included; registered with `AttentionInterface`.
 
@@ -100,7 +100,12 @@ def _dimension(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     return int(args[1] if len(args) > 1 else kwargs["dim"])
 
 
-def _dropout(given: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+def _dropout(
+    given: torch.Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,  # noqa: ARG001  # callers name it; the kernel has an output of its own all the same
+) -> torch.Tensor:
     """`native_dropout` (`Dropout.cu`): an output and a mask of one byte per element; nothing when it is off."""
     if not training or p == 0.0:
         return given

@@ -99,7 +99,7 @@ class _TiledLogProbabilities(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *_grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of the hidden states and of the head."""
         hidden, weight, _, _ = ctx.saved_tensors
         wide = [

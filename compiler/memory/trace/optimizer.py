@@ -29,7 +29,7 @@ class FusedAdamW(torch.optim.Optimizer):
     After `torch/optim/adamw.py` and `aten/src/ATen/native/cuda/FusedAdamKernel.cu`, which does not run on meta.
     """
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # without closure there is no loss
+    def step(self, _closure: Any = None) -> None:  # type: ignore[override]  # without closure there is no loss
         """Make the state at the first step."""
         for parameter in self.param_groups[0]["params"]:
             if parameter.grad is not None and parameter not in self.state:

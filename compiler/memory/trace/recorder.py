@@ -9,32 +9,19 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.result import Category, Phase
 from kaitoc.compiler.memory.trace.results import quick_result
 
 UNSHARED_TENSOR_USES = 4
 UNSHARED_STORAGE_USES = 2
 """References to a gradient that only the autograd engine holds, as counted from inside a dispatch mode (2.13): held to
 by tests/memory/test_trace_recorder.py."""
-
-
-class Category(str, Enum):
-    """What memory is for, by the names of `result.Categories`."""
-
-    WEIGHTS = "weights"
-    ADAPTERS = "adapters"
-    GRADIENTS = "gradients"
-    OPTIMIZER = "optimizer"
-    ACTIVATIONS = "activations"
-    LOGITS = "logits"
-    WORKSPACE = "workspace"
 
 
 @dataclass(slots=True)
@@ -67,7 +54,7 @@ Scratch = Callable[[Any, tuple[Any, ...], Any], int]
 """Tells the bytes that a kernel takes beside its result and gives back, from the operator, its arguments and result."""
 
 
-def no_scratch(operator: Any, args: tuple[Any, ...], result: Any) -> int:
+def no_scratch(_operator: Any, _args: tuple[Any, ...], _result: Any) -> int:
     """Say that a kernel needs no memory besides its results."""
     return 0
 

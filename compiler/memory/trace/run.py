@@ -21,7 +21,7 @@ from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.closed_form.validation import validate
-from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak
+from kaitoc.compiler.memory.result import Categories, Category, Footprint, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace.autocast import Autocast, regions_on_meta
 from kaitoc.compiler.memory.trace.kernels import scratch_bytes
@@ -29,7 +29,7 @@ from kaitoc.compiler.memory.trace.losses import Batch, loss_of
 from kaitoc.compiler.memory.trace.model import autocast_of, build_model, cuda_functions
 from kaitoc.compiler.memory.trace.optimizer import make_optimizer
 from kaitoc.compiler.memory.trace.quantized import constants
-from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Category, Event
+from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Event
 from kaitoc.compiler.memory.workload import Allocator, Workload
 
 NUM_STEPS = 2
@@ -195,13 +195,13 @@ def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
     stack: list[str] = []
     for path, module in model.named_modules():
 
-        def enter(called: torch.nn.Module, args: object, path: str = path) -> None:
+        def enter(called: torch.nn.Module, _args: object, path: str = path) -> None:
             if called is head and recorder.phase is Phase.FORWARD:
                 recorder.phase = Phase.LOSS
             stack.append(recorder.module)
             recorder.module = path
 
-        def leave(called: torch.nn.Module, args: object, result: object) -> None:
+        def leave(_called: torch.nn.Module, _args: object, _result: object) -> None:
             recorder.module = stack.pop()
 
         module.register_forward_pre_hook(enter)

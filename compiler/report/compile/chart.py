@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from html import escape
 
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.report.compile.wording import gib
+from kaitoc.compiler.memory.result import Footprint, parts_of
+from kaitoc.compiler.report.compile.wording import size_text
 
 _WIDTH = 760
 _LABEL_WIDTH = 64
@@ -33,15 +33,6 @@ COLORS = {
 """One colour per part of the memory, told apart by most colour-blind readers too (Observable 10)."""
 
 
-def parts_of(footprint: Footprint) -> dict[str, int]:
-    """Return the bytes at the peak by what they are for, in the order of the chart."""
-    categories = footprint.peak.categories
-    sizes = {name: int(getattr(categories, name, 0)) for name in COLORS}
-    sizes["fragmentation"] = footprint.fragmentation_bytes
-    sizes["context"] = footprint.context_bytes
-    return sizes
-
-
 def chart(before: JobSummary, after: JobSummary) -> str:
     """Return two stacked bars on one scale with the GPU's memory marked; empty when either peak is unknown."""
     if before.footprint is None or after.footprint is None:
@@ -52,7 +43,7 @@ def chart(before: JobSummary, after: JobSummary) -> str:
     scale = (_WIDTH - _LABEL_WIDTH - 90) / max(largest, capacity or 0, 1)
     rows = -(-len(COLORS) // _LEGEND_COLUMNS)
     height = _LEGEND_TOP + rows * _LEGEND_ROW_HEIGHT
-    summary = ", ".join(f"{name} {gib(footprint.device_bytes)}" for name, footprint in bars)
+    summary = ", ".join(f"{name} {size_text(footprint.device_bytes)}" for name, footprint in bars)
     body = [line for index, (name, footprint) in enumerate(bars) for line in _bar(index, name, footprint, scale)]
     if capacity is not None:
         body.extend(_capacity_mark(capacity, scale))
@@ -72,18 +63,18 @@ def _bar(index: int, name: str, footprint: Footprint, scale: float) -> Iterator[
         if num_bytes > footprint.device_bytes * _SHARE_SHOWN:
             yield (
                 f'<rect x="{_LABEL_WIDTH + offset * scale:.1f}" y="{top}" width="{num_bytes * scale:.1f}" '
-                f'height="{_BAR_HEIGHT}" fill="{COLORS[part]}"><title>{part} {gib(num_bytes)}</title></rect>'
+                f'height="{_BAR_HEIGHT}" fill="{COLORS[part]}"><title>{part} {size_text(num_bytes)}</title></rect>'
             )
         offset += num_bytes
     end = _LABEL_WIDTH + footprint.device_bytes * scale
-    yield f'<text x="{end + 6:.1f}" y="{middle:.0f}">{gib(footprint.device_bytes)}</text>'
+    yield f'<text x="{end + 6:.1f}" y="{middle:.0f}">{size_text(footprint.device_bytes)}</text>'
 
 
 def _capacity_mark(capacity_bytes: int, scale: float) -> Iterator[str]:
     place = _LABEL_WIDTH + capacity_bytes * scale
     bottom = _TOP + 2 * _BAR_HEIGHT + _BAR_GAP + 6
     yield f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP - 6}" y2="{bottom}" class="capacity"/>'
-    yield f'<text x="{place:.1f}" y="{_TOP - 10}" text-anchor="middle">GPU {gib(capacity_bytes)}</text>'
+    yield f'<text x="{place:.1f}" y="{_TOP - 10}" text-anchor="middle">GPU {size_text(capacity_bytes)}</text>'
 
 
 def _legend() -> Iterator[str]:

@@ -24,7 +24,7 @@ def parse_report_path(path: str) -> ReportPath:
     """Return the report a file name asks for; raises `CompileError` for another ending."""
     module = _MODULES.get(os.path.splitext(path)[1].lower())
     if module is None:
-        raise CompileError(f"{path}: a report's name ends in {', '.join(_MODULES)}")
+        raise CompileError(f"{path}: a report's name ends in {', '.join(_MODULES)}", path=path)
     return ReportPath(path, module)
 
 
@@ -39,4 +39,4 @@ def write_report(report: ReportPath, result: Compilation) -> None:
     try:
         write_atomically(report.path, render_report(report.module, result).encode("utf-8"))
     except OSError as error:
-        raise CompileError(f"{report.path}: cannot be written: {error.strerror or error}") from error
+        raise CompileError(f"{report.path}: cannot be written: {error.strerror or error}", path=report.path) from error

@@ -11,10 +11,10 @@ from kaitoc.compiler.core.escape import printable, printable_lines
 from kaitoc.compiler.report.compile.chart import chart
 from kaitoc.compiler.report.compile.wording import (
     cost_text,
-    gib,
     pace_text,
     peak_text,
     preserves_text,
+    size_text,
     span_text,
     speed_text,
 )
@@ -87,15 +87,15 @@ def _job(job: CompiledJob, result: Compilation) -> Iterator[str]:
     if job.proposal is not None:
         yield (
             f"<p>It also fits {_text(job.proposal.name)} ({job.proposal.num_gpus} x {_text(job.proposal.gpu)}): "
-            f"{gib(job.proposal.peak_bytes)} of {gib(job.proposal.capacity_bytes)}.</p>"
+            f"{size_text(job.proposal.peak_bytes)} of {size_text(job.proposal.capacity_bytes)}.</p>"
         )
 
 
 def _numbers(job: CompiledJob, result: Compilation) -> str:
     before, after = job.performance_before, job.performance_after
-    room = f" of {gib(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
+    room = f" of {size_text(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
     rows: list[tuple[str, ...]] = [
-        ("Peak of one GPU", gib(before.peak_bytes), f"{gib(after.peak_bytes)}{room}"),
+        ("Peak of one GPU", size_text(before.peak_bytes), f"{size_text(after.peak_bytes)}{room}"),
         ("Speed", speed_text(before.tokens_per_second), speed_text(after.tokens_per_second)),
     ]
     if result.price_per_hour is not None:

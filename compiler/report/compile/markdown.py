@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob
 from kaitoc.compiler.report.compile.wording import (
     cost_text,
-    gib,
     pace_text,
     peak_text,
     preserves_text,
+    size_text,
     span_text,
     speed_text,
 )
@@ -53,8 +53,8 @@ def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
     yield "| | before | after |"
     yield "| --- | --- | --- |"
     before_now = (job.performance_before, job.performance_after)
-    peaks = " | ".join(gib(one.peak_bytes) for one in before_now)
-    room = f" of {gib(after.capacity_bytes)}" if after.capacity_bytes is not None else ""
+    peaks = " | ".join(size_text(one.peak_bytes) for one in before_now)
+    room = f" of {size_text(after.capacity_bytes)}" if after.capacity_bytes is not None else ""
     yield f"| peak of one GPU | {peaks}{room} |"
     yield f"| speed | {' | '.join(speed_text(one.tokens_per_second) for one in before_now)} |"
     if result.price_per_hour is not None:
@@ -69,7 +69,7 @@ def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
         yield ""
         yield (
             f"It also fits {markdown_text(proposal.name)} ({proposal.num_gpus} x {proposal.gpu}): "
-            f"{gib(proposal.peak_bytes)} of {gib(proposal.capacity_bytes)}."
+            f"{size_text(proposal.peak_bytes)} of {size_text(proposal.capacity_bytes)}."
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.passes.model import Preserves
-from kaitoc.compiler.report.compile.wording import cost_text, gain_text, gib, preserves_text, speed_text
+from kaitoc.compiler.report.compile.wording import cost_text, gain_text, preserves_text, size_text, speed_text
 from kaitoc.compiler.report.style import Style
 
 
@@ -43,9 +43,10 @@ def _change_lines(change: AppliedChange, style: Style) -> Iterator[str]:
 def _summary_lines(job: CompiledJob, result: Compilation, style: Style) -> Iterator[str]:
     before, after = job.performance_before, job.performance_after
     if after.peak_bytes is not None:
-        room = f" of {gib(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
+        room = f" of {size_text(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
         verdict = f", {job.after.verdict.value}" if job.after.verdict is not None else ""
-        yield f"  {style.strong('peak')}   {gib(before.peak_bytes)} -> {gib(after.peak_bytes)}{room}{verdict}"
+        peaks = f"{size_text(before.peak_bytes)} -> {size_text(after.peak_bytes)}"
+        yield f"  {style.strong('peak')}   {peaks}{room}{verdict}"
     if after.tokens_per_second is not None:
         speeds = f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}"
         yield f"  {style.strong('speed')}  {speeds}"
@@ -56,5 +57,6 @@ def _summary_lines(job: CompiledJob, result: Compilation, style: Style) -> Itera
         proposal = job.proposal
         yield (
             f"  {style.strong('hint')}   it also fits {proposal.name} ({proposal.num_gpus} x {proposal.gpu}): "
-            f"{gib(proposal.peak_bytes)} of {gib(proposal.capacity_bytes)}; --allow-workspace-edits takes it"
+            f"{size_text(proposal.peak_bytes)} of {size_text(proposal.capacity_bytes)}; "
+            "--allow-workspace-edits takes it"
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kaitoc.compiler.compile.model import AppliedChange, Performance
+from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.report.places import relative_path
 
-_GIB = 1 << 30
 _PRESERVES = {
     Preserves.INTENT: "restores what was meant",
     Preserves.EXACT: "same result",
@@ -15,9 +15,9 @@ _PRESERVES = {
 }
 
 
-def gib(num_bytes: int | None) -> str:
+def size_text(num_bytes: int | None) -> str:
     """Return bytes in GiB, or a word for what cannot be told."""
-    return "unknown" if num_bytes is None else f"{num_bytes / _GIB:.1f} GiB"
+    return "unknown" if num_bytes is None else format_gib(num_bytes)
 
 
 def speed_text(tokens_per_second: float | None) -> str:
@@ -41,7 +41,7 @@ def gain_text(before: Performance, after: Performance) -> str:
     """Return what a change does to the predicted peak and speed, empty when nothing."""
     parts = []
     if before.peak_bytes != after.peak_bytes and after.peak_bytes is not None:
-        parts.append(f"{gib(before.peak_bytes)} -> {gib(after.peak_bytes)}")
+        parts.append(f"{size_text(before.peak_bytes)} -> {size_text(after.peak_bytes)}")
     if before.tokens_per_second != after.tokens_per_second and after.tokens_per_second is not None:
         parts.append(f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}")
     return ", ".join(parts)
@@ -56,7 +56,7 @@ def span_text(change: AppliedChange) -> str:
 
 def peak_text(change: AppliedChange) -> str:
     """Return the predicted peak before and after a change, once where it stays."""
-    return _moved(gib(change.performance_before.peak_bytes), gib(change.performance_after.peak_bytes))
+    return _moved(size_text(change.performance_before.peak_bytes), size_text(change.performance_after.peak_bytes))
 
 
 def pace_text(change: AppliedChange) -> str:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from html import escape
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.report.estimate.text import category_items
+from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.memory.result import Footprint, parts_of
 
 FORMATS = ("svg", "png", "html")
-_GIB = 1 << 30
 _COLORS = ("#264653", "#2a6f97", "#468faf", "#89c2d9", "#e9c46a", "#f4a261", "#bdbdbd", "#8d99ae", "#5c677d")
 
 
-class PlotError(ValueError):
+class PlotError(KaitocError, ValueError):
     """A plot that cannot be made; `str(error)` is for the user."""
 
 
@@ -47,7 +47,7 @@ def _draw(title: str, dimension: str, points: Sequence[tuple[int, Footprint]], g
     axes = figure.subplots()
     axes.stackplot(values, layers, labels=names, colors=_COLORS)
     if gpu is not None:
-        capacity_gib = gpu.memory_bytes / _GIB
+        capacity_gib = gpu.memory_bytes / GIB
         axes.axhline(capacity_gib, color="#c1121f", linewidth=1.6)
         axes.annotate(f"{gpu.name}: {capacity_gib:.1f} GiB", (values[-1], capacity_gib), color="#c1121f",
                       xytext=(-6, -14), textcoords="offset points", fontsize=10, ha="right",
@@ -67,8 +67,7 @@ def _layers(points: Sequence[tuple[int, Footprint]]) -> tuple[list[str], list[li
     """Return the names and series that are not zero throughout, from the bottom of the stack."""
     rows: dict[str, list[float]] = {}
     for _, predicted in points:
-        parts = [*category_items(predicted.peak.categories), ("fragmentation", predicted.fragmentation_bytes)]
-        for name, num_bytes in [*parts, ("context", predicted.context_bytes)]:
-            rows.setdefault(name, []).append(num_bytes / _GIB)
+        for name, num_bytes in parts_of(predicted).items():
+            rows.setdefault(name, []).append(num_bytes / GIB)
     kept = {name: row for name, row in rows.items() if max(row) > 0}
     return list(kept), list(kept.values())

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.core.wording import gib
+from kaitoc.compiler.core.units import format_gib, gib
 from kaitoc.compiler.memory.closed_form.footprint import margin_bytes, verdict
 from kaitoc.compiler.memory.estimate import Lever
-from kaitoc.compiler.memory.result import Categories, Footprint
+from kaitoc.compiler.memory.result import Category, Footprint
 from kaitoc.compiler.memory.workload import Quantization, Workload
 
-_CATEGORIES = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "workspace")
 _WIDTH = 16
 
 
@@ -35,7 +34,7 @@ def headline(workload: Workload, gpu: Gpu | None) -> str:
 def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str:
     """Return bytes by category at the peak, the totals and the verdict, in GiB."""
     peak = predicted.peak
-    lines = [_row(name, value) for name, value in category_items(peak.categories) if value]
+    lines = [_row(category.value, num_bytes) for category, num_bytes in peak.categories.items() if num_bytes]
     lines.append(_row("allocated", predicted.allocated_bytes, f"the peak, in the {peak.phase.value} phase"))
     lines.append(_row("fragmentation", predicted.fragmentation_bytes))
     lines.append(_row("context", predicted.context_bytes, "CUDA and libraries"))
@@ -43,18 +42,20 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
     lines.append(_row("device", predicted.device_bytes, interval))
     if gpu is not None:
         free = margin_bytes(predicted, gpu)
-        state = f"{gib(free)} GiB free" if free >= 0 else f"{gib(-free)} GiB short"
+        state = f"{format_gib(free)} free" if free >= 0 else f"{format_gib(-free)} short"
         lines.append(_row(gpu.name, gpu.memory_bytes, f"{verdict(predicted, gpu, margin).value}, {state}"))
     return "\n".join([f"{'':<{_WIDTH}}   GiB", *lines])
 
 
 def phase_table(predicted: Footprint) -> str:
     """Return bytes by category for the peak of each phase, in GiB."""
-    header = f"{'phase':<10}" + "".join(f"{name:>12}" for name in (*_CATEGORIES, "allocated"))
+    header = f"{'phase':<10}" + "".join(
+        f"{name:>12}" for name in (*(category.value for category in Category), "allocated")
+    )
     rows = []
     for phase in predicted.phases:
-        values = [*(value for _, value in category_items(phase.categories)), phase.allocated_bytes]
-        rows.append(f"{phase.phase.value:<10}" + "".join(f"{value / (1 << 30):>12.2f}" for value in values))
+        values = [*(value for _, value in phase.categories.items()), phase.allocated_bytes]
+        rows.append(f"{phase.phase.value:<10}" + "".join(f"{gib(value, 2):>12}" for value in values))
     return "\n".join([header, *rows])
 
 
@@ -62,7 +63,7 @@ def levers_table(levers: Sequence[Lever]) -> str:
     """Return what would lower the device total most."""
     if not levers:
         return "no single change would lower this by 1 %"
-    rows = [f"  -{lever.saved_bytes / (1 << 30):>7.2f} GiB  {lever.words}" for lever in levers[:4]]
+    rows = [f"  -{gib(lever.saved_bytes, 2):>7} GiB  {lever.words}" for lever in levers[:4]]
     return "\n".join(["what would lower it most", *rows])
 
 
@@ -72,14 +73,9 @@ def sweep_table(name: str, points: Sequence[tuple[int, Footprint]], gpu: Gpu | N
     for value, predicted in points:
         totals = (predicted.allocated_bytes, predicted.reserved_bytes, predicted.device_bytes)
         state = f"   {verdict(predicted, gpu, margin).value}" if gpu is not None else ""
-        lines.append(f"{value:>10,}" + "".join(f"{total / (1 << 30):>12.2f}" for total in totals) + state)
+        lines.append(f"{value:>10,}" + "".join(f"{gib(total, 2):>12}" for total in totals) + state)
     return "\n".join(lines)
 
 
-def category_items(categories: Categories) -> list[tuple[str, int]]:
-    """Return the categories by name, in the order in which reports list them."""
-    return [(name, getattr(categories, name)) for name in _CATEGORIES]
-
-
 def _row(name: str, num_bytes: int, words: str = "") -> str:
-    return f"{name:<{_WIDTH}}{num_bytes / (1 << 30):>6.2f}  {words}".rstrip()
+    return f"{name:<{_WIDTH}}{gib(num_bytes, 2):>6}  {words}".rstrip()

@@ -12,18 +12,18 @@ from kaitoc.compiler.report.style import Style
 from kaitoc.compiler.report.wording import can_apply
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], options: Options) -> str:
     """Return one line per finding."""
     style = Style(options.color)
     return "".join(_line(finding, style) for finding in findings)
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(_job: JobSummary, _options: Options) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 
 
-def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+def whole(_frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator[str]:
     """Yield the lines and nothing else."""
     yield from files
 

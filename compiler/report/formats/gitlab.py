@@ -16,17 +16,17 @@ from kaitoc.compiler.report.places import fingerprints, positions, relative_path
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
     """Return a file's findings as items of the array."""
     return joined(item(_issue(finding, key), 1) for finding, key in zip(findings, fingerprints(findings), strict=True))
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(_job: JobSummary, _options: Options) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 
 
-def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+def whole(_frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator[str]:
     """Yield a JSON array, empty when there is no finding."""
     return filled("[]", [("", 1, files)])
 

@@ -10,7 +10,7 @@ from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.result import Footprint, parts_of
 from kaitoc.compiler.report.json_model import (
     JsonEdit,
     JsonFinding,
@@ -29,12 +29,12 @@ from kaitoc.compiler.report.json_pieces import filled, item, joined
 from kaitoc.compiler.report.model import Frame, Options, Totals
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
     """Return a file's findings as items of the list of findings."""
     return joined(item(asdict(to_json_finding(finding)), 2) for finding in findings)
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(job: JobSummary, _options: Options) -> str:
     """Return a job as an item of the list of jobs."""
     return item(asdict(to_json_job(job)), 2)
 
@@ -99,25 +99,10 @@ def to_json_job(job: JobSummary) -> JsonJob:
         method=job.method or None,
         seq_len=job.seq_len,
         batch=job.batch,
-        footprint=_footprint(footprint) if footprint else None,
+        footprint=JsonFootprint(**parts_of(footprint)) if footprint else None,
         peak_bytes=_peak_bytes(footprint) if footprint else None,
         capacity_bytes=job.capacity_bytes,
         fits=job.fits,
-    )
-
-
-def _footprint(footprint: Footprint) -> JsonFootprint:
-    peak = footprint.peak.categories
-    return JsonFootprint(
-        weights=peak.weights,
-        adapters=peak.adapters,
-        gradients=peak.gradients,
-        optimizer=peak.optimizer,
-        activations=peak.activations,
-        logits=peak.logits,
-        workspace=peak.workspace,
-        fragmentation=footprint.fragmentation_bytes,
-        context=footprint.context_bytes,
     )
 
 

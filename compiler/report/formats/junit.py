@@ -23,12 +23,12 @@ def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
     return f"  {tostring(suite, encoding='unicode')}\n"
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(_job: JobSummary, _options: Options) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 
 
-def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+def whole(frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator[str]:
     """Yield an XML 1.0 document."""
     totals = frame.totals
     root = Element("testsuites", name="kaitoc", tests=str(totals.cases), failures=str(totals.failures), errors="0")

@@ -9,10 +9,11 @@ from itertools import islice
 from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.model import Frame, Options
 from kaitoc.compiler.report.places import relative_path
-from kaitoc.compiler.report.wording import gib, severity_counts, summary_line
+from kaitoc.compiler.report.wording import severity_counts, summary_line
 
 # GitHub and GitLab refuse longer comments or cut them (65,536 characters on GitHub).
 MAX_ROWS = 100
@@ -22,12 +23,12 @@ _PUNCTUATION = re.compile(r"[\\`*_{}\[\]()<>#|~$!&]")
 _MENTION = re.compile(r"([@#])(?=\w)")
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
     """Return a row per finding; text from manifests stays text. More rows than a report shows are left out."""
     return "".join(_finding_row(finding) + "\n" for finding in findings[:MAX_ROWS])
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(job: JobSummary, _options: Options) -> str:
     """Return the row of a job."""
     return _job_row(job) + "\n"
 
@@ -63,8 +64,8 @@ def _finding_row(finding: Finding) -> str:
 def _job_row(job: JobSummary) -> str:
     cells = [job.title, job.method, job.model, job.gpu]
     cells += ["" if number is None else str(number) for number in (job.seq_len, job.batch)]
-    cells += [gib(job.footprint.device_bytes) if job.footprint else "unknown"]
-    cells += [gib(job.capacity_bytes) if job.capacity_bytes is not None else "unknown"]
+    cells += [format_gib(job.footprint.device_bytes) if job.footprint else "unknown"]
+    cells += [format_gib(job.capacity_bytes) if job.capacity_bytes is not None else "unknown"]
     cells += [job.verdict.value if job.verdict else "unknown"]
     return f"| {' | '.join(markdown_text(cell) for cell in cells)} |"
 

@@ -24,17 +24,17 @@ _SEVERITIES = {Severity.ERROR: "ERROR", Severity.WARNING: "WARNING", Severity.IN
 _Json = dict[str, Any]
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
     """Return a file's findings as items of the diagnostics."""
     return joined(item(_diagnostic(finding), 2) for finding in findings)
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(_job: JobSummary, _options: Options) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 
 
-def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+def whole(_frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator[str]:
     """Yield one DiagnosticResult object."""
     skeleton = json.dumps({"source": {"name": "kaitoc", "url": HOME_URL}, "diagnostics": []}, indent=2)
     return filled(skeleton, [('"diagnostics": ', 2, files)])

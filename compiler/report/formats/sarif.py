@@ -24,7 +24,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: 
 _Json = dict[str, Any]
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], options: Options) -> str:
     """Return a file's findings as items of the results."""
     return joined(
         item(_result(finding, options.rule_indexes[finding.code], key), 4)
@@ -32,12 +32,12 @@ def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
     )
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(_job: JobSummary, _options: Options) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 
 
-def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
+def whole(frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator[str]:
     """Yield a log with one run; a run without findings has an empty list of results, as the standard asks."""
     driver = {
         "name": "kaitoc",

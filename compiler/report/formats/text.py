@@ -14,7 +14,7 @@ from kaitoc.compiler.report.style import Style
 from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_need, summary_line
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], options: Options) -> str:
     """Return a file's findings, each with an empty line behind it; nothing from a manifest can steer a terminal."""
     style = Style(options.color)
     return "".join("\n".join(_finding_lines(finding, style)) + "\n\n" for finding in findings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, find_gpu
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.estimate import NO_AUTOCAST, Options, workload_from
+from kaitoc.compiler.memory.estimate import NO_AUTOCAST, FineTune, workload_from
 from kaitoc.compiler.memory.workload import Workload
 
 DEFAULT_RANK = 8
@@ -60,11 +60,11 @@ def _measured(row: dict[str, str]) -> Measured:
     )
 
 
-def _options(row: dict[str, str], architecture: Architecture) -> Options:
+def _options(row: dict[str, str], architecture: Architecture) -> FineTune:
     """Return a row as the options of `kaitoc estimate`, which is what is scored."""
     is_quantized = row["quantization"] != "none"
     method = "qlora" if is_quantized else "full" if row["method"] == "full" else "lora"
-    return Options(
+    return FineTune(
         architecture=architecture,
         stack=row["stack"],
         method=method,

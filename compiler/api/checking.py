@@ -1,0 +1,106 @@
+"""Checks files or a text: as a report that is held as a whole, or put away file by file where there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
+from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, inputs_of
+from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.check.parallel import check_files
+from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
+from kaitoc.compiler.check.rule_info import RuleInfo
+from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
+from kaitoc.compiler.report.ledger import Ledger, Ledgers, Wanted
+from kaitoc.compiler.report.model import Report
+
+
+def check(
+    paths_or_text: PathsOrText = ".",
+    *,
+    assume: Overrides = NOTHING_STATED,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    isolated: bool = False,
+    strict: bool = False,
+    baseline: str | None = None,
+    changed_since: str | None = None,
+    num_processes: int = 1,
+    text_name: str = TEXT_NAME,
+) -> Report:
+    """Find what is wrong with manifests, as `kaitoc check` does.
+
+    Names of files and folders, or the text of a manifest: a string with a line break is text, which reports call
+    `text_name`. `isolated` ignores settings files, `strict` lets warnings fail the report too, `changed_since` is a git
+    revision, and `num_processes` 0 takes as many as pay.
+
+    Raises `SourceError` for a file that cannot be read, `SettingsError` for a wrong settings file or selector,
+    `AssumptionError` for a name that no catalog has, `BaselineError` and `GitError`.
+    """
+    engine = EngineOptions(assume, tuple(select), tuple(ignore), isolated)
+    return report_of(
+        inputs_of(paths_or_text, text_name), CheckRequest(engine, strict, baseline, changed_since, num_processes)
+    )
+
+
+def report_of(inputs: Inputs, request: CheckRequest) -> Report:
+    """Return everything that a check finds; raises what `check` raises."""
+    engine = engine_of(request.engine)
+    accept = request.accepted()
+    files = files_of(inputs, engine, request)
+    outcomes = check_files(engine, files, request.num_processes, lambda _part, _is_shared: Outcome())
+    findings, notes, num_suppressed, num_baselined = [], [], 0, 0
+    for outcome in outcomes:
+        for error in outcome.errors:
+            raise error
+        if inputs.text is not None:
+            name_templates(engine, outcome)
+        for checked in outcome.all_files():
+            new = checked.findings if accept is None else accept(checked.findings)
+            findings += new
+            num_suppressed += checked.num_suppressed
+            num_baselined += len(checked.findings) - len(new)
+            notes += [checked.note] if checked.note else []
+    return Report(
+        findings=tuple(sorted(findings, key=lambda finding: finding.sort_key)),
+        jobs=tuple(job for outcome in outcomes for job in outcome.jobs),
+        describe_rules=rule_infos_lazily,
+        files=tuple(path for outcome in outcomes for path in outcome.files),
+        notes=tuple(notes),
+        num_kaito_objects=sum(checked.num_kaito_objects for outcome in outcomes for checked in outcome.checked),
+        num_suppressed=num_suppressed,
+        num_baselined=num_baselined,
+        strict=request.strict,
+    )
+
+
+def ledgers_of_files(engine: Engine, files: Sequence[str], request: CheckRequest, wanted: Wanted) -> Ledgers:
+    """Return what is found in files as the texts of reports; what is held does not grow with their number."""
+    accept = request.accepted()
+    with ExitStack() as at_failure:
+
+        def ledger_of(part: Sequence[str], is_shared: bool) -> Ledger:
+            ledger = Ledger(part, wanted, accept, on_disk=is_shared)
+            at_failure.callback(ledger.close)
+            return ledger
+
+        ledgers = check_files(engine, files, request.num_processes, ledger_of)
+        at_failure.pop_all()
+    return Ledgers(ledgers, wanted, rule_infos_lazily)
+
+
+def ledgers_of_outcome(outcome: Outcome, request: CheckRequest, wanted: Wanted) -> Ledgers:
+    """Return what was found and held as the texts of reports."""
+    ledger = Ledger([checked.path for checked in outcome.checked], wanted, request.accepted())
+    for number, checked in enumerate(outcome.checked):
+        ledger.keep(number, checked)
+    return Ledgers([ledger], wanted, rule_infos_lazily)
+
+
+def rule_infos_lazily() -> tuple[RuleInfo, ...]:
+    """Return what reports say about the rules; the pages of all take time to read."""
+    from kaitoc.compiler.check.rule_pages import rule_infos  # reads 140 pages: for SARIF alone
+
+    return rule_infos()

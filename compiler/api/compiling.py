@@ -1,0 +1,85 @@
+"""Rewrites manifests into a configuration that is right, fits and is fast; writes nothing."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeVar
+
+from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
+from kaitoc.compiler.compile.driver import compile_files
+from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest
+from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
+
+E = TypeVar("E", bound=Enum)
+
+
+def compile(  # noqa: A001  # `kaitoc.compile` is what the command is called
+    paths_or_text: PathsOrText,
+    *,
+    assume: Overrides = NOTHING_STATED,
+    goal: str = Goal.FIT.value,
+    preserve: str = Preserve.STATISTICAL.value,
+    allow_workspace_edits: bool = False,
+    price_per_hour: float | None = None,
+    isolated: bool = False,
+    text_name: str = TEXT_NAME,
+) -> Compilation:
+    """Rewrite manifests into a configuration that is right and fits, as `kaitoc compile` does; write nothing.
+
+    `goal` is `fit`, `throughput`, `memory` or `cost`, `preserve` is `exact`, `statistical` or `any`. The compiled texts
+    are in `files`; `ok` is false where a problem is left that no pass repairs.
+
+    Raises `SourceError` for a file that cannot be read, `SettingsError`, `AssumptionError`, and `CompileError` for a
+    goal or bound that is none.
+    """
+    request = request_for(
+        assume,
+        goal=_named(Goal, "goal", goal),
+        preserve=_named(Preserve, "preserve", preserve),
+        allow_workspace_edits=allow_workspace_edits,
+        price_per_hour=price_per_hour,
+        isolated=isolated,
+    )
+    result = compiled(inputs_of(paths_or_text, text_name), request)
+    for error in result.errors:
+        raise error
+    return result
+
+
+def request_for(
+    overrides: Overrides,
+    *,
+    goal: Goal = Goal.FIT,
+    preserve: Preserve = Preserve.STATISTICAL,
+    allow_workspace_edits: bool = False,
+    price_per_hour: float | None = None,
+    isolated: bool = False,
+) -> CompileRequest:
+    """Return what the compiler is asked for, by all rules."""
+    rules = all_rules()
+    context = PassContext(
+        goal=goal,
+        preserve=preserve,
+        job_rules=rules.job_rules,
+        allow_workspace_edits=allow_workspace_edits,
+        price_per_hour=price_per_hour,
+    )
+    return CompileRequest(overrides, SettingsFinder(isolated=isolated), rules, context)
+
+
+def compiled(inputs: Inputs, request: CompileRequest) -> Compilation:
+    """Return what compiling gives; what cannot be read is told in it."""
+    if inputs.text is not None:
+        return compile_files([inputs.text.path], request, [inputs.text])
+    return compile_files(find_files(inputs.paths, request.settings), request)
+
+
+def _named(choices: type[E], what: str, name: str) -> E:
+    try:
+        return choices(name)
+    except ValueError as error:
+        known = ", ".join(choice.value for choice in choices)
+        raise CompileError(f"{what}: `{name}` is none of {known}") from error

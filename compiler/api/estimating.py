@@ -1,0 +1,196 @@
+"""Predicts the GPU memory of fine-tunes, of manifests or of what a caller describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
+from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.job.assumptions import (
+    DEFAULT_MARGIN_PERCENT,
+    NOTHING_STATED,
+    Overrides,
+    gpu_named,
+    model_named,
+)
+from kaitoc.compiler.job.memory import summarize, workload_of
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
+from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
+from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.workload import Workload, WorkloadError
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A fine-tune to estimate, the GPU to compare with, and what reports say of it; `margin` is a share, 0 to 1."""
+
+    workload: Workload
+    gpu: Gpu | None
+    margin: float
+    job: JobSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a fine-tune needs: `footprint` in bytes by category and phase, `verdict` None where no GPU is known."""
+
+    subject: Subject
+    footprint: Footprint
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Return whether it fits the GPU, barely fits or does not; None where no GPU is known."""
+        subject = self.subject
+        return verdict(self.footprint, subject.gpu, subject.margin) if subject.gpu is not None else None
+
+    @property
+    def ok(self) -> bool:
+        """Return whether `kaitoc estimate` would exit 0: the run fits, or there is no GPU to compare with."""
+        return self.verdict is not Verdict.DOES_NOT_FIT
+
+    @property
+    def job(self) -> JobSummary:
+        """Return the run and what it needs, as reports show it."""
+        workload, gpu = self.subject.workload, self.subject.gpu
+        return replace(
+            self.subject.job,
+            model=workload.architecture.name,
+            gpu=gpu.name if gpu is not None else "",
+            seq_len=workload.seq_len_tokens,
+            batch=workload.batch_size,
+            footprint=self.footprint,
+            capacity_bytes=gpu.memory_bytes if gpu is not None else None,
+            verdict=self.verdict,
+        )
+
+    def to_json(self) -> str:
+        """Return the estimate as `kaitoc estimate --format json` prints it."""
+        from kaitoc.compiler.report.model import Report  # numbers need no report
+
+        return Report(jobs=(self.job,)).to_json()
+
+    def __str__(self) -> str:
+        """Return the tables that `kaitoc estimate` prints."""
+        from kaitoc.compiler.report.estimate import text as tables  # as above
+
+        subject = self.subject
+        blocks = [
+            tables.headline(subject.workload, subject.gpu),
+            tables.footprint_table(self.footprint, subject.gpu, subject.margin),
+            tables.levers_table(levers(subject.workload, subject.gpu, self.footprint)),
+        ]
+        return "\n\n".join(blocks)
+
+
+def estimate(
+    what: PathsOrText | FineTune,
+    *,
+    assume: Overrides = NOTHING_STATED,
+    trace: bool = False,
+    text_name: str = TEXT_NAME,
+) -> tuple[Estimate, ...]:
+    """Predict the GPU memory of every fine-tune in manifests, or of one that is described, as `kaitoc estimate` does.
+
+    Of `assume` a described fine-tune takes the GPU and the margin. `trace` runs the real model code on meta tensors.
+
+    Raises `EstimateError` where nothing can be estimated, `SourceError` for a file that cannot be read,
+    `SettingsError` and `AssumptionError`.
+    """
+    try:
+        if isinstance(what, FineTune):
+            return (predict(subject_of(what, assume), use_trace=trace),)
+        subjects = tuple(subjects_in(inputs_of(what, text_name), assume))
+        return tuple(predict(subject, use_trace=trace) for subject in subjects)
+    except (ArchitectureError, WorkloadError) as error:
+        raise EstimateError(str(error)) from error
+
+
+def architecture(name: str, config: Mapping[str, object] | None = None) -> Architecture:
+    """Return a model of the catalog, or that of a `config.json`; transformers reads what the catalog lacks.
+
+    Raises `AssumptionError` for a name that the catalog lacks, and `EstimateError` for a config that tells no model.
+    """
+    if config is None:
+        return model_named(name)
+    try:
+        return from_config(name, config)
+    except UnknownModelTypeError as error:
+        if find_spec("torch") is None:
+            raise EstimateError(
+                f'{error}; `pip install "kaitoc[runtime]"` traces all that transformers knows'
+            ) from error
+        unknown = error
+    except ArchitectureError as error:
+        raise EstimateError(str(error)) from error
+    from kaitoc.compiler.memory.trace.architecture import architecture_from_transformers  # torch takes seconds
+
+    try:
+        return architecture_from_transformers(name, config)
+    except ArchitectureError as error:
+        raise EstimateError(f"{unknown}; {error}") from error
+
+
+def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
+    """Return what is described, and the GPU to compare it with; raises `WorkloadError` and `AssumptionError`."""
+    gpu: Gpu | None = None
+    if overrides.gpu is not None:
+        gpu = gpu_named(overrides.gpu)
+    elif overrides.gpu_memory_gib is not None:
+        gpu = custom_gpu(overrides.gpu_memory_gib)
+    return Subject(workload_from(fine_tune), gpu, _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method))
+
+
+def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
+    """Yield the fine-tunes of manifests; raises `EstimateError` when there is none, or one cannot be estimated."""
+    percent = _margin_percent(overrides)
+    engine = Engine(RuleSet((), ()), replace(overrides, margin_percent=percent), SettingsFinder())
+    if inputs.text is not None:
+        engine.library.add_source(inputs.text)
+    jobs = []
+    for path in (inputs.text.path,) if inputs.text is not None else find_files(inputs.paths, engine.settings):
+        engine.library.add_given(path)
+        jobs += list(engine.jobs_of(engine.library.load(path)))
+    if not jobs:
+        raise EstimateError("no tuning Workspace or training config found in the given paths")
+    for job in jobs:
+        workload = workload_of(job)
+        if workload is None:
+            manifest = job.manifest
+            start = manifest.source.position(manifest.node.span.start)
+            raise EstimateError(
+                f"{manifest.source.path}: the memory of `{manifest.ref.name}` cannot be told; `kaitoc check` says what "
+                "is wrong, and --model names the model of a ConfigMap without Workspace",
+                path=manifest.source.path,
+                line=start.line,
+                column=start.column,
+            )
+        yield Subject(workload, job.gpu.value if job.gpu is not None else None, percent / 100, summarize(job))
+
+
+def predict(subject: Subject, *, use_trace: bool = False) -> Estimate:
+    """Return the estimate by the closed form, or by the trace where that is asked for or all there is."""
+    return Estimate(subject, footprint_of(subject.workload, subject.gpu, use_trace=use_trace))
+
+
+def footprint_of(workload: Workload, gpu: Gpu | None, *, use_trace: bool = False) -> Footprint:
+    """Return the footprint as `predict` does; raises `EstimateError` where tracing lacks torch."""
+    if not use_trace and has_closed_form(workload.architecture):
+        return footprint(workload, gpu)
+    if find_spec("torch") is None:
+        raise EstimateError('--trace runs the real model code; install it with `pip install "kaitoc[runtime]"`')
+    from kaitoc.compiler.memory.trace.run import traced_footprint  # torch takes seconds
+
+    return traced_footprint(workload, gpu)
+
+
+def _margin_percent(overrides: Overrides) -> float:
+    percent = overrides.margin_percent
+    return DEFAULT_MARGIN_PERCENT if percent is None else percent

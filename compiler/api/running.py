@@ -1,0 +1,161 @@
+"""Turns a manifest into a plan, and executes it in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.core.areas import Area, area_of
+from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.source import Source, SourceError
+from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.plan.memory import with_prediction
+from kaitoc.compiler.plan.of_job import plan_of
+from kaitoc.compiler.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from kaitoc.runtime.observe.report import RunReport
+
+
+class RunError(KaitocError):
+    """A run that cannot be started as asked; `str(error)` is for the user."""
+
+
+def plan(
+    path: str | os.PathLike[str],
+    *,
+    assume: Overrides = NOTHING_STATED,
+    workspace: str | None = None,
+    model_path: str | None = None,
+    data: str | None = None,
+    output: str | None = None,
+    merge: bool = False,
+    oci_layout: bool = False,
+    early_stopping: int | None = None,
+    allow_pickle: bool = False,
+    skip_bad_rows: bool = False,
+    num_processes: int = 1,
+    sharding: str = "auto",
+) -> Plan:
+    """Return the plan of a manifest's fine-tune, as `kaitoc run --dry-run` prints it.
+
+    `model_path`, `data` and `output` stand for the folders of Kaito's image; `workspace` chooses one of several.
+
+    Raises `RunError` where the manifest has errors or no fine-tune, `PlanError` for what no run can follow,
+    `SourceError` for a file that cannot be read, `SettingsError` and `AssumptionError`.
+    """
+    path = os.fspath(path)
+    engine = Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
+    _require_sound(engine, path)
+    job = job_in(engine, path, workspace)
+    made = plan_of(
+        job, model_path=model_path, data=data, output=output, skip_bad_rows=skip_bad_rows, num_processes=num_processes
+    )
+    changes = {
+        "model": {"allow_pickle": allow_pickle},
+        "output": {"merge": merge, "oci_layout": oci_layout},
+        "training": {"early_stopping_patience": early_stopping},
+    }
+    parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
+    made = made.model_copy(update={**parts, "sharding": sharding})
+    local = _local_architecture(model_path)
+    return with_prediction(made, local, job.gpu.value if job.gpu is not None else None) if local is not None else made
+
+
+def run(
+    what: Plan | str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> RunReport:
+    """Execute a plan, or the plan of a manifest, in this process; return the report of the run.
+
+    `device` is `auto`, `cuda` or `cpu`; `resume` continues an earlier run in the output folder, `overwrite` replaces
+    it. What `kaitoc run` prints is left out; the files that it writes are written.
+
+    Raises `RunError` where the runtime is not installed or the plan asks for several processes, `RunFailure` for a run
+    that fails, and what `plan` raises.
+    """
+    made = what if isinstance(what, Plan) else plan(what)
+    require_runtime()
+    if made.num_processes > 1 and "RANK" not in os.environ:
+        raise RunError("the plan asks for several processes; `kaitoc run` and torchrun start them")
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        from kaitoc.runtime.launch.ready import RunOptions  # torch and transformers take seconds
+        from kaitoc.runtime.launch.run import run_plan
+
+        return run_plan(made, RunOptions(device, resume, overwrite, show_progress=False))
+
+
+def job_in(engine: Engine, path: str, workspace: str | None) -> Job:
+    """Return the one job of a file, or that of a Workspace; raises `RunError` where there is none or a choice."""
+    jobs = list(engine.jobs_of(engine.library.load(path)))
+    if workspace is not None:
+        jobs = [job for job in jobs if job.workspace is not None and job.workspace.ref.name == workspace]
+        if not jobs:
+            raise RunError(f"{path}: there is no tuning Workspace `{workspace}`", path=path)
+    if not jobs:
+        raise RunError(f"{path}: there is no tuning Workspace or training config in it", path=path)
+    if len(jobs) > 1:
+        names = ", ".join(job.manifest.ref.name for job in jobs)
+        raise RunError(f"{path}: there are several jobs ({names}); choose one with --workspace", path=path)
+    return jobs[0]
+
+
+def require_runtime() -> None:
+    """Raise `RunError` where what the runtime needs is not installed."""
+    missing = [name for name in ("torch", "transformers", "peft", "trl", "datasets") if find_spec(name) is None]
+    if missing:
+        raise RunError(f'the runtime needs {", ".join(missing)}; install it with `pip install "kaitoc[runtime]"`')
+
+
+def _require_sound(engine: Engine, path: str) -> None:
+    """Raise `RunError` for a manifest with errors that a run would meet, `SourceError` for one that is no text."""
+    outcome = engine.check([path])
+    for error in outcome.errors:
+        raise error
+    for checked in outcome.checked:
+        if checked.note and checked.num_kaito_objects == 0:
+            raise RunError(checked.note, path=path)
+    errors = [finding for finding in outcome.findings if _stops(finding.code, finding.severity)]
+    if errors:
+        first = errors[0]
+        raise RunError(
+            f"{first.path}:{first.line}: {first.code} {first.message}\n"
+            f"{len(errors)} error(s) stop the run; `kaitoc check {path} --target bundled` shows all",
+            path=first.path,
+            line=first.line,
+            column=first.column,
+        )
+
+
+_OF_THE_CLUSTER = (Area.ADMISSION, Area.MEMORY)
+
+
+def _stops(code: str, severity: Severity) -> bool:
+    """Return whether a finding stops a run: what only Kaito's cluster would refuse, or only its GPU, does not."""
+    return severity is Severity.ERROR and area_of(code) not in _OF_THE_CLUSTER
+
+
+def _local_architecture(folder: str | None) -> Architecture | None:
+    """Return the architecture of a model folder, None when the closed form does not know it."""
+    path = os.path.join(folder, "config.json") if folder is not None else ""
+    if folder is None or not os.path.isfile(path):
+        return None
+    try:
+        return from_config(os.path.basename(os.path.normpath(folder)), json.loads(Source.read(path).text))
+    except (ArchitectureError, SourceError, ValueError, RecursionError):
+        return None

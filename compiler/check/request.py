@@ -1,0 +1,67 @@
+"""What a check is asked for, and the files and findings that it counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine_options import EngineOptions
+from kaitoc.compiler.check.inputs import Inputs, find_files
+from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.job.settings import SettingsError
+
+Accept = Callable[[list[Finding]], list[Finding]]
+"""Leaves out the findings that a baseline lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """How to check: `strict` fails for warnings too, `changed_since` is a git revision, `baseline` a file.
+
+    `num_processes` 0 means one, and more above a number of files at which they pay.
+    """
+
+    engine: EngineOptions = EngineOptions()
+    strict: bool = False
+    baseline: str | None = None
+    changed_since: str | None = None
+    num_processes: int = 0
+
+    def accepted(self) -> Accept | None:
+        """Return what leaves out the findings that the baseline lists; raises `BaselineError`."""
+        if self.baseline is None:
+            return None
+        from kaitoc.compiler.check.baseline import load_baseline  # seldom asked for
+
+        return load_baseline(self.baseline).new_among
+
+
+def files_of(inputs: Inputs, engine: Engine, request: CheckRequest) -> list[str]:
+    """Return the files to check, by default those in the current folder; a text is handed to the engine.
+
+    Raises `GitError` where git does not say what changed, and `SettingsError` for a text, of which git knows nothing.
+    """
+    if inputs.text is not None:
+        if request.changed_since is not None:
+            raise SettingsError("--changed-since picks among files; git knows nothing of standard input (`-`)")
+        engine.library.add_source(inputs.text)
+        return [inputs.text.path]
+    files = list(find_files(inputs.paths or (".",), engine.settings))
+    if request.changed_since is None:
+        return files
+    from kaitoc.compiler.check.changed_files import changed_since  # seldom asked for
+
+    changed = changed_since(request.changed_since)
+    return [file for file in files if os.path.realpath(file) in changed]
+
+
+def name_templates(engine: Engine, outcome: Outcome) -> None:
+    """Name the templates that a text was rendered from, where it says so."""
+    from kaitoc.compiler.manifest.rendered import tell_origins  # for texts only
+
+    for checked in outcome.checked:
+        if checked.error is None:
+            checked.move(tell_origins(checked.findings, engine.library.load(checked.path)))

@@ -1,0 +1,52 @@
+"""Gradient checkpointing: on or off, either way; it computes the same and trades memory for time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kaitoc.compiler.memory.stacks import KAITO_PREFIX
+from kaitoc.compiler.memory.workload import Workload
+from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.model import Change
+from kaitoc.compiler.passes.options import set_to
+from kaitoc.compiler.passes.situation import Situation
+
+
+def runs_in_kaitos_image(workload: Workload) -> bool:
+    """Return whether Kaito's image runs it: for quantised models that turns checkpointing on, whatever is written.
+
+    It calls PEFT's `prepare_model_for_kbit_training` without saying otherwise; the bundled runtime hands on the choice.
+    """
+    return workload.stack.startswith(KAITO_PREFIX)
+
+
+def _present(workload: Workload) -> bool:
+    return workload.gradient_checkpointing
+
+
+def _alternatives(question: Question) -> Iterator[Alternative[bool]]:
+    workload = question.run.workload
+    if not (workload.kbit_prep and runs_in_kaitos_image(workload)):
+        yield Alternative(not workload.gradient_checkpointing)
+
+
+def _apply(_: Situation, workload: Workload, value: bool) -> Workload:
+    return replace(workload, gradient_checkpointing=value)
+
+
+def _change(question: Question, chosen: Alternative[bool], reason: str) -> Change:
+    section, name = "TrainingArguments", "gradient_checkpointing"
+    return set_to(question.job, section, name, chosen.value, reason, chosen.preserves)
+
+
+CHOICE = Choice(
+    name="gradient checkpointing",
+    fit_reason="activations are computed again in the backward pass instead of kept",
+    speed_reason="there is room to keep what checkpointing would compute twice",
+    present=_present,
+    alternatives=_alternatives,
+    apply=_apply,
+    change=_change,
+    costs_memory=True,
+)

@@ -1,0 +1,42 @@
+"""Whether the constants of 4-bit blocks are quantised too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.model import Change, Preserves
+from kaitoc.compiler.passes.options import set_to
+from kaitoc.compiler.passes.situation import Situation
+
+
+def _present(workload: Workload) -> bool:
+    return workload.double_quant
+
+
+def _alternatives(question: Question) -> Iterator[Alternative[bool]]:
+    workload = question.run.workload
+    if workload.quantization in (Quantization.NF4, Quantization.FP4) and not workload.double_quant:
+        yield Alternative(True, Preserves.STATISTICAL)
+
+
+def _apply(_: Situation, workload: Workload, value: bool) -> Workload:
+    return replace(workload, double_quant=value)
+
+
+def _change(question: Question, chosen: Alternative[bool], reason: str) -> Change:
+    section, name = "QuantizationConfig", "bnb_4bit_use_double_quant"
+    return set_to(question.job, section, name, chosen.value, reason, chosen.preserves)
+
+
+CHOICE = Choice(
+    name="double quantisation",
+    fit_reason="the constants of the 4-bit blocks are quantised too",
+    speed_reason="there is room for constants that need not be dequantised first",
+    present=_present,
+    alternatives=_alternatives,
+    apply=_apply,
+    change=_change,
+)

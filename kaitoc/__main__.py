@@ -1,0 +1,16 @@
+"""`kaitoc` and `python -m kaitoc`."""
+
+import gc
+
+
+def main() -> None:
+    """Run the command line."""
+    gc.disable()  # nothing that is imported turns into garbage: looking for it takes time
+    from kaitoc.compiler.cli import main as run  # after the collector is off
+
+    gc.enable()
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Runs of the runtime in processes of their own, which can be killed or be one of several.
+
+They are forked from a process that imported the libraries once: to a run of a few steps that is most of its time.
+What the start itself does is tested where a run is started by its command.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from kaitoc.compiler.plan.plan import Plan
+
+TIMEOUT_SECONDS = 600
+"""No measurement: what takes that long hangs."""
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["kaitoc.runtime.launch.run", "trl"])
+
+
+class Ended(NamedTuple):
+    """How a run ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class ChildRun:
+    """A run that goes on in another process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        *arguments: str,
+        kill_at: tuple[str, int] | None = None,
+        max_file_bytes: int | None = None,
+        **variables: str,
+    ) -> None:
+        """Start a run whose plan and output are put into a folder.
+
+        `kill_at` names a function and the number of its call in place of which the process is killed: at a moment
+        that does not depend on how busy the machine is. `max_file_bytes` makes writing fail as a full disk does.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "plan.json"
+        file.write_text(plan.to_json(), encoding="utf-8")
+        self._folder = folder
+        self._metrics = Path(plan.output.path) / "metrics.jsonl"
+        start = _Start((str(file), "--device", "cpu", *arguments), folder, variables, kill_at, max_file_bytes)
+        self._process = _CONTEXT.Process(target=_execute, args=(start,))
+        with patch.dict(os.environ, ENVIRONMENT):
+            self._process.start()
+
+    def is_alive(self) -> bool:
+        """Return whether the run still goes on."""
+        return self._process.is_alive()
+
+    def wait_for_step(self) -> None:
+        """Wait until the run logged a step, or ended."""
+        while self.is_alive() and not self._metrics.exists():
+            time.sleep(0.01)
+
+    def send_signal(self, number: signal.Signals, *, to_group: bool = False) -> None:
+        """Send a signal to the run, or to all its processes as a terminal does."""
+        assert self._process.pid is not None
+        (os.killpg if to_group else os.kill)(self._process.pid, number)
+
+    def end(self) -> Ended:
+        """Wait for the run's end."""
+        self._process.join(TIMEOUT_SECONDS)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        written = ((self._folder / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
+        return Ended(self._process.exitcode or 0, *written)
+
+
+def run_ranks(plan: Plan, folder: Path, *arguments: str) -> list[Ended]:
+    """Run a plan in its number of processes, each told its rank by the variables that `torchrun` sets."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    size = str(plan.num_processes)
+    shared = {
+        "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    runs = [
+        ChildRun(plan, folder / f"rank-{rank}", *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
+        for rank in range(plan.num_processes)
+    ]
+    return [run.end() for run in runs]
+
+
+class _Start(NamedTuple):
+    arguments: tuple[str, ...]
+    folder: Path
+    variables: dict[str, str]
+    kill_at: tuple[str, int] | None
+    max_file_bytes: int | None
+
+
+def _execute(start: _Start) -> None:
+    """Be `python -m kaitoc.runtime` in this process, its output in files."""
+    from kaitoc.runtime.__main__ import main
+
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(start.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.setsid()
+    os.environ.update(start.variables)
+    if start.kill_at is not None:
+        _kill_at(*start.kill_at)
+    if start.max_file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (start.max_file_bytes, start.max_file_bytes))
+    sys.argv = ["kaitoc.runtime", *start.arguments]
+    sys.exit(main())
+
+
+def _kill_at(function: str, num_calls: int) -> None:
+    """Let a function's call of a number kill this process."""
+    owner, _, name = function.rpartition(".")
+    real, calls = resolve_name(function), count(1)
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == num_calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+
+    setattr(resolve_name(owner), name, counted)
