@@ -6,6 +6,7 @@ transformers 5, which neither PEFT's module names nor bitsandbytes reach, and se
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
@@ -15,8 +16,7 @@ from kaitoc.compiler.catalog.module_names import other_modules
 from kaitoc.compiler.catalog.sites import (
     Site,
     attention_sites,
-    expert_block_path,
-    feed_forward_sites,
+    expert_sites,
     is_target,
     mlp_sites,
 )
@@ -105,9 +105,12 @@ def _all_linear_targets(architecture: Architecture, fused_experts: bool) -> tupl
     return tuple(dict.fromkeys(module.name for module in modules if module.reachable and not module.is_head))
 
 
-def _modules(sites: list[Site], count: int) -> list[LinearModule]:
+def _modules(sites: Iterable[Site], count: int, *, reachable: bool = True) -> list[LinearModule]:
     """Return layers that the model has `count` times each."""
-    return [LinearModule(site.name, site.path, site.in_features, site.out_features, count) for site in sites]
+    return [
+        LinearModule(site.name, site.path, site.in_features, site.out_features, count, reachable=reachable)
+        for site in sites
+    ]
 
 
 def _mlp(architecture: Architecture, family: Family, fused_experts: bool) -> list[LinearModule]:
@@ -117,24 +120,13 @@ def _mlp(architecture: Architecture, family: Family, fused_experts: bool) -> lis
 
 
 def _experts(architecture: Architecture, family: Family, fused: bool) -> list[LinearModule]:
-    config, hidden, count = architecture.config, architecture.hidden_size, architecture.num_layers
-    width = int(str(config.get("moe_intermediate_size", architecture.intermediate_size)))
-    num_experts = architecture.num_experts
-    path = expert_block_path(family, 0, fused=fused)
-    if fused:
-        copies = count * num_experts
-        modules = [
-            LinearModule("gate_up_proj", f"{path}.experts.gate_up_proj", hidden, 2 * width, copies, reachable=False),
-            LinearModule("down_proj", f"{path}.experts.down_proj", width, hidden, copies, reachable=False),
-        ]
-    else:
-        modules = _modules(feed_forward_sites(f"{path}.experts.0", hidden, width, family), count * num_experts)
-        modules.append(LinearModule("gate", f"{path}.gate", hidden, num_experts, count))
-    if family.shared_expert:
-        shared = int(str(config.get("shared_expert_intermediate_size", width)))
-        modules.extend(_modules(feed_forward_sites(f"{path}.shared_expert", hidden, shared, family), count))
-        modules.append(LinearModule("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1, count))
-    return modules
+    """Return the experts; PEFT's module names reach no fused one, and the gate beside fused ones is no linear layer."""
+    experts, count = expert_sites(architecture, family, 0, fused=fused), architecture.num_layers
+    modules = _modules(experts.per_expert, count * experts.num_experts, reachable=not fused)
+    if not fused:
+        modules += _modules([experts.router], count)
+    modules += _modules(experts.shared, count)
+    return modules + (_modules([experts.shared_gate], count) if experts.shared_gate is not None else [])
 
 
 @lru_cache(maxsize=512)

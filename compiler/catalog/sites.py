@@ -17,6 +17,21 @@ class Site:
     out_features: int
 
 
+@dataclass(frozen=True, slots=True)
+class ExpertSites:
+    """The linear layers of a layer's experts: `per_expert` those of the first, `top_k` the experts that a token visits.
+
+    `shared` is a block that every token visits, behind `shared_gate`.
+    """
+
+    router: Site
+    per_expert: tuple[Site, ...]
+    shared: tuple[Site, ...]
+    shared_gate: Site | None
+    num_experts: int
+    top_k: int
+
+
 def attention_sites(architecture: Architecture, family: Family, index: int) -> list[Site]:
     """Return the projections into attention of layer `index`, the one out of it last."""
     path = f"{family.layers_path}.{index}.{family.attention_path}"
@@ -42,10 +57,36 @@ def feed_forward_sites(path: str, hidden: int, intermediate: int, family: Family
     return [*sites, Site(outward, f"{path}.{outward}", intermediate, hidden)]
 
 
-def expert_block_path(family: Family, index: int, *, fused: bool) -> str:
-    """Return the path of the block of experts in layer `index`; transformers 5 renamed Mixtral's."""
+def expert_sites(architecture: Architecture, family: Family, index: int, *, fused: bool) -> ExpertSites:
+    """Return the experts of layer `index`; `fused`: all experts' gates and ups are one parameter, all downs another.
+
+    transformers 5 fuses them, and renamed Mixtral's block.
+    """
+    config, hidden = architecture.config, architecture.hidden_size
+    width = int(str(config.get("moe_intermediate_size", architecture.intermediate_size)))
     block = "block_sparse_moe" if family.experts == "mixtral" and not fused else "mlp"
-    return f"{family.layers_path}.{index}.{block}"
+    path = f"{family.layers_path}.{index}.{block}"
+    shared: list[Site] = []
+    if family.shared_expert:
+        shared_width = int(str(config.get("shared_expert_intermediate_size", width)))
+        shared = feed_forward_sites(f"{path}.shared_expert", hidden, shared_width, family)
+    return ExpertSites(
+        router=Site("gate", f"{path}.gate", hidden, architecture.num_experts),
+        per_expert=tuple(_expert(f"{path}.experts", hidden, width, family, fused=fused)),
+        shared=tuple(shared),
+        shared_gate=Site("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1) if shared else None,
+        num_experts=architecture.num_experts,
+        top_k=int(str(config.get("num_experts_per_tok", 2))),
+    )
+
+
+def _expert(path: str, hidden: int, width: int, family: Family, *, fused: bool) -> list[Site]:
+    if not fused:
+        return feed_forward_sites(f"{path}.0", hidden, width, family)
+    return [
+        Site("gate_up_proj", f"{path}.gate_up_proj", hidden, 2 * width),
+        Site("down_proj", f"{path}.down_proj", width, hidden),
+    ]
 
 
 def is_target(path: str, name: str) -> bool:

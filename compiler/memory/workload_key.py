@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaitoc.compiler.catalog.families import masked_window
-from kaitoc.compiler.memory.workload import Allocator, Attention, Lora, Loss, Optimizer, Workload
+from kaitoc.compiler.memory.workload import Allocator, Attention, Lora, Loss, Optimizer, Quantization, Workload
 
 TILE_TOKENS = 4096
 """Tokens that the fused loss scores at a time (`TOKEN_CHUNK_SIZE` of TRL's `kernels/chunked_logprob.py`, 1.15)."""
@@ -34,7 +34,8 @@ def key_of_step(workload: Workload) -> Workload:
 
 def key_of_work(workload: Workload) -> Workload:
     """Return the key of what the kernels of a step read and compute, the constants of quantised weights included."""
-    return replace(_without_surroundings(workload), double_quant=workload.double_quant)
+    is_4bit = workload.quantization in (Quantization.NF4, Quantization.FP4)
+    return replace(_without_surroundings(workload), double_quant=is_4bit and workload.double_quant)
 
 
 def key_of_plan(workload: Workload) -> Workload:

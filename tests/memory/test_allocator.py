@@ -8,11 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.memory.allocator.caching import (
-    AllocatorOutOfMemoryError,
-    AllocatorSettings,
-    CachingAllocator,
-)
+from kaitoc.compiler.memory.allocator.caching import AllocatorOutOfMemoryError, CachingAllocator
+from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 
 KIB = 1 << 10
 MIB = 1 << 20

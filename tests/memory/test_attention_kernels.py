@@ -9,6 +9,9 @@ import pytest
 from kaitoc.compiler.catalog.gpus import Gpu, find_gpu
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.closed_form.model import stream_of
+from kaitoc.compiler.memory.closed_form.op import Op, Repeat
+from kaitoc.compiler.memory.closed_form.size import per_token
 from kaitoc.compiler.memory.device import as_run_on
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Workload, WorkloadError
 
@@ -68,6 +71,26 @@ def test_padding_makes_grouped_keys_be_repeated_for_the_mask() -> None:
     width = (GROUPED.num_heads - GROUPED.num_kv_heads) * GROUPED.head_dim
     repeated_bytes = 2 * width * 2 * 2 * 2048 * GROUPED.num_layers
     assert padded.allocated_bytes - plain.allocated_bytes >= repeated_bytes
+
+
+@pytest.mark.parametrize("stack", ["transformers-5", "transformers-4.48"])
+def test_a_single_key_head_is_repeated_as_a_view_that_copies_nothing(stack: str) -> None:
+    """`expand` gives all heads the same memory, and `reshape` keeps it so while there is only one head to repeat."""
+    architecture = replace(GROUPED, num_kv_heads=1)
+    workload = replace(HALF, architecture=architecture, stack=stack, batch_size=2, is_padded=True)
+    attention = [item for item in _layer_ops(workload) if len(item.saved) == 4 and len(item.inputs) == 3]
+    assert attention
+    for item in attention:
+        _, keys, values, _ = item.saved
+        assert keys.size == values.size == per_token(2 * architecture.head_dim)
+
+
+def _layer_ops(workload: Workload) -> list[Op]:
+    instructions = list(stream_of(workload).instructions)
+    for item in instructions:
+        if isinstance(item, Repeat):
+            instructions += item.first.instructions
+    return [item for item in instructions if isinstance(item, Op)]
 
 
 def test_padding_changes_nothing_for_attention_that_masks_anyway() -> None:

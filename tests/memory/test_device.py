@@ -49,6 +49,16 @@ def test_ddp_adds_nccl_buffers_and_a_copy_of_the_gradients() -> None:
     assert together.peak.categories.gradients > alone.peak.categories.gradients
 
 
+def test_nccl_holds_twelve_mib_for_each_of_four_channels_over_pcie_and_of_24_over_nvlink() -> None:
+    together = replace(WORKLOAD, num_gpus=2)
+    l4 = find_gpu("L4-24GB")
+    assert l4 is not None
+    assert not l4.nvlink
+    assert device.nccl_bytes(together, l4) == 48 * device.MIB
+    assert device.nccl_bytes(together, A100) == device.nccl_bytes(together, None) == 288 * device.MIB
+    assert device.nccl_bytes(WORKLOAD, l4) == 0
+
+
 def test_expandable_segments_lower_reserved_memory_and_leave_allocated_memory_alone() -> None:
     default = footprint(WORKLOAD, A100)
     expandable = footprint(replace(WORKLOAD, allocator=Allocator.EXPANDABLE), A100)

@@ -8,7 +8,7 @@ import pytest
 
 from kaitoc.compiler.catalog.families import Family, find_family, known_model_types
 from kaitoc.compiler.catalog.model_config import from_config
-from kaitoc.compiler.memory.closed_form.model import saved_bytes
+from kaitoc.compiler.memory.closed_form.footprint import saved_bytes
 from kaitoc.compiler.memory.workload import Attention, Lora, Workload
 from kaitoc.schemas import read_json
 

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.closed_form.model import replay_step
-from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.reserve import Segments
-from kaitoc.compiler.memory.closed_form.script import TOUCH, RecordingTape, Script
+from kaitoc.compiler.memory.allocator.caching import CachingAllocator
+from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
+from kaitoc.compiler.memory.closed_form.graph import Buffer
+from kaitoc.compiler.memory.closed_form.model import stream_of
+from kaitoc.compiler.memory.closed_form.script import TOUCH, Script, ScriptReader
 from kaitoc.compiler.memory.closed_form.size import Size
+from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Quantization, Workload
 
@@ -29,9 +31,9 @@ ONE_TOKEN = Workload(
 
 
 def script_of(workload: Workload, *, runs_all_layers: bool) -> Script | None:
-    tape = RecordingTape(runs_all_layers=runs_all_layers)
-    replay_step(workload, plan_for(workload), tape)
-    return unroll(tape.events, tape.groups)
+    reader = ScriptReader(runs_all_layers=runs_all_layers)
+    reader.read(stream_of(workload))
+    return unroll(reader.events, reader.runs)
 
 
 def operations(script: Script | None) -> list[int | Size | tuple[Size]]:
@@ -66,20 +68,33 @@ def test_four_layers_tell_of_full_fine_tuning() -> None:
 
 
 def test_a_layer_that_differs_from_its_neighbour_is_not_taken_for_it() -> None:
-    tape = RecordingTape()
-    source = tape.new(Size(1024), 1, True)
-    sizes = iter((1024, 1024, 2048, 1024))
-    tape.repeat(lambda given: tape.apply([given], Size(next(sizes)), 1), source, 9, 0)
-    assert unroll(tape.events, tape.groups) is None
+    builder = StreamBuilder()
+    source = builder.new(Size(1024), 1, True)
+    result = builder.repeat(lambda given: builder.apply([given], Size(1024), 1), source, 9, 0)
+    reader = _Growing()
+    reader.read(builder.stream(result))
+    assert unroll(reader.events, reader.runs) is None
+
+
+class _Growing(ScriptReader):
+    """Allocates more in the third of the layers that it reads than in the others."""
+
+    num_allocated = 0
+
+    def _allocate(self, buffer: Buffer) -> None:
+        self.num_allocated += 1
+        if self.num_allocated == 4:
+            buffer.size = Size(2048)
+        super()._allocate(buffer)
 
 
 @given(st.integers(1, 8), st.integers(1, 4096))
 def test_a_replay_frees_all_but_what_is_left(batch_size: int, seq_len_tokens: int) -> None:
     script = script_of(ONE_TOKEN, runs_all_layers=False)
     assert script is not None
-    segments = Segments(expandable=True)
-    left = script.replay(segments, batch_size, seq_len_tokens)
-    assert segments.allocated == sum(block.size for block in left)
+    allocator = CachingAllocator(AllocatorSettings(expandable_segments=True))
+    left = script.replay(allocator, batch_size, seq_len_tokens)
+    assert allocator.allocated_bytes == sum(block.size for block in left)
     for block in left:
-        segments.free(block)
-    assert segments.allocated == 0
+        allocator.free(block)
+    assert allocator.allocated_bytes == 0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, all_gpus, find_gpu
 from kaitoc.compiler.catalog.models import all_models, find_model
+from kaitoc.compiler.memory.closed_form.kernel import Group
 from kaitoc.compiler.memory.throughput.speed import Throughput, throughput
-from kaitoc.compiler.memory.throughput.tape import Group
 from kaitoc.compiler.memory.workload import (
     Attention,
     Dtype,

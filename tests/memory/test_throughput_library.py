@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kaitoc.compiler.catalog.model_config import from_config
-from kaitoc.compiler.memory.throughput.tape import Group, Unit
+from kaitoc.compiler.memory.closed_form.kernel import Group, Unit
 from kaitoc.compiler.memory.throughput.work import work_of
 from kaitoc.compiler.memory.workload import Attention, Lora, Workload
 

@@ -14,7 +14,7 @@ class Block:
 
     __slots__ = ("after", "before", "is_free", "is_mapped", "place", "pool", "requested_bytes", "size", "unused_since")
 
-    def __init__(self, place: int, size: int, pool: Pool, *, is_mapped: bool = True) -> None:
+    def __init__(self, place: int, size: int, pool: Pool, is_mapped: bool = True) -> None:
         self.place = place
         self.size = size
         self.pool = pool
@@ -30,47 +30,67 @@ class Block:
         """Whether the block has no neighbours, so that its segment can be given back."""
         return self.before is None and self.after is None
 
+    def chain(self) -> Iterator[Block]:
+        """Yield this block and all that come after it in its segment."""
+        block: Block | None = self
+        while block is not None:
+            yield block
+            block = block.after
+
 
 class Pool:
-    """Free blocks of one pool, ordered by size and then by place, as best fit wants them."""
+    """Free blocks of one pool; `order` is by size and then by place, as best fit wants them.
+
+    `splits_any`: any remainder of a block stands alone, as sizes are whole blocks of 512 bytes. `unmapped` are the
+    ranges of mere address space of an expandable segment, the lowest first.
+    """
 
     def __init__(self, is_small: bool, is_expandable: bool) -> None:
         self.is_small = is_small
         self.is_expandable = is_expandable
+        self.splits_any = is_small or is_expandable
         self.num_searches = 0
-        self._order: list[tuple[int, int]] = []
-        self._by_place: dict[int, Block] = {}
+        self.unmapped: list[Block] = []
+        self.order: list[tuple[int, int, Block]] = []
 
     def __iter__(self) -> Iterator[Block]:
-        return (self._by_place[place] for _, place in tuple(self._order))
+        return iter([entry[2] for entry in self.order])
 
     def add(self, block: Block) -> None:
         """Offer a free block."""
-        insort(self._order, (block.size, block.place))
-        self._by_place[block.place] = block
+        insort(self.order, (block.size, block.place, block))
 
     def remove(self, block: Block) -> None:
         """Withdraw a block, before its size or place changes."""
-        del self._order[bisect_left(self._order, (block.size, block.place))]
-        del self._by_place[block.place]
+        order = self.order
+        del order[bisect_left(order, (block.size, block.place))]
+
+    def take(self, size: int) -> Block | None:
+        """Withdraw what `smallest` returns."""
+        order = self.order
+        index = bisect_left(order, (size,))
+        return order.pop(index)[2] if index < len(order) else None
 
     def smallest(self, size: int) -> Block | None:
         """Return the smallest free block of at least `size` bytes, the lowest of equals; None when there is none."""
-        index = bisect_left(self._order, (size, -1))
-        return self._by_place[self._order[index][1]] if index < len(self._order) else None
+        order = self.order
+        index = bisect_left(order, (size,))
+        return order[index][2] if index < len(order) else None
 
     def next_larger(self, block: Block) -> Block | None:
         """Return the free block that follows in the order of sizes."""
-        index = bisect_left(self._order, (block.size, block.place)) + 1
-        return self._by_place[self._order[index][1]] if index < len(self._order) else None
+        order = self.order
+        index = bisect_left(order, (block.size, block.place)) + 1
+        return order[index][2] if index < len(order) else None
 
 
 def split(block: Block, size: int) -> Block:
     """Cut a block after `size` bytes and return the rest, a free neighbour that is in no pool yet."""
-    rest = Block(block.place + size, block.size - size, block.pool, is_mapped=block.is_mapped)
-    rest.before, rest.after = block, block.after
-    if block.after is not None:
-        block.after.before = rest
+    rest = Block(block.place + size, block.size - size, block.pool, block.is_mapped)
+    after = block.after
+    rest.before, rest.after = block, after
+    if after is not None:
+        after.before = rest
     block.after, block.size = rest, size
     rest.unused_since = block.unused_since
     return rest
@@ -78,25 +98,22 @@ def split(block: Block, size: int) -> Block:
 
 def merge_neighbours(block: Block) -> Block:
     """Join a free block with free neighbours of its kind, taking those out of their pool; return the whole."""
-    before, after = block.before, block.after
-    if after is not None and _can_join(block, after):
+    before, after, is_mapped = block.before, block.after, block.is_mapped
+    order = block.pool.order
+    if after is not None and after.is_free and after.is_mapped is is_mapped:
+        if is_mapped:
+            del order[bisect_left(order, (after.size, after.place))]
         _absorb(block, after)
-    if before is not None and _can_join(before, block):
-        if before.is_mapped:
-            before.pool.remove(before)
-        _absorb(before, block, is_listed=False)
+    if before is not None and before.is_free and before.is_mapped is is_mapped:
+        if is_mapped:
+            del order[bisect_left(order, (before.size, before.place))]
+        _absorb(before, block)
         return before
     return block
 
 
-def _can_join(left: Block, right: Block) -> bool:
-    return left.is_free and right.is_free and left.is_mapped is right.is_mapped
-
-
-def _absorb(left: Block, right: Block, *, is_listed: bool = True) -> None:
-    if is_listed and right.is_mapped:
-        right.pool.remove(right)
+def _absorb(left: Block, right: Block) -> None:
     left.size += right.size
-    left.after = right.after
-    if right.after is not None:
-        right.after.before = left
+    after = left.after = right.after
+    if after is not None:
+        after.before = left

@@ -9,37 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.allocator.blocks import Block, Pool, merge_neighbours, split
-
-MIN_BLOCK_BYTES = 512
-SMALL_REQUEST_BYTES = 1 << 20
-SMALL_SEGMENT_BYTES = 2 << 20
-LARGE_SEGMENT_BYTES = 20 << 20
-LARGE_REQUEST_BYTES = 10 << 20
-SEGMENT_ROUNDING_BYTES = 2 << 20
-OVERSIZE_TOLERANCE_BYTES = 20 << 20
-"""`max_non_split_rounding_size`: how much larger than an oversized request the block it reuses may be."""
-
-_ADDRESS_SPACE_BYTES = 1 << 50
-"""Stands for the 9/8 of the device's memory that PyTorch reserves of address space, which one stream cannot fill."""
+from kaitoc.compiler.memory.allocator.expandable import AddressSpace
+from kaitoc.compiler.memory.allocator.sizes import (
+    OVERSIZE_TOLERANCE_BYTES,
+    SMALL_REQUEST_BYTES,
+    AllocatorSettings,
+    rounded,
+    segment_bytes,
+)
 
 
 class AllocatorOutOfMemoryError(RuntimeError):
     """A request that the device cannot hold, as `torch.OutOfMemoryError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class AllocatorSettings:
-    """What `PYTORCH_CUDA_ALLOC_CONF` sets. `capacity_bytes` is what PyTorch may take of the device, None for no limit.
-
-    `garbage_collection_threshold` is a share of the capacity and has no effect without one; 0 turns it off.
-    """
-
-    expandable_segments: bool = False
-    max_split_size_bytes: int | None = None
-    garbage_collection_threshold: float = 0.0
-    capacity_bytes: int | None = None
 
 
 class CachingAllocator:
@@ -51,9 +33,13 @@ class CachingAllocator:
         self.reserved_bytes = 0
         self.peak_allocated_bytes = 0
         self.peak_reserved_bytes = 0
-        self._pools = {is_small: Pool(is_small, self.settings.expandable_segments) for is_small in (True, False)}
+        self._small = Pool(True, self.settings.expandable_segments)
+        self._large = Pool(False, self.settings.expandable_segments)
         self._first_blocks: dict[int, Block] = {}
-        self._expandable: dict[bool, Block] = {}
+        self._address_space = AddressSpace()
+        self._takes_any = self.settings.max_split_size_bytes is None and not (
+            self.settings.expandable_segments and self.settings.spares_growing_end
+        )
         self._next_place = 0
 
     def allocate(self, num_bytes: int) -> Block:
@@ -61,16 +47,33 @@ class CachingAllocator:
 
         Raises `AllocatorOutOfMemoryError` when the request does not fit even after giving all unused segments back.
         """
-        size = rounded(num_bytes)
-        pool = self._pools[size <= SMALL_REQUEST_BYTES]
-        block = self._find(pool, size) or self._grow(pool, size)
-        if self._should_split(block, size):
-            pool.add(split(block, size))
-        block.is_free = False
+        block = self.allocate_rounded(rounded(num_bytes))
         block.requested_bytes = num_bytes
-        self.allocated_bytes += block.size
-        self.peak_allocated_bytes = max(self.peak_allocated_bytes, self.allocated_bytes)
         return block
+
+    def allocate_rounded(self, size: int) -> Block:
+        """Return a block for a request that is `rounded` already; raises as `allocate` does."""
+        pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
+        if self._takes_any:
+            pool.num_searches += 1
+            block = pool.take(size)
+        else:
+            block = self._find(pool, size)
+            if block is not None:
+                pool.remove(block)
+        return self._take(block or self._grow(pool, size), size)
+
+    def touch_rounded(self, size: int) -> None:
+        """Allocate and free at once, as a kernel does its scratch memory; where a block is free only peaks change."""
+        pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
+        block = self._find(pool, size)
+        if block is None:
+            self.free(self._take(self._grow(pool, size), size))
+            return
+        allocated = self.allocated_bytes + (size if self._should_split(block, size) else block.size)
+        if allocated > self.peak_allocated_bytes:
+            self.peak_allocated_bytes = allocated
+        block.unused_since = pool.num_searches
 
     def free(self, block: Block) -> None:
         """Keep a block for later requests, merged with free neighbours. Raises ValueError when it is free already."""
@@ -83,42 +86,48 @@ class CachingAllocator:
 
     def empty_cache(self) -> None:
         """Give unused segments back to the device, as `torch.cuda.empty_cache` does."""
-        for pool in self._pools.values():
+        for pool in (self._small, self._large):
             for block in pool:
                 if pool.is_expandable:
-                    self._unmap(block)
+                    self._reserve(-self._address_space.unmap(block))
                 elif block.is_whole_segment:
                     self._release(block)
 
     def blocks(self) -> Iterator[Block]:
         """Yield every mapped block, segment by segment in order of places."""
-        for first in self._first_blocks.values():
-            block: Block | None = first
-            while block is not None:
-                if block.is_mapped:
-                    yield block
-                block = block.after
+        for first in (*self._first_blocks.values(), *self._address_space.first_blocks()):
+            yield from (block for block in first.chain() if block.is_mapped)
 
     def _find(self, pool: Pool, size: int) -> Block | None:
         """`get_free_block`: best fit, never wasting a block above `max_split_size` on a smaller request."""
         pool.num_searches += 1
         block = pool.smallest(size)
-        if block is None:
-            return None
-        if pool.is_expandable:
+        if block is None or self._takes_any:
+            return block
+        if pool.is_expandable and self.settings.spares_growing_end:
             block = _least_expandable(pool, block)
         limit = self.settings.max_split_size_bytes
         if limit is not None and size < limit <= block.size:
             return None
         if limit is not None and size >= limit and block.size >= size + OVERSIZE_TOLERANCE_BYTES:
             return None
-        pool.remove(block)
+        return block
+
+    def _take(self, block: Block, size: int) -> Block:
+        """Hand out a block that is in no pool, cut to a size where enough remains."""
+        if block.size != size and self._should_split(block, size):
+            block.pool.add(split(block, size))
+        block.is_free = False
+        allocated = self.allocated_bytes = self.allocated_bytes + block.size
+        if allocated > self.peak_allocated_bytes:
+            self.peak_allocated_bytes = allocated
         return block
 
     def _should_split(self, block: Block, size: int) -> bool:
+        """`should_split`: whether enough of a block remains to stand alone."""
         remaining = block.size - size
-        if block.pool.is_small or block.pool.is_expandable:
-            return remaining >= MIN_BLOCK_BYTES
+        if block.pool.splits_any:
+            return remaining > 0
         limit = self.settings.max_split_size_bytes
         return remaining > SMALL_REQUEST_BYTES and (limit is None or size < limit)
 
@@ -152,63 +161,19 @@ class CachingAllocator:
 
     def _expand(self, pool: Pool, size: int) -> Block | None:
         """`try_allocate_expandable_block`: map behind the lowest free end that has address space enough."""
-        unmapped = self._lowest_unmapped(pool, size)
-        before = unmapped.before
-        held = before.size if before is not None and before.is_free and before.is_mapped else 0
-        mapped = _round_up(size - held, SMALL_SEGMENT_BYTES if pool.is_small else LARGE_SEGMENT_BYTES)
-        mapped = min(mapped, unmapped.size)
+        space = self._address_space
+        unmapped = space.lowest_unmapped(pool, size)
+        if unmapped is None:
+            raise AllocatorOutOfMemoryError(f"no address space for {size} bytes")
+        mapped = space.mapped_bytes(unmapped, size)
         if not self._has_room(mapped):
             return None
-        if mapped < unmapped.size:
-            split(unmapped, mapped)
-        unmapped.is_mapped = True
         self._reserve(mapped)
-        block = merge_neighbours(unmapped)
+        block = space.map(unmapped, mapped)
         if block.size >= size:
             return block
         pool.add(block)
         return self._expand(pool, size)
-
-    def _lowest_unmapped(self, pool: Pool, size: int) -> Block:
-        """`find_expandable_block`: the lowest address space that makes up the size with the free blocks around it."""
-        block: Block | None = self._expandable_range(pool)
-        available = 0
-        candidate: Block | None = None
-        while block is not None:
-            if not block.is_free:
-                available, candidate = 0, None
-            else:
-                available += block.size
-                candidate = candidate or (None if block.is_mapped else block)
-                if candidate is not None and available >= size:
-                    return candidate
-            block = block.after
-        raise AllocatorOutOfMemoryError(f"no address space for {size} bytes")
-
-    def _expandable_range(self, pool: Pool) -> Block:
-        if pool.is_small not in self._expandable:
-            place = len(self._expandable) * _ADDRESS_SPACE_BYTES
-            first = Block(place, _ADDRESS_SPACE_BYTES, pool, is_mapped=False)
-            self._expandable[pool.is_small] = self._first_blocks[place] = first
-        return self._expandable[pool.is_small]
-
-    def _unmap(self, block: Block) -> None:
-        """`unmap_block`: give back the whole mapping steps that a free block of an expandable segment covers."""
-        step = SMALL_SEGMENT_BYTES if block.pool.is_small else LARGE_SEGMENT_BYTES
-        start = _round_up(block.place % _ADDRESS_SPACE_BYTES, step)
-        lead = start - block.place % _ADDRESS_SPACE_BYTES
-        covered = (block.size - lead) // step * step
-        if covered <= 0:
-            return
-        block.pool.remove(block)
-        middle = split(block, lead) if lead else block
-        if lead:
-            block.pool.add(block)
-        if middle.size > covered:
-            block.pool.add(split(middle, covered))
-        middle.is_mapped = False
-        self._reserve(-covered)
-        merge_neighbours(middle)
 
     def _release(self, block: Block) -> None:
         block.pool.remove(block)
@@ -241,7 +206,7 @@ class CachingAllocator:
         if capacity is None or not share or self.settings.expandable_segments:
             return
         surplus = self.reserved_bytes - int(share * capacity)
-        pool = self._pools[False]
+        pool = self._large
         idle = [block for block in pool if block.is_whole_segment]
         while surplus > 0 and idle:
             ages = [pool.num_searches - block.unused_since for block in idle]
@@ -260,24 +225,6 @@ class CachingAllocator:
     def _reserve(self, num_bytes: int) -> None:
         self.reserved_bytes += num_bytes
         self.peak_reserved_bytes = max(self.peak_reserved_bytes, self.reserved_bytes)
-
-
-def rounded(num_bytes: int) -> int:
-    """Return the size of the block that a request needs (`round_size`)."""
-    return max(MIN_BLOCK_BYTES, _round_up(num_bytes, MIN_BLOCK_BYTES))
-
-
-def segment_bytes(size: int) -> int:
-    """Return the size of a new segment for a rounded request (`get_allocation_size`)."""
-    if size <= SMALL_REQUEST_BYTES:
-        return SMALL_SEGMENT_BYTES
-    if size < LARGE_REQUEST_BYTES:
-        return LARGE_SEGMENT_BYTES
-    return _round_up(size, SEGMENT_ROUNDING_BYTES)
-
-
-def _round_up(size: int, step: int) -> int:
-    return -(-size // step) * step
 
 
 def _least_expandable(pool: Pool, block: Block) -> Block:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES, HALF_BYTES
+from kaitoc.compiler.memory.closed_form.kernel import Group
+from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
+from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Layer, Plan
-from kaitoc.compiler.memory.closed_form.size import per_token
-from kaitoc.compiler.memory.closed_form.tape import Tape
-from kaitoc.compiler.memory.closed_form.value import Value
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, per_token
+from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload
 
 
 class AttentionBlock:
-    """The attention of one plan's layers on one tape. `projection_bytes` are those of an element of its projections."""
+    """The attention of one plan's layers on one stream; an element of its projections takes `projection_bytes`."""
 
-    def __init__(self, tape: Tape, ops: Ops, plan: Plan, workload: Workload) -> None:
-        self.tape = tape
+    def __init__(self, stream: StreamBuilder, ops: Ops, plan: Plan, workload: Workload) -> None:
+        self.stream = stream
         self.ops = ops
         self.plan = plan
         self.is_single = workload.batch_size == 1
@@ -28,24 +28,24 @@ class AttentionBlock:
         self.dropout = probability(plan.config, "attention_dropout", "attn_pdrop")
         self.projection_bytes = 0
 
-    def run(self, layer: Layer, normed: Value) -> Value:
+    def run(self, layer: Layer, normed: Tensor) -> Tensor:
         """Attend; the caller keeps `normed`."""
-        tape, ops, plan = self.tape, self.ops, self.plan
-        projected = [ops.linear(normed, linear) for linear in layer.attention]
+        stream, ops, plan = self.stream, self.ops, self.plan
+        projected = [ops.linear(normed, linear, Group.ATTENTION) for linear in layer.attention]
         self.projection_bytes = projected[0].num_bytes
         query, key, value = self._split(projected)
         if plan.family.query_key_norm:
             query, key = (self._head_norm(item) for item in (query, key))
         if plan.family.rotary:
             rotated = [ops.rotary(item) for item in (query, key)]
-            tape.drop(query, key)
+            stream.drop(query, key)
             query, key = rotated
         attended = self._attend(query, key, value, layer.is_masked and self.kind is Attention.SDPA)
-        output = ops.linear(attended, layer.output)
-        tape.drop(query, key, value, attended)
+        output = ops.linear(attended, layer.output, Group.ATTENTION)
+        stream.drop(query, key, value, attended)
         return output
 
-    def _split(self, projected: list[Value]) -> tuple[Value, Value, Value]:
+    def _split(self, projected: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return query, key and value; those of a fused projection are views of its output."""
         if len(projected) == 3:
             return projected[0], projected[1], projected[2]
@@ -53,17 +53,17 @@ class AttentionBlock:
         (fused,) = projected
         widths = (architecture.num_heads, architecture.num_kv_heads, architecture.num_kv_heads)
         parts = [self._view(fused, width * architecture.head_dim) for width in widths]
-        self.tape.drop(fused)
+        self.stream.drop(fused)
         return parts[0], parts[1], parts[2]
 
-    def _view(self, fused: Value, width: int) -> Value:
+    def _view(self, fused: Tensor, width: int) -> Tensor:
         """Slice a fused projection; its gradient is padded with zeros to the whole (`slice_backward`)."""
-        return self.tape.view(fused, per_token(width))
+        return self.stream.view(fused, per_token(width))
 
-    def _head_norm(self, value: Value) -> Value:
+    def _head_norm(self, value: Tensor) -> Tensor:
         """Qwen 3's and Gemma 3's norm over each head."""
         plan = self.plan
-        return self.tape.replace(
+        return self.stream.replace(
             self.ops.rms_norm(
                 value,
                 weight_bytes=plan.norm_bytes,
@@ -73,23 +73,23 @@ class AttentionBlock:
             value,
         )
 
-    def _attend(self, query: Value, key: Value, value: Value, is_masked: bool) -> Value:
-        tape, ops, architecture = self.tape, self.ops, self.plan.architecture
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, is_masked: bool) -> Tensor:
+        stream, ops, architecture = self.stream, self.ops, self.plan.architecture
         num_heads = architecture.num_heads
         groups = num_heads // architecture.num_kv_heads
-        keys, values = tape.hold(key), tape.hold(value)
+        keys, values = stream.hold(key), stream.hold(value)
         is_view = architecture.num_kv_heads == 1 and self.kind is not Attention.EAGER
         repeats = self._repeats_keys(is_masked)
         if groups > 1 and repeats and not is_view:
             width = per_token(num_heads * architecture.head_dim)
-            keys = self.tape.replace(tape.apply([keys], width, keys.num_bytes), keys)
-            values = self.tape.replace(tape.apply([values], width, values.num_bytes), values)
+            keys = stream.replace(stream.apply([keys], width, keys.num_bytes), keys)
+            values = stream.replace(stream.apply([values], width, values.num_bytes), values)
         if self._makes_contiguous and len(self.plan.family.attention) == 1 and not (groups > 1 and repeats):
-            values = self.tape.replace(ops.copy(values), values)
+            values = self.stream.replace(ops.copy(values), values)
         if self.kind is Attention.EAGER:
             query, keys, values = self._contiguous(query, keys, values, groups)
             output = self._eager(query, keys, values)
-            tape.drop(query)
+            stream.drop(query)
         elif self._falls_back_to_math(query, num_key_groups=1 if repeats else groups):
             output = ops.math_attention(
                 query,
@@ -104,27 +104,27 @@ class AttentionBlock:
             makes_mask = is_masked and (stack.masks_are_boolean or architecture.model_type in stack.copies_masks)
             inputs = [self._for_kernel(item) for item in (query, keys, values)]
             output = ops.sdpa(*inputs, num_heads=num_heads, makes_mask=makes_mask)
-            tape.drop(*inputs)
+            stream.drop(*inputs)
             if self._is_laid_out_by_head(query, is_masked):
-                output = self.tape.replace(ops.copy(output), output)
-        tape.drop(keys, values)
+                output = self.stream.replace(ops.copy(output), output)
+        stream.drop(keys, values)
         return output
 
-    def _for_kernel(self, value: Value) -> Value:
+    def _for_kernel(self, value: Tensor) -> Tensor:
         """Narrow float32 for the flash-attention package (`_flash_attention_forward` of transformers, all versions)."""
         if self.kind is Attention.FLASH and value.num_bytes == FLOAT32_BYTES:
             return self.ops.cast(value, HALF_BYTES)
-        return self.tape.hold(value)
+        return self.stream.hold(value)
 
-    def _contiguous(self, query: Value, key: Value, value: Value, groups: int) -> tuple[Value, Value, Value]:
+    def _contiguous(self, query: Tensor, key: Tensor, value: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         """Copy the views of a fused projection that a batched product saves (`matmul` of strided heads)."""
-        ops, tape = self.ops, self.tape
+        ops, stream = self.ops, self.stream
         is_fused = len(self.plan.family.attention) == 1
         if is_fused and groups == 1:
-            value = self.tape.replace(ops.copy(value), value)
+            value = self.stream.replace(ops.copy(value), value)
         if not is_fused or self.plan.family.rotary:
-            return tape.hold(query), key, value
-        return ops.copy(query), self.tape.replace(ops.copy(key), key) if groups == 1 else key, value
+            return stream.hold(query), key, value
+        return ops.copy(query), self.stream.replace(ops.copy(key), key) if groups == 1 else key, value
 
     def _repeats_keys(self, is_masked: bool) -> bool:
         """Whether grouped keys are repeated; repeating a single head is a view and copies nothing."""
@@ -137,7 +137,7 @@ class AttentionBlock:
             return self.plan.stack.flash_repeats_keys and family.flash_repeats_keys
         return self.plan.stack.repeats_keys == "always" or is_masked
 
-    def _falls_back_to_math(self, query: Value, num_key_groups: int) -> bool:
+    def _falls_back_to_math(self, query: Tensor, num_key_groups: int) -> bool:
         """Whether no fused kernel of SDPA takes these inputs (`sdp_utils.cpp`, PyTorch 2.5 to 2.13).
 
         Keys with fewer heads need the flash kernel, which is for half precision on Ampere and later; before Ampere the
@@ -150,7 +150,7 @@ class AttentionBlock:
             return self.plan.family.own_attention or self._is_float32(query) or is_old
         return is_old and self.computes_in_bfloat16 and not self._is_float32(query)
 
-    def _is_laid_out_by_head(self, query: Value, is_masked: bool) -> bool:
+    def _is_laid_out_by_head(self, query: Tensor, is_masked: bool) -> bool:
         """Whether attention's output must be copied: the flash kernel lays it out as the query is, others by token."""
         takes_flash = not (is_masked or self._is_float32(query) or self.kernels is Kernels.BEFORE_AMPERE)
         return takes_flash and (self._makes_contiguous or self.plan.family.rotary_concatenates)
@@ -159,11 +159,11 @@ class AttentionBlock:
     def _makes_contiguous(self) -> bool:
         return self.plan.stack.makes_contiguous and self.kind is Attention.SDPA
 
-    def _is_float32(self, query: Value) -> bool:
+    def _is_float32(self, query: Tensor) -> bool:
         """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""
         return query.num_bytes == FLOAT32_BYTES and not self.ops.precision.autocast_bytes
 
-    def _eager(self, query: Value, key: Value, value: Value) -> Value:
+    def _eager(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         architecture, config = self.plan.architecture, self.plan.config
         weights = self.ops.eager_scores(
             query,
@@ -174,11 +174,11 @@ class AttentionBlock:
             softcap=config.get("attn_logit_softcapping") is not None,
         )
         if self.dropout:
-            weights = self.tape.replace(self.ops.dropout(weights), weights)
+            weights = self.stream.replace(self.ops.dropout(weights), weights)
         width = per_token(architecture.num_heads * architecture.head_dim)
         output = self.ops.weighted_sum(weights, value, width)
-        self.tape.drop(weights)
-        return self.tape.replace(self.ops.copy(output), output)
+        self.stream.drop(weights)
+        return self.stream.replace(self.ops.copy(output), output)
 
 
 def probability(config: Mapping[str, object], *names: str) -> float:

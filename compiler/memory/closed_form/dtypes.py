@@ -1,10 +1,10 @@
-"""The bytes of elements and weights that a workload and its stack decide."""
+"""The bytes of elements, weights and tables that a workload and its stack decide."""
 
 from __future__ import annotations
 
 import math
 
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES, HALF_BYTES
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES
 from kaitoc.compiler.memory.stacks import Stack
 from kaitoc.compiler.memory.workload import Dtype, Quantization, Workload
 
@@ -24,6 +24,31 @@ def adapter_bytes(workload: Workload, stack: Stack) -> int:
     if workload.quantization is not Quantization.NONE:
         return stack.quantized_adapter_dtype.num_bytes
     return workload.dtype.num_bytes if stack.adapters_follow_weights else FLOAT32_BYTES
+
+
+def norm_bytes(workload: Workload) -> int:
+    """Return the size of norms and biases: as loaded, or float32 after `prepare_model_for_kbit_training`."""
+    if workload.kbit_prep and workload.quantization is not Quantization.NONE:
+        return FLOAT32_BYTES
+    return workload.dtype.num_bytes
+
+
+def vocabulary_bytes(workload: Workload, stack: Stack) -> int:
+    """Return the size of embedding and head: like norms, unless TRL casts them back (`peft_module_casting_to_bf16`)."""
+    if stack.casts_vocabulary_back and workload.autocast is Dtype.BFLOAT16:
+        return workload.dtype.num_bytes
+    return norm_bytes(workload)
+
+
+def table_bytes(workload: Workload, stack: Stack) -> int:
+    """Return what older code keeps in every layer for the longest sequence: rotary tables and causal masks."""
+    architecture = workload.architecture
+    num_bytes, length = 0, architecture.max_position_embeddings
+    if architecture.model_type in stack.rotary_caches:
+        num_bytes += 2 * length * architecture.head_dim * workload.dtype.num_bytes
+    if architecture.model_type in stack.mask_buffers:
+        num_bytes += length**2
+    return architecture.num_layers * num_bytes
 
 
 def quantized_bytes(num_weights: int, out_features: int, quantization: Quantization, double_quant: bool) -> int:

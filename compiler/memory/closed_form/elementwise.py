@@ -8,139 +8,154 @@ method, and the modelling code of transformers 4.39 to 5.23.
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.closed_form.size import ZERO, per_token
-from kaitoc.compiler.memory.closed_form.tape import Tape
-from kaitoc.compiler.memory.closed_form.value import Value
+from kaitoc.compiler.memory.closed_form.kernel import launch, traffic
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Kind, Tensor
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, per_token
+from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 
-FLOAT32_BYTES = 4
-HALF_BYTES = 2
+NUM_ROTARY_KERNELS = 5
+NUM_ROTARY_BACKWARD_KERNELS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
     """Numeric behaviour of the run: the autocast type's size (None when off), bitsandbytes' compute type's size,
-    whether PEFT's quantised layers clone the base result before adding to it, and whether bitsandbytes' 4-bit layers
-    hold on to their inputs.
+    whether PEFT's quantised layers clone the base result before adding to it, whether bitsandbytes' 4-bit layers
+    hold on to their inputs, and whether their block constants are quantised too.
     """
 
     autocast_bytes: int | None
     compute_bytes: int
     clones_quantized_result: bool = True
     retains_quantized_inputs: bool = False
+    double_quant: bool = False
 
 
 class Elementwise:
-    """Operations on one tape that keep a tensor's shape."""
+    """Operations on one stream that keep a tensor's shape."""
 
-    def __init__(self, tape: Tape, precision: Precision) -> None:
-        self.tape = tape
+    def __init__(self, stream: StreamBuilder, precision: Precision) -> None:
+        self.stream = stream
         self.precision = precision
 
-    def cast(self, value: Value, num_bytes: int) -> Value:
+    def cast(self, value: Tensor, num_bytes: int) -> Tensor:
         """`Tensor.to(dtype)`: a copy unless the type is already right; saves nothing."""
         if value.num_bytes == num_bytes:
-            return self.tape.hold(value)
-        return self.tape.apply([value], value.elements, num_bytes, kind=value.buffer.kind)
+            return self.stream.hold(value)
+        return self.stream.apply([value], value.elements, num_bytes, Effects(kind=value.storage.kind))
 
-    def copy(self, value: Value) -> Value:
+    def copy(self, value: Tensor) -> Tensor:
         """`clone`, `contiguous` or a scaling by a constant: a new tensor, nothing saved."""
-        return self.tape.apply([value], value.elements, value.num_bytes, kind=value.buffer.kind)
+        return self.stream.apply([value], value.elements, value.num_bytes, Effects(kind=value.storage.kind))
 
-    def add(self, left: Value, right: Value) -> Value:
+    def add(self, left: Tensor, right: Tensor) -> Tensor:
         """Sum of two tensors of one shape; both gradients are the output's, cast where types differ."""
         num_bytes = max(left.num_bytes, right.num_bytes)
-        grads = [ZERO if value.num_bytes == num_bytes else value.size for value in (left, right)]
-        return self.tape.apply([left, right], left.elements, num_bytes, grads=grads)
+        gradients = tuple(PASSED_ON if value.num_bytes == num_bytes else value.size for value in (left, right))
+        return self.stream.apply([left, right], left.elements, num_bytes, Effects(gradients=gradients))
 
-    def multiply(self, left: Value, right: Value) -> Value:
+    def multiply(self, left: Tensor, right: Tensor) -> Tensor:
         """Elementwise product, which saves each factor that the other's gradient needs."""
-        saves = [other for value, other in ((left, right), (right, left)) if value.needs_grad]
-        return self.tape.apply([left, right], left.elements, max(left.num_bytes, right.num_bytes), saves=saves)
-
-    def unary(self, value: Value, *, saves_input: bool = True, saves_output: bool = False) -> Value:
-        """Apply an activation function that has its own kernel (silu, gelu, tanh)."""
-        saves = [value] if saves_input else []
-        return self.tape.apply(
-            [value], value.elements, value.num_bytes, saves=saves, saves_output=saves_output, kind=value.buffer.kind
+        saves = tuple(other for value, other in ((left, right), (right, left)) if value.needs_grad)
+        return self.stream.apply(
+            [left, right], left.elements, max(left.num_bytes, right.num_bytes), Effects(saves=saves)
         )
 
-    def dropout(self, value: Value) -> Value:
-        """`native_dropout` on CUDA: an output and a mask of one byte per element (`Dropout.cu`)."""
-        return self.tape.apply([value], value.elements, value.num_bytes, saves_size=value.elements)
+    def unary(self, value: Tensor, *, saves_input: bool = True, saves_output: bool = False) -> Tensor:
+        """Apply an activation function that has its own kernel (silu, gelu, tanh)."""
+        kind = value.storage.kind
+        effects = Effects(
+            saves=(value,) if saves_input else (),
+            saves_output=saves_output,
+            kind=kind,
+            reads_again=value.size if kind is Kind.LOGITS and saves_output else ZERO,
+        )
+        return self.stream.apply([value], value.elements, value.num_bytes, effects)
 
-    def rms_norm(self, value: Value, *, weight_bytes: int, num_trained: int, multiplies_in_float32: bool) -> Value:
+    def dropout(self, value: Tensor) -> Tensor:
+        """`native_dropout` on CUDA: an output and a mask of one byte per element (`Dropout.cu`)."""
+        return self.stream.apply([value], value.elements, value.num_bytes, Effects(saves_size=value.elements))
+
+    def rms_norm(self, value: Tensor, *, weight_bytes: int, num_trained: int, multiplies_in_float32: bool) -> Tensor:
         """RMSNorm as written in transformers: computed in float32, cast back, times the weight.
 
         `num_trained` is the number of weights when they are trained, else 0. `multiplies_in_float32` is Gemma's order,
         weight first, cast last. Backward of `pow(2)` forms
         `grad * (2 * x)` from two temporaries (`pow_backward`), that of `mean` a full-size quotient.
         """
-        tape, size = self.tape, value.elements
+        stream, size = self.stream, value.elements
         given_bytes = value.num_bytes
-        float32 = size.times(FLOAT32_BYTES)
-        row = per_token(FLOAT32_BYTES)
         wide = self.cast(value, FLOAT32_BYTES)
-        squares = tape.apply([wide], size, FLOAT32_BYTES, saves=[wide], backward_temporary=float32.times(2))
-        mean = tape.apply([squares], per_token(1), FLOAT32_BYTES)
-        tape.drop(squares)
-        inverse = tape.apply([mean], per_token(1), FLOAT32_BYTES, saves_output=True)
-        tape.drop(mean)
-        saves = [wide, inverse] if value.needs_grad else []
-        normed = tape.apply(
-            [wide, inverse], size, FLOAT32_BYTES, saves=saves, grads=[float32, row], backward_temporary=float32
+        inverse = self._inverse_norm(wide)
+        float32 = size * FLOAT32_BYTES
+        effects = Effects(
+            saves=(wide, inverse) if value.needs_grad else (),
+            gradients=(float32, per_token(FLOAT32_BYTES)),
+            backward_temporary=float32,
         )
-        tape.drop(wide, inverse)
+        normed = stream.apply([wide, inverse], size, FLOAT32_BYTES, effects)
+        stream.drop(wide, inverse)
         parameter_bytes = num_trained * weight_bytes
         if multiplies_in_float32:
             scaled = self._scale_by_weight(normed, FLOAT32_BYTES, parameter_bytes)
-            tape.drop(normed)
+            stream.drop(normed)
             output = self.cast(scaled, given_bytes)
-            tape.drop(scaled)
+            stream.drop(scaled)
             return output
         narrow = self.cast(normed, given_bytes)
         output = self._scale_by_weight(narrow, max(given_bytes, weight_bytes), parameter_bytes)
-        tape.drop(narrow, normed)
+        stream.drop(narrow, normed)
         return output
 
-    def layer_norm(self, value: Value, *, weight_bytes: int, trainable: bool) -> Value:
+    def _inverse_norm(self, wide: Tensor) -> Tensor:
+        """`rsqrt(mean(x ** 2) + eps)`, one element per token."""
+        stream, size = self.stream, wide.elements
+        squaring = Effects(saves=(wide,), backward_temporary=size * FLOAT32_BYTES * 2)
+        squares = stream.apply([wide], size, FLOAT32_BYTES, squaring)
+        mean = stream.apply([squares], per_token(1), FLOAT32_BYTES)
+        stream.drop(squares)
+        inverse = stream.apply([mean], per_token(1), FLOAT32_BYTES, Effects(saves_output=True))
+        stream.drop(mean)
+        return inverse
+
+    def layer_norm(self, value: Tensor, *, weight_bytes: int, trainable: bool) -> Tensor:
         """`native_layer_norm`: saves its input and two statistics per token; float32 under autocast."""
-        given = self.cast(value, FLOAT32_BYTES) if self.precision.autocast_bytes else self.tape.hold(value)
-        output = self.tape.apply(
-            [given],
-            given.elements,
-            given.num_bytes,
-            saves=[given],
+        given = self.cast(value, FLOAT32_BYTES) if self.precision.autocast_bytes else self.stream.hold(value)
+        effects = Effects(
+            saves=(given,),
             saves_size=per_token(2 * FLOAT32_BYTES),
-            parameter_gradients=2 * given.elements[1] * weight_bytes if trainable else 0,
+            parameter_gradients=2 * given.elements.per_token * weight_bytes if trainable else 0,
         )
-        self.tape.drop(given)
+        output = self.stream.apply([given], given.elements, given.num_bytes, effects)
+        self.stream.drop(given)
         return output
 
-    def rotary(self, value: Value) -> Value:
+    def rotary(self, value: Tensor) -> Tensor:
         """`x * cos + rotate_half(x) * sin` of transformers; saves only the shared tables.
 
         Going back holds the incoming gradient, its product with sin and two zero-padded halves (`cat` and
         `slice_backward`; the negated half is gone when the second is padded), then adds the product with cos.
+        Both products, the negated half, the concatenation and the sum move 10 times the tensor; going back, padding
+        and adding the two slices makes it 9 kernels, 14 times.
         """
-        size = value.size
-        return self.tape.apply(
-            [value],
-            value.elements,
-            value.num_bytes,
-            forward_temporary=size.times(2),
-            backward_temporary=size.times(2),
+        size, group = value.size, self.stream.group
+        self.stream.owed = None
+        effects = Effects(
+            forward_temporary=size * 2,
+            backward_temporary=size * 2,
+            forward=launch(traffic(group, size * 10), num_launches=NUM_ROTARY_KERNELS),
+            backward=launch(traffic(group, size * 14), num_launches=NUM_ROTARY_BACKWARD_KERNELS),
         )
+        return self.stream.apply([value], value.elements, value.num_bytes, effects)
 
-    def _autocast(self, value: Value) -> Value:
+    def _autocast(self, value: Tensor) -> Tensor:
         num_bytes = self.precision.autocast_bytes
-        return self.cast(value, num_bytes) if num_bytes else self.tape.hold(value)
+        return self.cast(value, num_bytes) if num_bytes else self.stream.hold(value)
 
-    def _scale_by_weight(self, value: Value, num_bytes: int, parameter_bytes: int) -> Value:
-        return self.tape.apply(
-            [value],
-            value.elements,
-            num_bytes,
-            saves=[value] if parameter_bytes else [],
-            backward_temporary=value.elements.times(num_bytes) if parameter_bytes else ZERO,
+    def _scale_by_weight(self, value: Tensor, num_bytes: int, parameter_bytes: int) -> Tensor:
+        effects = Effects(
+            saves=(value,) if parameter_bytes else (),
+            backward_temporary=value.elements * num_bytes if parameter_bytes else ZERO,
             parameter_gradients=parameter_bytes,
         )
+        return self.stream.apply([value], value.elements, num_bytes, effects)

@@ -7,22 +7,23 @@ kept per architecture and method, so that another batch or sequence length costs
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory import device
-from kaitoc.compiler.memory.closed_form.model import Step, derive_step, replay_step
-from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, state_sizes, step_bytes, step_sizes
-from kaitoc.compiler.memory.closed_form.plan import Plan, plan_for
-from kaitoc.compiler.memory.closed_form.reserve import Segments
-from kaitoc.compiler.memory.closed_form.script import RecordingTape, Script
-from kaitoc.compiler.memory.closed_form.unroll import unroll
-from kaitoc.compiler.memory.closed_form.value import Kind, Moment
+from kaitoc.compiler.memory.closed_form.layout import Plan
+from kaitoc.compiler.memory.closed_form.model import stream_of
+from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
+from kaitoc.compiler.memory.closed_form.peak import Moment, peak_moments, saved_sizes
+from kaitoc.compiler.memory.closed_form.plan import plan_for
+from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
+from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
-from kaitoc.compiler.memory.workload import Allocator, Attention, Workload, WorkloadError
-from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step, of_any_size
+from kaitoc.compiler.memory.workload import Workload
+from kaitoc.compiler.memory.workload_key import key_of_step, of_any_size
 
 _MOST_SEGMENT_BYTES = 64 << 20
 """Partly filled segments of a tiny step; otherwise no step was seen to lose more to fragmentation than 0.6 of what it
@@ -34,7 +35,7 @@ class Derivation:
     """A workload's step with batch and sequence length left open."""
 
     plan: Plan
-    step: Step
+    moments: Mapping[Phase, tuple[Moment, ...]]
     state_bytes: int
     optimizer_step_bytes: int
 
@@ -45,7 +46,7 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
     Raises `WorkloadError` for a workload that no run can have.
     """
     live = _live(workload, gpu)
-    reserve = live.reserve(_fragmentation_share(live.workload) * live.moving_bytes)
+    reserve = live.reserve(fragmentation_share(live.workload) * live.moving_bytes)
     return Footprint(
         phases=live.phases,
         num_trainable_parameters=live.derivation.plan.num_trainable,
@@ -125,7 +126,7 @@ def _phases(workload: Workload, derivation: Derivation, base: Categories) -> lis
     phases = [PhasePeak(Phase.LOAD, Categories(weights=plan.weights_bytes, adapters=plan.adapter_bytes))]
     held = plan.gradient_bytes if workload.accumulates else None
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
-        moments = derivation.step.moments[name]
+        moments = derivation.moments[name]
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
         phases.append(PhasePeak(name, _at(base, highest, batch, tokens, held)))
     return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
@@ -149,53 +150,25 @@ def fits(workload: Workload, gpu: Gpu, margin: float) -> bool:
     live = _live(workload, gpu)
     room = gpu.memory_bytes * (1.0 - margin)
     known, unknown = 0.0, 1.0
-    for step, weight in _replayed_steps(live.workload):
+    for step, weight in replayed_steps(live.workload):
         if live.high_bytes(known * live.moving_bytes) > room:
             return False
         if live.high_bytes(known * live.moving_bytes + unknown * live.most_fragmentation_bytes) <= room:
             return True
-        known += weight * _replayed_share(step)
+        known += weight * replayed_share(step)
         unknown -= weight
-    return live.high_bytes(_fragmentation_share(live.workload) * live.moving_bytes) <= room
+    return live.high_bytes(fragmentation_share(live.workload) * live.moving_bytes) <= room
+
+
+def saved_bytes(workload: Workload) -> int:
+    """Return what the forward pass leaves for the backward pass: saved tensors and the step's inputs."""
+    sizes = saved_sizes(stream_of(workload))
+    return sum(size.at(workload.batch_size, workload.seq_len_tokens) for size in sizes)
 
 
 def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
     """Return the bytes left on a GPU by the central prediction; negative when it does not fit."""
     return gpu.memory_bytes - prediction.device_bytes
-
-
-def validate(workload: Workload) -> None:
-    """Raise `WorkloadError` for a workload that no run can have."""
-    architecture, lora = workload.architecture, workload.lora
-    _require(workload.batch_size >= 1, f"the batch size must be at least 1, not {workload.batch_size}")
-    _require(workload.seq_len_tokens >= 1, f"the sequence length must be at least 1, not {workload.seq_len_tokens}")
-    _require(workload.num_gpus >= 1, f"the number of GPUs must be at least 1, not {workload.num_gpus}")
-    limit = architecture.max_position_embeddings
-    _require(
-        limit <= 0 or workload.seq_len_tokens <= limit,
-        f"a sequence of {workload.seq_len_tokens} tokens is longer than {architecture.name} takes ({limit})",
-    )
-    _require(
-        architecture.num_heads >= 1 and architecture.num_kv_heads >= 1,
-        f"{architecture.name} needs at least one attention head",
-    )
-    _require(
-        architecture.num_heads % architecture.num_kv_heads == 0,
-        f"{architecture.num_heads} attention heads cannot share {architecture.num_kv_heads} key heads evenly",
-    )
-    _require(
-        "head_dim" in architecture.config or architecture.hidden_size % architecture.num_heads == 0,
-        f"a hidden size of {architecture.hidden_size} cannot be split into {architecture.num_heads} heads",
-    )
-    if lora is not None:
-        ranks = (lora.rank, *(rank for _, rank in lora.rank_pattern))
-        _require(min(ranks) >= 1, f"the LoRA rank must be at least 1, not {min(ranks)}")
-        _require(0.0 <= lora.dropout < 1.0, f"the LoRA dropout must be at least 0 and below 1, not {lora.dropout}")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise WorkloadError(message)
 
 
 def _derive(workload: Workload) -> Derivation:
@@ -207,70 +180,15 @@ def _derive_cached(workload: Workload) -> Derivation:
     plan = plan_for(workload)
     return Derivation(
         plan,
-        _derive_step(key_of_step(workload)),
+        _derive_moments(key_of_step(workload)),
         state_bytes(workload.optimizer, plan.trainable),
         step_bytes(workload.optimizer, plan.trainable),
     )
 
 
 @lru_cache(maxsize=256)
-def _derive_step(workload: Workload) -> Step:
-    return derive_step(workload, plan_for(workload))
-
-
-def _fragmentation_share(workload: Workload) -> float:
-    """Return reserved minus allocated, as a share of what the step adds to the resident state."""
-    return sum(weight * _replayed_share(step) for step, weight in _replayed_steps(workload))
-
-
-def _replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
-    """Return the steps to replay for a workload with the weight of each, the weightier first.
-
-    They are at powers of two of the token count (of the sequence length with eager attention, whose scores grow with
-    its square), between which the share of fragmentation is interpolated.
-    """
-    is_square = workload.attention is Attention.EAGER
-    size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
-    exponent = max(0, size.bit_length() - 1)
-    position = size / (1 << exponent) - 1.0
-    lora = adapter_shape(workload.lora)
-    alone = replace(workload, lora=lora, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
-    below = (replace(alone, seq_len_tokens=1 << exponent), 1.0 - position)
-    if position == 0.0:
-        return (below,)
-    above = (replace(alone, seq_len_tokens=2 << exponent), position)
-    return (above, below) if above[1] > below[1] else (below, above)
-
-
-@lru_cache(maxsize=1024)
-def _replayed_share(workload: Workload) -> float:
-    """Return the share of fragmentation from replaying a step; two steps where the optimizer's state is large.
-
-    The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
-    """
-    plan, script = plan_for(workload), _script(key_of_step(workload))
-    segments = Segments(workload.allocator is Allocator.EXPANDABLE)
-    for _ in range(2 if plan.trains_base else 1):
-        left = script.replay(segments, workload.batch_size, workload.seq_len_tokens)
-        if not segments.has_state:
-            segments.hold_state(state_sizes(workload.optimizer, plan.trainable))
-        segments.pass_through(step_sizes(workload.optimizer, plan.trainable))
-        for block in left:
-            segments.free(block)
-    return (segments.reserved - segments.peak_allocated) / max(1, segments.peak_allocated)
-
-
-@lru_cache(maxsize=256)
-def _script(workload: Workload) -> Script:
-    """Return what a step allocates, for any batch size and sequence length."""
-    plan = plan_for(workload)
-    for runs_all_layers in (False, True):
-        tape = RecordingTape(runs_all_layers=runs_all_layers)
-        replay_step(workload, plan, tape)
-        script = unroll(tape.events, tape.groups)
-        if script is not None:
-            return script
-    raise RuntimeError("a recording of all layers has no groups that could differ")
+def _derive_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
+    return peak_moments(stream_of(workload))
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.attention import AttentionBlock, probability
+from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.mlp import FeedForward
+from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Layer, Plan
-from kaitoc.compiler.memory.closed_form.tape import Tape
-from kaitoc.compiler.memory.closed_form.value import Value
+from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Workload
 
 
 class Decoder:
-    """The layers of one plan on one tape."""
+    """The layers of one plan on one stream."""
 
-    def __init__(self, tape: Tape, ops: Ops, plan: Plan, workload: Workload) -> None:
-        self.tape = tape
+    def __init__(self, stream: StreamBuilder, ops: Ops, plan: Plan, workload: Workload) -> None:
+        self.stream = stream
         self.ops = ops
         self.plan = plan
-        self.attention = AttentionBlock(tape, ops, plan, workload)
-        self.feed_forward = FeedForward(tape, ops, plan)
+        self.attention = AttentionBlock(stream, ops, plan, workload)
+        self.feed_forward = FeedForward(stream, ops, plan)
         config = plan.config
         self.residual_dropout = probability(config, "resid_pdrop", "residual_dropout", "hidden_dropout")
         self.is_parallel = plan.family.parallel or bool(
@@ -28,30 +28,30 @@ class Decoder:
         if plan.architecture.model_type == "gpt_neox":
             self.is_parallel = bool(config.get("use_parallel_residual", True))
 
-    def layer(self, layer: Layer, hidden: Value) -> Value:
+    def layer(self, layer: Layer, hidden: Tensor) -> Tensor:
         """Run one layer; the caller keeps `hidden`."""
         if self.is_parallel:
             return self._parallel(layer, hidden)
-        tape = self.tape
+        stream = self.stream
         normed = self.norm(hidden)
         attended = self.attention.run(layer, normed)
-        tape.drop(normed)
+        stream.drop(normed)
         if self.plan.family.post_norms:
-            attended = self.tape.replace(self.norm(attended), attended)
+            attended = self.stream.replace(self.norm(attended), attended)
         attended = self._residual_drop(attended)
         middle = self.ops.add(hidden, attended)
-        tape.drop(attended)
+        stream.drop(attended)
         normed = self.norm(middle)
         out = self.feed_forward.run(layer, normed)
-        tape.drop(normed)
+        stream.drop(normed)
         if self.plan.family.post_norms:
-            out = self.tape.replace(self.norm(out), out)
+            out = self.stream.replace(self.norm(out), out)
         out = self._residual_drop(out)
         result = self.ops.add(middle, out)
-        tape.drop(out, middle)
+        stream.drop(out, middle)
         return result
 
-    def norm(self, value: Value) -> Value:
+    def norm(self, value: Tensor) -> Tensor:
         """Run the family's norm over the hidden size."""
         plan = self.plan
         if plan.family.norm == "layer":
@@ -63,21 +63,21 @@ class Decoder:
             multiplies_in_float32=plan.family.norm == "gemma",
         )
 
-    def _parallel(self, layer: Layer, hidden: Value) -> Value:
+    def _parallel(self, layer: Layer, hidden: Tensor) -> Tensor:
         """Attention and MLP side by side (Falcon, GPT-NeoX, Phi)."""
-        tape, config = self.tape, self.plan.config
+        stream, config = self.stream, self.plan.config
         separate = self.plan.architecture.model_type == "gpt_neox" or bool(config.get("new_decoder_architecture"))
         normed = self.norm(hidden)
-        second = self.norm(hidden) if separate else tape.hold(normed)
+        second = self.norm(hidden) if separate else stream.hold(normed)
         attended = self.attention.run(layer, normed)
-        tape.drop(normed)
+        stream.drop(normed)
         out = self.feed_forward.run(layer, second)
-        tape.drop(second)
+        stream.drop(second)
         both = self.ops.add(out, attended)
-        tape.drop(out, attended)
+        stream.drop(out, attended)
         result = self.ops.add(both, hidden)
-        tape.drop(both)
+        stream.drop(both)
         return result
 
-    def _residual_drop(self, value: Value) -> Value:
-        return self.tape.replace(self.ops.dropout(value), value) if self.residual_dropout else value
+    def _residual_drop(self, value: Tensor) -> Tensor:
+        return self.stream.replace(self.ops.dropout(value), value) if self.residual_dropout else value

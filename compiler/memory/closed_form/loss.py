@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES
 from kaitoc.compiler.memory.closed_form.linear import Linear
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES
 
 CHUNK_TOKENS = 256
 

@@ -6,16 +6,17 @@ Values are held and dropped as in `closed_form/elementwise.py`. Sources: `attent
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES
-from kaitoc.compiler.memory.closed_form.linear import LinearOps
-from kaitoc.compiler.memory.closed_form.size import ZERO, Size, per_pair, per_token
-from kaitoc.compiler.memory.closed_form.value import Value
+from kaitoc.compiler.memory.closed_form.adapters import AdaptedLinearOps
+from kaitoc.compiler.memory.closed_form.kernel import Group, launch
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Tensor
+from kaitoc.compiler.memory.closed_form.product import fused_attention, score_product, value_product
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, per_pair, per_token
 
 
-class Ops(LinearOps):
-    """Operations on one tape."""
+class Ops(AdaptedLinearOps):
+    """Operations on one stream."""
 
-    def sdpa(self, query: Value, key: Value, value: Value, *, num_heads: int, makes_mask: bool = False) -> Value:
+    def sdpa(self, query: Tensor, key: Tensor, value: Tensor, *, num_heads: int, makes_mask: bool = False) -> Tensor:
         """Fused attention: saves query, key, value, output and one float32 log-sum-exp per head and token.
 
         Backward of the flash kernel accumulates the query's gradient in float32 and holds a row sum per head
@@ -25,86 +26,102 @@ class Ops(LinearOps):
         layer saves a mask of its own in the query's type, made of truth values (`convert_boolean_attn_mask`,
         `attention.cpp`) or by indexing.
         """
-        inputs = [self._autocast(item) for item in (query, key, value)]
-        statistics = per_token(FLOAT32_BYTES * num_heads)
-        mask = per_pair(inputs[0].num_bytes) if makes_mask else ZERO
-        output = self.tape.apply(
-            inputs,
-            inputs[0].elements,
-            inputs[0].num_bytes,
-            saves=inputs,
-            saves_output=True,
-            saves_size=statistics.plus(mask),
-            backward_temporary=inputs[0].elements.times(FLOAT32_BYTES).plus(statistics),
-        )
-        self.tape.drop(*inputs)
+        forward, backward = fused_attention(query, key, value)
+        self.stream.owed = None
+        with self.stream.inside(Group.ATTENTION):
+            inputs = [self._autocast(item) for item in (query, key, value)]
+            statistics = per_token(FLOAT32_BYTES * num_heads)
+            effects = Effects(
+                saves=tuple(inputs),
+                saves_output=True,
+                saves_size=statistics + (per_pair(inputs[0].num_bytes) if makes_mask else ZERO),
+                backward_temporary=inputs[0].elements * FLOAT32_BYTES + statistics,
+                forward=forward,
+                backward=backward,
+            )
+            output = self.stream.apply(inputs, inputs[0].elements, inputs[0].num_bytes, effects)
+        self.stream.drop(*inputs)
         return output
 
     def math_attention(
-        self, query: Value, key: Value, value: Value, *, num_heads: int, has_dropout: bool, copies_keys: bool
-    ) -> Value:
+        self, query: Tensor, key: Tensor, value: Tensor, *, num_heads: int, has_dropout: bool, copies_keys: bool
+    ) -> Tensor:
         """Attend as PyTorch does where heads differ in number and no fused kernel fits, all in float32.
 
         `_scaled_dot_product_attention_math` (`attention.cpp`): widens a half input, scales query and key, and saves
         the attention weights; `copies_keys`: `matmul` copies a key head to all that share it, which a single sequence
-        with a single key head spares it: what is saved of its values is then a view of the projection. `_safe_softmax`
-        looks for rows that are masked throughout.
+        with a single key head spares it: what is saved of its values is then a view of the projection.
         """
-        tape = self.tape
-        wide = [self.cast(query, FLOAT32_BYTES)]
-        wide += [
-            tape.apply([item], query.elements, FLOAT32_BYTES) if copies_keys else self.cast(item, FLOAT32_BYTES)
-            for item in (key, value)
-        ]
-        scaled = [self.copy(item) for item in wide[:2]]
-        scores = tape.apply(scaled, per_pair(num_heads), FLOAT32_BYTES, saves=scaled)
-        size = scores.size
-        weights = tape.apply(
-            [scores],
-            scores.elements,
-            FLOAT32_BYTES,
-            saves_output=True,
-            forward_temporary=size.plus(scores.elements),
-            backward_temporary=size,
+        stream = self.stream
+        with stream.inside(Group.ATTENTION):
+            forward, backward = score_product(query, num_heads, FLOAT32_BYTES)
+            stream.scratch(ZERO, launch(*forward.kernels * 2), launch(*backward.kernels * 2))
+            wide = [self.cast(query, FLOAT32_BYTES)]
+            wide += [
+                stream.apply([item], query.elements, FLOAT32_BYTES) if copies_keys else self.cast(item, FLOAT32_BYTES)
+                for item in (key, value)
+            ]
+            scaled = [self.copy(item) for item in wide[:2]]
+            scores = stream.apply(scaled, per_pair(num_heads), FLOAT32_BYTES, Effects(saves=tuple(scaled)))
+            weights = stream.replace(self._safe_softmax(scores), scores)
+            if has_dropout:
+                weights = stream.replace(self.dropout(weights), weights)
+            effects = Effects(saves=(weights, wide[2]))
+            output = stream.apply([weights, wide[2]], query.elements, FLOAT32_BYTES, effects)
+            stream.drop(weights, *scaled, *wide)
+            return stream.replace(self.cast(output, query.num_bytes), output)
+
+    def _safe_softmax(self, scores: Tensor) -> Tensor:
+        """`_safe_softmax` looks for rows that are masked throughout."""
+        effects = Effects(
+            saves_output=True, forward_temporary=scores.size + scores.elements, backward_temporary=scores.size
         )
-        tape.drop(scores)
-        if has_dropout:
-            weights = self.tape.replace(self.dropout(weights), weights)
-        output = tape.apply([weights, wide[2]], query.elements, FLOAT32_BYTES, saves=[weights, wide[2]])
-        tape.drop(weights, *scaled, *wide)
-        return self.tape.replace(self.cast(output, query.num_bytes), output)
+        return self.stream.apply([scores], scores.elements, FLOAT32_BYTES, effects)
 
     def eager_scores(
-        self, query: Value, key: Value, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool
-    ) -> Value:
+        self, query: Tensor, key: Tensor, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool
+    ) -> Tensor:
         """`softmax(q k^T * scale + mask, dtype=float32).to(dtype)` over all pairs of tokens."""
-        tape = self.tape
-        inputs = [self._autocast(item) for item in (query, key)]
-        scores = tape.apply(inputs, per_pair(num_heads), inputs[0].num_bytes, saves=inputs)
-        tape.drop(*inputs)
-        for _ in range(num_scalings):
-            scores = self.tape.replace(self.copy(scores), scores)
-        if softcap:
-            scores = self.tape.replace(self.copy(scores), scores)
-            scores = self.tape.replace(self.unary(scores, saves_input=False, saves_output=True), scores)
-            scores = self.tape.replace(self.copy(scores), scores)
-        scores = self.tape.replace(tape.apply([scores], scores.elements, scores.num_bytes, grads=[ZERO]), scores)
-        given_bytes = scores.num_bytes
-        weights = self.tape.replace(self.softmax(scores, softmax_bytes), scores)
-        return self.tape.replace(self.cast(weights, given_bytes), weights)
+        forward, backward = score_product(query, num_heads, self.precision.autocast_bytes or query.num_bytes)
+        stream = self.stream
+        stream.owed = None
+        with stream.inside(Group.ATTENTION):
+            inputs = [self._autocast(item) for item in (query, key)]
+            effects = Effects(saves=tuple(inputs), forward=forward, backward=backward)
+            scores = stream.apply(inputs, per_pair(num_heads), inputs[0].num_bytes, effects)
+            stream.drop(*inputs)
+            for _ in range(num_scalings):
+                scores = stream.replace(self.copy(scores), scores)
+            if softcap:
+                scores = self.softcapped(scores)
+            masked = stream.apply([scores], scores.elements, scores.num_bytes, Effects(gradients=(PASSED_ON,)))
+            scores = stream.replace(masked, scores)
+            weights = stream.replace(self.softmax(scores, softmax_bytes), scores)
+            return stream.replace(self.cast(weights, scores.num_bytes), weights)
 
-    def softmax(self, scores: Value, num_bytes: int) -> Value:
+    def softcapped(self, value: Tensor) -> Tensor:
+        """`tanh(x / cap) * cap`; drops the value."""
+        divided = self.stream.replace(self.copy(value), value)
+        bent = self.stream.replace(self.unary(divided, saves_input=False, saves_output=True), divided)
+        return self.stream.replace(self.copy(bent), bent)
+
+    def softmax(self, scores: Tensor, num_bytes: int) -> Tensor:
         """`softmax(scores, dtype)`: saves its output.
 
         CUDA's backward forms `grad * output` in full (`SoftMax.cu`, `softmax_backward_cuda`), and its forward reads a
         half input without widening it first.
         """
-        product = scores.elements.times(num_bytes)
-        return self.tape.apply([scores], scores.elements, num_bytes, saves_output=True, backward_temporary=product)
+        effects = Effects(saves_output=True, backward_temporary=scores.elements * num_bytes)
+        return self.stream.apply([scores], scores.elements, num_bytes, effects)
 
-    def weighted_sum(self, weights: Value, value: Value, elements: Size) -> Value:
+    def weighted_sum(self, weights: Tensor, value: Tensor, elements: Size) -> Tensor:
         """Attention weights times values; saves both."""
-        given = self._autocast(value)
-        output = self.tape.apply([weights, given], elements, given.num_bytes, saves=[weights, given])
-        self.tape.drop(given)
+        num_bytes = self.precision.autocast_bytes or value.num_bytes
+        forward, backward = value_product(weights, value, elements, num_bytes)
+        self.stream.owed = None
+        with self.stream.inside(Group.ATTENTION):
+            given = self._autocast(value)
+            effects = Effects(saves=(weights, given), forward=forward, backward=backward)
+            output = self.stream.apply([weights, given], elements, given.num_bytes, effects)
+        self.stream.drop(given)
         return output

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES
 from kaitoc.compiler.memory.workload import Optimizer
 
-FLOAT32_BYTES = 4
 BLOCK_8BIT = 256
 MIN_8BIT_ELEMENTS = 4096
 MIN_PAGED_ELEMENTS = 100_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture, UnknownModelTypeError
@@ -11,89 +10,22 @@ from kaitoc.compiler.catalog.families import Family, find_family, masked_window
 from kaitoc.compiler.catalog.sites import (
     Site,
     attention_sites,
-    expert_block_path,
-    feed_forward_sites,
+    expert_sites,
     matches,
     mlp_sites,
 )
-from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.closed_form.dtypes import adapter_bytes, quantized_bytes
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES
+from kaitoc.compiler.memory.closed_form.dtypes import (
+    adapter_bytes,
+    norm_bytes,
+    quantized_bytes,
+    table_bytes,
+    vocabulary_bytes,
+)
+from kaitoc.compiler.memory.closed_form.layout import Experts, Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Adapter, Linear
 from kaitoc.compiler.memory.stacks import Stack, find_stack
-from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Lora, Quantization, Workload, WorkloadError
 from kaitoc.compiler.memory.workload_key import key_of_plan
-
-
-@dataclass(frozen=True, slots=True)
-class Experts:
-    """A mixture of experts: `per_expert` are the linears of one expert, `top_k` the experts a token visits.
-
-    `adapter` is set where PEFT adds to the fused weights themselves.
-    """
-
-    router: Linear
-    per_expert: tuple[Linear, ...]
-    num_experts: int
-    top_k: int
-    fused: bool
-    shared: tuple[Linear, ...] = ()
-    shared_gate: Linear | None = None
-    adapter: Adapter | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One decoder layer. `gradient_bytes` are those of all its trainable parameters.
-
-    `is_masked`: its attention gets a mask, as its window is shorter than the sequence or the batch is padded.
-    """
-
-    attention: tuple[Linear, ...]
-    output: Linear
-    mlp: tuple[Linear, ...]
-    experts: Experts | None
-    gradient_bytes: int
-    is_masked: bool = False
-
-    @property
-    def num_float32_trained(self) -> int:
-        """Return how many float32 weights of linear layers, adapters included, are trained."""
-        experts = self.experts
-        found = sum(linear.num_float32_trained for linear in (*self.attention, self.output, *self.mlp))
-        if experts is not None and not experts.fused:
-            found += experts.num_experts * sum(linear.num_float32_trained for linear in experts.per_expert)
-            found += sum(linear.num_float32_trained for linear in (experts.router, *experts.shared))
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A workload resolved. `config` has the model type's defaults where `config.json` is silent. `layers` are runs of
-    equal layers with their counts.
-
-    `trainable` are (number of elements, bytes per element) of every trainable tensor.
-    """
-
-    architecture: Architecture
-    config: Mapping[str, object]
-    family: Family
-    stack: Stack
-    layers: tuple[tuple[Layer, int], ...]
-    head: Linear
-    embedding_trainable: bool
-    embedding_bytes: int
-    norm_bytes: int
-    trains_base: bool
-    weights_bytes: int
-    adapter_bytes: int
-    gradient_bytes: int
-    trainable: tuple[tuple[int, int, int], ...]
-
-    @property
-    def num_trainable(self) -> int:
-        """Return the number of trainable parameters."""
-        return sum(count * elements for count, elements, _ in self.trainable)
 
 
 def plan_for(workload: Workload) -> Plan:
@@ -120,8 +52,8 @@ class _Planner:
         skips = family.own_linear and stack.fused_experts
         self.quantization = Quantization.NONE if skips else workload.quantization
         self.adapter_size = adapter_bytes(workload, stack)
-        self.norm_bytes = self._norm_bytes()
-        self.vocabulary_bytes = self._vocabulary_bytes()
+        self.norm_bytes = norm_bytes(workload)
+        self.vocabulary_bytes = vocabulary_bytes(workload, stack)
         self.trains_base = workload.lora is None
         self.trainable: dict[tuple[int, int], int] = {}
         self.linear_bytes = 0
@@ -155,7 +87,7 @@ class _Planner:
         matrices = 1 if architecture.tied_embeddings else 2
         num_small = architecture.num_parameters - self.num_linear - matrices * num_vocab_weights
         weights = self.linear_bytes + matrices * num_vocab_weights * self.vocabulary_bytes + num_small * self.norm_bytes
-        weights += self._rotary_cache_bytes() + self._mask_buffer_bytes()
+        weights += table_bytes(self.workload, self.stack)
         trained_bytes = sum(count * elements * size for (elements, size), count in self.trainable.items())
         return Plan(
             architecture=architecture,
@@ -180,33 +112,6 @@ class _Planner:
         if lora is None:
             raise WorkloadError("full fine-tuning has no adapter")
         return lora
-
-    def _norm_bytes(self) -> int:
-        """Norms and biases: as loaded, or float32 after `prepare_model_for_kbit_training`."""
-        workload = self.workload
-        if workload.kbit_prep and workload.quantization is not Quantization.NONE:
-            return FLOAT32_BYTES
-        return workload.dtype.num_bytes
-
-    def _vocabulary_bytes(self) -> int:
-        """Embedding and head: like norms, unless TRL casts them back to bfloat16 (`peft_module_casting_to_bf16`)."""
-        if self.stack.casts_vocabulary_back and self.workload.autocast is Dtype.BFLOAT16:
-            return self.workload.dtype.num_bytes
-        return self._norm_bytes()
-
-    def _rotary_cache_bytes(self) -> int:
-        """Cosine and sine tables of every layer for the longest sequence, which older code keeps."""
-        if self.architecture.model_type not in self.stack.rotary_caches:
-            return 0
-        architecture = self.architecture
-        table = architecture.max_position_embeddings * architecture.head_dim * self.workload.dtype.num_bytes
-        return 2 * table * architecture.num_layers
-
-    def _mask_buffer_bytes(self) -> int:
-        """Causal masks of the longest sequence, in every layer, which older code keeps."""
-        architecture = self.architecture
-        keeps = architecture.model_type in self.stack.mask_buffers
-        return architecture.num_layers * architecture.max_position_embeddings**2 if keeps else 0
 
     def _layer(self, index: int) -> Layer:
         before = self._trained_bytes()
@@ -239,39 +144,31 @@ class _Planner:
         return count
 
     def _experts(self, index: int) -> Experts:
-        architecture, family, config = self.architecture, self.family, self.architecture.config
         fused = self.stack.fused_experts
-        hidden = architecture.hidden_size
-        width = int(str(config.get("moe_intermediate_size", architecture.intermediate_size)))
-        num_experts = architecture.num_experts
-        top_k = int(str(config.get("num_experts_per_tok", 2)))
-        path = expert_block_path(family, index, fused=fused)
+        sites = expert_sites(self.architecture, self.family, index, fused=fused)
         if fused:
-            sites = [
-                Site("gate_up_proj", f"{path}.experts.gate_up_proj", hidden, 2 * width),
-                Site("down_proj", f"{path}.experts.down_proj", width, hidden),
-            ]
-            per_expert = tuple(
-                Linear(site.in_features, site.out_features, self.norm_bytes, trainable=self.trains_base)
-                for site in sites
-            )
-            router = Linear(hidden, num_experts, self.norm_bytes, trainable=self.trains_base)
-            count = num_experts * sum(linear.num_weights for linear in per_expert) + router.num_weights
-            self.num_linear += count
-            self.linear_bytes += count * self.norm_bytes
+            per_expert = tuple(self._fused(site, sites.num_experts) for site in sites.per_expert)
+            router = self._fused(sites.router, 1)
         else:
-            sites = feed_forward_sites(f"{path}.experts.0", hidden, width, family)
-            per_expert = tuple(self._linear(site, copies=num_experts) for site in sites)
-            router = self._linear(Site("gate", f"{path}.gate", hidden, num_experts))
-        adapter = self._expert_adapter(per_expert, router, num_experts) if fused else None
-        shared: tuple[Linear, ...] = ()
-        gate = None
-        if family.shared_expert:
-            shared_width = int(str(config.get("shared_expert_intermediate_size", width)))
-            shared_sites = feed_forward_sites(f"{path}.shared_expert", hidden, shared_width, family)
-            shared = tuple(self._linear(site) for site in shared_sites)
-            gate = self._linear(Site("shared_expert_gate", f"{path}.shared_expert_gate", hidden, 1))
-        return Experts(router, per_expert, num_experts, top_k, fused, shared, gate, adapter)
+            per_expert = tuple(self._linear(site, copies=sites.num_experts) for site in sites.per_expert)
+            router = self._linear(sites.router)
+        adapter = self._expert_adapter(per_expert, router, sites.num_experts) if fused else None
+        shared = tuple(self._linear(site) for site in sites.shared)
+        gate = self._linear(sites.shared_gate) if sites.shared_gate is not None else None
+        return Experts(router, per_expert, sites.num_experts, sites.top_k, fused, shared, gate, adapter)
+
+    def _fused(self, site: Site, num_stacked: int) -> Linear:
+        """Return a parameter of stacked weights, which neither bitsandbytes nor PEFT's module names reach."""
+        count = num_stacked * site.in_features * site.out_features
+        self.num_linear += count
+        self.linear_bytes += count * self.norm_bytes
+        return Linear(
+            site.in_features,
+            site.out_features,
+            self.norm_bytes,
+            trainable=self.trains_base,
+            num_stacked=num_stacked,
+        )
 
     def _expert_adapter(self, per_expert: tuple[Linear, ...], router: Linear, num_experts: int) -> Adapter | None:
         """PEFT gives every fused expert the rank, the joined gate and up projections twice the rank."""

@@ -7,14 +7,16 @@ written down for all between them. Where two layers in the middle differ, all ar
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
 from typing import NamedTuple
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.closed_form.reserve import Block, Segments
-from kaitoc.compiler.memory.closed_form.size import ZERO, Size
-from kaitoc.compiler.memory.closed_form.tape import Tape
-from kaitoc.compiler.memory.closed_form.value import Buffer, Kind, Step, Value
+from kaitoc.compiler.memory.allocator.blocks import Block
+from kaitoc.compiler.memory.allocator.caching import CachingAllocator
+from kaitoc.compiler.memory.allocator.sizes import rounded
+from kaitoc.compiler.memory.closed_form.autograd import Autograd
+from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
+from kaitoc.compiler.memory.closed_form.op import Repeat, Stream
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 
 _NUM_RUN = 4
 TOUCH = 1 << 20
@@ -34,10 +36,10 @@ class Script:
     sizes: tuple[Size, ...]
     left: tuple[int, ...]
 
-    def replay(self, segments: Segments, batch_size: int, seq_len_tokens: int) -> list[Block]:
-        """Run the script in segments; return the blocks that it leaves behind."""
-        num_bytes = [segments.rounded(size.at(batch_size, seq_len_tokens)) for size in self.sizes]
-        allocate, free, touch = segments.allocate_rounded, segments.free, segments.touch
+    def replay(self, allocator: CachingAllocator, batch_size: int, seq_len_tokens: int) -> list[Block]:
+        """Run the script in an allocator; return the blocks that it leaves behind."""
+        num_bytes = [rounded(size.at(batch_size, seq_len_tokens)) for size in self.sizes]
+        allocate, free, touch = allocator.allocate_rounded, allocator.free, allocator.touch_rounded
         blocks: list[Block] = []
         for operation in self.operations:
             if operation < 0:
@@ -72,7 +74,7 @@ Event = Allocated | Freed | Touched
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class LayerRun:
     """Equal layers of which four were run; where the events of each stand, forward and backward."""
 
     count: int
@@ -80,58 +82,21 @@ class Group:
     backward: dict[int, int]
 
 
-class RecordingTape(Tape):
-    """A tape that writes down what a step allocates instead of counting it."""
+class ScriptReader(Autograd):
+    """Reads a stream for its script: writes down what a step allocates instead of counting it."""
 
     def __init__(self, *, runs_all_layers: bool = False) -> None:
         super().__init__()
         self.events: list[Event] = []
-        self.groups: list[Group] = []
+        self.runs: list[LayerRun] = []
         self._runs_all_layers = runs_all_layers
         self._numbers: dict[Buffer, int] = {}
         self._num_blocks = 0
 
-    def mark(self, temporary: Size = ZERO) -> None:
-        """Write down a kernel's scratch memory."""
-        if temporary is not ZERO and any(temporary):
-            self.events.append(Touched(temporary))
-
-    def relabel(self, value: Value, kind: Kind) -> None:
-        """Do nothing: kinds are not counted here."""
-
-    def repeat(self, function: Callable[[Value], Value], given: Value, count: int, _gradient_bytes: int) -> Value:
-        """Run four of the layers, or all where four do not show the pattern."""
-        if not given.needs_grad and count > 1:
-            given = self._chain(function, given)
-            count -= 1
-        if count <= _NUM_RUN or self._runs_all_layers or not (given.needs_grad and self._recording):
-            for _ in range(count):
-                given = self._chain(function, given)
-            return given
-        group = Group(count, [], {})
-        self.groups.append(group)
-        for layer in range(_NUM_RUN):
-            start = len(self.events)
-            given = self._bridged(self._chain(function, given), group, layer)
-            group.forward.append((start, len(self.events)))
-        return given
-
-    def accumulate(self, function: Callable[[], Value], target: Value, count: int) -> Value:
-        """Run every expert."""
-        for _ in range(count):
-            target = self._add_in_place(function(), target)
-        return target
-
-    def _bridged(self, value: Value, group: Group, layer: int) -> Value:
-        """Return an alias of a layer's output whose way back tells where the layer's begins."""
-
-        def note(grad: Buffer) -> None:
-            group.backward[layer] = len(self.events)
-            self._accumulate(value, grad)
-
-        bridge = Value(value.elements, value.num_bytes, value.buffer, value.needs_grad)
-        self._steps.append(Step((value,), bridge, [], (None,), ZERO, 0, note))
-        return bridge
+    def read(self, stream: Stream) -> None:
+        """Read a step forward and backward."""
+        self.seed(self.forward(stream), fixed(FLOAT32_BYTES))
+        self.backward()
 
     def _allocate(self, buffer: Buffer) -> None:
         if any(buffer.size):
@@ -139,7 +104,36 @@ class RecordingTape(Tape):
             self.events.append(Allocated(self._num_blocks, buffer.size))
             self._num_blocks += 1
 
-    def _release(self, buffer: Buffer) -> None:
-        buffer.holders -= 1
-        if buffer.holders == 0 and buffer in self._numbers:
+    def _free(self, buffer: Buffer) -> None:
+        if buffer in self._numbers:
             self.events.append(Freed(self._numbers.pop(buffer)))
+
+    def _mark(self, temporary: Size = ZERO) -> None:
+        if temporary is not ZERO and any(temporary):
+            self.events.append(Touched(temporary))
+
+    def _repeat(self, instruction: Repeat) -> None:
+        """Run four of the layers, or all where four do not show the pattern."""
+        count, given = instruction.count, instruction.given
+        if count <= _NUM_RUN or self._runs_all_layers or not (given.needs_grad and self._recording):
+            super()._repeat(instruction)
+            return
+        run = LayerRun(count, [], {})
+        self.runs.append(run)
+        value = self._values[given.number]
+        for layer in range(_NUM_RUN):
+            start = len(self.events)
+            body = instruction.later if layer else instruction.first
+            value = self._values[body.result.number] = self._bridged(self._run(body, value), run, layer)
+            run.forward.append((start, len(self.events)))
+
+    def _bridged(self, value: Value, run: LayerRun, layer: int) -> Value:
+        """Return an alias of a layer's output whose way back tells where the layer's begins."""
+
+        def note(grad: Buffer) -> None:
+            run.backward[layer] = len(self.events)
+            self._accumulate(value, grad)
+
+        bridge = Value(value.buffer)
+        self._record(BackwardStep((value,), bridge, replay=note))
+        return bridge

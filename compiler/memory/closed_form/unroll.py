@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kaitoc.compiler.memory.closed_form.script import TOUCH, Allocated, Event, Freed, Group, Script, Touched
+from kaitoc.compiler.memory.closed_form.script import TOUCH, Allocated, Event, Freed, LayerRun, Script, Touched
 from kaitoc.compiler.memory.closed_form.size import Size
 
 _FIRST, _SECOND, _MIDDLE, _LAST = range(4)
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
     place: int
 
 
-def unroll(events: Sequence[Event], groups: Sequence[Group]) -> Script | None:
+def unroll(events: Sequence[Event], groups: Sequence[LayerRun]) -> Script | None:
     """Return the script of a whole step, None where the layers in the middle of a group are not alike.
 
     The layer in the middle is written once for every layer it stands for; a block of a neighbour that it refers to is
@@ -42,7 +42,7 @@ def unroll(events: Sequence[Event], groups: Sequence[Group]) -> Script | None:
 
 
 class _Unroller:
-    def __init__(self, events: Sequence[Event], groups: Sequence[Group]) -> None:
+    def __init__(self, events: Sequence[Event], groups: Sequence[LayerRun]) -> None:
         self._events = events
         self._counts = [group.count for group in groups]
         self._sections = sorted(
@@ -159,7 +159,7 @@ class _Unroller:
         return Freed, origin.is_backward, origin.layer - section.layer, origin.place
 
 
-def _sections(index: int, group: Group) -> Iterator[Section]:
+def _sections(index: int, group: LayerRun) -> Iterator[Section]:
     for layer, (start, end) in enumerate(group.forward):
         yield Section(index, False, layer, start, end)
     for layer in (_LAST, _MIDDLE, _SECOND):

@@ -9,8 +9,8 @@ from typing import Any
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.library_changes import Change, changes
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.kernel import Direction, Unit
 from kaitoc.compiler.memory.stacks import find_stack
-from kaitoc.compiler.memory.throughput.tape import Pass, Unit
 from kaitoc.compiler.memory.workload import Dtype, Optimizer
 from kaitoc.schemas import read_json
 
@@ -35,7 +35,7 @@ class Rates:
     dequantization: float
     link: float
     bucket_bytes: int
-    launch_seconds: Mapping[Pass, float]
+    launch_seconds: Mapping[Direction, float]
 
     def move_seconds(self, num_bytes: int) -> float:
         """Return the time of a kernel that moves so many bytes, less what it finds in the cache."""
@@ -77,8 +77,8 @@ def rates_of(gpu: Gpu, half_dtype: Dtype, stack_name: str) -> Rates:
         link=shares["nvlink_bytes_per_second"] if gpu.nvlink else data["pcie_bytes_per_second"],
         bucket_bytes=data["bucket_bytes"],
         launch_seconds={
-            Pass.FORWARD: data["forward_launch_seconds"],
-            Pass.BACKWARD: data["backward_launch_seconds"],
+            Direction.FORWARD: data["forward_launch_seconds"],
+            Direction.BACKWARD: data["backward_launch_seconds"],
         },
     )
 

@@ -1,6 +1,6 @@
 """How fast one fine-tuning run goes: the time of a training step by what a GPU computes and moves.
 
-The work of a step is counted kernel by kernel (`throughput/tape.py`, `throughput/ops.py`) and kept per architecture
+The work of a step is counted kernel by kernel (`throughput/work.py`) and kept per architecture
 and method; a kernel takes as long as its arithmetic or its traffic needs, whichever is longer (roofline, Williams et
 al. 2009), at the shares of the GPU's peaks in `schemas/catalog/throughput.json`. A step takes at least as long as the
 host needs to launch its kernels.
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.closed_form.footprint import validate
+from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Unit
+from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.throughput.rates import Rates, rates_of
-from kaitoc.compiler.memory.throughput.tape import Group, Kernel, Unit
 from kaitoc.compiler.memory.throughput.work import Work, work_of
 from kaitoc.compiler.memory.workload import Attention, Workload, WorkloadError
 

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from kaitoc.compiler.memory.closed_form.head import TILE_WORDS
 from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS
-from kaitoc.compiler.memory.closed_form.model import TILE_WORDS
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.trace.model import checkpoint_contexts, torch_dtype
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder

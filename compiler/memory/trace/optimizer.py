@@ -6,10 +6,8 @@ from typing import Any
 
 import torch
 
+from kaitoc.compiler.memory.closed_form.optimizer import MIN_PAGED_ELEMENTS
 from kaitoc.compiler.memory.workload import Optimizer
-
-MIN_PAGED_ELEMENTS = 100_000
-"""Smaller tensors are not paged (`bitsandbytes/optim/optimizer.py`, `get_state_buffer`)."""
 
 
 def make_optimizer(optimizer: Optimizer, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

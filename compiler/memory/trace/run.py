@@ -18,8 +18,9 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator.blocks import Block
-from kaitoc.compiler.memory.allocator.caching import AllocatorSettings, CachingAllocator
-from kaitoc.compiler.memory.closed_form.footprint import validate
+from kaitoc.compiler.memory.allocator.caching import CachingAllocator
+from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
+from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Category, Footprint, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace.autocast import Autocast, regions_on_meta

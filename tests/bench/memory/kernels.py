@@ -14,14 +14,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaitoc.compiler.catalog.model_config import from_config
-from kaitoc.compiler.memory.closed_form.elementwise import FLOAT32_BYTES, Precision
+from kaitoc.compiler.memory.closed_form.elementwise import Precision
+from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer
+from kaitoc.compiler.memory.closed_form.head import LossHead
+from kaitoc.compiler.memory.closed_form.kernel import Group
+from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
-from kaitoc.compiler.memory.closed_form.model import INT64_BYTES, _Model
+from kaitoc.compiler.memory.closed_form.model import INT64_BYTES, DecoderModel
+from kaitoc.compiler.memory.closed_form.op import Kind, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
-from kaitoc.compiler.memory.closed_form.plan import Plan, plan_for
-from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed, per_token
-from kaitoc.compiler.memory.closed_form.tape import Tape
-from kaitoc.compiler.memory.closed_form.value import Buffer, Kind, Step, Value
+from kaitoc.compiler.memory.closed_form.peak import PeakReader
+from kaitoc.compiler.memory.closed_form.plan import plan_for
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.device import CUBLAS_WORKSPACE_BYTES
 from kaitoc.compiler.memory.workload import Dtype, Workload
 
@@ -59,7 +64,7 @@ class KernelError:
     name: str
 
 
-class Run(Tape):
+class Run(StreamBuilder):
     """One run of a benchmark that ran before: its gradients are added to those it left.
 
     `retains` is `backward(retain_graph=True)`, which keeps what was saved.
@@ -69,8 +74,9 @@ class Run(Tape):
         super().__init__()
         self.ops = Ops(self, Precision(None, FLOAT32_BYTES))
         self._retains = retains
+        self._started: list[Tensor] = []
 
-    def leaf(self, elements: Size, num_bytes: int, *, accumulates: bool = True) -> Value:
+    def leaf(self, elements: Size, num_bytes: int, *, accumulates: bool = True) -> Tensor:
         """Return an input that takes a gradient; `accumulates`: beside that of the run before."""
         if accumulates:
             self.new(elements, num_bytes, False)
@@ -80,22 +86,34 @@ class Run(Tape):
         """Keep so much for the whole run."""
         self.new(fixed(num_bytes), 1, False)
 
-    def start(self, output: Value) -> None:
+    def start(self, output: Tensor) -> None:
         """Give an output a gradient that the caller holds."""
-        self.seed(output, output.size)
-        if output.grad is not None:
-            output.grad.holders += 1
+        self._started.append(output)
 
     def peak_bytes(self, tokens: int) -> int:
         """Go back and return the peak."""
-        if self._retains:
+        return _Reader().peak_bytes(self, self._started, tokens, retains=self._retains)
+
+
+class _Reader(PeakReader):
+    """Reads a run and goes back from each output that was started."""
+
+    def peak_bytes(self, run: Run, started: list[Tensor], tokens: int, *, retains: bool) -> int:
+        """Return the peak of a run with one sequence of so many tokens."""
+        self.forward(run.stream(started[0]))
+        for output in started:
+            value = self._values[output.number]
+            self.seed(value, output.size)
+            if value.grad is not None:
+                value.grad.holders += 1
+        if retains:
             for step in self._steps:
                 for buffer in step.saved:
                     buffer.holders += 1
         self.backward()
         return max(moment.total.at(1, tokens) for moments in self.moments.values() for moment in moments)
 
-    def _go_back(self, step: Step, grad: Buffer) -> None:
+    def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
         super()._go_back(step, grad)
         self.live[Kind.GRADIENT] = ZERO  # added in place to the gradient that is there (`accumulate_grad.h`)
 
@@ -103,9 +121,9 @@ class Run(Tape):
 class _Headless(Ops):
     """Operations of a model whose head is left out."""
 
-    def linear(self, value: Value, layer: Linear) -> Value:
+    def linear(self, value: Tensor, layer: Linear, group: Group = Group.MLP) -> Tensor:
         """Return the value itself."""
-        return self.tape.hold(value)
+        return self.stream.hold(value)
 
 
 def kernel_errors() -> list[KernelError]:
@@ -185,7 +203,7 @@ def _add_rms_norm(row: Row) -> int:
     return run.peak_bytes(row.tokens)
 
 
-def _llama_norm(run: Run, given: Value) -> Value:
+def _llama_norm(run: Run, given: Tensor) -> Tensor:
     return run.ops.rms_norm(
         given, weight_bytes=FLOAT32_BYTES, num_trained=given.elements.per_token, multiplies_in_float32=False
     )
@@ -226,7 +244,7 @@ def _mlp(row: Row) -> int:
     workload, plan = _workload(row)
     run = Run(retains=True)
     run.hold_bytes(CUBLAS_WORKSPACE_BYTES + 2 * 3 * row.hidden_size * row.inner_size * row.dtype.num_bytes)
-    decoder = _Model(run, run.ops, plan, workload).decoder
+    decoder = DecoderModel(run, run.ops, plan, workload).decoder
     given = run.leaf(per_token(row.hidden_size), row.dtype.num_bytes)
     run.start(decoder.feed_forward.run(plan.layers[0][0], given))
     return run.peak_bytes(row.tokens)
@@ -238,8 +256,8 @@ def _cross_entropy(row: Row) -> int:
     run = Run(retains=False)
     run.new(per_token(1), INT64_BYTES, False)
     logits = run.leaf(per_token(row.inner_size), row.dtype.num_bytes)
-    model = _Model(run, _Headless(run, run.ops.precision), _with_plain_loss(plan), workload)
-    run.start(model._loss(run.hold(logits)))
+    head = LossHead(run, _Headless(run, run.ops.precision), _with_plain_loss(plan), workload)
+    run.start(head.run(run.hold(logits)))
     return run.peak_bytes(row.tokens)
 
 
@@ -250,7 +268,7 @@ def _linear_cross_entropy(row: Row) -> int:
     run.new(per_token(1), INT64_BYTES, False)
     run.hold_bytes(CUBLAS_WORKSPACE_BYTES + 3 * row.hidden_size * row.inner_size * row.dtype.num_bytes)
     given = run.leaf(per_token(row.hidden_size), row.dtype.num_bytes)
-    run.start(_Model(run, run.ops, _with_plain_loss(plan), workload)._loss(run.hold(given)))
+    run.start(LossHead(run, run.ops, _with_plain_loss(plan), workload).run(run.hold(given)))
     return run.peak_bytes(row.tokens)
 
 
@@ -260,7 +278,7 @@ def _embedding(row: Row) -> int:
     run = Run(retains=False)
     run.new(per_token(1), INT64_BYTES, False)
     run.hold_bytes(3 * row.hidden_size * row.inner_size * row.dtype.num_bytes)
-    run.start(_Model(run, run.ops, plan, workload)._embed())
+    run.start(DecoderModel(run, run.ops, plan, workload).embed())
     return run.peak_bytes(row.tokens)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.model_config import from_config
-from kaitoc.compiler.memory.closed_form.model import saved_bytes
+from kaitoc.compiler.memory.closed_form.footprint import saved_bytes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload
 

@@ -1,0 +1,217 @@
+"""What PyTorch's autograd keeps alive, by counting references while a stream of operations is read.
+
+The rules are those of `torch/csrc/autograd` (PyTorch 2.2 to 2.13): a buffer lives while Python or a saved variable
+refers to it; backward visits operations in reverse order of creation, releases an operation's saved variables after it
+ran, adds gradients in place when nobody else holds them (`input_buffer.cpp`), and steals the first gradient of a
+parameter (`accumulate_grad.h`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Graph, Value
+from kaitoc.compiler.memory.closed_form.op import (
+    PASSED_ON,
+    Accumulate,
+    Body,
+    Checkpoint,
+    Drop,
+    Enter,
+    Hold,
+    Instruction,
+    Kind,
+    New,
+    Op,
+    Relabel,
+    Repeat,
+    Scratch,
+    Split,
+    Stream,
+    Tensor,
+    View,
+)
+from kaitoc.compiler.memory.closed_form.size import ZERO
+
+
+class Autograd(Graph):
+    """Reads a stream forward, then back; what a reader is after it gets from the methods that it overrides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: dict[int, Value] = {}
+        self._keeps_contexts = False
+        self._recording = True
+        self._readers: dict[type, Callable[[Any], None]] = {
+            Op: self._apply,
+            New: self._make,
+            Hold: self._hold,
+            Drop: self._drop,
+            Relabel: self._relabel,
+            Scratch: self._scratch,
+            View: self._view,
+            Split: self._split,
+            Repeat: self._repeat,
+            Checkpoint: self._checkpoint,
+            Accumulate: self._accumulate_in_place,
+            Enter: self._enter,
+        }
+
+    def forward(self, stream: Stream) -> Value:
+        """Read a forward pass; return its loss."""
+        self._read(stream.instructions)
+        return self._values[stream.loss.number]
+
+    def _launch(self, op: Op) -> None:
+        """Take notice of an operation, whose output was just allocated."""
+        self._mark(op.forward_temporary)
+
+    def _enter(self, instruction: Enter) -> None:
+        """Take notice of a phase."""
+
+    def _relabel(self, instruction: Relabel) -> None:
+        """Take notice of another kind of a buffer."""
+
+    def _scratch(self, instruction: Scratch) -> None:
+        if instruction.temporary != ZERO:
+            self._mark(instruction.temporary)
+
+    def _repeat(self, instruction: Repeat) -> None:
+        value = self._run(instruction.first, self._values[instruction.given.number])
+        for _ in range(instruction.count - 1):
+            value = self._run(instruction.later, value)
+
+    def _read(self, instructions: Sequence[Instruction]) -> None:
+        readers = self._readers
+        for instruction in instructions:
+            readers[type(instruction)](instruction)
+
+    def _run(self, body: Body, given: Value) -> Value:
+        """Read a body on a value; return its result."""
+        self._values[body.given.number] = given
+        self._read(body.instructions)
+        return self._values[body.result.number]
+
+    def _apply(self, op: Op) -> None:
+        values = self._values
+        output = values[op.output.number] = self._new_value(op.output)
+        self._launch(op)
+        if not op.has_backward or not (self._recording or self._keeps_contexts):
+            return
+        for tensor in op.retained:
+            self._retained.append(self._held(tensor))
+        if not self._recording:
+            return
+        step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op)
+        step.temporary, step.parameter_gradients = op.backward_temporary, op.parameter_gradients
+        step.saved = [self._held(tensor) for tensor in op.saved]
+        if op.saved_size != ZERO:
+            extra = Buffer(op.saved_size, Kind.ACTIVATION)
+            self._allocate(extra)
+            step.saved.append(extra)
+        self._record(step)
+
+    def _make(self, instruction: New) -> None:
+        self._values[instruction.tensor.number] = self._new_value(instruction.tensor)
+
+    def _hold(self, instruction: Hold) -> None:
+        self._held(instruction.tensor)
+
+    def _drop(self, instruction: Drop) -> None:
+        for tensor in instruction.tensors:
+            self._release(self._values[tensor.number].buffer)
+
+    def _view(self, instruction: View) -> None:
+        whole = self._values[instruction.whole.number]
+        part = self._values[instruction.part.number] = Value(self._held(instruction.whole))
+        if instruction.whole.needs_grad and self._recording:
+            self._record(BackwardStep((whole,), part, (instruction.whole.size,), instruction))
+
+    def _split(self, instruction: Split) -> None:
+        whole = self._values[instruction.whole.number]
+        parts = [Value(self._held(instruction.whole)) for _ in instruction.parts]
+        for tensor, part in zip(instruction.parts, parts, strict=True):
+            self._values[tensor.number] = part
+        if not instruction.whole.needs_grad or not self._recording:
+            return
+        first, *others = parts
+
+        def gather(grad: Buffer) -> None:
+            gathered = Buffer(instruction.whole.size, Kind.WORKSPACE)
+            self._allocate(gathered)
+            self._mark()
+            self._release(grad)
+            for other in others:
+                if other.grad is not None:
+                    self._release(other.grad)
+                    other.grad = None
+            self._accumulate(whole, gathered)
+
+        self._record(BackwardStep((whole,), first, launched_by=instruction, replay=gather))
+
+    def _checkpoint(self, instruction: Checkpoint) -> None:
+        body, keeps_output = instruction.body, instruction.keeps_output
+        given = self._values[body.given.number]
+        recording, self._recording = self._recording, False
+        self._keeps_contexts = not keeps_output
+        output = self._values[instruction.output.number] = self._run(body, given)
+        self._recording, self._keeps_contexts = recording, False
+
+        def replay(grad: Buffer) -> None:
+            outer, self._steps = self._steps, []
+            outer_retained, self._retained = self._retained, []
+            again = Value(given.buffer)
+            result = self._run_again(instruction, again)
+            if not keeps_output:
+                self._release(result.buffer)
+            result.grad = grad
+            if keeps_output:
+                grad.holders += 1
+            self.backward()
+            if keeps_output:
+                self._release(result.buffer)
+                self._release(grad)
+            self._steps = outer
+            self._retained = outer_retained
+            if again.grad is not None:
+                self._accumulate(given, again.grad)
+
+        step = BackwardStep((given,), output, replay=replay)
+        step.saved = [self._held(body.given)]
+        self._record(step)
+
+    def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
+        """Read a checkpointed body on the way back."""
+        return self._run(instruction.body, given)
+
+    def _accumulate_in_place(self, instruction: Accumulate) -> None:
+        target = self._values[instruction.target.number]
+        passes_on = instruction.target.needs_grad
+        for _ in range(instruction.count):
+            target = self._add_in_place(instruction, target, passes_on)
+            passes_on = instruction.output.needs_grad
+        self._values[instruction.output.number] = target
+
+    def _add_in_place(self, instruction: Accumulate, target: Value, passes_on: bool) -> Value:
+        """Read the body; return an alias of `target` with its result. `passes_on`: the target hands its gradient on."""
+        addend = self._run(instruction.body, target)
+        result = Value(target.buffer)
+        self._mark()
+        if instruction.output.needs_grad and self._recording:
+            tensor = instruction.body.result
+            gradients = (tensor.size if tensor.needs_grad else None, PASSED_ON if passes_on else None)
+            self._record(BackwardStep((addend, target), result, gradients, instruction))
+        self._release(addend.buffer)
+        return result
+
+    def _new_value(self, tensor: Tensor) -> Value:
+        buffer = Buffer(tensor.storage.size, tensor.storage.kind)
+        self._allocate(buffer)
+        return Value(buffer)
+
+    def _held(self, tensor: Tensor) -> Buffer:
+        """Return a tensor's buffer with one more who holds it."""
+        buffer = self._values[tensor.number].buffer
+        buffer.holders += 1
+        return buffer

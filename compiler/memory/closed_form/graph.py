@@ -1,0 +1,137 @@
+"""How autograd goes back: reference counts, and the gradients that flow from one recorded operation to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Accumulate, Kind, Op, Split, View
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
+
+
+class Buffer:
+    """One allocation and how many hold it."""
+
+    __slots__ = ("holders", "kind", "size")
+
+    def __init__(self, size: Size, kind: Kind) -> None:
+        self.size = size
+        self.kind = kind
+        self.holders = 1
+
+
+class Value:
+    """A tensor as it is read: the buffer that it lies in, and the gradient that flows back to it."""
+
+    __slots__ = ("buffer", "grad")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer = buffer
+        self.grad: Buffer | None = None
+
+
+class BackwardStep:
+    """How one operation that was read goes back; `gradients` are as in `Op`. `replay` does it in place of the rules.
+
+    `launched_by` carries the kernels of the way back. `scale` is how often the operation runs where it stands for many.
+    """
+
+    __slots__ = (
+        "gradients", "inputs", "launched_by", "output", "parameter_gradients", "replay", "saved", "scale", "temporary",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        inputs: Sequence[Value],
+        output: Value,
+        gradients: Sequence[Size | None] = (),
+        launched_by: Op | View | Split | Accumulate | None = None,
+        replay: Callable[[Buffer], None] | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.output = output
+        self.gradients = gradients
+        self.launched_by = launched_by
+        self.replay = replay
+        self.saved: list[Buffer] = []
+        self.temporary = ZERO
+        self.parameter_gradients = 0
+        self.scale = 1
+
+
+class Graph:
+    """The operations that were recorded; what a reader is after it gets from the methods that it overrides."""
+
+    def __init__(self) -> None:
+        self._steps: list[BackwardStep] = []
+        self._retained: list[Buffer] = []
+
+    def seed(self, value: Value, size: Size) -> None:
+        """Start backward with a gradient of the given size."""
+        value.grad = Buffer(size, Kind.WORKSPACE)
+        self._allocate(value.grad)
+
+    def backward(self) -> None:
+        """Go back through all that was recorded; the last output must have its gradient set."""
+        while self._steps:
+            self._undo(self._steps.pop())
+        for buffer in self._retained:
+            self._release(buffer)
+        self._retained = []
+
+    def _allocate(self, buffer: Buffer) -> None:
+        """Take notice of a new buffer."""
+
+    def _free(self, buffer: Buffer) -> None:
+        """Take notice of the end of a buffer."""
+
+    def _mark(self, temporary: Size = ZERO) -> None:
+        """Take notice of a moment at which a kernel runs with its scratch memory."""
+
+    def _undo(self, step: BackwardStep) -> None:
+        grad, step.output.grad = step.output.grad, None
+        if grad is not None and step.replay is not None:
+            step.replay(grad)
+        elif grad is not None:
+            self._go_back(step, grad)
+        for buffer in step.saved:
+            self._release(buffer)
+
+    def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
+        results: list[tuple[Value, Buffer]] = []
+        for value, size in zip(step.inputs, step.gradients, strict=True):
+            if size is None:
+                continue
+            if size == PASSED_ON:
+                grad.holders += 1
+                results.append((value, grad))
+                continue
+            buffer = Buffer(size, Kind.WORKSPACE)
+            self._allocate(buffer)
+            results.append((value, buffer))
+        if step.parameter_gradients:
+            self._allocate(Buffer(fixed(step.parameter_gradients), Kind.GRADIENT))
+        self._mark(step.temporary)
+        self._release(grad)
+        for value, buffer in results:
+            self._accumulate(value, buffer)
+
+    def _accumulate(self, value: Value, grad: Buffer) -> None:
+        old = value.grad
+        if old is None:
+            value.grad = grad
+            return
+        if old.holders > 1:
+            total = Buffer(grad.size, Kind.WORKSPACE)
+            self._allocate(total)
+            self._mark()
+            self._release(old)
+            value.grad = total
+        self._release(grad)
+
+    def _record(self, step: BackwardStep) -> None:
+        self._steps.append(step)
+
+    def _release(self, buffer: Buffer) -> None:
+        buffer.holders -= 1
+        if buffer.holders == 0:
+            self._free(buffer)

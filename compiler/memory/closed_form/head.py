@@ -1,0 +1,141 @@
+"""The output layer and the loss: full logits, logits in chunks that are computed again, and a fused kernel."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
+from kaitoc.compiler.memory.closed_form.layout import Plan
+from kaitoc.compiler.memory.closed_form.loss import LossChunk
+from kaitoc.compiler.memory.closed_form.op import Effects, Kind, Tensor
+from kaitoc.compiler.memory.closed_form.ops import Ops
+from kaitoc.compiler.memory.closed_form.product import MatrixProduct
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.workload import Loss, Workload
+from kaitoc.compiler.memory.workload_key import TILE_TOKENS
+
+TILE_WORDS = 32768
+NUM_TILE_STATISTICS = 8
+CHUNK_LOGIT_BYTES = 18
+CHUNK_LOGIT_BACKWARD_BYTES = 26
+FUSED_LOGIT_BYTES = 6
+"""Bytes per logit that the kernels after the product move: widened 6, log-softmax in float32 12, its backward with the
+zeros that the loss fills 20, narrowed 6. The fused kernel reads twice and writes once in half precision."""
+
+
+class LossHead:
+    """The output layer with its loss on one stream."""
+
+    def __init__(self, stream: StreamBuilder, ops: Ops, plan: Plan, workload: Workload) -> None:
+        self.stream = stream
+        self.ops = ops
+        self.plan = plan
+        self.workload = workload
+
+    def run(self, normed: Tensor) -> Tensor:
+        """Return the loss; drops `normed`."""
+        if self.workload.loss is Loss.CHUNKED:
+            return self._chunked(normed)
+        if self.workload.loss is Loss.FUSED:
+            return self._fused(normed)
+        return self._full(normed)
+
+    def _full(self, normed: Tensor) -> Tensor:
+        """Widen and shift the logits as the stack does, and take PyTorch's cross-entropy of them.
+
+        Rows of logits do not fit the shared memory of a block, so that log-softmax passes over them once more for
+        their sum, both ways (`SoftMax.cu`, `cunn_SoftMaxForward`, `cunn_SoftMaxBackward`).
+        """
+        stream, ops, plan = self.stream, self.ops, self.plan
+        logits = self._logits(normed)
+        own_loss = plan.family.own_loss and plan.stack.own_losses
+        if plan.stack.widens_logits_in_model and not own_loss:
+            logits = stream.replace(ops.cast(logits, FLOAT32_BYTES), logits)
+        wide = stream.hold(logits) if own_loss else ops.cast(logits, FLOAT32_BYTES)
+        shifted = ops.copy(wide) if plan.stack.copies_shifted_logits else stream.hold(wide)
+        given = ops.cast(shifted, FLOAT32_BYTES) if self.workload.autocast else stream.hold(shifted)
+        effects = Effects(saves_output=True, kind=Kind.LOGITS, reads_again=given.size)
+        log_probabilities = stream.apply([given], given.elements, given.num_bytes, effects)
+        stream.drop(given)
+        loss = stream.apply([log_probabilities], fixed(1), FLOAT32_BYTES)
+        stream.drop(log_probabilities, shifted, wide, logits, normed)
+        return loss
+
+    def _logits(self, normed: Tensor) -> Tensor:
+        """Take the head's product, scaled and soft-capped where the family does so."""
+        stream, ops, plan = self.stream, self.ops, self.plan
+        logits = stream.relabel(ops.linear(normed, plan.head, Group.HEAD), Kind.LOGITS)
+        if plan.family.scales_logits:
+            logits = stream.replace(ops.copy(logits), logits)
+        return ops.softcapped(logits) if self._has_softcap else logits
+
+    def _chunked(self, normed: Tensor) -> Tensor:
+        """TRL 1.7 to 1.14 (`_chunked_cross_entropy_loss`): checkpointed chunks of 256 tokens.
+
+        Tokens are copied once to drop the last position, which a single sequence needs no copy for, and once to put
+        valid ones first. Every chunk's gradient is padded to all tokens and added up. Each chunk's logits are computed
+        again going back.
+        """
+        stream, is_single = self.stream, self.workload.batch_size == 1
+        chunk = LossChunk.of(
+            self.plan.head, normed.num_bytes, self.ops.precision.autocast_bytes, softcap=self._has_softcap
+        )
+        shifted = stream.view(normed, normed.elements) if is_single else self.ops.copy(normed)
+        packed = stream.replace(self.ops.copy(shifted), shifted)
+        stream.drop(normed)
+        parts = stream.replace(stream.view(packed, packed.elements), packed)
+        product = self._product()
+        logits = (product.output(), self._per_logit(CHUNK_LOGIT_BYTES))
+        backward = launch(*logits, self._per_logit(CHUNK_LOGIT_BACKWARD_BYTES), *self._gradients(product))
+        return self._over(parts, fixed(chunk.forward_bytes), fixed(chunk.backward_bytes), launch(*logits), backward)
+
+    def _fused(self, normed: Tensor) -> Tensor:
+        """TRL 1.15 and later (`ChunkedLogProbFunction`): tiles of 4,096 tokens by 32,768 words, statistics per token.
+
+        The forward pass takes the logits' gradient at once; the backward pass gathers the hidden states' gradient in
+        float32 and narrows it at the end.
+        """
+        head = self.plan.head
+        width = min(TILE_WORDS, head.out_features)
+        tile_bytes = self.ops.precision.autocast_bytes or normed.num_bytes
+        fills_tile = self.workload.batch_size * self.workload.seq_len_tokens >= TILE_TOKENS
+        tile = fixed(TILE_TOKENS * width * tile_bytes) if fills_tile else per_token(width * tile_bytes)
+        if head.weight_bytes != tile_bytes:
+            tile += fixed(width * head.in_features * tile_bytes)
+        valid = self.stream.replace(self.ops.copy(normed), normed)
+        statistics = per_token(NUM_TILE_STATISTICS * FLOAT32_BYTES)
+        narrowed = fixed(head.num_weights * FLOAT32_BYTES) if head.trainable else ZERO
+        backward_bytes = tile + valid.elements * FLOAT32_BYTES + narrowed
+        product = self._product()
+        forward = launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product))
+        return self._over(valid, tile + statistics, backward_bytes, forward, None)
+
+    def _over(
+        self, given: Tensor, forward_bytes: Size, backward_bytes: Size, forward: Launch, backward: Launch | None
+    ) -> Tensor:
+        """Return a loss that keeps its input and computes logits only in scratch memory, both ways."""
+        head = self.plan.head
+        effects = Effects(
+            saves=(given,),
+            forward_temporary=forward_bytes,
+            backward_temporary=backward_bytes,
+            parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
+            forward=forward,
+            backward=backward,
+        )
+        return self.stream.replace(self.stream.apply([given], fixed(1), FLOAT32_BYTES, effects), given)
+
+    @property
+    def _has_softcap(self) -> bool:
+        return self.plan.config.get("final_logit_softcapping") is not None
+
+    def _product(self) -> MatrixProduct:
+        head = self.plan.head
+        num_bytes = self.ops.precision.autocast_bytes or head.weight_bytes
+        return MatrixProduct(Group.HEAD, per_token(head.in_features), head.in_features, head.out_features, num_bytes)
+
+    def _gradients(self, product: MatrixProduct) -> list[Kernel]:
+        """Return the products of the gradients of the hidden states, and of the weight where it is trained."""
+        return [product.input_gradient(), *([product.weight_gradient()] if self.plan.head.trainable else [])]
+
+    def _per_logit(self, num_bytes: int) -> Kernel:
+        return traffic(Group.HEAD, per_token(self.plan.head.out_features * num_bytes))

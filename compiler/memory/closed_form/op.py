@@ -1,0 +1,272 @@
+"""The records that a training step is derived into, once: operations on tensors, and what surrounds them.
+
+Nothing here changes once it is made. Who reads the stream (`closed_form/autograd.py` and what builds on it) keeps what
+happens to tensors apart from it, so that one stream serves every reader and a layer may be read as often as it runs.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
+from kaitoc.compiler.memory.result import Phase
+
+PASSED_ON = Size(fixed=-1)
+"""Stands among the sizes of gradients for the output's gradient itself, which goes on as it is."""
+
+
+class Kind(IntEnum):
+    """What a buffer is for; the index into a moment's sizes."""
+
+    ACTIVATION = 0
+    LOGITS = 1
+    GRADIENT = 2
+    WORKSPACE = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Storage:
+    """The allocation that a tensor lies in, alone or beside others."""
+
+    size: Size
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A tensor: elements (a linear form) of `num_bytes` each. `number` names it within its stream."""
+
+    number: int
+    elements: Size
+    num_bytes: int
+    storage: Storage
+    needs_grad: bool
+
+    @property
+    def size(self) -> Size:
+        """Return the bytes of the tensor, which may be a view of a larger or smaller storage."""
+        return self.elements * self.num_bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effects:
+    """What an operation does beyond reading its inputs and writing its output.
+
+    `saves` are inputs the backward needs, `saves_size` other data it keeps (masks, statistics). `retains` are inputs
+    that the operation holds outside autograd's saved variables, until its whole graph is gone. `gradients` are the
+    sizes of the inputs' gradients, by default those of the inputs, or `PASSED_ON`.
+    `parameter_gradients` are the bytes of gradients of trainable parameters, which stay until the optimizer has run.
+    `reads_again` is what its kernels pass over a second time, both ways.
+    Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
+    """
+
+    saves: tuple[Tensor, ...] = ()
+    saves_output: bool = False
+    saves_size: Size = ZERO
+    retains: tuple[Tensor, ...] = ()
+    gradients: tuple[Size | None, ...] | None = None
+    forward_temporary: Size = ZERO
+    backward_temporary: Size = ZERO
+    parameter_gradients: int = 0
+    kind: Kind = Kind.ACTIVATION
+    reads_again: Size = ZERO
+    forward: Launch | None = None
+    backward: Launch | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One operation: what it reads and writes, allocates, saves, costs going back, and launches.
+
+    `saved` are the tensors that the backward needs, the output among them where it does. `gradients` are per input
+    (None: no gradient) or `PASSED_ON`. `forward_temporary` holds what the operation allocates
+    beside its output while it runs, saved data included. An operation without a `has_backward` is not recorded. `group`
+    is what its traffic counts for where no kernels are stated.
+    """
+
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    saved: tuple[Tensor, ...]
+    saved_size: Size
+    retained: tuple[Tensor, ...]
+    gradients: tuple[Size | None, ...]
+    forward_temporary: Size
+    backward_temporary: Size
+    parameter_gradients: int
+    has_backward: bool
+    group: Group
+    reads_again: Size
+    stated_forward: Launch | None
+    stated_backward: Launch | None
+
+    @property
+    def forward(self) -> Launch:
+        """Return what the operation launches: as stated, else a kernel that reads its inputs and writes its output."""
+        if self.stated_forward is not None:
+            return self.stated_forward
+        moved = self.output.size + self.forward_temporary * 2 - self.saved_size + self.reads_again
+        for tensor in self.inputs:
+            moved += tensor.size
+        return launch(traffic(self.group, moved))
+
+    @property
+    def backward(self) -> Launch:
+        """Return what going back launches: as stated, else a kernel that reads the gradient and what was saved, and
+        writes the gradients of the inputs.
+        """
+        if self.stated_backward is not None:
+            return self.stated_backward
+        written = [size for size in self.gradients if size is not None and size != PASSED_ON]
+        if not written and not self.parameter_gradients:
+            return NO_LAUNCH
+        moved = self.backward_temporary * 2 + fixed(self.parameter_gradients) + self.saved_size + self.reads_again
+        for size in (*written, *(tensor.storage.size for tensor in self.saved)):
+            moved += size
+        return Launch((traffic(self.group, moved),), max(1, len(written)), moves_gradient=True)
+
+    @property
+    def saves_inputs(self) -> bool:
+        """Whether the backward needs a tensor that is there before the operation runs."""
+        return any(tensor is not self.output for tensor in self.saved)
+
+    @property
+    def saves_results(self) -> bool:
+        """Whether the backward needs what the operation computes."""
+        return self.saved_size != ZERO or any(tensor is self.output for tensor in self.saved)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class New:
+    """A tensor that Python makes and holds until it drops it."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hold:
+    """One more Python reference to a tensor."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drop:
+    """The end of a Python reference to each tensor."""
+
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relabel:
+    """A tensor's storage counts under another kind from here on, that of `tensor.storage`."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scratch:
+    """Kernels that leave no tensor behind, and the memory that they take while they run.
+
+    `backward` are kernels of the way back that are counted as often as these.
+    """
+
+    temporary: Size
+    forward: Launch
+    backward: Launch = NO_LAUNCH
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A slice that shares the storage; its gradient goes into one of the whole's size.
+
+    Slices of one tensor gather their gradients with zero-padded sums, so the first gradient allocates the whole and
+    the others are added to it.
+    """
+
+    whole: Tensor
+    part: Tensor
+    backward: Launch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Views that cover the whole; their gradients are gathered into one of its size (`split_backward`)."""
+
+    whole: Tensor
+    parts: tuple[Tensor, ...]
+    backward: Launch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """Instructions that run more than once, on another `given` each time; `result` is what they hand back."""
+
+    instructions: tuple[Instruction, ...]
+    given: Tensor
+    result: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repeat:
+    """A body run on `given` and then on its own result, `count` times.
+
+    Each run leaves `gradient_bytes` of parameter gradients. `later` is all runs but the first, which may get its input
+    in another type. The last result stands under its.
+    """
+
+    given: Tensor
+    first: Body
+    later: Body
+    count: int
+    gradient_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A body run without saving; backward runs it again (`torch.utils.checkpoint`).
+
+    `keeps_output` is the reentrant variant, whose recomputed output lives while the block goes back. The other one
+    builds a graph without saved tensors, whose operations keep what they hold on their contexts.
+    """
+
+    body: Body
+    output: Tensor
+    keeps_output: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accumulate:
+    """A body's result added `count` times into `target` in place (`index_add_`); `output` is its last alias.
+
+    The gradient of each result is a new gather, that of the target passes through.
+    """
+
+    body: Body
+    target: Tensor
+    output: Tensor
+    count: int
+    forward: Launch
+    backward: Launch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enter:
+    """The phase that what follows belongs to."""
+
+    phase: Phase
+
+
+Instruction = Op | New | Hold | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | Enter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """A forward pass down to its loss, from which every reader goes back by itself."""
+
+    instructions: tuple[Instruction, ...]
+    loss: Tensor
+
+
+PLAIN = Effects()

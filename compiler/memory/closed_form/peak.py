@@ -1,0 +1,136 @@
+"""Reads a stream for its peak: the moments of a step that can be the one in which most memory is live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.autograd import Autograd
+from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
+from kaitoc.compiler.memory.closed_form.op import Accumulate, Enter, Kind, Relabel, Repeat, Stream
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
+from kaitoc.compiler.memory.result import Phase
+
+_NUM_RUN_ALONE = 3
+"""Up to so many equal layers all are read; of more, the first and the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Sizes live at one moment by `Kind`, and their sum."""
+
+    total: Size
+    by_kind: tuple[Size, ...]
+
+
+def peak_moments(stream: Stream) -> Mapping[Phase, tuple[Moment, ...]]:
+    """Return the moments that can be the peak of a phase, on top of the resident state."""
+    reader = PeakReader()
+    loss = reader.forward(stream)
+    reader.phase = Phase.BACKWARD
+    reader.seed(loss, fixed(FLOAT32_BYTES))
+    reader.backward()
+    reader.finish()
+    return {name: tuple(moments) for name, moments in reader.moments.items()}
+
+
+def saved_sizes(stream: Stream) -> Sequence[Size]:
+    """Return what the forward pass leaves for the backward pass by `Kind`: saved tensors and the step's inputs."""
+    reader = PeakReader()
+    reader.forward(stream)
+    return reader.live
+
+
+class PeakReader(Autograd):
+    """Counts what is live and keeps the moments that no other covers.
+
+    Of equal layers only the first and the last are read: between the two, forward and backward change what is live by
+    the same amount for every layer, so a peak lies in the first or the last.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: list[Size] = [ZERO] * len(Kind)
+        self.phase = Phase.FORWARD
+        self.moments: dict[Phase, list[Moment]] = {}
+
+    def finish(self) -> None:
+        """Note what is live at the end."""
+        self._mark()
+
+    def _allocate(self, buffer: Buffer) -> None:
+        self.live[buffer.kind] += buffer.size
+
+    def _free(self, buffer: Buffer) -> None:
+        self.live[buffer.kind] -= buffer.size
+
+    def _mark(self, temporary: Size = ZERO) -> None:
+        live = self.live
+        if temporary != ZERO:
+            live = [*live]
+            live[Kind.WORKSPACE] += temporary
+        total = live[0] + live[1] + live[2] + live[3]
+        kept = self.moments.setdefault(self.phase, [])
+        for moment in kept:
+            if moment.total.covers(total):
+                return
+        kept[:] = [moment for moment in kept if not total.covers(moment.total)]
+        kept.append(Moment(total, tuple(live)))
+
+    def _enter(self, instruction: Enter) -> None:
+        self.phase = instruction.phase
+
+    def _relabel(self, instruction: Relabel) -> None:
+        buffer = self._values[instruction.tensor.number].buffer
+        self._free(buffer)
+        buffer.kind = instruction.tensor.storage.kind
+        self._allocate(buffer)
+
+    def _repeat(self, instruction: Repeat) -> None:
+        count = instruction.count
+        if count <= _NUM_RUN_ALONE:
+            super()._repeat(instruction)
+            return
+        before = tuple(self.live)
+        result = self._run(instruction.first, self._values[instruction.given.number])
+        bridge = Value(result.buffer)
+        skipped = self._skip(before, count - 2)
+        if instruction.first.result.needs_grad and self._recording:
+            self._record_jump(result, bridge, skipped, instruction.gradient_bytes * (count - 2))
+        self._run(instruction.later, bridge)
+
+    def _accumulate_in_place(self, instruction: Accumulate) -> None:
+        count = instruction.count
+        if count < _NUM_RUN_ALONE:
+            super()._accumulate_in_place(instruction)
+            return
+        before, num_steps = tuple(self.live), len(self._steps)
+        target = self._values[instruction.target.number]
+        first = self._add_in_place(instruction, target, instruction.target.needs_grad)
+        skipped = self._skip(before, count - 2)
+        gradient_bytes = sum(step.parameter_gradients for step in self._steps[num_steps:])
+        passes_on, bridge = instruction.output.needs_grad, first
+        if self._recording and passes_on:
+            bridge = Value(first.buffer)
+            self._record_jump(first, bridge, skipped, gradient_bytes * (count - 2))
+        self._values[instruction.output.number] = self._add_in_place(instruction, bridge, passes_on)
+
+    def _skip(self, before: Sequence[Size], count: int) -> list[Size]:
+        """Add what `count` more runs leave behind, each as much as the one since `before`; return it by `Kind`."""
+        skipped = [(now - then) * count for now, then in zip(self.live, before, strict=True)]
+        self._shift(skipped, 1)
+        return skipped
+
+    def _record_jump(self, first: Value, bridge: Value, skipped: Sequence[Size], gradient_bytes: int) -> None:
+        """Record that going back takes away what was skipped, and leaves parameter gradients."""
+
+        def jump(grad: Buffer) -> None:
+            self._shift(skipped, -1)
+            self._allocate(Buffer(fixed(gradient_bytes), Kind.GRADIENT))
+            self._accumulate(first, grad)
+
+        self._record(BackwardStep((first,), bridge, replay=jump))
+
+    def _shift(self, sizes: Sequence[Size], sign: int) -> None:
+        for kind, size in enumerate(sizes):
+            self.live[kind] += size * sign
