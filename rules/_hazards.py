@@ -32,6 +32,11 @@ def uses_sft_config(job: Job) -> bool:
     return is_on_kaito(job) and job.release.has_sft_config
 
 
+def has_logits(job: Job) -> bool:
+    """Return whether the loss is computed from the whole logits, so that `lm_head` may be any module."""
+    return job.value("TrainingArguments", "loss_type") in ("nll", "dft")
+
+
 def written_number(job: Job, section: str, name: str) -> WrittenNumber | None:
     """Return the number that an option states, None when it is left out or was refused by the parser."""
     option, value = job.option(section, name), job.value(section, name)

@@ -21,8 +21,9 @@ def check(job: Job) -> Iterator[Fault]:
     found = written_number(job, "TrainingArguments", "gradient_accumulation_steps")
     if found is None or found.value >= 1:
         return
+    effect = AFTER_LOADING if found.value == 0 else "no step is trained, and the job ends well without a result"
     yield Fault(
         job.place_of(found.option),
-        f"`gradient_accumulation_steps` is at least 1, not {found.text}: {AFTER_LOADING}",
+        f"`gradient_accumulation_steps` is at least 1, not {found.text}: {effect}",
         help="write 1 for no accumulation",
     )

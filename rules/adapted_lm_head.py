@@ -11,7 +11,7 @@ from kaitoc.compiler.job.repairs import (
     can_pad_batches,
 )
 from kaitoc.rules._fixes import setting_fix
-from kaitoc.rules._hazards import AFTER_LOADING, uses_sft_config
+from kaitoc.rules._hazards import AFTER_LOADING, has_logits, uses_sft_config
 
 CODE = "KT424"
 NAME = "adapted-lm-head"
@@ -23,7 +23,7 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the output layer is among the modules that get an adapter."""
     option = job.option("LoraConfig", "target_modules")
-    if option is None or not uses_sft_config(job) or can_pad_batches(job):
+    if option is None or not uses_sft_config(job) or can_pad_batches(job) or has_logits(job):
         return
     value = job.value("LoraConfig", "target_modules")
     names = [str(name) for name in value] if isinstance(value, (list, tuple)) else []
@@ -33,7 +33,7 @@ def check(job: Job) -> Iterator[Fault]:
             job.place_of(option),
             f"TRL {job.release.trl} of {job.release.name} computes the loss from `lm_head.weight` itself and "
             f"refuses an adapter on `lm_head`: {AFTER_LOADING}",
-            help="take `lm_head` out of `target_modules`",
+            help="add `loss_type: nll`, which takes more memory, or take `lm_head` out of `target_modules`",
             fix=_fix(job, kept),
         )
 

@@ -11,9 +11,12 @@ from kaitoc.rules._hazards import written_number
 
 CODE = "KT440"
 NAME = "ineffective-max-steps"
-SEVERITY = Severity.WARNING
+SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
+
+_STEADY = ("constant", "constant_with_warmup", "reduce_lr_on_plateau", "greedy")
+"""Schedulers whose first step has a rate above zero, though the run has no steps by number."""
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -21,8 +24,15 @@ def check(job: Job) -> Iterator[Fault]:
     found = written_number(job, "TrainingArguments", "max_steps")
     if found is None or found.value != 0:
         return
+    keeps_rate = job.value("TrainingArguments", "lr_scheduler_type") in _STEADY
+    effect = (
+        "the job ends well" if keeps_rate else "at a learning rate of zero: the job ends well and has learned nothing"
+    )
     yield Fault(
         job.place_of(found.option),
-        "`max_steps: 0` does not stop the run: only values above 0 count, so it trains for `num_train_epochs`",
+        f"`max_steps: 0` trains one step, whatever `num_train_epochs` says; {effect}"
+        if keeps_rate
+        else f"`max_steps: 0` trains one step, whatever `num_train_epochs` says, {effect}",
         help="leave it out, or write the number of steps",
+        severity=Severity.WARNING if keeps_rate else None,
     )

@@ -8,7 +8,7 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._fixes import setting_fix
-from kaitoc.rules._hazards import uses_sft_config
+from kaitoc.rules._hazards import is_on_kaito
 
 CODE = "KT429"
 NAME = "kept-unused-columns"
@@ -21,7 +21,7 @@ def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when columns of text stay in the data."""
     option = job.option("TrainingArguments", "remove_unused_columns")
     is_off = job.value("TrainingArguments", "remove_unused_columns") is False
-    if option is None or not is_off or not uses_sft_config(job):
+    if option is None or not is_off or not is_on_kaito(job):
         return
     yield Fault(
         job.place_of(option),

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.rules._conditions import stage_effect
 from kaitoc.rules._hazards import is_on_kaito
+from kaitoc.rules._templates import template_problem
 
 CODE = "KT457"
 NAME = "mangled-chat-template"
@@ -19,9 +21,27 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the template has characters beyond ASCII."""
     option, value = job.option("ModelConfig", "chat_template"), job.value("ModelConfig", "chat_template")
-    if option is None or not isinstance(value, str) or value.isascii() or not is_on_kaito(job):
+    if option is None or not isinstance(value, str) or not is_on_kaito(job):
         return
     if "{" not in value and "}" not in value and "\n" not in value:
+        return
+    problem = _escape_problem(value)
+    if problem:
+        yield Fault(
+            job.place_of(option),
+            f"Kaito decodes escapes in `chat_template`, and {problem}; {stage_effect('parse')}",
+            help="double the backslash",
+            severity=Severity.ERROR,
+        )
+    syntax = "" if problem else template_problem(value)
+    if syntax:
+        yield Fault(
+            job.place_of(option),
+            f"`chat_template` is not Jinja: {syntax}; {stage_effect('trainer')}",
+            help="close what is open, or leave it out for the model's own template",
+            severity=Severity.ERROR,
+        )
+    if problem or value.isascii():
         return
     found = next(character for character in value if not character.isascii())
     garbled = found.encode("utf-8", "replace").decode("latin-1")
@@ -31,3 +51,14 @@ def check(job: Job) -> Iterator[Fault]:
         f"Kaito decodes escapes in `chat_template` byte by byte, which makes {garbled!r} of {found!r} in every sample",
         help=f"write it as `{escape}`, in single quotes so that YAML leaves the escape to Kaito",
     )
+
+
+def _escape_problem(value: str) -> str:
+    """Return why `codecs.decode(value, "unicode_escape")` raises; empty when it does not."""
+    import codecs
+
+    try:
+        codecs.decode(value, "unicode_escape")
+    except ValueError as error:
+        return str(error).partition(": ")[2] or str(error)
+    return ""

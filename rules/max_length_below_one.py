@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kaitoc.compiler.catalog.library_changes import Change
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.rules._hazards import AFTER_LOADING, written_number
+from kaitoc.rules._hazards import AFTER_LOADING, is_on_kaito, written_number
 
 CODE = "KT439"
 NAME = "max-length-below-one"
 SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
+
+_LONG_TOKENS = 64
+"""Instructions with their answers are rarely much longer, and a job of which no token is left stops."""
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -22,10 +26,15 @@ def check(job: Job) -> Iterator[Fault]:
     if found is None or found.value >= 1:
         return
     tokens = int(found.value)
-    if tokens == 0:
+    if tokens == 0 and is_on_kaito(job) and not job.release.has(Change.EMPTIES_ROWS):
+        effect, severity = "cuts nothing in this release, and later ones refuse it", Severity.WARNING
+    elif tokens == 0:
         effect, severity = f"leaves no tokens and so no samples: {AFTER_LOADING}", Severity.ERROR
     else:
-        effect, severity = f"silently cuts {-tokens:,} off the end of every sequence's tokens", Severity.WARNING
+        effect = f"silently drops the last {-tokens:,} tokens of every sequence"
+        is_long = -tokens >= _LONG_TOKENS
+        effect += f", and stops the job where no sequence is longer: {AFTER_LOADING}" if is_long else ""
+        severity = Severity.ERROR if is_long else Severity.WARNING
     yield Fault(
         job.place_of(found.option),
         f"`max_length: {tokens}` {effect}",

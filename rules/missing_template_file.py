@@ -12,11 +12,12 @@ from kaitoc.rules._problems import STOPS
 
 CODE = "KT456"
 NAME = "missing-template-file"
-SEVERITY = Severity.WARNING
+SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
 _TEMPLATE_CHARACTERS = frozenset("{}\n")
+_MOUNTED = ("/mnt/data/", "/mnt/config/")
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -24,11 +25,13 @@ def check(job: Job) -> Iterator[Fault]:
     option, value = job.option("ModelConfig", "chat_template"), job.value("ModelConfig", "chat_template")
     if option is None or not isinstance(value, str) or not is_on_kaito(job) or option.plain is None:
         return
-    if _TEMPLATE_CHARACTERS & set(value) or "/" in value:
+    if _TEMPLATE_CHARACTERS & set(value) or value.startswith(_MOUNTED):
+        return
+    if "/" in value and not value.startswith("/"):
         return
     yield Fault(
         job.place_of(option),
-        f"`chat_template: {value}` has no braces, so it is taken for a file in the image's working folder, which has "
-        f"none of that name: {STOPS}",
+        f"`chat_template: {value}` has no braces, so it is taken for the path of a file, and none is mounted there: "
+        f"{STOPS}",
         help="write the Jinja template itself, or the path of a file in a mounted volume",
     )

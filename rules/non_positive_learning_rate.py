@@ -8,6 +8,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._hazards import AFTER_LOADING, written_number
+from kaitoc.rules._libraries import libraries_of
 
 CODE = "KT435"
 NAME = "non-positive-learning-rate"
@@ -21,9 +22,17 @@ def check(job: Job) -> Iterator[Fault]:
     found = written_number(job, "TrainingArguments", "learning_rate")
     if found is None or found.value > 0:
         return
-    effect = f"is refused by the optimizer: {AFTER_LOADING}" if found.value < 0 else "changes no parameter"
+    effect = _effect(job) if found.value < 0 else "changes no parameter"
     yield Fault(
         job.place_of(found.option),
         f"`learning_rate: {found.text}` {effect}",
+        severity=Severity.WARNING if "climbs" in effect else None,
         help="write 2.0e-4, as the QLoRA paper does for models up to 13B, or leave it out",
     )
+
+
+def _effect(job: Job) -> str:
+    """Return what becomes of a negative rate: most optimizers refuse it, Adafactor climbs the loss."""
+    optimizer = libraries_of(job).optimizers.get(str(job.value("TrainingArguments", "optim")))
+    takes_any = optimizer is not None and not optimizer.refusal and "learning_rate" not in optimizer.ranges
+    return "climbs the loss instead of descending it" if takes_any else f"is refused by the optimizer: {AFTER_LOADING}"

@@ -8,6 +8,7 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind
+from kaitoc.rules._conditions import null_stage
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._problems import null_effect, problems_of, removal
 
@@ -26,13 +27,18 @@ def check(job: Job) -> Iterator[Fault]:
     for option, problem in problems_of(job, ProblemKind.NULL_VALUE):
         if _is_told_elsewhere(job, option.section, problem):
             continue
+        stage = "" if problem.is_fatal or not is_on_kaito(job) else null_stage(job, option.section, problem.key)
         yield Fault(
             option.key if job.config is not None and not job.uses_template else job.config_place,
-            f"`{option.name}` is null, which Kaito passes on as the word `None`; {null_effect(problem)}",
+            f"`{option.name}` is null, which Kaito passes on as the word `None`; {_effect(problem, stage)}",
             help="give it a value, or leave the key out for the default",
             fix=removal(job, option, Applicability.SAFE if problem.is_fatal else Applicability.UNSAFE),
-            severity=None if problem.is_fatal else Severity.WARNING,
+            severity=None if problem.is_fatal or stage else Severity.WARNING,
         )
+
+
+def _effect(problem: ArgProblem, stage: str) -> str:
+    return f"no such `{problem.key}` exists, and {stage}" if stage else null_effect(problem)
 
 
 def _is_told_elsewhere(job: Job, section: str, null: ArgProblem) -> bool:

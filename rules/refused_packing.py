@@ -36,7 +36,8 @@ def _fault(job: Job, option: Option, makes: str) -> Fault:
     return Fault(
         job.place_of(option),
         f"{makes}, and TRL refuses to do that with the collator that Kaito passes: {AFTER_LOADING}",
-        help="leave it out" + (", or add `packing_strategy: wrapped`" if is_packing else ""),
+        help="leave it out"
+        + (", or add `packing_strategy: wrapped` and `per_device_train_batch_size: 1`" if is_packing else ""),
         fix=setting_fix(
             job, "TrainingArguments", option.name, False, f"Turn `{option.name}` off", Applicability.UNSAFE
         ),

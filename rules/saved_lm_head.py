@@ -12,7 +12,7 @@ from kaitoc.compiler.job.repairs import (
 )
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._fixes import setting_fix
-from kaitoc.rules._hazards import uses_sft_config
+from kaitoc.rules._hazards import has_logits, uses_sft_config
 from kaitoc.rules._problems import removal
 
 CODE = "KT425"
@@ -25,7 +25,7 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the output layer is among the modules that are trained whole."""
     option = job.option("LoraConfig", "modules_to_save")
-    if option is None or not uses_sft_config(job) or can_pad_batches(job):
+    if option is None or not uses_sft_config(job) or can_pad_batches(job) or has_logits(job):
         return
     value = job.value("LoraConfig", "modules_to_save")
     names = [str(name) for name in value] if isinstance(value, (list, tuple)) else []
@@ -34,7 +34,7 @@ def check(job: Job) -> Iterator[Fault]:
             job.place_of(option),
             f"`modules_to_save` wraps `lm_head`, and TRL {job.release.trl} of {job.release.name} reads its weight for "
             "the loss: an AttributeError in the first step",
-            help="take `lm_head` out of `modules_to_save`",
+            help="add `loss_type: nll`, which takes more memory, or take `lm_head` out of `modules_to_save`",
             fix=_fix(job, option, [name for name in names if name != "lm_head"]),
         )
 

@@ -15,11 +15,22 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
+_LEAST_SHARE = 1e-4
+"""A smaller share of the data rounds to no example of 10,000, and the split raises."""
+
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the share of data to train on is not above 0 and at most 1."""
     found = written_number(job, "DatasetConfig", "train_test_split")
-    if found is None or 0 < found.value <= 1:
+    if found is None or _LEAST_SHARE <= found.value <= 1:
+        return
+    if 0 < found.value < 1:
+        yield Fault(
+            job.place_of(found.option),
+            f"`train_test_split: {found.text}` leaves less than one example in {1 / _LEAST_SHARE:,.0f} to train on: "
+            f"{AFTER_LOADING}",
+            help="write 1 to train on all data, 0.9 to hold out a tenth",
+        )
         return
     yield Fault(
         job.place_of(found.option),

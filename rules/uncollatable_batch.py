@@ -11,7 +11,6 @@ from kaitoc.compiler.job.memory import batch_size_of
 from kaitoc.compiler.job.repairs import (
     batch_values,
     can_pad_batches,
-    has_equal_lengths,
 )
 from kaitoc.compiler.manifest.config_edits import set_options
 from kaitoc.rules._memory import option_place
@@ -26,7 +25,7 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when a step takes several sequences and the release's collator cannot bring them to one length."""
     batch = batch_size_of(job)
-    if not job.parsed or can_pad_batches(job) or has_equal_lengths(job) or batch <= 1:
+    if not job.parsed or can_pad_batches(job) or batch <= 1:
         return
     steps = max(1, job.integer("TrainingArguments", "gradient_accumulation_steps", 1))
     is_written = job.option("TrainingArguments", "per_device_train_batch_size") is not None

@@ -10,7 +10,6 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.repairs import (
     can_pad_batches,
     evaluates,
-    has_equal_lengths,
 )
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._memory import option_place
@@ -26,7 +25,7 @@ _DEFAULT_BATCH = 8
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when evaluation takes several sequences and the release's collator cannot pad them."""
-    if not job.parsed or can_pad_batches(job) or has_equal_lengths(job) or not evaluates(job):
+    if not job.parsed or can_pad_batches(job) or not evaluates(job):
         return
     batch = job.integer("TrainingArguments", "per_device_eval_batch_size", _DEFAULT_BATCH)
     if batch <= 1:

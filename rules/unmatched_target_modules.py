@@ -27,7 +27,8 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when some or all written target modules are not layers of the model."""
     option = job.option("LoraConfig", "target_modules")
-    targets = targets_of(job)
+    saved = job.value("LoraConfig", "modules_to_save")
+    targets = tuple(name for name in targets_of(job) if not isinstance(saved, (list, tuple)) or name not in saved)
     if option is None or job.model is None or job.uses_template or not targets or not linear_module_names(job):
         return
     model = job.model.value

@@ -14,6 +14,8 @@ class Change(str, Enum):
 
     RAGGED_LABELS = "ragged_labels"
     CHUNKED_LOSS = "chunked_loss"
+    EMPTIES_ROWS = "empties_rows"
+    FSDP_CONFIG_WITH_FSDP = "fsdp_config_with_fsdp"
     CASTS_VOCABULARY_BACK = "casts_vocabulary_back"
     BFLOAT16_ADAPTERS = "bfloat16_adapters"
     FLOAT32_ADAPTERS = "float32_adapters"

@@ -101,11 +101,11 @@ def default_template(method: str) -> str:
 def default_target_modules(preset: str, model_type: str) -> tuple[str, ...] | None:
     """Return what adapters go on when `target_modules` is omitted, None when PEFT 0.11.1 knows no default.
 
-    Kaito sets names for presets that start with "phi-3"; else PEFT's table by model type decides.
+    Kaito sets names for presets that start with "phi-3", in any case; else PEFT's table by model type decides.
     """
     table = _data()["default_target_modules"]
     for prefix, names in table["by_preset_prefix"].items():
-        if preset.startswith(prefix):
+        if preset.lower().startswith(prefix):
             return tuple(names)
     found = table["by_model_type"].get(model_type)
     return tuple(found) if found is not None else None

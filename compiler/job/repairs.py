@@ -114,11 +114,6 @@ def compute_dtype_name(job: Job, written: object) -> str | None:
     return meant if meant != written and meant in ("bfloat16", "float16", "float32") else None
 
 
-def has_equal_lengths(job: Job) -> bool:
-    """Return whether packing cuts all rows to one length (`wrapped`), so that no batch needs padding."""
-    return job.flag("TrainingArguments", "packing") and job.value("TrainingArguments", "packing_strategy") == "wrapped"
-
-
 def evaluates(job: Job) -> bool:
     """Return whether the job asks for evaluation while it trains."""
     return job.value("TrainingArguments", "eval_strategy") not in (None, "no", False)

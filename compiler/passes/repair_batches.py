@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import batch_size_of
-from kaitoc.compiler.job.repairs import can_pad_batches, evaluates, has_equal_lengths
+from kaitoc.compiler.job.repairs import can_pad_batches, evaluates
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_batch, set_to
 
@@ -17,7 +17,7 @@ _DEFAULT_EVAL_BATCH = 8
 
 def run(job: Job, _: PassContext) -> Iterator[Change]:
     """Yield a batch of one at the same effective batch, for training and for evaluation."""
-    if not job.is_parsable or can_pad_batches(job) or has_equal_lengths(job):
+    if not job.is_parsable or can_pad_batches(job):
         return
     reason = (
         f"TRL {job.release.trl} of {job.release.name} hands Kaito's collator labels of different lengths, which it "

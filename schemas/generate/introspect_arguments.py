@@ -116,6 +116,7 @@ def _annotation(text: str) -> Any:
         "List[str]": List[str],  # noqa: UP006
         "Optional[List[str]]": Optional[List[str]],  # noqa: UP006, UP045
         "Optional[List[int]]": Optional[List[int]],  # noqa: UP006, UP045
+        "dict[str, any]": dict[str, any],  # type: ignore[valid-type]  # as Kaito writes it; argparse gets dict
         "Dict[str, Any]": Dict[str, Any],  # noqa: UP006
         "Optional[Dict[str, Any]]": Optional[Dict[str, Any]],  # noqa: UP006, UP045
         "Optional[PreTrainedTokenizer]": Optional[tokenizer],  # noqa: UP045

@@ -135,6 +135,8 @@ def stops(text: str, release: str) -> str:
         body = config.get(section, {})
         if not isinstance(body, dict):
             return f"{section} is not a mapping"
+        if section == "DataCollator" and isinstance(body.get("mlm"), dict) and body["mlm"]:
+            body = {**body, "mlm": False}  # Kaito's second parse writes false over it (tests/oracle)
         parsed = parse_section(section, [(str(key), value) for key, value in body.items()], release)
         if not parsed.is_accepted:
             return f"{section}: {next(problem.kind.value for problem in parsed.problems if problem.is_fatal)}"

@@ -33,7 +33,7 @@ def written_files() -> Facts:
     return {
         name: read_json(name)
         for name in names
-        if name not in generated and not name.startswith("training_config/arguments/")
+        if name not in generated and not name.startswith(("training_config/arguments/", "libraries/"))
     }
 
 

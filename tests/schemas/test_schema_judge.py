@@ -32,7 +32,7 @@ def told(section: str, **options: object) -> SchemaError:
             "LoraConfig",
             "loftq_config",
             "x",
-            '"x" is not readable: the parser takes no value for this key, so leave it out',
+            '"x" is not readable: the parser makes no mapping of text, so leave the key out',
         ),
     ],
 )

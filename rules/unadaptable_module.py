@@ -1,0 +1,96 @@
+"""A module that the model has, and that cannot be trained whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.catalog.module_classes import ModuleClasses, module_classes
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.wording import join_names
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.rules._conditions import stage_effect
+from kaitoc.rules._hazards import is_on_kaito
+
+CODE = "KT466"
+NAME = "unadaptable-module"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+_HELD = {
+    "self_attn": ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"),
+    "mlp": ("gate_proj", "up_proj", "gate_up_proj", "down_proj"),
+}
+"""The layers inside a block, as the models that Kaito tunes name them."""
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault for module names that stop the job where PEFT wraps the model."""
+    if not is_on_kaito(job) or job.model is None or job.uses_template:
+        return
+    classes = module_classes(job.model.value.model_type)
+    if classes is not None:
+        yield from _saved(job, classes)
+        yield from _pattern(job, classes)
+
+
+def _saved(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
+    option = job.option("LoraConfig", "modules_to_save")
+    names = _names(job, "modules_to_save")
+    if option is None:
+        return
+    if "base_model" in names or "model" in names:
+        yield Fault(
+            job.place_of(option),
+            f"`modules_to_save` wraps the whole model, which then has no configuration; {stage_effect('adapter')}",
+            help="name single layers, such as embed_tokens",
+        )
+    elif lists := [name for name in names if name in ("layers", "h") and name in classes.other]:
+        yield Fault(
+            job.place_of(option),
+            f"`modules_to_save` cannot wrap {lists[0]}, which is a list of modules; {stage_effect('adapter')}",
+            help="name single layers, such as embed_tokens",
+        )
+    elif inner := _targets_inside(job, names):
+        yield Fault(
+            job.place_of(option),
+            f"`modules_to_save` wraps {inner[0]}, which holds the adapter on {inner[1]}; {stage_effect('adapter')}",
+            help="name it in one of the two only",
+        )
+    elif job.flag("QuantizationConfig", "load_in_4bit"):
+        frozen = [name for name in names if name != "lm_head" and classes.holds_weights(name)]
+        if frozen:
+            yield Fault(
+                job.place_of(option),
+                f"{join_names(frozen)} {'has' if len(frozen) == 1 else 'have'} quantised weights, which cannot be "
+                f"trained whole; {stage_effect('adapter')}",
+                help="name them in `target_modules` instead",
+            )
+
+
+def _targets_inside(job: Job, saved: list[str]) -> tuple[str, str] | None:
+    """Return a module to save and a target inside it, which PEFT then looks for in the wrapper."""
+    targets = _names(job, "target_modules")
+    held = ((name, target) for name in saved for target in targets if target in _HELD.get(name, ()))
+    return next(held, None)
+
+
+def _pattern(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
+    option = job.option("LoraConfig", "layers_pattern")
+    if option is None or job.option("LoraConfig", "layers_to_transform") is None:
+        return
+    names = _names(job, "layers_pattern")
+    if names and not any(name in classes.other for name in names):
+        known = [name for name in ("layers", "h") if name in classes.other]
+        yield Fault(
+            job.place_of(option),
+            f"the model has no module called {join_names(f'`{name}`' for name in names)}, so no layer matches; "
+            f"{stage_effect('adapter')}",
+            help=f"write {join_names(known)}, or leave it out",
+        )
+
+
+def _names(job: Job, name: str) -> list[str]:
+    value = job.value("LoraConfig", name)
+    return [str(one) for one in value] if isinstance(value, (list, tuple)) else []
