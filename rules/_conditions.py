@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from kaitoc.compiler.catalog.library_changes import Change, version_number
+from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.faults import Fault
@@ -108,13 +108,13 @@ def adapter_dtype(job: Job) -> str:
     """Return the type of the adapter: that of unquantised weights in PEFT before 0.12, else what TRL casts it to."""
     release = job.release
     if job.flag("QuantizationConfig", "load_in_4bit") or job.flag("QuantizationConfig", "load_in_8bit"):
-        return "bfloat16" if release.has(Change.BFLOAT16_ADAPTERS) else "float32"
-    if release.has(Change.FLOAT32_ADAPTERS):
+        return "bfloat16" if release.has(LibraryChange.BFLOAT16_ADAPTERS) else "float32"
+    if release.has(LibraryChange.FLOAT32_ADAPTERS):
         return "float32"
     dtype = job.value("ModelConfig", "torch_dtype")
     if isinstance(dtype, str):
         return _HALF.get(dtype, "float32")
-    return "bfloat16" if release.has(Change.CHECKPOINT_DTYPE) else "float32"
+    return "bfloat16" if release.has(LibraryChange.CHECKPOINT_DTYPE) else "float32"
 
 
 @lru_cache(maxsize=8)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Applicability, Fix
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
 from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value
 from kaitoc.compiler.manifest.training_config import Option
 
 STOPS = "the job stops before the model loads"
 
 
-def problems_of(job: Job, *kinds: ProblemKind) -> Iterator[tuple[Option, ArgProblem]]:
+def problems_of(job: Job, *kinds: ArgProblemKind) -> Iterator[tuple[Option, ArgProblem]]:
     """Yield the options of which the parser says one of `kinds`, with what it says."""
     for option, problem in job.problems:
         if problem.kind in kinds:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import problems_of, renaming
 
 CODE = "KT210"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a key that is only the beginning of one."""
-    for option, problem in problems_of(job, ProblemKind.ABBREVIATED_KEY):
+    for option, problem in problems_of(job, ArgProblemKind.ABBREVIATED_KEY):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
             f"`{option.name}` is short for `{problem.key}`; the webhook does not know it, and the next release "

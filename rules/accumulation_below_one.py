@@ -18,12 +18,12 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the number is out of range."""
-    found = written_number(job, "TrainingArguments", "gradient_accumulation_steps")
-    if found is None or found.value >= 1:
+    written = written_number(job, "TrainingArguments", "gradient_accumulation_steps")
+    if written is None or written.value >= 1:
         return
-    effect = AFTER_LOADING if found.value == 0 else "no step is trained, and the job ends well without a result"
+    effect = AFTER_LOADING if written.value == 0 else "no step is trained, and the job ends well without a result"
     yield Fault(
-        job.place_of(found.option),
-        f"`gradient_accumulation_steps` is at least 1, not {found.text}: {effect}",
+        job.place_of(written.option),
+        f"`gradient_accumulation_steps` is at least 1, not {written.text}: {effect}",
         help="write 1 for no accumulation",
     )

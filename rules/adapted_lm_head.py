@@ -28,19 +28,19 @@ def check(job: Job) -> Iterator[Fault]:
     value = job.value("LoraConfig", "target_modules")
     names = [str(name) for name in value] if isinstance(value, (list, tuple)) else []
     if "lm_head" in names:
-        kept = [name for name in names if name != "lm_head"]
+        remaining = [name for name in names if name != "lm_head"]
         yield Fault(
             job.place_of(option),
             f"TRL {job.release.trl} of {job.release.name} computes the loss from `lm_head.weight` itself and "
             f"refuses an adapter on `lm_head`: {AFTER_LOADING}",
             help="add `loss_type: nll`, which takes more memory, or take `lm_head` out of `target_modules`",
-            fix=_fix(job, kept),
+            fix=_fix(job, remaining),
         )
 
 
-def _fix(job: Job, kept: list[str]) -> Fix | None:
-    if not kept:
+def _fix(job: Job, remaining: list[str]) -> Fix | None:
+    if not remaining:
         return None
     return setting_fix(
-        job, "LoraConfig", "target_modules", kept, "Leave `lm_head` without adapter", Applicability.UNSAFE
+        job, "LoraConfig", "target_modules", remaining, "Leave `lm_head` without adapter", Applicability.UNSAFE
     )

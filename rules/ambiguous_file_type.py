@@ -25,19 +25,19 @@ def check(job: Job) -> Iterator[Fault]:
     if not is_on_kaito(job) or not job.parsed or job.option("DatasetConfig", "dataset_extension") is not None:
         return
     for place, name in file_names(job):
-        found = types_in(name)
-        if len(found) > 1:
-            yield _fault(job, place, name, found)
+        types = types_in(name)
+        if len(types) > 1:
+            yield _fault(job, place, name, types)
 
 
-def _fault(job: Job, place: Place, name: str, found: tuple[str, ...]) -> Fault:
+def _fault(job: Job, place: Place, name: str, types: tuple[str, ...]) -> Fault:
     ending = types_in(name.rpartition(".")[2])
     meant = ending[0] if len(ending) == 1 else ""
     title = f"State the type {meant}"
     return Fault(
         place,
-        f"the type of `{name}` is guessed by a search for type names anywhere in it, which finds {join_names(found)} "
+        f"the type of `{name}` is guessed by a search for type names anywhere in it, which finds {join_names(types)} "
         "in an order that changes from run to run",
-        help=f"write `dataset_extension: {meant or found[0]}` under DatasetConfig, or rename the file",
+        help=f"write `dataset_extension: {meant or types[0]}` under DatasetConfig, or rename the file",
         fix=setting_fix(job, "DatasetConfig", "dataset_extension", meant, title, Applicability.SAFE) if meant else None,
     )

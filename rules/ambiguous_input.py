@@ -26,10 +26,10 @@ def check(job: Job) -> Iterator[Fault]:
     field = workspace.field("tuning", "input")
     if field is None or not isinstance(field.node, Mapping):
         return
-    given = named_places(workspace, "input", ("urls", "image", "volumeSource"))
-    if len(given) == 1:
+    sources = named_places(workspace, "input", ("urls", "image", "volumeSource"))
+    if len(sources) == 1:
         return
-    stated = f"names {len(given)} places, {join_names(given)}" if given else "names no place"
+    stated = f"names {len(sources)} places, {join_names(sources)}" if sources else "names no place"
     yield Fault(
         field.key,
         f"`tuning.input` {stated}; Kaito's webhook wants exactly one",

@@ -26,10 +26,10 @@ def check(job: Job) -> Iterator[Fault]:
     field = workspace.field("tuning", "output")
     if field is None or not isinstance(field.node, Mapping):
         return
-    given = named_places(workspace, "output", ("image", "volumeSource"))
-    if len(given) == 1:
+    destinations = named_places(workspace, "output", ("image", "volumeSource"))
+    if len(destinations) == 1:
         return
-    stated = f"names {len(given)} places, {join_names(given)}" if given else "names no place"
+    stated = f"names {len(destinations)} places, {join_names(destinations)}" if destinations else "names no place"
     yield Fault(
         field.key,
         f"`tuning.output` {stated}; Kaito's webhook wants exactly one",

@@ -24,11 +24,11 @@ _NAMES = ("per_device_train_batch_size", "per_device_eval_batch_size")
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault for each batch size below 1."""
     for name in _NAMES:
-        found = written_number(job, "TrainingArguments", name)
-        if found is None or found.value >= 1 or (name == _NAMES[1] and not evaluates(job)):
+        written = written_number(job, "TrainingArguments", name)
+        if written is None or written.value >= 1 or (name == _NAMES[1] and not evaluates(job)):
             continue
         yield Fault(
-            job.place_of(found.option),
-            f"`{name}` is at least 1, not {found.text}: {AFTER_LOADING}",
+            job.place_of(written.option),
+            f"`{name}` is at least 1, not {written.text}: {AFTER_LOADING}",
             help="write 1",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._problems import STOPS, problems_of
 
@@ -21,7 +21,7 @@ SINCE = "0.1.0"
 def check(job: Job) -> Iterator[Fault]:
     """Yield a value that looks like a command-line option."""
     stops: dict[Option, bool] = {}
-    for option, problem in problems_of(job, ProblemKind.DASH_LEADING):
+    for option, problem in problems_of(job, ArgProblemKind.DASH_LEADING):
         stops[option] = stops.get(option, False) or problem.is_fatal
     for option, is_fatal in stops.items():
         outcome = STOPS if is_fatal else "it sets that option, and the job goes on"

@@ -18,18 +18,18 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the probability of dropping an activation is negative, or 1 and more."""
-    found = written_number(job, "LoraConfig", "lora_dropout")
-    if found is None or 0 <= found.value < 1:
+    written = written_number(job, "LoraConfig", "lora_dropout")
+    if written is None or 0 <= written.value < 1:
         return
-    if found.value > 1:
+    if written.value > 1:
         effect, severity = f"is no probability: torch refuses it and {AFTER_LOADING}", Severity.ERROR
-    elif found.value == 1:
+    elif written.value == 1:
         effect, severity = "drops all of the adapter's input, so that nothing is trained", Severity.ERROR
     else:
         effect, severity = "is taken for 0: PEFT only looks whether it is above", Severity.WARNING
     yield Fault(
-        job.place_of(found.option),
-        f"`lora_dropout: {found.text}` {effect}",
+        job.place_of(written.option),
+        f"`lora_dropout: {written.text}` {effect}",
         help="write a share below 1, such as 0.05",
         severity=severity,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import STOPS, problems_of, removal
 
 CODE = "KT206"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield an empty list."""
-    for option, _ in problems_of(job, ProblemKind.EMPTY_LIST):
+    for option, _ in problems_of(job, ArgProblemKind.EMPTY_LIST):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
             f"`{option.name}` is an empty list, which leaves its option without a value; {STOPS}",

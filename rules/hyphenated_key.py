@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import problems_of, renaming
 
 CODE = "KT211"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a key spelled with hyphens."""
-    for option, problem in problems_of(job, ProblemKind.HYPHENATED_KEY):
+    for option, problem in problems_of(job, ArgProblemKind.HYPHENATED_KEY):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
             f"`{option.name}` is read as `{problem.key}`, but the webhook does not know that spelling",

@@ -10,7 +10,7 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import footprint_of, workload_of
 from kaitoc.compiler.job.repairs import can_pad_batches
-from kaitoc.compiler.memory.solve import Dimension, largest
+from kaitoc.compiler.memory.solve import SolvedSize, largest
 from kaitoc.rules._memory import option_place
 
 CODE = "KT601"
@@ -32,7 +32,7 @@ def check(job: Job) -> Iterator[Fault]:
     gpu = job.gpu.value
     if predicted.high_bytes > gpu.memory_bytes * SHARE:
         return
-    batch = min(largest(workload, Dimension.BATCH, gpu, job.assumptions.margin), LARGEST_BATCH)
+    batch = min(largest(workload, SolvedSize.BATCH, gpu, job.assumptions.margin), LARGEST_BATCH)
     if batch < SMALLEST_GAIN:
         return
     yield Fault(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import problems_of, removal
 
 CODE = "KT216"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield an empty mapping, which is dropped."""
-    for option, _ in problems_of(job, ProblemKind.EMPTY_MAPPING):
+    for option, _ in problems_of(job, ArgProblemKind.EMPTY_MAPPING):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
             f"`{option.name}` is an empty mapping and is dropped, as if it were not written",

@@ -21,15 +21,15 @@ _STEADY = ("constant", "constant_with_warmup", "reduce_lr_on_plateau", "greedy")
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the number is out of range."""
-    found = written_number(job, "TrainingArguments", "max_steps")
-    if found is None or found.value != 0:
+    written = written_number(job, "TrainingArguments", "max_steps")
+    if written is None or written.value != 0:
         return
     keeps_rate = job.value("TrainingArguments", "lr_scheduler_type") in _STEADY
     effect = (
         "the job ends well" if keeps_rate else "at a learning rate of zero: the job ends well and has learned nothing"
     )
     yield Fault(
-        job.place_of(found.option),
+        job.place_of(written.option),
         f"`max_steps: 0` trains one step, whatever `num_train_epochs` says; {effect}"
         if keeps_rate
         else f"`max_steps: 0` trains one step, whatever `num_train_epochs` says, {effect}",

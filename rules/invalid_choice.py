@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import STOPS, closest_choice, problems_of
 
 CODE = "KT204"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a value that is not among a key's choices."""
-    for option, problem in problems_of(job, ProblemKind.INVALID_CHOICE):
+    for option, problem in problems_of(job, ArgProblemKind.INVALID_CHOICE):
         yield Fault(
             job.place_of(option),
             f"`{problem.key}` must be {problem.expectation}; {STOPS}",

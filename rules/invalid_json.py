@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.library_changes import Change
+from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._conditions import ARGUMENTS, stage_effect, written
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._problems import STOPS, problems_of
@@ -31,7 +31,7 @@ _TEXT_STAGES = {
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield text that is not a JSON mapping, under a key that takes one."""
-    for option, problem in problems_of(job, ProblemKind.INVALID_JSON):
+    for option, problem in problems_of(job, ArgProblemKind.INVALID_JSON):
         yield Fault(
             job.place_of(option),
             f"the text of `{problem.key}` begins with a brace but is not JSON; {STOPS}",
@@ -63,5 +63,5 @@ def _is_read(job: Job, key: str) -> bool:
     if key == "lr_scheduler_kwargs":
         return job.value(ARGUMENTS, "lr_scheduler_type") not in ("constant", "constant_with_warmup")
     if key == "fsdp_config":
-        return not job.release.has(Change.FSDP_CONFIG_WITH_FSDP) or bool(job.value(ARGUMENTS, "fsdp"))
+        return not job.release.has(LibraryChange.FSDP_CONFIG_WITH_FSDP) or bool(job.value(ARGUMENTS, "fsdp"))
     return key != "gradient_checkpointing_kwargs" or job.flag(ARGUMENTS, "gradient_checkpointing")

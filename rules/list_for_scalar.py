@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import STOPS, len_of, problems_of
 
 CODE = "KT208"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a list of several elements where one value belongs."""
-    for option, problem in problems_of(job, ProblemKind.LIST_FOR_SCALAR):
+    for option, problem in problems_of(job, ArgProblemKind.LIST_FOR_SCALAR):
         yield Fault(
             job.place_of(option),
             f"`{problem.key}` takes {problem.expectation}, and this list has {len_of(option)} elements; {STOPS}",

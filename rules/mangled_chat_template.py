@@ -43,12 +43,13 @@ def check(job: Job) -> Iterator[Fault]:
         )
     if problem or value.isascii():
         return
-    found = next(character for character in value if not character.isascii())
-    garbled = found.encode("utf-8", "replace").decode("latin-1")
-    escape = found.encode("unicode_escape").decode("ascii")
+    offender = next(character for character in value if not character.isascii())
+    garbled = offender.encode("utf-8", "replace").decode("latin-1")
+    escape = offender.encode("unicode_escape").decode("ascii")
     yield Fault(
         job.place_of(option),
-        f"Kaito decodes escapes in `chat_template` byte by byte, which makes {garbled!r} of {found!r} in every sample",
+        f"Kaito decodes escapes in `chat_template` byte by byte, which makes {garbled!r} of "
+        f"{offender!r} in every sample",
         help=f"write it as `{escape}`, in single quotes so that YAML leaves the escape to Kaito",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.library_changes import Change
+from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
@@ -22,11 +22,11 @@ _LONG_TOKENS = 64
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when no token is left, or tokens are cut off from the wrong end's count."""
-    found = written_number(job, "TrainingArguments", "max_length")
-    if found is None or found.value >= 1:
+    written = written_number(job, "TrainingArguments", "max_length")
+    if written is None or written.value >= 1:
         return
-    tokens = int(found.value)
-    if tokens == 0 and is_on_kaito(job) and not job.release.has(Change.EMPTIES_ROWS):
+    tokens = int(written.value)
+    if tokens == 0 and is_on_kaito(job) and not job.release.has(LibraryChange.EMPTIES_ROWS):
         effect, severity = "cuts nothing in this release, and later ones refuse it", Severity.WARNING
     elif tokens == 0:
         effect, severity = f"leaves no tokens and so no samples: {AFTER_LOADING}", Severity.ERROR
@@ -36,7 +36,7 @@ def check(job: Job) -> Iterator[Fault]:
         effect += f", and stops the job where no sequence is longer: {AFTER_LOADING}" if is_long else ""
         severity = Severity.ERROR if is_long else Severity.WARNING
     yield Fault(
-        job.place_of(found.option),
+        job.place_of(written.option),
         f"`max_length: {tokens}` {effect}",
         help="write the longest sequence to train on, in tokens; this release has no value for no limit",
         severity=severity,

@@ -23,16 +23,16 @@ def check(job: Job) -> Iterator[Fault]:
     config_map = job.config_map
     if config_map is None:
         return
-    found = config_map.field("data", DATA_KEY)
-    if found is None:
+    field = config_map.field("data", DATA_KEY)
+    if field is None:
         yield _missing_key(job, config_map)
-    elif not isinstance(found.node, Scalar):
+    elif not isinstance(field.node, Scalar):
         message = f"`{DATA_KEY}` must hold text; ConfigMap values are strings"
-        yield Fault(found.key, message, help=f"write `{DATA_KEY}: |` above the mapping")
+        yield Fault(field.key, message, help=f"write `{DATA_KEY}: |` above the mapping")
     elif job.config is not None and not job.config.problems and job.config.root is None:
         if job.config.placeholder:
             return
-        yield _missing_root(job, found.key)
+        yield _missing_root(job, field.key)
 
 
 def _missing_key(job: Job, config_map: Manifest) -> Fault:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import STOPS, negation, problems_of
 
 CODE = "KT212"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a `no_` switch of the command line used as a key."""
-    for option, problem in problems_of(job, ProblemKind.NEGATED_FLAG):
+    for option, problem in problems_of(job, ArgProblemKind.NEGATED_FLAG):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
             f"`{option.name}` is the command line's switch for `{problem.key}: false` and takes no value; {STOPS}",

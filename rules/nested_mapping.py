@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._problems import as_json, nested_effect, nested_help, problems_of
@@ -21,7 +21,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a mapping where Kaito flattens keys to command-line options."""
-    for option, problem in problems_of(job, ProblemKind.NESTED_MAPPING):
+    for option, problem in problems_of(job, ArgProblemKind.NESTED_MAPPING):
         if option.section == "DataCollator" and option.name == "mlm" and is_on_kaito(job):
             yield _rescued(job, option)
             continue

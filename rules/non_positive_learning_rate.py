@@ -19,13 +19,13 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when no step can go downhill."""
-    found = written_number(job, "TrainingArguments", "learning_rate")
-    if found is None or found.value > 0:
+    written = written_number(job, "TrainingArguments", "learning_rate")
+    if written is None or written.value > 0:
         return
-    effect = _effect(job) if found.value < 0 else "changes no parameter"
+    effect = _effect(job) if written.value < 0 else "changes no parameter"
     yield Fault(
-        job.place_of(found.option),
-        f"`learning_rate: {found.text}` {effect}",
+        job.place_of(written.option),
+        f"`learning_rate: {written.text}` {effect}",
         severity=Severity.WARNING if "climbs" in effect else None,
         help="write 2.0e-4, as the QLoRA paper does for models up to 13B, or leave it out",
     )

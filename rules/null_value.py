@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
 from kaitoc.rules._conditions import null_stage
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._problems import null_effect, problems_of, removal
@@ -24,7 +24,7 @@ _TOLD_ELSEWHERE = ("output_dir", "dataset_path", "dataset_extension")
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a key without a value, or with `null`."""
-    for option, problem in problems_of(job, ProblemKind.NULL_VALUE):
+    for option, problem in problems_of(job, ArgProblemKind.NULL_VALUE):
         if _is_told_elsewhere(job, option.section, problem):
             continue
         stage = "" if problem.is_fatal or not is_on_kaito(job) else null_stage(job, option.section, problem.key)
@@ -46,4 +46,6 @@ def _is_told_elsewhere(job: Job, section: str, null: ArgProblem) -> bool:
     if is_on_kaito(job) and null.key in _TOLD_ELSEWHERE:
         return True
     problems = job.parsed[section].problems
-    return any(one.is_fatal and one.entry_index == null.entry_index and one is not null for one in problems)
+    return any(
+        problem.is_fatal and problem.entry_index == null.entry_index and problem is not null for problem in problems
+    )

@@ -24,10 +24,10 @@ _OCCUPIED = {"/mnt/data": "the data", "/mnt/config": "the configuration"}
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when results would be mounted over /mnt itself, the data or the configuration."""
-    found = written_output_dir(job)
-    if found is None or not found[1].startswith("/mnt"):
+    output_dir = written_output_dir(job)
+    if output_dir is None or not output_dir[1].startswith("/mnt"):
         return
-    option, written = found
+    option, written = output_dir
     path = mounted_at(written)
     effect, severity = _effect(path)
     if not effect:

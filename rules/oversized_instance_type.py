@@ -57,9 +57,14 @@ def _smallest(job: Job, instance: InstanceType) -> InstanceType | None:
 @lru_cache
 def _listed(cloud: str) -> tuple[InstanceType, ...]:
     """Return the instance types of a cloud with one NVIDIA GPU that the newest release lists, the smallest first."""
-    found = [
-        one
-        for one in all_instance_types()
-        if one.cloud == cloud and one.gpu is not None and one.num_gpus == 1 and one.last_release is None
+    instances = [
+        instance
+        for instance in all_instance_types()
+        if instance.cloud == cloud
+        and instance.gpu is not None
+        and instance.num_gpus == 1
+        and instance.last_release is None
     ]
-    return tuple(sorted(found, key=lambda one: (one.gpu.nominal_gib if one.gpu else 0, one.name)))
+    return tuple(
+        sorted(instances, key=lambda instance: (instance.gpu.nominal_gib if instance.gpu else 0, instance.name))
+    )

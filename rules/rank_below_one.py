@@ -18,11 +18,11 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the number is out of range."""
-    found = written_number(job, "LoraConfig", "r")
-    if found is None or found.value >= 1:
+    written = written_number(job, "LoraConfig", "r")
+    if written is None or written.value >= 1:
         return
     yield Fault(
-        job.place_of(found.option),
-        f"`r` is the rank of the adapter and at least 1, not {found.text}: {AFTER_LOADING}",
+        job.place_of(written.option),
+        f"`r` is the rank of the adapter and at least 1, not {written.text}: {AFTER_LOADING}",
         help="write 8, Kaito's default, or 16",
     )

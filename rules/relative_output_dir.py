@@ -25,10 +25,10 @@ _WORKING_FOLDER = "/workspace"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when results are written below the working folder while another folder is mounted for them."""
-    found = written_output_dir(job)
-    if found is None or found[1].startswith("/"):
+    output_dir = written_output_dir(job)
+    if output_dir is None or output_dir[1].startswith("/"):
         return
-    option, written = found
+    option, written = output_dir
     path = posixpath.normpath(f"{_WORKING_FOLDER}/{written}")
     if path == mounted_at(written):
         return

@@ -39,7 +39,7 @@ def check(job: Job) -> Iterator[Fault]:
         )
 
 
-def _fix(job: Job, option: Option, kept: list[str]) -> Fix | None:
-    if not kept:
+def _fix(job: Job, option: Option, remaining: list[str]) -> Fix | None:
+    if not remaining:
         return removal(job, option, Applicability.UNSAFE)
-    return setting_fix(job, "LoraConfig", "modules_to_save", kept, "Do not train `lm_head`", Applicability.UNSAFE)
+    return setting_fix(job, "LoraConfig", "modules_to_save", remaining, "Do not train `lm_head`", Applicability.UNSAFE)

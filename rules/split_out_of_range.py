@@ -21,20 +21,20 @@ _LEAST_SHARE = 1e-4
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the share of data to train on is not above 0 and at most 1."""
-    found = written_number(job, "DatasetConfig", "train_test_split")
-    if found is None or _LEAST_SHARE <= found.value <= 1:
+    written = written_number(job, "DatasetConfig", "train_test_split")
+    if written is None or _LEAST_SHARE <= written.value <= 1:
         return
-    if 0 < found.value < 1:
+    if 0 < written.value < 1:
         yield Fault(
-            job.place_of(found.option),
-            f"`train_test_split: {found.text}` leaves less than one example in {1 / _LEAST_SHARE:,.0f} to train on: "
+            job.place_of(written.option),
+            f"`train_test_split: {written.text}` leaves less than one example in {1 / _LEAST_SHARE:,.0f} to train on: "
             f"{AFTER_LOADING}",
             help="write 1 to train on all data, 0.9 to hold out a tenth",
         )
         return
     yield Fault(
-        job.place_of(found.option),
-        f"`train_test_split` is the share of data to train on, above 0 and at most 1, not {found.text}: "
+        job.place_of(written.option),
+        f"`train_test_split` is the share of data to train on, above 0 and at most 1, not {written.text}: "
         f"{AFTER_LOADING}",
         help="write 1 to train on all data, 0.9 to hold out a tenth",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
 from kaitoc.compiler.manifest.config_edits import rename_option
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._problems import problems_of
@@ -18,7 +18,7 @@ SEVERITY = Severity.ERROR
 FIX = Applicability.UNSAFE
 SINCE = "0.1.0"
 
-_KINDS = (ProblemKind.UNKNOWN_KEY, ProblemKind.AMBIGUOUS_KEY, ProblemKind.HELP_KEY)
+_KINDS = (ArgProblemKind.UNKNOWN_KEY, ArgProblemKind.AMBIGUOUS_KEY, ArgProblemKind.HELP_KEY)
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -28,7 +28,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
-    if problem.kind is ProblemKind.AMBIGUOUS_KEY:
+    if problem.kind is ArgProblemKind.AMBIGUOUS_KEY:
         message = f"`{option.name}` could be short for several keys of {option.section}: {problem.suggestion}"
         return Fault(option.key, f"{message}; the job stops before the model loads")
     return Fault(

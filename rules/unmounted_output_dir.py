@@ -24,10 +24,10 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the runtime writes to a folder that is not the mounted one."""
-    found = written_output_dir(job)
-    if found is None or not found[1].startswith("/"):
+    output_dir = written_output_dir(job)
+    if output_dir is None or not output_dir[1].startswith("/"):
         return
-    option, written = found
+    option, written = output_dir
     path = posixpath.normpath(written)
     if path == MOUNT_ROOT or path.startswith(f"{MOUNT_ROOT}/"):
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules._problems import STOPS, problems_of, removal
 
 CODE = "KT214"
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a key that cannot be set from a file."""
-    for option, problem in problems_of(job, ProblemKind.UNREADABLE_ARGUMENT):
+    for option, problem in problems_of(job, ArgProblemKind.UNREADABLE_ARGUMENT):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
             f"`{problem.key}` cannot be set: the parser has no way to read a value for it; {STOPS}",

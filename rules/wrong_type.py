@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
 from kaitoc.compiler.manifest.config_edits import replace_value, yaml_text
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._problems import problems_of
@@ -21,7 +21,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield every value on which the runtime's parser stops because it is not of the key's type."""
-    for option, problem in problems_of(job, ProblemKind.WRONG_TYPE):
+    for option, problem in problems_of(job, ArgProblemKind.WRONG_TYPE):
         yield _fault(job, option, problem)
 
 

@@ -18,11 +18,11 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the adapter's scale is zero."""
-    found = written_number(job, "LoraConfig", "lora_alpha")
-    if found is None or found.value != 0:
+    written = written_number(job, "LoraConfig", "lora_alpha")
+    if written is None or written.value != 0:
         return
     yield Fault(
-        job.place_of(found.option),
+        job.place_of(written.option),
         "`lora_alpha: 0` scales the adapter to nothing: every gradient is zero, and the run reports success with an "
         "adapter without effect",
         help="write the rank, as Kaito's templates do, or twice the rank",

@@ -18,11 +18,11 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the run ends before its first step."""
-    found = written_number(job, "TrainingArguments", "num_train_epochs")
-    if found is None or found.value > 0 or job.integer("TrainingArguments", "max_steps", -1) > 0:
+    written = written_number(job, "TrainingArguments", "num_train_epochs")
+    if written is None or written.value > 0 or job.integer("TrainingArguments", "max_steps", -1) > 0:
         return
     yield Fault(
-        job.place_of(found.option),
-        f"`num_train_epochs: {found.text}` trains nothing, and the run reports success with an untrained adapter",
+        job.place_of(written.option),
+        f"`num_train_epochs: {written.text}` trains nothing, and the run reports success with an untrained adapter",
         help="write 1 or more, or `max_steps` for a short run",
     )

@@ -19,13 +19,13 @@ def read_json(name: str) -> Any:
 @lru_cache(maxsize=1)
 def schema_names() -> tuple[str, ...]:
     """Return the names of the JSON Schemas that ship with kaitoc, sorted; `load_schema` takes each."""
-    found: list[str] = []
+    names: list[str] = []
     for folder, _, files in os.walk(ROOT):
         for file in files:
             path = os.path.join(folder, file)
             if file.endswith(".json") and _is_schema(path):
-                found.append(os.path.relpath(path, ROOT).removesuffix(".json").replace(os.sep, "/"))
-    return tuple(sorted(found))
+                names.append(os.path.relpath(path, ROOT).removesuffix(".json").replace(os.sep, "/"))
+    return tuple(sorted(names))
 
 
 def load_schema(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kaitoc.compiler.admission.objects import content_of, path_of, source_of
-from kaitoc.compiler.admission.partners import Partners, Surroundings
+from kaitoc.compiler.admission.partners import Partners, RelatedObjects
 from kaitoc.compiler.admission.patch import patch_between
 from kaitoc.compiler.admission.policy import Policy
 from kaitoc.compiler.admission.review import Answer, Request
@@ -26,22 +26,22 @@ _MAX_VALUES = 10_000
 _JUDGED = frozenset({"CREATE", "UPDATE"})
 
 
-def surroundings_of(request: Request, partners: Partners) -> Surroundings:
+def surroundings_of(request: Request, partners: Partners) -> RelatedObjects:
     """Return what an object is judged with: a Workspace its ConfigMap, a ConfigMap the Workspaces that name it."""
     content = _judged_content(request)
     metadata = content.get("metadata") if content is not None else None
     if content is None or not isinstance(metadata, dict):
-        return Surroundings(is_complete=partners.is_complete)
+        return RelatedObjects(is_complete=partners.is_complete)
     namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
     if request.kind == "ConfigMap":
-        return Surroundings(tuple(partners.workspaces_using(namespace, name)), partners.is_complete)
+        return RelatedObjects(tuple(partners.workspaces_using(namespace, name)), partners.is_complete)
     tuning = content.get("tuning")
     config = tuning.get("config") if isinstance(tuning, dict) else None
-    found = partners.config_map(namespace, config) if isinstance(config, str) and config else None
-    return Surroundings((found,) if found is not None else (), partners.is_complete)
+    config_map = partners.config_map(namespace, config) if isinstance(config, str) and config else None
+    return RelatedObjects((config_map,) if config_map is not None else (), partners.is_complete)
 
 
-def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answer:
+def answer(request: Request, policy: Policy, surroundings: RelatedObjects) -> Answer:
     """Return whether an object may pass.
 
     Other kinds, deletions, objects on their way out and inference Workspaces pass without a word; an update of
@@ -68,9 +68,9 @@ def answer(request: Request, policy: Policy, surroundings: Surroundings) -> Answ
     if policy.mutates and not is_as_stored:
         fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
         outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
-    found = [finding for finding in outcome.findings if surroundings.is_complete or not _needs_partners(finding)]
-    found += _update_findings(request, manifests, policy)
-    return _verdict(found, outcome, policy, patch, tolerates=is_as_stored)
+    findings = [finding for finding in outcome.findings if surroundings.is_complete or not _needs_partners(finding)]
+    findings += _update_findings(request, manifests, policy)
+    return _verdict(findings, outcome, policy, patch, tolerates=is_as_stored)
 
 
 def _judged_content(request: Request) -> dict[str, Any] | None:
@@ -165,13 +165,13 @@ def _update_findings(request: Request, manifests: Sequence[Manifest], policy: Po
 
 
 def _verdict(
-    found: list[Finding], outcome: Outcome, policy: Policy, patch: tuple[dict[str, Any], ...], *, tolerates: bool
+    findings: list[Finding], outcome: Outcome, policy: Policy, patch: tuple[dict[str, Any], ...], *, tolerates: bool
 ) -> Answer:
     """Return the answer to what was found; where it is tolerated, what would refuse the object only warns."""
-    found.sort(key=lambda finding: finding.sort_key)
-    refusing = [finding for finding in found if _refuses(finding, policy)]
-    codes = tuple(sorted({finding.code for finding in found}))
-    warnings = tuple(_told(f) for f in found if f.severity is Severity.WARNING and not _refuses(f, policy))
+    findings.sort(key=lambda finding: finding.sort_key)
+    refusing = [finding for finding in findings if _refuses(finding, policy)]
+    codes = tuple(sorted({finding.code for finding in findings}))
+    warnings = tuple(_told(f) for f in findings if f.severity is Severity.WARNING and not _refuses(f, policy))
     complaints = [*map(str, outcome.errors), *(_told(finding) for finding in refusing)]
     shown = complaints[:_MAX_TOLD]
     if len(complaints) > len(shown):

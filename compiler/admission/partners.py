@@ -42,7 +42,7 @@ class Partners(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
+class RelatedObjects:
     """The files of the objects that belong to one under review, and whether there can be no others."""
 
     files: tuple[ManifestFile, ...] = ()
@@ -101,8 +101,8 @@ class FolderPartners:
 
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
         """Return the file of a ConfigMap."""
-        found = self._library.config_map(name, _asking("Workspace", namespace, name))
-        return self._file(found) if found is not None else None
+        manifest = self._library.config_map(name, _asking("Workspace", namespace, name))
+        return self._file(manifest) if manifest is not None else None
 
     def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
         """Return the files of the tuning Workspaces that name a ConfigMap."""

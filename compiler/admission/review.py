@@ -54,8 +54,8 @@ def read_review(data: bytes) -> Request:
     """Return the request of an AdmissionReview in JSON or YAML; raises `ReviewError`."""
     review = _decode(data)
     if review.get("kind") != KIND or review.get("apiVersion") != API_VERSION:
-        found = f"{str(review.get('apiVersion'))[:80]} {str(review.get('kind'))[:80]}"
-        raise ReviewError(f"expected an AdmissionReview of {API_VERSION}, got `{printable(found)}`")
+        stated_kind = f"{str(review.get('apiVersion'))[:80]} {str(review.get('kind'))[:80]}"
+        raise ReviewError(f"expected an AdmissionReview of {API_VERSION}, got `{printable(stated_kind)}`")
     request = _mapping(review, "request", is_required=True) or {}
     uid = _text(request, "uid")
     if not uid:

@@ -52,28 +52,28 @@ class Case:
 
 def read_suite(folder: str) -> list[Case]:
     """Return the cases at and below a folder, by name; raises `SuiteError` when there is none or one is malformed."""
-    found = []
+    cases = []
     for here, _, names in os.walk(folder):
         if REVIEW in names:
             name = os.path.relpath(here, folder)
-            found.append(Case(name if name != "." else os.path.basename(os.path.abspath(here)), here, _expected(here)))
-    if not found:
+            cases.append(Case(name if name != "." else os.path.basename(os.path.abspath(here)), here, _expected(here)))
+    if not cases:
         raise SuiteError(f"{folder}: holds no folder with a `{REVIEW}`")
-    return sorted(found, key=lambda case: case.name)
+    return sorted(cases, key=lambda case: case.name)
 
 
 def differences(case: Case, policy: Policy) -> Iterator[str]:
     """Yield how the answer to a case differs from what was expected; raises `KaitocError` for a malformed review."""
-    given = _answer(case, policy)
+    actual = _answer(case, policy)
     wanted = case.expected
-    if given.is_allowed != wanted.is_allowed:
-        yield f"expected {_verdict(wanted.is_allowed)}, got {_verdict(given.is_allowed)}"
-    if wanted.codes is not None and set(wanted.codes) != set(given.codes):
-        yield f"expected the codes {_listed(wanted.codes)}, got {_listed(given.codes)}"
-    if wanted.status_code is not None and not given.is_allowed and given.status_code != wanted.status_code:
-        yield f"expected the status {wanted.status_code}, got {given.status_code}"
-    if wanted.is_patched is not None and wanted.is_patched != bool(given.patch):
-        yield f"expected {'a' if wanted.is_patched else 'no'} patch, got {'one' if given.patch else 'none'}"
+    if actual.is_allowed != wanted.is_allowed:
+        yield f"expected {_verdict(wanted.is_allowed)}, got {_verdict(actual.is_allowed)}"
+    if wanted.codes is not None and set(wanted.codes) != set(actual.codes):
+        yield f"expected the codes {_listed(wanted.codes)}, got {_listed(actual.codes)}"
+    if wanted.status_code is not None and not actual.is_allowed and actual.status_code != wanted.status_code:
+        yield f"expected the status {wanted.status_code}, got {actual.status_code}"
+    if wanted.is_patched is not None and wanted.is_patched != bool(actual.patch):
+        yield f"expected {'a' if wanted.is_patched else 'no'} patch, got {'one' if actual.patch else 'none'}"
 
 
 def _answer(case: Case, policy: Policy) -> Answer:

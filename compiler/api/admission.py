@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kaitoc.compiler.admission.answer import answer, surroundings_of
-from kaitoc.compiler.admission.partners import FolderPartners, NoPartners, Partners, Surroundings
+from kaitoc.compiler.admission.partners import FolderPartners, NoPartners, Partners, RelatedObjects
 from kaitoc.compiler.admission.policy import Policy, PolicyOptions, policy_of
 from kaitoc.compiler.admission.review import Answer, Request, read_review
 from kaitoc.compiler.check.engine_options import EngineOptions
@@ -55,6 +55,6 @@ def judge(data: bytes, policy: Policy, partners: Partners) -> Judged:
     return Judged(request, answer(request, policy, surroundings_of(request, partners)))
 
 
-def judge_among(data: bytes, policy: Policy, surroundings: Surroundings) -> Answer:
+def judge_among(data: bytes, policy: Policy, surroundings: RelatedObjects) -> Answer:
     """Return the answer to a review whose partners are at hand; raises `ReviewError`."""
     return answer(read_review(data), policy, surroundings)

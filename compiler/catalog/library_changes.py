@@ -9,7 +9,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
 
 
-class Change(str, Enum):
+class LibraryChange(str, Enum):
     """A change by its key in the catalog, where its effect is described."""
 
     RAGGED_LABELS = "ragged_labels"
@@ -46,10 +46,11 @@ def version_number(text: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1)
-def changes() -> dict[Change, VersionRange]:
+def changes() -> dict[LibraryChange, VersionRange]:
     """Return every change of the catalog with the versions that it holds for."""
     return {
-        Change(name): _version_range(entry) for name, entry in read_json("catalog/library_changes")["changes"].items()
+        LibraryChange(name): _version_range(entry)
+        for name, entry in read_json("catalog/library_changes")["changes"].items()
     }
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
-from kaitoc.compiler.catalog.library_changes import Change, changes, version_number
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes, version_number
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
 
@@ -47,7 +47,7 @@ class Release:
         """Return whether TrainingArguments is parsed into trl's SFTConfig, not transformers' own class."""
         return self.arguments_class == _SFT_CONFIG
 
-    def has(self, change: Change) -> bool:
+    def has(self, change: LibraryChange) -> bool:
         """Return whether the image's libraries include a change."""
         versions = changes()[change]
         return versions.includes(str(getattr(self, versions.library)))
@@ -107,5 +107,5 @@ def default_target_modules(preset: str, model_type: str) -> tuple[str, ...] | No
     for prefix, names in table["by_preset_prefix"].items():
         if preset.lower().startswith(prefix):
             return tuple(names)
-    found = table["by_model_type"].get(model_type)
-    return tuple(found) if found is not None else None
+    modules = table["by_model_type"].get(model_type)
+    return tuple(modules) if modules is not None else None

@@ -23,7 +23,7 @@ class BaselineError(KaitocError):
     """A baseline file that cannot be used; `str(error)` says where and why."""
 
 
-class Key(NamedTuple):
+class FindingKey(NamedTuple):
     """What a finding is known by; `path` is relative to the baseline's folder, with forward slashes."""
 
     path: str
@@ -37,11 +37,11 @@ class Baseline:
     """How many findings of each key are accepted; `root` is the folder that the paths are relative to."""
 
     root: str
-    counts: Mapping[Key, int]
+    counts: Mapping[FindingKey, int]
 
     def new_among(self, findings: Iterable[Finding]) -> list[Finding]:
         """Return the findings of a file that are new, in order; of equal ones the first are known."""
-        met: Counter[Key] = Counter()
+        met: Counter[FindingKey] = Counter()
         new = []
         for finding in sorted(findings, key=lambda finding: finding.sort_key):
             key = _key(finding, self.root)
@@ -75,7 +75,7 @@ def load_baseline(path: str) -> Baseline:
         raise BaselineError(
             f"{path}: not a kaitoc baseline of version {VERSION}; write it anew with `kaitoc baseline`", path=path
         )
-    counts: Counter[Key] = Counter()
+    counts: Counter[FindingKey] = Counter()
     for index, entry in enumerate(data["findings"]):
         key, count = _read_entry(path, index, entry)
         counts[key] += count
@@ -91,10 +91,10 @@ def save_baseline(baseline: Baseline, path: str) -> None:
     write_atomically(path, text.encode("ascii"))
 
 
-def _key(finding: Finding, root: str) -> Key:
+def _key(finding: Finding, root: str) -> FindingKey:
     owner = finding.object
     name = f"{owner.kind}/{owner.namespace}/{owner.name}" if owner else ""
-    return Key(_relative(finding.source.path, root), finding.code, name, finding.pointer)
+    return FindingKey(_relative(finding.source.path, root), finding.code, name, finding.pointer)
 
 
 def _relative(path: str, root: str) -> str:
@@ -104,13 +104,13 @@ def _relative(path: str, root: str) -> str:
         return path.replace(os.sep, "/")
 
 
-def _read_entry(path: str, index: int, entry: Any) -> tuple[Key, int]:
-    if not isinstance(entry, dict) or entry.keys() != {*Key._fields, "count"}:
+def _read_entry(path: str, index: int, entry: Any) -> tuple[FindingKey, int]:
+    if not isinstance(entry, dict) or entry.keys() != {*FindingKey._fields, "count"}:
         raise BaselineError(
-            f"{path}: findings[{index}]: expected the keys {', '.join(Key._fields)} and count", path=path
+            f"{path}: findings[{index}]: expected the keys {', '.join(FindingKey._fields)} and count", path=path
         )
     count = entry.pop("count")
     texts_ok = all(isinstance(value, str) for value in entry.values())
     if not texts_ok or not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise BaselineError(f"{path}: findings[{index}]: expected texts, and a count of at least 1", path=path)
-    return Key(**entry), count
+    return FindingKey(**entry), count

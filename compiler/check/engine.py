@@ -90,9 +90,9 @@ class Engine:
 
     def check(self, paths: Iterable[str]) -> Outcome:
         """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
-        given = list(dict.fromkeys(paths))
+        unique_paths = list(dict.fromkeys(paths))
         outcome = Outcome()
-        self.check_rest(given, self.read_each(given, outcome.keep), outcome.keep)
+        self.check_rest(unique_paths, self.read_each(unique_paths, outcome.keep), outcome.keep)
         return outcome
 
     def read_each(self, paths: Sequence[str], keep: Keep) -> array[int]:
@@ -139,10 +139,10 @@ class Engine:
     def assumptions_for(self, path: str) -> Assumptions:
         """Return what is assumed for a file."""
         settings = self.settings_for(path)
-        found = self._by_settings.assumptions.get(settings.path)
-        if found is None:
-            found = self._by_settings.assumptions[settings.path] = resolve_assumptions(self.overrides, settings)
-        return found
+        assumptions = self._by_settings.assumptions.get(settings.path)
+        if assumptions is None:
+            assumptions = self._by_settings.assumptions[settings.path] = resolve_assumptions(self.overrides, settings)
+        return assumptions
 
     def settings_for(self, path: str) -> Settings:
         """Return a file's settings under `--select` and `--ignore`."""
@@ -162,18 +162,18 @@ class Engine:
         file = self._with_config_maps(file)
         jobs = self._jobs_in(file, checked)
         settings = self.settings_for(checked.path)
-        found = [to_finding(rule, fault) for rule in self.rule_set.file_rules
+        findings = [to_finding(rule, fault) for rule in self.rule_set.file_rules
                  if settings.runs(rule.CODE, rule.NAME) for fault in known_faults(rule, file)]  # fmt: skip
         for manifest in file.manifests:
             if manifest.is_workspace:
-                found.extend(self._check_object(manifest, self.assumptions_for(checked.path), settings))
+                findings.extend(self._check_object(manifest, self.assumptions_for(checked.path), settings))
         for job in jobs:
-            found.extend(self._in_scope(job, self._check_job(job, settings)))
+            findings.extend(self._in_scope(job, self._check_job(job, settings)))
             self._add_summary(job, checked)
         if not is_alone:
-            found.extend(self._found_from_elsewhere(file))
-            checked.beside = self._found_beside(checked.path, jobs, found)
-        self._conclude(file, found, checked)
+            findings.extend(self._found_from_elsewhere(file))
+            checked.beside = self._found_beside(checked.path, jobs, findings)
+        self._conclude(file, findings, checked)
         if checked.findings:
             checked.num_kaito_objects = max(1, checked.num_kaito_objects)
         return checked
@@ -206,7 +206,7 @@ class Engine:
             if path != besides:
                 yield from self._check_job(job, self.settings_for(path))
 
-    def _found_beside(self, path: str, jobs: Iterable[Job], found: list[Finding]) -> list[FileOutcome]:
+    def _found_beside(self, path: str, jobs: Iterable[Job], findings: list[Finding]) -> list[FileOutcome]:
         """Return what is found in ConfigMaps beside a file that the user did not name.
 
         It is told with the first of the given files that use them.
@@ -219,7 +219,7 @@ class Engine:
             partner = self.library.load(partner_path)
             if self._owner(partner) == path:
                 outcomes.append(FileOutcome(partner_path))
-                self._conclude(partner, (*found, *self._found_from_elsewhere(partner, path)), outcomes[-1])
+                self._conclude(partner, (*findings, *self._found_from_elsewhere(partner, path)), outcomes[-1])
         return outcomes
 
     def _owner(self, partner: ManifestFile) -> str:
@@ -239,16 +239,18 @@ class Engine:
     def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
         """Return what the rules find in a job, which is asked for with its Workspace and with its ConfigMap."""
         key = (*_identity(job), settings.path)
-        found = self._met.found_in_jobs.get(key)
-        if found is None:
-            found = [to_finding(rule, fault) for rule in self._job_rules(settings) for fault in known_faults(rule, job)]
+        findings = self._met.found_in_jobs.get(key)
+        if findings is None:
+            findings = [
+                to_finding(rule, fault) for rule in self._job_rules(settings) for fault in known_faults(rule, job)
+            ]
             if job.config_map is not None:
-                found.extend(self._check_object(job.config_map, job.assumptions, settings))
+                findings.extend(self._check_object(job.config_map, job.assumptions, settings))
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
-                self._met.found_in_jobs[key] = found
+                self._met.found_in_jobs[key] = findings
                 if len(self._met.found_in_jobs) > _REMEMBERED_JOBS:
                     self._met.found_in_jobs.popitem(last=False)
-        return found
+        return findings
 
     def _check_object(self, manifest: Manifest, assumptions: Assumptions, settings: Settings) -> Iterator[Finding]:
         """Yield what the API server says of an object; raises `SchemaError`.
@@ -264,18 +266,18 @@ class Engine:
 
     def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
         """Return the job rules that a settings file leaves on."""
-        found = self._by_settings.job_rules.get(settings.path)
-        if found is None:
-            found = tuple(rule for rule in self.rule_set.job_rules if settings.runs(rule.CODE, rule.NAME))
-            self._by_settings.job_rules[settings.path] = found
-        return found
+        active = self._by_settings.job_rules.get(settings.path)
+        if active is None:
+            active = tuple(rule for rule in self.rule_set.job_rules if settings.runs(rule.CODE, rule.NAME))
+            self._by_settings.job_rules[settings.path] = active
+        return active
 
-    def _conclude(self, file: ManifestFile, found: Iterable[Finding], checked: FileOutcome) -> None:
+    def _conclude(self, file: ManifestFile, findings_of_rules: Iterable[Finding], checked: FileOutcome) -> None:
         """Apply a file's suppressions and settings to what was found in it, each finding once."""
         path = checked.path
         settings = self.settings_for(path)
         once: dict[tuple[str, int, int, str, str], Finding] = {}
-        for finding in found:
+        for finding in findings_of_rules:
             if finding.source.path == path:
                 once.setdefault(finding.sort_key, finding)
         once = _of_what_is_known(file, once)

@@ -33,7 +33,7 @@ class FileOutcome:
         for finding in sorted(findings, key=lambda finding: finding.sort_key):
             by_path.setdefault(finding.source.path, []).append(finding)
         self.findings = by_path.pop(self.path)
-        self.beside = [FileOutcome(path, found) for path, found in by_path.items()]
+        self.beside = [FileOutcome(path, moved) for path, moved in by_path.items()]
 
 
 Keep = Callable[[int, FileOutcome], None]
@@ -54,9 +54,9 @@ class Outcome:
         """Return everything, for another process."""
         return self.found
 
-    def take(self, found: dict[int, FileOutcome]) -> None:
+    def take(self, outcomes: dict[int, FileOutcome]) -> None:
         """Take what another process found."""
-        self.found = found
+        self.found = outcomes
 
     @property
     def checked(self) -> list[FileOutcome]:

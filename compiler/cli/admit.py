@@ -73,9 +73,9 @@ def _run_suite(folder: str, options: AdmitOptions) -> int:
     policy = policy_of(options.admission.policy, mutates=options.mutate)
     cases = read_suite(folder)
     for case in cases:
-        told = list(differences(case, policy))
-        num_failed += bool(told)
-        click.echo(f"{'FAIL' if told else 'ok'}  {case.name}" + "".join(f"\n      {line}" for line in told))
+        lines = list(differences(case, policy))
+        num_failed += bool(lines)
+        click.echo(f"{'FAIL' if lines else 'ok'}  {case.name}" + "".join(f"\n      {line}" for line in lines))
     click.echo(f"{len(cases) - num_failed} of {len(cases)} reviews were answered as expected")
     return EXIT_REFUSED if num_failed else 0
 

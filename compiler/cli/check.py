@@ -18,7 +18,7 @@ from kaitoc.compiler.cli.options import F, JudgingOptions, judging_options, take
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.settings import SettingsError
-from kaitoc.compiler.report import FORMATS, Target, default_format, parse_target
+from kaitoc.compiler.report import FORMATS, ReportTarget, default_format, parse_target
 from kaitoc.compiler.report.ledger import Ledgers
 
 _OPTIONS: tuple[Callable[[F], F], ...] = (
@@ -73,7 +73,7 @@ class CheckOptions:
         """Return how the check ends; raises `SettingsError` for formats that contradict each other."""
         return CheckReport(self._targets(), self.statistics, self.require, self.exit_zero)
 
-    def _targets(self) -> tuple[Target, ...]:
+    def _targets(self) -> tuple[ReportTarget, ...]:
         try:
             targets = tuple(parse_target(value) for value in self.formats or (default_format(os.environ),))
         except ValueError as error:
@@ -83,7 +83,7 @@ class CheckOptions:
             return targets
         if sum(target.path is None for target in targets) > 1:
             raise SettingsError("--output-file takes one format; write `--format NAME=FILE` for several")
-        return tuple(Target(target.format_name, target.path or output) for target in targets)
+        return tuple(ReportTarget(target.format_name, target.path or output) for target in targets)
 
 
 def _check_options(command: F) -> F:

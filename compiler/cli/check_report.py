@@ -14,7 +14,7 @@ from kaitoc.compiler.check.request import CheckRequest
 from kaitoc.compiler.cli.options import EXIT_USAGE, complain
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.settings import SettingsError
-from kaitoc.compiler.report import Target, emit
+from kaitoc.compiler.report import ReportTarget, emit
 from kaitoc.compiler.report.ledger import Ledgers, Wanted
 
 EXIT_FINDINGS = 1
@@ -24,7 +24,7 @@ EXIT_FINDINGS = 1
 class CheckReport:
     """Where reports go, whether statistics take their place, and which exit code follows."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[ReportTarget, ...]
     statistics: bool = False
     require: bool = False
     exit_zero: bool = False
@@ -32,7 +32,9 @@ class CheckReport:
 
 def wanted_texts(report: CheckReport, request: CheckRequest) -> Wanted:
     """Return the formats to make texts in; only SARIF numbers the rules."""
-    formats = {} if report.statistics else {(one.format_name, _is_colored(one)): None for one in report.targets}
+    formats = (
+        {} if report.statistics else {(target.format_name, _is_colored(target)): None for target in report.targets}
+    )
     codes: tuple[str, ...] = ()
     if any(name == "sarif" for name, _ in formats):
         from kaitoc.rules import RULES  # 140 modules: a usage error needs none of them
@@ -41,7 +43,7 @@ def wanted_texts(report: CheckReport, request: CheckRequest) -> Wanted:
     return Wanted(tuple(formats), request.strict, codes)
 
 
-def _is_colored(target: Target) -> bool:
+def _is_colored(target: ReportTarget) -> bool:
     return target.path is None and _wants_color()
 
 

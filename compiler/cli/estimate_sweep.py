@@ -8,7 +8,7 @@ from kaitoc.compiler.api.estimating import Subject, footprint_of
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.memory.solve import Dimension, resized
+from kaitoc.compiler.memory.solve import SolvedSize, resized
 
 _AXES = {"seq-len": "tokens per sequence", "batch": "batch size", "rank": "rank"}
 
@@ -35,13 +35,13 @@ def plot(subject: Subject, points: Sequence[tuple[int, Footprint]], sweep: str, 
         raise EstimateError(f"{path}: cannot be written: {error.strerror or error}", path=path) from error
 
 
-def _parse_sweep(text: str) -> tuple[Dimension, int, int]:
+def _parse_sweep(text: str) -> tuple[SolvedSize, int, int]:
     name, _, bounds = text.partition("=")
     start, _, stop = bounds.partition(":")
-    names = [dimension.value for dimension in Dimension]
+    names = [dimension.value for dimension in SolvedSize]
     if name not in names or not start.isdigit() or not stop.isdigit() or not 0 < int(start) < int(stop):
         raise EstimateError(f"--sweep takes {', '.join(names)} and two sizes, such as seq-len=512:8192, not `{text}`")
-    return Dimension(name), int(start), int(stop)
+    return SolvedSize(name), int(start), int(stop)
 
 
 def _steps(start: int, stop: int) -> list[int]:

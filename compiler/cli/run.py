@@ -153,7 +153,7 @@ def run(options: RunCommandOptions) -> int:
 
 def _on_cluster(options: RunCommandOptions) -> int:
     """Compile a manifest, apply it with kubectl and follow it; return the exit code."""
-    from kaitoc.compiler.engines.kaito import ClusterError, Target, run_on_cluster  # a run here needs neither
+    from kaitoc.compiler.engines.kaito import ClusterError, ClusterTarget, run_on_cluster  # a run here needs neither
     from kaitoc.compiler.engines.report import report_of
 
     path = options.path
@@ -167,7 +167,7 @@ def _on_cluster(options: RunCommandOptions) -> int:
     if result.errors or result.is_refused:
         problems = [*map(str, result.errors), *map(describe_problem, result.problems)]
         raise RunError("\n".join([*problems, *(job.binding for job in result.jobs if job.binding)]), path=path)
-    target = Target(workspace.ref.name, workspace.ref.namespace)
+    target = ClusterTarget(workspace.ref.name, workspace.ref.namespace)
     try:
         lines = run_on_cluster([file.text for file in result.files], target, click.echo, dry_run=options.dry_run)
         if not options.dry_run:

@@ -87,14 +87,14 @@ def _serve(options: WebhookOptions) -> None:
 
     policy = options.admission.policy
     policy_of(policy, mutates=False)  # what is wrong with the options is told now, not by each process
-    from kaitoc.compiler.webhook.app import Limits, Webhook
+    from kaitoc.compiler.webhook.app import RequestLimits, Webhook
     from kaitoc.compiler.webhook.judging import Judges
     from kaitoc.compiler.webhook.metrics import Metrics
     from kaitoc.compiler.webhook.server import Address, serve
 
     partners = _partners(options.partners)
     judges = Judges(policy, options.processes or os.cpu_count() or 1)
-    limits = Limits(max_in_flight=options.max_in_flight, body_seconds=options.request_seconds)
+    limits = RequestLimits(max_in_flight=options.max_in_flight, body_seconds=options.request_seconds)
     hook = Webhook(judges, partners, limits, Metrics(), fails_open=options.fail_open)
     address = Address(options.host, options.port, certificate, key, options.request_seconds)
     serve(hook, partners, address, options.drain_seconds)
@@ -109,6 +109,6 @@ def _partners(paths: tuple[str, ...]) -> Partners:
         raise KaitocError("`--partners kubernetes` cannot be mixed with files")
     from kaitoc.compiler.webhook.cluster_partners import ClusterPartners, KubernetesApi  # kubernetes is optional
 
-    found = ClusterPartners(KubernetesApi())
-    found.start()
-    return found
+    partners = ClusterPartners(KubernetesApi())
+    partners.start()
+    return partners

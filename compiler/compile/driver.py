@@ -50,7 +50,7 @@ def compile_files(paths: Iterable[str], request: CompileRequest, sources: Iterab
     Raises `AssumptionError` and `SettingsError` for what the user states wrongly, and `CompileError` when passes do
     not settle. Files that cannot be read are told in the result.
     """
-    run = _Run(tuple(dict.fromkeys(paths)), request)
+    run = _Compiler(tuple(dict.fromkeys(paths)), request)
     run.current.update({source.path: source for source in sources})
     run.settle()
     return run.conclude()
@@ -76,7 +76,7 @@ class _Pending:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Compiler:
     """The state of one compilation: the texts as they are now and what was done to each job."""
 
     paths: tuple[str, ...]
@@ -160,11 +160,11 @@ class _Run:
             if self._settled.get(key) == _sources(job):
                 continue
             context = replace(self.request.context, siblings=_siblings(job, jobs), has_config_map=self._has_config_map)
-            found = next((one for one in _changes(job, context) if self._is_open(key, one[1])), None)
-            if found is None:
+            wanted = next((candidate for candidate in _changes(job, context) if self._is_open(key, candidate[1])), None)
+            if wanted is None:
                 self._settled[key] = _sources(job)
                 continue
-            step, change = found
+            step, change = wanted
             paths = {edit.source.path for edit in change.edits}
             if not paths & touched:
                 touched |= paths
@@ -241,9 +241,9 @@ class _Run:
 
     def _files(self, outcome: Outcome) -> Iterator[CompiledFile]:
         """Yield the given files, and of those beside them the ones that were changed."""
-        given = set(outcome.files)
+        given_paths = set(outcome.files)
         for path, source in self.originals.items():
-            file = CompiledFile(source, self.current[path].text, path in given)
+            file = CompiledFile(source, self.current[path].text, path in given_paths)
             if file.is_given or file.is_changed:
                 yield file
 
@@ -279,8 +279,8 @@ def _siblings(job: Job, jobs: dict[_JobKey, Job]) -> tuple[Job, ...]:
     return tuple(other for other in jobs.values() if other is not job and other.config_map is job.config_map)
 
 
-def _is_same(one: AppliedChange, other: AppliedChange) -> bool:
-    return (one.pass_name, one.what, one.before, one.after) == (
+def _is_same(change: AppliedChange, other: AppliedChange) -> bool:
+    return (change.pass_name, change.what, change.before, change.after) == (
         other.pass_name, other.what, other.before, other.after)  # fmt: skip
 
 

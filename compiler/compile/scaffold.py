@@ -50,9 +50,9 @@ class Blueprint:
 
 def instance_type_named(name: str, assumptions: Assumptions, cloud: str) -> InstanceType:
     """Return an instance type by its name, or the smallest with a GPU of that name; raises `CompileError`."""
-    found = find_instance_type(name)
-    if found is not None:
-        return found
+    instance_type = find_instance_type(name)
+    if instance_type is not None:
+        return instance_type
     gpu = find_gpu(name)
     for instance in listed_instance_types(assumptions.release, cloud):
         if gpu is not None and instance.gpu == gpu:
@@ -69,8 +69,8 @@ def scaffold(blueprint: Blueprint, request: CompileRequest, assumptions: Assumpt
     if 0 < limit < blueprint.seq_len_tokens:
         raise CompileError(f"{blueprint.model.name} takes at most {limit:,} tokens, not {blueprint.seq_len_tokens:,}")
     last: Compilation | None = None
-    for one in _variants(blueprint, assumptions):
-        source = Source(f"{one.name}.yaml", manifest_text(one, assumptions))
+    for variant in _variants(blueprint, assumptions):
+        source = Source(f"{variant.name}.yaml", manifest_text(variant, assumptions))
         last = compile_files([source.path], request, [source])
         if not last.is_refused:
             return last

@@ -25,11 +25,11 @@ def binding_of(job: Job, context: PassContext) -> str:
     """Return what keeps a job from fitting and by how much, empty for one that fits or cannot be predicted."""
     if verdict_of(job) is not Verdict.DOES_NOT_FIT:
         return ""
-    found = search_for(job, context)
-    if found is None:
+    search = search_for(job, context)
+    if search is None:
         return ""
-    smallest = found.smallest()
-    run = found.runs[0]
+    smallest = search.smallest()
+    run = search.runs[0]
     predicted = footprint(apply(smallest, run), run.gpu)
     peak = predicted.device_bytes
     part, size = max(predicted.peak.categories.items(), key=lambda item: item[1])
@@ -46,10 +46,10 @@ def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
         return None
     present = find_instance_type(job.instance_type.value)
     as_it_is = replace(context, siblings=(), preserve=Preserve.EXACT)
-    found = smallest_fitting(job, as_it_is)
-    if found is None or present is None or not is_smaller(found[0], present):
+    fitting = smallest_fitting(job, as_it_is)
+    if fitting is None or present is None or not is_smaller(fitting[0], present):
         return None
-    instance, ready, candidate = found
+    instance, ready, candidate = fitting
     run = ready.runs[0]
     return InstanceProposal(
         name=instance.name,

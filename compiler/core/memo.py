@@ -69,11 +69,11 @@ class SizedCache(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return the value of a key, None where there is none."""
-        found = self._values.get(key)
-        if found is None:
+        value = self._values.get(key)
+        if value is None:
             return None
         self._values.move_to_end(key)
-        return found[0]
+        return value[0]
 
     def put(self, key: K, value: V, size: int) -> None:
         """Hold a value, and give up those that were not used for longest where it leaves no room for them."""

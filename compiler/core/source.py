@@ -132,7 +132,7 @@ class Source:
 
 def _line_starts(text: str) -> Iterable[int]:
     if "\r" in text:
-        return (0, *(found.end() for found in _LINE_END.finditer(text)))
+        return (0, *(match.end() for match in _LINE_END.finditer(text)))
     lengths = [len(line) + 1 for line in text.split("\n")]
     return accumulate(lengths[:-1], initial=0)
 

@@ -31,7 +31,7 @@ class ClusterError(KaitocError):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ClusterTarget:
     """The Workspace to follow; an empty namespace is that of kubectl's context."""
 
     name: str
@@ -69,15 +69,15 @@ class Kubectl:
         """Return the JSON that `kubectl get` prints, empty when there is no such object yet."""
         text = self.run("get", *arguments, "--ignore-not-found", "--output", "json")
         try:
-            found = json.loads(text) if text.strip() else {}
+            content = json.loads(text) if text.strip() else {}
         except ValueError as error:
             raise ClusterError(f"kubectl get {arguments[0]}: its answer is not JSON") from error
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
 def run_on_cluster(
     texts: Sequence[str],
-    target: Target,
+    target: ClusterTarget,
     echo: Callable[[str], None],
     *,
     dry_run: bool = False,
@@ -112,16 +112,16 @@ class _Present:
     has_ended: bool
 
 
-def _present(kubectl: Kubectl, target: Target) -> _Present:
+def _present(kubectl: Kubectl, target: ClusterTarget) -> _Present:
     job = kubectl.read("job", target.name, *target.options)
     return _Present(_generation(kubectl, target), str(job.get("metadata", {}).get("uid", "")), _ending(job) is not None)
 
 
-def _generation(kubectl: Kubectl, target: Target) -> int:
+def _generation(kubectl: Kubectl, target: ClusterTarget) -> int:
     return int(kubectl.read("workspace", target.name, *target.options).get("metadata", {}).get("generation", 0))
 
 
-def _stale_job(kubectl: Kubectl, target: Target, before: _Present, echo: Callable[[str], None]) -> str:
+def _stale_job(kubectl: Kubectl, target: ClusterTarget, before: _Present, echo: Callable[[str], None]) -> str:
     """Return the uid of an earlier run's Job that Kaito is about to replace, empty when there is none.
 
     Raises `ClusterError` when Kaito keeps the Job of a run that is over.
@@ -139,16 +139,16 @@ def _stale_job(kubectl: Kubectl, target: Target, before: _Present, echo: Callabl
 
 
 def _follow(
-    kubectl: Kubectl, target: Target, stale_uid: str, echo: Callable[[str], None], poll_seconds: float
+    kubectl: Kubectl, target: ClusterTarget, stale_uid: str, echo: Callable[[str], None], poll_seconds: float
 ) -> list[str]:
     """Return the whole log once the Job ends; tell each change of the Workspace's conditions and each line before."""
-    told: dict[str, str] = {}
+    shown: dict[str, str] = {}
     lines: list[str] = []
     num_failures = 0
     while True:
         is_ours, outcome = False, None
         try:
-            for line in _news(kubectl.read("workspace", target.name, *target.options), told):
+            for line in _news(kubectl.read("workspace", target.name, *target.options), shown):
                 echo(redacted_text(line))
             job = kubectl.read("job", target.name, *target.options)
             is_ours = not stale_uid or job.get("metadata", {}).get("uid") != stale_uid
@@ -167,14 +167,14 @@ def _follow(
         time.sleep(poll_seconds)
 
 
-def _news(workspace: dict[str, Any], told: dict[str, str]) -> list[str]:
-    found = []
+def _news(workspace: dict[str, Any], shown: dict[str, str]) -> list[str]:
+    news = []
     for condition in workspace.get("status", {}).get("conditions", ()):
         state = f"{condition.get('status')} {condition.get('reason', '')}".strip()
-        if told.get(condition["type"]) != state:
-            told[condition["type"]] = state
-            found.append(f"{condition['type']}: {state} {condition.get('message', '')}".rstrip())
-    return found
+        if shown.get(condition["type"]) != state:
+            shown[condition["type"]] = state
+            news.append(f"{condition['type']}: {state} {condition.get('message', '')}".rstrip())
+    return news
 
 
 def _ending(job: dict[str, Any]) -> str | None:
@@ -185,7 +185,7 @@ def _ending(job: dict[str, Any]) -> str | None:
     return None
 
 
-def _outcome(kubectl: Kubectl, target: Target, job: dict[str, Any]) -> str | None:
+def _outcome(kubectl: Kubectl, target: ClusterTarget, job: dict[str, Any]) -> str | None:
     """Return "" for a run that succeeded, a reason for one that failed, None for one that goes on."""
     ending = _ending(job)
     if ending is not None:
@@ -199,12 +199,12 @@ def _outcome(kubectl: Kubectl, target: Target, job: dict[str, Any]) -> str | Non
     return None
 
 
-def _stream(kubectl: Kubectl, target: Target, told: list[str], echo: Callable[[str], None]) -> list[str]:
+def _stream(kubectl: Kubectl, target: ClusterTarget, shown: list[str], echo: Callable[[str], None]) -> list[str]:
     """Tell the lines of the log that are new and return all; a pod that has none yet is waited for."""
     try:
         lines = kubectl.run("logs", f"job/{target.name}", "--container", target.name, *target.options).splitlines()
     except ClusterError:
-        return told
-    for line in lines[len(told) :]:
+        return shown
+    for line in lines[len(shown) :]:
         echo(redacted_text(line))
-    return max(told, lines, key=len)
+    return max(shown, lines, key=len)

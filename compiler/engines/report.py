@@ -73,12 +73,12 @@ def numbers_of(line: str) -> dict[str, float]:
     if start < 0 or len(line) > _MAX_LINE_LENGTH:
         return {}
     try:
-        found = ast.literal_eval(line[start:].strip())
+        record = ast.literal_eval(line[start:].strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         return {}
-    numbers = {key: _number(value) for key, value in found.items() if isinstance(key, str)}
+    numbers = {key: _number(value) for key, value in record.items() if isinstance(key, str)}
     return {key: value for key, value in numbers.items() if value is not None}
 
 

@@ -9,7 +9,7 @@ from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.suppressions import (
     ANNOTATION,
-    Outcome,
+    SuppressedFindings,
     Suppression,
     apply_suppressions,
     find_suppressions,
@@ -22,7 +22,7 @@ from kaitoc.compiler.yaml.tree import Mapping, Node, walk
 
 def suppress_in_file(
     file: ManifestFile, findings: Iterable[Finding], *, refuse_errors: bool, not_run: frozenset[str]
-) -> Outcome:
+) -> SuppressedFindings:
     """Split the findings of one file by what its suppressions say."""
     suppressions = list(_suppressions(file))
     lines = _LineSpans(file)
@@ -32,9 +32,9 @@ def suppress_in_file(
 def _suppressions(file: ManifestFile) -> Iterator[Suppression]:
     yield from find_suppressions(file.source)
     for manifest in file.manifests:
-        found = manifest.field("metadata", "annotations", ANNOTATION)
-        if found is not None and found.is_known and found.text:
-            yield from parse_annotation(found.text, file.source, found.value.span, manifest.node.span)
+        annotation = manifest.field("metadata", "annotations", ANNOTATION)
+        if annotation is not None and annotation.is_known and annotation.text:
+            yield from parse_annotation(annotation.text, file.source, annotation.value.span, manifest.node.span)
 
 
 class _LineSpans:

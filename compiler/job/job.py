@@ -104,10 +104,10 @@ class Job:
     @property
     def manifest(self) -> Manifest:
         """Return the object that stands for the job: the Workspace, else the ConfigMap."""
-        found = self.workspace or self.config_map
-        if found is None:
+        manifest = self.workspace or self.config_map
+        if manifest is None:
             raise AssertionError("a job has a Workspace or a ConfigMap")
-        return found
+        return manifest
 
     @cached_property
     def parsed(self) -> Mapping[str, SectionParse]:
@@ -141,18 +141,18 @@ class Job:
 
         Raises `UnknownValueError` where a placeholder stands for it.
         """
-        found = self._parsed_value(section, name)
-        if found is None:
+        parsed = self._parsed_value(section, name)
+        if parsed is None:
             return Setting(None, None, f"no `{name}` in {self.args_release}")
-        if found.entry_index is None:
-            return Setting(found.value, None, f"default of {self.args_release}")
-        option = self.options(section)[found.entry_index]
-        return Setting(found.value, self.place_of(option), "file")
+        if parsed.entry_index is None:
+            return Setting(parsed.value, None, f"default of {self.args_release}")
+        option = self.options(section)[parsed.entry_index]
+        return Setting(parsed.value, self.place_of(option), "file")
 
     def value(self, section: str, name: str) -> object:
         """Return the value of an option as the runtime will have it; raises `UnknownValueError`."""
-        found = self._parsed_value(section, name)
-        return found.value if found is not None else None
+        parsed = self._parsed_value(section, name)
+        return parsed.value if parsed is not None else None
 
     def _parsed_value(self, section: str, name: str) -> ParsedValue | None:
         parse = self.parsed.get(section)
@@ -167,22 +167,22 @@ class Job:
 
     def integer(self, section: str, name: str, default: int) -> int:
         """Return an integer option, or `default` when it has none; one past 64 bits counts as the last within."""
-        found = self.value(section, name)
-        if not isinstance(found, int) or isinstance(found, bool):
+        value = self.value(section, name)
+        if not isinstance(value, int) or isinstance(value, bool):
             return default
-        return max(-LARGEST_INTEGER, min(found, LARGEST_INTEGER))
+        return max(-LARGEST_INTEGER, min(value, LARGEST_INTEGER))
 
     def number(self, section: str, name: str, default: float) -> float:
         """Return an option that is a number, or `default` when it is none; integers are bounded as above."""
-        found = self.value(section, name)
-        if isinstance(found, float):
-            return found
-        return float(self.integer(section, name, 0)) if isinstance(found, int) else default
+        value = self.value(section, name)
+        if isinstance(value, float):
+            return value
+        return float(self.integer(section, name, 0)) if isinstance(value, int) else default
 
     def options(self, section: str) -> tuple[Option, ...]:
         """Return the options written in a section."""
-        found = self.config.section(section) if self.config is not None else None
-        return found.options if found is not None else ()
+        written = self.config.section(section) if self.config is not None else None
+        return written.options if written is not None else ()
 
     def option(self, section: str, name: str) -> Option | None:
         """Return the option that sets a name, also when it is abbreviated or hyphenated as argparse allows.
@@ -190,11 +190,11 @@ class Job:
         Raises `UnknownValueError` where it is not known whether there is one.
         """
         parse = self.parsed.get(section)
-        found = parse.values.get(name) if parse is not None else None
-        if found is None or found.entry_index is None:
+        parsed = parse.values.get(name) if parse is not None else None
+        if parsed is None or parsed.entry_index is None:
             self._parsed_value(section, name)
             return self.config.option(section, name) if self.config is not None else None
-        return self.options(section)[found.entry_index]
+        return self.options(section)[parsed.entry_index]
 
     @property
     def uses_template(self) -> bool:
@@ -209,18 +209,18 @@ class Job:
     def config_place(self) -> Place:
         """Return where to point for the configuration as a whole."""
         if self.uses_template and self.workspace is not None:
-            found = self.workspace.field("tuning", "config") or self.workspace.field("tuning", "preset", "name")
-            tuning = found or self.workspace.field("tuning")
-            return tuning.value if tuning is not None and found is not None else self.workspace.place
+            place = self.workspace.field("tuning", "config") or self.workspace.field("tuning", "preset", "name")
+            tuning = place or self.workspace.field("tuning")
+            return tuning.value if tuning is not None and place is not None else self.workspace.place
         if self.config_map is not None:
-            found = config_text(self.config_map)
-            return found.key if found is not None else self.config_map.place
+            place = config_text(self.config_map)
+            return place.key if place is not None else self.config_map.place
         return self.manifest.place
 
     def section_place(self, section: str) -> Place:
         """Return where to point for something missing in a section."""
-        found = self.config.section(section) if self.config is not None and not self.uses_template else None
-        return found.key if found is not None else self.config_place
+        written = self.config.section(section) if self.config is not None and not self.uses_template else None
+        return written.key if written is not None else self.config_place
 
 
 def _parse(config: TrainingConfig, release: str) -> Mapping[str, SectionParse]:

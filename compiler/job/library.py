@@ -103,8 +103,8 @@ class Library:
     def take_index(self, paths: Sequence[str], index: Index) -> None:
         """Learn of the objects in given files that another process has read."""
         self._given.update(paths)
-        for table, told in ((self._config_maps, index.config_maps), (self._users, index.users)):
-            for name, number, place, namespace in told:
+        for table, entries in ((self._config_maps, index.config_maps), (self._users, index.users)):
+            for name, number, place, namespace in entries:
                 table.add(name, Entry(paths[number], place, intern(namespace)))
         for path in index.kustomizations:
             self._learn(self._kustomized.learn(path, self._text_of))
@@ -209,17 +209,17 @@ class Library:
         They hold a ConfigMap that a Workspace may mean which has none of its own beside it, or a Workspace that runs
         with the ConfigMap of an overlay too, or are patches.
         """
-        found: set[str] = set(self._kustomized.patches)
+        paths: set[str] = set(self._kustomized.patches)
         for name, users in self._users:
             config_maps = self._config_maps_of(name)
             beside = {(entry.path, entry.namespace) for entry in config_maps}
             namespaces = {user.namespace for user in users if (user.path, user.namespace) not in beside}
             if namespaces:
-                found.update(entry.path for entry in config_maps
-                             if any(may_share_namespace(entry.namespace, one) for one in namespaces))  # fmt: skip
+                paths.update(entry.path for entry in config_maps
+                             if any(may_share_namespace(entry.namespace, other) for other in namespaces))  # fmt: skip
             for user, entries in self._unmeant(name).items():
-                found.update((user.path, *(entry.path for entry in entries)))
-        return found
+                paths.update((user.path, *(entry.path for entry in entries)))
+        return paths
 
     def _config_maps_of(self, name: str, namespace: str = "") -> list[Entry]:
         """Return the ConfigMaps of a name in a namespace, else those whose name kustomize made from it."""

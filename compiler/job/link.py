@@ -85,9 +85,9 @@ def jobs_from_elsewhere(
                 yield job
 
 
-def _is_same(one: Manifest, other: Manifest) -> bool:
+def _is_same(manifest: Manifest, other: Manifest) -> bool:
     """Return whether two objects are the same one, perhaps read twice."""
-    return one.source.path == other.source.path and one.node.span == other.node.span
+    return manifest.source.path == other.source.path and manifest.node.span == other.node.span
 
 
 def stands_alone(file: ManifestFile) -> bool:
@@ -164,11 +164,11 @@ def _template_config(template: str, assumptions: Assumptions) -> TrainingConfig 
 
 def _text(workspace: Manifest, *path: str) -> Setting[str] | None:
     try:
-        found = workspace.field(*path)
-        text = found.text if found is not None else None
+        field = workspace.field(*path)
+        text = field.text if field is not None else None
     except UnknownValueError:
         return None
-    return Setting(text, found.value, "file") if found is not None and text else None
+    return Setting(text, field.value, "file") if field is not None and text else None
 
 
 def _instance_type(workspace: Manifest) -> Setting[str] | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.catalog.library_changes import Change
+from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.core.memo import Memo
@@ -101,7 +101,7 @@ def weight_dtype_of(job: Job) -> Dtype:
     written = job.value("ModelConfig", "torch_dtype")
     if isinstance(written, str) and written in _DTYPES:
         return _DTYPES[written]
-    is_old = job.target is Target.KAITO and not job.release.has(Change.CHECKPOINT_DTYPE)
+    is_old = job.target is Target.KAITO and not job.release.has(LibraryChange.CHECKPOINT_DTYPE)
     return Dtype.FLOAT32 if is_old else Dtype.BFLOAT16
 
 

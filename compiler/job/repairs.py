@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.library_changes import Change
+from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.catalog.linear_modules import ALL_LINEAR, all_linear_targets, match_targets
 from kaitoc.compiler.job.job import Job, Target
 from kaitoc.compiler.job.memory import stack_of, targets_of
@@ -51,7 +51,7 @@ def can_pad_batches(job: Job) -> bool:
     TRL 1.7 and later hand Kaito's collator, transformers' `DataCollatorForLanguageModeling`, a ragged `labels` column
     that it cannot pad, so any batch above one stops with "Unable to create tensor" (run with TRL 1.0 to 1.16).
     """
-    return job.target is Target.BUNDLED or not job.release.has(Change.RAGGED_LABELS)
+    return job.target is Target.BUNDLED or not job.release.has(LibraryChange.RAGGED_LABELS)
 
 
 def _separate(asked: tuple[str, ...], target: Target) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Suppression:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SuppressedFindings:
     """Findings after suppression.
 
     `refused` are those among `kept` that a suppression names but may not suppress; `unused` are findings about
@@ -83,18 +83,18 @@ def find_suppressions(source: Source) -> tuple[Suppression, ...]:
     quoted = quoted_spans(source.text, matches[-1].end())
     comments = [match for match in matches if not _is_inside(quoted, match.start())]
     next_keys: dict[int, int] = {}
-    found = [_from_comment(source, match, next_keys) for match in reversed(comments)]
-    return tuple(reversed(found))
+    suppressions = [_from_comment(source, match, next_keys) for match in reversed(comments)]
+    return tuple(reversed(suppressions))
 
 
 def parse_annotation(value: str, source: Source, span: Span, covered: Span) -> tuple[Suppression, ...]:
     """Return the suppressions of the annotation's value, which stands at `span`, for the object at `covered`."""
-    found = []
+    suppressions = []
     for item in value.split(";"):
         codes, _, reason = item.strip().partition(" ")
         if codes:
-            found.append(Suppression(source, span, Scope.OBJECT, _split_codes(codes), reason.strip(), covered))
-    return tuple(found)
+            suppressions.append(Suppression(source, span, Scope.OBJECT, _split_codes(codes), reason.strip(), covered))
+    return tuple(suppressions)
 
 
 def apply_suppressions(
@@ -104,7 +104,7 @@ def apply_suppressions(
     *,
     refuse_errors: bool = False,
     not_run: frozenset[str] = frozenset(),
-) -> Outcome:
+) -> SuppressedFindings:
     """Split the findings of one file by what its suppressions say.
 
     With `refuse_errors` an error stays whatever suppresses it. `not_run` holds codes and names of rules that did not
@@ -112,12 +112,12 @@ def apply_suppressions(
     """
     findings = tuple(findings)
     if not suppressions:
-        return Outcome(findings)
+        return SuppressedFindings(findings)
     covers = _Covers(suppressions, covered_span)
     matched = covers.matched(findings)
     refused = {finding for finding in matched if refuse_errors and finding.severity is Severity.ERROR}
     suppressed = matched - refused
-    return Outcome(
+    return SuppressedFindings(
         kept=tuple(finding for finding in findings if finding not in suppressed),
         suppressed=tuple(finding for finding in findings if finding in suppressed),
         refused=tuple(finding for finding in findings if finding in refused),

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind, SectionParse, parse_section
+from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind, SectionParse, parse_section
 from kaitoc.compiler.kaito.table import ParsedValue, release_arguments
 from kaitoc.compiler.manifest.training_config import Option, Section
 
 _OF_THE_KEY = frozenset(
     (
-        ProblemKind.UNKNOWN_KEY,
-        ProblemKind.AMBIGUOUS_KEY,
-        ProblemKind.ABBREVIATED_KEY,
-        ProblemKind.HYPHENATED_KEY,
-        ProblemKind.HELP_KEY,
+        ArgProblemKind.UNKNOWN_KEY,
+        ArgProblemKind.AMBIGUOUS_KEY,
+        ArgProblemKind.ABBREVIATED_KEY,
+        ArgProblemKind.HYPHENATED_KEY,
+        ArgProblemKind.HELP_KEY,
     )
 )
 """What the parser says whatever the value is."""

@@ -29,7 +29,7 @@ from kaitoc.compiler.kaito.tokens import Reading, Token, flatten, option_of, rea
 from kaitoc.compiler.kaito.values import ArgValueError, expectation, read_text
 
 
-class ProblemKind(str, Enum):
+class ArgProblemKind(str, Enum):
     """What is wrong, or merely odd, about one entry of a section."""
 
     UNKNOWN_KEY = "unknown key"
@@ -61,7 +61,7 @@ class ArgProblem:
     the entry. `home_section` is the section that an unknown key belongs to.
     """
 
-    kind: ProblemKind
+    kind: ArgProblemKind
     entry_index: int
     key: str
     written: str
@@ -102,7 +102,7 @@ sections."""
 def _parse(section: str, release: str, key: PlainKey[Sequence[tuple[str, object]]]) -> SectionParse:
     entries = key.value
     arguments = release_arguments(release)
-    run = _Run(arguments, arguments.sections[section], list(flatten(entries)))
+    run = _ArgumentParser(arguments, arguments.sections[section], list(flatten(entries)))
     run.consume()
     run.finish()
     run.note_empty_mappings(entries)
@@ -113,7 +113,7 @@ _parse_once = lru_cache(maxsize=1024)(_parse)
 
 
 @dataclass(slots=True)
-class _Run:
+class _ArgumentParser:
     """The state of one parse: how far the strings are consumed, and what came of them."""
 
     release: ReleaseArguments
@@ -145,7 +145,7 @@ class _Run:
         present = {token.entry_index for token in self.tokens}
         for index, (key, value) in enumerate(entries):
             if isinstance(value, dict) and index not in present:
-                self.problems.append(ArgProblem(ProblemKind.EMPTY_MAPPING, index, key, key, is_fatal=False))
+                self.problems.append(ArgProblem(ArgProblemKind.EMPTY_MAPPING, index, key, key, is_fatal=False))
 
     def _readings(self) -> list[Reading]:
         """Return what argparse takes each string for; after a bare `--` everything is a value."""
@@ -160,7 +160,7 @@ class _Run:
     def _consume_option(self, token: Token, reading: Reading, values: list[Token]) -> None:
         if not token.is_key:
             is_fatal = len(reading.matches) != 1
-            self._add(ProblemKind.DASH_LEADING, token, "", is_fatal=is_fatal)
+            self._add(ArgProblemKind.DASH_LEADING, token, "", is_fatal=is_fatal)
             if is_fatal:
                 return
         if not reading.matches:
@@ -173,7 +173,7 @@ class _Run:
     def _consume_known(self, token: Token, reading: Reading, values: list[Token]) -> None:
         option = option_of(self.section, reading.matches)
         if option.argument is None:
-            self._add(ProblemKind.HELP_KEY, token, "")
+            self._add(ArgProblemKind.HELP_KEY, token, "")
             return
         self._note_spelling(token, reading, option.argument)
         if option.is_negation:
@@ -184,7 +184,7 @@ class _Run:
 
     def _consume_negation(self, token: Token, reading: Reading, argument: Argument, values: list[Token]) -> None:
         is_fatal = bool(values) or reading.explicit is not None
-        self._add(ProblemKind.NEGATED_FLAG, token, argument.name, suggestion=argument.name, is_fatal=is_fatal)
+        self._add(ArgProblemKind.NEGATED_FLAG, token, argument.name, suggestion=argument.name, is_fatal=is_fatal)
         self._give(token, argument, None if is_fatal else False)
 
     def _consume_values(self, token: Token, reading: Reading, argument: Argument, values: list[Token]) -> None:
@@ -198,7 +198,7 @@ class _Run:
         if not taken and argument.nargs != "?":
             self._refuse_absent(token, argument)
         elif left:
-            kind = ProblemKind.LIST_FOR_SCALAR if isinstance(token.source, list) else ProblemKind.UNKNOWN_KEY
+            kind = ArgProblemKind.LIST_FOR_SCALAR if isinstance(token.source, list) else ArgProblemKind.UNKNOWN_KEY
             self._add(kind, token, argument.name, expectation(argument))
             self._give(token, argument, None)
         else:
@@ -207,79 +207,79 @@ class _Run:
     def _refuse_absent(self, token: Token, argument: Argument) -> None:
         """Say why an option got no string: its list is empty, or its text begins with a dash."""
         is_empty = isinstance(token.source, list) and not token.source
-        kind = ProblemKind.EMPTY_LIST if is_empty else ProblemKind.DASH_LEADING
+        kind = ArgProblemKind.EMPTY_LIST if is_empty else ArgProblemKind.DASH_LEADING
         self._add(kind, token, argument.name, expectation(argument))
         self._give(token, argument, None)
 
     def _read_all(self, token: Token, argument: Argument, taken: list[Token]) -> object:
         if not taken:
             return argument.const
-        read = [self._read(token, argument, one) for one in taken]
+        read = [self._read(token, argument, word) for word in taken]
         return read if argument.nargs == "+" else read[0]
 
-    def _read(self, token: Token, argument: Argument, one: Token) -> object:
+    def _read(self, token: Token, argument: Argument, word: Token) -> object:
         try:
-            value = read_text(argument, one.text)
+            value = read_text(argument, word.text)
         except ArgValueError:
-            self._add(_refusal(argument, one), token, argument.name, expectation(argument))
+            self._add(_refusal(argument, word), token, argument.name, expectation(argument))
             return None
-        if one.source is None:
-            self._add(ProblemKind.NULL_VALUE, token, argument.name, expectation(argument), is_fatal=False)
+        if word.source is None:
+            self._add(ArgProblemKind.NULL_VALUE, token, argument.name, expectation(argument), is_fatal=False)
         return value
 
     def finish(self) -> None:
         """Do what the section's class does with the values, once all are parsed and the last of each has won."""
-        for name, found in self.given.items():
+        for name, values in self.given.items():
             argument, token = self.section.arguments[name], self.givers[name]
-            if argument.is_json and isinstance(found.value, str) and found.value.startswith("{"):
-                self.given[name] = ParsedValue(self._read_json(token, argument, found.value), found.entry_index)
-            elif name == "torch_dtype" and found.value and found.value not in self.release.dtypes:
+            if argument.is_json and isinstance(values.value, str) and values.value.startswith("{"):
+                self.given[name] = ParsedValue(self._read_json(token, argument, values.value), values.entry_index)
+            elif name == "torch_dtype" and values.value and values.value not in self.release.dtypes:
                 expected = "the name of a torch dtype, such as bfloat16"
-                self._add(ProblemKind.INVALID_CHOICE, token, name, expected)
-                self.given[name] = ParsedValue(None, found.entry_index)
+                self._add(ArgProblemKind.INVALID_CHOICE, token, name, expected)
+                self.given[name] = ParsedValue(None, values.entry_index)
 
     def _read_json(self, token: Token, argument: Argument, text: str) -> object:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            self._add(ProblemKind.INVALID_JSON, token, argument.name, expectation(argument))
+            self._add(ArgProblemKind.INVALID_JSON, token, argument.name, expectation(argument))
             return None
 
     def _note_spelling(self, token: Token, reading: Reading, argument: Argument) -> None:
         matched = reading.matches[0].removeprefix("--")
         if token.text.partition("=")[0] != reading.matches[0]:
-            self._add(ProblemKind.ABBREVIATED_KEY, token, argument.name, suggestion=argument.name, is_fatal=False)
+            self._add(ArgProblemKind.ABBREVIATED_KEY, token, argument.name, suggestion=argument.name, is_fatal=False)
         elif "-" in matched:
-            self._add(ProblemKind.HYPHENATED_KEY, token, argument.name, suggestion=argument.name, is_fatal=False)
+            self._add(ArgProblemKind.HYPHENATED_KEY, token, argument.name, suggestion=argument.name, is_fatal=False)
 
     def _note_nesting(self, token: Token, argument: Argument) -> None:
         if token.depth:
-            self._add(ProblemKind.NESTED_MAPPING, token, argument.name, suggestion=argument.name, is_fatal=False)
+            self._add(ArgProblemKind.NESTED_MAPPING, token, argument.name, suggestion=argument.name, is_fatal=False)
 
     def _refuse_ambiguous(self, token: Token, reading: Reading) -> None:
         from kaitoc.compiler.kaito.suggest import renamed_key
 
         renamed = renamed_key(self.section, token.text.removeprefix("--"))
         meant = renamed or ", ".join(_keys(self.section, reading.matches))
-        self._add(ProblemKind.AMBIGUOUS_KEY, token, "", suggestion=meant)
+        self._add(ArgProblemKind.AMBIGUOUS_KEY, token, "", suggestion=meant)
 
     def _refuse_unknown(self, token: Token) -> None:
         from kaitoc.compiler.kaito.suggest import home_section, key_suggestion, nested_suggestion
 
         written = token.text.removeprefix("--")
         if token.depth:
-            self._add(ProblemKind.NESTED_MAPPING, token, "", suggestion=nested_suggestion(self.section, written))
+            self._add(ArgProblemKind.NESTED_MAPPING, token, "", suggestion=nested_suggestion(self.section, written))
             return
         home = home_section(self.release, self.section.name, written)
         meant = "" if home else key_suggestion(self.section, written)
-        kind = ProblemKind.UNKNOWN_KEY
+        kind = ArgProblemKind.UNKNOWN_KEY
         self.problems.append(ArgProblem(kind, token.entry_index, "", written, suggestion=meant, home_section=home))
 
     def _give(self, token: Token, argument: Argument, value: object) -> None:
         earlier = self.given.get(argument.name)
         if earlier is not None and earlier.entry_index is not None and earlier.entry_index != token.entry_index:
             overridden = ArgProblem(
-                ProblemKind.OVERRIDDEN, earlier.entry_index, argument.name, argument.name, is_fatal=False
+                ArgProblemKind.OVERRIDDEN, earlier.entry_index, argument.name, argument.name, is_fatal=False
             )
             self.problems.append(overridden)
         self.given[argument.name] = ParsedValue(value, token.entry_index)
@@ -287,7 +287,7 @@ class _Run:
 
     def _add(
         self,
-        kind: ProblemKind,
+        kind: ArgProblemKind,
         token: Token,
         key: str,
         expected: str = "",
@@ -298,12 +298,12 @@ class _Run:
         self.problems.append(ArgProblem(kind, token.entry_index, key, written, expected, suggestion, is_fatal))
 
 
-def _refusal(argument: Argument, one: Token) -> ProblemKind:
+def _refusal(argument: Argument, word: Token) -> ArgProblemKind:
     if argument.type in (ArgType.NEVER, ArgType.MAPPING):
-        return ProblemKind.UNREADABLE_ARGUMENT
-    if one.source is None:
-        return ProblemKind.NULL_VALUE
-    return ProblemKind.INVALID_CHOICE if argument.type is ArgType.CHOICE else ProblemKind.WRONG_TYPE
+        return ArgProblemKind.UNREADABLE_ARGUMENT
+    if word.source is None:
+        return ArgProblemKind.NULL_VALUE
+    return ArgProblemKind.INVALID_CHOICE if argument.type is ArgType.CHOICE else ArgProblemKind.WRONG_TYPE
 
 
 def _keys(section: SectionArguments, options: tuple[str, ...]) -> list[str]:

@@ -35,8 +35,8 @@ def schema_errors(document: object, release: str) -> list[SchemaError]:
     release.
     """
     validator = _validator(canonical_release(release))
-    found = [told for error in validator.iter_errors(json_terms(document)) for told in _told(error)]
-    return sorted(found, key=lambda error: [str(part) for part in error.path])
+    messages = [message for error in validator.iter_errors(json_terms(document)) for message in _told(error)]
+    return sorted(messages, key=lambda error: [str(part) for part in error.path])
 
 
 def json_terms(value: object) -> object:

@@ -53,7 +53,7 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class OptionString:
     """What an option string such as `--lora_alpha` or `--no_bf16` stands for; the help option has no argument."""
 
     argument: Argument | None
@@ -77,7 +77,7 @@ class SectionArguments:
 
     name: str
     arguments: Mapping[str, Argument]
-    options: Mapping[str, Option]
+    options: Mapping[str, OptionString]
     defaults: Mapping[str, ParsedValue]
 
 
@@ -124,11 +124,11 @@ def _load(release: str) -> ReleaseArguments:
 
 def _section(name: str, rows: dict[str, dict[str, Any]]) -> SectionArguments:
     arguments = {key: _argument(key, row) for key, row in rows.items()}
-    options = {"--help": Option(None), "-h": Option(None)}
+    options = {"--help": OptionString(None), "-h": OptionString(None)}
     for key, argument in arguments.items():
-        options[f"--{key}"] = options[f"--{key.replace('_', '-')}"] = Option(argument)
+        options[f"--{key}"] = options[f"--{key.replace('_', '-')}"] = OptionString(argument)
         if argument.is_negatable:
-            negation = Option(argument, is_negation=True)
+            negation = OptionString(argument, is_negation=True)
             options[f"--no_{key}"] = options[f"--no-{key.replace('_', '-')}"] = negation
     defaults = {key: ParsedValue(argument.default) for key, argument in arguments.items()}
     return SectionArguments(name, arguments, options, defaults)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kaitoc.compiler.kaito.table import Option, SectionArguments
+from kaitoc.compiler.kaito.table import OptionString, SectionArguments
 
 _NEGATIVE_NUMBER = re.compile(r"^-\d+$|^-\d*\.\d+$")
 
@@ -97,6 +97,6 @@ def _short_explicit(text: str) -> str | None:
     return None if text.startswith("--") else text[2:]
 
 
-def option_of(section: SectionArguments, matches: tuple[str, ...]) -> Option:
+def option_of(section: SectionArguments, matches: tuple[str, ...]) -> OptionString:
     """Return the option of a decided reading."""
     return section.options[matches[0]]

@@ -11,7 +11,7 @@ from kaitoc.compiler.check.fix_rounds import fix_until_stable
 from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.language_server.diagnostics import diagnostic_of
-from kaitoc.compiler.language_server.documents import Checker, Document, Documents
+from kaitoc.compiler.language_server.documents import Checker, OpenDocument, OpenDocuments
 from kaitoc.compiler.language_server.positions import PositionMap
 from kaitoc.compiler.report.wording import can_apply
 
@@ -19,7 +19,7 @@ FIX_ALL = f"{types.CodeActionKind.SourceFixAll.value}.kaitoc"
 
 
 def quick_fixes(
-    document: Document, findings: Iterable[Finding], wanted: Span, documents: Documents, *, versioned: bool
+    document: OpenDocument, findings: Iterable[Finding], wanted: Span, documents: OpenDocuments, *, versioned: bool
 ) -> Iterator[types.CodeAction]:
     """Yield an action for each fix where a range of the document touches the finding or what the fix changes.
 
@@ -43,7 +43,9 @@ def quick_fixes(
             )
 
 
-def fix_all(document: Document, documents: Documents, checker: Checker, *, versioned: bool) -> types.CodeAction | None:
+def fix_all(
+    document: OpenDocument, documents: OpenDocuments, checker: Checker, *, versioned: bool
+) -> types.CodeAction | None:
     """Return the action that does what `kaitoc check --fix` does, None when that is nothing; raises `KaitocError`."""
     engine = checker.engine(documents.beside(document), document)
     if not engine.library.is_given_path(document.path):
@@ -71,7 +73,7 @@ def changed_lines(source: Source, text: str) -> list[Edit]:
 
 
 def workspace_edit(
-    edits: dict[Source, list[Edit]], documents: Documents, encoding: str, versioned: bool
+    edits: dict[Source, list[Edit]], documents: OpenDocuments, encoding: str, versioned: bool
 ) -> types.WorkspaceEdit | None:
     """Return edits as the protocol's, None when one is to a text that is no file."""
     by_uri: dict[str, list[types.TextEdit]] = {}
@@ -93,7 +95,7 @@ def workspace_edit(
     )
 
 
-def _version(uri: str, documents: Documents) -> int | None:
+def _version(uri: str, documents: OpenDocuments) -> int | None:
     document = documents.get(uri)
     return document.version if document is not None else None
 

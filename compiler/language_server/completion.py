@@ -16,8 +16,8 @@ from kaitoc.compiler.job.link import METHODS
 from kaitoc.compiler.job.memory import stack_of
 from kaitoc.compiler.language_server.config_jobs import jobs_with
 from kaitoc.compiler.language_server.cursor import Cursor, cursor_at, document_lines
-from kaitoc.compiler.language_server.documents import Document
-from kaitoc.compiler.language_server.keys import Key, config_key, config_names, section_key, workspace_keys
+from kaitoc.compiler.language_server.documents import OpenDocument
+from kaitoc.compiler.language_server.keys import KeyInfo, config_key, config_names, section_key, workspace_keys
 from kaitoc.compiler.manifest.training_config import DATA_KEY, ROOT_KEY, SECTIONS
 from kaitoc.compiler.memory.workload import WorkloadError
 
@@ -29,7 +29,7 @@ _WORKSPACE_LINE = re.compile(r"kind:\s*[\"']?Workspace[\"']?\s*(#.*)?$")
 
 
 def completions_at(
-    engine: Engine, document: Document, beside: tuple[Document, ...], offset: int
+    engine: Engine, document: OpenDocument, beside: tuple[OpenDocument, ...], offset: int
 ) -> list[types.CompletionItem]:
     """Return what can stand at an offset of a document, an empty list where nothing is known."""
     cursor = cursor_at(document.source, offset)
@@ -48,12 +48,12 @@ def completions_at(
 
 def _config_keys(
     engine: Engine,
-    document: Document,
-    beside: tuple[Document, ...],
+    document: OpenDocument,
+    beside: tuple[OpenDocument, ...],
     offset: int,
     cursor: Cursor,
     inner: tuple[str, ...],
-) -> Iterable[Key]:
+) -> Iterable[KeyInfo]:
     assumptions = engine.assumptions_for(document.path)
     release = "bundled" if assumptions.target is Target.BUNDLED else assumptions.release.name
     if not cursor.in_value:
@@ -63,13 +63,13 @@ def _config_keys(
     if inner[2] in (*_ADAPTED, *_KEPT_WHOLE):
         return _module_names(_jobs_at(engine, document, beside, offset), with_head=inner[2] in _KEPT_WHOLE)
     key = config_key(release, inner[1], inner[2])
-    return [Key(value, "") for value in key.values] if key is not None else ()
+    return [KeyInfo(value, "") for value in key.values] if key is not None else ()
 
 
-def _config_names(release: str, inner: tuple[str, ...]) -> Iterator[Key]:
+def _config_names(release: str, inner: tuple[str, ...]) -> Iterator[KeyInfo]:
     """Yield the names that can stand under a path of inner keys."""
     if not inner:
-        yield Key(ROOT_KEY, "The sections, each read by one argument parser.", holds_keys=True)
+        yield KeyInfo(ROOT_KEY, "The sections, each read by one argument parser.", holds_keys=True)
     elif inner == (ROOT_KEY,):
         yield from (key for name in SECTIONS if (key := section_key(release, name)) is not None)
     elif len(inner) == 2:
@@ -77,7 +77,7 @@ def _config_names(release: str, inner: tuple[str, ...]) -> Iterator[Key]:
         yield from (key for name in names if (key := config_key(release, inner[1], name)) is not None)
 
 
-def _jobs_at(engine: Engine, document: Document, beside: tuple[Document, ...], offset: int) -> list[Job]:
+def _jobs_at(engine: Engine, document: OpenDocument, beside: tuple[OpenDocument, ...], offset: int) -> list[Job]:
     """Return the jobs of the ConfigMap at an offset."""
     return [
         job
@@ -87,7 +87,7 @@ def _jobs_at(engine: Engine, document: Document, beside: tuple[Document, ...], o
     ]
 
 
-def _module_names(jobs: Iterable[Job], *, with_head: bool) -> list[Key]:
+def _module_names(jobs: Iterable[Job], *, with_head: bool) -> list[KeyInfo]:
     """Return the linear layers that adapters can be put on, of the first job whose model is known."""
     for job in jobs:
         if job.model is None:
@@ -97,31 +97,31 @@ def _module_names(jobs: Iterable[Job], *, with_head: bool) -> list[Key]:
             modules = linear_modules(model, fused_experts=stack_of(job).fused_experts)
         except WorkloadError:
             continue
-        known: dict[str, Key] = {}
+        known: dict[str, KeyInfo] = {}
         for module in modules:
             if module.reachable and (with_head or not module.is_head):
                 shape = f"{module.count} of {module.in_features} x {module.out_features} in {model.name}"
-                known.setdefault(module.name, Key(module.name, shape))
+                known.setdefault(module.name, KeyInfo(module.name, shape))
         return list(known.values())
     return []
 
 
-def _workspace_keys(engine: Engine, document: Document, cursor: Cursor) -> Iterable[Key]:
+def _workspace_keys(engine: Engine, document: OpenDocument, cursor: Cursor) -> Iterable[KeyInfo]:
     if not cursor.in_value:
         return workspace_keys(cursor.path)
     if cursor.path == ("resource", "instanceType"):
         return [
-            Key(found.name, f"{found.num_gpus} x {found.gpu.name} ({found.cloud})")
-            for found in all_instance_types()
-            if found.gpu is not None
+            KeyInfo(instance_type.name, f"{instance_type.num_gpus} x {instance_type.gpu.name} ({instance_type.cloud})")
+            for instance_type in all_instance_types()
+            if instance_type.gpu is not None
         ]
     if cursor.path == ("tuning", "preset", "name"):
-        return [Key(name, "") for name in engine.assumptions_for(document.path).release.tunable_presets]
+        return [KeyInfo(name, "") for name in engine.assumptions_for(document.path).release.tunable_presets]
     if cursor.path == ("tuning", "method"):
-        return [Key(name, "") for name in METHODS]
+        return [KeyInfo(name, "") for name in METHODS]
     # The path is empty at a list item to which no key belongs.
     values = [key.values for key in workspace_keys(cursor.path[:-1]) if (key.name,) == cursor.path[-1:]]
-    return [Key(value, "") for value in values[0]] if values else ()
+    return [KeyInfo(value, "") for value in values[0]] if values else ()
 
 
 def _written_elements(cursor: Cursor) -> set[str]:
@@ -131,7 +131,7 @@ def _written_elements(cursor: Cursor) -> set[str]:
     return set(re.findall(r"[\w.-]+", cursor.before.partition("[")[2] + cursor.after)) if cursor.in_list else set()
 
 
-def _item(key: Key, cursor: Cursor, document: Document) -> types.CompletionItem:
+def _item(key: KeyInfo, cursor: Cursor, document: OpenDocument) -> types.CompletionItem:
     text = "\n\n".join(key.facts)
     return types.CompletionItem(
         label=key.name,
@@ -145,13 +145,13 @@ def _item(key: Key, cursor: Cursor, document: Document) -> types.CompletionItem:
     )
 
 
-def _kind(key: Key, cursor: Cursor) -> types.CompletionItemKind:
+def _kind(key: KeyInfo, cursor: Cursor) -> types.CompletionItemKind:
     if cursor.in_value:
         return types.CompletionItemKind.Value
     return types.CompletionItemKind.Module if key.holds_keys else types.CompletionItemKind.Property
 
 
-def _text(key: Key, cursor: Cursor) -> str:
+def _text(key: KeyInfo, cursor: Cursor) -> str:
     """Return what to write: a value after its space, or a key with what follows it."""
     if cursor.in_value:
         return f" {key.name}" if cursor.before.endswith(":") else key.name
@@ -160,7 +160,7 @@ def _text(key: Key, cursor: Cursor) -> str:
     return f"{key.name}:\n{' ' * (cursor.wanted_indent + _STEP)}" if key.holds_keys else f"{key.name}: "
 
 
-def _indentation(cursor: Cursor, document: Document) -> list[types.TextEdit] | None:
+def _indentation(cursor: Cursor, document: OpenDocument) -> list[types.TextEdit] | None:
     """Return the edit that puts a key in line with its siblings."""
     if cursor.in_value or cursor.indent == cursor.wanted_indent:
         return None

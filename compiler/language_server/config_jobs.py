@@ -13,7 +13,7 @@ from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import footprint_of
 from kaitoc.compiler.kaito.table import ArgType, release_arguments
-from kaitoc.compiler.language_server.documents import Document
+from kaitoc.compiler.language_server.documents import OpenDocument
 from kaitoc.compiler.language_server.keys import config_key
 from kaitoc.compiler.manifest.config_edits import replace_value
 from kaitoc.compiler.manifest.objects import Manifest, read_manifests
@@ -51,7 +51,7 @@ class Prospect:
     verdict: Verdict | None
 
 
-def config_place(engine: Engine, document: Document, offset: int) -> ConfigPlace | None:
+def config_place(engine: Engine, document: OpenDocument, offset: int) -> ConfigPlace | None:
     """Return the section or option of a training config at an offset of a document, None elsewhere."""
     for manifest in engine.library.load(document.path).manifests:
         config = read_training_config(manifest) if manifest.is_config_map else None
@@ -64,7 +64,7 @@ def config_place(engine: Engine, document: Document, offset: int) -> ConfigPlace
     return None
 
 
-def jobs_with(engine: Engine, documents: tuple[Document, ...], config_map: Manifest) -> list[Job]:
+def jobs_with(engine: Engine, documents: tuple[OpenDocument, ...], config_map: Manifest) -> list[Job]:
     """Return the jobs that use a ConfigMap, each once."""
     jobs = {
         job.manifest: job
@@ -87,9 +87,9 @@ def prospects(job: Job, place: ConfigPlace) -> list[Prospect]:
         current = job.value(place.section.name, place.option.name)
     except UnknownValueError:
         return []
-    found = list(_prospects(job, place, place.option, current))
-    needs = {round(prospect.device_bytes / _NOTICEABLE_BYTES) for prospect in found}
-    return found if len(needs) > 1 else []
+    rows = list(_prospects(job, place, place.option, current))
+    needs = {round(prospect.device_bytes / _NOTICEABLE_BYTES) for prospect in rows}
+    return rows if len(needs) > 1 else []
 
 
 _NOTICEABLE_BYTES = 50 * MIB

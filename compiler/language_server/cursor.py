@@ -61,9 +61,9 @@ def cursor_at(source: Source, offset: int) -> Cursor | None:
     before, after = line[: offset - start], line[offset - start :]
     if before.lstrip().startswith("#") or " #" in before or "\t" in before:
         return None
-    typed, rest = _matched(_TYPED.search(before)), _matched(_REST.match(after))
-    before, after = before[: len(before) - len(typed)], after[len(rest) :]
-    at = Cursor((), Span(offset - len(typed), offset + len(rest)), before, after)
+    typed, suffix = _matched(_TYPED.search(before)), _matched(_REST.match(after))
+    before, after = before[: len(before) - len(typed)], after[len(suffix) :]
+    at = Cursor((), Span(offset - len(typed), offset + len(suffix)), before, after)
     above = _key_lines(source, range(number - 1, 0, -1))
     keyed, item = _KEY_LINE.match(before), _ITEM_LINE.match(before)
     if keyed is not None:
@@ -92,13 +92,13 @@ def _ancestors(above: list[_Line], indent: int) -> list[_Line]:
 
     A line that holds its whole value has nothing under it: what is indented more is meant to stand beside it.
     """
-    found: list[_Line] = []
+    lines: list[_Line] = []
     for line in above:
         if line.indent < indent:
             indent = line.indent
             if line.opens:
-                found.append(line)
-    return found[::-1]
+                lines.append(line)
+    return lines[::-1]
 
 
 def _children(lines: list[_Line], parent_indent: int) -> list[_Line]:
@@ -113,10 +113,10 @@ def _key_lines(source: Source, numbers: range) -> list[_Line]:
         text = source.line_text(number)
         if _DOCUMENT_MARK.match(text):
             break
-        found = _KEY_LINE.match(text)
-        if found is not None:
-            value = found["rest"].strip()
-            lines.append(_Line(_indent_of(found), _name(found["key"]), not value or value[0] in "|>#&!"))
+        match = _KEY_LINE.match(text)
+        if match is not None:
+            value = match["rest"].strip()
+            lines.append(_Line(_indent_of(match), _name(match["key"]), not value or value[0] in "|>#&!"))
     return lines
 
 
@@ -131,8 +131,8 @@ def document_lines(source: Source, offset: int) -> list[str]:
     return [source.line_text(line) for line in range(first, last + 1)]
 
 
-def _matched(found: re.Match[str] | None) -> str:
-    return found.group() if found is not None else ""
+def _matched(match: re.Match[str] | None) -> str:
+    return match.group() if match is not None else ""
 
 
 def _indent_of(line: re.Match[str]) -> int:

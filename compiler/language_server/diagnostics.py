@@ -9,7 +9,7 @@ from lsprotocol import types
 from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Span
-from kaitoc.compiler.language_server.documents import Document, Documents
+from kaitoc.compiler.language_server.documents import OpenDocument, OpenDocuments
 from kaitoc.compiler.language_server.positions import PositionMap
 
 SOURCE_NAME = "kaitoc"
@@ -20,12 +20,14 @@ _SEVERITIES = {
 }
 
 
-def diagnostics_of(document: Document, findings: Iterable[Finding], documents: Documents) -> list[types.Diagnostic]:
+def diagnostics_of(
+    document: OpenDocument, findings: Iterable[Finding], documents: OpenDocuments
+) -> list[types.Diagnostic]:
     """Return the diagnostics of one document among the findings of its folder."""
     return [diagnostic_of(finding, document, documents) for finding in findings if finding.source.path == document.path]
 
 
-def diagnostic_of(finding: Finding, document: Document, documents: Documents) -> types.Diagnostic:
+def diagnostic_of(finding: Finding, document: OpenDocument, documents: OpenDocuments) -> types.Diagnostic:
     """Return a finding as a diagnostic of the document that it is in."""
     message = f"{finding.message}\n{finding.help}" if finding.help else finding.message
     return types.Diagnostic(
@@ -39,7 +41,7 @@ def diagnostic_of(finding: Finding, document: Document, documents: Documents) ->
     )
 
 
-def complaint(document: Document, message: str) -> types.Diagnostic:
+def complaint(document: OpenDocument, message: str) -> types.Diagnostic:
     """Return a diagnostic on the first line that says why a document was not checked."""
     first_line = document.source.line_span(1)
     end = first_line.start + len(document.source.line_text(1))
@@ -51,7 +53,7 @@ def complaint(document: Document, message: str) -> types.Diagnostic:
     )
 
 
-def _related(finding: Finding, encoding: str, documents: Documents) -> Iterator[types.DiagnosticRelatedInformation]:
+def _related(finding: Finding, encoding: str, documents: OpenDocuments) -> Iterator[types.DiagnosticRelatedInformation]:
     """Yield the related places that lie in a file; those in Kaito's default templates do not."""
     for related in finding.related:
         uri = documents.uri_of(related.source.path)

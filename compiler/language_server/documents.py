@@ -17,7 +17,7 @@ from kaitoc.compiler.language_server.positions import PositionMap, source_of_tex
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class OpenDocument:
     """An open document at one version; its text is the editor's, saved or not."""
 
     uri: str
@@ -45,43 +45,43 @@ class Document:
         return os.path.dirname(self.path) if os.path.isabs(self.path) else ""
 
 
-def read_document(uri: str, version: int, text: str, encoding: str) -> Document:
+def read_document(uri: str, version: int, text: str, encoding: str) -> OpenDocument:
     """Return an editor's document."""
     path = to_fs_path(uri)
     source = source_of_text(os.path.normpath(path) if path else uri, text)
-    return Document(uri, version, PositionMap(source, encoding))
+    return OpenDocument(uri, version, PositionMap(source, encoding))
 
 
 @dataclass(slots=True)
-class Documents:
+class OpenDocuments:
     """The open documents by URI."""
 
-    _by_uri: dict[str, Document] = field(default_factory=dict)
+    _by_uri: dict[str, OpenDocument] = field(default_factory=dict)
 
-    def put(self, document: Document) -> None:
+    def put(self, document: OpenDocument) -> None:
         """Take an opened or changed document."""
         self._by_uri[document.uri] = document
 
-    def remove(self, uri: str) -> Document | None:
+    def remove(self, uri: str) -> OpenDocument | None:
         """Forget a closed document, and return it."""
         return self._by_uri.pop(uri, None)
 
-    def get(self, uri: str) -> Document | None:
+    def get(self, uri: str) -> OpenDocument | None:
         """Return the document of a URI, None when it is not open."""
         return self._by_uri.get(uri)
 
-    def beside(self, document: Document) -> tuple[Document, ...]:
+    def beside(self, document: OpenDocument) -> tuple[OpenDocument, ...]:
         """Return the open documents of a document's folder, itself included when it is open."""
         return tuple(other for other in self._by_uri.values() if other.folder == document.folder)
 
-    def folders(self) -> tuple[tuple[Document, ...], ...]:
+    def folders(self) -> tuple[tuple[OpenDocument, ...], ...]:
         """Return all open documents, those of one folder together."""
-        groups: dict[str, list[Document]] = {}
+        groups: dict[str, list[OpenDocument]] = {}
         for document in self._by_uri.values():
             groups.setdefault(document.folder, []).append(document)
         return tuple(map(tuple, groups.values()))
 
-    def of_path(self, path: str) -> Document | None:
+    def of_path(self, path: str) -> OpenDocument | None:
         """Return the open document of a file, None when it is not open."""
         return next((document for document in self._by_uri.values() if document.path == path), None)
 
@@ -99,7 +99,7 @@ class Checker:
 
     options: EngineOptions = EngineOptions()
 
-    def check(self, documents: Iterable[Document]) -> list[Finding]:
+    def check(self, documents: Iterable[OpenDocument]) -> list[Finding]:
         """Return what is wrong with the documents of one folder; raises `KaitocError`.
 
         The files of the folder are searched for partners. Settings files are read anew, so that a change to one holds
@@ -109,7 +109,7 @@ class Checker:
         engine = self.engine(documents)
         return engine.check(doc.path for doc in documents if engine.library.is_given_path(doc.path)).findings
 
-    def engine(self, documents: Iterable[Document], subject: Document | None = None) -> Engine:
+    def engine(self, documents: Iterable[OpenDocument], subject: OpenDocument | None = None) -> Engine:
         """Return an engine that has read the documents of one folder; raises `KaitocError`.
 
         Those that are not excluded are given, or only `subject` is and the others are its context.

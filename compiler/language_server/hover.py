@@ -12,8 +12,8 @@ from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.language_server.config_jobs import ConfigPlace, Prospect, config_place, jobs_with, prospects
-from kaitoc.compiler.language_server.documents import Document
-from kaitoc.compiler.language_server.keys import Key, config_key, section_key, workspace_keys
+from kaitoc.compiler.language_server.documents import OpenDocument
+from kaitoc.compiler.language_server.keys import KeyInfo, config_key, section_key, workspace_keys
 from kaitoc.compiler.manifest.config_edits import yaml_text
 from kaitoc.compiler.report.wording import job_facts, job_need
 from kaitoc.compiler.yaml.tree import Entry, Mapping, Node
@@ -24,17 +24,17 @@ MAX_JOBS = 3
 
 
 def hover_at(
-    engine: Engine, document: Document, beside: tuple[Document, ...], offset: int, kind: types.MarkupKind
+    engine: Engine, document: OpenDocument, beside: tuple[OpenDocument, ...], offset: int, kind: types.MarkupKind
 ) -> types.Hover | None:
     """Return what to show at an offset of a document, None where nothing is known."""
     place = config_place(engine, document, offset)
     if place is not None:
         text, span = _config_text(engine, place, jobs_with(engine, beside, place.config_map)[:MAX_JOBS]), place.span
     else:
-        found = _workspace_key(engine, document, offset)
-        if found is None:
+        hover_text = _workspace_key(engine, document, offset)
+        if hover_text is None:
             return None
-        text, span = found
+        text, span = hover_text
     if not text:
         return None
     return types.Hover(types.MarkupContent(kind, text), document.positions.range(span))
@@ -50,11 +50,11 @@ def _config_text(engine: Engine, place: ConfigPlace, jobs: Sequence[Job]) -> str
     if key is None:
         return ""
     blocks = [_documentation(key, f"{place.section.name}, {release}")]
-    blocks += [_prospect_table(job, found) for job in jobs if (found := prospects(job, place))]
+    blocks += [_prospect_table(job, rows) for job in jobs if (rows := prospects(job, place))]
     return "\n\n".join(blocks)
 
 
-def _documentation(key: Key, owner: str) -> str:
+def _documentation(key: KeyInfo, owner: str) -> str:
     return "\n\n".join([f"**{key.name}** ({owner})", *key.facts])
 
 
@@ -63,11 +63,11 @@ def _need(job: Job) -> str:
     return f"{_name(job)} ({', '.join(job_facts(summary))}) {job_need(summary)}"
 
 
-def _prospect_table(job: Job, found: Sequence[Prospect]) -> str:
+def _prospect_table(job: Job, rows: Sequence[Prospect]) -> str:
     gpu = f" of {format_gib(job.gpu.value.memory_bytes)} ({job.gpu.value.name})" if job.gpu is not None else ""
     lines = [f"Predicted peak of {_name(job)}{gpu}:", ""]
     lines += [f"| value | GPU memory |{' |' if job.gpu else ''}", f"|---|---:|{'---|' if job.gpu else ''}"]
-    for prospect in found:
+    for prospect in rows:
         value = yaml_text(prospect.value)
         shown = f"**{value}** (now)" if prospect.is_current else value
         judged = f" {prospect.verdict.value} |" if prospect.verdict is not None else ""
@@ -79,7 +79,7 @@ def _name(job: Job) -> str:
     return f"`{job.manifest.ref.name}`"
 
 
-def _workspace_key(engine: Engine, document: Document, offset: int) -> tuple[str, Span] | None:
+def _workspace_key(engine: Engine, document: OpenDocument, offset: int) -> tuple[str, Span] | None:
     """Return the text and the span of the Workspace key at an offset."""
     for manifest in engine.library.load(document.path).manifests:
         if not manifest.is_workspace or not manifest.node.span.start <= offset <= manifest.node.span.end:

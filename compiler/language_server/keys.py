@@ -15,7 +15,7 @@ from kaitoc.schemas import read_json
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class KeyInfo:
     """A key: what it does, what it takes in words, its default as YAML (empty for none), and the values it offers."""
 
     name: str
@@ -34,14 +34,14 @@ class Key:
         return [fact for fact in (self.description, f"{takes} {default}".strip()) if fact]
 
 
-def config_key(release: str, section: str, name: str) -> Key | None:
+def config_key(release: str, section: str, name: str) -> KeyInfo | None:
     """Return a key of the training config; `release` is a table of arguments, such as `v0.12` or `bundled`."""
-    found = release_arguments(release).sections.get(section)
-    argument = found.arguments.get(name) if found is not None else None
+    arguments = release_arguments(release).sections.get(section)
+    argument = arguments.arguments.get(name) if arguments is not None else None
     if argument is None:
         return None
     schema = _definitions(release)[section]["properties"].get(name, {})
-    return Key(
+    return KeyInfo(
         name,
         schema.get("description", ""),
         expectation(argument),
@@ -51,21 +51,21 @@ def config_key(release: str, section: str, name: str) -> Key | None:
     )
 
 
-def section_key(release: str, section: str) -> Key | None:
+def section_key(release: str, section: str) -> KeyInfo | None:
     """Return what is known of a section."""
     schema = _definitions(release).get(section)
-    return Key(section, schema.get("description", ""), holds_keys=True) if schema is not None else None
+    return KeyInfo(section, schema.get("description", ""), holds_keys=True) if schema is not None else None
 
 
 def config_names(release: str, section: str) -> tuple[str, ...]:
     """Return the keys that a section takes and for which YAML can hold a value."""
-    found = release_arguments(release).sections.get(section)
-    arguments = found.arguments.values() if found is not None else ()
+    known = release_arguments(release).sections.get(section)
+    arguments = known.arguments.values() if known is not None else ()
     useless = (ArgType.NEVER, ArgType.MAPPING, ArgType.TUPLE)
     return tuple(argument.name for argument in arguments if argument.type not in useless)
 
 
-def workspace_keys(path: Sequence[str]) -> tuple[Key, ...]:
+def workspace_keys(path: Sequence[str]) -> tuple[KeyInfo, ...]:
     """Return the keys of a Workspace below a path of keys; list items do not count as a step."""
     properties: Mapping[str, Any] = workspace_properties()
     for name in path:
@@ -74,10 +74,10 @@ def workspace_keys(path: Sequence[str]) -> tuple[Key, ...]:
     return tuple(_workspace_key(name, schema) for name, schema in properties.items())
 
 
-def _workspace_key(name: str, schema: Mapping[str, Any]) -> Key:
+def _workspace_key(name: str, schema: Mapping[str, Any]) -> KeyInfo:
     choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     default = schema.get("default")
-    return Key(
+    return KeyInfo(
         name,
         schema.get("description", ""),
         f"one of {', '.join(map(str, choices))}" if choices else "",

@@ -18,7 +18,7 @@ from kaitoc.compiler.core.source import MAX_SOURCE_BYTES
 from kaitoc.compiler.language_server.actions import FIX_ALL, fix_all, quick_fixes
 from kaitoc.compiler.language_server.completion import TRIGGERS, completions_at
 from kaitoc.compiler.language_server.diagnostics import complaint, diagnostics_of
-from kaitoc.compiler.language_server.documents import Checker, Document, Documents, read_document
+from kaitoc.compiler.language_server.documents import Checker, OpenDocument, OpenDocuments, read_document
 from kaitoc.compiler.language_server.hover import hover_at
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class KaitocServer(LanguageServer):
 
     def __init__(self, checker: Checker) -> None:
         super().__init__("kaitoc", __version__, text_document_sync_kind=types.TextDocumentSyncKind.Full)
-        self.documents = Documents()
+        self.documents = OpenDocuments()
         self.checker = checker
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kaitoc")
         self._checks: dict[str, asyncio.Task[None]] = {}
@@ -65,7 +65,7 @@ class KaitocServer(LanguageServer):
         self.documents.put(document)
         self.schedule(document, pause_seconds)
 
-    def schedule(self, document: Document, pause_seconds: float = 0.0) -> None:
+    def schedule(self, document: OpenDocument, pause_seconds: float = 0.0) -> None:
         """Check the open documents of a document's folder; a check that waits already starts its pause anew."""
         waiting = self._checks.get(document.folder)
         if waiting is not None:
@@ -77,15 +77,15 @@ class KaitocServer(LanguageServer):
         for documents in self.documents.folders():
             self.schedule(documents[0], PAUSE_SECONDS)
 
-    async def _check(self, document: Document, pause_seconds: float) -> None:
+    async def _check(self, document: OpenDocument, pause_seconds: float) -> None:
         await asyncio.sleep(pause_seconds)
         checked = self.documents.beside(document)
-        found, problem = await asyncio.get_running_loop().run_in_executor(self._worker, self._findings, checked)
+        findings, problem = await asyncio.get_running_loop().run_in_executor(self._worker, self._findings, checked)
         for current in checked:
             if self.documents.get(current.uri) is current:
-                self._publish(current, found, problem)
+                self._publish(current, findings, problem)
 
-    def _findings(self, checked: tuple[Document, ...]) -> tuple[list[Finding], str]:
+    def _findings(self, checked: tuple[OpenDocument, ...]) -> tuple[list[Finding], str]:
         """Return what is wrong, and why a check could not be made; no document may end the server."""
         try:
             return self.checker.check(checked), ""
@@ -98,10 +98,10 @@ class KaitocServer(LanguageServer):
                 raise
             return [], f"internal error ({type(error).__name__}: {error}); set KAITOC_DEBUG=1 to see where"
 
-    def _publish(self, document: Document, found: list[Finding], problem: str) -> None:
+    def _publish(self, document: OpenDocument, findings: list[Finding], problem: str) -> None:
         if document.is_too_large:
             problem = f"larger than {MAX_SOURCE_BYTES // 1_000_000} MB; no Kubernetes object is that large"
-        diagnostics = diagnostics_of(document, found, self.documents)
+        diagnostics = diagnostics_of(document, findings, self.documents)
         if problem:
             diagnostics.append(complaint(document, problem))
         self.text_document_publish_diagnostics(
@@ -115,14 +115,14 @@ class KaitocServer(LanguageServer):
         if document is not None and self.documents.beside(document):
             self.schedule(document)
 
-    def actions(self, document: Document, params: types.CodeActionParams) -> list[types.CodeAction]:
+    def actions(self, document: OpenDocument, params: types.CodeActionParams) -> list[types.CodeAction]:
         """Return the code actions for a range of a document; raises `KaitocError`."""
         wanted = document.positions.span(params.range)
         only = params.context.only
         actions: list[types.CodeAction] = []
         if _wants(only, types.CodeActionKind.QuickFix.value):
-            found = self.checker.check(self.documents.beside(document))
-            actions += quick_fixes(document, found, wanted, self.documents, versioned=self.takes_versions)
+            findings = self.checker.check(self.documents.beside(document))
+            actions += quick_fixes(document, findings, wanted, self.documents, versioned=self.takes_versions)
         if _wants(only, FIX_ALL):
             everything = fix_all(document, self.documents, self.checker, versioned=self.takes_versions)
             actions += [everything] if everything is not None else []

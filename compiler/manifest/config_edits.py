@@ -109,9 +109,9 @@ def rename_option(config: TrainingConfig, option: Option, name: str) -> Edit:
 
 def set_option(config: TrainingConfig, section_name: str, name: str, value: object) -> Edit:
     """Return the edit that sets an option: its value when it is written, else a new line at the section's end."""
-    found = config.option(section_name, name)
-    if found is not None:
-        return replace_value(config, found, value)
+    entry = config.option(section_name, name)
+    if entry is not None:
+        return replace_value(config, entry, value)
     section = config.section(section_name)
     if section is None:
         return _add_section(config, section_name, [f"{name}: {yaml_text(value)}"])

@@ -45,9 +45,9 @@ class _Origin:
         index = min(rendered_line - self.first_line, len(self.lines) - 1)
         if index < 0:
             return 1, False
-        found = self.lines[index]
-        if found is not None:
-            return found, True
+        template_line = self.lines[index]
+        if template_line is not None:
+            return template_line, True
         return next((line for line in reversed(self.lines[:index]) if line is not None), 1), False
 
 
@@ -63,7 +63,7 @@ def tell_origins(findings: Iterable[Finding], rendered: ManifestFile) -> list[Fi
 
 
 def _moved(finding: Finding, rendered: Source, origins: list[_Origin]) -> Finding:
-    related = tuple(_moved_related(one, rendered, origins) for one in finding.related)
+    related = tuple(_moved_related(related_finding, rendered, origins) for related_finding in finding.related)
     place = _place(finding.source, finding.span, rendered, origins)
     if place is None:
         return replace(finding, related=related)
@@ -97,7 +97,7 @@ def _place(source: Source, span: Span, rendered: Source, origins: list[_Origin])
 
 def _origins(rendered: ManifestFile) -> list[_Origin]:
     """Return the stretches of a rendered text whose file is named, in order."""
-    named = {found.start(): found["path"] for found in _SOURCE_LINE.finditer(rendered.source.text)}
+    named = {match.start(): match["path"] for match in _SOURCE_LINE.finditer(rendered.source.text)}
     commented = sorted(named)
     document_starts = [document.span.start for document in rendered.documents]
     for manifest in rendered.manifests:
@@ -125,24 +125,24 @@ def _annotated_path(paths: list[str], origin: str) -> str:
 
 def _origin_path(origin: str) -> str:
     """Return the path in kustomize's note; in another repository it begins with that, and is no file of this one."""
-    found, repository = _ORIGIN_PATH.search(origin), _ORIGIN_REPOSITORY.search(origin)
-    if found is None:
+    path, repository = _ORIGIN_PATH.search(origin), _ORIGIN_REPOSITORY.search(origin)
+    if path is None:
         return ""
-    return found["path"] if repository is None else f"{repository['address'].removesuffix('.git')}/{found['path']}"
+    return path["path"] if repository is None else f"{repository['address'].removesuffix('.git')}/{path['path']}"
 
 
-def _origin(rendered: Source, span: Span, path: str, found: Source | None) -> _Origin:
+def _origin(rendered: Source, span: Span, path: str, template: Source | None) -> _Origin:
     text = rendered.slice(span)
     body = _SOURCE_LINE.sub("", text, count=1) if text.startswith("# Source: ") else text
     first_line = rendered.position(span.start).line
     lines = _line_texts(text)
-    if found is None:
+    if template is None:
         # The line of the comment that names the file is none of the file's.
         is_named_above = body != text
         source = Source(path, text.partition("\n")[2] if is_named_above else text)
         numbers = range(len(lines)) if is_named_above else range(1, len(lines) + 1)
         return _Origin(span, first_line, source, tuple(number or None for number in numbers))
-    return _Origin(span, first_line, found, _in_line(lines, _line_texts(found.text)))
+    return _Origin(span, first_line, template, _in_line(lines, _line_texts(template.text)))
 
 
 def _line_texts(text: str) -> list[str]:
@@ -172,18 +172,18 @@ def _folders(depth: int, parent: str = "") -> list[str]:
         here = sorted(entry.name for entry in os.scandir(parent or ".") if entry.is_dir() and entry.name[0] != ".")
     except OSError:
         return []
-    found = [f"{parent}/{name}" if parent else name for name in here]
-    return found if depth == 1 else [*found, *(deep for folder in found for deep in _folders(depth - 1, folder))]
+    folders = [f"{parent}/{name}" if parent else name for name in here]
+    return folders if depth == 1 else [*folders, *(deep for folder in folders for deep in _folders(depth - 1, folder))]
 
 
 def _chart_name(folder: str) -> str:
     """Return the name that a folder's `Chart.yaml` gives, empty when there is none."""
     try:
         with open(os.path.join(folder, "Chart.yaml"), encoding="utf-8") as stream:
-            found = re.search(r"^name: *[\"']?(?P<name>[\w.-]+)", stream.read(_MAX_TEMPLATE_BYTES), re.MULTILINE)
+            match = re.search(r"^name: *[\"']?(?P<name>[\w.-]+)", stream.read(_MAX_TEMPLATE_BYTES), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
         return ""
-    return found["name"] if found is not None else ""
+    return match["name"] if match is not None else ""
 
 
 def _in_line(rendered: list[str], template: list[str]) -> tuple[int | None, ...]:
@@ -204,5 +204,5 @@ def _in_line(rendered: list[str], template: list[str]) -> tuple[int | None, ...]
 
 
 def _key(line: str) -> str:
-    found = _KEY.match(line)
-    return found["key"] if found is not None else ""
+    match = _KEY.match(line)
+    return match["key"] if match is not None else ""

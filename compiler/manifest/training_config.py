@@ -167,8 +167,8 @@ class TrainingConfig:
 
     def option(self, section: str, name: str) -> Option | None:
         """Return an option of a section by its exact name."""
-        found = self.section(section)
-        return found.option(name) if found is not None else None
+        written = self.section(section)
+        return written.option(name) if written is not None else None
 
 
 def read_training_config(config_map: Manifest) -> TrainingConfig | None:
@@ -201,12 +201,12 @@ def config_text(config_map: Manifest) -> Field | None:
 def _read(config_map: Manifest) -> TrainingConfig | None:
     if config_map.plain is not None:
         return _read_plain(config_map, config_map.plain)
-    found = config_text(config_map)
-    if found is None or not isinstance(found.node, Scalar) or found.node.placeholder:
+    field = config_text(config_map)
+    if field is None or not isinstance(field.node, Scalar) or field.node.placeholder:
         return None
-    inner = read_inner_yaml(config_map.source, found.node)
-    problems = (*inner.problems, *_second_document(found.value, inner))
-    return _training_config(found.value, inner.root, problems, inner.scalar_map, inner.memo)
+    inner = read_inner_yaml(config_map.source, field.node)
+    problems = (*inner.problems, *_second_document(field.value, inner))
+    return _training_config(field.value, inner.root, problems, inner.scalar_map, inner.memo)
 
 
 def _read_plain(config_map: Manifest, documents: tuple[Document, ...]) -> TrainingConfig:

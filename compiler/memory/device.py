@@ -98,11 +98,11 @@ def nccl_bytes(workload: Workload, gpu: Gpu | None) -> int:
 @lru_cache(maxsize=1)
 def _reported_contexts() -> dict[str, int]:
     """Return the median of the reported contexts by GPU model, in bytes."""
-    found: dict[str, list[float]] = {}
+    context_bytes: dict[str, list[float]] = {}
     for report in context_reports():
         other_mib = 1024 * (report.in_use_gib - report.allocated_gib) - report.unallocated_mib
-        found.setdefault(report.model, []).append(other_mib * MIB)
-    return {model: int(_median(sizes)) for model, sizes in found.items()}
+        context_bytes.setdefault(report.model, []).append(other_mib * MIB)
+    return {model: int(_median(sizes)) for model, sizes in context_bytes.items()}
 
 
 @lru_cache(maxsize=1)

@@ -156,12 +156,12 @@ def levers(workload: Workload, gpu: Gpu | None, current: Footprint) -> list[Leve
     """
     if not has_closed_form(workload.architecture):
         return []
-    found = []
+    changes = []
     for words, candidate in _candidates(workload):
         saved = current.device_bytes - footprint(candidate, gpu).device_bytes
         if saved * 100 >= current.device_bytes:
-            found.append(Lever(words, saved))
-    return sorted(found, key=lambda lever: -lever.saved_bytes)
+            changes.append(Lever(words, saved))
+    return sorted(changes, key=lambda lever: -lever.saved_bytes)
 
 
 def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:

@@ -15,7 +15,7 @@ _MAX_BATCH = 4096
 _MAX_TOKENS = 1 << 20
 
 
-class Dimension(str, Enum):
+class SolvedSize(str, Enum):
     """What can be made larger or smaller."""
 
     BATCH = "batch"
@@ -23,28 +23,28 @@ class Dimension(str, Enum):
     RANK = "rank"
 
 
-def resized(workload: Workload, dimension: Dimension, value: int) -> Workload:
+def resized(workload: Workload, dimension: SolvedSize, value: int) -> Workload:
     """Return a workload with another batch size, sequence length or rank; raises `WorkloadError` without adapter."""
-    if dimension is Dimension.BATCH:
+    if dimension is SolvedSize.BATCH:
         return replace(workload, batch_size=value)
-    if dimension is Dimension.SEQ_LEN:
+    if dimension is SolvedSize.SEQ_LEN:
         return replace(workload, seq_len_tokens=value)
     if workload.lora is None:
         raise WorkloadError("full fine-tuning has no rank")
     return replace(workload, lora=replace(workload.lora, rank=value))
 
 
-def upper_bound(workload: Workload, dimension: Dimension) -> int:
+def upper_bound(workload: Workload, dimension: SolvedSize) -> int:
     """Return the largest value that makes sense: the model's length, a rank of the smaller side of a layer."""
     architecture = workload.architecture
-    if dimension is Dimension.BATCH:
+    if dimension is SolvedSize.BATCH:
         return _MAX_BATCH
-    if dimension is Dimension.RANK:
+    if dimension is SolvedSize.RANK:
         return architecture.hidden_size
     return architecture.max_position_embeddings or _MAX_TOKENS
 
 
-def largest(workload: Workload, dimension: Dimension, gpu: Gpu, margin: float) -> int:
+def largest(workload: Workload, dimension: SolvedSize, gpu: Gpu, margin: float) -> int:
     """Return the largest value of a dimension with which the workload fits a GPU, 0 when none does.
 
     The footprint grows with each dimension, so bisection finds it in a dozen calls.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.errors import CatalogError
-from kaitoc.compiler.catalog.library_changes import Change, version_number
+from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
 from kaitoc.compiler.catalog.releases import Release, all_releases
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
@@ -143,14 +143,14 @@ def _stack_of_release(release: Release) -> Stack:
         peft=release.peft,
         trl=release.trl,
         bitsandbytes=release.bitsandbytes,
-        casts_vocabulary_back=release.has(Change.CASTS_VOCABULARY_BACK),
-        adapts_fused_experts=release.has(Change.ADAPTED_FUSED_EXPERTS),
-        adapters_follow_weights=not release.has(Change.FLOAT32_ADAPTERS),
-        quantized_adapter_dtype=Dtype.BFLOAT16 if release.has(Change.BFLOAT16_ADAPTERS) else Dtype.FLOAT32,
-        default_loss=Loss.CHUNKED if release.has(Change.CHUNKED_LOSS) else Loss.FULL,
+        casts_vocabulary_back=release.has(LibraryChange.CASTS_VOCABULARY_BACK),
+        adapts_fused_experts=release.has(LibraryChange.ADAPTED_FUSED_EXPERTS),
+        adapters_follow_weights=not release.has(LibraryChange.FLOAT32_ADAPTERS),
+        quantized_adapter_dtype=Dtype.BFLOAT16 if release.has(LibraryChange.BFLOAT16_ADAPTERS) else Dtype.FLOAT32,
+        default_loss=Loss.CHUNKED if release.has(LibraryChange.CHUNKED_LOSS) else Loss.FULL,
         default_autocast="always" if release.has_sft_config else "never",
         default_checkpointing=release.has_sft_config,
-        default_optimizer=Optimizer.ADAMW_FUSED if release.has(Change.FUSED_OPTIMIZER) else Optimizer.ADAMW,
+        default_optimizer=Optimizer.ADAMW_FUSED if release.has(LibraryChange.FUSED_OPTIMIZER) else Optimizer.ADAMW,
     )
 
 

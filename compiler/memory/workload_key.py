@@ -104,7 +104,7 @@ def _tells_single(workload: Workload) -> bool:
 
 def _thresholds(workload: Workload) -> list[int]:
     """Return the numbers of tokens from which on a kernel of the loss or of the embedding works in another way."""
-    found = [TILE_TOKENS] if workload.loss is Loss.FUSED else []
+    thresholds = [TILE_TOKENS] if workload.loss is Loss.FUSED else []
     if workload.lora is None or workload.lora.modules_to_save:
-        found += [SORTED_EMBEDDING_TOKENS, workload.architecture.vocab_size + 1]
-    return found
+        thresholds += [SORTED_EMBEDDING_TOKENS, workload.architecture.vocab_size + 1]
+    return thresholds

@@ -33,11 +33,11 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
 
 def _defaults(name: str) -> dict[str, object]:
     """Return an option's default per Kaito release, "not an option" where there is none."""
-    found: dict[str, object] = {}
+    defaults: dict[str, object] = {}
     for release in all_releases():
         argument: Argument | None = release_arguments(release.name).sections[_SECTION].arguments.get(name)
-        found[release.name] = "not an option" if argument is None else argument.default
-    return found
+        defaults[release.name] = "not an option" if argument is None else argument.default
+    return defaults
 
 
 def _history(defaults: dict[str, object]) -> str:

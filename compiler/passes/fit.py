@@ -13,9 +13,9 @@ NAME = "fit"
 
 def run(job: Job, context: PassContext) -> Iterator[Change]:
     """Yield the changes with which a run fits; nothing when it does already, or when nothing helps."""
-    found = search_for(job, context)
-    if found is None or found.fits:
+    search = search_for(job, context)
+    if search is None or search.fits:
         return
-    best = found.best()
+    best = search.best()
     if best is not None:
-        yield from changes_of(found, best, lambda choice: choice.fit_reason)
+        yield from changes_of(search, best, lambda choice: choice.fit_reason)

@@ -23,17 +23,17 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
     usable = is_usable(present, job.release)
     if usable and context.goal is not Goal.COST and _can_fit(job, context):
         return
-    found = smallest_fitting(job, context)
-    if found is None:
+    fitting = smallest_fitting(job, context)
+    if fitting is None:
         return
-    instance, _, _ = found
+    instance, _, _ = fitting
     if not usable or present is None or not _can_fit(job, context) or is_smaller(instance, present):
         yield _change(stated, instance, _reason(stated, job, usable=usable, goal=context.goal))
 
 
 def _can_fit(job: Job, context: PassContext) -> bool:
-    found = search_for(job, context)
-    return found is None or found.fitting() is not None
+    search = search_for(job, context)
+    return search is None or search.fitting() is not None
 
 
 def _reason(stated: Setting[str], job: Job, *, usable: bool, goal: Goal) -> str:

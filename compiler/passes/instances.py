@@ -23,7 +23,7 @@ def listed_instance_types(release: Release, cloud: str) -> list[InstanceType]:
     Kaito publishes no prices and neither does the catalog; within a cloud the price grows with the number of GPUs,
     their memory and their speed, in this order.
     """
-    usable = [one for one in all_instance_types() if one.cloud == cloud and is_usable(one, release)]
+    usable = [instance for instance in all_instance_types() if instance.cloud == cloud and is_usable(instance, release)]
     return sorted(usable, key=_size)
 
 
@@ -43,15 +43,15 @@ def smallest_fitting(job: Job, context: PassContext) -> tuple[InstanceType, Sear
         key = f"{instance.gpu.name} x {instance.num_gpus}"
         if key not in tried:
             tried[key] = next(_fitting(job, context, instance), None)
-        found = tried[key]
-        if found is not None:
-            return instance, *found
+        fitting = tried[key]
+        if fitting is not None:
+            return instance, *fitting
     return None
 
 
-def is_smaller(one: InstanceType, other: InstanceType | None) -> bool:
+def is_smaller(instance: InstanceType, other: InstanceType | None) -> bool:
     """Return whether an instance type is smaller than another; anything is smaller than none."""
-    return other is None or _size(one)[:-1] < _size(other)[:-1]
+    return other is None or _size(instance)[:-1] < _size(other)[:-1]
 
 
 def _fitting(job: Job, context: PassContext, instance: InstanceType) -> Iterator[tuple[Search, Candidate]]:
@@ -60,10 +60,10 @@ def _fitting(job: Job, context: PassContext, instance: InstanceType) -> Iterator
     runs = situations_on(job, instance.gpu, instance.num_gpus)
     if not runs:
         return
-    found = search_for_runs(job, replace(context, siblings=()), runs)
-    best = found.fitting()
+    search = search_for_runs(job, replace(context, siblings=()), runs)
+    best = search.fitting()
     if best is not None:
-        yield found, best
+        yield search, best
 
 
 def _is_listed(instance: InstanceType, release: Release) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.arguments import ProblemKind
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
@@ -27,7 +27,7 @@ _DTYPES = {
 def run(job: Job, _: PassContext) -> Iterator[Change]:
     """Yield the choice for each value that is not one, where what is meant is clear."""
     for option, problem in job.problems:
-        if problem.kind is not ProblemKind.INVALID_CHOICE:
+        if problem.kind is not ArgProblemKind.INVALID_CHOICE:
             continue
         meant = _meant(job, option, problem.key)
         if meant is not None:

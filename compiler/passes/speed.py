@@ -15,10 +15,10 @@ _SMALLER = "the lowest predicted peak is the goal"
 
 def run(job: Job, context: PassContext) -> Iterator[Change]:
     """Yield the changes towards the goal's best configuration, once the run fits."""
-    found = search_for(job, context)
-    if found is None or not found.fits:
+    search = search_for(job, context)
+    if search is None or not search.fits:
         return
-    best = found.best()
+    best = search.best()
     if best is not None:
         is_smaller = context.goal is Goal.MEMORY
-        yield from changes_of(found, best, lambda choice: _SMALLER if is_smaller else choice.speed_reason)
+        yield from changes_of(search, best, lambda choice: _SMALLER if is_smaller else choice.speed_reason)

@@ -60,20 +60,20 @@ def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | No
     if architecture is None:
         return plan
     try:
-        found = footprint(workload_of_plan(plan, architecture), gpu)
+        predicted = footprint(workload_of_plan(plan, architecture), gpu)
     except WorkloadError:
         return plan
-    return plan.model_copy(update={"predicted": footprint_plan(found)})
+    return plan.model_copy(update={"predicted": footprint_plan(predicted)})
 
 
-def footprint_plan(found: Footprint) -> FootprintPlan:
+def footprint_plan(predicted: Footprint) -> FootprintPlan:
     """Return a prediction as a plan holds it."""
     return FootprintPlan(
-        **{category.value: num_bytes for category, num_bytes in found.peak.categories.items()},
-        allocated_bytes=found.allocated_bytes,
-        reserved_bytes=found.reserved_bytes,
-        device_bytes=found.device_bytes,
-        num_trainable_parameters=found.num_trainable_parameters,
+        **{category.value: num_bytes for category, num_bytes in predicted.peak.categories.items()},
+        allocated_bytes=predicted.allocated_bytes,
+        reserved_bytes=predicted.reserved_bytes,
+        device_bytes=predicted.device_bytes,
+        num_trainable_parameters=predicted.num_trainable_parameters,
     )
 
 

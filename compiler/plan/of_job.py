@@ -239,15 +239,15 @@ def _provenance(job: Job) -> Provenance:
 
 def _dtype(job: Job, section: str, name: str, known: tuple[str, ...]) -> Any:
     written = job.value(section, name)
-    found = _DTYPE_ALIASES.get(written, written) if written is None or isinstance(written, str) else written
-    if found not in known:
+    dtype = _DTYPE_ALIASES.get(written, written) if written is None or isinstance(written, str) else written
+    if dtype not in known:
         raise _refusal(job, section, name, f"`{name}: {written}` is none of {', '.join(known)}")
-    return found
+    return dtype
 
 
 def _text(job: Job, section: str, name: str) -> str | None:
-    found = job.value(section, name)
-    return found if isinstance(found, str) and found else None
+    value = job.value(section, name)
+    return value if isinstance(value, str) and value else None
 
 
 def _stated_text(job: Job, section: str, name: str) -> str | None:
@@ -260,10 +260,10 @@ def _stated_flag(job: Job, name: str) -> bool | None:
 
 
 def _names(job: Job, section: str, name: str) -> tuple[str, ...]:
-    found = job.value(section, name)
-    if isinstance(found, str):
-        return (found,)
-    return tuple(str(item) for item in found) if isinstance(found, (list, tuple)) else ()
+    value = job.value(section, name)
+    if isinstance(value, str):
+        return (value,)
+    return tuple(str(item) for item in value) if isinstance(value, (list, tuple)) else ()
 
 
 def _refusal(job: Job, section: str, name: str, what: str) -> PlanError:

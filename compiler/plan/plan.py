@@ -237,8 +237,8 @@ def read_plan(text: str, name: str = "plan") -> Plan:
     if not isinstance(content, dict):
         raise PlanError(f"{name}: a plan is a JSON object", path=name)
     if content.get("version") != PLAN_VERSION or isinstance(content.get("version"), bool):
-        found = content.get("version")
-        what = f"version {found!r} of a plan is not known; this kaitoc reads version {PLAN_VERSION}"
+        version = content.get("version")
+        what = f"version {version!r} of a plan is not known; this kaitoc reads version {PLAN_VERSION}"
         raise PlanError(f"{name}: {what}", path=name)
     try:
         return Plan.model_validate(content)

@@ -13,7 +13,7 @@ FORMATS = ("text", "concise", "json", "sarif", "github", "gitlab", "junit", "rdj
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ReportTarget:
     """One report to write: the format's name and the file, or None for standard output."""
 
     format_name: str
@@ -37,14 +37,14 @@ def pieces(contents: Contents, format_name: str, *, color: bool = False) -> Iter
     return load_format(format_name).whole(frame, files, jobs)
 
 
-def parse_target(value: str) -> Target:
+def parse_target(value: str) -> ReportTarget:
     """Read `NAME` or `NAME=FILE`; raises `ValueError` with a message for the user."""
     name, separator, path = value.partition("=")
     if name not in FORMATS:
         raise ValueError(_unknown_format(name))
     if separator and not path:
         raise ValueError(f"`{value}` names no file after `=`")
-    return Target(name, path or None)
+    return ReportTarget(name, path or None)
 
 
 def default_format(environment: Mapping[str, str]) -> str:
@@ -52,7 +52,7 @@ def default_format(environment: Mapping[str, str]) -> str:
     return "github" if environment.get("GITHUB_ACTIONS") == "true" else "text"
 
 
-def emit(contents: Contents, targets: Iterable[Target], stream: TextIO, *, color: bool = False) -> None:
+def emit(contents: Contents, targets: Iterable[ReportTarget], stream: TextIO, *, color: bool = False) -> None:
     """Write the report to every target: files atomically and without colour, the others to `stream` in order.
 
     Raises `OSError` when a file cannot be written.

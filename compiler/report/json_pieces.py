@@ -23,9 +23,9 @@ def filled(skeleton: str, lists: Iterable[tuple[str, int, Iterable[str]]]) -> It
 
     Each is given as the text before its brackets, the depth of its items and the items, empty ones left out.
     """
-    rest = skeleton
+    remaining = skeleton
     for before, depth, items in lists:
-        head, _, rest = rest.partition(f"{before}[]")
+        head, _, remaining = remaining.partition(f"{before}[]")
         yield head + before
         is_empty = True
         for text in items:
@@ -33,7 +33,7 @@ def filled(skeleton: str, lists: Iterable[tuple[str, int, Iterable[str]]]) -> It
                 yield ("[\n" if is_empty else ",\n") + text
                 is_empty = False
         yield "[]" if is_empty else f"\n{_margin(depth - 1)}]"
-    yield rest + "\n"
+    yield remaining + "\n"
 
 
 def _indented(value: object, depth: int) -> str:

@@ -14,7 +14,7 @@ from kaitoc.compiler.check.request import Accept
 from kaitoc.compiler.check.rule_info import RuleInfo
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.spool import Spool
-from kaitoc.compiler.report.model import Options, Totals, load_format
+from kaitoc.compiler.report.model import FormatOptions, Totals, load_format
 
 _NOWHERE = -1
 
@@ -27,9 +27,9 @@ class Wanted:
     strict: bool = False
     rule_codes: tuple[str, ...] = ()
 
-    def options(self, color: bool) -> Options:
+    def options(self, color: bool) -> FormatOptions:
         """Return the options of a format."""
-        return Options(color, self.strict, {code: index for index, code in enumerate(self.rule_codes)})
+        return FormatOptions(color, self.strict, {code: index for index, code in enumerate(self.rule_codes)})
 
 
 class _Record(NamedTuple):
@@ -130,8 +130,8 @@ class Ledger:
             rules=tuple((finding.code, finding.name) for finding in findings),
             note=checked.note,
             error=str(checked.error or ""),
-            texts=tuple(one.of_file(checked.path, findings, o) if is_read else "" for one, o in self._formats),
-            job_texts=tuple(tuple(one.of_job(job, o) for job in checked.jobs) for one, o in self._formats),
+            texts=tuple(format_.of_file(checked.path, findings, o) if is_read else "" for format_, o in self._formats),
+            job_texts=tuple(tuple(format_.of_job(job, o) for job in checked.jobs) for format_, o in self._formats),
         )
 
 
@@ -190,11 +190,11 @@ class Ledgers:
 
     def _by_path(self) -> Iterator[_Record]:
         """Yield the records in the order of their paths, for which the places of all are sorted at once."""
-        found = [
+        records = [
             (path, place, ledger)
             for ledger in self._ledgers
             for path, place in (*zip(ledger.paths, ledger.state.places, strict=True), *ledger.state.beside)
             if place != _NOWHERE
         ]
-        found.sort(key=lambda item: item[0])
-        return (ledger.read(place) for _, place, ledger in found)
+        records.sort(key=lambda item: item[0])
+        return (ledger.read(place) for _, place, ledger in records)

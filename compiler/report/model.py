@@ -48,7 +48,7 @@ class Totals(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class FormatOptions:
     """What a format must know besides a finding to show it: colour, whether warnings fail, the numbers of rules."""
 
     color: bool = False
@@ -75,11 +75,11 @@ class Format(Protocol):
     A report is written piece by piece, so that what is held does not grow with the number of files.
     """
 
-    def of_file(self, path: str, findings: Sequence[Finding], options: Options) -> str:
+    def of_file(self, path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
         """Return the text of what was found in a file, in the order of `Finding.sort_key`."""
         ...
 
-    def of_job(self, job: JobSummary, options: Options) -> str:
+    def of_job(self, job: JobSummary, options: FormatOptions) -> str:
         """Return the text of a job, empty in formats that show none."""
         ...
 
@@ -188,6 +188,6 @@ class Report:
         options, shown = self._options(format_name, color), load_format(format_name)
         return (shown.of_job(job, options) for job in self.jobs)
 
-    def _options(self, format_name: str, color: bool) -> Options:
+    def _options(self, format_name: str, color: bool) -> FormatOptions:
         rules = self.rules() if format_name == "sarif" else ()
-        return Options(color, self.strict, {rule.code: index for index, rule in enumerate(rules)})
+        return FormatOptions(color, self.strict, {rule.code: index for index, rule in enumerate(rules)})

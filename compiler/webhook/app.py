@@ -23,7 +23,7 @@ JSON_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Bounds of one server. A body of 3 MiB is the most that the API server itself takes."""
 
     max_body_bytes: int = 3 << 20
@@ -43,7 +43,9 @@ class RefusedError(Exception):
 class Webhook:
     """Answers reviews. `fails_open` lets objects pass that could not be judged."""
 
-    def __init__(self, judges: Judges, partners: Partners, limits: Limits, metrics: Metrics, *, fails_open: bool):
+    def __init__(
+        self, judges: Judges, partners: Partners, limits: RequestLimits, metrics: Metrics, *, fails_open: bool
+    ):
         self.metrics = metrics
         self.is_ready = False
         self.is_draining = False

@@ -24,7 +24,7 @@ _VERSION = "v1beta1"
 _KEPT_METADATA = ("name", "namespace", "annotations")
 
 
-class ClusterError(KaitocError):
+class KubernetesError(KaitocError):
     """A cluster that cannot be reached as configured."""
 
 
@@ -65,18 +65,18 @@ class ClusterPartners:
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
         """Return a ConfigMap."""
         with self._lock:
-            found = self._objects["ConfigMap"].get((namespace, name))
-        return found.file if found is not None else None
+            stored = self._objects["ConfigMap"].get((namespace, name))
+        return stored.file if stored is not None else None
 
     def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
         """Return the tuning Workspaces of a namespace that name a ConfigMap."""
         with self._lock:
-            found = [
+            workspaces = [
                 workspace
                 for (its_namespace, _), workspace in self._objects["Workspace"].items()
                 if its_namespace == namespace and _config_of(workspace.content) == name
             ]
-        return [workspace.file for workspace in found]
+        return [workspace.file for workspace in workspaces]
 
     def _follow(self, kind: str) -> None:
         while True:
@@ -92,7 +92,7 @@ class ClusterPartners:
         """List a kind, then apply changes until a watch breaks."""
         version, objects = self._api.list(kind)
         with self._lock:
-            self._objects[kind] = {_key(one): _Object(one) for one in map(_trimmed, objects) if _matters(one)}
+            self._objects[kind] = {_key(item): _Object(item) for item in map(_trimmed, objects) if _matters(item)}
         self._listed.add(kind)
         while True:
             started = time.monotonic()
@@ -115,12 +115,12 @@ class ClusterPartners:
 def _trimmed(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the parts of an object that judging needs; the rest is not kept."""
     metadata = content.get("metadata") or {}
-    kept = {key: content[key] for key in ("apiVersion", "kind", "resource", "tuning") if key in content}
-    kept["metadata"] = {key: metadata[key] for key in _KEPT_METADATA if metadata.get(key)}
+    trimmed = {key: content[key] for key in ("apiVersion", "kind", "resource", "tuning") if key in content}
+    trimmed["metadata"] = {key: metadata[key] for key in _KEPT_METADATA if metadata.get(key)}
     text = (content.get("data") or {}).get(DATA_KEY)
     if isinstance(text, str):
-        kept["data"] = {DATA_KEY: text}
-    return kept
+        trimmed["data"] = {DATA_KEY: text}
+    return trimmed
 
 
 def _matters(content: Mapping[str, Any]) -> bool:
@@ -155,7 +155,7 @@ class KubernetesApi:
     """The cluster through the `kubernetes` client: the pod's service account, else the user's kubeconfig."""
 
     def __init__(self) -> None:
-        """Load the configuration; raises `ClusterError`."""
+        """Load the configuration; raises `KubernetesError`."""
         from kubernetes import client, config
 
         try:
@@ -165,7 +165,7 @@ class KubernetesApi:
                 config.load_kube_config()  # type: ignore[no-untyped-call]
             except Exception as error:  # a kubeconfig that is no YAML, or no mapping, ends in errors of any kind
                 why = " ".join(str(error).split())
-                raise ClusterError(f"--partners kubernetes: no cluster is configured: {why}") from error
+                raise KubernetesError(f"--partners kubernetes: no cluster is configured: {why}") from error
         core, custom = client.CoreV1Api(), client.CustomObjectsApi()
         self._lists: dict[str, Callable[..., Any]] = {
             "ConfigMap": lambda **options: core.list_config_map_for_all_namespaces(_preload_content=False, **options),
@@ -179,10 +179,10 @@ class KubernetesApi:
         import json
 
         # Without a limit a connection that the server has forgotten would be waited for without end.
-        found = json.loads(self._lists[kind](_request_timeout=(10, _LIST_SECONDS)).data)
-        api_version = found["apiVersion"].removesuffix("List")
-        items = [{"apiVersion": api_version, "kind": kind, **item} for item in found.get("items") or []]
-        return str(found["metadata"]["resourceVersion"]), items
+        response = json.loads(self._lists[kind](_request_timeout=(10, _LIST_SECONDS)).data)
+        api_version = response["apiVersion"].removesuffix("List")
+        items = [{"apiVersion": api_version, "kind": kind, **item} for item in response.get("items") or []]
+        return str(response["metadata"]["resourceVersion"]), items
 
     def watch(self, kind: str, resource_version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield changes until the server ends the watch."""
@@ -203,7 +203,7 @@ class KubernetesApi:
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    rest = b""
+    remaining = b""
     for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
+        *whole, remaining = (remaining + piece).split(b"\n")
         yield from (line for line in whole if line)

@@ -8,7 +8,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from kaitoc.compiler.admission.partners import Surroundings
+from kaitoc.compiler.admission.partners import RelatedObjects
 from kaitoc.compiler.admission.policy import Policy, PolicyOptions, policy_of
 from kaitoc.compiler.admission.review import Answer
 from kaitoc.compiler.api.admission import judge_among
@@ -64,11 +64,13 @@ class Judges:
         """Let every process judge once; raises `JudgingError`."""
         sample = json.dumps(_SAMPLE).encode()
         await asyncio.gather(
-            *(self.judge(sample, Surroundings(), mutates=False, timeout_seconds=120.0)
+            *(self.judge(sample, RelatedObjects(), mutates=False, timeout_seconds=120.0)
               for _ in range(self._num_processes))
         )  # fmt: skip
 
-    async def judge(self, data: bytes, surroundings: Surroundings, *, mutates: bool, timeout_seconds: float) -> Answer:
+    async def judge(
+        self, data: bytes, surroundings: RelatedObjects, *, mutates: bool, timeout_seconds: float
+    ) -> Answer:
         """Return the answer to a review; raises `JudgingError`."""
         loop, pool = asyncio.get_running_loop(), self._pool
         try:
@@ -122,7 +124,7 @@ def _end_with_the_server() -> None:
 
 
 def _judge(data: bytes, partners: tuple[Partner, ...], is_complete: bool, mutates: bool) -> Answer:
-    surroundings = Surroundings(tuple(_read(partner) for partner in partners), is_complete)
+    surroundings = RelatedObjects(tuple(_read(partner) for partner in partners), is_complete)
     return judge_among(data, _policies[mutates], surroundings)
 
 
@@ -131,8 +133,8 @@ _partners: SizedCache[Partner, ManifestFile] = SizedCache(_REMEMBERED_CHARACTERS
 
 def _read(partner: Partner) -> ManifestFile:
     """Return a partner's objects; the same ConfigMap is asked for again and again."""
-    found = _partners.get(partner)
-    if found is None:
-        found = read_manifests(Source(partner.path, partner.text))
-        _partners.put(partner, found, len(partner.text))
-    return found
+    manifests = _partners.get(partner)
+    if manifests is None:
+        manifests = read_manifests(Source(partner.path, partner.text))
+        _partners.put(partner, manifests, len(partner.text))
+    return manifests

@@ -114,8 +114,8 @@ class Certificate:
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
         with suppress(OSError):
-            found = [os.stat(file) for file in self._files]
-            return tuple((status.st_mtime_ns, status.st_ino, status.st_size) for status in found)
+            stats = [os.stat(file) for file in self._files]
+            return tuple((status.st_mtime_ns, status.st_ino, status.st_size) for status in stats)
         return ()
 
 

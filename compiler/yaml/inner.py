@@ -60,10 +60,10 @@ def read_inner_yaml(source: Source, scalar: Scalar) -> InnerYaml:
         return _unread(source, scalar)
     key = (raw, scalar.value, scalar.style, source.newline)
     known = _remembered.get(key)
-    found = known.moved_to(scalar.span.start) if known is not None else _read_anew(source, scalar)
-    if found is not known:
-        _remembered.put(key, found, len(raw))
-    return found
+    inner = known.moved_to(scalar.span.start) if known is not None else _read_anew(source, scalar)
+    if inner is not known:
+        _remembered.put(key, inner, len(raw))
+    return inner
 
 
 def _unread(source: Source, scalar: Scalar) -> InnerYaml:

@@ -106,9 +106,9 @@ def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, document
     except _UnreadableError as error:
         return builder.fail(str(error), error.offset)
     except yaml.reader.ReaderError:
-        found = re.compile(_UNPRINTABLE).search(text, base)
-        offset = found.start() if found else base
-        character = f"U+{ord(text[offset]):04X}" if found else "a character"
+        match = re.compile(_UNPRINTABLE).search(text, base)
+        offset = match.start() if match else base
+        character = f"U+{ord(text[offset]):04X}" if match else "a character"
         return builder.fail(f"{character} is not allowed in YAML", offset)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

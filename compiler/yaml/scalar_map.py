@@ -138,8 +138,8 @@ def _lines(raw: str) -> list[tuple[int, int]]:
     """Return start and end, without the break, of each line of a raw scalar, by YAML's line breaks."""
     lines = []
     start = 0
-    for found in _BREAK.finditer(raw):
-        end, after = found.span()
+    for line_break in _BREAK.finditer(raw):
+        end, after = line_break.span()
         lines.append((start, end))
         start = after
     lines.append((start, len(raw)))
@@ -185,10 +185,10 @@ class _Reader:
 
     def _finish(self, end: int) -> None:
         """Map what is left of the value, which may only be line breaks and blanks, to the end of the raw text."""
-        rest = len(self._value) - len(self.starts)
+        num_remaining = len(self._value) - len(self.starts)
         if self._value[len(self.starts) :].strip(" \t" + _BREAKS):
             raise _MismatchError
-        self._note(end, end, rest)
+        self._note(end, end, num_remaining)
 
     def read_literal(self, indent: int) -> None:
         """Follow a literal block, whose lines and breaks stand in the value as they are."""
@@ -221,8 +221,8 @@ class _Reader:
         position = len(self.starts)
         count = 1
         if self._value[position : position + 1] != " ":
-            rest = self._value[position:]
-            count = len(rest) - len(rest.lstrip(_BREAKS))
+            remaining = self._value[position:]
+            count = len(remaining) - len(remaining.lstrip(_BREAKS))
         for _ in range(count):
             if self._value[len(self.starts)] not in " " + _BREAKS:
                 raise _MismatchError

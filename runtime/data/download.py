@@ -48,7 +48,7 @@ _WORTH_RETRYING = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DownloadLimits:
     """What a download may take."""
 
     max_bytes: int = MAX_BYTES
@@ -62,7 +62,9 @@ def is_address(path: str) -> bool:
     return path.lower().startswith(("http://", "https://"))
 
 
-def local_paths(paths: tuple[str, ...], folder: Path, *, reuse: bool, limits: Limits | None = None) -> tuple[str, ...]:
+def local_paths(
+    paths: tuple[str, ...], folder: Path, *, reuse: bool, limits: DownloadLimits | None = None
+) -> tuple[str, ...]:
     """Return paths with every address replaced by the file it was downloaded to.
 
     Raises `DataFailure` for an address that has no such file, `NetworkFailure` for one that may have it later.
@@ -71,16 +73,17 @@ def local_paths(paths: tuple[str, ...], folder: Path, *, reuse: bool, limits: Li
     that is there already. Of several processes on a machine one downloads and the others wait for the file.
     """
     return tuple(
-        str(fetch(path, folder, reuse=reuse, limits=limits or Limits())) if is_address(path) else path for path in paths
+        str(fetch(path, folder, reuse=reuse, limits=limits or DownloadLimits())) if is_address(path) else path
+        for path in paths
     )
 
 
-def fetch(address: str, folder: Path, *, reuse: bool = False, limits: Limits | None = None) -> Path:
+def fetch(address: str, folder: Path, *, reuse: bool = False, limits: DownloadLimits | None = None) -> Path:
     """Download one address into a folder and return the file.
 
     Raises `DataFailure` or `NetworkFailure`, which tell nothing of the address's secrets.
     """
-    limits = limits or Limits()
+    limits = limits or DownloadLimits()
     plain, wanted = _split_checksum(address)
     place = folder / hashlib.sha256(plain.encode("utf-8")).hexdigest()[:16]
     if os.environ.get("LOCAL_RANK", "0") != "0":
@@ -93,7 +96,7 @@ def fetch(address: str, folder: Path, *, reuse: bool = False, limits: Limits | N
     return finished
 
 
-def _fetched(plain: str, place: Path, wanted: str | None, limits: Limits) -> Path:
+def _fetched(plain: str, place: Path, wanted: str | None, limits: DownloadLimits) -> Path:
     for attempt in range(limits.num_attempts):
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -164,7 +167,7 @@ def _launch() -> str:
     return f"{parent} {started}"
 
 
-def _download(address: str, place: Path, wanted: str | None, limits: Limits) -> Path:
+def _download(address: str, place: Path, wanted: str | None, limits: DownloadLimits) -> Path:
     part, note = place / ".part", place / ".part.json"
     with _opened(address, part, note, limits) as (answer, offset):
         _require_room(address, answer, place, limits)
@@ -186,7 +189,7 @@ def _download(address: str, place: Path, wanted: str | None, limits: Limits) -> 
 
 
 @contextmanager
-def _opened(address: str, part: Path, note: Path, limits: Limits) -> Iterator[tuple[Any, int]]:
+def _opened(address: str, part: Path, note: Path, limits: DownloadLimits) -> Iterator[tuple[Any, int]]:
     """Ask for what is missing of a file; yield the answer and how many bytes are there already."""
     there = part.stat().st_size if part.exists() else 0
     validator = _validator(note)
@@ -220,7 +223,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _require_room(address: str, answer: Any, place: Path, limits: Limits) -> None:
+def _require_room(address: str, answer: Any, place: Path, limits: DownloadLimits) -> None:
     stated = answer.headers.get("Content-Length", "")
     num_bytes = int(stated) if stated.isdigit() else 0
     if num_bytes > limits.max_bytes:
@@ -232,7 +235,7 @@ def _require_room(address: str, answer: Any, place: Path, limits: Limits) -> Non
         )
 
 
-def _copy(address: str, answer: Any, stream: Any, offset: int, limits: Limits) -> None:
+def _copy(address: str, answer: Any, stream: Any, offset: int, limits: DownloadLimits) -> None:
     num_bytes = offset
     while block := answer.read(_BLOCK_BYTES):
         num_bytes += len(block)

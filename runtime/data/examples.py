@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from kaitoc.runtime.data.files import Fault, data_files, parsed_json, records
+from kaitoc.runtime.data.files import RowFault, data_files, parsed_json, records
 from kaitoc.runtime.failures import DataFailure
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
@@ -83,7 +83,7 @@ def describe_skipped(rows: Rows) -> str:
 
 def _row(origin: str, value: Any, columns: Columns) -> Row:
     """Return a record as a row: messages, conversations, prompt and completion, or text."""
-    if isinstance(value, Fault):
+    if isinstance(value, RowFault):
         raise DataFailure(f"{origin}: {value.reason}")
     if not isinstance(value, dict):
         raise DataFailure(f"{origin}: a row is a mapping, not {type(value).__name__}")
@@ -107,13 +107,13 @@ def _named(record: dict[str, Any], columns: Columns) -> dict[str, Any]:
 
 
 def _stated(columns: Columns) -> dict[str, str]:
-    found = (
+    mapping = (
         ("text", columns.text),
         ("prompt", columns.prompt),
         ("completion", columns.completion),
         ("messages", columns.messages),
     )
-    return {name: column for name, column in found if column is not None}
+    return {name: column for name, column in mapping if column is not None}
 
 
 def _prompt_and_completion(origin: str, prompt: Any, completion: Any) -> Row:
@@ -128,7 +128,7 @@ def _prompt_and_completion(origin: str, prompt: Any, completion: Any) -> Row:
 def _messages(origin: str, turns: Any) -> tuple[Message, ...]:
     if isinstance(turns, str):
         turns = parsed_json(turns)
-        if isinstance(turns, Fault):
+        if isinstance(turns, RowFault):
             raise DataFailure(f"{origin}: {turns.reason}")
     if not isinstance(turns, list) or not turns:
         raise DataFailure(f"{origin}: a conversation is a list of turns that is not empty")

@@ -1,6 +1,6 @@
 """From paths to records: the files of a data set and what each of them holds, whatever its format.
 
-A record that cannot be read is passed on as a `Fault`, so that one policy decides whether it stops the run.
+A record that cannot be read is passed on as a `RowFault`, so that one policy decides whether it stops the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SPACE, _COMMA = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RowFault:
     """A record that cannot be read, and why."""
 
     reason: str
@@ -44,20 +44,20 @@ def data_files(paths: tuple[str, ...], format_name: str | None = None) -> list[P
 
     `format_name` is how files are read whose names do not say so.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if _is_data(file, path, format_name))
+            files += sorted(file for file in path.rglob("*") if _is_data(file, path, format_name))
         elif not path.exists():
             raise DataFailure(f"{name}: no such file or folder; name the training data with --data")
         elif format_name is not None or path.suffix.lower() in FORMATS:
-            found.append(path)
+            files.append(path)
         else:
             raise DataFailure(f"{name}: data files end in {', '.join(FORMATS)}")
-    if not found:
+    if not files:
         raise DataFailure(f"{', '.join(paths)}: no data file in it; data files end in {', '.join(FORMATS)}")
-    return found
+    return files
 
 
 def _is_data(file: Path, folder: Path, format_name: str | None) -> bool:
@@ -109,7 +109,7 @@ def _json_lines(path: Path) -> Iterator[Record]:
         for number, line in enumerate(stream, start=1):
             if line.strip(_BLANK):
                 text = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
-                yield Record(f"{path}:{number}", Fault("not UTF-8 text") if text is None else parsed_json(text))
+                yield Record(f"{path}:{number}", RowFault("not UTF-8 text") if text is None else parsed_json(text))
 
 
 def _json_list(path: Path) -> Iterator[Record]:
@@ -124,7 +124,7 @@ def _json_list(path: Path) -> Iterator[Record]:
         line += text.count("\n", position, start)
         if text[start : start + 1] == "]":
             if text[start + 1 :].strip():
-                yield Record(f"{path}:{line}", Fault("not JSON (there is more behind the end of the list)"))
+                yield Record(f"{path}:{line}", RowFault("not JSON (there is more behind the end of the list)"))
             return
         try:
             if separator is _COMMA and "," not in text[position:start]:
@@ -145,16 +145,16 @@ def _end_of(separator: re.Pattern[str], text: str, position: int) -> int:
 
 
 def parsed_json(text: str) -> Any:
-    """Return the value of a JSON text, or the `Fault` that it is none."""
+    """Return the value of a JSON text, or the `RowFault` that it is none."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         return _not_json(error)
 
 
-def _not_json(error: Exception) -> Fault:
+def _not_json(error: Exception) -> RowFault:
     reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    return Fault(f"not JSON ({reason}); is the file cut off?")
+    return RowFault(f"not JSON ({reason}); is the file cut off?")
 
 
 def _csv(path: Path) -> Iterator[Record]:
@@ -164,10 +164,10 @@ def _csv(path: Path) -> Iterator[Record]:
         try:
             for row in reader:
                 is_whole = None not in row and None not in row.values()
-                fault = Fault(f"a row of other than {len(reader.fieldnames or ())} cells; is the file cut off?")
+                fault = RowFault(f"a row of other than {len(reader.fieldnames or ())} cells; is the file cut off?")
                 yield Record(f"{path}:{reader.line_num}", dict(row) if is_whole else fault)
         except csv.Error as error:
-            yield Record(f"{path}:{reader.line_num}", Fault(f"not CSV ({error}); is the file cut off?"))
+            yield Record(f"{path}:{reader.line_num}", RowFault(f"not CSV ({error}); is the file cut off?"))
 
 
 def _paragraphs(path: Path) -> Iterator[Record]:

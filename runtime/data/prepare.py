@@ -87,8 +87,8 @@ def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan) -> Prepared:
 
 
 def _truncated(example: Example, limit: int, mode: str) -> Example:
-    kept = slice(limit) if mode == "keep_start" else slice(-limit, None)
-    return Example(example.input_ids[kept], example.labels[kept])
+    window = slice(limit) if mode == "keep_start" else slice(-limit, None)
+    return Example(example.input_ids[window], example.labels[window])
 
 
 class _Encoder:
@@ -173,7 +173,7 @@ def _is_learned(row: Row, index: int) -> bool:
     return row.messages[index].role == "assistant"
 
 
-def _num_common(one: str, other: str) -> int:
+def _num_common(text: str, other: str) -> int:
     """Return the number of characters with which both texts begin."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((index for index, (left, right) in pairs if left != right), min(len(text), len(other)))

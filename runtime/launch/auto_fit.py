@@ -38,15 +38,18 @@ def as_left_off(plan: Plan, device: str) -> Plan:
     """Return the candidate that a run that is resumed had come to, the plan itself when it is none of them."""
     output = Path(plan.output.path)
     try:
-        return next((one for one in _candidates(plan) if is_same_plan(with_sharding(one, device), output)), plan)
+        return next(
+            (candidate for candidate in _candidates(plan) if is_same_plan(with_sharding(candidate, device), output)),
+            plan,
+        )
     except PlanFailure:
         return plan
 
 
 def _candidates(plan: Plan) -> Iterator[Plan]:
     yield plan
-    while (found := next_candidate(plan)) is not None:
-        plan = found[0]
+    while (candidate := next_candidate(plan)) is not None:
+        plan = candidate[0]
         yield plan
 
 

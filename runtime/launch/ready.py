@@ -137,26 +137,26 @@ def _require_modules(model: Any, wanted: Sequence[str]) -> None:
     Source of the match by the end of a name: peft 0.21, `peft/utils/other.py`, `_set_trainable`.
     """
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
-    for one in wanted:
-        if not any(name.endswith(one) for name in names):
-            close = get_close_matches(one, {name.rpartition(".")[2] for name in names}, n=1)
+    for module_name in wanted:
+        if not any(name.endswith(module_name) for name in names):
+            close = get_close_matches(module_name, {name.rpartition(".")[2] for name in names}, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
-            raise ModelFailure(f"modules_to_save: the model has no module `{one}`{hint}")
+            raise ModelFailure(f"modules_to_save: the model has no module `{module_name}`{hint}")
 
 
 def _tell_unmatched(model: Any, targets: Sequence[str]) -> None:
     """Say which target modules the model does not have: PEFT trains the others and says nothing."""
     names = [name for name, _ in model.named_modules()]
-    missing = [one for one in targets if not any(is_target(name, one) for name in names)]
-    found = [one for one in targets if one not in missing]
-    if missing and found and is_main_process():
-        sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(found)} is trained\n")
+    missing = [target for target in targets if not any(is_target(name, target) for name in names)]
+    matched = [target for target in targets if target not in missing]
+    if missing and matched and is_main_process():
+        sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(matched)} is trained\n")
 
 
 def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Dataset | None]:
     """Return the training and evaluation sets as the plan splits and shuffles them; raises `DataFailure`."""
     dataset = Dataset.from_dict(
-        {"input_ids": [one.input_ids for one in examples], "labels": [one.labels for one in examples]}
+        {"input_ids": [example.input_ids for example in examples], "labels": [example.labels for example in examples]}
     )
     if plan.data.shuffle:
         dataset = dataset.shuffle(seed=plan.data.shuffle_seed)

@@ -174,12 +174,12 @@ def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
 
 def trainable_by_module(model: Any) -> dict[str, int]:
     """Return the number of trained parameters by the last part of the name of the module they belong to."""
-    found: dict[str, int] = {}
+    num_by_module: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             module = name.partition(".lora_")[0].removesuffix(".weight").rpartition(".")[2]
-            found[module] = found.get(module, 0) + parameter.numel()
-    return found
+            num_by_module[module] = num_by_module.get(module, 0) + parameter.numel()
+    return num_by_module
 
 
 def _measured_bytes(device: str, memory: MeasureFirstSteps | None) -> tuple[int | None, int | None]:

@@ -117,7 +117,7 @@ def load_model(plan: Plan, device: str) -> Any:
     Only safetensors are read unless the plan allows pickles, which can run code. A weight that is not there would be
     drawn at random, and trained as if it had been.
     """
-    model, told = _from_pretrained(
+    model, loading_info = _from_pretrained(
         AutoModelForCausalLM.from_pretrained,
         plan,
         "the model",
@@ -129,21 +129,21 @@ def load_model(plan: Plan, device: str) -> Any:
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    _require_complete(plan, told)
+    _require_complete(plan, loading_info)
     return model
 
 
-def _require_complete(plan: Plan, told: dict[str, Any]) -> None:
+def _require_complete(plan: Plan, loading_info: dict[str, Any]) -> None:
     """Raise `ModelFailure` for weights that are missing or of another size; tell of those that have no use."""
     wrong = {
-        "missing": sorted(told["missing_keys"]),
-        "of another size": sorted(str(entry[0]) for entry in told["mismatched_keys"]),
+        "missing": sorted(loading_info["missing_keys"]),
+        "of another size": sorted(str(entry[0]) for entry in loading_info["mismatched_keys"]),
     }
     for fault, names in wrong.items():
         if names:
-            found = f"{len(names)} are {fault}, the first: {names[0]}"
-            raise ModelFailure(f"{plan.model.path}: the weights do not go with config.json: {found}")
-    unused = sorted(told["unexpected_keys"])
+            problem = f"{len(names)} are {fault}, the first: {names[0]}"
+            raise ModelFailure(f"{plan.model.path}: the weights do not go with config.json: {problem}")
+    unused = sorted(loading_info["unexpected_keys"])
     if unused and is_main_process():
         sys.stderr.write(f"model: {len(unused)} of its weights have no place in it, the first: {unused[0]}\n")
 

@@ -35,8 +35,8 @@ def with_lengths(plan: Plan, config: Any, longest_tokens: int) -> Plan:
     """Return a plan whose prediction is for the longest sequence that the data has, where it has one."""
     if plan.predicted is None:
         return plan
-    found = predicted_footprint(plan, config, (plan.training.per_device_train_batch_size, longest_tokens))
-    return plan if found is None else plan.model_copy(update={"predicted": footprint_plan(found)})
+    predicted = predicted_footprint(plan, config, (plan.training.per_device_train_batch_size, longest_tokens))
+    return plan if predicted is None else plan.model_copy(update={"predicted": footprint_plan(predicted)})
 
 
 def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) -> int | None:
@@ -48,8 +48,8 @@ def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) 
     workload = _workload(plan, config, batch_shape)
     if workload is None:
         return None
-    found = footprint(replace(workload, kernels=Kernels.CPU))
-    peaks = {peak.phase: peak.categories for peak in found.phases}
+    predicted = footprint(replace(workload, kernels=Kernels.CPU))
+    peaks = {peak.phase: peak.categories for peak in predicted.phases}
     loss, optimizer = peaks[Phase.LOSS], peaks[Phase.OPTIMIZER]
     in_loss = loss.total - loss.workspace - loss.logits + _loss_bytes(workload)
     return max(in_loss, optimizer.total - device.cublas_workspace_bytes(None))

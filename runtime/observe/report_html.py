@@ -46,13 +46,13 @@ def render(name: str, report: RunReport, metrics: Sequence[dict[str, Any]]) -> s
 
 
 def _curves(metrics: Sequence[dict[str, Any]]) -> list[str]:
-    found = []
+    curves = []
     for title, name, factor, unit in _CURVES:
         points = [(entry["step"], entry[name] * factor) for entry in metrics if name in entry and "step" in entry]
         drawing = curve(title, points, unit)
         if drawing:
-            found.append(f"<h2>{title}</h2>\n{drawing}")
-    return found
+            curves.append(f"<h2>{title}</h2>\n{drawing}")
+    return curves
 
 
 def _modules(report: RunReport) -> str:

@@ -128,5 +128,5 @@ def _verify_files(trained: dict[str, torch.Tensor], folder: Path) -> None:
         raise OutputFailure(f"{folder}: nothing of what was trained was saved")
 
 
-def _is_same(one: torch.Tensor, other: torch.Tensor | None) -> bool:
-    return other is not None and torch.equal(one.to(other.dtype).cpu(), other.cpu())
+def _is_same(tensor: torch.Tensor, other: torch.Tensor | None) -> bool:
+    return other is not None and torch.equal(tensor.to(other.dtype).cpu(), other.cpu())

@@ -34,18 +34,18 @@ def is_whole(folder: Path) -> bool:
     """Return whether a sealed folder holds exactly what was written."""
     try:
         sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-        found = {str(file.relative_to(folder)): _sha256(file) for file in _files(folder)}
+        digests = {str(file.relative_to(folder)): _sha256(file) for file in _files(folder)}
     except (OSError, ValueError):
         return False
-    return bool(found == sums)
+    return bool(digests == sums)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, the newest first."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
-    return sorted(found, key=step_of, reverse=True)
+    folders = [path for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
+    return sorted(folders, key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -110,15 +110,15 @@ def trim_metrics(path: Path, last_step: int) -> None:
     """Drop the logged steps after a checkpoint, which are going to be run again; also a line that was cut off."""
     if not path.exists():
         return
-    kept = []
+    lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and entry.get("step", 0) <= last_step:
-            kept.append(line + "\n")
-    write_atomically(path, "".join(kept).encode("utf-8"))
+            lines.append(line + "\n")
+    write_atomically(path, "".join(lines).encode("utf-8"))
 
 
 def _first_difference(part: str, old: object, new: object) -> str:

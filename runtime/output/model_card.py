@@ -71,13 +71,13 @@ def _result(report: RunReport) -> list[tuple[str, str]]:
 
 
 def _libraries() -> str:
-    found = []
+    versions = []
     for name in _LIBRARIES:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(versions)
 
 
 def _cell(value: str) -> str:

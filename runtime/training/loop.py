@@ -48,8 +48,12 @@ class TuningTrainer(SFTTrainer):
         super()._run_epoch(*args, **kwargs)
 
     def _is_over(self) -> bool:
-        stops = [one for one in self.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback)]
-        lost_patience = any(one.early_stopping_patience_counter >= one.early_stopping_patience for one in stops)
+        stops = [
+            callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)
+        ]
+        lost_patience = any(
+            callback.early_stopping_patience_counter >= callback.early_stopping_patience for callback in stops
+        )
         return lost_patience or self.state.global_step >= self.state.max_steps
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

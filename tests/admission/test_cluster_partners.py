@@ -17,7 +17,7 @@ import yaml
 from reviews import TRAINING_CONFIG, config_map, workspace
 from urllib3.exceptions import HTTPError
 
-from kaitoc.compiler.webhook.cluster_partners import ClusterError, ClusterPartners, KubernetesApi
+from kaitoc.compiler.webhook.cluster_partners import ClusterPartners, KubernetesApi, KubernetesError
 
 PATHS = {"/api/v1/configmaps": "ConfigMap", "/apis/kaito.sh/v1beta1/workspaces": "Workspace"}
 VERSIONS = {"ConfigMap": "v1", "Workspace": "kaito.sh/v1beta1"}
@@ -168,7 +168,7 @@ def test_a_server_that_breaks_each_watch_is_asked_again_after_a_pause(
 
 def test_without_a_cluster_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    with pytest.raises(ClusterError, match="no cluster is configured"):
+    with pytest.raises(KubernetesError, match="no cluster is configured"):
         KubernetesApi()
 
 
@@ -178,5 +178,5 @@ def test_a_kubeconfig_that_is_none_is_told_in_one_line(
 ) -> None:
     (tmp_path / "kubeconfig").write_text(text)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    with pytest.raises(ClusterError, match=r"no cluster is configured: [^\n]+$"):
+    with pytest.raises(KubernetesError, match=r"no cluster is configured: [^\n]+$"):
         KubernetesApi()

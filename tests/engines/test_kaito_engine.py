@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.engines.kaito import ClusterError, Target, run_on_cluster
+from kaitoc.compiler.engines.kaito import ClusterError, ClusterTarget, run_on_cluster
 from kaitoc.compiler.engines.report import numbers_of, report_of
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
-TARGET = Target("tune", "team")
+TARGET = ClusterTarget("tune", "team")
 PROGRAM = """#!{python}
 import json, pathlib, sys
 folder = pathlib.Path({folder!r})

@@ -13,8 +13,8 @@ from kaitoc.compiler.core.edits import apply_edits
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.suppressions import (
-    Outcome,
     Scope,
+    SuppressedFindings,
     apply_suppressions,
     find_suppressions,
     parse_annotation,
@@ -57,7 +57,7 @@ def block_below(source: Source) -> Callable[[int], Span]:
 
 def outcome(
     source: Source, *findings: Finding, refuse_errors: bool = False, not_run: frozenset[str] = frozenset()
-) -> Outcome:
+) -> SuppressedFindings:
     suppressions = find_suppressions(source)
     return apply_suppressions(findings, suppressions, block_below(source), refuse_errors=refuse_errors, not_run=not_run)
 
@@ -100,21 +100,21 @@ def test_stacked_comments_cover_the_same_key() -> None:
     source = Source("cm.yaml", "# kaitoc: ignore[KT402]\n# kaitoc: ignore[KT403]\na: 1\n")
     first, second = found_at(source, "1"), found_at(source, "1", "KT403", "other")
 
-    assert outcome(source, first, second) == Outcome((), (first, second))
+    assert outcome(source, first, second) == SuppressedFindings((), (first, second))
 
 
 def test_a_rule_can_be_named_by_its_name() -> None:
     source = Source("cm.yaml", "a: 1 # kaitoc: ignore[partly-matched]\n")
     finding = found_at(source, "1")
 
-    assert outcome(source, finding) == Outcome((), (finding,))
+    assert outcome(source, finding) == SuppressedFindings((), (finding,))
 
 
 def test_a_file_comment_covers_the_file() -> None:
     source = Source("cm.yaml", "a: 1\n# kaitoc: ignore-file[KT402] generated\nb: 3\n")
     first, second = found_at(source, "1"), found_at(source, "3")
 
-    assert outcome(source, first, second) == Outcome((), (first, second))
+    assert outcome(source, first, second) == SuppressedFindings((), (first, second))
 
 
 def test_an_annotation_covers_its_object() -> None:
@@ -206,7 +206,7 @@ def test_a_second_suppression_of_the_same_is_unused() -> None:
 def test_suppressions_of_rules_that_did_not_run_are_left_alone() -> None:
     source = Source("cm.yaml", "a: 1 # kaitoc: ignore[KT402]\n")
 
-    assert outcome(source, not_run=frozenset({"KT402"})) == Outcome(())
+    assert outcome(source, not_run=frozenset({"KT402"})) == SuppressedFindings(())
 
 
 def test_unused_suppressions_can_be_accepted_for_a_file() -> None:
@@ -245,14 +245,14 @@ def test_errors_stay_where_suppressing_them_is_refused() -> None:
     source = Source("cm.yaml", "a: 1 # kaitoc: ignore[KT402]\n")
     finding = found_at(source, "1")
 
-    assert outcome(source, finding, refuse_errors=True) == Outcome((finding,), refused=(finding,))
+    assert outcome(source, finding, refuse_errors=True) == SuppressedFindings((finding,), refused=(finding,))
 
 
 def test_without_suppressions_every_finding_stays() -> None:
     source = Source("cm.yaml", "a: 1\n")
     finding = found_at(source, "1")
 
-    assert apply_suppressions([finding], (), source.line_span) == Outcome((finding,))
+    assert apply_suppressions([finding], (), source.line_span) == SuppressedFindings((finding,))
 
 
 def test_a_file_that_does_not_name_kaitoc_is_not_scanned() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaitoc.compiler.kaito.arguments import ArgProblem, ProblemKind, SectionParse, parse_section
+from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind, SectionParse, parse_section
 
 RELEASE = "v0.12"
 
@@ -49,7 +49,7 @@ def test_bf16_is_off_by_default_where_fp16_is_asked_for() -> None:
 
 def test_max_length_exists_from_v0_11_only() -> None:
     assert trainer(("max_length", 512), release="v0.11").is_accepted
-    assert only_problem(trainer(("max_length", 512), release="v0.10")).kind is ProblemKind.UNKNOWN_KEY
+    assert only_problem(trainer(("max_length", 512), release="v0.10")).kind is ArgProblemKind.UNKNOWN_KEY
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_max_length_exists_from_v0_11_only() -> None:
 )
 def test_an_unknown_key_is_refused_with_what_was_likely_meant(section: str, key: str, suggestion: str) -> None:
     problem = only_problem(parse_section(section, [(key, 1)], RELEASE))
-    assert (problem.kind, problem.suggestion, problem.is_fatal) == (ProblemKind.UNKNOWN_KEY, suggestion, True)
+    assert (problem.kind, problem.suggestion, problem.is_fatal) == (ArgProblemKind.UNKNOWN_KEY, suggestion, True)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_a_key_of_another_section_is_sent_home(section: str, key: str, home: str
 
 @pytest.mark.parametrize(
     ("key", "kind"),
-    [("lora_a", ProblemKind.ABBREVIATED_KEY), ("lora-alpha", ProblemKind.HYPHENATED_KEY)],
+    [("lora_a", ArgProblemKind.ABBREVIATED_KEY), ("lora-alpha", ArgProblemKind.HYPHENATED_KEY)],
 )
-def test_abbreviations_and_hyphens_set_the_option_they_stand_for(key: str, kind: ProblemKind) -> None:
+def test_abbreviations_and_hyphens_set_the_option_they_stand_for(key: str, kind: ArgProblemKind) -> None:
     parse = parse_section("LoraConfig", [(key, 32)], RELEASE)
     problem = only_problem(parse)
     assert (problem.kind, problem.suggestion, problem.is_fatal) == (kind, "lora_alpha", False)
@@ -93,35 +93,35 @@ def test_abbreviations_and_hyphens_set_the_option_they_stand_for(key: str, kind:
 
 def test_an_abbreviation_of_several_keys_is_refused() -> None:
     problem = only_problem(parse_section("LoraConfig", [("lora", 32)], RELEASE))
-    assert (problem.kind, problem.suggestion) == (ProblemKind.AMBIGUOUS_KEY, "lora_alpha, lora_dropout")
+    assert (problem.kind, problem.suggestion) == (ArgProblemKind.AMBIGUOUS_KEY, "lora_alpha, lora_dropout")
 
 
 def test_an_ambiguous_key_that_is_another_name_of_one_is_told_that_one() -> None:
     problem = only_problem(parse_section("LoraConfig", [("rank", 32)], RELEASE))
-    assert (problem.kind, problem.suggestion) == (ProblemKind.AMBIGUOUS_KEY, "r")
+    assert (problem.kind, problem.suggestion) == (ArgProblemKind.AMBIGUOUS_KEY, "r")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "kind"),
     [
-        ("per_device_train_batch_size", 8.0, ProblemKind.WRONG_TYPE),
-        ("per_device_train_batch_size", True, ProblemKind.WRONG_TYPE),
-        ("learning_rate", "fast", ProblemKind.WRONG_TYPE),
-        ("save_strategy", False, ProblemKind.INVALID_CHOICE),
-        ("max_length", None, ProblemKind.NULL_VALUE),
-        ("max_length", [], ProblemKind.EMPTY_LIST),
-        ("max_length", [1, 2], ProblemKind.LIST_FOR_SCALAR),
-        ("learning_rate", -1e-5, ProblemKind.DASH_LEADING),
-        ("run_name", "-x", ProblemKind.DASH_LEADING),
-        ("run_name", "--max_steps", ProblemKind.DASH_LEADING),
-        ("gradient_checkpointing_kwargs", {"use_reentrant": False}, ProblemKind.NESTED_MAPPING),
-        ("gradient_checkpointing_kwargs", "{use_reentrant: false}", ProblemKind.INVALID_JSON),
-        ("no_remove_unused_columns", True, ProblemKind.NEGATED_FLAG),
-        ("liger_kernel_config", "{}", ProblemKind.UNREADABLE_ARGUMENT),
-        ("help", "x", ProblemKind.HELP_KEY),
+        ("per_device_train_batch_size", 8.0, ArgProblemKind.WRONG_TYPE),
+        ("per_device_train_batch_size", True, ArgProblemKind.WRONG_TYPE),
+        ("learning_rate", "fast", ArgProblemKind.WRONG_TYPE),
+        ("save_strategy", False, ArgProblemKind.INVALID_CHOICE),
+        ("max_length", None, ArgProblemKind.NULL_VALUE),
+        ("max_length", [], ArgProblemKind.EMPTY_LIST),
+        ("max_length", [1, 2], ArgProblemKind.LIST_FOR_SCALAR),
+        ("learning_rate", -1e-5, ArgProblemKind.DASH_LEADING),
+        ("run_name", "-x", ArgProblemKind.DASH_LEADING),
+        ("run_name", "--max_steps", ArgProblemKind.DASH_LEADING),
+        ("gradient_checkpointing_kwargs", {"use_reentrant": False}, ArgProblemKind.NESTED_MAPPING),
+        ("gradient_checkpointing_kwargs", "{use_reentrant: false}", ArgProblemKind.INVALID_JSON),
+        ("no_remove_unused_columns", True, ArgProblemKind.NEGATED_FLAG),
+        ("liger_kernel_config", "{}", ArgProblemKind.UNREADABLE_ARGUMENT),
+        ("help", "x", ArgProblemKind.HELP_KEY),
     ],
 )
-def test_a_value_the_parser_refuses_is_named_by_its_fault(key: str, value: object, kind: ProblemKind) -> None:
+def test_a_value_the_parser_refuses_is_named_by_its_fault(key: str, value: object, kind: ArgProblemKind) -> None:
     parse = trainer((key, value))
     assert not parse.is_accepted
     assert kind in [problem.kind for problem in parse.problems if problem.is_fatal]
@@ -156,29 +156,29 @@ def test_an_option_that_denies_another_sets_that_one() -> None:
 def test_null_for_a_string_is_accepted_as_the_text_none_and_noted() -> None:
     parse = parse_section("ModelConfig", [("chat_template", None)], RELEASE)
     assert parse.values["chat_template"].value == "None"
-    assert only_problem(parse).kind is ProblemKind.NULL_VALUE
+    assert only_problem(parse).kind is ArgProblemKind.NULL_VALUE
     assert parse.is_accepted
 
 
 def test_a_mapping_that_spells_another_option_sets_it() -> None:
     parse = trainer(("fsdp", {"config": "file.json"}))
     assert parse.values["fsdp_config"].value == "file.json"
-    assert only_problem(parse).kind is ProblemKind.NESTED_MAPPING
+    assert only_problem(parse).kind is ArgProblemKind.NESTED_MAPPING
     assert parse.is_accepted
 
 
 def test_an_option_hidden_in_a_list_is_noted_where_it_sets_another_key() -> None:
     parse = parse_section("LoraConfig", [("target_modules", ["q_proj", "--r", "64"])], RELEASE)
     assert parse.values["r"].value == 64
-    assert parse.problems[0].kind is ProblemKind.DASH_LEADING
+    assert parse.problems[0].kind is ArgProblemKind.DASH_LEADING
 
 
 def test_the_later_of_two_spellings_wins_and_the_earlier_is_noted() -> None:
     parse = parse_section("QuantizationConfig", [("load_in_4bit", False), ("load-in-4bit", True)], RELEASE)
     assert parse.values["load_in_4bit"].value is True
     assert [(found.kind, found.entry_index) for found in parse.problems] == [
-        (ProblemKind.OVERRIDDEN, 0),
-        (ProblemKind.HYPHENATED_KEY, 1),
+        (ArgProblemKind.OVERRIDDEN, 0),
+        (ArgProblemKind.HYPHENATED_KEY, 1),
     ]
 
 

@@ -29,7 +29,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Dict  # noqa: UP035  run by the Python of each release
 
-from tiny_phi3 import make_data, make_model
+from recorded_phi3 import make_data, make_model
 
 _Json = Dict[str, Any]  # noqa: UP006  run by the Python of each release
 TIMEOUT_SECONDS = 60

@@ -1,8 +1,9 @@
 """The configurations that are recorded: every option's boundary values, vocabularies, and the pairs that meet.
 
 A variant is a change to one of two complete configurations, `lora` or `qlora`: `set` has values by section, and a
-value of `DROP` takes a key out. `data` names the rows it trains on (`tiny_phi3.make_data`). `option_values.json` has
-the values of single options, `related_options.json` products of options that meet in a condition of the libraries.
+value of `DROP` takes a key out. `data` names the rows it trains on (`recorded_phi3.make_data`). The values of single
+options are in `option_values.json`, products of options that meet in a condition of the libraries in
+`related_options.json`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from kaitoc import schemas
 from kaitoc.compiler.core.edits import apply_edits
 from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix, Severity
 from kaitoc.compiler.core.source import Source, Span
-from kaitoc.compiler.report import FORMATS, Target, default_format, emit, parse_target, render
+from kaitoc.compiler.report import FORMATS, ReportTarget, default_format, emit, parse_target, render
 from kaitoc.compiler.report.model import Report
 from kaitoc.compiler.report.places import relative_path
 
@@ -208,8 +208,8 @@ def test_markdown_lists_a_bounded_number_of_findings() -> None:
 
 
 def test_a_target_is_a_format_and_maybe_a_file() -> None:
-    assert parse_target("json") == Target("json")
-    assert parse_target("sarif=out/a=b.sarif") == Target("sarif", "out/a=b.sarif")
+    assert parse_target("json") == ReportTarget("json")
+    assert parse_target("sarif=out/a=b.sarif") == ReportTarget("sarif", "out/a=b.sarif")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,12 @@ def test_several_reports_go_to_files_and_to_the_stream(tmp_path: Path, full_repo
     stream = io.StringIO()
     target = tmp_path / "report.sarif"
 
-    emit(full_report, [Target("concise"), Target("sarif", str(target)), Target("text")], stream, color=True)
+    emit(
+        full_report,
+        [ReportTarget("concise"), ReportTarget("sarif", str(target)), ReportTarget("text")],
+        stream,
+        color=True,
+    )
 
     assert stream.getvalue() == render(full_report, "concise", color=True) + render(full_report, "text", color=True)
     assert target.read_text(encoding="utf-8") == render(full_report, "sarif")

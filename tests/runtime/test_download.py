@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.data.download import Limits, fetch, local_paths
+from kaitoc.runtime.data.download import DownloadLimits, fetch, local_paths
 from kaitoc.runtime.failures import DataFailure, NetworkFailure, RunFailure
 
 CONTENT = b'{"text": "one"}\n' * 5000
-LIMITS = Limits(pause_seconds=0.0)
+LIMITS = DownloadLimits(pause_seconds=0.0)
 
 
 class Server(ThreadingHTTPServer):
@@ -108,7 +108,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, tmp_pat
 def test_a_file_that_changed_in_between_is_begun_anew(server: Server, tmp_path: Path) -> None:
     server.num_broken = 1
     with pytest.raises(NetworkFailure):
-        fetch(f"{server.address}/rows.jsonl", tmp_path, limits=Limits(num_attempts=1))
+        fetch(f"{server.address}/rows.jsonl", tmp_path, limits=DownloadLimits(num_attempts=1))
     server.etag = '"2"'
 
     path = fetch(f"{server.address}/rows.jsonl", tmp_path, limits=LIMITS)
@@ -197,7 +197,7 @@ def test_a_server_that_is_not_there_is_one_message(server: Server, tmp_path: Pat
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DataFailure, match="at most 1,000 are taken"):
-        fetch(f"{server.address}/rows.jsonl", tmp_path, limits=Limits(max_bytes=1000))
+        fetch(f"{server.address}/rows.jsonl", tmp_path, limits=DownloadLimits(max_bytes=1000))
 
 
 def test_messages_do_not_tell_the_signature_of_an_address(server: Server, tmp_path: Path) -> None:

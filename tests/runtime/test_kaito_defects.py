@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,7 +52,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 def first_batch(plan: Plan) -> tuple[Any, Any]:
     """The first batch of a run as the model gets it, and the tokenizer."""
     with quiet_libraries():
-        ready = make_ready(plan, CPU)
+        ready = make_ready(plan, replace(CPU, overwrite=True))
         return next(iter(build_trainer(plan, ready).get_train_dataloader())), ready.tokenizer
 
 

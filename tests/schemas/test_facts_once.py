@@ -12,7 +12,7 @@ import pytest
 from facts import LIBRARIES, VERSION, Facts, told_twice, written_files
 from packaging.specifiers import SpecifierSet
 
-from kaitoc.compiler.catalog.library_changes import Change, changes
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.schemas import read_json
 
@@ -99,7 +99,7 @@ def test_the_bundled_runtimes_versions_are_those_of_the_project() -> None:
 def test_every_change_has_its_name_effect_and_source() -> None:
     entries = read_json("catalog/library_changes")["changes"]
 
-    assert set(entries) == {change.value for change in Change}
+    assert set(entries) == {change.value for change in LibraryChange}
     for entry in entries.values():
         assert entry["library"] in LIBRARIES
         assert entry["effect"]
@@ -107,7 +107,7 @@ def test_every_change_has_its_name_effect_and_source() -> None:
 
 
 def test_a_change_holds_from_its_first_version_to_before_its_last() -> None:
-    casts = changes()[Change.CASTS_VOCABULARY_BACK]
+    casts = changes()[LibraryChange.CASTS_VOCABULARY_BACK]
 
     assert [casts.includes(version) for version in ("0.8.6", "0.9.0", "0.13.9", "0.14.0", "1.10.0")] == [
         False, True, True, False, False,
@@ -115,7 +115,7 @@ def test_a_change_holds_from_its_first_version_to_before_its_last() -> None:
 
 
 def test_kaitos_collator_cannot_pad_from_the_first_release_with_ragged_labels_on() -> None:
-    assert [release.name for release in all_releases() if not release.has(Change.RAGGED_LABELS)] == [
+    assert [release.name for release in all_releases() if not release.has(LibraryChange.RAGGED_LABELS)] == [
         "v0.8", "v0.9", "v0.10", "v0.11",
     ]  # fmt: skip
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from kaitoc.compiler.kaito.arguments import ProblemKind, parse_section
+from kaitoc.compiler.kaito.arguments import ArgProblemKind, parse_section
 from kaitoc.compiler.kaito.schema_judge import schema_errors
 from kaitoc.compiler.kaito.schema_tables import sections_valid
 from kaitoc.schemas import load_schema
@@ -57,7 +57,7 @@ def test_the_schema_accepts_exactly_what_the_parser_accepts(data: st.DataObject,
     parse = parse_section(section, list(options.items()), release)
     kinds = {problem.kind for problem in parse.problems}
     # A list may smuggle in options, and a mapping may spell abbreviated ones: the schema speaks of exact keys only.
-    exact = not kinds & {ProblemKind.DASH_LEADING, ProblemKind.ABBREVIATED_KEY, ProblemKind.HYPHENATED_KEY}
+    exact = not kinds & {ArgProblemKind.DASH_LEADING, ArgProblemKind.ABBREVIATED_KEY, ArgProblemKind.HYPHENATED_KEY}
     assume(not WEBHOOK_KEYS & options.keys())
     errors = schema_errors({"training_config": {section: options}}, release)
     if not parse.is_accepted:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.catalog.library_changes import Change, changes
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.kernel import Direction, Unit
 from kaitoc.compiler.memory.stacks import find_stack
@@ -93,7 +93,7 @@ def optimizer_bytes(optimizer: Optimizer, num_elements: int, element_bytes: int)
 
 def _dequantization_share(shares: Mapping[str, Any], stack_name: str) -> float:
     """Return the share for a stack, whose bitsandbytes looks values up in a table or branches."""
-    has_table = changes()[Change.TABLE_DEQUANTIZATION].includes(find_stack(stack_name).bitsandbytes)
+    has_table = changes()[LibraryChange.TABLE_DEQUANTIZATION].includes(find_stack(stack_name).bitsandbytes)
     return float(shares["dequantization" if has_table else "branching_dequantization"])
 
 

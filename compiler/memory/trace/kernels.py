@@ -101,13 +101,13 @@ def _dimension(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
 
 
 def _dropout(
-    given: torch.Tensor,
+    tensor: torch.Tensor,
     p: float = 0.5,
     training: bool = True,
     inplace: bool = False,  # noqa: ARG001  # callers name it; the kernel has an output of its own all the same
 ) -> torch.Tensor:
     """`native_dropout` (`Dropout.cu`): an output and a mask of one byte per element; nothing when it is off."""
     if not training or p == 0.0:
-        return given
-    dropped: torch.Tensor = torch.native_dropout(given, p, True)[0]
+        return tensor
+    dropped: torch.Tensor = torch.native_dropout(tensor, p, True)[0]
     return dropped

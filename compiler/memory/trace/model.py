@@ -53,8 +53,8 @@ def _built(workload: Workload, stack: Stack) -> Any:
     model.config.use_cache = False
     if workload.quantization is not Quantization.NONE:
         head = model.get_output_embeddings()
-        kept = frozenset(path for path, module in model.named_modules() if module is head)
-        quantize_linears(model, workload.quantization, double_quant=workload.double_quant, kept=kept)
+        unquantized = frozenset(path for path, module in model.named_modules() if module is head)
+        quantize_linears(model, workload.quantization, double_quant=workload.double_quant, unquantized=unquantized)
     if workload.kbit_prep:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model.enable_input_require_grads()

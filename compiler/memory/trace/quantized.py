@@ -19,7 +19,7 @@ _META = torch.device("meta")
 
 
 def quantize_linears(
-    model: torch.nn.Module, quantization: Quantization, *, double_quant: bool, kept: frozenset[str]
+    model: torch.nn.Module, quantization: Quantization, *, double_quant: bool, unquantized: frozenset[str]
 ) -> None:
     """Replace every linear layer but those whose path is in `kept`, as transformers does on loading.
 
@@ -27,7 +27,7 @@ def quantize_linears(
     but no subclasses such as Falcon's.
     """
     for path, module in list(model.named_modules()):
-        if (isinstance(module, Conv1D) or type(module) is torch.nn.Linear) and path not in kept:
+        if (isinstance(module, Conv1D) or type(module) is torch.nn.Linear) and path not in unquantized:
             parent, _, name = path.rpartition(".")
             linear = _as_linear(module)
             is_8bit = quantization is Quantization.INT8

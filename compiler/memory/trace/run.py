@@ -56,12 +56,12 @@ def traced_footprint(asked: Workload, gpu: Gpu | None = None) -> Footprint:
     What the caching allocator reserves beyond the peak comes from the replay of the log.
     """
     workload = device.as_run_on(asked, gpu)
-    found = trace(workload, gpu)
-    allocated = max(phase.allocated_bytes for phase in found.phases)
-    reserve = device.estimate(workload, gpu, allocated, found.reserved_bytes - found.allocated_bytes)
+    traced = trace(workload, gpu)
+    allocated = max(phase.allocated_bytes for phase in traced.phases)
+    reserve = device.estimate(workload, gpu, allocated, traced.reserved_bytes - traced.allocated_bytes)
     return Footprint(
-        phases=found.phases,
-        num_trainable_parameters=found.num_trainable_parameters,
+        phases=traced.phases,
+        num_trainable_parameters=traced.num_trainable_parameters,
         fragmentation_bytes=reserve.fragmentation_bytes,
         context_bytes=reserve.context_bytes,
         low_bytes=allocated + reserve.low_bytes,

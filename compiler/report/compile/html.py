@@ -99,7 +99,7 @@ def _numbers(job: CompiledJob, result: Compilation) -> str:
         ("Speed", speed_text(before.tokens_per_second), speed_text(after.tokens_per_second)),
     ]
     if result.price_per_hour is not None:
-        prices = (cost_text(one, result.price_per_hour) for one in (before, after))
+        prices = (cost_text(summary, result.price_per_hour) for summary in (before, after))
         rows.append(("Price of a million tokens", *prices))
     cells = "".join(f"<tr><th>{name}</th><td>{was}</td><td>{now}</td></tr>\n" for name, was, now in rows)
     return f'<table class="numbers">\n<tr><th></th><th>before</th><th>after</th></tr>\n{cells}</table>'

@@ -38,8 +38,13 @@ def to_json(result: Compilation) -> JsonCompileReport:
         ],
         jobs=[_job(job, result.price_per_hour) for job in result.jobs],
         problems=[
-            JsonProblem(one.code, one.message, one.source.path, JsonPosition(*one.source.position(one.span.start)))
-            for one in result.problems
+            JsonProblem(
+                problem.code,
+                problem.message,
+                problem.source.path,
+                JsonPosition(*problem.source.position(problem.span.start)),
+            )
+            for problem in result.problems
         ],
     )
 

@@ -53,10 +53,10 @@ def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
     yield "| | before | after |"
     yield "| --- | --- | --- |"
     before_now = (job.performance_before, job.performance_after)
-    peaks = " | ".join(size_text(one.peak_bytes) for one in before_now)
+    peaks = " | ".join(size_text(performance.peak_bytes) for performance in before_now)
     room = f" of {size_text(after.capacity_bytes)}" if after.capacity_bytes is not None else ""
     yield f"| peak of one GPU | {peaks}{room} |"
-    yield f"| speed | {' | '.join(speed_text(one.tokens_per_second) for one in before_now)} |"
+    yield f"| speed | {' | '.join(speed_text(performance.tokens_per_second) for performance in before_now)} |"
     if result.price_per_hour is not None:
         yield f"| price of a million tokens | {' | '.join(cost_text(p, result.price_per_hour) for p in before_now)} |"
     if job.changes:

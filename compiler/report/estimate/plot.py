@@ -69,5 +69,5 @@ def _layers(points: Sequence[tuple[int, Footprint]]) -> tuple[list[str], list[li
     for _, predicted in points:
         for name, num_bytes in parts_of(predicted).items():
             rows.setdefault(name, []).append(num_bytes / GIB)
-    kept = {name: row for name, row in rows.items() if max(row) > 0}
-    return list(kept), list(kept.values())
+    layers = {name: row for name, row in rows.items() if max(row) > 0}
+    return list(layers), list(layers.values())

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.style import Style
 from kaitoc.compiler.report.wording import can_apply
 
 
-def of_file(_path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
     """Return one line per finding."""
     style = Style(options.color)
     return "".join(_line(finding, style) for finding in findings)
 
 
-def of_job(_job: JobSummary, _options: Options) -> str:
+def of_job(_job: JobSummary, _options: FormatOptions) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 

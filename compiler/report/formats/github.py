@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from kaitoc.compiler.core.escape import printable, printable_lines
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import last_line, positions, relative_path
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 
 
-def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: FormatOptions) -> str:
     """Return one command per finding; manifests cannot smuggle in commands of their own."""
     return "".join(_command(finding) for finding in findings)
 
 
-def of_job(_job: JobSummary, _options: Options) -> str:
+def of_job(_job: JobSummary, _options: FormatOptions) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.json_pieces import filled, item, joined
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import fingerprints, positions, relative_path
 
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
 
 
-def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: FormatOptions) -> str:
     """Return a file's findings as items of the array."""
     return joined(item(_issue(finding, key), 1) for finding, key in zip(findings, fingerprints(findings), strict=True))
 
 
-def of_job(_job: JobSummary, _options: Options) -> str:
+def of_job(_job: JobSummary, _options: FormatOptions) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 

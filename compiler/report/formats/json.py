@@ -26,15 +26,15 @@ from kaitoc.compiler.report.json_model import (
     JsonSummary,
 )
 from kaitoc.compiler.report.json_pieces import filled, item, joined
-from kaitoc.compiler.report.model import Frame, Options, Totals
+from kaitoc.compiler.report.model import FormatOptions, Frame, Totals
 
 
-def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: FormatOptions) -> str:
     """Return a file's findings as items of the list of findings."""
     return joined(item(asdict(to_json_finding(finding)), 2) for finding in findings)
 
 
-def of_job(job: JobSummary, _options: Options) -> str:
+def of_job(job: JobSummary, _options: FormatOptions) -> str:
     """Return a job as an item of the list of jobs."""
     return item(asdict(to_json_job(job)), 2)
 

@@ -12,18 +12,18 @@ from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.escape import printable, printable_lines
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import relative_path
 
 
-def of_file(path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
     """Return the suite of a file."""
     suite = _suite(printable(relative_path(path)), findings, options)
     indent(suite, level=1)
     return f"  {tostring(suite, encoding='unicode')}\n"
 
 
-def of_job(_job: JobSummary, _options: Options) -> str:
+def of_job(_job: JobSummary, _options: FormatOptions) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 
@@ -42,7 +42,7 @@ def whole(frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator[
     yield "</testsuites>\n"
 
 
-def _suite(name: str, findings: Sequence[Finding], options: Options) -> Element:
+def _suite(name: str, findings: Sequence[Finding], options: FormatOptions) -> Element:
     num_failures = sum(options.fails(finding) for finding in findings)
     suite = Element("testsuite", name=name, tests=str(max(len(findings), 1)), failures=str(num_failures), errors="0")
     if not findings:

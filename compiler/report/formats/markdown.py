@@ -11,7 +11,7 @@ from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import relative_path
 from kaitoc.compiler.report.wording import severity_counts, summary_line
 
@@ -23,12 +23,12 @@ _PUNCTUATION = re.compile(r"[\\`*_{}\[\]()<>#|~$!&]")
 _MENTION = re.compile(r"([@#])(?=\w)")
 
 
-def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: FormatOptions) -> str:
     """Return a row per finding; text from manifests stays text. More rows than a report shows are left out."""
     return "".join(_finding_row(finding) + "\n" for finding in findings[:MAX_ROWS])
 
 
-def of_job(job: JobSummary, _options: Options) -> str:
+def of_job(job: JobSummary, _options: FormatOptions) -> str:
     """Return the row of a job."""
     return _job_row(job) + "\n"
 

@@ -15,7 +15,7 @@ from kaitoc.compiler.core.findings import Finding, Related, Severity
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.json_pieces import filled, item, joined
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import relative_path
 from kaitoc.compiler.report.wording import can_apply
 
@@ -24,12 +24,12 @@ _SEVERITIES = {Severity.ERROR: "ERROR", Severity.WARNING: "WARNING", Severity.IN
 _Json = dict[str, Any]
 
 
-def of_file(_path: str, findings: Sequence[Finding], _options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], _options: FormatOptions) -> str:
     """Return a file's findings as items of the diagnostics."""
     return joined(item(_diagnostic(finding), 2) for finding in findings)
 
 
-def of_job(_job: JobSummary, _options: Options) -> str:
+def of_job(_job: JobSummary, _options: FormatOptions) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 

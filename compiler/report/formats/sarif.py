@@ -14,7 +14,7 @@ from kaitoc.compiler.core.findings import Edit, Finding, Fix, Related, Severity
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.json_pieces import filled, item, joined
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import fingerprints, positions, relative_path
 from kaitoc.compiler.report.wording import can_apply
 
@@ -24,7 +24,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: 
 _Json = dict[str, Any]
 
 
-def of_file(_path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
     """Return a file's findings as items of the results."""
     return joined(
         item(_result(finding, options.rule_indexes[finding.code], key), 4)
@@ -32,7 +32,7 @@ def of_file(_path: str, findings: Sequence[Finding], options: Options) -> str:
     )
 
 
-def of_job(_job: JobSummary, _options: Options) -> str:
+def of_job(_job: JobSummary, _options: FormatOptions) -> str:
     """Return nothing: jobs are not shown."""
     return ""
 

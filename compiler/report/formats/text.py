@@ -8,19 +8,19 @@ from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.findings import Finding, Related
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.excerpt import ExcerptLine, excerpt
-from kaitoc.compiler.report.model import Frame, Options
+from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import last_line
 from kaitoc.compiler.report.style import Style
 from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_need, summary_line
 
 
-def of_file(_path: str, findings: Sequence[Finding], options: Options) -> str:
+def of_file(_path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
     """Return a file's findings, each with an empty line behind it; nothing from a manifest can steer a terminal."""
     style = Style(options.color)
     return "".join("\n".join(_finding_lines(finding, style)) + "\n\n" for finding in findings)
 
 
-def of_job(job: JobSummary, options: Options) -> str:
+def of_job(job: JobSummary, options: FormatOptions) -> str:
     """Return a job in one line."""
     return _job_line(job, Style(options.color)) + "\n"
 
