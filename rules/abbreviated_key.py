@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a key that is only the beginning of one."""
     for option, problem in problems_of(job, ArgProblemKind.ABBREVIATED_KEY):
         yield Fault(
             option.key if not job.uses_template else job.config_place,

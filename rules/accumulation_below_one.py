@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when the number is out of range."""
     written = written_number(job, "TrainingArguments", "gradient_accumulation_steps")
     if written is None or written.value >= 1:
         return

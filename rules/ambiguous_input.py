@@ -19,7 +19,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a `tuning.input` that does not name exactly one place."""
     workspace = job.workspace
     if workspace is None:
         return

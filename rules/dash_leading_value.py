@@ -19,7 +19,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a value that looks like a command-line option."""
     stops: dict[Option, bool] = {}
     for option, problem in problems_of(job, ArgProblemKind.DASH_LEADING):
         stops[option] = stops.get(option, False) or problem.is_fatal

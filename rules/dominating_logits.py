@@ -25,7 +25,6 @@ SHARE = 0.8
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a full-logits loss that makes the peak."""
     workload, predicted = workload_of(job), footprint_of(job)
     option = job.option("TrainingArguments", "loss_type")
     if workload is None or predicted is None or option is None or workload.loss is not Loss.FULL:

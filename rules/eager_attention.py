@@ -22,7 +22,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield eager attention where a fused kernel can be had."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or workload.attention is not Attention.EAGER:
         return

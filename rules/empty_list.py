@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an empty list."""
     for option, _ in problems_of(job, ArgProblemKind.EMPTY_LIST):
         yield Fault(
             option.key if not job.uses_template else job.config_place,

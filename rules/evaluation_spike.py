@@ -22,7 +22,6 @@ LOGITS_BYTES = 6
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an evaluation whose logits need more memory than training."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or job.gpu is None:
         return

@@ -19,7 +19,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a LoRA rank beyond what the layers can use."""
     workload = workload_of(job)
     if workload is None or workload.lora is None:
         return

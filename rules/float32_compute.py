@@ -20,7 +20,6 @@ NAME_OF_KEY = "bnb_4bit_compute_dtype"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield qLoRA that computes in float32."""
     if not job.flag("QuantizationConfig", "load_in_4bit"):
         return
     setting = job.setting("QuantizationConfig", NAME_OF_KEY)

@@ -22,7 +22,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield weights loaded in float32."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or workload.dtype is not Dtype.FLOAT32:
         return

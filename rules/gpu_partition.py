@@ -16,7 +16,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a tuning Workspace that asks for a part of a GPU."""
     workspace = job.workspace
     if workspace is None:
         return

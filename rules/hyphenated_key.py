@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a key spelled with hyphens."""
     for option, problem in problems_of(job, ArgProblemKind.HYPHENATED_KEY):
         yield Fault(
             option.key if not job.uses_template else job.config_place,

@@ -25,7 +25,6 @@ LARGEST_BATCH = 64
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a batch of one where many would fit."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or job.gpu is None or workload.batch_size > 1 or not can_pad_batches(job):
         return

@@ -16,7 +16,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a label selector whose expressions tuning ignores."""
     workspace = job.workspace
     if workspace is None:
         return

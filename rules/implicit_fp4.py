@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield 4-bit weights in the fp4 format because none is named."""
     if not job.flag("QuantizationConfig", "load_in_4bit"):
         return
     setting = job.setting("QuantizationConfig", "bnb_4bit_quant_type")

@@ -19,7 +19,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield sequences cut at 1,024 tokens because no length is written."""
     setting = job.setting("TrainingArguments", "max_length")
     if setting.is_stated or setting.value != DEFAULT_CAP_TOKENS or not job.is_parsable:
         return

@@ -20,7 +20,6 @@ _STEADY = ("constant", "constant_with_warmup", "reduce_lr_on_plateau", "greedy")
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when the number is out of range."""
     written = written_number(job, "TrainingArguments", "max_steps")
     if written is None or written.value != 0:
         return

@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a value that is not among a key's choices."""
     for option, problem in problems_of(job, ArgProblemKind.INVALID_CHOICE):
         yield Fault(
             job.place_of(option),

@@ -28,7 +28,6 @@ _HELPS: dict[ImageRefusal, str] = {
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an input or output image that is not an image reference."""
     if job.workspace is None:
         return
     for section in ("input", "output"):

@@ -30,7 +30,6 @@ _TEXT_STAGES = {
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield text that is not a JSON mapping, under a key that takes one."""
     for option, problem in problems_of(job, ArgProblemKind.INVALID_JSON):
         yield Fault(
             job.place_of(option),

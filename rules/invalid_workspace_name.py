@@ -20,7 +20,6 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a Workspace name that is not a DNS label."""
     workspace = job.workspace
     if workspace is None:
         return

@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a sequence length above the model's own."""
     if job.model is None:
         return
     limit = job.model.value.max_position_embeddings

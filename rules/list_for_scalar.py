@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a list of several elements where one value belongs."""
     for option, problem in problems_of(job, ArgProblemKind.LIST_FOR_SCALAR):
         yield Fault(
             job.place_of(option),

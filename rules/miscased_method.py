@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a method in capitals, together with the default template."""
     workspace = job.workspace
     if workspace is None:
         return

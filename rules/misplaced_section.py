@@ -19,7 +19,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a section that stands beside `training_config` instead of below it."""
     config = job.config
     if config is None or job.uses_template or not isinstance(config.document_root, Mapping):
         return

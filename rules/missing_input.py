@@ -16,7 +16,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a tuning Workspace without `tuning.input`."""
     workspace = job.workspace
     if workspace is None:
         return

@@ -16,7 +16,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a Workspace without a label selector."""
     workspace = job.workspace
     if workspace is None:
         return

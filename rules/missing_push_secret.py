@@ -16,7 +16,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an output image without a secret to push it with."""
     workspace = job.workspace
     if workspace is None:
         return

@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an effective batch that the number of GPUs multiplies."""
     if job.num_gpus < 2 or not job.is_parsable:
         return
     batch = job.integer("TrainingArguments", "per_device_train_batch_size", 8)

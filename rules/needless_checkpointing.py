@@ -24,7 +24,6 @@ SHARE = 0.7
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield gradient checkpointing where everything fits without."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or job.gpu is None or not workload.gradient_checkpointing:
         return

@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a `no_` switch of the command line used as a key."""
     for option, problem in problems_of(job, ArgProblemKind.NEGATED_FLAG):
         yield Fault(
             option.key if not job.uses_template else job.config_place,

@@ -20,7 +20,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a mapping where Kaito flattens keys to command-line options."""
     for option, problem in problems_of(job, ArgProblemKind.NESTED_MAPPING):
         if option.section == "DataCollator" and option.name == "mlm" and is_on_kaito(job):
             yield _rescued(job, option)

@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a quantisation switch that is not a YAML boolean."""
     if job.config is None or not job.config.is_readable or job.uses_template or job.target is Target.BUNDLED:
         return
     for name in ("load_in_4bit", "load_in_8bit"):

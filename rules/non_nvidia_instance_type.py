@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an instance type without an NVIDIA GPU."""
     workspace = job.workspace
     if workspace is None:
         return

@@ -23,7 +23,6 @@ _TOLD_ELSEWHERE = ("output_dir", "dataset_path", "dataset_extension")
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a key without a value, or with `null`."""
     for option, problem in problems_of(job, ArgProblemKind.NULL_VALUE):
         if _is_told_elsewhere(job, option.section, problem):
             continue

@@ -24,7 +24,6 @@ SHARE = 0.5
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an instance type that is larger than the run needs."""
     stated, predicted = job.instance_type, footprint_of(job)
     instance = find_instance_type(stated.value) if stated is not None else None
     if stated is None or stated.place is None or instance is None or instance.gpu is None or predicted is None:

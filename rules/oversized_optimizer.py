@@ -24,7 +24,6 @@ SHARE = 0.25
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield optimizer states that take a large part of the memory."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or workload.optimizer not in (Optimizer.ADAMW, Optimizer.ADAMW_FUSED):
         return

@@ -19,7 +19,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield batches of sequences of any length, padded to the longest."""
     batch = job.integer("TrainingArguments", "per_device_train_batch_size", 8)
     if batch < 2 or not job.is_parsable or not can_pad_batches(job) or job.flag("TrainingArguments", "packing"):
         return

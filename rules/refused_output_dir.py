@@ -19,7 +19,6 @@ _ROOT = "/mnt"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an output folder that Kaito's webhook refuses."""
     if job.config is None or not job.config.is_readable or job.uses_template or job.target is Target.BUNDLED:
         return
     option = job.config.option("TrainingArguments", "output_dir")

@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a tuning Workspace that asks for several nodes."""
     workspace = job.workspace
     if workspace is None:
         return

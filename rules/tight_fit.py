@@ -21,7 +21,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a run that may or may not fit on its GPU."""
     predicted = footprint_of(job)
     if predicted is None or job.gpu is None or verdict_of(job) is not Verdict.TIGHT or has_removed_gpu(job):
         return

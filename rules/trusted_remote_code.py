@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when a model's own code is trusted."""
     option = flag_option(job, "ModelConfig", "trust_remote_code")
     if option is None:
         return

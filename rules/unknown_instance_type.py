@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an instance type that the release does not list, never did, or no longer does."""
     stated = job.instance_type
     if stated is None or stated.place is None or job.target is Target.BUNDLED:
         return

@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a tuning method that Kaito does not have."""
     workspace = job.workspace
     if workspace is None:
         return

@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield every section that is not one of Kaito's six."""
     config = job.config
     if config is None or job.uses_template:
         return

@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a section that is not a mapping."""
     if job.config is None or job.uses_template:
         return
     for section in job.config.sections:

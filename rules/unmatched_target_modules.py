@@ -25,7 +25,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when some or all written target modules are not layers of the model."""
     option = job.option("LoraConfig", "target_modules")
     saved = job.value("LoraConfig", "modules_to_save")
     targets = tuple(name for name in targets_of(job) if not isinstance(saved, (list, tuple)) or name not in saved)

@@ -21,7 +21,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a run that would need the memory of several GPUs, each of which gets a whole copy."""
     predicted = footprint_of(job)
     if predicted is None or job.gpu is None or job.num_gpus < 2 or has_removed_gpu(job):
         return

@@ -27,7 +27,6 @@ _REASONS: dict[UrlRefusal, str] = {
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield an input URL that Kaito refuses to fetch."""
     if job.release.number < version_number(FIRST_RELEASE):
         return
     for field in input_urls(job):

@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a key that cannot be set from a file."""
     for option, problem in problems_of(job, ArgProblemKind.UNREADABLE_ARGUMENT):
         yield Fault(
             option.key if not job.uses_template else job.config_place,

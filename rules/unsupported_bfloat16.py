@@ -19,7 +19,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield bfloat16 training on a GPU without bfloat16."""
     if (
         job.gpu is None
         or job.gpu.value.has_bf16

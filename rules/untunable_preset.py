@@ -19,7 +19,6 @@ _PANICS = "mistral-7b"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a preset that Kaito cannot tune."""
     preset = job.preset
     if preset is None or preset.place is None or job.target is Target.BUNDLED:
         return

@@ -18,7 +18,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield training without mixed precision on a GPU that has bfloat16."""
     if job.gpu is None or not job.gpu.value.has_bf16 or not job.is_parsable:
         return
     if job.flag("TrainingArguments", "bf16") or job.flag("TrainingArguments", "fp16"):

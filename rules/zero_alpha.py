@@ -17,7 +17,6 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when the adapter's scale is zero."""
     written = written_number(job, "LoraConfig", "lora_alpha")
     if written is None or written.value != 0:
         return

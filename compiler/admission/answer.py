@@ -15,7 +15,9 @@ from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.findings import Applicability, Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.faults import to_finding
-from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, WORKSPACE_VERSIONS, Manifest, read_manifests
+from kaitoc.compiler.manifest.objects import WORKSPACE_VERSIONS, Manifest
+from kaitoc.compiler.manifest.reading import read_manifests
+from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
 from kaitoc.compiler.manifest.training_config import DATA_KEY
 
 _ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map"})

@@ -13,7 +13,8 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, SourceError, Span
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, read_manifests
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.yaml.tree import Mapping
 from kaitoc.compiler.yaml.values import YamlValueError, plain_value
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.job.library import YAML_SUFFIXES
+from kaitoc.compiler.job.neighbours import YAML_SUFFIXES
 from kaitoc.compiler.job.settings import SettingsFinder
 
 TEXT_NAME = "<text>"

@@ -18,7 +18,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.job.library import Index
+    from kaitoc.compiler.job.object_table import Index
 
 FILES_PER_PROCESS = 200
 """Below this many files for each, starting another process costs more than it saves (`make bench-check`)."""

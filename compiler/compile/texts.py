@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaitoc.compiler.core.edits import OverlapError, apply_edits
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.manifest.training_config import read_training_config
 from kaitoc.compiler.passes.model import Change
 

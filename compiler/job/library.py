@@ -10,34 +10,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from sys import intern
-from typing import NamedTuple
 
 from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.kustomized import KustomizedFiles
-from kaitoc.compiler.job.object_table import Entry, ObjectTable, closest, distance, may_share_namespace, unmeant
+from kaitoc.compiler.job.neighbours import files_of_kaito_in
+from kaitoc.compiler.job.object_table import (
+    Entry,
+    Index,
+    ObjectTable,
+    closest,
+    distance,
+    may_share_namespace,
+    namespace_of,
+    unmeant,
+)
 from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
-from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, Manifest, ManifestFile, as_plain_config, read_manifests
-from kaitoc.compiler.manifest.training_config import DATA_KEY
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.reading import as_plain_config, read_manifests
 
 _CACHED_CHARACTERS = 2_000_000
 _LEAST_CHARACTERS = 8_000
 """What a file counts for at least, so that of small ones 250 are held."""
-_MAX_NEIGHBOURS = 1000
-YAML_SUFFIXES = (".yaml", ".yml")
-
-
-class Index(NamedTuple):
-    """The objects in some files, to be told to another process that has the same list of files.
-
-    Each is a name, the number of its file, its index in the file and its namespace. Kustomizations are paths: what
-    they say of files is read again.
-    """
-
-    config_maps: list[tuple[str, int, int, str]]
-    users: list[tuple[str, int, int, str]]
-    kustomizations: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -288,7 +283,7 @@ class Library:
         file = self._cache.get(manifest.source.path)
         numbers = enumerate(file.manifests) if file is not None else ()
         number = next((number for number, one in numbers if one.node.span == manifest.node.span), 0)
-        return Entry(manifest.source.path, number, _namespace_of(manifest))
+        return Entry(manifest.source.path, number, namespace_of(manifest))
 
     def _stands_at(self, entry: Entry, manifest: Manifest) -> bool:
         """Return whether an entry is that of an object."""
@@ -309,11 +304,11 @@ class Library:
             self._learn(self._kustomized.learn(os.path.normpath(path), self._text_of))
         for index, manifest in enumerate(loaded.manifests):
             if manifest.is_config_map and manifest.plain is None:
-                self._note_config_map(manifest.ref.name, Entry(path, index, _namespace_of(manifest)))
+                self._note_config_map(manifest.ref.name, Entry(path, index, namespace_of(manifest)))
             elif manifest.is_tuning_workspace:
                 config = manifest.written_text("tuning", "config")
                 if config:
-                    self._users.add(config, Entry(path, index, _namespace_of(manifest)))
+                    self._users.add(config, Entry(path, index, namespace_of(manifest)))
             elif not (manifest.is_workspace or manifest.is_config_map):
                 continue
             self._learn(self._kustomized.learn_around(os.path.dirname(path), self._text_of))
@@ -350,25 +345,5 @@ class Library:
         if folder in self._searched or (is_new and not os.path.isdir(os.path.dirname(path))):
             return
         self._searched.add(folder)
-        for neighbour in _yaml_files(folder):
-            if self._knows(neighbour) or self._knows(os.path.normpath(neighbour)):
-                continue
-            try:
-                source = Source.read(os.path.normpath(neighbour))
-            except SourceError:
-                continue
-            if DATA_KEY in source.text or KAITO_API_GROUP in source.text:
-                self._enter(source.path)
-
-
-def _namespace_of(manifest: Manifest) -> str:
-    """Return an object's namespace as it is stated; one that is not known may be any."""
-    return intern(manifest.ref.namespace) if manifest.known_text("metadata", "namespace") is not None else ""
-
-
-def _yaml_files(folder: str) -> Iterable[str]:
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(YAML_SUFFIXES))
-    except OSError:
-        return []
-    return [os.path.join(folder, name) if folder != "." else name for name in names[:_MAX_NEIGHBOURS]]
+        for neighbour in files_of_kaito_in(folder, self._knows):
+            self._enter(neighbour)

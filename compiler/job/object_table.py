@@ -8,6 +8,8 @@ from itertools import takewhile
 from sys import intern
 from typing import NamedTuple
 
+from kaitoc.compiler.manifest.objects import Manifest
+
 
 class Entry(NamedTuple):
     """Where an object stands: the file and its number among the file's manifests."""
@@ -88,3 +90,20 @@ def unmeant(config_maps: Sequence[Entry], users: Sequence[Entry]) -> dict[Entry,
         if owner is not None:
             found.setdefault(owner, []).append(entry)
     return found
+
+
+class Index(NamedTuple):
+    """The objects in some files, to be told to another process that has the same list of files.
+
+    Each is a name, the number of its file, its index in the file and its namespace. Kustomizations are paths: what
+    they say of files is read again.
+    """
+
+    config_maps: list[tuple[str, int, int, str]]
+    users: list[tuple[str, int, int, str]]
+    kustomizations: tuple[str, ...] = ()
+
+
+def namespace_of(manifest: Manifest) -> str:
+    """Return an object's namespace as it is stated; one that is not known may be any."""
+    return intern(manifest.ref.namespace) if manifest.known_text("metadata", "namespace") is not None else ""

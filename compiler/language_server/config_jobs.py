@@ -16,7 +16,8 @@ from kaitoc.compiler.kaito.table import ArgType, release_arguments
 from kaitoc.compiler.language_server.documents import OpenDocument
 from kaitoc.compiler.language_server.keys import config_key
 from kaitoc.compiler.manifest.config_edits import replace_value
-from kaitoc.compiler.manifest.objects import Manifest, read_manifests
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.manifest.training_config import Option, Section, TrainingConfig, read_training_config
 from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict

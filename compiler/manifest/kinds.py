@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.object_schemas import CONFIG_MAP, CORE_VERSION, WORKSPACE, served_kinds
-from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, Manifest
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
 from kaitoc.compiler.manifest.training_config import DATA_KEY, ROOT_KEY
 from kaitoc.compiler.yaml.tree import Mapping, Scalar
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.core.errors import KaitocError
-from kaitoc.compiler.manifest.objects import KAITO_API_GROUP
+from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
 from kaitoc.schemas import read_json
 
 Schema = dict[str, Any]

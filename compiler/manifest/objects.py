@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -11,22 +10,11 @@ from kaitoc.compiler.core.findings import ObjectRef
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, Span
-from kaitoc.compiler.yaml.parser import parse_documents
+from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP, looks_like_kaitos
 from kaitoc.compiler.yaml.placeholders import UnknownValueError, template_action
 from kaitoc.compiler.yaml.tree import Document, Entry, Mapping, Node, Scalar, Sequence, placeholder_of
 
-KAITO_API_GROUP = "kaito.sh"
 WORKSPACE_VERSIONS = ("v1alpha1", "v1beta1")
-DATA_KEY = "training_config.yaml"
-ROOT_KEY = "training_config"
-SECTIONS = (
-    "ModelConfig",
-    "QuantizationConfig",
-    "LoraConfig",
-    "TrainingArguments",
-    "DatasetConfig",
-    "DataCollator",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +93,7 @@ class Manifest:
     def given(self, *path: str) -> Field | None:
         """Return the field at a path, None when it is missing or null, which to Kubernetes is the same."""
         found = self.field(*path)
-        return None if found is None or (isinstance(found.node, Scalar) and _is_null(found.node)) else found
+        return None if found is None or (isinstance(found.node, Scalar) and is_null(found.node)) else found
 
     def entry(self, *path: str) -> Entry | None:
         """Return the entry at a path of keys, None when a part of it is missing.
@@ -158,7 +146,7 @@ class Manifest:
             if entry is None:
                 return ""
             node = entry.value
-        return node.value if isinstance(node, Scalar) and not _is_null(node) else ""
+        return node.value if isinstance(node, Scalar) and not is_null(node) else ""
 
     @property
     def place(self) -> Place:
@@ -203,10 +191,11 @@ def scalar_text(node: Node) -> str | None:
         return None
     if node.placeholder:
         raise UnknownValueError(node.placeholder)
-    return None if _is_null(node) else node.value
+    return None if is_null(node) else node.value
 
 
-def _is_null(scalar: Scalar) -> bool:
+def is_null(scalar: Scalar) -> bool:
+    """Return whether a scalar is null, as YAML 1.1 writes it."""
     return scalar.style is None and scalar.value in ("", "~", "null", "Null", "NULL")
 
 
@@ -269,90 +258,3 @@ class ManifestFile:
             action = template_action(self.source.slice(span))
             if action is not None:
                 yield document, Span(span.start + action, min(span.start + action + 2, span.end))
-
-
-_KAITOS_LINE = r"^[ \t-]*[\"']?apiVersion[\"']?[ \t]*:[ \t]*[\"']?kaito\.sh/"
-_SECTION_LINE = rf"^[ \t]*[\"']?(?:{'|'.join(SECTIONS)})[\"']?[ \t]*:"
-
-
-def looks_like_kaitos(text: str) -> bool:
-    """Return whether a text that is not YAML has the lines of an object of Kaito's API or of a training config."""
-    if f"{KAITO_API_GROUP}/" in text and re.search(_KAITOS_LINE, text, re.MULTILINE) is not None:
-        return True
-    return has_lines_of_sections(text)
-
-
-def has_lines_of_sections(text: str) -> bool:
-    """Return whether a text that is not YAML has the lines of a training config."""
-    return ROOT_KEY in text and re.search(_SECTION_LINE, text, re.MULTILINE) is not None
-
-
-def read_manifests(source: Source) -> ManifestFile:
-    """Read the objects of a source; documents with syntax errors stay among `documents`."""
-    documents = parse_documents(source)
-    manifests = [
-        manifest
-        for document in documents
-        if isinstance(document.root, Mapping)
-        for manifest in _objects(source, document.root, "")
-    ]
-    file = ManifestFile(source, tuple(documents), tuple(manifests))
-    root = documents[0].root if documents else None
-    if isinstance(root, Mapping) and root.get("kind") is None and has_sections(root):
-        return as_plain_config(file)
-    return file
-
-
-def has_sections(root: Node | None) -> bool:
-    """Return whether a document has `training_config` with one of Kaito's sections, which no other program has."""
-    entry = root.get(ROOT_KEY) if isinstance(root, Mapping) else None
-    config = entry.value if entry is not None else None
-    return isinstance(config, Mapping) and any(config.get(name) is not None for name in SECTIONS)
-
-
-def as_plain_config(file: ManifestFile) -> ManifestFile:
-    """Return a file without objects as the training config that a ConfigMap is made of; others as they are."""
-    if any(manifest.ref.kind or manifest.plain is not None for manifest in file.manifests):
-        return file
-    source = file.source
-    whole = Span(0, len(source.text))
-    root = file.documents[0].root if file.documents else None
-    first = root.entries[0].key.span if isinstance(root, Mapping) and root.entries else Span(0, 0)
-    text = Scalar(whole, source.text, "|", None)
-    data = Mapping(whole, [Entry(Scalar(first, DATA_KEY, None, None), text, whole)], False, None, is_plain=True)
-    node = Mapping(whole, [Entry(Scalar(first, "data", None, None), data, whole)], False, None, is_plain=True)
-    manifest = Manifest(source, node, "v1", ObjectRef("ConfigMap", "", ""), plain=file.documents)
-    return ManifestFile(source, file.documents, (manifest,))
-
-
-def _objects(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str] = ("", "")) -> Iterator[Manifest]:
-    """Yield the object of a document, or the objects of a `List`.
-
-    In a list of one kind, such as a WorkspaceList, objects that state neither version nor kind have the list's.
-    """
-    manifest = _manifest(source, root, pointer, inherited)
-    items = root.get("items")
-    if manifest.ref.kind.endswith("List") and items is not None and isinstance(items.value, Sequence):
-        for index, item in enumerate(items.value.items):
-            if isinstance(item.value, Mapping):
-                below = (manifest.api_version, manifest.ref.kind.removesuffix("List"))
-                yield from _objects(source, item.value, f"{pointer}/items/{index}", below if below[1] else ("", ""))
-        return
-    yield manifest
-
-
-def _manifest(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str]) -> Manifest:
-    def text(node: Node, name: str) -> str:
-        """Return what is written there, also a placeholder: objects are told apart by it. Null is nothing."""
-        entry = node.get(name) if isinstance(node, Mapping) else None
-        value = entry.value if entry is not None else None
-        return value.value if isinstance(value, Scalar) and not _is_null(value) else ""
-
-    metadata = root.get("metadata")
-    inner: Node = metadata.value if metadata is not None else root
-    is_named = metadata is not None
-    api_version, kind = text(root, "apiVersion"), text(root, "kind")
-    if not api_version and not kind:
-        api_version, kind = inherited
-    ref = ObjectRef(kind, text(inner, "namespace") if is_named else "", text(inner, "name") if is_named else "")
-    return Manifest(source, root, api_version, ref, pointer)

@@ -8,17 +8,8 @@ from functools import lru_cache
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, Span
-from kaitoc.compiler.manifest.objects import (
-    DATA_KEY,
-    ROOT_KEY,
-    SECTIONS,
-    Field,
-    Manifest,
-    Place,
-    escape_pointer,
-    has_lines_of_sections,
-    has_sections,
-)
+from kaitoc.compiler.manifest.objects import Field, Manifest, Place, escape_pointer
+from kaitoc.compiler.manifest.recognition import DATA_KEY, ROOT_KEY, SECTIONS, has_lines_of_sections, has_sections
 from kaitoc.compiler.yaml.inner import InnerYaml, read_inner_yaml
 from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.compiler.yaml.placeholders import UnknownValueError, template_action

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.manifest.document_order import late_config_maps, move_up
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 
 NAME = "order-documents"

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from kaitoc.compiler.admission.objects import path_of, source_of
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.manifest.objects import KAITO_API_GROUP, ManifestFile, read_manifests
+from kaitoc.compiler.manifest.objects import ManifestFile
+from kaitoc.compiler.manifest.reading import read_manifests
+from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
 from kaitoc.compiler.manifest.training_config import DATA_KEY
 
 LOGGER = logging.getLogger("kaitoc.webhook")

@@ -15,7 +15,8 @@ from kaitoc.compiler.api.admission import judge_among
 from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.manifest.objects import ManifestFile, read_manifests
+from kaitoc.compiler.manifest.objects import ManifestFile
+from kaitoc.compiler.manifest.reading import read_manifests
 
 _SAMPLE = {
     "apiVersion": "admission.k8s.io/v1",

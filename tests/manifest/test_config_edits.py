@@ -11,7 +11,7 @@ from kaitoc.compiler.core.edits import apply_edits
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value, set_option, yaml_text
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.manifest.training_config import TrainingConfig, read_training_config
 
 BLOCK = """training_config:

@@ -11,7 +11,7 @@ from kaitoc.compiler.core.edits import apply_edits
 from kaitoc.compiler.core.offsets import TextHistory
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.manifest.document_order import late_config_maps, move_up
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 
 WORKSPACE = "apiVersion: kaito.sh/v1beta1\nkind: Workspace\nmetadata: {name: NAME}\ntuning: {config: params}\n"
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: params}\ndata:\n  training_config.yaml: |\n    a: 1\n"

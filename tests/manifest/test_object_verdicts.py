@@ -17,7 +17,8 @@ from kaitoc.compiler.manifest.object_faults import content_of, object_errors
 from kaitoc.compiler.manifest.object_judge import shape_errors
 from kaitoc.compiler.manifest.object_schemas import object_schema
 from kaitoc.compiler.manifest.object_shape import is_surely_valid, normalized
-from kaitoc.compiler.manifest.objects import Manifest, read_manifests
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.reading import read_manifests
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracle" / "api_server"
 sys.path.insert(0, str(ORACLE))

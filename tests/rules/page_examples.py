@@ -13,7 +13,7 @@ from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.faults import Rule, to_finding
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES
 
 _FENCE = re.compile(r"^```yaml(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)

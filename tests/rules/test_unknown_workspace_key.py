@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.rules import unknown_workspace_key
 
 WORKSPACE = """apiVersion: kaito.sh/v1beta1

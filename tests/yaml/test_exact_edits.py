@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kaitoc.compiler.core.edits import apply_edits
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value, set_option
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.manifest.training_config import TrainingConfig, read_training_config
 
 BOM, NEL, ZERO_WIDTH, ASTRAL = "\ufeff", "\x85", "\u200b\u200d", "\U0001f600\U00020000"

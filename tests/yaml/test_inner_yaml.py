@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.manifest.objects import read_manifests
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.yaml.inner import MAX_CHARACTERS, InnerYaml, read_inner_yaml
 from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.compiler.yaml.scalar_map import map_scalar

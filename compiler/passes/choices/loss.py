@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kaitoc.compiler.catalog.library_changes import LibraryChange as LibraryChange
+from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.memory.workload import Loss, Workload

@@ -1,0 +1,37 @@
+"""The YAML files of a folder, in which the partners of an object are looked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from kaitoc.compiler.core.source import Source, SourceError
+from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP
+
+YAML_SUFFIXES = (".yaml", ".yml")
+_MAX_NEIGHBOURS = 1000
+
+
+def files_of_kaito_in(folder: str, is_known: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the paths of a folder's YAML files that name something of Kaito's, without those that are known.
+
+    Files that cannot be read are passed over, as are all after the first 1,000.
+    """
+    for path in _yaml_files(folder):
+        normal_path = os.path.normpath(path)
+        if is_known(path) or is_known(normal_path):
+            continue
+        try:
+            text = Source.read(normal_path).text
+        except SourceError:
+            continue
+        if DATA_KEY in text or KAITO_API_GROUP in text:
+            yield normal_path
+
+
+def _yaml_files(folder: str) -> Iterable[str]:
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(YAML_SUFFIXES))
+    except OSError:
+        return []
+    return [os.path.join(folder, name) if folder != "." else name for name in names[:_MAX_NEIGHBOURS]]

@@ -1,0 +1,41 @@
+"""What makes a text or a document Kaito's: its API group, or a training config with one of Kaito's sections."""
+
+from __future__ import annotations
+
+import re
+
+from kaitoc.compiler.yaml.tree import Mapping, Node
+
+KAITO_API_GROUP = "kaito.sh"
+DATA_KEY = "training_config.yaml"
+ROOT_KEY = "training_config"
+SECTIONS = (
+    "ModelConfig",
+    "QuantizationConfig",
+    "LoraConfig",
+    "TrainingArguments",
+    "DatasetConfig",
+    "DataCollator",
+)
+
+_KAITOS_LINE = r"^[ \t-]*[\"']?apiVersion[\"']?[ \t]*:[ \t]*[\"']?kaito\.sh/"
+_SECTION_LINE = rf"^[ \t]*[\"']?(?:{'|'.join(SECTIONS)})[\"']?[ \t]*:"
+
+
+def looks_like_kaitos(text: str) -> bool:
+    """Return whether a text that is not YAML has the lines of an object of Kaito's API or of a training config."""
+    if f"{KAITO_API_GROUP}/" in text and re.search(_KAITOS_LINE, text, re.MULTILINE) is not None:
+        return True
+    return has_lines_of_sections(text)
+
+
+def has_lines_of_sections(text: str) -> bool:
+    """Return whether a text that is not YAML has the lines of a training config."""
+    return ROOT_KEY in text and re.search(_SECTION_LINE, text, re.MULTILINE) is not None
+
+
+def has_sections(root: Node | None) -> bool:
+    """Return whether a document has `training_config` with one of Kaito's sections, which no other program has."""
+    entry = root.get(ROOT_KEY) if isinstance(root, Mapping) else None
+    config = entry.value if entry is not None else None
+    return isinstance(config, Mapping) and any(config.get(name) is not None for name in SECTIONS)
