@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.repairs import (
-    can_pad_batches,
-)
 from kaitoc.rules._fixes import setting_fix
-from kaitoc.rules._hazards import AFTER_LOADING, has_logits, uses_sft_config
+from kaitoc.rules._hazards import AFTER_LOADING
+from kaitoc.rules._sft import option_with_head
 
 CODE = "KT424"
 NAME = "adapted-lm-head"
@@ -22,13 +20,9 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the output layer is among the modules that get an adapter."""
-    option = job.option("LoraConfig", "target_modules")
-    if option is None or not uses_sft_config(job) or can_pad_batches(job) or has_logits(job):
-        return
-    value = job.value("LoraConfig", "target_modules")
-    names = [str(name) for name in value] if isinstance(value, (list, tuple)) else []
-    if "lm_head" in names:
-        remaining = [name for name in names if name != "lm_head"]
+    written = option_with_head(job, "target_modules")
+    if written is not None:
+        option, remaining = written
         yield Fault(
             job.place_of(option),
             f"TRL {job.release.trl} of {job.release.name} computes the loss from `lm_head.weight` itself and "

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.rules._hazards import uses_sft_config
-from kaitoc.rules._problems import removal
+from kaitoc.rules._sft import useless_option
 
 CODE = "KT451"
 NAME = "overwritten-text-field"
@@ -19,12 +18,9 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when a column of plain text is named."""
-    option = job.option("TrainingArguments", "dataset_text_field")
-    if option is None or not uses_sft_config(job):
-        return
-    yield Fault(
-        job.place_of(option),
+    yield from useless_option(
+        job,
+        "dataset_text_field",
         "`dataset_text_field` is overwritten with nothing, so plain-text data stops the run with `KeyError: None`",
         help="bring the data into `messages`, or `prompt` and `completion`",
-        fix=removal(job, option, Applicability.SAFE),
     )

@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.repairs import (
-    can_pad_batches,
-)
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._fixes import setting_fix
-from kaitoc.rules._hazards import has_logits, uses_sft_config
 from kaitoc.rules._problems import removal
+from kaitoc.rules._sft import option_with_head
 
 CODE = "KT425"
 NAME = "saved-lm-head"
@@ -24,18 +21,15 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the output layer is among the modules that are trained whole."""
-    option = job.option("LoraConfig", "modules_to_save")
-    if option is None or not uses_sft_config(job) or can_pad_batches(job) or has_logits(job):
-        return
-    value = job.value("LoraConfig", "modules_to_save")
-    names = [str(name) for name in value] if isinstance(value, (list, tuple)) else []
-    if "lm_head" in names:
+    written = option_with_head(job, "modules_to_save")
+    if written is not None:
+        option, remaining = written
         yield Fault(
             job.place_of(option),
             f"`modules_to_save` wraps `lm_head`, and TRL {job.release.trl} of {job.release.name} reads its weight for "
             "the loss: an AttributeError in the first step",
             help="add `loss_type: nll`, which takes more memory, or take `lm_head` out of `modules_to_save`",
-            fix=_fix(job, option, [name for name in names if name != "lm_head"]),
+            fix=_fix(job, option, remaining),
         )
 
 

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from kaitoc.compiler.memory.stacks import KAITO_PREFIX
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
-from kaitoc.compiler.passes.model import Change
-from kaitoc.compiler.passes.options import set_to
+from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question, writes
 from kaitoc.compiler.passes.situation import Situation
 
 
@@ -35,11 +33,6 @@ def _apply(_: Situation, workload: Workload, value: bool) -> Workload:
     return replace(workload, gradient_checkpointing=value)
 
 
-def _change(question: Question, chosen: Alternative[bool], reason: str) -> Change:
-    section, name = "TrainingArguments", "gradient_checkpointing"
-    return set_to(question.job, section, name, chosen.value, reason, chosen.preserves)
-
-
 CHOICE = Choice(
     name="gradient checkpointing",
     fit_reason="activations are computed again in the backward pass instead of kept",
@@ -47,6 +40,6 @@ CHOICE = Choice(
     present=_present,
     alternatives=_alternatives,
     apply=_apply,
-    change=_change,
+    change=writes("TrainingArguments", "gradient_checkpointing"),
     costs_memory=True,
 )

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kaitoc.compiler.memory.workload import Quantization, Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
-from kaitoc.compiler.passes.model import Change, Preserves
-from kaitoc.compiler.passes.options import set_to
+from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question, writes
+from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.passes.situation import Situation
 
 
@@ -26,11 +25,6 @@ def _apply(_: Situation, workload: Workload, value: bool) -> Workload:
     return replace(workload, double_quant=value)
 
 
-def _change(question: Question, chosen: Alternative[bool], reason: str) -> Change:
-    section, name = "QuantizationConfig", "bnb_4bit_use_double_quant"
-    return set_to(question.job, section, name, chosen.value, reason, chosen.preserves)
-
-
 CHOICE = Choice(
     name="double quantisation",
     fit_reason="the constants of the 4-bit blocks are quantised too",
@@ -38,5 +32,5 @@ CHOICE = Choice(
     present=_present,
     alternatives=_alternatives,
     apply=_apply,
-    change=_change,
+    change=writes("QuantizationConfig", "bnb_4bit_use_double_quant"),
 )

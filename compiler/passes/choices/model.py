@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.workload import Workload
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
+from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation
 
 T = TypeVar("T")
@@ -29,6 +30,15 @@ class Question:
     job: Job
     run: Situation
     context: PassContext
+
+
+def writes(section: str, name: str) -> Callable[[Question, Alternative[Any], str], Change]:
+    """Return what writes the chosen value as it is into an option of the manifest."""
+
+    def change(question: Question, chosen: Alternative[Any], reason: str) -> Change:
+        return set_to(question.job, section, name, chosen.value, reason, chosen.preserves)
+
+    return change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
