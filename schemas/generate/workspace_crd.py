@@ -1,6 +1,7 @@
 """Writes `schemas/kubernetes/workspace.json` from the custom resource definitions of Kaito's releases.
 
     python -m kaitoc.schemas.generate.workspace_crd v0.11=OLD.yaml v0.12=NEW.yaml
+    python -m kaitoc.schemas.generate.workspace_crd --unchanged v0.13
 
 The files are each release's `config/crd/bases/kaito.sh_workspaces.yaml`, oldest first. Descriptions are left
 out, and a key that a later release adds says since when. What the judge does not know stops the generator: a definition
@@ -133,13 +134,26 @@ def rendered(content: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the table from `RELEASE=FILE` arguments."""
+    """Write the table from `RELEASE=FILE` arguments, or note with `--unchanged` that releases change nothing of it."""
+    if arguments[:1] == ["--unchanged"]:
+        _note_unchanged(arguments[1:])
+        return
     definitions = []
     for argument in arguments:
         release, _, path = argument.partition("=")
         with open(path, encoding="utf-8") as file:
             definitions.append((release, yaml.safe_load(file)))
     text = rendered(tabulated(definitions))
+    with open(TARGET, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _note_unchanged(releases: list[str]) -> None:
+    """Add releases whose definition is that of the last one known."""
+    with open(TARGET, encoding="utf-8") as file:
+        table = json.load(file)
+    table["releases"] = list(dict.fromkeys([*table["releases"], *releases]))
+    text = rendered(table)
     with open(TARGET, "w", encoding="utf-8") as file:
         file.write(text)
 

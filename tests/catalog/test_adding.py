@@ -103,8 +103,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Data:
     data.add("catalog/instance_types", "instance_types", INSTANCE_TYPE)
     data.add("catalog/models", "models", MODEL)
     data.add("catalog/releases", "releases", release(data))
-    for name in ("parameter_counts", "training_config"):
-        generated = data.module(f"kaitoc.schemas.generate.{name}")
+    for name, *arguments in (("parameter_counts",), ("training_config",), ("workspace_crd", "--unchanged", "v0.99")):
+        generated = data.module(f"kaitoc.schemas.generate.{name}", *arguments)
         assert generated.returncode == 0, generated.stderr
     return data
 
@@ -198,6 +198,7 @@ def test_a_release_without_its_table_is_one_line_that_names_the_command(
     data: Data, manifest: str, command: str
 ) -> None:
     data.add("catalog/releases", "releases", release(data))
+    data.module("kaitoc.schemas.generate.workspace_crd", "--unchanged", "v0.99")
 
     result = data.kaitoc(command, "--isolated", manifest)
 

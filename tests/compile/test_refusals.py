@@ -77,7 +77,7 @@ def test_runs_that_share_a_config_map_and_cannot_all_fit_are_named(tmp_path: Pat
     [
         ("phi-4-mini-instruct", "llama-3.1-8b-instruct", "llama-3.1-8b-instruct"),
         ("Standard_NC24ads_A100_v4", "Standard_NC6s_v3", "Standard_NC6s_v3"),
-        ("kind: Workspace", "kind: Workspace\nkind: Workspace", "kind"),
+        ("kind: Workspace", "kind: Workspace\nkinds: Workspace", "kinds"),
         ("mlm: true", "mlm: [true", "flow"),
     ],
 )

@@ -163,8 +163,6 @@ class CachingAllocator:
         """`try_allocate_expandable_block`: map behind the lowest free end that has address space enough."""
         space = self._address_space
         unmapped = space.lowest_unmapped(pool, size)
-        if unmapped is None:
-            raise AllocatorOutOfMemoryError(f"no address space for {size} bytes")
         mapped = space.mapped_bytes(unmapped, size)
         if not self._has_room(mapped):
             return None

@@ -22,8 +22,11 @@ class AddressSpace:
         """Return the lowest block of every segment."""
         return list(self._first.values())
 
-    def lowest_unmapped(self, pool: Pool, size: int) -> Block | None:
-        """`find_expandable_block`: the lowest address space that makes up the size with the free blocks around it."""
+    def lowest_unmapped(self, pool: Pool, size: int) -> Block:
+        """`find_expandable_block`: the lowest address space that makes up the size with the free blocks around it.
+
+        The last of it has no end: PyTorch reserves more of it than a device has memory, so the device is full before.
+        """
         if pool.is_small not in self._first:
             place = len(self._first) * _ADDRESS_SPACE_BYTES
             pool.unmapped.append(Block(place, _ADDRESS_SPACE_BYTES, pool, is_mapped=False))
@@ -37,7 +40,9 @@ class AddressSpace:
                 block = block.after
             if available >= size:
                 return unmapped
-        return None
+        last = pool.unmapped[-1]
+        last.size += size
+        return last
 
     def mapped_bytes(self, unmapped: Block, size: int) -> int:
         """Return how much of the address space to map for a request, less what lies free before it."""
