@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,10 @@ def test_every_pass_has_a_fixture_and_a_name() -> None:
     with_fixtures = {case.parent.name.replace("_", "-") for case in CASES}
 
     assert with_fixtures == {step.NAME for step in PASSES}
+
+
+def test_the_page_lists_every_pass_in_order() -> None:
+    page = (FOLDER.parents[1] / "docs" / "compile.md").read_text(encoding="utf-8")
+    table = page.partition("## Passes, in order")[2].partition("\n## ")[0]
+
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [step.NAME for step in PASSES]
