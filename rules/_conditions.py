@@ -13,6 +13,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.schemas import read_json
 
@@ -69,13 +70,26 @@ def faults_under(job: Job, code: str) -> Iterator[Fault]:
     if not is_on_kaito(job) or job.config is None:
         return
     release = job.release.name
-    for key in _entries(release).get(code, ()):
+    for key in job.config.memo.get(("conditions", release), lambda: _keys_written(job)).get(code, ()):
         if job.option(*_split(key)) is None:
             continue
         faults = (condition.fault(job) for condition in _conditions(release, code, key))
         fault = next((one for one in faults if one is not None), None)
         if fault is not None:
             yield fault
+
+
+def _keys_written(job: Job) -> dict[str, list[str]]:
+    """Return the keys with conditions that a config writes, or may write, by rule; jobs of one text share them."""
+    entries = _entries(job.release.name)
+    return {code: [key for key in keys if _may_be_written(job, key)] for code, keys in entries.items()}
+
+
+def _may_be_written(job: Job, key: str) -> bool:
+    try:
+        return job.option(*_split(key)) is not None
+    except UnknownValueError:
+        return True
 
 
 def null_stage(job: Job, section: str, name: str) -> str:

@@ -8,7 +8,7 @@ from kaitoc.compiler.core.findings import Related, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
 from kaitoc.compiler.manifest.training_config import config_text, read_training_config
-from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_places
+from kaitoc.compiler.manifest.unknown_places import is_encrypted, may_hold_unknown, unknown_places
 from kaitoc.compiler.yaml.placeholders import is_sealed, shortened
 from kaitoc.compiler.yaml.tree import Scalar
 
@@ -30,6 +30,8 @@ def check(file: ManifestFile) -> Iterator[Fault]:
             "this is a template: what it leaves open is not judged",
             help="check what it renders: `helm template . | kaitoc check -`",
         )
+        return
+    if not may_hold_unknown(file):
         return
     unknown = [found for manifest in file.manifests if _is_subject(file, manifest) for found in _unknown(manifest)]
     if unknown:

@@ -22,6 +22,7 @@ from kaitoc.compiler.job.settings import Settings, SettingsFinder
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.training_config import is_training_config
 from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_nodes
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
@@ -241,9 +242,7 @@ class Engine:
         key = (*_identity(job), settings.path)
         findings = self._met.found_in_jobs.get(key)
         if findings is None:
-            findings = [
-                to_finding(rule, fault) for rule in self._job_rules(settings) for fault in known_faults(rule, job)
-            ]
+            findings = _known_findings(self._job_rules(settings), job)
             if job.config_map is not None:
                 findings.extend(self._check_object(job.config_map, job.assumptions, settings))
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
@@ -304,6 +303,20 @@ class Engine:
                 return
             self._met.jobs.add(_identity(job))
         checked.jobs.append(summarize(job))
+
+
+def _known_findings(rules: Iterable[JobRule], job: Job) -> list[Finding]:
+    """Return what rules find in a job, each up to where it asks for a value that is not known yet.
+
+    It repeats `known_faults` only where that is needed: a generator for each rule of each job takes a tenth of a check.
+    """
+    findings: list[Finding] = []
+    for rule in rules:
+        try:
+            findings.extend([to_finding(rule, fault) for fault in rule.check(job)])
+        except UnknownValueError:
+            findings.extend(to_finding(rule, fault) for fault in known_faults(rule, job))
+    return findings
 
 
 def _identity(job: Job) -> tuple[str, int, str, int]:

@@ -192,7 +192,8 @@ class Job:
         parse = self.parsed.get(section)
         parsed = parse.values.get(name) if parse is not None else None
         if parsed is None or parsed.entry_index is None:
-            self._parsed_value(section, name)
+            if parsed is not None and isinstance(parsed.value, Unknown):
+                raise UnknownValueError(parsed.value.placeholder)
             return self.config.option(section, name) if self.config is not None else None
         return self.options(section)[parsed.entry_index]
 

@@ -24,6 +24,11 @@ def unknown_places(manifest: Manifest) -> Iterator[tuple[Place, str]]:
         yield from _below(manifest.source, manifest.ref, config.document_root, config.host.pointer)
 
 
+def may_hold_unknown(file: ManifestFile) -> bool:
+    """Return whether a look at a file's text leaves open that it has a value that is not known; of most it does not."""
+    return mask(file.source.text) is not None or any(is_encrypted(manifest) for manifest in file.manifests)
+
+
 def unknown_nodes(file: ManifestFile) -> Iterator[Scalar]:
     """Yield the scalars of a file whose value is not known; of most files a look at the text tells that none is."""
     if mask(file.source.text) is None:
