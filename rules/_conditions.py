@@ -59,10 +59,17 @@ class Condition:
         option = job.option(self.section, self.name)
         if option is None or option.plain is None or not self.holds(job):
             return None
-        others = {test.name: job.value(test.section, test.name) for test in self.tests if test.section in SECTIONS}
+        others = {
+            test.name: _plainly(job.value(test.section, test.name)) for test in self.tests if test.section in SECTIONS
+        }
         effect = f"; {self.stage}" if self.stage else ""
         message = f"{written(option)} {self.says.format_map(others)}{effect}"
         return Fault(job.place_of(option), message, help=self.help.format_map(others), severity=self.severity)
+
+
+def _plainly(value: object) -> object:
+    """Return a value as somebody would write it: steps that the parser takes as a float have no `.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def faults_under(job: Job, code: str) -> Iterator[Fault]:

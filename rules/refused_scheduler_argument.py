@@ -69,7 +69,7 @@ def _problem(name: str, scheduler: Scheduler, given: Mapping[str, object]) -> st
         )
     missing = [key for key in scheduler.requires if key not in given]
     if missing:
-        return f"the scheduler {name} needs {join_names(f'`{key}`' for key in missing)} in `lr_scheduler_kwargs`"
+        return f"the scheduler {name} needs {join_names(missing)} in `lr_scheduler_kwargs`"
     if scheduler.needs_one_of and not any(given.get(key) is not None for key in scheduler.needs_one_of):
         options = " or ".join(f"`{key}`" for key in scheduler.needs_one_of)
         return f"the scheduler {name} needs {options} in `lr_scheduler_kwargs`"

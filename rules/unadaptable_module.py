@@ -85,8 +85,7 @@ def _pattern(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
         known = [name for name in ("layers", "h") if name in classes.other]
         yield Fault(
             job.place_of(option),
-            f"the model has no module called {join_names(f'`{name}`' for name in names)}, so no layer matches; "
-            f"{stage_effect('adapter')}",
+            f"the model has no module called {join_names(names)}, so no layer matches; {stage_effect('adapter')}",
             help=f"write {join_names(known)}, or leave it out",
         )
 
