@@ -78,8 +78,6 @@ def faults_under(job: Job, code: str) -> Iterator[Fault]:
         return
     release = job.release.name
     for key in job.config.memo.get(("conditions", release), lambda: _keys_written(job)).get(code, ()):
-        if job.option(*_split(key)) is None:
-            continue
         faults = (condition.fault(job) for condition in _conditions(release, code, key))
         fault = next((one for one in faults if one is not None), None)
         if fault is not None:

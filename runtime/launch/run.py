@@ -29,8 +29,8 @@ from kaitoc.runtime.output.earlier_run import is_finished, list_results
 from kaitoc.runtime.output.finished_run import report_of_finished_run
 from kaitoc.runtime.output.merge import merge
 from kaitoc.runtime.output.model_card import write_card
-from kaitoc.runtime.output.names import COMPLETED, IMAGE, MERGED, METRICS, PAGE, REPORT
-from kaitoc.runtime.output.oci import write_layout
+from kaitoc.runtime.output.names import COMPLETED, MERGED, METRICS, PAGE, REPORT
+from kaitoc.runtime.output.oci import write_image
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
 from kaitoc.runtime.training.callbacks import History, MetricsCallback, TerminationCallback
@@ -168,7 +168,7 @@ def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
     if plan.output.merge:
         merge(plan, folder, ready.tokenizer, ready.output / MERGED)
     if plan.output.oci_layout:
-        write_layout(folder, ready.output / IMAGE, {"org.opencontainers.image.title": plan.name})
+        write_image(plan, folder, ready.output)
     return folder
 
 

@@ -15,7 +15,7 @@ from kaitoc.runtime.output.checkpoints import require_same_plan
 from kaitoc.runtime.output.earlier_run import list_results
 from kaitoc.runtime.output.merge import merge
 from kaitoc.runtime.output.names import IMAGE, MERGED, REPORT
-from kaitoc.runtime.output.oci import write_layout
+from kaitoc.runtime.output.oci import write_image
 from kaitoc.runtime.world import is_main_process
 
 
@@ -38,7 +38,7 @@ def _add_to_result(plan: Plan, output: Path) -> None:
     if wants_merge:
         merge(plan, result_folder(plan), load_tokenizer(plan), output / MERGED)
     if wants_image:
-        write_layout(result_folder(plan), output / IMAGE, {"org.opencontainers.image.title": plan.name})
+        write_image(plan, result_folder(plan), output)
     if wants_merge or wants_image:
         list_results(output)
 

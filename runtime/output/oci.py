@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import OutputFailure
 from kaitoc.runtime.output.earlier_run import replace_result
-from kaitoc.runtime.output.names import ADAPTER_FILES
+from kaitoc.runtime.output.names import ADAPTER_FILES, IMAGE
 
 TAG = "latest"
 _FOLDER_IN_IMAGE = "data"
@@ -44,6 +45,11 @@ class Blob:
     def descriptor(self, **more: Any) -> dict[str, Any]:
         """Return the blob as a manifest names it."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.num_bytes, **more}
+
+
+def write_image(plan: Plan, adapter: Path, output: Path) -> Path:
+    """Write the adapter of a plan as an image layout into its output folder, titled with the plan's name."""
+    return write_layout(adapter, output / IMAGE, {"org.opencontainers.image.title": plan.name})
 
 
 def write_layout(adapter: Path, folder: Path, annotations: dict[str, str] | None = None) -> Path:
