@@ -20,8 +20,6 @@ from kaitoc.compiler.plan.plan import Plan
 if TYPE_CHECKING:
     from kaitoc.compiler.engines.report import ClusterReport
 
-EXIT_FAILED = 1
-
 
 @dataclass(frozen=True, slots=True)
 class RunCommandOptions:
@@ -49,6 +47,9 @@ class RunCommandOptions:
     report: str | None
     metrics_port: int | None
     skip_bad_rows: bool
+    timeout: float | None
+    wait_for_api: float
+    force_conflicts: bool
 
     @property
     def plan(self) -> Plan:
@@ -118,6 +119,23 @@ class RunCommandOptions:
 )
 @click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="With --on cluster: stop following after S seconds and exit 1; the run goes on.",
+)
+@click.option(
+    "--wait-for-api",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="With --on cluster: how many seconds to wait for an API server that is away.",
+)
+@click.option(
+    "--force-conflicts", is_flag=True, help="With --on cluster: take over fields that another field manager owns."
+)
 @takes(RunCommandOptions)  # fmt: skip
 def run(options: RunCommandOptions) -> int:
     """Execute the fine-tune of a manifest, on a GPU or on the CPU.
@@ -153,7 +171,10 @@ def run(options: RunCommandOptions) -> int:
 
 def _on_cluster(options: RunCommandOptions) -> int:
     """Compile a manifest, apply it with kubectl and follow it; return the exit code."""
-    from kaitoc.compiler.engines.kaito import ClusterError, ClusterTarget, run_on_cluster  # a run here needs neither
+    from kaitoc.compiler.engines.apply import ApplyOptions  # a run here needs none of them
+    from kaitoc.compiler.engines.follow import FollowOptions
+    from kaitoc.compiler.engines.kaito import ClusterTarget, run_on_cluster
+    from kaitoc.compiler.engines.kubectl import ClusterError
     from kaitoc.compiler.engines.report import report_of
 
     path = options.path
@@ -169,12 +190,19 @@ def _on_cluster(options: RunCommandOptions) -> int:
         raise RunError("\n".join([*problems, *(job.binding for job in result.jobs if job.binding)]), path=path)
     target = ClusterTarget(workspace.ref.name, workspace.ref.namespace)
     try:
-        lines = run_on_cluster([file.text for file in result.files], target, click.echo, dry_run=options.dry_run)
+        lines = run_on_cluster(
+            [file.text for file in result.files],
+            target,
+            click.echo,
+            applying=ApplyOptions(options.force_conflicts, options.wait_for_api),
+            following=FollowOptions(options.timeout, options.wait_for_api),
+            is_dry_run=options.dry_run,
+        )
         if not options.dry_run:
             _tell(report_of(target.name, lines), options.report)
     except ClusterError as error:
         complain(str(error))
-        return EXIT_FAILED
+        return error.exit_code
     return 0
 
 

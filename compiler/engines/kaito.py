@@ -1,33 +1,28 @@
-"""Runs a fine-tune on a cluster: applies compiled manifests with kubectl, follows the Workspace, streams its log.
+"""Runs a fine-tune through Kaito: applies compiled manifests, follows the Workspace, streams its log.
 
 The outcome is read from the Kubernetes Job, whose name is the Workspace's, and from its pod: with an image as output
 the pod's helper containers keep a crashed run looking alive, so a container that ended badly ends the run.
 
 Kaito makes a Job anew when the Workspace's spec changes, and only then (`workspace_controller.go`, `ComputeHash`): the
-Job of an earlier run is not taken for this one.
+Job of an earlier run is not taken for this one, nor are its pods, which may still be terminating.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.redaction import redacted_text
+from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, stages
+from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation
+from kaitoc.compiler.engines.kubectl import ClusterError, Kubectl
+from kaitoc.compiler.engines.troubles import Warnings, containers, exit_of, is_going, troubles_of
 
-MAX_FAILURES = 5
-"""How often in a row kubectl may fail before a run is no longer followed: an API server has bad moments."""
-
-
-class ClusterError(KaitocError):
-    """A run on a cluster that cannot start or that failed; `str(error)` is for the user."""
+_RUNS_IT = frozenset({"Workspace", "InferenceSet"})
+_WORKSPACE = "workspaces.kaito.sh/"
+_JOB = "jobs.batch/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,174 +32,159 @@ class ClusterTarget:
     name: str
     namespace: str = ""
 
-    @property
-    def options(self) -> list[str]:
-        """Return the options by which kubectl finds the namespace."""
-        return ["--namespace", self.namespace] if self.namespace else []
-
-
-@dataclass(frozen=True, slots=True)
-class Kubectl:
-    """The kubectl program of this machine."""
-
-    program: str
-
-    @classmethod
-    def find(cls) -> Kubectl:
-        """Return the kubectl on the path; raises `ClusterError` when there is none."""
-        program = shutil.which("kubectl")
-        if program is None:
-            raise ClusterError("kubectl is not on the path; it is needed for --on cluster")
-        return cls(program)
-
-    def run(self, *arguments: str) -> str:
-        """Return what a command prints; raises `ClusterError` with what it complains about."""
-        done = subprocess.run([self.program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode != 0:
-            reason = redacted_text(done.stderr.strip()) or f"exit code {done.returncode}"
-            raise ClusterError(f"kubectl {arguments[0]}: {reason}")
-        return done.stdout
-
-    def read(self, *arguments: str) -> dict[str, Any]:
-        """Return the JSON that `kubectl get` prints, empty when there is no such object yet."""
-        text = self.run("get", *arguments, "--ignore-not-found", "--output", "json")
-        try:
-            content = json.loads(text) if text.strip() else {}
-        except ValueError as error:
-            raise ClusterError(f"kubectl get {arguments[0]}: its answer is not JSON") from error
-        return content if isinstance(content, dict) else {}
-
 
 def run_on_cluster(
     texts: Sequence[str],
     target: ClusterTarget,
     echo: Callable[[str], None],
     *,
-    dry_run: bool = False,
-    poll_seconds: float = 5.0,
+    applying: ApplyOptions | None = None,
+    following: FollowOptions | None = None,
+    is_dry_run: bool = False,
 ) -> list[str]:
     """Apply manifests, follow a Workspace to its end and return the lines of its log, none for a dry run.
 
-    Raises `ClusterError` when the API server or the run fails.
-
-    The API server judges everything first (`--dry-run=server`), so that nothing is applied by halves.
+    Raises `ClusterError` when the API server or the run fails. What was applied before a refusal is taken back.
     """
-    kubectl = Kubectl.find()
+    kubectl = Kubectl.find(target.namespace)
+    order = stages(_objects(kubectl, texts), _RUNS_IT)
+    application = Application(kubectl, echo, applying or ApplyOptions())
+    if is_dry_run:
+        unjudged = dry_run(application, kubectl, order)
+        for line in unjudged or ["the API server accepts the manifests"]:
+            echo(line)
+        echo("nothing was applied")
+        return []
+    workspace = _workspace_of(order, target)
+    (earlier_job,) = kubectl.named(_JOB + target.name)
+    with application:
+        for stage in order:
+            application.apply(stage)
+        stale_uid = _stale_job(application, workspace, earlier_job, echo)
+    run = _KaitoRun(kubectl, workspace, application.uid_of(workspace), stale_uid)
+    return Follower(kubectl, run, echo, following or FollowOptions()).follow()
+
+
+def _objects(kubectl: Kubectl, texts: Sequence[str]) -> list[ClusterObject]:
     with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder:
         for number, text in enumerate(texts):
             Path(folder, f"{number}.yaml").write_text(text, encoding="utf-8")
-        kubectl.run("apply", "--server-side", "--dry-run=server", "--filename", folder)
-        if dry_run:
-            echo("the API server accepts the manifests; nothing was applied")
-            return []
-        before = _present(kubectl, target)
-        echo(kubectl.run("apply", "--server-side", "--filename", folder).strip())
-    stale_uid = _stale_job(kubectl, target, before, echo) if before.job_uid else ""
-    return _follow(kubectl, target, stale_uid, echo, poll_seconds)
+        return [ClusterObject.of(content) for content in kubectl.objects_of(folder)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Present:
-    """What is on the cluster: the Workspace's generation, its Job's uid and whether that has ended; empty if none."""
-
-    generation: int
-    job_uid: str
-    has_ended: bool
+def _workspace_of(order: Sequence[Sequence[ClusterObject]], target: ClusterTarget) -> ClusterObject:
+    for item in order[-1] if order else ():
+        if item.kind == "Workspace" and item.name == target.name:
+            return item
+    raise ClusterError(f"{target.name}: there is no such Workspace in what was compiled")
 
 
-def _present(kubectl: Kubectl, target: ClusterTarget) -> _Present:
-    job = kubectl.read("job", target.name, *target.options)
-    return _Present(_generation(kubectl, target), str(job.get("metadata", {}).get("uid", "")), _ending(job) is not None)
-
-
-def _generation(kubectl: Kubectl, target: ClusterTarget) -> int:
-    return int(kubectl.read("workspace", target.name, *target.options).get("metadata", {}).get("generation", 0))
-
-
-def _stale_job(kubectl: Kubectl, target: ClusterTarget, before: _Present, echo: Callable[[str], None]) -> str:
+def _stale_job(
+    application: Application, workspace: ClusterObject, job: Mapping[str, Any], echo: Callable[[str], None]
+) -> str:
     """Return the uid of an earlier run's Job that Kaito is about to replace, empty when there is none.
 
     Raises `ClusterError` when Kaito keeps the Job of a run that is over.
     """
-    if _generation(kubectl, target) != before.generation:
-        return before.job_uid
-    if before.has_ended:
+    before, after = application.generation_of(workspace)
+    if not job or before != after:
+        return str(job.get("metadata", {}).get("uid", ""))
+    if _ending(job) is not None:
         raise ClusterError(
-            f"{target.name}: the Workspace is as it was, so Kaito keeps the Job of its earlier run and starts none; "
-            f"run `{' '.join(('kubectl delete workspace', target.name, *target.options))}`, or give the Workspace "
-            "another name"
+            f"{workspace.name}: the Workspace is as it was, so Kaito keeps the Job of its earlier run and starts none; "
+            f"run `{_deletion(workspace)}`, or give the Workspace another name"
         )
-    echo(f"{target.name}: the Workspace is as it was; following the run that is under way")
+    echo(f"{workspace.name}: the Workspace is as it was; following the run that is under way")
     return ""
 
 
-def _follow(
-    kubectl: Kubectl, target: ClusterTarget, stale_uid: str, echo: Callable[[str], None], poll_seconds: float
-) -> list[str]:
-    """Return the whole log once the Job ends; tell each change of the Workspace's conditions and each line before."""
-    shown: dict[str, str] = {}
-    lines: list[str] = []
-    num_failures = 0
-    while True:
-        is_ours, outcome = False, None
-        try:
-            for line in _news(kubectl.read("workspace", target.name, *target.options), shown):
-                echo(redacted_text(line))
-            job = kubectl.read("job", target.name, *target.options)
-            is_ours = not stale_uid or job.get("metadata", {}).get("uid") != stale_uid
-            outcome = _outcome(kubectl, target, job) if is_ours else None
-            num_failures = 0
-        except ClusterError:
-            num_failures += 1
-            if num_failures == MAX_FAILURES:
-                raise
-        if is_ours:
-            lines = _stream(kubectl, target, lines, echo)
-        if outcome == "":
-            return lines
-        if outcome is not None:
-            raise ClusterError(f"{target.name}: the tuning job failed: {redacted_text(outcome)}")
-        time.sleep(poll_seconds)
+def _deletion(workspace: ClusterObject) -> str:
+    options = f" --namespace {workspace.namespace}" if workspace.namespace else ""
+    return f"kubectl delete workspace {workspace.name}{options}"
 
 
-def _news(workspace: dict[str, Any], shown: dict[str, str]) -> list[str]:
-    news = []
-    for condition in workspace.get("status", {}).get("conditions", ()):
-        state = f"{condition.get('status')} {condition.get('reason', '')}".strip()
-        if shown.get(condition["type"]) != state:
-            shown[condition["type"]] = state
-            news.append(f"{condition['type']}: {state} {condition.get('message', '')}".rstrip())
-    return news
+class _KaitoRun:
+    """A Workspace that was applied, and the Job that Kaito makes for it."""
+
+    def __init__(self, kubectl: Kubectl, workspace: ClusterObject, uid: str, stale_uid: str) -> None:
+        self.name = workspace.name
+        self.stop_command = _deletion(workspace)
+        self._kubectl = kubectl
+        self._workspace = workspace
+        self._uid = uid
+        self._stale_uid = stale_uid
+        self._warnings = Warnings(kubectl)
+        self._cause = ""
+
+    def observe(self) -> Observation:
+        """Return how the run stands; raises `ClusterError`."""
+        workspace, job = self._kubectl.named(_WORKSPACE + self.name, _JOB + self.name)
+        if not workspace or workspace.get("metadata", {}).get("uid", self._uid) != self._uid or is_going(workspace):
+            return Observation(outcome="the Workspace was deleted, which ends its run")
+        states = list(_conditions(workspace))
+        if not job or job.get("metadata", {}).get("uid") == self._stale_uid or is_going(job):
+            return Observation([*states, *self._waiting(workspace, {}, ())])
+        pods = self._pods(job)
+        states += self._waiting(workspace, job, pods)
+        logs = [LogSource(pod["metadata"]["name"], self.name) for pod in pods if _has_log(pod, self.name)]
+        return Observation(states, logs, self._outcome(job, pods))
+
+    def _pods(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the pods of this very Job, found by the uid in the selector that the API server gives each Job."""
+        labels = job.get("spec", {}).get("selector", {}).get("matchLabels") or {
+            "controller-uid": job["metadata"]["uid"]
+        }
+        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        pods = self._kubectl.all_of("pods", "--selector", selector, *self._kubectl.namespace_options)
+        return [pod for pod in pods if not is_going(pod)]
+
+    def _waiting(
+        self, workspace: Mapping[str, Any], job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield why the run does not train; once it does, nobody asks for the cluster's warnings."""
+        for pod in pods:
+            for text in troubles_of(pod):
+                self._cause = text
+                yield text, text
+        if any(_is_running(pod, self.name) for pod in pods):
+            return
+        uids = frozenset(str(item["metadata"]["uid"]) for item in (workspace, job, *pods) if item)
+        for text in self._warnings.events_of(uids):
+            yield text, text
+        if not pods:
+            for text in self._warnings.node_claims_of(self.name, self._workspace.namespace):
+                yield text, text
+
+    def _outcome(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> str | None:
+        ending = _ending(job)
+        if ending is not None:
+            cause = f"; {self._cause}" if self._cause else ""
+            return f"the tuning job failed: {ending}{cause}" if ending else ""
+        for pod in pods:
+            for container in containers(pod):
+                if failure := exit_of(container.get("state") or {}):
+                    return f"the tuning job failed: container `{container['name']}` {failure}"
+        return None
 
 
-def _ending(job: dict[str, Any]) -> str | None:
+def _conditions(workspace: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for condition in workspace.get("status", {}).get("conditions") or ():
+        parts = (condition.get("status"), condition.get("reason"), condition.get("message"))
+        yield condition["type"], f"{condition['type']}: {' '.join(str(part) for part in parts if part)}"
+
+
+def _ending(job: Mapping[str, Any]) -> str | None:
     """Return "" for a Job that is complete, a reason for one that failed, None for one that goes on."""
-    for condition in job.get("status", {}).get("conditions", ()):
+    for condition in job.get("status", {}).get("conditions") or ():
         if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
             return "" if condition["type"] == "Complete" else str(condition.get("message") or condition.get("reason"))
     return None
 
 
-def _outcome(kubectl: Kubectl, target: ClusterTarget, job: dict[str, Any]) -> str | None:
-    """Return "" for a run that succeeded, a reason for one that failed, None for one that goes on."""
-    ending = _ending(job)
-    if ending is not None:
-        return ending
-    pods = kubectl.read("pods", "--selector", f"job-name={target.name}", *target.options)
-    for pod in pods.get("items", ()):
-        for container in pod.get("status", {}).get("containerStatuses", ()):
-            ended = container.get("state", {}).get("terminated") or {}
-            if ended.get("exitCode", 0) != 0:
-                return f"container `{container['name']}` ended with exit code {ended['exitCode']}"
-    return None
+def _has_log(pod: Mapping[str, Any], container: str) -> bool:
+    states = [status.get("state") or {} for status in containers(pod) if status.get("name") == container]
+    return any("running" in state or "terminated" in state for state in states)
 
 
-def _stream(kubectl: Kubectl, target: ClusterTarget, shown: list[str], echo: Callable[[str], None]) -> list[str]:
-    """Tell the lines of the log that are new and return all; a pod that has none yet is waited for."""
-    try:
-        lines = kubectl.run("logs", f"job/{target.name}", "--container", target.name, *target.options).splitlines()
-    except ClusterError:
-        return shown
-    for line in lines[len(shown) :]:
-        echo(redacted_text(line))
-    return max(shown, lines, key=len)
+def _is_running(pod: Mapping[str, Any], container: str) -> bool:
+    return any("running" in (status.get("state") or {}) for status in containers(pod) if status["name"] == container)
