@@ -18,6 +18,7 @@ from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.model.base_model import with_fingerprint
 from kaitoc.runtime.model.loss_tiles import loss_tiles
 from kaitoc.runtime.model.sharding import is_sharded, with_sharding
+from kaitoc.runtime.model.trained_modules import trainable_by_module
 from kaitoc.runtime.observe.device_memory import device_bytes, held_bytes
 from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_live_bytes
 from kaitoc.runtime.observe.progress import ProgressCallback
@@ -137,6 +138,8 @@ def _finish(
         predicted_device_bytes=footprint.device_bytes if footprint is not None and ready.device == "cuda" else None,
         measured_device_bytes=device_bytes(ready.device, held_by_others),
         adapter_folder=str(_save(plan, ready, trainer)),
+        first_token_loss=history.token_losses[0] if history.token_losses else None,
+        last_token_loss=history.token_losses[-1] if history.token_losses else None,
     )
     if is_main_process():
         write_reports(plan, report, ready.output)
@@ -170,16 +173,6 @@ def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
     if plan.output.oci_layout:
         write_image(plan, folder, ready.output)
     return folder
-
-
-def trainable_by_module(model: Any) -> dict[str, int]:
-    """Return the number of trained parameters by the last part of the name of the module they belong to."""
-    num_by_module: dict[str, int] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            module = name.partition(".lora_")[0].removesuffix(".weight").rpartition(".")[2]
-            num_by_module[module] = num_by_module.get(module, 0) + parameter.numel()
-    return num_by_module
 
 
 def _measured_bytes(device: str, memory: MeasureFirstSteps | None) -> tuple[int | None, int | None]:

@@ -130,7 +130,20 @@ def load_model(plan: Plan, device: str) -> Any:
         output_loading_info=True,
     )
     _require_complete(plan, loading_info)
+    if device == "cpu":
+        keep_layout(model)
     return model
+
+
+def keep_layout(model: Any) -> None:
+    """Have 4-bit layers keep the layout that they are trained in.
+
+    On a CPU with AVX512-BF16 bitsandbytes packs them anew at the first evaluation, for a kernel that has no gradient
+    and that fails on a layer with a bias (bitsandbytes 0.50, nn/modules.py and autograd/_functions.py).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _require_complete(plan: Plan, loading_info: dict[str, Any]) -> None:

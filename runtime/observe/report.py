@@ -13,7 +13,8 @@ class RunReport:
     """What a run did. Bytes are None where they were not measured or not predicted.
 
     `measured_allocated_bytes` is `torch.cuda.max_memory_allocated` on a GPU and the peak of live tensors on a CPU.
-    Device bytes are what this process takes of the GPU: what PyTorch reserves, and its CUDA context.
+    Device bytes are what this process takes of the GPU: what PyTorch reserves, and its CUDA context. Token losses are
+    those of a mixture of experts without its router's loss, None for other models.
     """
 
     device: str
@@ -34,6 +35,8 @@ class RunReport:
     predicted_device_bytes: int | None
     measured_device_bytes: int | None
     adapter_folder: str
+    first_token_loss: float | None = None
+    last_token_loss: float | None = None
 
     def to_json(self) -> str:
         """Return the report as JSON text."""
@@ -44,7 +47,7 @@ class RunReport:
         rows = [
             ("steps", f"{self.num_steps:,} in {self.seconds:.1f} s, {self.tokens_per_second:,.0f} tokens/s"),
             ("examples", f"{self.num_examples:,}, {self.num_truncated} cut, {self.num_skipped} skipped"),
-            ("loss", f"{_number(self.first_loss)} -> {_number(self.last_loss)}"),
+            ("loss", f"{_number(self.first_loss)} -> {_number(self.last_loss)}{self._token_losses()}"),
             ("trained", f"{self.num_trainable_parameters:,} parameters in {', '.join(self.trainable_by_module)}"),
             ("adapter", self.adapter_folder),
         ]
@@ -58,6 +61,11 @@ class RunReport:
         if self.measured_device_bytes is not None:
             memory.append(_memory_row("device", self.predicted_device_bytes, self.measured_device_bytes))
         return "\n".join([*table, "", *memory])
+
+    def _token_losses(self) -> str:
+        if self.first_token_loss is None:
+            return ""
+        return f"; without the router's: {_number(self.first_token_loss)} -> {_number(self.last_token_loss)}"
 
 
 def _memory_row(name: str, predicted_bytes: int | None, measured_bytes: int | None) -> str:

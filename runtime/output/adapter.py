@@ -16,6 +16,8 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import OutputFailure, in_words
 from kaitoc.runtime.output.earlier_run import replace_result
 from kaitoc.runtime.output.names import ADAPTER, ADAPTER_FILES, MODEL
+from kaitoc.runtime.output.saved_tensors import is_same, verify_tensors
+from kaitoc.runtime.output.whole_model import verify_model
 from kaitoc.runtime.redact import redacted
 
 PLAN = "kaitoc-plan.json"
@@ -89,9 +91,9 @@ def _verify(model: Any, folder: Path, state: dict[str, torch.Tensor] | None) -> 
     if isinstance(model, PeftModel) and state is None and not _trains_biases(model):
         _verify_adapter(model, folder)
     elif isinstance(model, PeftModel):
-        _verify_files(get_peft_model_state_dict(model, state_dict=state), folder)
+        verify_tensors(get_peft_model_state_dict(model, state_dict=state), folder)
     else:
-        _verify_files(model.state_dict() if state is None else state, folder)
+        verify_model(model, folder, state)
 
 
 def _trains_biases(model: PeftModel) -> bool:
@@ -107,26 +109,8 @@ def _verify_adapter(model: PeftModel, folder: Path) -> None:
     try:
         trained = get_peft_model_state_dict(model)
         loaded = get_peft_model_state_dict(model, adapter_name=_RELOADED)
-        different = [name for name, value in trained.items() if not _is_same(value, loaded.get(name))]
+        different = [name for name, value in trained.items() if not is_same(value, loaded.get(name))]
     finally:
         model.delete_adapter(_RELOADED)
     if different:
         raise OutputFailure(f"{folder}: the saved adapter is not what was trained: `{different[0]}` differs")
-
-
-def _verify_files(trained: dict[str, torch.Tensor], folder: Path) -> None:
-    from safetensors import safe_open
-
-    num_tensors = 0
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as stored:
-            for name in stored.keys():  # noqa: SIM118  (not a mapping)
-                num_tensors += 1
-                if not _is_same(trained[name].cpu(), stored.get_tensor(name)):
-                    raise OutputFailure(f"{folder}: what was saved is not what was trained: `{name}` differs")
-    if num_tensors == 0:
-        raise OutputFailure(f"{folder}: nothing of what was trained was saved")
-
-
-def _is_same(tensor: torch.Tensor, other: torch.Tensor | None) -> bool:
-    return other is not None and torch.equal(tensor.to(other.dtype).cpu(), other.cpu())

@@ -27,10 +27,14 @@ _MAX_EXPONENT = 700.0
 
 @dataclass(slots=True)
 class History:
-    """The logged steps and losses, and how long training took."""
+    """The logged steps and losses, and how long training took.
+
+    `token_losses` are the losses per token of a mixture of experts, whose `losses` contain its router's too.
+    """
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    token_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
     @classmethod
@@ -39,15 +43,20 @@ class History:
         if not metrics.exists():
             return cls()
         entries = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-        logged = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
-        return cls([step for step, _ in logged], [loss for _, loss in logged])
+        logged = [entry for entry in entries if "loss" in entry]
+        return cls(
+            [entry["step"] for entry in logged],
+            [entry["loss"] for entry in logged],
+            [entry["token_loss"] for entry in logged if "token_loss" in entry],
+        )
 
 
 class MetricsCallback(TrainerCallback):
     """Writes each logged step as a line of `metrics.jsonl` and keeps the history; stops when the loss is not finite.
 
     `tokens_per_second`, `memory_bytes` (reserved by PyTorch on a GPU, resident on a CPU) and, after an evaluation,
-    `eval_perplexity` are added to what is logged, for the callbacks that come later too. `path` None writes nothing.
+    `eval_perplexity` are added to what is logged, for the callbacks that come later too; for a mixture of experts also
+    `token_loss` and `eval_token_loss`, which leave the router's loss out. `path` None writes nothing.
     """
 
     def __init__(self, path: Path | None, history: History, num_tokens_seen: Callable[[], int]) -> None:
@@ -62,10 +71,11 @@ class MetricsCallback(TrainerCallback):
         self._started = time.perf_counter()
 
     @override
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **more: Any) -> None:
         """Append the numbers of a step; raises `FinalFailure` when the loss is not a number."""
         seconds = time.perf_counter() - self._started
         logs = {} if logs is None else logs
+        logs.update(_token_losses(logs, more.get("model")))
         logs.update(self._more(logs, seconds))
         numbers = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
         if self._path is not None:
@@ -78,10 +88,12 @@ class MetricsCallback(TrainerCallback):
             raise FinalFailure(f"the loss is {loss} at step {state.global_step}; lower the learning rate, or use bf16")
         self._history.steps.append(state.global_step)
         self._history.losses.append(float(loss))
+        if "token_loss" in numbers:
+            self._history.token_losses.append(float(numbers["token_loss"]))
 
     def _more(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
         if "eval_loss" in logs:
-            return {"eval_perplexity": _perplexity(logs["eval_loss"])}
+            return {"eval_perplexity": _perplexity(logs.get("eval_token_loss", logs["eval_loss"]))}
         if "loss" in logs:
             return {
                 "tokens_per_second": round(self._num_tokens_seen() / seconds, 1),
@@ -93,6 +105,20 @@ class MetricsCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop the clock."""
         self._history.seconds = time.perf_counter() - self._started
+
+
+def _token_losses(logs: dict[str, Any], model: Any) -> dict[str, float]:
+    """Return the losses without the auxiliary loss that TRL adds for a mixture's router, none for another model.
+
+    Source: trl/trainer/sft_trainer.py, `compute_loss`, which logs the auxiliary loss before it is weighted.
+    """
+    pairs = [(prefix, f"{prefix}loss", f"{prefix}aux_loss") for prefix in ("", "eval_")]
+    weight = getattr(getattr(model, "config", None), "router_aux_loss_coef", 0.0)
+    return {
+        f"{prefix}token_loss": logs[loss] - weight * logs[aux]
+        for prefix, loss, aux in pairs
+        if {loss, aux} <= logs.keys()
+    }
 
 
 def _perplexity(loss: float) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, Trainer
 from trl.trainer.sft_trainer import SFTTrainer
@@ -14,6 +15,7 @@ from kaitoc.runtime.failures import FinalFailure
 from kaitoc.runtime.model.sharding import shard_on_cpu
 from kaitoc.runtime.output.adapter import gathered_state
 from kaitoc.runtime.output.checkpoints import PREFIX, rotate, seal
+from kaitoc.runtime.output.whole_model import load_weights
 
 
 class TuningTrainer(SFTTrainer):
@@ -55,6 +57,23 @@ class TuningTrainer(SFTTrainer):
             callback.early_stopping_patience_counter >= callback.early_stopping_patience for callback in stops
         )
         return lost_patience or self.state.global_step >= self.state.max_steps
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load a checkpoint's weights; a whole model's by the names that they are saved under."""
+        if self._saves_whole_model():
+            load_weights(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        """Load the best checkpoint's weights; a whole model's by the names that they are saved under."""
+        if self._saves_whole_model():
+            load_weights(self.model, Path(str(self.state.best_model_checkpoint)))
+        else:
+            super()._load_best_model()
+
+    def _saves_whole_model(self) -> bool:
+        return not self.is_fsdp_enabled and not isinstance(self.model, PeftModel)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model, gathered first when it is sharded."""
