@@ -26,6 +26,8 @@ say python "$here/build_tiny_model.py" "$folder/model"
 python "$here/build_tiny_model.py" "$folder/model"
 
 tell "5. The compiled manifest, unchanged, trains it: QLoRA on the CPU (one to three minutes)."
-say kaitoc run "$folder/compiled/demo.yaml" --model-path "$folder/model" --data "$here/data" --output "$folder/results"
+say kaitoc run "$folder/compiled/demo.yaml" --model-path "$folder/model" --data "$here/data" --output "$folder/results" \
+    --device cpu
 rm -rf "$folder/results"
-kaitoc run "$folder/compiled/demo.yaml" --model-path "$folder/model" --data "$here/data" --output "$folder/results"
+kaitoc run "$folder/compiled/demo.yaml" --model-path "$folder/model" --data "$here/data" --output "$folder/results" \
+    --device cpu

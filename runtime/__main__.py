@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
-from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, RunFailure
+from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, FinalFailure, RunFailure
 from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
 from kaitoc.runtime.launch.processes import (
     DEFAULT_GRACE_SECONDS,
@@ -26,7 +26,7 @@ from kaitoc.runtime.launch.processes import (
 )
 from kaitoc.runtime.output.checkpoints import newest_whole, step_of
 from kaitoc.runtime.output.names import CHECKPOINTS
-from kaitoc.runtime.world import free_memory, grow_segments, is_main_process
+from kaitoc.runtime.world import free_memory, grow_segments, is_main_process, leave, require_world
 
 
 def main() -> int:
@@ -73,8 +73,9 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
     """
     try:
         grace_seconds_of(how.grace_seconds, os.environ)
-    except ValueError as error:
-        sys.stderr.write(f"kaitoc: {error}\n")
+        require_world(plan.num_processes)
+    except (ValueError, FinalFailure) as error:
+        tell(error)
         return EXIT_USAGE
     grow_segments()
     if auto_fit and how.resume:
@@ -122,4 +123,4 @@ def _kept_of(plan: Plan) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

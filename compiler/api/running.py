@@ -24,6 +24,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.plan.memory import with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.world import is_launched, require_world
 
 if TYPE_CHECKING:
     from kaitoc.runtime.observe.report import RunReport
@@ -91,8 +92,9 @@ def run(
     """
     made = what if isinstance(what, Plan) else plan(what)
     require_runtime()
-    if made.num_processes > 1 and "RANK" not in os.environ:
+    if made.num_processes > 1 and not is_launched():
         raise RunError("the plan asks for several processes; `kaitoc run` and torchrun start them")
+    require_world(made.num_processes)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         from kaitoc.runtime.launch.ready import RunOptions  # torch and transformers take seconds
         from kaitoc.runtime.launch.run import run_plan

@@ -155,10 +155,10 @@ def run(options: RunCommandOptions) -> int:
     require_runtime()
     from kaitoc.runtime.__main__ import execute  # torch and transformers take seconds
     from kaitoc.runtime.launch.processes import Execution
-    from kaitoc.runtime.world import num_gpus
+    from kaitoc.runtime.world import default_num_processes
 
     if options.num_processes is None:
-        made = made.model_copy(update={"num_processes": num_gpus(options.device)})
+        made = made.model_copy(update={"num_processes": default_num_processes(options.device)})
     how = Execution(
         options.device,
         resume=options.resume,

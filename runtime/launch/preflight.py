@@ -16,6 +16,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS
 from kaitoc.runtime.failures import OutOfMemory, OutputRefused
 from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
+from kaitoc.runtime.observe.device import free_and_total_bytes
 from kaitoc.runtime.output.names import ADAPTER, CHECKPOINTS, IMAGE, MERGED, MODEL
 
 MIN_FREE_DISK_BYTES = 64 << 20
@@ -84,7 +85,10 @@ def check_memory(plan: Plan, device: str) -> None:
     needed_bytes = needed_bytes_of(plan)
     if device == "cpu" or needed_bytes is None:
         return
-    free_bytes, total_bytes = torch.cuda.mem_get_info()
+    memory = free_and_total_bytes()
+    if memory is None:
+        return
+    free_bytes, total_bytes = memory
     if needed_bytes > free_bytes:
         raise OutOfMemory(
             f"the run needs {format_gib(needed_bytes)}; of the GPU's {format_gib(total_bytes)} "

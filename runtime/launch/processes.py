@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED, RunFailure
+from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED
+from kaitoc.runtime.world import is_launched
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -61,7 +62,7 @@ def grace_seconds_of(option: float | None, environment: Mapping[str, str]) -> fl
 
 def needs_launch(plan: Plan) -> bool:
     """Return whether a plan asks for processes that nobody has started yet."""
-    return plan.num_processes > 1 and "RANK" not in os.environ
+    return plan.num_processes > 1 and not is_launched()
 
 
 def launch(plan: Plan, how: Execution) -> int:
@@ -101,7 +102,7 @@ def launch(plan: Plan, how: Execution) -> int:
     return 0
 
 
-def tell(error: RunFailure) -> None:
+def tell(error: Exception) -> None:
     """Tell a failure to the user: here, or through the launcher that started this process with others."""
     path = os.environ.get(_ERROR_FILE)
     if path is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from peft import get_peft_model, prepare_model_for_kbit_training
 from transformers import set_seed
@@ -20,7 +18,8 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS, local_paths
 from kaitoc.runtime.data.examples import Columns, describe_skipped, read_rows
 from kaitoc.runtime.data.prepare import Example, prepare
-from kaitoc.runtime.failures import DataFailure, FinalFailure, ModelFailure, in_words
+from kaitoc.runtime.failures import DataFailure, ModelFailure, in_words
+from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
 from kaitoc.runtime.model.load import check_vocabulary, load_config, load_model, load_tokenizer, require_model
 from kaitoc.runtime.model.sharding import is_sharded
@@ -94,20 +93,6 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     summary = prepared.describe(data.max_length) + describe_skipped(rows)
     counts = len(rows.skipped), prepared.num_truncated
     return Ready(device, output, tokenizer, model, summary, *counts, train_set, eval_set, checkpoint)
-
-
-def choose_device(wanted: str) -> str:
-    """Return `cuda`, with this process's GPU made the current one, or `cpu`.
-
-    Raises `FinalFailure` when a GPU is asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise FinalFailure("there is no CUDA GPU here, or PyTorch was installed without CUDA; use --device cpu")
-    if not available or wanted == "cpu":
-        return "cpu"
-    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    return "cuda"
 
 
 def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:

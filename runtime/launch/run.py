@@ -19,12 +19,14 @@ from kaitoc.runtime.model.base_model import with_fingerprint
 from kaitoc.runtime.model.loss_tiles import loss_tiles
 from kaitoc.runtime.model.sharding import is_sharded, with_sharding
 from kaitoc.runtime.model.trained_modules import trainable_by_module
-from kaitoc.runtime.observe.device_memory import device_bytes, held_bytes
+from kaitoc.runtime.observe.device import device_bytes, held_bytes
 from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_live_bytes
 from kaitoc.runtime.observe.progress import ProgressCallback
 from kaitoc.runtime.observe.prometheus import PrometheusCallback, serving
+from kaitoc.runtime.observe.ranks import largest, of_all_ranks, total
 from kaitoc.runtime.observe.report import RunReport
 from kaitoc.runtime.observe.report_html import render
+from kaitoc.runtime.observe.setup import describe_setup
 from kaitoc.runtime.output.adapter import gathered_state, place_for_pusher, result_folder, save
 from kaitoc.runtime.output.earlier_run import is_finished, list_results
 from kaitoc.runtime.output.finished_run import report_of_finished_run
@@ -39,12 +41,13 @@ from kaitoc.runtime.training.explain import explained, out_of_memory_told
 from kaitoc.runtime.training.integrations import tensorboard_logs
 from kaitoc.runtime.training.live_memory import MeasureFirstSteps
 from kaitoc.runtime.training.loop import TuningTrainer, require_numbers
-from kaitoc.runtime.world import grow_segments, is_main_process
+from kaitoc.runtime.world import grow_segments, hide_other_gpus, is_main_process, leave_others
 
 
 def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     """Execute a plan and return its report; raises `RunFailure` with a message for the user."""
     grow_segments()
+    hide_other_gpus()
     port = options.metrics_port if is_main_process() else None
     logs = tensorboard_logs(Path(plan.output.path))
     with explained(plan), quiet_libraries(), logs, serving(port, options.metrics_host) as served:
@@ -63,6 +66,8 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
     history = History.of(ready.output / METRICS) if is_main_process() else History()
     termination = TerminationCallback()
     trainer = build_trainer(plan, ready)
+    if shows_progress:
+        sys.stderr.write(f"device: {describe_setup(plan, ready.device, trainer)}\n")
     measures = ready.device == "cpu" and not is_sharded(plan)
     memory = MeasureFirstSteps(_tensors(ready.model), trainer) if measures else None
     file = ready.output / METRICS if is_main_process() else None
@@ -99,7 +104,21 @@ def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer:
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.args.fp16:
+        _widen_trained(ready.model)
     return trainer
+
+
+def _widen_trained(model: torch.nn.Module) -> None:
+    """Turn what is trained into float32, which alone has gradients that a scaler for float16 takes on a GPU.
+
+    Sources: TRL turns a quantised model's adapter into bfloat16 (trl/trainer/sft_trainer.py, `__init__`), for which
+    CUDA has no `_amp_foreach_non_finite_check_and_unscale_`; "Attempting to unscale FP16 gradients"
+    (torch/amp/grad_scaler.py, `_unscale_grads_`).
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def _train(plan: Plan, ready: Ready, trainer: TuningTrainer) -> None:
@@ -116,7 +135,9 @@ def _finish(
 ) -> RunReport:  # fmt: skip
     """Save the result and the report; the completion marker comes last."""
     shape = memory.largest_batch if memory is not None else trainer.largest_batch
-    allocated, reserved = _measured_bytes(ready.device, memory)
+    measured = (*_measured_bytes(ready.device, memory), device_bytes(ready.device, held_by_others))
+    tokens, *measured_by_rank = of_all_ranks((trainer.num_tokens_seen, *measured), trainer.args.device)
+    allocated, reserved, on_device = map(largest, measured_by_rank)
     footprint = predicted_footprint(plan, ready.model.config, shape) if not is_sharded(plan) else None
     by_module = trainable_by_module(ready.model)
     report = RunReport(
@@ -130,13 +151,13 @@ def _finish(
         first_loss=history.losses[0] if history.losses else None,
         last_loss=history.losses[-1] if history.losses else None,
         seconds=history.seconds,
-        tokens_per_second=trainer.num_tokens_seen / history.seconds if history.seconds else 0.0,
+        tokens_per_second=total(tokens) / history.seconds if history.seconds else 0.0,
         predicted_allocated_bytes=_predicted_bytes(plan, ready, shape) if not is_sharded(plan) else None,
         measured_allocated_bytes=allocated,
         predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
         measured_reserved_bytes=reserved,
         predicted_device_bytes=footprint.device_bytes if footprint is not None and ready.device == "cuda" else None,
-        measured_device_bytes=device_bytes(ready.device, held_by_others),
+        measured_device_bytes=on_device,
         adapter_folder=str(_save(plan, ready, trainer)),
         first_token_loss=history.token_losses[0] if history.token_losses else None,
         last_token_loss=history.token_losses[-1] if history.token_losses else None,
@@ -162,6 +183,7 @@ def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model)
     require_numbers(model, trainer.state.global_step)
     state = gathered_state(model) if is_sharded(plan) else None
+    leave_others()
     if not is_main_process():
         return folder
     save(model, ready.tokenizer, plan, state)

@@ -20,6 +20,7 @@ from kaitoc.runtime.world import is_main_process
 
 _ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
 _TEMPLATES = (".jinja", ".jinja2", ".j2")
+_FLASH_CAPABILITY = (8, 0)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -163,12 +164,24 @@ def _require_complete(plan: Plan, loading_info: dict[str, Any]) -> None:
 
 def _attention(plan: Plan, device: str) -> str | None:
     """Return transformers' name of the attention; flash attention that is not there gives way to PyTorch's own."""
-    if plan.model.attention == "flash" and not (device == "cuda" and is_flash_attn_2_available()):
-        if is_main_process():
-            reason = "flash-attn is not installed" if device == "cuda" else "a CPU has no flash attention"
-            sys.stderr.write(f"attention: {reason}, so it is PyTorch's own (sdpa)\n")
-        return _ATTENTION["sdpa"]
-    return _ATTENTION[plan.model.attention]
+    obstacle = _obstacle_to_flash(device) if plan.model.attention == "flash" else None
+    if obstacle is None:
+        return _ATTENTION[plan.model.attention]
+    if is_main_process():
+        sys.stderr.write(f"attention: {obstacle}, so it is PyTorch's own (sdpa)\n")
+    return _ATTENTION["sdpa"]
+
+
+def _obstacle_to_flash(device: str) -> str | None:
+    """Return why there is no flash attention here, None where there is.
+
+    Source: flash-attn 2's `csrc/flash_attn/flash_api.cpp`: "FlashAttention only supports Ampere GPUs or newer".
+    """
+    if device == "cpu":
+        return "a CPU has no flash attention"
+    if torch.cuda.get_device_capability() < _FLASH_CAPABILITY:
+        return f"flash attention is for Ampere and later, not {torch.cuda.get_device_name()}"
+    return None if is_flash_attn_2_available() else "flash-attn is not installed"
 
 
 def _quantization(plan: Plan) -> BitsAndBytesConfig | None:

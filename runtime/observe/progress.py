@@ -88,6 +88,8 @@ def _numbers_of(logs: dict[str, Any], prefix: str) -> str:
         words.append(f"{float(logs[prefix + 'tokens_per_second']):,.0f} tokens/s")
     if logs.get("memory_bytes") and not prefix:
         words.append(format_gib(float(logs["memory_bytes"]), 2))
+    if "gpu_utilization_percent" in logs and not prefix:
+        words.append(f"GPU {float(logs['gpu_utilization_percent']):.0f} %")
     return "  ".join(words)
 
 

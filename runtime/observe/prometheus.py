@@ -21,8 +21,9 @@ _GAUGES = {
     "grad_norm": "Norm of the gradients before clipping.",
     "epoch": "Epochs of data that were trained on.",
     "mean_token_accuracy": "Share of tokens that the model predicts first.",
-    "tokens_per_second": "Tokens of text per second since the start.",
-    "memory_bytes": "Bytes of the device's memory that tensors use.",
+    "tokens_per_second": "Tokens of text per second since the start, of all processes.",
+    "memory_bytes": "Bytes of memory that a process holds on its device, the most of all processes.",
+    "gpu_utilization_percent": "Share of time that the GPUs compute, the mean of all processes.",
 }
 
 

@@ -17,6 +17,7 @@ _CURVES = (
     ("Learning rate", "learning_rate", 1.0, ""),
     ("Tokens per second", "tokens_per_second", 1.0, ""),
     ("Memory", "memory_bytes", 1.0 / GIB, " GiB"),
+    ("GPU utilization", "gpu_utilization_percent", 1.0, " %"),
 )
 """Title, name in `metrics.jsonl`, factor and unit of each curve."""
 _STYLE = """

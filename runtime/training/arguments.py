@@ -71,9 +71,12 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
     if on_cpu and wants_liger(plan):
         del extra["use_liger_kernel"]
     try:
-        return SFTConfig(**{**values, **extra})
+        arguments = SFTConfig(**{**values, **extra})
     except (TypeError, ValueError) as error:
         raise PlanFailure(f"the training arguments are refused: {error}") from error
+    # A process has one GPU, also where CUDA showed it more before they could be hidden.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _choosing_the_best(plan: Plan) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from transformers import TrainerCallback
 from typing_extensions import override
 
 from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_TERMINATED, FinalFailure
+from kaitoc.runtime.observe.device import utilization_percent
+from kaitoc.runtime.observe.ranks import largest, mean, of_all_ranks, total
 from kaitoc.runtime.world import is_main_process
 
 _STATM = Path("/proc/self/statm")
@@ -54,9 +56,10 @@ class History:
 class MetricsCallback(TrainerCallback):
     """Writes each logged step as a line of `metrics.jsonl` and keeps the history; stops when the loss is not finite.
 
-    `tokens_per_second`, `memory_bytes` (reserved by PyTorch on a GPU, resident on a CPU) and, after an evaluation,
-    `eval_perplexity` are added to what is logged, for the callbacks that come later too; for a mixture of experts also
-    `token_loss` and `eval_token_loss`, which leave the router's loss out. `path` None writes nothing.
+    Added to what is logged, for the callbacks that come later too: `tokens_per_second` of all processes, the
+    `memory_bytes` of the one with most (reserved by PyTorch on a GPU, resident on a CPU), the mean
+    `gpu_utilization_percent`, and `eval_perplexity` after an evaluation; for a mixture of experts also `token_loss` and
+    `eval_token_loss`, which leave the router's loss out. `path` None writes nothing.
     """
 
     def __init__(self, path: Path | None, history: History, num_tokens_seen: Callable[[], int]) -> None:
@@ -76,7 +79,7 @@ class MetricsCallback(TrainerCallback):
         seconds = time.perf_counter() - self._started
         logs = {} if logs is None else logs
         logs.update(_token_losses(logs, more.get("model")))
-        logs.update(self._more(logs, seconds))
+        logs.update(self._more(logs, seconds, args))
         numbers = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as stream:
@@ -91,15 +94,19 @@ class MetricsCallback(TrainerCallback):
         if "token_loss" in numbers:
             self._history.token_losses.append(float(numbers["token_loss"]))
 
-    def _more(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
+    def _more(self, logs: dict[str, Any], seconds: float, args: Any) -> dict[str, float]:
         if "eval_loss" in logs:
             return {"eval_perplexity": _perplexity(logs.get("eval_token_loss", logs["eval_loss"]))}
-        if "loss" in logs:
-            return {
-                "tokens_per_second": round(self._num_tokens_seen() / seconds, 1),
-                "memory_bytes": _memory_bytes(),
-            }
-        return {}
+        if "loss" not in logs:
+            return {}
+        mine = (self._num_tokens_seen(), _memory_bytes(), utilization_percent())
+        tokens, memory, utilization = of_all_ranks(mine, args.device)
+        numbers = {
+            "tokens_per_second": round(total(tokens) / seconds, 1),
+            "memory_bytes": largest(memory),
+            "gpu_utilization_percent": mean(utilization),
+        }
+        return {name: number for name, number in numbers.items() if number is not None}
 
     @override
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -21,7 +21,7 @@ from kaitoc.runtime.launch.preflight import check_memory
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.load import load_config
-from kaitoc.runtime.observe.device_memory import device_bytes, held_bytes
+from kaitoc.runtime.observe.device import device_bytes, held_bytes
 from kaitoc.runtime.observe.prediction import with_lengths
 from kaitoc.runtime.world import grow_segments
 

@@ -75,9 +75,10 @@ def test_lengths_cut_rows_and_skipped_rows_are_told_before_training(
     data = tmp_path / "a.jsonl"
     data.write_text('{"text": "short"}\n{"text": "' + "word " * 200 + '"}\nno json\n')
     run_plan(make_plan(data={"paths": [str(data)], "max_length": 32, "skip_bad_rows": True}), RunOptions("cpu"))
-    first, second, *_ = capsys.readouterr().err.splitlines()
+    first, device, second, *_ = capsys.readouterr().err.splitlines()
 
     assert first.startswith("data: 2 examples of p50 ")
     assert "; 1 cut to 32; 1 rows skipped, the first: " in first
     assert f"{data}:3" in first
+    assert device == "device: CPU, float32 weights, attention sdpa, loss nll in chunks, 1 process"
     assert second.startswith("step 1/4")

@@ -31,9 +31,13 @@ def in_two(plan: Plan) -> Plan:
     return plan.model_copy(update={"num_processes": 2})
 
 
-def losses(plan: Plan) -> list[float]:
+def entries(plan: Plan) -> list[dict[str, float]]:
     lines = (Path(plan.output.path) / "metrics.jsonl").read_text().splitlines()
-    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+    return [entry for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def losses(plan: Plan) -> list[float]:
+    return [entry["loss"] for entry in entries(plan)]
 
 
 def test_two_processes_train_what_one_with_twice_the_accumulation_does(make_plan: MakePlan, tmp_path: Path) -> None:
@@ -49,6 +53,8 @@ def test_two_processes_train_what_one_with_twice_the_accumulation_does(make_plan
     assert launched.returncode == 0, launched.stderr
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert launched.stdout.count("predicted") == 1
+    for entry in entries(two):
+        assert entry["tokens_per_second"] * entry["seconds"] == pytest.approx(entry["num_tokens"], rel=1e-2)
     assert (tmp_path / "two" / "fine_tuning_completed.txt").exists()
     assert (tmp_path / "two" / "checkpoints" / "checkpoint-5" / "checksums.json").exists()
 
