@@ -40,9 +40,10 @@ demo: $(STAMP) ## Check, compile and train examples/demo.yaml.
 test: $(STAMP) ## Run the whole suite; COVERAGE=1 measures coverage too and holds it to its gate.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-lint: $(STAMP) build/mypy ## Check style, formatting and the floors.
+lint: $(STAMP) build/mypy ## Check style, formatting, the image and the floors.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint examples/job/Dockerfile
 	cd build/mypy && PYTHONPATH=. "$(CURDIR)/$(BIN)/lint-imports" --no-cache "$(CURDIR)/pyproject.toml"
 
 types: $(STAMP) build/mypy ## Check types.

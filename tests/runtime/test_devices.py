@@ -1,4 +1,4 @@
-"""The device of a run, on simulated machines: chosen, proven, named, measured; old drivers, MIG, vGPU, one GPU of many."""
+"""The device of a run, on simulated machines: chosen, proven and measured; old drivers, MIG, vGPU, a GPU of many."""
 
 from __future__ import annotations
 
