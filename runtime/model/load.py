@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from kaitoc.compiler.catalog.gpus import AMPERE
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
 from kaitoc.runtime.model.sharding import is_sharded
@@ -20,7 +21,6 @@ from kaitoc.runtime.world import is_main_process
 
 _ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
 _TEMPLATES = (".jinja", ".jinja2", ".j2")
-_FLASH_CAPABILITY = (8, 0)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -179,7 +179,7 @@ def _obstacle_to_flash(device: str) -> str | None:
     """
     if device == "cpu":
         return "a CPU has no flash attention"
-    if torch.cuda.get_device_capability() < _FLASH_CAPABILITY:
+    if torch.cuda.get_device_capability() < AMPERE:
         return f"flash attention is for Ampere and later, not {torch.cuda.get_device_name()}"
     return None if is_flash_attn_2_available() else "flash-attn is not installed"
 
