@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job, Target

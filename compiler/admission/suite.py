@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 
 import yaml
 
@@ -16,7 +15,7 @@ from kaitoc.compiler.admission.partners import FolderPartners, NoPartners
 from kaitoc.compiler.admission.policy import Policy
 from kaitoc.compiler.admission.review import Answer, read_review
 from kaitoc.compiler.core.errors import KaitocError
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source
 
 REVIEW = "review.yaml"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
@@ -11,7 +10,7 @@ from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.assumptions import (
     DEFAULT_MARGIN_PERCENT,
     NOTHING_STATED,

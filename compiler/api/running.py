@@ -6,7 +6,6 @@ import io
 import json
 import os
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
 from kaitoc.compiler.job.job import Job

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.units import GIB
 from kaitoc.schemas import read_json
 

@@ -7,7 +7,6 @@ transformers 5, which neither PEFT's module names nor bitsandbytes reach, and se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
@@ -20,7 +19,7 @@ from kaitoc.compiler.catalog.sites import (
     is_target,
     mlp_sites,
 )
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 
 ALL_LINEAR = "all-linear"
 

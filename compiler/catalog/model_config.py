@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError, text_part
 from kaitoc.compiler.catalog.parameter_count import count_parameters
 from kaitoc.compiler.core.frozen import FrozenMapping
+from kaitoc.compiler.core.records import replace
 from kaitoc.schemas import read_json
 
 _NAMES = {

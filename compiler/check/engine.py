@@ -5,12 +5,11 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.core.findings import Finding
-from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, known_faults, to_finding

@@ -1,97 +1,17 @@
-"""The command line: one module per command, loaded when the command is called."""
+"""The command line: a plain `kaitoc check` is answered at once, everything else by one module per command."""
 
 from __future__ import annotations
 
 import gc
 import os
 import sys
-from importlib import import_module
-
-import click
 
 from kaitoc.compiler.core.errors import KaitocError
 
-COMMANDS = {
-    "admit": "kaitoc.compiler.cli.admit:admit",
-    "baseline": "kaitoc.compiler.cli.baseline:baseline",
-    "check": "kaitoc.compiler.cli.check:check",
-    "compile": "kaitoc.compiler.cli.compile:compile_command",
-    "estimate": "kaitoc.compiler.cli.estimate:estimate",
-    "explain": "kaitoc.compiler.cli.explain:explain",
-    "init": "kaitoc.compiler.cli.init:init",
-    "lsp": "kaitoc.compiler.cli.lsp:lsp",
-    "rules": "kaitoc.compiler.cli.rules:rules",
-    "run": "kaitoc.compiler.cli.run:run",
-    "schema": "kaitoc.compiler.cli.schema:schema",
-    "webhook": "kaitoc.compiler.cli.webhook:webhook",
-}
-_HELP = {
-    "admit": "Answer an AdmissionReview.",
-    "baseline": "Write down the findings of today, so that only new ones count.",
-    "check": "Find what is wrong with tuning manifests.",
-    "compile": "Rewrite manifests into a configuration that is right and fits.",
-    "estimate": "Predict the GPU memory of a fine-tune.",
-    "explain": "Show a rule's page.",
-    "init": "Write a Workspace and a ConfigMap to start from.",
-    "lsp": "Serve an editor: diagnostics, fixes, hovers, completion.",
-    "rules": "List the rules.",
-    "run": "Execute a fine-tune with the bundled runtime.",
-    "schema": "Print a JSON Schema.",
-    "webhook": "Serve admission over HTTPS.",
-}
-
-
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is called, so that `check` starts fast."""
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the names of all commands."""
-        return list(COMMANDS)
-
-    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command, None when there is none of that name."""
-        target = COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, _, attribute = target.partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _HELP[name]) for name in COMMANDS])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve a command, suggesting the closest name when there is none."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean `{close[0]}`?" if close else ""
-            ctx.fail(f"there is no command `{args[0]}`.{hint}")
-        return super().resolve_command(ctx, args)
-
-
-def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
-    from kaitoc.compiler.cli.version import version_text
-
-    click.echo(version_text())
-    ctx.exit()
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
-              help="Show the engine's, the schemas' and the known Kaito versions.")  # fmt: skip
-def cli() -> None:
-    """Check, compile and run Kaito tuning manifests.
-
-    Exit codes: 0 nothing at error level, 1 findings or a run that failed, 2 wrong usage or unreadable input.
-    """
+TYPE_CHECKING = False  # as `typing` has it
+if TYPE_CHECKING:
+    from kaitoc.compiler.cli.group import COMMANDS as COMMANDS
+    from kaitoc.compiler.cli.group import cli as cli
 
 
 def main() -> None:
@@ -99,7 +19,7 @@ def main() -> None:
     # A check makes many small objects and few cycles: collecting seldom saves a fifth of its time.
     gc.set_threshold(500_000, 50, 50)
     try:
-        cli(prog_name="kaitoc")
+        sys.exit(_run(sys.argv[1:]))
     except BrokenPipeError:
         # The reader of our output has gone (`kaitoc check | head`); there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,6 +37,52 @@ def main() -> None:
         gc.freeze()
 
 
+def _run(arguments: list[str]) -> int:
+    """Run a command; return its exit code, unless click exits with it."""
+    from kaitoc.compiler.cli.plain_check import plain_check  # after the collector was told to wait
+
+    options = plain_check(arguments, os.environ)
+    if options is None:
+        return _run_by_click()
+    from kaitoc.compiler.cli.check_options import run_check
+
+    try:
+        return run_check(options)
+    except (EOFError, KeyboardInterrupt, OSError) as error:
+        return _end_by_click(error)
+
+
+def _run_by_click() -> int:
+    from kaitoc.compiler.cli.group import cli  # a plain check does without click, which takes long to import
+
+    cli(prog_name="kaitoc")
+    return 0
+
+
+def _end_by_click(error: BaseException) -> int:
+    """End as every command does that is interrupted, or whose output nobody reads."""
+    import click  # a check that ends otherwise does without
+
+    @click.command()
+    def interrupted() -> None:
+        raise error
+
+    interrupted(args=[], prog_name="kaitoc")
+    return 0
+
+
 def _fail(message: str) -> int:
-    click.echo(f"kaitoc: {message}", err=True)
+    from kaitoc.compiler.cli.console import complain
+
+    complain(message)
     return 2
+
+
+def __getattr__(name: str) -> object:
+    """Load the commands when something asks for them: a plain check does without click."""
+    if name not in ("COMMANDS", "cli"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kaitoc.compiler.cli import group
+
+    value: object = getattr(group, name)
+    return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from kaitoc.compiler.admission.policy import PolicyOptions
-from kaitoc.compiler.cli.options import F, JudgingOptions, judging_options
+from kaitoc.compiler.cli.option_records import JudgingOptions
+from kaitoc.compiler.cli.options import F, judging_options
 from kaitoc.compiler.core.records import dataclass
 
 

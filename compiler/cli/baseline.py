@@ -8,14 +8,9 @@ from kaitoc.compiler.check.baseline import baseline_of, save_baseline
 from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.options import (
-    EXIT_USAGE,
-    AssumptionOptions,
-    assumption_options,
-    complain,
-    isolated_option,
-    takes,
-)
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.option_records import AssumptionOptions
+from kaitoc.compiler.cli.options import assumption_options, isolated_option, takes
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import SourceError

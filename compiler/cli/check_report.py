@@ -8,10 +8,8 @@ from collections import Counter
 from contextlib import closing
 from typing import TextIO
 
-import click
-
 from kaitoc.compiler.check.request import CheckRequest
-from kaitoc.compiler.cli.options import EXIT_USAGE, complain
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.settings import SettingsError
 from kaitoc.compiler.report import ReportTarget, emit
@@ -78,9 +76,9 @@ def _emit(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> None:
 def _print_statistics(ledgers: Ledgers) -> None:
     counts = Counter(ledgers.found_rules())
     for (code, name), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        click.echo(f"{count:>6}  {code}  {name}")
+        say(f"{count:>6}  {code}  {name}")
     totals = ledgers.totals
-    click.echo(f"{totals.findings:>6}  findings, {totals.errors} of them errors, in {totals.files} files")
+    say(f"{totals.findings:>6}  findings, {totals.errors} of them errors, in {totals.files} files")
 
 
 def _wants_color() -> bool:

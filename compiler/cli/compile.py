@@ -5,26 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import click
 
 from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.options import (
-    EXIT_USAGE,
-    AssumptionOptions,
-    F,
-    assumption_options,
-    complain,
-    isolated_option,
-    takes,
-)
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.option_records import AssumptionOptions
+from kaitoc.compiler.cli.options import F, assumption_options, isolated_option, takes
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
 from kaitoc.compiler.compile.output import in_place, into_folder, write_all
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.passes.model import Goal, Preserve
 
 EXIT_CHANGES = 1

@@ -9,7 +9,8 @@ import click
 
 from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
-from kaitoc.compiler.cli.options import complain, takes
+from kaitoc.compiler.cli.console import complain
+from kaitoc.compiler.cli.options import takes
 from kaitoc.compiler.compile.model import CompileError, CompileRequest
 from kaitoc.compiler.compile.output import PlannedWrite, write_all
 from kaitoc.compiler.compile.scaffold import METHODS, Blueprint, instance_type_named, scaffold

@@ -6,7 +6,9 @@ from importlib.util import find_spec
 
 import click
 
-from kaitoc.compiler.cli.options import EXIT_USAGE, JudgingOptions, complain, judging_options, takes
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.option_records import JudgingOptions
+from kaitoc.compiler.cli.options import judging_options, takes
 from kaitoc.compiler.core.records import dataclass
 
 

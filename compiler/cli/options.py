@@ -1,21 +1,17 @@
-"""Options that several commands share, and the frozen records that commands are called with."""
+"""Options that several commands share, and how a command gets its own as a frozen record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.option_records import GROUPS, record_of
 from kaitoc.compiler.core.errors import KaitocError
-from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.job.assumptions import Overrides
-
-EXIT_USAGE = 2
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -47,53 +43,6 @@ _SELECTION = (
     click.option("--ignore", multiple=True, metavar="C", help="Leave these rules out."),
     isolated_option,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AssumptionOptions:
-    """What to assume where manifests are silent."""
-
-    model: str | None
-    gpu: str | None
-    gpu_memory: float | None
-    kaito_version: str | None
-    target: str | None
-    seq_len: int | None
-    margin: float | None
-
-    @property
-    def overrides(self) -> Overrides:
-        """Return the options as the engine takes them."""
-        return Overrides(
-            model=self.model,
-            gpu=self.gpu,
-            gpu_memory_gib=self.gpu_memory,
-            kaito_version=self.kaito_version,
-            target=self.target,
-            seq_len_tokens=self.seq_len,
-            margin_percent=self.margin,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class JudgingOptions:
-    """What decides how files are judged: assumptions, the selected rules, and whether settings files count."""
-
-    assumptions: AssumptionOptions
-    select: tuple[str, ...]
-    ignore: tuple[str, ...]
-    isolated: bool
-
-    @property
-    def engine(self) -> EngineOptions:
-        """Return the options as the engine takes them."""
-        return EngineOptions(
-            self.assumptions.overrides, selectors_in(self.select), selectors_in(self.ignore), self.isolated
-        )
-
-
-GROUPS: Mapping[str, type] = {"assumptions": AssumptionOptions, "judging": JudgingOptions}
-"""The records that many commands' options have in common, by the field that holds them."""
 
 
 def assumption_options(command: F) -> F:
@@ -131,27 +80,3 @@ def takes(options: type[T], **groups: type) -> Callable[[Callable[[T], int]], Ca
         return update_wrapper(call, command)
 
     return decorate
-
-
-def record_of(record: type[T], parameters: dict[str, Any], groups: Mapping[str, type]) -> T:
-    """Return parameters as a record; raises `TypeError` where one has no field, or a field no parameter."""
-    made = _filled(record, parameters, groups)
-    if parameters:
-        raise TypeError(f"{record.__name__} has no field for {', '.join(parameters)}")
-    return made
-
-
-def _filled(record: type[T], parameters: dict[str, Any], groups: Mapping[str, type]) -> T:
-    """Take a record's values, and those of its groups, out of the parameters."""
-    values: dict[str, Any] = {}
-    for field in fields(record):  # type: ignore[arg-type]  # a record is a data class
-        if field.name in groups:
-            values[field.name] = _filled(groups[field.name], parameters, groups)
-        elif field.name in parameters:
-            values[field.name] = parameters.pop(field.name)
-    return record(**values)
-
-
-def complain(message: str) -> None:
-    """Print a message for the user on standard error."""
-    click.echo(f"kaitoc: {message}", err=True)

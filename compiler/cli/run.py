@@ -11,7 +11,9 @@ from kaitoc.compiler.api.running import RunError, job_in, plan, require_runtime
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.options import AssumptionOptions, assumption_options, complain, takes
+from kaitoc.compiler.cli.console import complain
+from kaitoc.compiler.cli.option_records import AssumptionOptions
+from kaitoc.compiler.cli.options import assumption_options, takes
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically

@@ -9,7 +9,8 @@ import click
 
 from kaitoc.compiler.cli.admission_options import AdmissionOptions, admission_options
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.options import EXIT_USAGE, complain, takes
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.options import takes
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 

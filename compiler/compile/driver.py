@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.outcome import Outcome
@@ -26,7 +25,7 @@ from kaitoc.compiler.compile.texts import breaks_yaml, changed_texts
 from kaitoc.compiler.compile.verdict import binding_of, proposal_of
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.offsets import TextHistory
-from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.library import Library

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import InstanceType, find_gpu, find_instance_type
 from kaitoc.compiler.catalog.linear_modules import all_linear_targets
 from kaitoc.compiler.compile.driver import compile_files
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.job import Assumptions
 from kaitoc.compiler.kaito.table import release_arguments

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.compile.model import InstanceProposal
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import verdict_of

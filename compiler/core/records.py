@@ -1,20 +1,20 @@
 """Data classes that are quick to define: start-up time is a feature, and a `check` defines nearly a hundred.
 
 Up to Python 3.12 the standard library compiles every generated method by itself, about half a millisecond a class.
-Here only `__init__` is compiled, once a class has many instances, and the other methods are shared. Fields are still
-the standard library's, so `dataclasses.fields`, `replace` and `asdict` work, and type checkers see the standard
-decorator. What the standard one does and this one does not is refused where the class is defined.
+Here only `__init__` is compiled, once a class has many instances, and the other methods are shared. The standard
+library's `fields`, `replace` and `asdict` work on records, and type checkers see the standard decorator. What the
+standard one does and this one does not is refused where the class is defined.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["dataclass", "field"]
+from kaitoc.compiler.core.record_fields import MISSING, Field, StandardAttributes, field_of_standard
+
+__all__ = ["dataclass", "field", "field_names", "replace"]
 
 _NUM_BEFORE_COMPILING = 24
 """Instances whose fields are set in a loop; compiling `__init__` takes as long as that many of them."""
@@ -28,8 +28,8 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
         _refuse_methods(cls, frozen=frozen, slots=slots)
         has_own_repr, has_own_hash, has_own_eq = "__repr__" in own, "__hash__" in own, "__eq__" in own
         made: Any = _with_fields(cls, slots=slots)
-        _refuse_fields(made)
-        fields = dataclasses.fields(made)
+        fields: tuple[Field, ...] = made.__record_fields__
+        _refuse_fields(made, fields)
         _initialize_later(made, fields, frozen=frozen, slots=slots)
         if not has_own_repr:
             made.__repr__ = _repr
@@ -44,51 +44,76 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
     return make
 
 
-@dataclasses.dataclass(init=False, repr=False, eq=False)
-class _Example:
-    """What the standard library makes of a class, for what it has no public way to make."""
-
-    field: int
-
-
-_PARAMETERS: Any = _Example.__dataclass_params__  # type: ignore[attr-defined]  # not in its stub
-_IS_FIELD: Any = dataclasses.fields(_Example)[0]._field_type  # type: ignore[attr-defined]  # not in its stub
-_NOT_FIELDS = ("ClassVar", "InitVar", "KW_ONLY")
-
-
 def _with_fields(cls: Any, *, slots: bool) -> Any:
     """Return a class with the fields that it annotates, as `dataclasses.dataclass` does, which takes thrice as long.
 
     What is out of the ordinary is left to the standard library.
     """
     own, annotations = cls.__dict__, cls.__annotations__
-    fields = {name: _field_of(name, text, own.get(name, dataclasses.MISSING)) for name, text in annotations.items()}
-    is_plain = slots and cls.__doc__ and cls.__bases__ == (object,) and "__slots__" not in own
-    if not is_plain or None in fields.values():
-        return dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
+    fields = [_field_of(name, text, own.get(name, MISSING)) for name, text in annotations.items()]
+    plain = tuple(item for item in fields if item is not None)
+    if len(plain) < len(fields) or not _is_plain(cls, slots=slots):
+        return _with_standard_fields(cls, slots=slots)
     content = {
-        **{name: value for name, value in own.items() if name not in fields},
-        "__slots__": tuple(fields),
-        "__match_args__": tuple(name for name, item in fields.items() if item is not None and item.init),
-        "__dataclass_fields__": fields,
-        "__dataclass_params__": _PARAMETERS,
+        "__match_args__": tuple([item.name for item in plain if item.init]),
+        "__record_fields__": plain,
+        **{name: StandardAttributes(name, plain) for name in ("__dataclass_fields__", "__dataclass_params__")},
     }
-    for name in ("__dict__", "__weakref__"):
+    if slots:
+        return _with_slots(cls, {**own, **content}, tuple(annotations))
+    for item in plain:
+        if item.default is not MISSING:
+            setattr(cls, item.name, item.default)
+        elif item.name in own:
+            delattr(cls, item.name)
+    for name, value in content.items():
+        setattr(cls, name, value)
+    return cls
+
+
+def _is_plain(cls: type, *, slots: bool) -> bool:
+    """Whether a class can be made again with slots for nothing but its own fields."""
+    return not slots or ("__slots__" not in cls.__dict__ and all(
+        base.__dict__.get("__slots__") == () for base in cls.__mro__[1:-1]
+    ))  # fmt: skip
+
+
+def _with_slots(cls: Any, content: dict[str, Any], names: tuple[str, ...]) -> Any:
+    for name in (*names, "__dict__", "__weakref__"):
         content.pop(name, None)
-    made = type(cls)(cls.__name__, cls.__bases__, content)
+    made = type(cls)(cls.__name__, cls.__bases__, {**content, "__slots__": names})
     made.__qualname__ = cls.__qualname__
     return made
 
 
-def _field_of(name: str, annotation: object, default: Any) -> dataclasses.Field[Any] | None:
+def _with_standard_fields(cls: Any, *, slots: bool) -> Any:
+    import dataclasses  # only for what is out of the ordinary
+
+    for name, value in list(cls.__dict__.items()):
+        if isinstance(value, Field):
+            setattr(cls, name, value.standard())
+    made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
+    for item in made.__dataclass_fields__.values():
+        if item._field_type.name == "_FIELD_INITVAR":  # what tells it from a ClassVar
+            raise _unsupported(made, f"an InitVar, `{item.name}`")
+    made.__record_fields__ = tuple(field_of_standard(item) for item in dataclasses.fields(made))
+    return made
+
+
+def _field_of(name: str, annotation: object, default: Any) -> Field | None:
     """Return a plain field, None for what is another thing or wrong."""
-    if not isinstance(annotation, str) or any(word in annotation for word in _NOT_FIELDS):
+    if (
+        not isinstance(annotation, str)
+        or "ClassVar" in annotation
+        or "InitVar" in annotation
+        or "KW_ONLY" in annotation
+    ):
         return None
-    item: Any = default if isinstance(default, dataclasses.Field) else field(default=default)
-    if item.kw_only is True or item.default.__class__.__hash__ is None:  # mutable, and shared by all instances
+    item = default if default.__class__ is Field else Field(default)
+    if item.default.__class__.__hash__ is None:  # mutable, and shared by all instances
         return None
-    item.name, item.type, item._field_type, item.kw_only = name, annotation, _IS_FIELD, False
-    return item  # type: ignore[no-any-return]  # it has attributes that its stub lacks
+    item.name, item.annotation = name, annotation
+    return item
 
 
 def _refuse_methods(cls: type, *, frozen: bool, slots: bool) -> None:
@@ -107,26 +132,22 @@ def _refuse_methods(cls: type, *, frozen: bool, slots: bool) -> None:
     if frozen and "__eq__" in own and own.get("__hash__") is None:
         raise _unsupported(cls, "an `__eq__` of its own without a `__hash__`")
     for base in cls.__mro__[1:]:
-        if dataclasses.is_dataclass(base):
+        if "__dataclass_fields__" in base.__dict__:
             raise _unsupported(cls, f"another data class, `{base.__qualname__}`, as its base")
 
 
-def _refuse_fields(made: Any) -> None:
+def _refuse_fields(made: Any, fields: tuple[Field, ...]) -> None:
     """Raise `TypeError` for a field that the generated methods would treat in another way than it says."""
     default_name = ""
-    for item in made.__dataclass_fields__.values():
-        if item._field_type.name == "_FIELD_INITVAR":  # what tells it from a ClassVar
-            raise _unsupported(made, f"an InitVar, `{item.name}`")
-    for item in dataclasses.fields(made):
+    for item in fields:
         if item.kw_only:
             raise _unsupported(made, f"a keyword-only field, `{item.name}`")
         if item.hash is not None:
             raise _unsupported(made, f"`hash` for one field, `{item.name}`")
-        has_default = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
         if not item.init:
-            if not has_default:
+            if not item.has_default:
                 raise _unsupported(made, f"a field without value, `{item.name}`")
-        elif has_default:
+        elif item.has_default:
             default_name = item.name
         elif default_name:
             raise TypeError(
@@ -138,7 +159,7 @@ def _unsupported(cls: type, what: str) -> TypeError:
     return TypeError(f"{cls.__qualname__}: a record cannot have {what}; use dataclasses.dataclass")
 
 
-def _initialize_later(cls: Any, fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool, slots: bool) -> None:
+def _initialize_later(cls: Any, fields: tuple[Field, ...], *, frozen: bool, slots: bool) -> None:
     """Give a class an `__init__` that sets the fields one by one, and puts a compiled one in its place when it pays."""
     places = [_Place(item, getattr(cls, item.name).__set__ if slots else None) for item in fields]
     num_left = _NUM_BEFORE_COMPILING
@@ -161,11 +182,11 @@ class _Place:
 
     __slots__ = ("default", "is_argument", "make", "name", "set_value")
 
-    def __init__(self, item: dataclasses.Field[Any], set_value: Callable[[Any, Any], None] | None) -> None:
+    def __init__(self, item: Field, set_value: Callable[[Any, Any], None] | None) -> None:
         self.name = item.name
         self.is_argument = item.init
         self.default = item.default
-        self.make = item.default_factory if item.default_factory is not dataclasses.MISSING else None
+        self.make = item.make_default
         self.set_value = set_value
 
 
@@ -181,7 +202,7 @@ def _set_fields(self: Any, places: list[_Place], args: tuple[Any, ...], kwargs: 
             num_by_name += 1
         else:
             value = place.make() if place.make is not None else place.default
-            if value is dataclasses.MISSING:
+            if value is MISSING:
                 return False
         if place.set_value is not None:
             place.set_value(self, value)
@@ -190,21 +211,21 @@ def _set_fields(self: Any, places: list[_Place], args: tuple[Any, ...], kwargs: 
     return num_by_name == len(kwargs) and next(by_place, _NOTHING) is _NOTHING
 
 
-def _initializer(cls: type, fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool, slots: bool) -> Any:
+def _initializer(cls: type, fields: tuple[Field, ...], *, frozen: bool, slots: bool) -> Any:
     """Return an `__init__` that sets the fields; those of a frozen class past its refusal to be set."""
-    names: dict[str, Any] = {"_missing": dataclasses.MISSING, "_set": object.__setattr__}
+    names: dict[str, Any] = {"_missing": MISSING, "_set": object.__setattr__}
     parameters, body = [], []
     for item in fields:
         name = value = item.name
         if not item.init:
             names[f"_default_{name}"] = item.default
-            names[f"_make_{name}"] = item.default_factory
-            value = f"_make_{name}()" if item.default is dataclasses.MISSING else f"_default_{name}"
-        elif item.default is not dataclasses.MISSING:
+            names[f"_make_{name}"] = item.make_default
+            value = f"_make_{name}()" if item.default is MISSING else f"_default_{name}"
+        elif item.default is not MISSING:
             names[f"_default_{name}"] = item.default
             parameters.append(f"{name}=_default_{name}")
-        elif item.default_factory is not dataclasses.MISSING:
-            names[f"_make_{name}"] = item.default_factory
+        elif item.make_default is not None:
+            names[f"_make_{name}"] = item.make_default
             parameters.append(f"{name}=_missing")
             value = f"_make_{name}() if {name} is _missing else {name}"
         else:
@@ -223,9 +244,7 @@ def _initializer(cls: type, fields: tuple[dataclasses.Field[Any], ...], *, froze
     return initializer
 
 
-def _add_comparison(
-    cls: Any, fields: tuple[dataclasses.Field[Any], ...], *, is_hashable: bool, has_own_hash: bool
-) -> None:
+def _add_comparison(cls: Any, fields: tuple[Field, ...], *, is_hashable: bool, has_own_hash: bool) -> None:
     """Compare by the fields, within one class; hash by them where they cannot change."""
     names = [item.name for item in fields if item.compare]
     key: Callable[[Any], Any] = attrgetter(*names) if names else lambda _: ()
@@ -239,19 +258,23 @@ def _add_comparison(
 
 
 def _repr(self: Any) -> str:
-    shown = ", ".join(f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self) if item.repr)
+    shown = ", ".join(f"{item.name}={getattr(self, item.name)!r}" for item in self.__record_fields__ if item.repr)
     return f"{self.__class__.__qualname__}({shown})"
 
 
 def _refuse_to_set(_self: Any, name: str, _value: object) -> None:
+    from dataclasses import FrozenInstanceError  # only for a fault
+
     raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
 
 def _refuse_to_delete(_self: Any, name: str) -> None:
+    from dataclasses import FrozenInstanceError  # only for a fault
+
     raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-def _add_pickling(cls: Any, fields: tuple[dataclasses.Field[Any], ...]) -> None:
+def _add_pickling(cls: Any, fields: tuple[Field, ...]) -> None:
     """Pickle the fields as a list, and set them past the class's refusal to be set."""
     names = [item.name for item in fields]
     setters = [getattr(cls, name).__set__ for name in names]
@@ -266,7 +289,23 @@ def _add_pickling(cls: Any, fields: tuple[dataclasses.Field[Any], ...]) -> None:
     cls.__getstate__, cls.__setstate__ = get_state, set_state
 
 
+def _replace(record: Any, /, **changes: Any) -> Any:
+    """Return a record with other values for some fields, as `dataclasses.replace` does."""
+    for item in record.__record_fields__:
+        if item.init and item.name not in changes:
+            changes[item.name] = getattr(record, item.name)
+    return record.__class__(**changes)
+
+
+def field_names(record: type) -> tuple[str, ...]:
+    """Return the names of a record's fields, in order."""
+    fields: tuple[Field, ...] = record.__record_fields__  # type: ignore[attr-defined]  # every record has them
+    return tuple(item.name for item in fields)
+
+
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from dataclasses import dataclass, field, replace
 else:
-    dataclass = _lean_dataclass
+    from kaitoc.compiler.core.record_fields import field
+
+    dataclass, replace = _lean_dataclass, _replace

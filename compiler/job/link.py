@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, find_instance_type
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.catalog.releases import default_template
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Assumptions, Job, Setting
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.manifest.object_schemas import default_instance_type

@@ -10,14 +10,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.path_patterns import matches_path
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.selection import Level, closest, is_selected, unknown_selectors
 from kaitoc.compiler.core.source import Source, SourceError
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.core.edits import apply_edits
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.job.job import Job

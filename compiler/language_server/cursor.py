@@ -6,10 +6,9 @@ The literal block of a ConfigMap's training config is indented below its key, so
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from itertools import takewhile
 
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source, Span
 
 _STEP = 2

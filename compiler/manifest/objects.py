@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.core.findings import ObjectRef
 from kaitoc.compiler.core.memo import Memo
-from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP, looks_like_kaitos
 from kaitoc.compiler.yaml.placeholders import UnknownValueError, template_action

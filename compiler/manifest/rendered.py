@@ -12,11 +12,10 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import replace
 from difflib import SequenceMatcher
 
 from kaitoc.compiler.core.findings import Finding, Related
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source, SourceError, Span
 from kaitoc.compiler.manifest.objects import ManifestFile
 

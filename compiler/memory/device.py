@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import AMPERE, HOPPER, Gpu, all_gpus, context_reports
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.memory.workload import Attention, Kernels, Workload, WorkloadError
 

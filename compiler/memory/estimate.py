@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import known_model_types
@@ -11,7 +10,7 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.core.errors import KaitocError
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack

@@ -6,13 +6,12 @@ The profiles are data, `schemas/catalog/stacks.json`; a Kaito release's follows 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
 from kaitoc.compiler.catalog.releases import Release, all_releases
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
 from kaitoc.schemas import read_json
 

@@ -6,9 +6,8 @@ step.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kaitoc.compiler.catalog.families import masked_window
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.workload import Allocator, Attention, Lora, Loss, Optimizer, Quantization, Workload
 
 TILE_TOKENS = 4096

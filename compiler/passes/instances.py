@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
 from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.catalog.releases import Release
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.passes.model import PassContext
 from kaitoc.compiler.passes.plan import Search, search_for_runs

@@ -7,11 +7,10 @@ result is that of judging them all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes.choices.model import Alternative, Choice
 from kaitoc.compiler.passes.model import Goal, Preserve, Preserves

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kaitoc.compiler.catalog.gpus import Gpu
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import accumulation_steps_of, pads, workload_of
 from kaitoc.compiler.memory.workload import Workload

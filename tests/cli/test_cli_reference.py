@@ -8,7 +8,7 @@ import click
 import pytest
 
 from kaitoc.compiler.cli import COMMANDS, cli
-from kaitoc.compiler.cli.options import record_of
+from kaitoc.compiler.cli.option_records import record_of
 from kaitoc.compiler.cli.reference import render_reference
 from kaitoc.compiler.core.records import dataclass
 

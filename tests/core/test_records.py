@@ -27,7 +27,7 @@ class Lean:
 class Standard:
     number: int
     name: str = "a"
-    items: list[int] = field(default_factory=list)  # noqa: RUF009
+    items: list[int] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kaitoc.compiler.cli.compile import CompileOptions, compile_command
-from kaitoc.compiler.cli.options import GROUPS, record_of
+from kaitoc.compiler.cli.option_records import GROUPS, record_of
 from kaitoc.compiler.compile import driver
 from kaitoc.compiler.compile.model import Compilation
 from kaitoc.compiler.core.source import Source

@@ -6,9 +6,7 @@ autocast, bitsandbytes 0.43 to 0.50, and what is named at each method.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.dtypes import quantized_bytes
 from kaitoc.compiler.memory.closed_form.elementwise import Elementwise
 from kaitoc.compiler.memory.closed_form.kernel import Group, Launch, Unit, launch, traffic

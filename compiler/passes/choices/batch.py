@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.memory.workload import Workload
 from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question

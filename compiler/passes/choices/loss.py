@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.memory.workload import Loss, Workload

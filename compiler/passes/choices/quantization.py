@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.workload import Quantization, Workload
 from kaitoc.compiler.passes.choices.checkpointing import runs_in_kaitos_image

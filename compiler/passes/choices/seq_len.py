@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.memory.workload import Workload
 from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question

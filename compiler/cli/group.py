@@ -1,0 +1,89 @@
+"""The commands, each a module that is loaded when the command is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "admit": "kaitoc.compiler.cli.admit:admit",
+    "baseline": "kaitoc.compiler.cli.baseline:baseline",
+    "check": "kaitoc.compiler.cli.check:check",
+    "compile": "kaitoc.compiler.cli.compile:compile_command",
+    "estimate": "kaitoc.compiler.cli.estimate:estimate",
+    "explain": "kaitoc.compiler.cli.explain:explain",
+    "init": "kaitoc.compiler.cli.init:init",
+    "lsp": "kaitoc.compiler.cli.lsp:lsp",
+    "rules": "kaitoc.compiler.cli.rules:rules",
+    "run": "kaitoc.compiler.cli.run:run",
+    "schema": "kaitoc.compiler.cli.schema:schema",
+    "webhook": "kaitoc.compiler.cli.webhook:webhook",
+}
+_HELP = {
+    "admit": "Answer an AdmissionReview.",
+    "baseline": "Write down the findings of today, so that only new ones count.",
+    "check": "Find what is wrong with tuning manifests.",
+    "compile": "Rewrite manifests into a configuration that is right and fits.",
+    "estimate": "Predict the GPU memory of a fine-tune.",
+    "explain": "Show a rule's page.",
+    "init": "Write a Workspace and a ConfigMap to start from.",
+    "lsp": "Serve an editor: diagnostics, fixes, hovers, completion.",
+    "rules": "List the rules.",
+    "run": "Execute a fine-tune with the bundled runtime.",
+    "schema": "Print a JSON Schema.",
+    "webhook": "Serve admission over HTTPS.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is called, so that `check` starts fast."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, None when there is none of that name."""
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _HELP[name]) for name in COMMANDS])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command, suggesting the closest name when there is none."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean `{close[0]}`?" if close else ""
+            ctx.fail(f"there is no command `{args[0]}`.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from kaitoc.compiler.cli.version import version_text
+
+    click.echo(version_text())
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+              help="Show the engine's, the schemas' and the known Kaito versions.")  # fmt: skip
+def cli() -> None:
+    """Check, compile and run Kaito tuning manifests.
+
+    Exit codes: 0 nothing at error level, 1 findings or a run that failed, 2 wrong usage or unreadable input.
+    """

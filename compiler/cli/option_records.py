@@ -1,0 +1,81 @@
+"""The frozen records that commands are called with, and those that many of them share.
+
+A value that a record has by itself is that of an option that is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
+from kaitoc.compiler.core.records import dataclass, field_names
+from kaitoc.compiler.job.assumptions import Overrides
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AssumptionOptions:
+    """What to assume where manifests are silent."""
+
+    model: str | None = None
+    gpu: str | None = None
+    gpu_memory: float | None = None
+    kaito_version: str | None = None
+    target: str | None = None
+    seq_len: int | None = None
+    margin: float | None = None
+
+    @property
+    def overrides(self) -> Overrides:
+        """Return the options as the engine takes them."""
+        return Overrides(
+            model=self.model,
+            gpu=self.gpu,
+            gpu_memory_gib=self.gpu_memory,
+            kaito_version=self.kaito_version,
+            target=self.target,
+            seq_len_tokens=self.seq_len,
+            margin_percent=self.margin,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingOptions:
+    """What decides how files are judged: assumptions, the selected rules, and whether settings files count."""
+
+    assumptions: AssumptionOptions = AssumptionOptions()
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    isolated: bool = False
+
+    @property
+    def engine(self) -> EngineOptions:
+        """Return the options as the engine takes them."""
+        return EngineOptions(
+            self.assumptions.overrides, selectors_in(self.select), selectors_in(self.ignore), self.isolated
+        )
+
+
+GROUPS: Mapping[str, type] = {"assumptions": AssumptionOptions, "judging": JudgingOptions}
+"""The records that many commands' options have in common, by the field that holds them."""
+
+
+def record_of(record: type[T], parameters: dict[str, Any], groups: Mapping[str, type]) -> T:
+    """Return parameters as a record; raises `TypeError` where one has no field, or a field no parameter."""
+    made = _filled(record, parameters, groups)
+    if parameters:
+        raise TypeError(f"{record.__name__} has no field for {', '.join(parameters)}")
+    return made
+
+
+def _filled(record: type[T], parameters: dict[str, Any], groups: Mapping[str, type]) -> T:
+    """Take a record's values, and those of its groups, out of the parameters."""
+    values: dict[str, Any] = {}
+    for name in field_names(record):
+        if name in groups:
+            values[name] = _filled(groups[name], parameters, groups)
+        elif name in parameters:
+            values[name] = parameters.pop(name)
+    return record(**values)
