@@ -12,6 +12,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.hub_name import is_repository_name, may_be_a_folder
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 from kaitoc.rules._hazards import is_on_kaito
@@ -227,6 +228,16 @@ def _has_words_among(value: object, operand: object) -> bool:
     return isinstance(value, str) and isinstance(operand, list) and all(word in operand for word in value.split())
 
 
+def _is_foreign_marker(value: object, own: object) -> bool:
+    """Return whether a text has the form of a special token, `<|...|>`, and is none of the model's own."""
+    is_marker = isinstance(value, str) and value.startswith("<|") and value.endswith("|>")
+    return is_marker and not _is_among(value, own)
+
+
+def _is_nowhere(value: object, _operand: object) -> bool:
+    return isinstance(value, str) and bool(value) and not may_be_a_folder(value) and not is_repository_name(value)
+
+
 def _texts(operand: object) -> tuple[str, ...]:
     return tuple(map(str, operand)) if isinstance(operand, list) else ()
 
@@ -267,6 +278,9 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "lacks": lambda value, operand: isinstance(value, (list, tuple)) and operand not in value,
     "ends with": lambda value, operand: isinstance(value, str) and value.endswith(_texts(operand)),
     "begins with none of": lambda value, operand: isinstance(value, str) and not value.startswith(_texts(operand)),
+    "marker not in": _is_foreign_marker,
+    "has blanks": lambda value, _: isinstance(value, str) and any(character.isspace() for character in value),
+    "no path or repository": _is_nowhere,
     "words in": _has_words_among,
     "words not in": lambda value, operand: isinstance(value, str) and not _has_words_among(value, operand),
     "set": lambda value, _: value is not None,

@@ -19,8 +19,12 @@ def input_urls(job: Job) -> list[Field]:
 
 
 def url_file_name(url: str) -> str:
-    """Return the name under which Kaito's downloader saves a URL: what follows the last slash, without the query."""
-    return url.partition("?")[0].partition("#")[0].rstrip("/").rpartition("/")[2]
+    """Return the name under which Kaito's downloader saves a URL.
+
+    It cuts the query after it took what follows the last slash (`data-downloader.sh`), so a slash in the query counts.
+    """
+    last = url.rstrip("/").rpartition("/")[2]
+    return last.partition("?")[0].partition("#")[0]
 
 
 def types_in(name: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.catalog.releases import Release, all_releases, find_release
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
+from kaitoc.rules._templates import TemplateLanguage
 from kaitoc.schemas import ROOT, read_json
 
 
@@ -64,6 +65,14 @@ class Libraries:
     optimizers: dict[str, Optimizer]
     reporters: dict[str, str]
     nested: dict[str, tuple[str, ...]]
+    training_templates: tuple[str, ...]
+    template_language: TemplateLanguage
+
+    def has_training_template(self, template: str) -> bool:
+        """Return whether TRL has a variant of a chat template that marks the assistant's turns."""
+        import hashlib  # only templates need it
+
+        return hashlib.sha256(template.encode("utf-8", "replace")).hexdigest()[:16] in self.training_templates
 
 
 def libraries_of(job: Job) -> Libraries:
@@ -80,6 +89,8 @@ def libraries(release: str) -> Libraries:
         {name: _optimizer(row) for name, row in data["optimizers"].items()},
         {name: row.get("refusal", "") for name, row in data["reporters"].items()},
         {name: tuple(keys) for name, keys in data["nested"].items()},
+        tuple(data["training_templates"].values()),
+        TemplateLanguage(frozenset(data["templates"]["filters"]), frozenset(data["templates"]["tests"])),
     )
 
 

@@ -1,35 +1,115 @@
-"""Faults of a Jinja template that any parser of Jinja refuses, found without one."""
+"""Faults of a Jinja template that its compiler refuses, or that stop any rendering, found without Jinja.
+
+Chat templates are rendered by transformers (`utils/chat_template_utils.py`), whose environment has loop controls, the
+tag `generation`, and no loader.
+"""
 
 from __future__ import annotations
 
 import re
 
-_TAG = re.compile(r"\{%[-+]?\s*(?P<word>\w*)(?P<rest>.*?)[-+]?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
-_BLOCKS = ("if", "for", "macro", "block", "filter", "call", "generation")
+from kaitoc.compiler.core.records import dataclass
+
+_TAG = re.compile(
+    r"\{%[-+]?\s*(?P<word>\w*)(?P<rest>.*?)[-+]?%\}|\{\{[-+]?(?P<expression>.*?)[-+]?\}\}|\{#.*?#\}", re.DOTALL
+)
+_BLOCKS = ("if", "for", "macro", "block", "filter", "call", "generation", "with", "autoescape")
+_RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
+_STATEMENTS = {"elif", "else", "set", "print", "break", "continue", "import", "from", "include", "extends"}
+_LOADS = {"import", "from", "include", "extends"}
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_FILTER = re.compile(r"(?<!\|)\|\s*(\w+)")
+_TEST = re.compile(r"\bis\s+(?:not\s+)?(\w+)")
 
 
-def template_problem(template: str) -> str:
-    """Return why a template cannot be parsed: an open tag, or blocks that do not match; empty where none is found."""
+@dataclass(frozen=True, slots=True)
+class TemplateLanguage:
+    """The filters and tests of the environment that a release renders chat templates in."""
+
+    filters: frozenset[str]
+    tests: frozenset[str]
+
+
+def decoded_template(value: str) -> str | None:
+    """Return the template that Kaito makes of `ModelConfig.chat_template`, None for a path or where it raises."""
+    import codecs
+
+    if not any(character in value for character in "{}\n"):
+        return None
+    try:
+        return codecs.decode(value, "unicode_escape")
+    except ValueError:
+        return None
+
+
+def template_problem(template: str, language: TemplateLanguage) -> str:
+    """Return why a template cannot be compiled or rendered, empty where nothing is found."""
+    template = _RAW.sub("", template)
     plain = _TAG.sub("", template)
     for opening in ("{{", "{%", "{#"):
         if opening in plain:
             return f"a `{opening}` is never closed"
     open_blocks: list[str] = []
     for tag in _TAG.finditer(template):
-        problem = _tag_problem(tag["word"] or "", (tag["rest"] or "").strip(), open_blocks)
+        problem = _problem_of(tag, language, open_blocks)
         if problem:
             return problem
     return f"`{{% {open_blocks[-1]} %}}` has no end" if open_blocks else ""
 
 
+def has_generation_marks(template: str) -> bool:
+    """Return whether a template marks what the assistant says, as TRL's `has_generation_markers` decides it."""
+    return bool(re.search(r"\{%-?\s*generation\s*-?%\}", template))
+
+
+def _problem_of(tag: re.Match[str], language: TemplateLanguage, open_blocks: list[str]) -> str:
+    """Return what is wrong with an expression, a statement or a comment."""
+    expression = tag["expression"]
+    if expression is not None:
+        return _expression_problem(expression, language) if expression.strip() else "`{{ }}` is empty"
+    if tag["word"] is None:
+        return ""
+    return _tag_problem(tag["word"], tag["rest"].strip(), open_blocks) or _expression_problem(tag["rest"], language)
+
+
 def _tag_problem(word: str, rest: str, open_blocks: list[str]) -> str:
     """Return what is wrong with one tag, and enter or leave its block."""
+    if not word:
+        return "`{% %}` is empty"
     if word in ("if", "elif", "for") and not rest:
         return f"`{{% {word} %}}` has no expression"
-    if word in _BLOCKS:
+    if word in ("break", "continue") and "for" not in open_blocks:
+        return f"`{{% {word} %}}` is outside of a loop"
+    if word in _LOADS:
+        return f"`{{% {word} %}}` loads another template, and there is none to load"
+    if word == "set" and "=" not in rest:
+        open_blocks.append("set")
+    elif word in _BLOCKS:
         open_blocks.append(word)
-        return ""
+    elif word not in _STATEMENTS:
+        return _end_problem(word, open_blocks)
+    return ""
+
+
+def _end_problem(word: str, open_blocks: list[str]) -> str:
+    """Return what is wrong with a tag that ends a block, or is none that Jinja knows."""
     ended = word.removeprefix("end")
-    if ended != word and ended in _BLOCKS and (not open_blocks or open_blocks.pop() != ended):
+    if ended == word or ended not in (*_BLOCKS, "set"):
+        return f"`{{% {word} %}}` is not a tag"
+    if not open_blocks or open_blocks.pop() != ended:
         return f"`{{% {word} %}}` ends no block"
     return ""
+
+
+def _expression_problem(text: str, language: TemplateLanguage) -> str:
+    """Return what is wrong with an expression: unbalanced brackets or quotes, an unknown filter or test."""
+    bare = _STRING.sub("0", text)
+    if "'" in bare or '"' in bare:
+        return "a quote is never closed"
+    if any(bare.count(opening) != bare.count(closing) for opening, closing in ("()", "[]", "{}")):
+        return f"brackets do not match in `{text.strip()[:40]}`"
+    unknown_filter = next((name for name in _FILTER.findall(bare) if name not in language.filters), None)
+    if unknown_filter:
+        return f"there is no filter `{unknown_filter}`"
+    unknown_test = next((name for name in _TEST.findall(bare) if name not in language.tests), None)
+    return f"there is no test `{unknown_test}`" if unknown_test else ""

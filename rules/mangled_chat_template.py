@@ -9,6 +9,7 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._conditions import stage_effect
 from kaitoc.rules._hazards import is_on_kaito
+from kaitoc.rules._libraries import libraries_of
 from kaitoc.rules._templates import template_problem
 
 CODE = "KT457"
@@ -33,7 +34,7 @@ def check(job: Job) -> Iterator[Fault]:
             help="double the backslash",
             severity=Severity.ERROR,
         )
-    syntax = "" if problem else template_problem(value)
+    syntax = "" if problem else template_problem(value, libraries_of(job).template_language)
     if syntax:
         yield Fault(
             job.place_of(option),

@@ -26,11 +26,14 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     option = job.option("LoraConfig", "target_modules")
-    saved = job.value("LoraConfig", "modules_to_save")
-    targets = tuple(name for name in targets_of(job) if not isinstance(saved, (list, tuple)) or name not in saved)
-    if option is None or job.model is None or job.uses_template or not targets or not linear_module_names(job):
+    if option is None or job.model is None or job.uses_template or not linear_module_names(job):
         return
-    model = job.model.value
+    model, written = job.model.value, targets_of(job)
+    targets = tuple(name for name in written if not _is_saved(job, name))
+    if written and not targets:
+        yield _all_saved(job, option)
+    if not targets:
+        return
     if targets == (ALL_LINEAR,):
         yield from _all_linear(job, model, option)
         return
@@ -39,6 +42,21 @@ def check(job: Job) -> Iterator[Fault]:
         yield _refused(job, model, option, match)
     elif match.unmatched:
         yield _fault(job, model, option, match)
+
+
+def _is_saved(job: Job, target: str) -> bool:
+    """Return whether PEFT trains the modules of a target whole: it wraps them by the end of their path, first."""
+    saved = job.value("LoraConfig", "modules_to_save")
+    return isinstance(saved, (list, tuple)) and any(target.endswith(str(name)) for name in saved)
+
+
+def _all_saved(job: Job, option: Option) -> Fault:
+    return Fault(
+        option.key,
+        f"{join_names(targets_of(job))} {'is' if len(targets_of(job)) == 1 else 'are'} in `modules_to_save` too, which "
+        "PEFT follows first; it finds no target module and the job stops",
+        help="name them in one of the two only",
+    )
 
 
 def _all_linear(job: Job, model: Architecture, option: Option) -> Iterator[Fault]:

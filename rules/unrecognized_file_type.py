@@ -8,6 +8,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Place
 from kaitoc.rules._dataset import FILE_TYPES, dataset_path, file_names, types_in
 from kaitoc.rules._hazards import AFTER_LOADING, is_on_kaito
 
@@ -32,5 +33,13 @@ def check(job: Job) -> Iterator[Fault]:
         yield Fault(
             place,
             f"`{name}` has none of {join_names(FILE_TYPES)} in its name and {effect}; {AFTER_LOADING}",
-            help="rename it with the right ending" + (", or set `dataset_extension`" if is_path else ""),
+            help=_help(place, is_path=is_path),
         )
+
+
+def _help(place: Place, *, is_path: bool) -> str:
+    """Return how to write the name; the downloader takes a slash in a query for one of the path."""
+    query = place.source.slice(place.span).partition("?")[2]
+    if "/" in query and not is_path:
+        return "write %2F for each slash after the `?`: Kaito names the file by what follows the last slash"
+    return "rename it with the right ending" + (", or set `dataset_extension`" if is_path else "")

@@ -58,7 +58,8 @@ class TargetMatch:
     """What a list of target modules reaches: linear layers, embeddings, modules on which PEFT stops, or nothing.
 
     `equivalents` are (written name, names of the model's layers with the same role), empty where there are none; for a
-    block that PEFT cannot adapt they are the linear layers in it. `embeddings` and `refused` are written names.
+    block that PEFT cannot adapt they are the linear layers in it. `embeddings` and `refused` are written names, of
+    which an empty one is the whole model's.
     """
 
     modules: tuple[LinearModule, ...]
@@ -140,7 +141,7 @@ def _match_targets(architecture: Architecture, targets: tuple[str, ...], fused_e
     matched += [module for name in others for module in in_one_layer[name] if module not in matched]
     known = other_modules(architecture)
     missed = [name for name in others if not in_one_layer[name] and not known.is_embedding(name)]
-    refused = tuple(name for name in missed if known.is_refused(name))
+    refused = tuple(name for name in missed if not name or known.is_refused(name))
     unmatched = tuple(name for name in missed if name not in refused)
     equivalents = [(name, _equivalents(reachable, name)) for name in unmatched]
     equivalents += [(name, _inside(reachable, name)) for name in refused]

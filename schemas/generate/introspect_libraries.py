@@ -7,6 +7,7 @@ is read from documentation: signatures are inspected, and constructors are calle
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import itertools
 import json
@@ -182,6 +183,26 @@ def reporters() -> _Json:
     return described
 
 
+def training_templates() -> _Json:
+    """Return the chat templates that TRL has a form for training of, by name, each as a hash of its text."""
+    try:
+        from trl import chat_template_utils as known
+    except ImportError:
+        return {}
+    marker = "_training_chat_template"
+    names = [name[: -len(marker)] for name in vars(known) if name.endswith(marker) and not name.startswith("get")]
+    texts = {name: getattr(known, f"{name}_chat_template") for name in names}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in sorted(texts.items())}
+
+
+def templates() -> _Json:
+    """Return the filters and tests of the environment that chat templates are rendered in."""
+    from transformers.utils import chat_template_utils
+
+    language = chat_template_utils._compile_jinja_template("").environment
+    return {"filters": sorted(language.filters), "tests": sorted(language.tests)}
+
+
 def main() -> None:
     """Print everything, with the versions that it was read from."""
     from importlib.metadata import version
@@ -194,6 +215,8 @@ def main() -> None:
         "optimizers": optimizers(),
         "nested": nested(),
         "reporters": reporters(),
+        "training_templates": training_templates(),
+        "templates": templates(),
     }
     json.dump(found, sys.stdout)
 

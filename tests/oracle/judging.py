@@ -11,7 +11,7 @@ from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
-from kaitoc.compiler.job.faults import to_finding
+from kaitoc.compiler.job.faults import known_faults, to_finding
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
@@ -108,7 +108,7 @@ class Judge:
         found = [to_finding(rule, fault) for rule in FILE_RULES for fault in rule.check(file)]
         rules = [rule for rule in JOB_RULES if not rule.CODE.startswith(MEMORY)]
         for job in engine.jobs_of(file):
-            found.extend(to_finding(rule, fault) for rule in rules for fault in rule.check(job))
+            found.extend(to_finding(rule, fault) for rule in rules for fault in known_faults(rule, job))
         return found
 
     def errors(self, variant: _Json) -> list[Finding]:

@@ -149,7 +149,7 @@ def _replace_weights(weights: str) -> None:
         def load(*args: Any, _real: Any = real, **options: Any) -> Any:
             if options.get("pretrained_model_name_or_path") == WEIGHTS:
                 options["pretrained_model_name_or_path"] = weights
-            return _real(*args, **options)
+            return _real(*(weights if one == WEIGHTS else one for one in args), **options)
 
         owner.from_pretrained = load
 

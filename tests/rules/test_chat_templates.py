@@ -1,0 +1,81 @@
+"""What is said of a chat template is what the environment of transformers makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaitoc.rules._libraries import libraries
+from kaitoc.rules._templates import has_generation_marks, template_problem
+
+MESSAGES = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+_LANGUAGE = libraries("v0.12").template_language
+RENDERED = [
+    "plain text {}",
+    "{{ messages | tojson }}",
+    "{{ messages[0].content | trim | upper }}{{ 'a' ~ 'b|c' }}",
+    "{% for m in messages %}{% if loop.first and m.content is defined %}{{ m.role }}{% endif %}{% endfor %}",
+    "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}{% break %}{% endfor %}",
+    "{%- for m in messages -%}{%- generation -%}{{ m.content }}{%- endgeneration -%}{%- endfor -%}",
+    "{% set ns = namespace(x='}}') %}{{ ns.x }}{% set y %}text{% endset %}{{ y }}",
+    "{% macro say(x) %}{{ x }}{% endmacro %}{{ say('a') }}",
+    "{# a comment with {% nonsense %} #}x",
+    "{% raw %}{{ not | a_filter }}{% endraw %}",
+    "{{ {'a': [1, (2)]}['a'] | length }}{{ 1 if x is not none else 2 }}",
+    "{% if not tools is none and x is undefined %}{{ bos_token }}{% else %}a{% endif %}",
+    "{% with x = 1 %}{{ x }}{% endwith %}{% filter upper %}a{% endfilter %}",
+]
+REFUSED = [
+    "{{ messages",
+    "{% if %}a{% endif %}",
+    "{% if true %}a",
+    "{% endfor %}",
+    "{{ }}",
+    "{% %}",
+    "{{ messages | nofilter }}",
+    "{{ x is nothing }}",
+    "{{ x is None }}",
+    "{% break %}",
+    "{% unknown %}",
+    "{% endunknown %}",
+    "{% include 'x' %}",
+    "{% extends 'x' %}",
+    "{% for m in messages %}{{ m['content' }}{% endfor %}",
+    "{{ 'a }}",
+    "{% for m in messages %}{% endif %}{% endfor %}",
+]
+
+
+def is_rendered(template: str) -> bool:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        render_jinja_template([MESSAGES], chat_template=template)
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("template", RENDERED)
+def test_a_template_that_is_rendered_has_no_problem(template: str) -> None:
+    assert is_rendered(template)
+    assert template_problem(template, _LANGUAGE) == ""
+
+
+@pytest.mark.parametrize("template", REFUSED)
+def test_a_template_that_is_refused_has_one(template: str) -> None:
+    assert not is_rendered(template)
+    assert template_problem(template, _LANGUAGE)
+
+
+@pytest.mark.parametrize("mark", ["{% generation %}", "{%- generation %}", "{%generation-%}", "{%+ generation %}", "x"])
+def test_marks_are_those_that_trl_looks_for(mark: str) -> None:
+    from trl.chat_template_utils import has_generation_markers
+
+    assert has_generation_marks(mark) is has_generation_markers(mark)
+
+
+def test_trl_has_training_forms_of_its_own_templates_only() -> None:
+    from trl import chat_template_utils as known
+
+    assert libraries("v0.12").has_training_template(known.phi3_chat_template)
+    assert not libraries("v0.12").has_training_template(known.phi3_chat_template + " ")
