@@ -1,4 +1,4 @@
-"""Weights loaded in float32."""
+"""Weights loaded in float32 or float64."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SINCE = "0.1.0"
 
 def check(job: Job) -> Iterator[Fault]:
     workload, predicted = workload_of(job), footprint_of(job)
-    if workload is None or predicted is None or workload.dtype is not Dtype.FLOAT32:
+    if workload is None or predicted is None or workload.dtype not in (Dtype.FLOAT32, Dtype.FLOAT64):
         return
     if workload.quantization is not Quantization.NONE:
         return
@@ -32,7 +32,9 @@ def check(job: Job) -> Iterator[Fault]:
         return
     stated = job.setting("ModelConfig", "torch_dtype").is_stated
     how = (
-        "`torch_dtype` is float32" if stated else f"`torch_dtype` is omitted, which means float32 in {job.release.name}"
+        f"`torch_dtype` is {workload.dtype.value}"
+        if stated
+        else f"`torch_dtype` is omitted, which means float32 in {job.release.name}"
     )
     yield Fault(
         option_place(job, "ModelConfig", "torch_dtype"),

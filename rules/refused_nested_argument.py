@@ -60,9 +60,11 @@ def _problem(job: Job, name: str, value: dict[str, object]) -> str:
 
 def _checkpoint_problem(value: dict[str, object]) -> str:
     """Return why PyTorch's checkpoint refuses its arguments: some are for the non-reentrant kind alone."""
-    is_reentrant = value.get("use_reentrant", True)
-    if is_reentrant and (value.get("debug") or value.get("context_fn") is not None):
-        return "`debug` and `context_fn` need `use_reentrant: false`"
+    is_reentrant = value.get("use_reentrant") is None or bool(value["use_reentrant"])
+    if "context_fn" in value:
+        return "`context_fn` is a function, which cannot be written here"
+    if is_reentrant and value.get("debug"):
+        return "`debug` needs `use_reentrant: false`"
     if not is_reentrant and value.get("determinism_check", "default") not in ("default", "none"):
         return "`determinism_check` is default or none"
     return ""

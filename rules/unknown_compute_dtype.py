@@ -35,11 +35,16 @@ def check(job: Job) -> Iterator[Fault]:
     is_dtype = value in release_arguments(job.args_release).dtypes
     if is_dtype and not job.flag(section, "load_in_4bit"):
         return
-    effect = "loading the model stops" if is_dtype else STOPS
+    is_overruled = is_dtype and is_on_kaito(job)
+    if is_overruled:
+        effect = "bitsandbytes computes in the type of a layer's input, which is float32 or bfloat16 here"
+    else:
+        effect = "loading the model stops" if is_dtype else STOPS
     meant = compute_dtype_name(job, value)
     yield Fault(
         job.place_of(option),
         f"`{value}` is not the name of a floating-point type of torch: {effect}",
+        severity=Severity.WARNING if is_overruled else Severity.ERROR,
         help=f"write `{meant or 'bfloat16'}`",
         fix=setting_fix(job, section, name, meant, f"Write `{meant}`", Applicability.SAFE) if meant else None,
     )

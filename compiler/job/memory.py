@@ -42,7 +42,7 @@ _MOST_NAMES = 2000
 
 _LOSSES = {"nll": Loss.FULL, "chunked_nll": Loss.CHUNKED}
 _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
-           "bfloat16": Dtype.BFLOAT16}  # fmt: skip
+           "bfloat16": Dtype.BFLOAT16, "float64": Dtype.FLOAT64, "double": Dtype.FLOAT64}  # fmt: skip
 
 
 def stack_of(job: Job) -> Stack:
@@ -221,6 +221,9 @@ def _loss(job: Job, stack: Stack) -> Loss:
 
 
 def _autocast(job: Job) -> Dtype | None:
+    """Return the type that autocast computes in, None without one; it leaves float64 alone (`autocast_mode.h`)."""
+    if weight_dtype_of(job) is Dtype.FLOAT64:
+        return None
     if job.flag("TrainingArguments", "fp16"):
         return Dtype.FLOAT16
     return Dtype.BFLOAT16 if job.flag("TrainingArguments", "bf16") else None

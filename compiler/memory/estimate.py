@@ -106,7 +106,12 @@ def workload_from(options: FineTune) -> Workload:
 
 
 def _autocast(options: FineTune, stack: Stack, quantization: Quantization) -> Dtype | None:
-    """Return the type of mixed precision: as asked, else the weights' half type where the stack turns it on."""
+    """Return the type of mixed precision: as asked, else the weights' half type where the stack turns it on.
+
+    It leaves float64 alone.
+    """
+    if options.dtype == Dtype.FLOAT64.value:
+        return None
     if options.autocast is not None:
         return Dtype(options.autocast) if options.autocast != NO_AUTOCAST else None
     is_quantized = quantization is not Quantization.NONE
@@ -179,5 +184,5 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
         yield "LoRA of rank 8 instead of full fine-tuning", replace(workload, lora=Lora())
     if workload.optimizer in (Optimizer.ADAMW, Optimizer.ADAMW_FUSED):
         yield "an 8-bit optimizer", replace(workload, optimizer=Optimizer.ADAMW_8BIT)
-    if workload.dtype is Dtype.FLOAT32:
+    if workload.dtype in (Dtype.FLOAT32, Dtype.FLOAT64):
         yield "bfloat16 weights", replace(workload, dtype=Dtype.BFLOAT16)

@@ -26,9 +26,13 @@ class Quantization(str, Enum):
     INT8 = "int8"
 
 
+_NUM_BYTES = {"float64": 8, "float32": 4}
+
+
 class Dtype(str, Enum):
     """A floating-point type of weights or adapters."""
 
+    FLOAT64 = "float64"
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
@@ -36,7 +40,7 @@ class Dtype(str, Enum):
     @property
     def num_bytes(self) -> int:
         """Return the size of one element in bytes."""
-        return 4 if self is Dtype.FLOAT32 else 2
+        return _NUM_BYTES.get(self.value, 2)
 
 
 class Attention(str, Enum):

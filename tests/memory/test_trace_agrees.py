@@ -90,6 +90,13 @@ def test_they_agree_on_what_changes_a_kernel(method: str, choice: str) -> None:
         assert derived.allocated_bytes == pytest.approx(found.allocated_bytes, rel=TOLERANCE), found.phase
 
 
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_they_agree_on_float64_which_no_fused_attention_takes(checkpointing: bool) -> None:
+    plain = workload("qwen2.5-0.5b", "lora", checkpointing=checkpointing, batch_size=2, seq_len_tokens=512)
+
+    assert_agreement(replace(plain, architecture=_shallow(plain.architecture), dtype=Dtype.FLOAT64))
+
+
 def test_quantised_weights_without_preparation_under_autocast_share_their_input_among_adapters() -> None:
     plain = workload("qwen2.5-0.5b", "qlora", checkpointing=False, batch_size=2, seq_len_tokens=256)
     asked = replace(plain, architecture=_shallow(plain.architecture), kbit_prep=False, autocast=Dtype.BFLOAT16)

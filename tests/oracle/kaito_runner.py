@@ -143,13 +143,16 @@ def _replace_weights(weights: str) -> None:
     """Load the tiny model where Kaito's image has the preset's."""
     import transformers
 
+    def is_weights(name: Any) -> bool:
+        return isinstance(name, str) and name.rstrip("/") == WEIGHTS
+
     for owner in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
         real = owner.from_pretrained
 
         def load(*args: Any, _real: Any = real, **options: Any) -> Any:
-            if options.get("pretrained_model_name_or_path") == WEIGHTS:
+            if is_weights(options.get("pretrained_model_name_or_path")):
                 options["pretrained_model_name_or_path"] = weights
-            return _real(*(weights if one == WEIGHTS else one for one in args), **options)
+            return _real(*(weights if is_weights(one) else one for one in args), **options)
 
         owner.from_pretrained = load
 

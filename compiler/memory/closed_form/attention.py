@@ -140,11 +140,14 @@ class AttentionBlock:
     def _falls_back_to_math(self, query: Tensor, num_key_groups: int) -> bool:
         """Whether no fused kernel of SDPA takes these inputs (`sdp_utils.cpp`, PyTorch 2.5 to 2.13).
 
-        Keys with fewer heads need the flash kernel, which is for half precision on Ampere and later; before Ampere the
-        memory-efficient kernel takes no bfloat16. Falcon with one key head does not even say that heads are grouped.
+        None takes float64. Keys with fewer heads need the flash kernel, which is for half precision on Ampere and
+        later; before Ampere the memory-efficient kernel takes no bfloat16. Falcon with one key head does not even say
+        that heads are grouped.
         """
         if self.kind is not Attention.SDPA or self.kernels is Kernels.CPU:
             return False
+        if query.num_bytes > FLOAT32_BYTES:
+            return True
         is_old = self.kernels is Kernels.BEFORE_AMPERE
         if num_key_groups > 1:
             return self.plan.family.own_attention or self._is_float32(query) or is_old

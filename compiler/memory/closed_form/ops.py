@@ -46,28 +46,28 @@ class Ops(AdaptedLinearOps):
     def math_attention(
         self, query: Tensor, key: Tensor, value: Tensor, *, num_heads: int, has_dropout: bool, copies_keys: bool
     ) -> Tensor:
-        """Attend as PyTorch does where heads differ in number and no fused kernel fits, all in float32.
+        """Attend as PyTorch does where no fused kernel fits, in float32 or wider.
 
         `_scaled_dot_product_attention_math` (`attention.cpp`): widens a half input, scales query and key, and saves
         the attention weights; `copies_keys`: `matmul` copies a key head to all that share it, which a single sequence
         with a single key head spares it: what is saved of its values is then a view of the projection.
         """
-        stream = self.stream
+        stream, num_bytes = self.stream, max(FLOAT32_BYTES, query.num_bytes)
         with stream.inside(Group.ATTENTION):
-            forward, backward = score_product(query, num_heads, FLOAT32_BYTES)
+            forward, backward = score_product(query, num_heads, num_bytes)
             stream.scratch(ZERO, launch(*forward.kernels * 2), launch(*backward.kernels * 2))
-            wide = [self.cast(query, FLOAT32_BYTES)]
+            wide = [self.cast(query, num_bytes)]
             wide += [
-                stream.apply([item], query.elements, FLOAT32_BYTES) if copies_keys else self.cast(item, FLOAT32_BYTES)
+                stream.apply([item], query.elements, num_bytes) if copies_keys else self.cast(item, num_bytes)
                 for item in (key, value)
             ]
             scaled = [self.copy(item) for item in wide[:2]]
-            scores = stream.apply(scaled, per_pair(num_heads), FLOAT32_BYTES, Effects(saves=tuple(scaled)))
+            scores = stream.apply(scaled, per_pair(num_heads), num_bytes, Effects(saves=tuple(scaled)))
             weights = stream.replace(self._safe_softmax(scores), scores)
             if has_dropout:
                 weights = stream.replace(self.dropout(weights), weights)
             effects = Effects(saves=(weights, wide[2]))
-            output = stream.apply([weights, wide[2]], query.elements, FLOAT32_BYTES, effects)
+            output = stream.apply([weights, wide[2]], query.elements, num_bytes, effects)
             stream.drop(weights, *scaled, *wide)
             return stream.replace(self.cast(output, query.num_bytes), output)
 
@@ -76,7 +76,7 @@ class Ops(AdaptedLinearOps):
         effects = Effects(
             saves_output=True, forward_temporary=scores.size + scores.elements, backward_temporary=scores.size
         )
-        return self.stream.apply([scores], scores.elements, FLOAT32_BYTES, effects)
+        return self.stream.apply([scores], scores.elements, scores.num_bytes, effects)
 
     def eager_scores(
         self, query: Tensor, key: Tensor, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool

@@ -108,9 +108,10 @@ def attend(
     takes_flash = attn_mask is None and query.dtype in _HALF and head_dim <= FLASH_MAX_HEAD_DIM and not is_old
     takes_efficient = head_dim % EFFICIENT_ALIGNMENT == 0 and not (is_old and query.dtype is torch.bfloat16)
     output: torch.Tensor
+    is_narrow = query.dtype is not torch.float64
     if takes_flash and (same_heads or enable_gqa):
         output = FlashAttention.apply(query, key, value)
-    elif same_heads and takes_efficient:
+    elif same_heads and takes_efficient and is_narrow:
         output = EfficientAttention.apply(query, key, value, attn_mask)
     else:
         output = _attend_plainly(query, key, value, attn_mask, dropout_p, is_causal)
@@ -125,9 +126,9 @@ def _attend_plainly(
     dropout_p: float,
     is_causal: bool,
 ) -> torch.Tensor:
-    """`_scaled_dot_product_attention_math` (`attention.cpp`): all in float32, the mask added in place."""
+    """`_scaled_dot_product_attention_math` (`attention.cpp`): in float32 or wider, the mask added in place."""
     dtype, num_heads = query.dtype, query.shape[1]
-    query, key, value = (item.float() for item in (query, key, value))
+    query, key, value = (item.float() if dtype in _HALF else item for item in (query, key, value))
     scaling = math.sqrt(1.0 / math.sqrt(query.shape[-1]))
     query = query * scaling
     if is_causal:

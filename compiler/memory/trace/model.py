@@ -20,7 +20,12 @@ from kaitoc.compiler.memory.trace.quantized import quantize_linears
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Quantization, Workload, WorkloadError
 
 FLASH_NAME = "kaitoc_fused"
-_DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.FLOAT16: torch.float16, Dtype.BFLOAT16: torch.bfloat16}
+_DTYPES = {
+    Dtype.FLOAT64: torch.float64,
+    Dtype.FLOAT32: torch.float32,
+    Dtype.FLOAT16: torch.float16,
+    Dtype.BFLOAT16: torch.bfloat16,
+}
 
 
 def torch_dtype(dtype: Dtype) -> torch.dtype:
