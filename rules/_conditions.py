@@ -273,7 +273,7 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "not in": lambda value, operand: not _is_among(value, operand),
     "text not in": lambda value, operand: isinstance(value, str) and not _is_among(value, operand),
     "lower not in": lambda value, operand: isinstance(value, str) and not _is_among(value.lower(), operand),
-    "not reentrant off": lambda value, _: not (isinstance(value, dict) and value.get("use_reentrant") is False),
+    "not reentrant off": lambda value, _: not (isinstance(value, dict) and value.get("use_reentrant") in (False, 0)),
     "has set": lambda value, operand: isinstance(value, dict) and bool(value.get(str(operand))),
     "lacks": lambda value, operand: isinstance(value, (list, tuple)) and operand not in value,
     "ends with": lambda value, operand: isinstance(value, str) and value.endswith(_texts(operand)),

@@ -17,6 +17,7 @@ _BLOCKS = ("if", "for", "macro", "block", "filter", "call", "generation", "with"
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
 _STATEMENTS = {"elif", "else", "set", "print", "break", "continue", "import", "from", "include", "extends"}
 _LOADS = {"import", "from", "include", "extends"}
+_SILENT = re.compile(r"\{#.*?#\}|\{%[-+]?\s*set\s[^%]*=.*?%\}", re.DOTALL)
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _FILTER = re.compile(r"(?<!\|)\|\s*(\w+)")
 _TEST = re.compile(r"\bis\s+(?:not\s+)?(\w+)")
@@ -44,7 +45,7 @@ def decoded_template(value: str) -> str | None:
 
 def template_problem(template: str, language: TemplateLanguage) -> str:
     """Return why a template cannot be compiled or rendered, empty where nothing is found."""
-    template = _RAW.sub("", template)
+    template = _RAW.sub("raw", template)
     plain = _TAG.sub("", template)
     for opening in ("{{", "{%", "{#"):
         if opening in plain:
@@ -54,7 +55,9 @@ def template_problem(template: str, language: TemplateLanguage) -> str:
         problem = _problem_of(tag, language, open_blocks)
         if problem:
             return problem
-    return f"`{{% {open_blocks[-1]} %}}` has no end" if open_blocks else ""
+    if open_blocks:
+        return f"`{{% {open_blocks[-1]} %}}` has no end"
+    return "" if _SILENT.sub("", template).strip() else "it renders to nothing"
 
 
 def has_generation_marks(template: str) -> bool:

@@ -26,7 +26,7 @@ from kaitoc.compiler.kaito.table import (
     release_arguments,
 )
 from kaitoc.compiler.kaito.tokens import Reading, Token, flatten, option_of, read_token
-from kaitoc.compiler.kaito.values import ArgValueError, expectation, read_text
+from kaitoc.compiler.kaito.values import ArgValueError, expectation, read_text, with_converted_texts
 
 
 class ArgProblemKind(str, Enum):
@@ -240,7 +240,7 @@ class _ArgumentParser:
 
     def _read_json(self, token: Token, argument: Argument, text: str) -> object:
         try:
-            return json.loads(text)
+            return with_converted_texts(json.loads(text))
         except (ValueError, RecursionError):
             self._add(ArgProblemKind.INVALID_JSON, token, argument.name, expectation(argument))
             return None

@@ -74,3 +74,16 @@ def expectation(argument: Argument) -> str:
             argument.type, _EXPECTED[argument.type]
         )
     return _EXPECTED[argument.type]
+
+
+def with_converted_texts(value: object) -> object:
+    """Return a nested argument with texts made truth values and numbers (transformers' `_convert_str_dict`)."""
+    if isinstance(value, dict):
+        return {key: with_converted_texts(inner) for key, inner in value.items()}
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if value.isdecimal():
+        return int(value)
+    return float(value) if value.replace(".", "", 1).isdecimal() else value

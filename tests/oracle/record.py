@@ -1,12 +1,13 @@
 """Record what Kaito's own files do with every variant, and with every block of the rule pages.
 
-    python tests/oracle/record.py variants v0.12 --kaito KAITO --python PYTHON [--limit 500]
+    python tests/oracle/record.py variants v0.12 --kaito KAITO --python PYTHON [--limit 500] [--drawn SEED COUNT]
     python tests/oracle/record.py pages v0.12 --kaito KAITO --python PYTHON
 
 `KAITO` is a folder with cli.py, parser.py, dataset.py and fine_tuning.py of Kaito's tag (presets/workspace/tuning/
 text-generation); they are run where they are and never copied into the repository. `PYTHON` is an interpreter with the
 release's pins (`schemas/catalog/releases.json`) and nothing that Kaito's image does not have. What is recorded
-already is kept, so that a run can be stopped and taken up again; `--anew` begins from nothing.
+already is kept, so that a run can be stopped and taken up again; `--anew` begins from nothing. `--drawn` records
+variants that are drawn at random (`drawn_variants.py`) instead of the listed ones.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import page_blocks
 import variants
+from drawn_variants import drawn_variants
 
 FOLDER = Path(__file__).parent
 _Json = dict[str, Any]
@@ -47,11 +49,13 @@ def condensed(record: _Json) -> _Json:
     return {"id": record["id"], "verdict": "trained" if is_learned else "unlearned"}
 
 
-def waiting_variants(release: str) -> list[_Json]:
+def waiting_variants(release: str, drawn: tuple[int, int] | None = None) -> list[_Json]:
     """Return the variants of a release as the runner takes them, in an order in which every part is like the whole."""
+    every = variants.all_variants(release)
+    wanted = every if drawn is None else [*every[:2], *drawn_variants(release, *drawn)]
     listed = [
         {"id": variants.variant_id(one), "config": variants.config_of(one), "data": one.get("data", "messages")}
-        for one in variants.all_variants(release)
+        for one in wanted
     ]
     plain, others = listed[:2], listed[2:]
     random.Random(5).shuffle(others)
@@ -65,16 +69,17 @@ def waiting_blocks() -> list[_Json]:
     return [plain, *({"id": block.record_id, "config": page_blocks.completed(block)} for block in blocks)]
 
 
-def record(kind: str, release: str, kaito: str, python: str, limit: int | None, *, is_anew: bool) -> None:
+def record(options: argparse.Namespace) -> None:
     """Run what is not recorded yet, and write the recording."""
+    kind, release = options.kind, options.release
     path = recording_path(kind, release)
-    known = {} if is_anew or not path.exists() else {one["id"]: one for one in read_recording(kind, release)}
-    waiting = waiting_variants(release) if kind == "variants" else waiting_blocks()
-    missing = [one for one in waiting if one["id"] not in known and one["id"] != _PLAIN][:limit]
+    known = {} if options.anew or not path.exists() else {one["id"]: one for one in read_recording(kind, release)}
+    waiting = waiting_variants(release, options.drawn) if kind == "variants" else waiting_blocks()
+    missing = [one for one in waiting if one["id"] not in known and one["id"] != _PLAIN][: options.limit]
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "variants.jsonl", Path(folder) / "records.jsonl"
         given.write_text("".join(json.dumps(one, default=str) + "\n" for one in missing), encoding="utf-8")
-        command = [python, str(FOLDER / "kaito_runner.py"), kaito, str(given), str(found)]
+        command = [options.python, str(FOLDER / "kaito_runner.py"), options.kaito, str(given), str(found)]
         try:
             subprocess.run(["unshare", "-rm", *command], check=True)
         finally:
@@ -102,9 +107,9 @@ def main() -> None:
     parser.add_argument("--kaito", required=True)
     parser.add_argument("--python", required=True)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--drawn", nargs=2, type=int, metavar=("SEED", "COUNT"))
     parser.add_argument("--anew", action="store_true")
-    options = parser.parse_args()
-    record(options.kind, options.release, options.kaito, options.python, options.limit, is_anew=options.anew)
+    record(parser.parse_args())
 
 
 if __name__ == "__main__":

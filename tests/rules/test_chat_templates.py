@@ -43,6 +43,7 @@ REFUSED = [
     "{{ 'a }}",
     "{% for m in messages %}{% endif %}{% endfor %}",
 ]
+EMPTY = ["{# a comment #}", " \n", "{# one #} {# two #}", "{% set x = 1 %}{%- set y = 'a' -%}"]
 
 
 def is_rendered(template: str) -> bool:
@@ -65,6 +66,11 @@ def test_a_template_that_is_rendered_has_no_problem(template: str) -> None:
 def test_a_template_that_is_refused_has_one(template: str) -> None:
     assert not is_rendered(template)
     assert template_problem(template, _LANGUAGE)
+
+
+@pytest.mark.parametrize("template", EMPTY)
+def test_a_template_without_text_is_one_that_renders_to_nothing(template: str) -> None:
+    assert template_problem(template, _LANGUAGE) == "it renders to nothing"
 
 
 @pytest.mark.parametrize("mark", ["{% generation %}", "{%- generation %}", "{%generation-%}", "{%+ generation %}", "x"])
