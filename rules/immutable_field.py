@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.objects import Field, Manifest
+from kaitoc.compiler.manifest.objects import Field, Manifest, Place
 from kaitoc.compiler.yaml.values import YamlValueError, plain_value
 
 CODE = "KT328"
@@ -41,11 +42,19 @@ def check(old: Manifest, new: Manifest) -> Iterator[Fault]:
     for path in _PATHS:
         before, after = old.field(*path), new.field(*path)
         if _value(before, path) != _value(after, path):
+            verb = "changed" if after is not None else "removed"
             yield Fault(
-                after.value if after is not None else new.place,
-                f"`{'.'.join(path)}` cannot be changed; Kaito's webhook refuses the update",
+                after.value if after is not None else _removed(new, path),
+                f"`{'.'.join(path)}` cannot be {verb}; Kaito's webhook refuses the update",
                 help="delete the Workspace and create it anew",
             )
+
+
+def _removed(new: Manifest, path: tuple[str, ...]) -> Place:
+    """Return where a removed field would stand: the nearest parent that is written, with the field's own pointer."""
+    parents = (new.field(*path[:end]) for end in range(len(path) - 1, 0, -1))
+    written = next((parent for parent in parents if parent is not None), None)
+    return replace(written.key if written is not None else new.place, pointer="/" + "/".join(path))
 
 
 def _value(field: Field | None, path: tuple[str, ...]) -> object:

@@ -10,6 +10,7 @@ from kaitoc.compiler.admission.partners import Partners, RelatedObjects
 from kaitoc.compiler.admission.patch import patch_between
 from kaitoc.compiler.admission.policy import Policy
 from kaitoc.compiler.admission.review import Answer, Request
+from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.fix_rounds import fix_until_stable
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.findings import Applicability, Finding, Severity
@@ -66,13 +67,29 @@ def answer(request: Request, policy: Policy, surroundings: RelatedObjects) -> An
     for file in surroundings.files:
         engine.library.add_read(file)
     outcome = engine.check([path])
-    patch: tuple[dict[str, Any], ...] = ()
-    if policy.mutates and not is_as_stored:
-        fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
-        outcome, patch = fixed.remaining, _patch(content, source, fixed.texts)
+    if policy.mutates:
+        return Answer(is_allowed=True) if is_as_stored else _mended(content, source, engine, outcome)
     findings = [finding for finding in outcome.findings if surroundings.is_complete or not _needs_partners(finding)]
     findings += _update_findings(request, manifests, policy)
-    return _verdict(findings, outcome, policy, patch, tolerates=is_as_stored)
+    return _verdict(findings, outcome, policy, tolerates=is_as_stored)
+
+
+def _mended(content: dict[str, Any], source: Source, engine: Engine, outcome: Outcome) -> Answer:
+    """Return the patch of the safe fixes and what it changes as warnings.
+
+    The object passes whatever is left: other webhooks and Kaito's own defaults may still change it, and `/validate`
+    judges it as it will be stored.
+    """
+    fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
+    patch = _patch(content, source, fixed.texts)
+    remaining = fixed.remaining.findings
+    codes = tuple(sorted({finding.code for finding in remaining}))
+    if not patch:
+        return Answer(is_allowed=True, codes=codes)
+    left = {(finding.code, finding.pointer) for finding in remaining}
+    mended = [f for f in sorted(outcome.findings, key=lambda f: f.sort_key) if (f.code, f.pointer) not in left]
+    warnings = tuple(f"kaitoc changed this object: {_told(finding)}" for finding in mended)
+    return Answer(is_allowed=True, warnings=warnings, patch=patch, codes=codes)
 
 
 def _judged_content(request: Request) -> dict[str, Any] | None:
@@ -166,9 +183,7 @@ def _update_findings(request: Request, manifests: Sequence[Manifest], policy: Po
                     yield finding
 
 
-def _verdict(
-    findings: list[Finding], outcome: Outcome, policy: Policy, patch: tuple[dict[str, Any], ...], *, tolerates: bool
-) -> Answer:
+def _verdict(findings: list[Finding], outcome: Outcome, policy: Policy, *, tolerates: bool) -> Answer:
     """Return the answer to what was found; where it is tolerated, what would refuse the object only warns."""
     findings.sort(key=lambda finding: finding.sort_key)
     refusing = [finding for finding in findings if _refuses(finding, policy)]
@@ -179,7 +194,7 @@ def _verdict(
     if len(complaints) > len(shown):
         shown.append(f"and {len(complaints) - len(shown)} more")
     if tolerates or not complaints:
-        return Answer(is_allowed=True, warnings=(*shown, *warnings), patch=patch, codes=codes)
+        return Answer(is_allowed=True, warnings=(*shown, *warnings), codes=codes)
     return Answer(is_allowed=False, message="; ".join(shown), warnings=warnings, codes=codes)
 
 

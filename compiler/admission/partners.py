@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kaitoc.compiler.admission.objects import path_of, source_of
@@ -15,7 +15,7 @@ from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.yaml.tree import Mapping
+from kaitoc.compiler.yaml.tree import Mapping as MappingNode
 from kaitoc.compiler.yaml.values import YamlValueError, plain_value
 
 _REVIEW = Source("<review>", "")
@@ -27,6 +27,11 @@ class Partners(Protocol):
     @property
     def is_complete(self) -> bool:
         """Whether what is not found is not there."""
+        ...
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why objects of a kind cannot be read, by kind."""
         ...
 
     def refresh(self) -> None:
@@ -54,6 +59,7 @@ class NoPartners:
     """Knows of no other object, so a missing ConfigMap is no fault."""
 
     is_complete = False
+    problems: Mapping[str, str] = {}
 
     def refresh(self) -> None:
         """Do nothing."""
@@ -74,6 +80,7 @@ class FolderPartners:
     """
 
     is_complete = True
+    problems: Mapping[str, str] = {}
 
     def __init__(self, paths: Sequence[str]) -> None:
         """Read the files; raises `SourceError` for a path that does not exist."""
@@ -142,4 +149,4 @@ def _alone(manifest: Manifest) -> ManifestFile | None:
 
 def _asking(kind: str, namespace: str, name: str) -> Manifest:
     """Return an object that stands for the one under review."""
-    return Manifest(_REVIEW, Mapping(Span(0, 0), [], False, None), "", ObjectRef(kind, namespace, name))
+    return Manifest(_REVIEW, MappingNode(Span(0, 0), [], False, None), "", ObjectRef(kind, namespace, name))

@@ -23,7 +23,7 @@ class PolicyOptions:
 class Policy:
     """How to judge: `engine` has the rules and settings, and refuses or honours suppressions of errors.
 
-    `is_strict` refuses warnings too; `mutates` answers with a patch of the safe fixes.
+    `is_strict` refuses warnings too; `mutates` answers with a patch of the safe fixes and refuses nothing.
     """
 
     engine: Engine

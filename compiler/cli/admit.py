@@ -29,7 +29,7 @@ class AdmitOptions:
 @click.command()
 @click.argument("file", default="-", metavar="[FILE|-]", shell_complete=complete_path)
 @admission_options
-@click.option("--mutate", is_flag=True, help="Answer with a patch of the safe fixes.")
+@click.option("--mutate", is_flag=True, help="Answer as /mutate does: a patch of the safe fixes, and never a refusal.")
 @click.option(
     "--partners",
     multiple=True,

@@ -19,6 +19,15 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def message_of(finding: Finding) -> str:
+    """Return what was found; for text that is no file, such as `kubectl get -o yaml`, after the name of its object."""
+    owner = finding.object
+    if owner is None or not finding.source.path.startswith("<") or not owner.name:
+        return finding.message
+    name = f"{owner.namespace}/{owner.name}" if owner.namespace else owner.name
+    return f"{owner.kind} {name}: {finding.message}"
+
+
 def can_apply(finding: Finding) -> bool:
     """Return whether the finding has a fix that `--fix`, with or without `--unsafe-fixes`, applies."""
     return finding.fix is not None and finding.fix.applicability is not Applicability.DISPLAY

@@ -81,10 +81,17 @@ class Webhook:
         return PlainTextResponse("ok\n")
 
     async def _readyz(self, _: HttpRequest) -> Response:
-        is_ready = self.is_ready and not self.is_draining
-        return PlainTextResponse("ok\n" if is_ready else "not ready\n", 200 if is_ready else 503)
+        """Answer 200 once reviews can be judged; what the cluster does not let it see is told with it.
+
+        A pod that may not list ConfigMaps judges what it is shown, as before they were listed, so it stays in service.
+        """
+        if not self.is_ready or self.is_draining:
+            return PlainTextResponse("not ready\n", 503)
+        problems = [f"{kind}s cannot be watched: {why}" for kind, why in sorted(self._partners.problems.items())]
+        return PlainTextResponse("\n".join(["ok", *problems]) + "\n")
 
     async def _metrics(self, _: HttpRequest) -> Response:
+        self.metrics.tell_partners(self._partners.problems)
         return Response(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _review(self, http_request: HttpRequest) -> Response:

@@ -50,11 +50,17 @@ class ClusterPartners:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[tuple[str, str], _Object]] = {"ConfigMap": {}, "Workspace": {}}
         self._listed: set[str] = set()
+        self._problems: dict[str, str] = {}
 
     @property
     def is_complete(self) -> bool:
         """Whether all objects are known, now: a watch that broke makes it false until the next list."""
         return len(self._listed) == len(self._objects)
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why a kind cannot be listed or watched, by kind, such as a role that does not allow it."""
+        return self._problems
 
     def start(self) -> None:
         """Follow the cluster in the background."""
@@ -87,7 +93,8 @@ class ClusterPartners:
                 time.sleep(_RELIST_SECONDS)  # a server that breaks each watch at once is not asked for all without end
             except Exception as error:
                 self._listed.discard(kind)
-                LOGGER.warning("%ss cannot be watched: %s", kind, str(error).partition("\n")[0])
+                self._problems[kind] = str(error).partition("\n")[0]
+                LOGGER.warning("%ss cannot be watched: %s", kind, self._problems[kind])
                 time.sleep(_RETRY_SECONDS)
 
     def follow_once(self, kind: str) -> None:
@@ -96,6 +103,7 @@ class ClusterPartners:
         with self._lock:
             self._objects[kind] = {_key(item): _Object(item) for item in map(_trimmed, objects) if _matters(item)}
         self._listed.add(kind)
+        self._problems.pop(kind, None)
         while True:
             started = time.monotonic()
             for change, content in self._api.watch(kind, version):

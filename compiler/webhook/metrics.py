@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from kaitoc.compiler.admission.review import Answer
 
+PARTNER_KINDS = ("ConfigMap", "Workspace")
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -27,6 +30,12 @@ class Metrics:
             "kaitoc_review_seconds", "Time to answer a review.", buckets=_BUCKETS, registry=self._registry
         )
         self.in_flight = Gauge("kaitoc_reviews_in_flight", "Reviews being answered.", registry=self._registry)
+        self._unwatched = Gauge(
+            "kaitoc_partners_unwatched",
+            "Kinds that cannot be watched.",
+            ["kind"],
+            registry=self._registry,
+        )
         self.certificate_loads = Counter(
             "kaitoc_certificate_loads", "Times the certificate was loaded.", registry=self._registry
         )
@@ -40,6 +49,11 @@ class Metrics:
     def count_refused(self, status: int) -> None:
         """Count a request that was refused before it was judged."""
         self._refused.labels(str(status)).inc()
+
+    def tell_partners(self, problems: Mapping[str, str]) -> None:
+        """Note which kinds of the cluster's objects cannot be watched."""
+        for kind in PARTNER_KINDS:
+            self._unwatched.labels(kind).set(kind in problems)
 
     def render(self) -> bytes:
         """Return all values in Prometheus' text format."""

@@ -34,12 +34,17 @@ quietly openssl x509 -req -in "$dir/tls.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.k
 rm -f "$dir/ca.key" "$dir/ca.srl" "$dir/tls.csr" "$dir/tls.ext"
 
 [ $# -eq 2 ] || exit 0
-kubectl create secret tls kaitoc-webhook-tls --namespace kaitoc --cert "$dir/tls.crt" --key "$dir/tls.key" \
-    --dry-run=client --output yaml | kubectl apply --filename -
-bundle=$(base64 <"$dir/ca.crt" | tr -d '\n')
+# The pods serve the earlier certificate until the kubelet has handed them the new one, about a minute: its authority
+# stays trusted beside the new one, older ones do not.
 for kind in validatingwebhookconfiguration mutatingwebhookconfiguration; do
-    kubectl get "$kind" kaitoc >/dev/null 2>&1 || continue
+    earlier=$(kubectl get "$kind" kaitoc --output 'jsonpath={.webhooks[0].clientConfig.caBundle}' 2>/dev/null) || continue
+    bundle=$({
+        cat "$dir/ca.crt"
+        printf %s "$earlier" | openssl base64 -d -A | sed '/-----END CERTIFICATE-----/q'
+    } | base64 | tr -d '\n')
     kubectl patch "$kind" kaitoc --type json --patch "[
         {\"op\": \"add\", \"path\": \"/webhooks/0/clientConfig/caBundle\", \"value\": \"$bundle\"},
         {\"op\": \"add\", \"path\": \"/webhooks/1/clientConfig/caBundle\", \"value\": \"$bundle\"}]"
 done
+kubectl create secret tls kaitoc-webhook-tls --namespace kaitoc --cert "$dir/tls.crt" --key "$dir/tls.key" \
+    --dry-run=client --output yaml | kubectl apply --filename -

@@ -143,6 +143,20 @@ def test_an_update_of_an_immutable_field_is_refused(cluster: FolderPartners) -> 
     assert not given.is_allowed
 
 
+@pytest.mark.parametrize("field", [("resource", "labelSelector"), ("tuning", "preset")])
+def test_an_update_that_removes_an_immutable_field_is_refused_at_that_field(
+    cluster: FolderPartners, field: tuple[str, str]
+) -> None:
+    part, name = field
+    removed = workspace()
+    removed[part] = {key: value for key, value in removed[part].items() if key != name}
+
+    given = judged(review(removed, "UPDATE", workspace()), cluster)
+
+    assert f"`{part}.{name}` cannot be removed" in given.message
+    assert f"(at /{part}/{name})" in given.message
+
+
 def test_an_update_of_a_config_map_is_warned_of() -> None:
     given = judged(review(config_map(TRAINING_CONFIG.replace("r: 8", "r: 16")), "UPDATE", config_map()))
     assert given.is_allowed
@@ -279,6 +293,19 @@ def test_mutation_applies_the_safe_fixes_and_keeps_comments() -> None:
     assert operation["path"] == "/data/training_config.yaml"
     assert "  DataCollator:\n    mlm: false\n" in operation["value"]
     assert "# fused on Phi-3" in operation["value"]
+
+
+def test_what_mutation_changed_is_told_as_a_warning() -> None:
+    given = judged(review(config_map(NO_COLLATOR)), mutates=True)
+
+    assert [warning.partition(":")[0] for warning in given.warnings] == ["kaitoc changed this object"]
+    assert "DataCollator" in given.warnings[0]
+
+
+def test_mutation_leaves_what_it_cannot_mend_to_validation() -> None:
+    given = judged(review(config_map(MISSPELT.replace("torch_dtpe", "nothing_like_it"))), mutates=True)
+
+    assert (given.is_allowed, given.patch, given.warnings) == (True, (), ())
 
 
 def test_mutation_of_a_clean_object_changes_nothing() -> None:

@@ -122,6 +122,23 @@ def test_the_bootstrap_stores_what_it_made_in_the_cluster(tmp_path: Path) -> Non
         assert {operation["value"] for operation in operations} == {authority}
 
 
+def test_a_second_bootstrap_keeps_the_earlier_authority_trusted_until_the_new_certificate_is_served(
+    tmp_path: Path,
+) -> None:
+    asked, earlier = tmp_path / "asked", "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
+    stored = base64.b64encode((earlier.format("second") + earlier.format("first")).encode()).decode()
+    stand_in(tmp_path, "kubectl", f'echo "$*" >>"{asked}"\n[ "$1" != apply ] || cat >/dev/null\n'
+             f'[ "$1" != get ] || printf %s {stored}')  # fmt: skip
+    subprocess.run(["sh", str(FOLDER / "bootstrap.sh"), "made", "--apply"], cwd=tmp_path, check=True,
+                   env=with_stand_ins(tmp_path))  # fmt: skip
+
+    calls = asked.read_text()
+    _, _, value = calls.partition('"value": "')
+    bundle = base64.b64decode(value.partition('"')[0]).decode()
+    assert bundle == (tmp_path / "made" / "ca.crt").read_text() + earlier.format("second")
+    assert calls.index("patch mutatingwebhook") < calls.index("create secret")
+
+
 def test_the_bootstrap_says_why_openssl_failed(tmp_path: Path) -> None:
     stand_in(tmp_path, "openssl", "echo unknown option >&2; exit 1")
     done = subprocess.run(["sh", str(FOLDER / "bootstrap.sh"), "made"], cwd=tmp_path, capture_output=True, text=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,6 +33,7 @@ class ApiServer(ThreadingHTTPServer):
         self.changes: dict[str, list[tuple[str, dict[str, Any]]]] = {"ConfigMap": [], "Workspace": []}
         self.asked: list[tuple[str, str]] = []
         self.pause_seconds = 0.0
+        self.forbidden = False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,6 +43,9 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         kind = PATHS[url.path]
         query = parse_qs(url.query)
+        if self.server.forbidden:
+            self.send_error(403)
+            return
         self.server.asked.append((kind, query.get("resourceVersion", [""])[0]))
         time.sleep(self.server.pause_seconds)
         events = [{"type": change, "object": content} for change, content in self.server.changes[kind]]
@@ -114,6 +118,29 @@ def test_all_is_known_once_both_kinds_were_listed(api_server: ApiServer) -> None
     assert not partners.is_complete
     partners.follow_once("Workspace")
     assert partners.is_complete
+
+
+def test_a_role_that_is_missing_is_told_until_it_is_there(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api_server.forbidden = True
+    monkeypatch.setattr("kaitoc.compiler.webhook.cluster_partners._RETRY_SECONDS", 0.05)
+    partners = ClusterPartners(KubernetesApi())
+    partners.start()
+
+    wait_for(lambda: sorted(partners.problems) == ["ConfigMap", "Workspace"])
+    assert "403" in partners.problems["ConfigMap"]
+
+    api_server.forbidden = False
+    wait_for(lambda: partners.is_complete and not partners.problems)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
 
 
 def test_changes_are_followed_from_the_version_that_was_listed(api_server: ApiServer) -> None:

@@ -178,6 +178,7 @@ def test_a_renewed_certificate_is_served_without_a_failed_handshake(server: Serv
 def test_metrics_tell_of_reviews(server: Server) -> None:
     server.review(review(config_map(MISSPELT)))
     status, text = server.request("GET", "/metrics")
+    assert 'kaitoc_partners_unwatched{kind="ConfigMap"} 0.0' in text
     assert status == 200
     assert 'kaitoc_reviews_total{path="/validate",verdict="refused"}' in text
     assert 'kaitoc_review_findings_total{code="KT202"}' in text

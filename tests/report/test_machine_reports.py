@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kaitoc import schemas
 from kaitoc.compiler.core.edits import apply_edits
-from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix, Severity
+from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix, ObjectRef, Severity
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.report import FORMATS, ReportTarget, default_format, emit, parse_target, render
 from kaitoc.compiler.report.model import Report
@@ -64,6 +64,17 @@ def test_every_text_makes_valid_sarif_and_json(text: str) -> None:
 
     check_sarif(report)
     check_report(report)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_finding_in_text_that_is_no_file_names_its_object(format_name: str) -> None:
+    owner = ObjectRef("Workspace", "team", "tune-phi")
+    finding = Finding("KT320", "name", Severity.ERROR, "no", Source("<stdin>", "a\n"), Span(0, 1), object=owner)
+
+    text = render(Report((finding,)), format_name)
+
+    named = "Workspace team/tune-phi" in text.replace("\\/", "/")
+    assert named or (format_name == "json" and json.loads(text)["findings"][0]["object"]["name"] == "tune-phi")
 
 
 @pytest.mark.parametrize("format_name", ["json", "sarif", "gitlab", "rdjson"])

@@ -9,7 +9,7 @@ from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.style import Style
-from kaitoc.compiler.report.wording import can_apply
+from kaitoc.compiler.report.wording import can_apply, message_of
 
 
 def of_file(_path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
@@ -33,4 +33,4 @@ def _line(finding: Finding, style: Style) -> str:
     place = f"{printable(finding.source.path)}:{start.line}:{start.column}"
     severity = style.severity(finding.severity, finding.severity.value)
     fixable = style.fix(" [*]") if can_apply(finding) else ""
-    return f"{place}: {style.strong(finding.code)} {severity} {printable(finding.message)}{fixable}\n"
+    return f"{place}: {style.strong(finding.code)} {severity} {printable(message_of(finding))}{fixable}\n"

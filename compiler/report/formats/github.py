@@ -12,6 +12,7 @@ from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import last_line, positions, relative_path
+from kaitoc.compiler.report.wording import message_of
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 
@@ -42,7 +43,7 @@ def _command(finding: Finding) -> str:
     # An annotation over several lines must not have columns (REST API, check runs, `annotations`).
     if start.line == end.line:
         properties |= {"col": str(start.column), "endColumn": str(end.column)}
-    message = f"{finding.message}\n{finding.help}" if finding.help else finding.message
+    message = f"{message_of(finding)}\n{finding.help}" if finding.help else message_of(finding)
     listed = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
     return f"::{_COMMANDS[finding.severity]} {listed}::{_escape_data(printable_lines(message))}\n"
 

@@ -12,6 +12,7 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.json_pieces import filled, item, joined
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import fingerprints, positions, relative_path
+from kaitoc.compiler.report.wording import message_of
 
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
 
@@ -34,7 +35,7 @@ def whole(_frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator
 def _issue(finding: Finding, fingerprint: str) -> dict[str, object]:
     start, end = positions(finding.source, finding.span)
     return {
-        "description": f"{finding.code} {finding.message}",
+        "description": f"{finding.code} {message_of(finding)}",
         "check_name": finding.name,
         "fingerprint": fingerprint,
         "severity": _SEVERITIES[finding.severity],

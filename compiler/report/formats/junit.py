@@ -14,6 +14,7 @@ from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import relative_path
+from kaitoc.compiler.report.wording import message_of
 
 
 def of_file(path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
@@ -55,11 +56,11 @@ def _suite(name: str, findings: Sequence[Finding], options: FormatOptions) -> El
 def _case(finding: Finding, name: str, failed: bool) -> Element:
     start = finding.source.position(finding.span.start)
     case = Element("testcase", name=f"{finding.code} {finding.name}", classname=name, file=name, line=str(start.line))
-    lines = [f"{name}:{start.line}:{start.column}: {finding.code} {finding.severity.value} {finding.message}"]
+    lines = [f"{name}:{start.line}:{start.column}: {finding.code} {finding.severity.value} {message_of(finding)}"]
     lines += [finding.help] if finding.help else []
     text = printable_lines("\n".join([*lines, rule_url(finding.code)]))
     if failed:
-        message = printable(finding.message)
+        message = printable(message_of(finding))
         SubElement(case, "failure", type=finding.severity.value, message=message).text = text
     else:
         SubElement(case, "system-out").text = text

@@ -13,7 +13,7 @@ from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import relative_path
-from kaitoc.compiler.report.wording import severity_counts, summary_line
+from kaitoc.compiler.report.wording import message_of, severity_counts, summary_line
 
 # GitHub and GitLab refuse longer comments or cut them (65,536 characters on GitHub).
 MAX_ROWS = 100
@@ -58,7 +58,7 @@ def _finding_row(finding: Finding) -> str:
     start = finding.source.position(finding.span.start)
     place = f"{relative_path(finding.source.path)}:{start.line}"
     rule = f"[{finding.code}]({rule_url(finding.code)})"
-    return f"| {finding.severity.value} | {rule} | {markdown_text(place)} | {markdown_text(finding.message)} |"
+    return f"| {finding.severity.value} | {rule} | {markdown_text(place)} | {markdown_text(message_of(finding))} |"
 
 
 def _job_row(job: JobSummary) -> str:

@@ -17,7 +17,7 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.json_pieces import filled, item, joined
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import relative_path
-from kaitoc.compiler.report.wording import can_apply
+from kaitoc.compiler.report.wording import can_apply, message_of
 
 _SEVERITIES = {Severity.ERROR: "ERROR", Severity.WARNING: "WARNING", Severity.INFO: "INFO"}
 
@@ -42,7 +42,7 @@ def whole(_frame: Frame, files: Iterable[str], _jobs: Iterable[str]) -> Iterator
 
 def _diagnostic(finding: Finding) -> _Json:
     diagnostic: _Json = {
-        "message": f"{finding.message}\n{finding.help}" if finding.help else finding.message,
+        "message": f"{message_of(finding)}\n{finding.help}" if finding.help else message_of(finding),
         "location": _location(finding.source, finding.span),
         "severity": _SEVERITIES[finding.severity],
         "code": {"value": finding.code, "url": rule_url(finding.code)},

@@ -16,7 +16,7 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.json_pieces import filled, item, joined
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import fingerprints, positions, relative_path
-from kaitoc.compiler.report.wording import can_apply
+from kaitoc.compiler.report.wording import can_apply, message_of
 
 _SCHEMA_URL = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -68,7 +68,7 @@ def _result(finding: Finding, rule_index: int, fingerprint: str) -> _Json:
     location = _location(finding.source, finding.span)
     if finding.pointer:
         location["logicalLocations"] = [{"fullyQualifiedName": finding.pointer}]
-    message = f"{finding.message}\n{finding.help}" if finding.help else finding.message
+    message = f"{message_of(finding)}\n{finding.help}" if finding.help else message_of(finding)
     result: _Json = {
         "ruleId": finding.code,
         "ruleIndex": rule_index,

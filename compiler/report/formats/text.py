@@ -11,7 +11,7 @@ from kaitoc.compiler.report.excerpt import ExcerptLine, excerpt
 from kaitoc.compiler.report.model import FormatOptions, Frame
 from kaitoc.compiler.report.places import last_line
 from kaitoc.compiler.report.style import Style
-from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_need, summary_line
+from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_need, message_of, summary_line
 
 
 def of_file(_path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
@@ -36,7 +36,7 @@ def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[s
 def _finding_lines(finding: Finding, style: Style) -> Iterator[str]:
     fixable = style.fix(" [*]") if can_apply(finding) else ""
     severity = style.severity(finding.severity, finding.severity.value)
-    yield f"{style.strong(finding.code)}{fixable} {severity}: {style.strong(printable(finding.message))}"
+    yield f"{style.strong(finding.code)}{fixable} {severity}: {style.strong(printable(message_of(finding)))}"
     lines = excerpt(finding.source, finding.span)
     places = [(related, excerpt(related.source, related.span, "-", num_context=0)) for related in finding.related]
     gutter = len(str(max(line.number for shown in (lines, *(shown for _, shown in places)) for line in shown)))
