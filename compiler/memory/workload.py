@@ -1,4 +1,4 @@
-"""The question put to the memory engine: one training step of one model on one GPU.
+"""The question put to the memory engine: one training step of one model, on one GPU or on several that share it.
 
 Both engines, the closed form and the trace, take a `Workload` and answer with a `Footprint`, so that each can be
 held to the other.
@@ -11,6 +11,7 @@ from enum import Enum
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Sharding
 
 
 class WorkloadError(KaitocError, ValueError):
@@ -132,7 +133,8 @@ class Workload:
     `kaitoc.compiler.memory.stacks`. `kbit_prep` is whether `prepare_model_for_kbit_training` runs. `is_padded`: rows of
     a batch differ in length, so that attention takes a mask. `accumulates`: gradients of earlier batches are
     held, as with `gradient_accumulation_steps` above 1. `kernels`: what PyTorch has for the device;
-    `device.as_run_on` tells it from the GPU.
+    `device.as_run_on` tells it from the GPU. `num_gpus` are those of the whole job, one process each; `sharding` is how
+    they share the model.
     """
 
     architecture: Architecture
@@ -155,3 +157,4 @@ class Workload:
     is_padded: bool = False
     accumulates: bool = False
     kernels: Kernels = Kernels.AMPERE
+    sharding: Sharding = WHOLE_COPIES

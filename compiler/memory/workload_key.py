@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.families import masked_window
 from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES
 from kaitoc.compiler.memory.workload import Allocator, Attention, Lora, Loss, Optimizer, Quantization, Workload
 
 TILE_TOKENS = 4096
@@ -56,6 +57,7 @@ def _without_surroundings(workload: Workload) -> Workload:
         batch_size=batch_size,
         seq_len_tokens=length,
         num_gpus=1,
+        sharding=WHOLE_COPIES,
         double_quant=False,
         optimizer=Optimizer.ADAMW_FUSED,
         allocator=Allocator.DEFAULT,

@@ -15,6 +15,7 @@ from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Graph
 from kaitoc.compiler.memory.closed_form.op import (
     PASSED_ON,
     Accumulate,
+    Begin,
     Body,
     Checkpoint,
     Drop,
@@ -56,6 +57,7 @@ class Autograd(Graph):
             Checkpoint: self._checkpoint,
             Accumulate: self._accumulate_in_place,
             Enter: self._enter,
+            Begin: self._begin,
         }
 
     def forward(self, stream: Stream) -> Value:
@@ -70,6 +72,9 @@ class Autograd(Graph):
     def _enter(self, instruction: Enter) -> None:
         """Take notice of a phase."""
 
+    def _begin(self, instruction: Begin) -> None:
+        """Take notice of a part of the model."""
+
     def _relabel(self, instruction: Relabel) -> None:
         """Take notice of another kind of a buffer."""
 
@@ -78,9 +83,13 @@ class Autograd(Graph):
             self._mark(instruction.temporary)
 
     def _repeat(self, instruction: Repeat) -> None:
-        value = self._run(instruction.first, self._values[instruction.given.number])
+        value = self._layer(instruction.first, self._values[instruction.given.number])
         for _ in range(instruction.count - 1):
-            value = self._run(instruction.later, value)
+            value = self._layer(instruction.later, value)
+
+    def _layer(self, body: Body, given: Value) -> Value:
+        """Read one of several equal layers on a value; return its result."""
+        return self._run(body, given)
 
     def _read(self, instructions: Sequence[Instruction]) -> None:
         readers = self._readers
@@ -175,11 +184,15 @@ class Autograd(Graph):
             self._steps = outer
             self._retained = outer_retained
             if again.grad is not None:
+                self._recomputed(given, again.grad)
                 self._accumulate(given, again.grad)
 
         step = BackwardStep((given,), output, replay=replay)
         step.saved = [self._held(body.given)]
         self._record(step)
+
+    def _recomputed(self, given: Value, grad: Buffer) -> None:
+        """Take notice of a checkpointed body that went back, its input and the input's gradient."""
 
     def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
         """Read a checkpointed body on the way back."""

@@ -8,6 +8,7 @@ kept per architecture and method, so that another batch or sequence length costs
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
@@ -20,6 +21,9 @@ from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.peak import Moment, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
+from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_moments
+from kaitoc.compiler.memory.closed_form.sharding.load import load_peak_bytes
+from kaitoc.compiler.memory.closed_form.sharding.state import ShardState, shard_state
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.workload import Workload
@@ -114,8 +118,12 @@ def _live(asked: Workload, gpu: Gpu | None) -> _Live:
     workload = device.as_run_on(asked, gpu)
     validate(workload)
     derivation = _derive(workload)
-    base = _resident(workload, derivation, gpu)
-    phases = tuple(_phases(workload, derivation, base))
+    if workload.sharding.is_sharded:
+        base = _resident_shard(shard_state(workload), gpu)
+        phases = tuple(_sharded_phases(workload, base))
+    else:
+        base = _resident(workload, derivation, gpu)
+        phases = tuple(_phases(workload, derivation, base))
     allocated = max(phase.allocated_bytes for phase in phases)
     return _Live(workload, gpu, derivation, phases, allocated, allocated - base.total + base.optimizer)
 
@@ -130,6 +138,28 @@ def _phases(workload: Workload, derivation: Derivation, base: Categories) -> lis
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
         phases.append(PhasePeak(name, _at(base, highest, batch, tokens, held)))
     return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
+
+
+def _resident_shard(state: ShardState, gpu: Gpu | None) -> Categories:
+    return Categories(
+        weights=state.weights_bytes,
+        adapters=state.adapter_bytes,
+        optimizer=state.optimizer_bytes,
+        workspace=device.cublas_workspace_bytes(gpu),
+    )
+
+
+def _sharded_phases(workload: Workload, base: Categories) -> list[PhasePeak]:
+    """Return the peaks of one of several processes."""
+    batch, tokens = workload.batch_size, workload.seq_len_tokens
+    state, derived = shard_state(workload), sharded_moments(workload)
+    loading = max(load_peak_bytes(workload), state.weights_bytes + state.adapter_bytes)
+    phases = [PhasePeak(Phase.LOAD, Categories(weights=loading - state.adapter_bytes, adapters=state.adapter_bytes))]
+    for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
+        highest = max(derived[name], key=lambda moment: moment.total.at(batch, tokens))
+        phases.append(PhasePeak(name, _at(base, highest, batch, tokens, None)))
+    stepping = replace(base, gradients=state.gradient_bytes, workspace=base.workspace + state.optimizer_step_bytes)
+    return [*phases, PhasePeak(Phase.OPTIMIZER, stepping)]
 
 
 def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:
@@ -208,7 +238,7 @@ def _at(base: Categories, moment: Moment, batch: int, tokens: int, held_gradient
     """Return what is live at a moment; gradients that are held from earlier batches take in those of this one."""
     sizes = [size.at(batch, tokens) for size in moment.by_kind]
     return Categories(
-        weights=base.weights,
+        weights=base.weights + sizes[Kind.GATHERED],
         adapters=base.adapters,
         gradients=base.gradients + (held_gradient_bytes or sizes[Kind.GRADIENT]),
         optimizer=base.optimizer,

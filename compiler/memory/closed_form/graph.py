@@ -84,6 +84,10 @@ class Graph:
     def _free(self, buffer: Buffer) -> None:
         """Take notice of the end of a buffer."""
 
+    def _leave(self, gradient: Buffer) -> None:
+        """Take notice of the gradient of parameters, which outlives the way back."""
+        self._allocate(gradient)
+
     def _mark(self, temporary: Size = ZERO) -> None:
         """Take notice of a moment at which a kernel runs with its scratch memory."""
 
@@ -109,7 +113,7 @@ class Graph:
             self._allocate(buffer)
             results.append((value, buffer))
         if step.parameter_gradients:
-            self._allocate(Buffer(fixed(step.parameter_gradients), Kind.GRADIENT))
+            self._leave(Buffer(fixed(step.parameter_gradients), Kind.GRADIENT))
         self._mark(step.temporary)
         self._release(grad)
         for value, buffer in results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.loss import LossChunk
-from kaitoc.compiler.memory.closed_form.op import Effects, Kind, Tensor
+from kaitoc.compiler.memory.closed_form.op import Effects, Kind, Part, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_token
@@ -64,6 +64,7 @@ class LossHead:
         """Take the head's product, scaled and soft-capped where the family does so."""
         stream, ops, plan = self.stream, self.ops, self.plan
         logits = stream.relabel(ops.linear(normed, plan.head, Group.HEAD), Kind.LOGITS)
+        stream.begin(Part.LOGITS, logits)
         if plan.family.scales_logits:
             logits = stream.replace(ops.copy(logits), logits)
         return ops.softcapped(logits) if self._has_softcap else logits

@@ -10,7 +10,7 @@ from kaitoc.compiler.memory.closed_form.elementwise import Precision
 from kaitoc.compiler.memory.closed_form.head import LossHead
 from kaitoc.compiler.memory.closed_form.layers import Decoder
 from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
-from kaitoc.compiler.memory.closed_form.op import Effects, Stream, Tensor
+from kaitoc.compiler.memory.closed_form.op import Effects, Part, Stream, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_pair, per_token
@@ -59,11 +59,14 @@ class DecoderModel:
     def forward(self) -> Tensor:
         """Return the loss, which the caller sends back."""
         self._inputs()
+        self.stream.begin(Part.EMBEDDING)
         hidden = self.embed()
+        self.stream.begin(Part.LAYERS, hidden)
         for layer, count in self.plan.layers:
             run = self._layer_runner(layer)
             hidden = self.stream.repeat(run, hidden, count, layer.gradient_bytes, layer)
         narrowed = self._autocast_cache()
+        self.stream.begin(Part.TAIL, hidden)
         normed = self.decoder.norm(hidden)
         self.stream.drop(hidden)
         cache = self._kept_cache()

@@ -18,12 +18,22 @@ PASSED_ON = Size(fixed=-1)
 
 
 class Kind(IntEnum):
-    """What a buffer is for; the index into a moment's sizes."""
+    """What a buffer is for; the index into a moment's sizes. GATHERED are weights put together from their shards."""
 
     ACTIVATION = 0
     LOGITS = 1
     GRADIENT = 2
     WORKSPACE = 3
+    GATHERED = 4
+
+
+class Part(IntEnum):
+    """The parts of a model that shards are gathered by, around the layers, in the order in which they run."""
+
+    EMBEDDING = 0
+    LAYERS = 1
+    TAIL = 2
+    LOGITS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,7 +268,20 @@ class Enter:
     phase: Phase
 
 
-Instruction = Op | New | Hold | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | Enter
+@dataclass(frozen=True, slots=True, eq=False)
+class Begin:
+    """The part of the model that what follows belongs to; `given` goes into it, None where it is no activation.
+
+    LOGITS begin behind the head, which only a loss of full logits runs as a module.
+    """
+
+    part: Part
+    given: Tensor | None
+
+
+Instruction = (
+    Op | New | Hold | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | Enter | Begin
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -69,7 +69,7 @@ class PeakReader(Autograd):
         if temporary != ZERO:
             live = [*live]
             live[Kind.WORKSPACE] += temporary
-        total = live[0] + live[1] + live[2] + live[3]
+        total = live[0] + live[1] + live[2] + live[3] + live[4]
         kept = self.moments.setdefault(self.phase, [])
         for moment in kept:
             if moment.total.covers(total):
@@ -92,12 +92,12 @@ class PeakReader(Autograd):
             super()._repeat(instruction)
             return
         before = tuple(self.live)
-        result = self._run(instruction.first, self._values[instruction.given.number])
+        result = self._layer(instruction.first, self._values[instruction.given.number])
         bridge = Value(result.buffer)
         skipped = self._skip(before, count - 2)
         if instruction.first.result.needs_grad and self._recording:
             self._record_jump(result, bridge, skipped, instruction.gradient_bytes * (count - 2))
-        self._run(instruction.later, bridge)
+        self._layer(instruction.later, bridge)
 
     def _accumulate_in_place(self, instruction: Accumulate) -> None:
         count = instruction.count

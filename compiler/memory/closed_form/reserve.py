@@ -17,6 +17,7 @@ from kaitoc.compiler.memory.closed_form.model import stream_of
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.script import Script, ScriptReader
+from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_share
 from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload
 from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
@@ -34,7 +35,8 @@ def replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
     exponent = max(0, size.bit_length() - 1)
     position = size / (1 << exponent) - 1.0
     lora = adapter_shape(workload.lora)
-    alone = replace(workload, lora=lora, batch_size=1, num_gpus=1, double_quant=False, accumulates=False)
+    num_gpus = workload.num_gpus if workload.sharding.is_sharded else 1
+    alone = replace(workload, lora=lora, batch_size=1, num_gpus=num_gpus, double_quant=False, accumulates=False)
     below = (replace(alone, seq_len_tokens=1 << exponent), 1.0 - position)
     if position == 0.0:
         return (below,)
@@ -48,6 +50,8 @@ def replayed_share(workload: Workload) -> float:
 
     The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
+    if workload.sharding.is_sharded:
+        return sharded_share(workload)
     plan, script = plan_for(workload), script_of(key_of_step(workload))
     allocator = CachingAllocator(
         AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False)

@@ -21,6 +21,8 @@ from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, f
 _NUM_RUN = 4
 TOUCH = 1 << 20
 """From here on an operation is scratch memory; no step has as many sizes."""
+ASIDE = 1 << 21
+"""From here on it is the allocation of a block of another stream, as sharded steps alone have them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +30,8 @@ class Script:
     """What a step allocates, in order.
 
     An operation from 0 is the allocation of the size with that index, whose block gets the next number; from `TOUCH`
-    scratch memory of that size, given back at once; below 0 the complement of the number of a block to free.
+    scratch memory of that size, given back at once; from `ASIDE` an allocation on another stream; below 0 the
+    complement of the number of a block to free.
     `left` are the blocks that the step leaves behind, the gradients.
     """
 
@@ -52,10 +55,11 @@ class Script:
 
 
 class Allocated(NamedTuple):
-    """The allocation of a recorded block."""
+    """The allocation of a recorded block, on the stream that computes or `is_aside` of it."""
 
     number: int
     size: Size
+    is_aside: bool = False
 
 
 class Freed(NamedTuple):
@@ -124,7 +128,7 @@ class ScriptReader(Autograd):
         for layer in range(_NUM_RUN):
             start = len(self.events)
             body = instruction.later if layer else instruction.first
-            value = self._values[body.result.number] = self._bridged(self._run(body, value), run, layer)
+            value = self._values[body.result.number] = self._bridged(self._layer(body, value), run, layer)
             run.forward.append((start, len(self.events)))
 
     def _bridged(self, value: Value, run: LayerRun, layer: int) -> Value:

@@ -9,6 +9,7 @@ from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, 
 from kaitoc.compiler.memory.closed_form.op import (
     PLAIN,
     Accumulate,
+    Begin,
     Body,
     Checkpoint,
     Drop,
@@ -19,6 +20,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Kind,
     New,
     Op,
+    Part,
     Relabel,
     Repeat,
     Scratch,
@@ -191,6 +193,10 @@ class StreamBuilder:
         """Begin the loss, to which everything after belongs."""
         self.is_loss = True
         self._write(Enter(Phase.LOSS))
+
+    def begin(self, part: Part, given: Tensor | None = None) -> None:
+        """Say which part of the model comes next, and what goes into it."""
+        self._write(Begin(part, given))
 
     def _write(self, instruction: Instruction) -> None:
         self._instructions.append(instruction)

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kaitoc.compiler.memory.closed_form.script import TOUCH, Allocated, Event, Freed, LayerRun, Script, Touched
+from kaitoc.compiler.memory.closed_form.script import ASIDE, TOUCH, Allocated, Event, Freed, LayerRun, Script, Touched
 from kaitoc.compiler.memory.closed_form.size import Size
 
 _FIRST, _SECOND, _MIDDLE, _LAST = range(4)
@@ -126,7 +126,9 @@ class _Unroller:
 
     def _taken(self, event: Allocated | Touched) -> int:
         index = self._sizes.setdefault(event.size, len(self._sizes))
-        return index if isinstance(event, Allocated) else TOUCH + index
+        if isinstance(event, Touched):
+            return TOUCH + index
+        return ASIDE + index if event.is_aside else index
 
     def _block(self, origin: Origin) -> int:
         """Return the number of a group's block for who stands outside of the group."""
@@ -152,7 +154,7 @@ class _Unroller:
 
     def _seen_from(self, section: Section, event: Event) -> tuple[object, ...]:
         if not isinstance(event, Freed):
-            return type(event), event.size
+            return type(event), event.size, isinstance(event, Allocated) and event.is_aside
         origin = self._origins.get(event.number)
         if origin is None or origin.group != section.group:
             return Freed, event.number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.workload import Workload, WorkloadError
+from kaitoc.compiler.memory.sharding.model import Offload
+from kaitoc.compiler.memory.workload import Quantization, Workload, WorkloadError
 
 
 def validate(workload: Workload) -> None:
@@ -28,10 +29,52 @@ def validate(workload: Workload) -> None:
         "head_dim" in architecture.config or architecture.hidden_size % architecture.num_heads == 0,
         f"a hidden size of {architecture.hidden_size} cannot be split into {architecture.num_heads} heads",
     )
+    _validate_sharding(workload)
     if lora is not None:
         ranks = (lora.rank, *(rank for _, rank in lora.rank_pattern))
         _require(min(ranks) >= 1, f"the LoRA rank must be at least 1, not {min(ranks)}")
         _require(0.0 <= lora.dropout < 1.0, f"the LoRA dropout must be at least 0 and below 1, not {lora.dropout}")
+
+
+def _validate_sharding(workload: Workload) -> None:
+    """Raise `WorkloadError` that names the nearest way of sharding that there is."""
+    sharding, num_gpus = workload.sharding, workload.num_gpus
+    num_nodes, group, offload = sharding.num_nodes, sharding.shard_group, sharding.offload
+    _require(
+        num_nodes >= 1 and num_gpus % num_nodes == 0,
+        f"{num_gpus} GPUs cannot stand on {num_nodes} nodes evenly; {_nearest(num_gpus, num_nodes)} nodes would do",
+    )
+    if not sharding.is_sharded:
+        _require(
+            offload is Offload.NONE, "offload needs a sharded model: whole copies (ddp) stay on the GPU; use fsdp2"
+        )
+        _require(group is None, "a shard group needs a sharded model; use fsdp2")
+        return
+    kind = sharding.kind.value
+    _require(num_gpus > 1, f"{kind} needs at least 2 GPUs, not {num_gpus}")
+    _require(
+        workload.quantization is not Quantization.INT8,
+        f"weights in 8 bit cannot be split by {kind}; use 4 bit (nf4), or ddp",
+    )
+    if group is not None:
+        _require(
+            1 < group <= num_gpus and num_gpus % group == 0,
+            f"{num_gpus} GPUs cannot form shard groups of {group}; the nearest size is {_nearest(num_gpus, group, 2)}",
+        )
+    if sharding.kind.is_fsdp:
+        _require(
+            offload is not Offload.OPTIMIZER,
+            f"{kind} offloads the optimizer with the parameters only; use parameters, or zero3",
+        )
+        return
+    _require(sharding.reshard_after_forward, "zero3 always gives up what it gathered; use fsdp2 to keep it")
+    _require(group in (None, num_gpus), f"zero3 splits the model among all GPUs; use fsdp2 for shard groups of {group}")
+
+
+def _nearest(number: int, wanted: int, least: int = 1) -> int:
+    """Return the divisor of a number that is closest to what is wanted."""
+    divisors = (divisor for divisor in range(least, number + 1) if number % divisor == 0)
+    return min(divisors, key=lambda divisor: abs(divisor - wanted))
 
 
 def _require(condition: bool, message: str) -> None:

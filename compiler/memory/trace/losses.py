@@ -13,6 +13,7 @@ from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.trace.model import checkpoint_contexts, torch_dtype
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder
+from kaitoc.compiler.memory.trace.sharding import run_as_forward
 from kaitoc.compiler.memory.workload import Loss, Workload
 from kaitoc.compiler.memory.workload_key import TILE_TOKENS
 
@@ -32,6 +33,10 @@ def loss_of(recorder: AllocationRecorder, model: Any, batch: Batch, workload: Wo
     if workload.loss is Loss.FULL:
         loss: torch.Tensor = model(**batch._asdict(), use_cache=False).loss
         return loss
+    return run_as_forward(model, lambda: _loss_without_logits(recorder, model, batch, workload))
+
+
+def _loss_without_logits(recorder: AllocationRecorder, model: Any, batch: Batch, workload: Workload) -> torch.Tensor:
     backbone = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     hidden = backbone(**inputs, use_cache=False).last_hidden_state[:, :-1]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kaitoc.compiler.core.records import dataclass
@@ -80,7 +81,9 @@ class AllocationRecorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run an operator and log the storages it made."""
+        """Run an operator and log the storages it made; of a tensor that is spread, those of this process."""
+        if DTensor in types:
+            return NotImplemented
         if func is torch.ops.aten.add.Tensor and not torch.is_grad_enabled() and len(args) == 2:
             accumulated = _accumulated(*args)
             if accumulated is not None:
@@ -104,6 +107,16 @@ class AllocationRecorder(TorchDispatchMode):
         allocation = self._live.get(tensor.untyped_storage()._cdata)
         if allocation is not None:
             allocation.category = category
+
+    def release(self, tensor: torch.Tensor) -> None:
+        """Log that a tensor was emptied in place."""
+        allocation = self._live.pop(tensor.untyped_storage()._cdata, None)
+        if allocation is not None:
+            self._log(allocation, is_free=True)
+
+    def revive(self, tensor: torch.Tensor) -> None:
+        """Log that a tensor of weights was filled again in place."""
+        self._watch(tensor, Category.WEIGHTS)
 
     def pass_through(self, num_bytes: int) -> None:
         """Log memory that is given back at once."""
@@ -161,7 +174,9 @@ class AllocationRecorder(TorchDispatchMode):
         return Category.LOGITS if is_logits else Category.ACTIVATIONS
 
     def _forget(self, key: int) -> None:
-        self._log(self._live.pop(key), is_free=True)
+        allocation = self._live.pop(key, None)
+        if allocation is not None:
+            self._log(allocation, is_free=True)
 
     def _log(self, allocation: Allocation, *, is_free: bool) -> None:
         self.events.append(Event(allocation, is_free, self.phase, self.step))

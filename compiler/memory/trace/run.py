@@ -29,6 +29,15 @@ from kaitoc.compiler.memory.trace.model import autocast_of, build_model, cuda_fu
 from kaitoc.compiler.memory.trace.optimizer import make_optimizer
 from kaitoc.compiler.memory.trace.quantized import constants
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Event
+from kaitoc.compiler.memory.trace.sharding import (
+    hand_over_gradients,
+    local,
+    local_parameters,
+    ranks,
+    require_traceable,
+    shard,
+    sync_gradients,
+)
 from kaitoc.compiler.memory.workload import Allocator, Workload
 
 NUM_STEPS = 2
@@ -75,6 +84,7 @@ def trace(workload: Workload, gpu: Gpu | None = None) -> Trace:
     software stack other than the installed one.
     """
     validate(workload)
+    require_traceable(workload)
     with _quiet(), regions_on_meta(is_enabled=workload.autocast is not None):
         recorder, num_trainable = _record(workload, gpu)
     events = tuple(recorder.events)
@@ -120,12 +130,24 @@ def _record(workload: Workload, gpu: Gpu | None) -> tuple[AllocationRecorder, in
     """Return the log of all steps and the number of trainable parameters."""
     model = build_model(workload, find_stack(workload.stack))
     recorder = AllocationRecorder(scratch_bytes, workload.architecture.vocab_size)
+    with ranks(workload, recorder) as mesh:
+        num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        if mesh is not None:
+            shard(model, workload, mesh)
+        _record_steps(recorder, model, workload, gpu)
+    return recorder, num_trained
+
+
+def _record_steps(recorder: AllocationRecorder, model: Any, workload: Workload, gpu: Gpu | None) -> None:
     _hold_weights(recorder, model)
     _label_modules(recorder, model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = make_optimizer(workload.optimizer, trained)
+    stepped = local_parameters(trained)
+    optimizer = make_optimizer(workload.optimizer, stepped)
     for parameter in trained:
-        parameter.register_post_accumulate_grad_hook(lambda item: recorder.relabel(item.grad, Category.GRADIENTS))
+        parameter.register_post_accumulate_grad_hook(
+            lambda item: recorder.relabel(local(item.grad), Category.GRADIENTS)
+        )
     autocast = autocast_of(workload)
     num_steps = _num_steps(workload)
     for step in range(1, num_steps + 1):
@@ -135,10 +157,12 @@ def _record(workload: Workload, gpu: Gpu | None) -> tuple[AllocationRecorder, in
         with ExitStack() as modes:
             modes.enter_context(cuda_functions(workload, autocast))
             modes.enter_context(recorder)
+            is_last = not workload.accumulates or step != num_steps - 1
+            sync_gradients(model, is_needed=is_last or workload.sharding.sync_each_batch)
             _run_batch(recorder, model, workload, autocast)
-            if not workload.accumulates or step != num_steps - 1:
+            if is_last:
+                hand_over_gradients(trained, stepped)
                 _update(recorder, optimizer)
-    return recorder, sum(parameter.numel() for parameter in trained)
 
 
 def _num_steps(workload: Workload) -> int:
@@ -167,8 +191,8 @@ def _update(recorder: AllocationRecorder, optimizer: torch.optim.Optimizer) -> N
 
 def _hold_weights(recorder: AllocationRecorder, model: torch.nn.Module) -> None:
     parameters = list(model.named_parameters())
-    recorder.hold((tensor for name, tensor in parameters if not _is_adapter(name)), Category.WEIGHTS)
-    recorder.hold((tensor for name, tensor in parameters if _is_adapter(name)), Category.ADAPTERS)
+    recorder.hold((local(tensor) for name, tensor in parameters if not _is_adapter(name)), Category.WEIGHTS)
+    recorder.hold((local(tensor) for name, tensor in parameters if _is_adapter(name)), Category.ADAPTERS)
     recorder.hold(model.buffers(), Category.WEIGHTS)
     recorder.hold(constants(model), Category.WEIGHTS)
 
@@ -179,7 +203,7 @@ def _hold_buffers(
     """Log what libraries allocate at the first step and keep: cuBLAS workspaces, and gradient buckets under DDP."""
     with recorder.during(Phase.FORWARD):
         recorder.allocate(device.cublas_workspace_bytes(gpu), Category.WORKSPACE)
-        if workload.num_gpus > 1:
+        if workload.num_gpus > 1 and not workload.sharding.is_sharded:
             buckets = sum(parameter.numel() * parameter.element_size() for parameter in trained)
             recorder.allocate(buckets, Category.GRADIENTS)
 

@@ -1,0 +1,158 @@
+"""FSDP2: `fully_shard` of PyTorch 2.4 to 2.13 (`torch/distributed/fsdp/_fully_shard`), as accelerate applies it.
+
+Every parameter is split by itself. A unit is gathered into one buffer and copied out of it, so that for a moment there
+are two copies of it; the buffer of the forward pass lives until the next unit has been copied out
+(`FSDPParamGroup.wait_for_unshard`), that of the last one until the root's forward pass has ended.
+"""
+
+from __future__ import annotations
+
+from kaitoc.compiler.memory.closed_form.graph import Buffer
+from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
+from kaitoc.compiler.memory.closed_form.sharding.units import Units
+from kaitoc.compiler.memory.closed_form.size import fixed
+from kaitoc.compiler.memory.sharding.model import Sharding, Wrap
+
+
+class Fsdp2(Schedule):
+    """The hooks of `FSDPState` and `FSDPParamGroup`."""
+
+    def __init__(
+        self, memory: Memory, units: Units, sharding: Sharding, num_shards: int, num_replicas: int, accumulates: bool
+    ) -> None:
+        super().__init__(memory, units, sharding, num_shards, num_replicas, accumulates)
+        is_tied = not units.head.frozen.parameters and not units.head.parameters
+        has_root = sharding.wrap is Wrap.ROOT
+        self.root = self.of(units.root) if has_root or is_tied else None
+        """What is gathered from the start on: under TAIL with tied weights its tail, which has the embedding."""
+        self.reshards_root = has_root and sharding.reshard_after_forward
+        self.embedding = None if self.root is not None else self.of(units.embedding)
+        self.tail = None if self.root is not None else self.of(units.tail)
+        self.order: list[Gathered] = []
+        self._gathered: Buffer | None = None
+        self._reducing: Buffer | None = None
+        self._all_reducing: list[Buffer | None] = []
+
+    def start(self) -> None:
+        """Gather the root."""
+        if self.root is not None:
+            self._unshard(self.root)
+
+    def begin_tail(self) -> None:
+        """Gather norm and head."""
+        if self.tail is not None:
+            self._unshard(self.tail)
+
+    def before(self, one: Gathered) -> None:
+        """Gather a unit."""
+        self._unshard(one)
+
+    def after(self, one: Gathered) -> None:
+        """Give a unit up until it goes back."""
+        if self.sharding.reshard_after_forward:
+            self._reshard(one)
+        self.order.append(one)
+
+    def turn(self) -> None:
+        """Give up the last buffer; gather what comes first, and the layer that comes second, for the way back."""
+        last = self.tail if self.tail is not None else self.root
+        self.memory.give_back(self._gathered)
+        self._gathered = None
+        self.is_backward = True
+        if last is not None:
+            self.order.append(last)
+            if last is self.root and self.reshards_root:
+                self._reshard(last)
+        self.current = last
+        if self.tail is None or not self.runs_head:
+            self.tail_back()
+
+    def tail_back(self) -> None:
+        """Gather the tail again where it was given up, and the last layer beside it."""
+        self.before_back(self.order[-1])
+
+    def layers_back(self) -> None:
+        """Reduce the tail's gradients; those of the root wait for the embedding's."""
+        if self.tail is not None:
+            self.after_back(self.tail)
+
+    def before_back(self, one: Gathered) -> None:
+        """Gather a unit, and then into a buffer the one that goes back next."""
+        self._unshard(one)
+        self.current = one
+        place = self.order.index(one)
+        if place > 0:
+            self._gather(self.order[place - 1])
+
+    def after_back(self, one: Gathered) -> None:
+        """Give a unit up and reduce its gradients."""
+        one.is_done = True
+        self._reshard(one)
+        if self.current is one:
+            self.current = self.embedding or self.root
+        self._reduce(one)
+
+    def finish(self) -> None:
+        """End what has no gradient to end with, and wait for the last reduction."""
+        for one in reversed(self.order):
+            if not one.is_done:
+                self.after_back(one)
+        for buffer in (self._reducing, *self._all_reducing):
+            self.memory.give_back(buffer)
+
+    def _gather(self, one: Gathered) -> None:
+        """`foreach_all_gather`: the buffer, and beside it what is narrowed or copied from the host."""
+        if one.waiting is None and one.weights is None:
+            one.waiting = self.memory.take(one.gathered_bytes, Kind.WORKSPACE, is_aside=True)
+            self.memory.note(fixed(self.copied_bytes(one)))
+
+    def _unshard(self, one: Gathered) -> None:
+        """`unshard` and `wait_for_unshard`."""
+        if not self.is_backward:
+            self.memory.hold(one)
+        if one.weights is not None:
+            return
+        self._gather(one)
+        if not self.is_backward:
+            self.memory.give_back(self._gathered)
+            self._gathered = None
+        one.weights = self.memory.take(one.gathered_bytes, Kind.GATHERED)
+        self.memory.note()
+        if self.is_backward:
+            self.memory.give_back(one.waiting)
+        else:
+            self._gathered = one.waiting
+        one.waiting = None
+
+    def _reshard(self, one: Gathered) -> None:
+        self.memory.give_back(one.weights)
+        one.weights = None
+
+    def _reduce(self, one: Gathered) -> None:
+        """`foreach_reduce`: one buffer of all gradients is kept until the next unit's, its sum is the shard's.
+
+        What replicas add up among themselves stays until the backward pass has ended (`_all_reduce_state`).
+        """
+        if not one.reduced_bytes:
+            return
+        memory, shard_bytes = self.memory, one.reduced_bytes // one.num_shards
+        memory.give_back(self._reducing)
+        self._reducing = memory.take(one.reduced_bytes, Kind.WORKSPACE)
+        memory.note()
+        for gradient in one.gradients:
+            memory.give_back(gradient)
+        one.gradients = []
+        memory.release(one)
+        output = memory.take(shard_bytes, Kind.GRADIENT, is_aside=True)
+        memory.note()
+        if one.gradient_shard_bytes != shard_bytes:
+            widened = memory.take(one.gradient_shard_bytes, Kind.GRADIENT, is_aside=True)
+            memory.note()
+            if self.num_replicas > 1:
+                self._all_reducing.append(output)
+            else:
+                memory.give_back(output)
+            output = widened
+        if self.gives_shards_up:
+            memory.give_back(output)

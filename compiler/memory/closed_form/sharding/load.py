@@ -1,0 +1,79 @@
+"""How a process comes to its shards: what passes through the GPU whole before it is split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units, units_of
+from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind, Wrap
+from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.memory.workload_key import of_any_size
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStep:
+    """Tensors that are on the GPU whole at a time, in bytes, and the shards that stay of them."""
+
+    whole: tuple[int, ...]
+    shards: tuple[int, ...]
+
+
+def load_steps(workload: Workload) -> Iterator[LoadStep]:
+    """Yield what is loaded in turn, the layers first, as they are wrapped.
+
+    `fully_shard` moves the parameters of a unit to the GPU, then splits each (`_move_states_to_device`). FSDP1 flattens
+    them there too, which is the unit once more (`FlatParamHandle.flatten_tensors_into_flat_param`). With ram-efficient
+    loading FSDP2's parameters are broadcast one by one (`fsdp2_load_full_state_dict` of accelerate), as ZeRO-3's are.
+    """
+    kind, units = workload.sharding.kind, units_of(workload)
+    num_shards = workload.sharding.group_of(workload.num_gpus)
+    passes_singly = kind is ShardingKind.ZERO3 or (
+        kind is ShardingKind.FSDP2 and workload.sharding.ram_efficient_loading
+        and workload.quantization is Quantization.NONE
+    )  # fmt: skip
+    stays = workload.sharding.offload is not Offload.PARAMETERS
+    for unit, count in _in_order(workload, units):
+        tensors = [(one.num_elements // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
+        shards = [(one.shard_elements(num_shards) // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
+        for _ in range(count):
+            kept = tuple(size for size, copies in shards for _ in range(copies)) if stays else ()
+            if passes_singly:
+                yield LoadStep((max(size for size, _ in tensors),), kept)
+                continue
+            whole = tuple(size for size, copies in tensors for _ in range(copies))
+            flat = (sum(whole),) if kind is ShardingKind.FSDP1 else ()
+            yield LoadStep((*whole, *flat), (sum(kept),) if flat and kept else kept)
+
+
+def _in_order(workload: Workload, units: Units) -> Iterator[tuple[Unit, int]]:
+    yield from units.layers
+    if workload.sharding.kind is ShardingKind.FSDP2 and workload.sharding.wrap is Wrap.TAIL:
+        yield units.embedding, 1
+        yield units.tail, 1
+    else:
+        yield units.root, 1
+
+
+def load_peak_bytes(workload: Workload) -> int:
+    """Return the most that a process has on its GPU while the model is loaded and split.
+
+    4-bit weights are quantised on the GPU, and all of the model is there before the first unit is split: accelerate
+    keeps to that road with `Params4bit`, whatever loads the model.
+    """
+    return _load_peak(of_any_size(workload))
+
+
+@lru_cache(maxsize=512)
+def _load_peak(workload: Workload) -> int:
+    units = units_of(workload)
+    kept, peak = units.replicated_bytes, 0
+    steps = list(load_steps(workload))
+    waiting = sum(sum(step.whole) for step in steps) if workload.quantization is not Quantization.NONE else 0
+    for step in steps:
+        whole = sum(step.whole)
+        peak = max(peak, kept + (waiting or whole) + sum(step.shards))
+        waiting = max(0, waiting - whole)
+        kept += sum(step.shards)
+    return max(peak, kept)

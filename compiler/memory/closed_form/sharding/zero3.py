@@ -1,0 +1,62 @@
+"""DeepSpeed's ZeRO-3 as the Trainer sets it up (`HfTrainerDeepSpeedConfig`, "auto" values; DeepSpeed 0.14 to 0.18).
+
+Parameters are gathered one by one, and stay while fewer than `stage3_max_live_parameters` live and they are used again
+soon; so models of less than that are never given up. Gradients are copied into a bucket, reduced and dropped.
+"""
+
+from __future__ import annotations
+
+from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Schedule
+from kaitoc.compiler.memory.closed_form.sharding.units import Unit
+from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
+
+MAX_LIVE_PARAMETERS = 10**9
+"""`stage3_max_live_parameters` and `stage3_max_reuse_distance` (`deepspeed/runtime/zero/config.py`)."""
+
+NUM_REDUCE_BUCKETS = 2
+"""With `overlap_comm`, which stage 3 turns on, one bucket fills while the other is reduced."""
+
+
+class Zero3(Schedule):
+    """Holds what is live at most through the whole step: no point of it is known to hold less."""
+
+    def of(self, unit: Unit) -> Gathered:
+        """Return a unit; its gradients go into the bucket."""
+        return Gathered(unit, unit, self.num_shards, holds_gradients=False)
+
+    def start(self) -> None:
+        """Take the weights that live at a time, and the buckets."""
+        units = self.units
+        elements = [sum(one.num_elements for one in unit.parameters) for unit, _ in units.all_units()]
+        total = sum(size * count for size, (_, count) in zip(elements, units.all_units(), strict=True))
+        self.memory.take(min(total, max(MAX_LIVE_PARAMETERS, *elements)) * HALF_BYTES, Kind.GATHERED)
+        trained = sum(one.num_elements * count for unit, count in units.all_units() for one in unit.trained.parameters)
+        hidden_size = units.embedding.parameters[0].row_length
+        self.memory.take(NUM_REDUCE_BUCKETS * min(hidden_size**2, trained) * HALF_BYTES, Kind.WORKSPACE)
+        self.memory.note()
+
+    def turn(self) -> None:
+        """Begin the backward pass."""
+        self.is_backward = True
+        self.current = self.of(self.units.tail)
+
+    def before_back(self, one: Gathered) -> None:
+        """Let the gradients of what was before go."""
+        self._drop_gradients()
+        self.current = one
+
+    def after_back(self, _one: Gathered) -> None:
+        """Let the gradients of a layer go: they are in the bucket."""
+        self._drop_gradients()
+
+    def finish(self) -> None:
+        """Let the last gradients go."""
+        self._drop_gradients()
+
+    def _drop_gradients(self) -> None:
+        if self.current is None:
+            return
+        for gradient in self.current.gradients:
+            self.memory.give_back(gradient)
+        self.current.gradients = []

@@ -1,0 +1,144 @@
+"""One process of several that share a model: laws that hold for any model, and what no run can have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kaitoc.compiler.catalog.gpus import find_gpu
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.closed_form.footprint import bounds, footprint
+from kaitoc.compiler.memory.closed_form.sharding.state import shard_state
+from kaitoc.compiler.memory.closed_form.sharding.units import units_of
+from kaitoc.compiler.memory.sharding.model import Offload, Sharding, ShardingKind, Wrap
+from kaitoc.compiler.memory.workload import Dtype, Lora, Optimizer, Quantization, Workload, WorkloadError
+
+KINDS = [kind for kind in ShardingKind if kind is not ShardingKind.DDP]
+MODELS = ("qwen2.5-0.5b", "llama-3.1-8b-instruct", "mistral-7b-v0.1")
+
+
+def workload(name: str, method: str, kind: ShardingKind, num_gpus: int, **more: object) -> Workload:
+    model = find_model(name)
+    assert model is not None
+    is_4bit = method == "qlora"
+    asked = Workload(
+        architecture=model,
+        lora=None if method == "full" else Lora(rank=16),
+        batch_size=1,
+        seq_len_tokens=1024,
+        stack="transformers-5",
+        quantization=Quantization.NF4 if is_4bit else Quantization.NONE,
+        autocast=Dtype.BFLOAT16,
+        gradient_checkpointing=True,
+        optimizer=Optimizer.ADAMW,
+        num_gpus=num_gpus,
+        sharding=Sharding(kind),
+    )
+    return replace(asked, **more)
+
+
+def padding_bytes(asked: Workload) -> int:
+    """What rounding up to whole rows can add: all states of an element for one row of every parameter."""
+    rows = sum(
+        one.row_length * one.copies * count for unit, count in units_of(asked).all_units() for one in unit.parameters
+    )
+    return 24 * rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(MODELS),
+    st.sampled_from(("lora", "qlora", "full")),
+    st.sampled_from(KINDS),
+    st.sampled_from(list(Wrap)),
+    st.integers(2, 40),
+    st.integers(1, 40),
+)
+def test_more_gpus_never_need_more_memory_on_each_but_for_padding(
+    name: str, method: str, kind: ShardingKind, wrap: Wrap, num_gpus: int, more: int
+) -> None:
+    few = workload(name, method, kind, num_gpus, sharding=Sharding(kind, wrap=wrap))
+    many = replace(few, num_gpus=num_gpus + more)
+
+    gpu = find_gpu("A100-80GB")
+    assert gpu is not None
+    assert bounds(many, gpu).least_bytes <= bounds(few, gpu).least_bytes + padding_bytes(few)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(MODELS),
+    st.sampled_from(("lora", "qlora", "full")),
+    st.sampled_from((ShardingKind.FSDP1, ShardingKind.FSDP2)),
+    st.sampled_from((2, 4, 8)),
+)
+def test_a_larger_shard_group_never_keeps_more(name: str, method: str, kind: ShardingKind, group: int) -> None:
+    small = workload(name, method, kind, 16, sharding=Sharding(kind, shard_group=group))
+    large = replace(small, sharding=Sharding(kind, shard_group=2 * group))
+
+    few, many = shard_state(small), shard_state(large)
+
+    assert many.weights_bytes <= few.weights_bytes + padding_bytes(small)
+    assert many.optimizer_bytes <= few.optimizer_bytes + padding_bytes(small)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+def test_a_shard_needs_less_than_a_whole_copy(kind: ShardingKind, method: str) -> None:
+    whole = workload("llama-3.1-8b-instruct", method, ShardingKind.DDP, 8)
+
+    assert (
+        shard_state(replace(whole, sharding=Sharding(kind))).weights_bytes < footprint(whole).phases[0].allocated_bytes
+    )
+
+
+def test_gradients_of_an_accumulation_are_kept_whole_unless_each_batch_is_reduced() -> None:
+    once = workload("llama-3.1-8b-instruct", "full", ShardingKind.FSDP2, 8)
+    kept = replace(once, accumulates=True)
+    reduced = replace(kept, sharding=replace(kept.sharding, sync_each_batch=True))
+
+    model_bytes = 2 * once.architecture.num_parameters
+    assert footprint(kept).allocated_bytes > footprint(once).allocated_bytes + model_bytes // 2
+    assert footprint(reduced).allocated_bytes < footprint(kept).allocated_bytes - model_bytes // 2
+
+
+def test_the_constants_of_quantised_weights_are_on_every_process() -> None:
+    few, many = (workload("mistral-7b-v0.1", "qlora", ShardingKind.FSDP2, num) for num in (2, 64))
+
+    assert units_of(few).replicated_bytes == units_of(many).replicated_bytes > 0
+    assert shard_state(many).weights_bytes > units_of(many).replicated_bytes
+
+
+def test_frozen_layers_under_reentrant_checkpoints_keep_their_inputs_and_gradients_with_fsdp1() -> None:
+    """Both live until the backward pass has ended: two tensors of the hidden size per layer and token more."""
+    once = workload("mistral-7b-v0.1", "lora", ShardingKind.FSDP1, 2, stack="transformers-4.45", autocast=None)
+    twice = replace(once, batch_size=2)
+    per_token = (footprint(twice).allocated_bytes - footprint(once).allocated_bytes) / once.seq_len_tokens
+    same = [replace(one, stack="transformers-5") for one in (once, twice)]
+    without = (footprint(same[1]).allocated_bytes - footprint(same[0]).allocated_bytes) / once.seq_len_tokens
+
+    kept = once.architecture.num_layers * once.architecture.hidden_size * 2
+    assert per_token - without > kept * 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, num_nodes=3)},
+            "cannot stand on 3 nodes evenly; 2 nodes would do",
+        ),
+        ({"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, shard_group=16)}, "the nearest size is 8"),
+        ({"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, shard_group=3)}, "the nearest size is 2"),
+        ({"num_gpus": 1}, "at least 2 GPUs"),
+        ({"quantization": Quantization.INT8}, "use 4 bit"),
+        ({"sharding": Sharding(offload=Offload.PARAMETERS)}, "use fsdp2"),
+        ({"sharding": Sharding(ShardingKind.FSDP2, offload=Offload.OPTIMIZER)}, "use parameters, or zero3"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_with_the_nearest_that_can(change: dict[str, object], message: str) -> None:
+    with pytest.raises(WorkloadError, match=message):
+        footprint(replace(workload("qwen2.5-0.5b", "lora", ShardingKind.FSDP2, 8), **change))

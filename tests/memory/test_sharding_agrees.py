@@ -1,0 +1,91 @@
+"""The closed form of a sharded step, held to PyTorch's own `fully_shard` on meta tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch")
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind, Wrap
+from kaitoc.compiler.memory.trace.run import trace
+from kaitoc.compiler.memory.workload import Dtype, Lora, Optimizer, Quantization, Workload, WorkloadError
+
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
+TOLERANCE = 0.003
+
+
+def tiny(**changes: object) -> Architecture:
+    """Return a Llama of six narrow layers with tied weights as asked."""
+    model = find_model("llama-3.1-8b-instruct")
+    assert model is not None
+    sizes = {
+        "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 8,
+        "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 4096,
+    }  # fmt: skip
+    return from_config("tiny", {**model.config, "model_type": model.model_type, **sizes, **changes})
+
+
+def workload(num_gpus: int, sharding: Sharding, **changes: object) -> Workload:
+    asked = Workload(
+        architecture=tiny(),
+        lora=Lora(rank=16, targets=("q_proj", "v_proj")),
+        batch_size=1,
+        seq_len_tokens=512,
+        stack="transformers-5",
+        autocast=Dtype.BFLOAT16,
+        gradient_checkpointing=True,
+        optimizer=Optimizer.ADAMW,
+        num_gpus=num_gpus,
+        sharding=sharding,
+    )
+    return replace(asked, **changes)
+
+
+def fsdp2(**options: object) -> Sharding:
+    return replace(Sharding(ShardingKind.FSDP2), **options)
+
+
+WAYS = {
+    "adapters on two": workload(2, fsdp2()),
+    "adapters on eight": workload(8, fsdp2()),
+    "a root with the embedding": workload(4, fsdp2(wrap=Wrap.ROOT)),
+    "all weights": workload(4, fsdp2(), lora=None),
+    "all weights, a root with the embedding": workload(8, fsdp2(wrap=Wrap.ROOT), lora=None),
+    "gathered until the way back": workload(4, fsdp2(reshard_after_forward=False)),
+    "gradients kept whole": workload(4, fsdp2(), lora=None, accumulates=True),
+    "gradients reduced each time": workload(4, fsdp2(sync_each_batch=True), lora=None, accumulates=True),
+    "two copies of four": workload(8, fsdp2(shard_group=4), lora=None),
+    "tied weights": workload(4, fsdp2(), architecture=tiny(tie_word_embeddings=True), lora=None),
+    "without mixed precision": workload(4, fsdp2(), autocast=None, lora=None),
+    "without checkpoints": workload(4, fsdp2(), gradient_checkpointing=False),
+    "rows that do not divide": workload(6, fsdp2(wrap=Wrap.ROOT), lora=None),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_closed_form_agrees_with_fully_shard(way: str) -> None:
+    asked = WAYS[way]
+    traced = max(phase.allocated_bytes for phase in trace(asked).phases)
+
+    in_steps = [peak.allocated_bytes for peak in footprint(asked).phases if peak.phase is not Phase.LOAD]
+    assert max(in_steps) == pytest.approx(traced, rel=TOLERANCE)
+
+
+def test_4_bit_weights_are_split_too() -> None:
+    asked = workload(4, fsdp2(), quantization=Quantization.NF4, double_quant=True, kbit_prep=True)
+    traced = max(phase.allocated_bytes for phase in trace(asked).phases)
+
+    in_steps = [peak.allocated_bytes for peak in footprint(asked).phases if peak.phase is not Phase.LOAD]
+    assert max(in_steps) == pytest.approx(traced, rel=TOLERANCE)
+
+
+def test_what_the_trace_cannot_run_is_said() -> None:
+    with pytest.raises(WorkloadError, match="the trace runs FSDP2"):
+        trace(workload(4, Sharding(ShardingKind.FSDP1)))
