@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from kaitoc.runtime.data.files import RowFault, data_files, parsed_json, records
+from kaitoc.runtime.data.files import RowFault, data_files, records
+from kaitoc.runtime.data.messages import (
+    Message,
+    is_text,
+    parse_messages,
+    parse_template_values,
+    parse_tools,
+    require_text_only,
+)
 from kaitoc.runtime.failures import DataFailure
 
-_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: str
-    content: str
+_ALPACA = "Below is an instruction that describes a task{}. Write a response that appropriately completes the request."
+_BESIDE_MESSAGES = ("tools", "chat_template_kwargs", "image", "images", "video", "videos", "audio", "audios")
+"""Columns that belong to a row's conversation, whatever the columns are that the plan names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Row:
     """One training example; `origin` says where it came from.
 
     It is plain `text`, or a `prompt` with its `completion`, or `messages`, of which the first `num_prompt_messages`
-    are a prompt.
+    are a prompt. An instruction has both the conversation and the prompt that a tokenizer without chat template is
+    given. `tools` and `template_values` go to the chat template.
     """
 
     origin: str
@@ -33,6 +37,8 @@ class Row:
     completion: str = ""
     messages: tuple[Message, ...] = ()
     num_prompt_messages: int = 0
+    tools: tuple[Any, ...] = ()
+    template_values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +88,37 @@ def describe_skipped(rows: Rows) -> str:
 
 
 def _row(origin: str, value: Any, columns: Columns) -> Row:
-    """Return a record as a row: messages, conversations, prompt and completion, or text."""
+    """Return a record as a row: a conversation, an instruction, prompt and completion, or text."""
     if isinstance(value, RowFault):
         raise DataFailure(f"{origin}: {value.reason}")
     if not isinstance(value, dict):
         raise DataFailure(f"{origin}: a row is a mapping, not {type(value).__name__}")
     record = _named(value, columns)
+    require_text_only(origin, record)
     for name in ("messages", "conversations"):
         if record.get(name) is not None:
-            return Row(origin, messages=_answered(origin, _messages(origin, record[name])))
-    if record.get("prompt") is not None and record.get("completion") is not None:
-        return _prompt_and_completion(origin, record["prompt"], record["completion"])
+            return _conversation(origin, parse_messages(origin, record[name]), record)
+    for asked, answered in (("prompt", "completion"), ("question", "answer")):
+        if record.get(asked) is not None and record.get(answered) is not None:
+            return _prompt_and_completion(origin, record, asked, answered)
+    if record.get("instruction") is not None and record.get("output") is not None:
+        return _instruction(origin, record)
     if record.get("text") is not None:
         return Row(origin, text=_text(origin, record["text"], "text"))
     wanted = ", ".join(f"`{name}`" for name in _stated(columns).values())
-    expected = wanted or "messages, conversations, prompt and completion, or text"
+    expected = wanted or (
+        "messages, conversations, prompt and completion, question and answer, instruction and output, or text"
+    )
     raise DataFailure(f"{origin}: expected {expected}; it has {', '.join(str(key) for key in value) or 'nothing'}")
 
 
 def _named(record: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """Return a record with the columns that the plan names under their usual names, and those alone."""
     stated = _stated(columns)
-    return {name: record.get(column) for name, column in stated.items()} if stated else record
+    if not stated:
+        return record
+    beside = {name: record[name] for name in _BESIDE_MESSAGES if name in record}
+    return {**beside, **{name: record.get(column) for name, column in stated.items()}}
 
 
 def _stated(columns: Columns) -> dict[str, str]:
@@ -116,53 +131,66 @@ def _stated(columns: Columns) -> dict[str, str]:
     return {name: column for name, column in mapping if column is not None}
 
 
-def _prompt_and_completion(origin: str, prompt: Any, completion: Any) -> Row:
-    if isinstance(prompt, list) and isinstance(completion, list):
-        asked, answered = _messages(origin, prompt), _messages(origin, completion)
-        return Row(origin, messages=_answered(origin, asked + answered), num_prompt_messages=len(asked))
-    if not _is_text(prompt):
-        raise DataFailure(f"{origin}: `prompt` is not a text")
-    return Row(origin, prompt=prompt, completion=_text(origin, completion, "completion"))
-
-
-def _messages(origin: str, turns: Any) -> tuple[Message, ...]:
-    if isinstance(turns, str):
-        turns = parsed_json(turns)
-        if isinstance(turns, RowFault):
-            raise DataFailure(f"{origin}: {turns.reason}")
-    if not isinstance(turns, list) or not turns:
-        raise DataFailure(f"{origin}: a conversation is a list of turns that is not empty")
-    return tuple(_message(origin, turn) for turn in turns)
-
-
-def _message(origin: str, turn: Any) -> Message:
-    if not isinstance(turn, dict):
-        raise DataFailure(f"{origin}: a turn is a mapping with `role` and `content`")
-    role = turn.get("role", turn.get("from"))
-    content = turn.get("content", turn.get("value"))
-    if not _is_text(role) or not _is_text(content):
-        raise DataFailure(f"{origin}: a turn needs a text for `role` and for `content`")
-    return Message(_ROLES.get(role, role), content)
-
-
-def _answered(origin: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    if not any(message.role == "assistant" for message in messages):
+def _conversation(
+    origin: str, messages: tuple[Message, ...], record: Mapping[str, Any], num_prompt_messages: int = 0
+) -> Row:
+    """Return a conversation with what its record holds beside it for the chat template."""
+    answers = [message for message in messages[num_prompt_messages:] if message.role == "assistant"]
+    if not answers:
         raise DataFailure(f"{origin}: no turn of the assistant, so there is nothing to learn")
-    return messages
+    if not any(message.has_loss for message in answers):
+        raise DataFailure(f"{origin}: every turn of the assistant has `weight: 0`, so there is nothing to learn")
+    tools, values = record.get("tools"), record.get("chat_template_kwargs")
+    return Row(
+        origin,
+        messages=messages,
+        num_prompt_messages=num_prompt_messages,
+        tools=parse_tools(origin, tools) if tools is not None else (),
+        template_values=parse_template_values(origin, values) if values is not None else {},
+    )
+
+
+def _prompt_and_completion(origin: str, record: Mapping[str, Any], asked: str, answered: str) -> Row:
+    prompt, completion = record[asked], record[answered]
+    if isinstance(prompt, list) and isinstance(completion, list):
+        start = parse_messages(origin, prompt)
+        return _conversation(origin, (*start, *parse_messages(origin, completion)), record, len(start))
+    if not is_text(prompt):
+        raise DataFailure(f"{origin}: `{asked}` is not a text")
+    completion = _text(origin, completion, answered)
+    if asked == "prompt":
+        return Row(origin, prompt=prompt, completion=completion)
+    return _asked(origin, (Message("user", prompt),), completion, prompt + "\n")
+
+
+def _instruction(origin: str, record: Mapping[str, Any]) -> Row:
+    """Return a row of Alpaca's columns: `instruction` and `output`, with `input`, `system` and `history` if any."""
+    instruction, output = (_text(origin, record[name], name) for name in ("instruction", "output"))
+    context, system = (_optional_text(origin, record.get(name), name) for name in ("input", "system"))
+    start = [Message("system", system)] if system else []
+    for pair in record.get("history") or ():
+        if not isinstance(pair, list) or len(pair) != 2 or not all(is_text(turn) for turn in pair):
+            raise DataFailure(f"{origin}: `history` is a list of pairs of texts: what was asked, what was answered")
+        start += [Message("user", pair[0]), Message("assistant", pair[1], has_loss=False)]
+    question = f"{instruction}\n\n{context}" if context else instruction
+    plain = _ALPACA.format(", paired with an input that provides further context" if context else "")
+    plain += f"\n\n### Instruction:\n{instruction}\n\n" + (f"### Input:\n{context}\n\n" if context else "")
+    return _asked(origin, (*start, Message("user", question)), output, plain + "### Response:\n")
+
+
+def _asked(origin: str, start: tuple[Message, ...], answer: str, prompt: str) -> Row:
+    """Return a question with its answer, as a conversation and as the prompt where there is no chat template."""
+    messages = (*start, Message("assistant", answer))
+    return Row(
+        origin, prompt=prompt, completion=answer, messages=messages, num_prompt_messages=len(start)
+    )  # fmt: skip
 
 
 def _text(origin: str, value: Any, column: str) -> str:
-    if not _is_text(value) or not value.strip():
+    if not is_text(value) or not value.strip():
         raise DataFailure(f"{origin}: `{column}` is not a text")
     return value
 
 
-def _is_text(value: Any) -> TypeGuard[str]:
-    """Return whether a value is text that can be encoded: JSON can escape half of a character, which is none."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def _optional_text(origin: str, value: Any, column: str) -> str:
+    return "" if value is None or value == "" else _text(origin, value, column)

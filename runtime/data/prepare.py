@@ -1,41 +1,51 @@
-"""From rows to token ids and labels.
-
-Labels are made here, from places in the text, and not from padded ids: so the end of an answer is learned also when
-the tokenizer pads with its end-of-sequence token, and prompts carry no loss.
-"""
+"""From rows to the tokenised data set that is trained on, and what there is to say about it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy
+import pyarrow
+from datasets import Dataset
+
 from kaitoc.compiler.plan.plan import DataPlan
-from kaitoc.runtime.data.examples import Message, Row
-from kaitoc.runtime.failures import DataFailure, ModelFailure, PlanFailure
+from kaitoc.runtime.data.encode import IGNORED, Encoder, Example
+from kaitoc.runtime.data.examples import Row
+from kaitoc.runtime.failures import DataFailure, PlanFailure
 
-IGNORED = -100
-"""The label of a token without loss, as PyTorch's cross-entropy has it."""
-
-_Span = tuple[int, int]
+_BATCH_ROWS = 256
+_SHARES = (0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """Token ids of one sequence and its labels, `IGNORED` where there is no loss; both have the same length."""
+class Removed:
+    """What a chat template leaves out of conversations: texts of one key of turns, and the first row that had one."""
 
-    input_ids: list[int]
-    labels: list[int]
+    key: str
+    num_texts: int
+    num_rows: int
+    origin: str
+
+    def describe(self) -> str:
+        """Return what is not trained, for the log before training."""
+        rows = f"{self.num_rows} row{'s' if self.num_rows > 1 else ''}"
+        return f"the chat template drops `{self.key}` of {self.num_texts} turns in {rows} (first: {self.origin})"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """The examples; how many were cut, and how many of those had nothing left to learn; the lengths before cutting."""
 
-    examples: list[Example]
+    examples: Dataset
     num_truncated: int
     num_emptied: int
     lengths_tokens: list[int]
+    removed: tuple[Removed, ...] = ()
 
     def percentile_tokens(self, share: float) -> int:
         """Return the length that a share of the sequences does not exceed."""
@@ -46,19 +56,22 @@ class Prepared:
         """Return the length of the longest sequence of a batch: as cut, or what is packed to."""
         if data.packing and data.max_length is not None:
             return data.max_length
-        return max(len(example.input_ids) for example in self.examples)
+        limit = _limit(data)
+        longest = max(self.lengths_tokens)
+        return longest if limit is None else min(limit, longest)
 
     def describe(self, max_length: int | None) -> str:
         """Return the lengths in words, for the log before training."""
-        shares = ", ".join(f"p{round(100 * share)} {self.percentile_tokens(share)}" for share in (0.5, 0.9, 0.99))
+        shares = ", ".join(f"p{round(100 * share)} {self.percentile_tokens(share)}" for share in _SHARES)
         text = f"{len(self.examples)} examples of {shares}, at most {max(self.lengths_tokens)} tokens"
         if self.num_truncated:
             text += f"; {self.num_truncated} cut to {max_length}"
-        return text + (f", {self.num_emptied} of them left out: no answer was left" if self.num_emptied else "")
+        text += f", {self.num_emptied} of them left out: no answer was left" if self.num_emptied else ""
+        return "; ".join((text, *(removed.describe() for removed in self.removed)))
 
 
-def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan) -> Prepared:
-    """Tokenize rows as a plan says.
+def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan, num_workers: int = 1) -> Prepared:
+    """Tokenize rows as a plan says, in several processes where that is asked for.
 
     Raises `DataFailure` when no token is left to learn or a template refuses a row, `ModelFailure` without a chat
     template, `PlanFailure` for packing without a length. A packer that splits long
@@ -66,114 +79,144 @@ def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan) -> Prepared:
     """
     if data.packing and data.max_length is None:
         raise PlanFailure("`packing` fills sequences up to `max_length`, which is not set")
-    is_split_by_packer = data.packing and data.packing_strategy != "bfd"
-    limit = None if is_split_by_packer else data.max_length
-    encode = _Encoder(tokenizer, data)
-    examples, lengths, num_truncated = [], [], 0
-    for row in rows:
-        example = encode(row)
-        lengths.append(len(example.input_ids))
-        if limit is not None and len(example.input_ids) > limit:
-            num_truncated += 1
-            example = _truncated(example, limit, data.truncation_mode)
-        if any(label != IGNORED for label in example.labels[1:]):
-            examples.append(example)
-    if not examples:
+    job = _Job(Encoder(tokenizer, data), rows, _limit(data), data.truncation_mode)
+    starts = range(0, len(rows), _BATCH_ROWS)
+    with _mapped(job, starts, min(num_workers, len(starts))) as batches:
+        merged = _Merged()
+        for batch in batches:
+            merged.add(batch)
+    if not merged.num_examples:
         raise DataFailure(
-            f"no token is left to learn from in {len(rows)} rows: within {limit} tokens no answer begins; "
+            f"no token is left to learn from in {len(rows)} rows: within {_limit(data)} tokens no answer begins; "
             "raise `max_length` or set `truncation_mode: keep_end`"
         )
-    return Prepared(examples, num_truncated, len(rows) - len(examples), lengths)
+    return merged.prepared()
 
 
-def _truncated(example: Example, limit: int, mode: str) -> Example:
-    window = slice(limit) if mode == "keep_start" else slice(-limit, None)
-    return Example(example.input_ids[window], example.labels[window])
+def _limit(data: DataPlan) -> int | None:
+    """Return the length that rows are cut to here."""
+    is_split_by_packer = data.packing and data.packing_strategy != "bfd"
+    return None if is_split_by_packer else data.max_length
 
 
-class _Encoder:
-    """Turns rows into examples with one tokenizer."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The examples of some rows, as arrays that travel between processes at little cost."""
 
-    def __init__(self, tokenizer: Any, data: DataPlan) -> None:
-        self._tokenizer = tokenizer
-        self._learns_prompts = data.completion_only_loss is False
-        self._learns_everyone = data.assistant_only_loss is False
+    ids: Any
+    labels: Any
+    kept_lengths: Any
+    lengths: list[int]
+    num_truncated: int
+    removed: dict[str, Removed]
 
-    def __call__(self, row: Row) -> Example:
-        if row.messages:
-            return self._conversation(row)
-        return self._plain(row.prompt + row.completion if row.completion else row.text, len(row.prompt))
 
-    def _plain(self, text: str, num_prompt_characters: int) -> Example:
-        """Encode a text as the tokenizer does any text, with the end of the sequence behind it."""
-        eos = self._tokenizer.eos_token
-        text = text if text.endswith(eos) else text + eos
-        start = 0 if self._learns_prompts else num_prompt_characters
-        return self._encode(text, [(start, len(text))], add_special_tokens=True)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the processes that tokenize have in common."""
 
-    def _conversation(self, row: Row) -> Example:
-        """Encode a conversation as its chat template renders it; the loss is on what learned turns add to it."""
-        text = self._render(row, row.messages)
-        if self._learns_everyone:
-            return self._encode(text, [(0, len(text))], add_special_tokens=False)
-        learned = [index for index, _ in enumerate(row.messages) if _is_learned(row, index)]
-        spans = [self._span(row, index, text) for index in learned]
-        if learned[-1] == len(row.messages) - 1 and self._is_unterminated(row, text):
-            text += self._tokenizer.eos_token
-            spans[-1] = (spans[-1][0], len(text))
-        return self._encode(text, spans, add_special_tokens=False)
+    encoder: Encoder
+    rows: Sequence[Row]
+    limit: int | None
+    truncation_mode: str
 
-    def _span(self, row: Row, index: int, text: str) -> _Span:
-        """Return what a turn adds to a conversation, behind the cue that asks the model for an answer."""
-        cued = self._render(row, row.messages[:index], cue=True) if index else ""
-        return _num_common(cued, text), _num_common(self._render(row, row.messages[: index + 1]), text)
-
-    def _is_unterminated(self, row: Row, text: str) -> bool:
-        """Return whether a template writes nothing behind the last answer by which a model could learn to stop."""
-        return not text.rpartition(row.messages[-1].content.strip())[2].strip()
-
-    def _render(self, row: Row, messages: Sequence[Message], *, cue: bool = False) -> str:
-        if not self._tokenizer.chat_template:
-            raise ModelFailure("the tokenizer has no chat template; name one with ModelConfig.chat_template")
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=cue)
-        except Exception as error:
-            raise DataFailure(f"{row.origin}: the chat template refuses the conversation: {error}") from error
-        return text
-
-    def _encode(self, text: str, spans: Sequence[_Span], *, add_special_tokens: bool) -> Example:
-        """Return a text's tokens, with labels for those that reach into a span and do not reach out of it."""
-        encoded = self._tokenizer(
-            text, add_special_tokens=add_special_tokens, return_offsets_mapping=self._tokenizer.is_fast
-        )
-        ids: list[int] = encoded["input_ids"]
-        offsets = encoded["offset_mapping"] if self._tokenizer.is_fast else self._offsets(text, ids)
-        is_learned = _inside(spans)
-        return Example(
-            ids, [token if is_learned(place) else IGNORED for token, place in zip(ids, offsets, strict=True)]
+    def __call__(self, start: int) -> _Batch:
+        rows = self.rows[start : start + _BATCH_ROWS]
+        encoded = self.encoder(rows)
+        lengths = [len(example.input_ids) for example in encoded.examples]
+        cut = [self._truncated(example) for example in encoded.examples]
+        kept = [example for example in cut if any(label != IGNORED for label in example.labels[1:])]
+        removed: dict[str, Removed] = {}
+        for row, texts in zip(rows, encoded.removed, strict=True):
+            for key, count in texts.items():
+                removed[key] = _sum(removed.get(key), Removed(key, count, 1, row.origin))
+        return _Batch(
+            _flat([example.input_ids for example in kept]),
+            _flat([example.labels for example in kept]),
+            numpy.array([len(example.input_ids) for example in kept], dtype=numpy.int64),
+            lengths,
+            sum(self.limit is not None and length > self.limit for length in lengths),
+            removed,
         )
 
-    def _offsets(self, text: str, ids: list[int]) -> list[_Span]:
-        """Return where tokens stand in a text for a tokenizer that does not tell: by how far decoding gets."""
-        ends = [len(self._tokenizer.decode(ids[: count + 1])) for count in range(len(ids))]
-        shift = len(text) - ends[-1] if ends else 0
-        return [(start + shift, end + shift) for start, end in zip([0, *ends], ends, strict=False)]
+    def _truncated(self, example: Example) -> Example:
+        if self.limit is None or len(example.input_ids) <= self.limit:
+            return example
+        window = slice(self.limit) if self.truncation_mode == "keep_start" else slice(-self.limit, None)
+        return Example(example.input_ids[window], example.labels[window])
 
 
-def _inside(spans: Sequence[_Span]) -> Callable[[_Span], bool]:
-    """Return a test for tokens that end in a span; a token across the border of a prompt belongs to the answer."""
-    return lambda place: any(start < place[1] <= end for start, end in spans)
+@dataclass(slots=True)
+class _Merged:
+    """The batches of a data set so far."""
+
+    tables: list[pyarrow.Table] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    num_truncated: int = 0
+    num_examples: int = 0
+    removed: dict[str, Removed] = field(default_factory=dict)
+
+    def add(self, batch: _Batch) -> None:
+        offsets = numpy.concatenate(([0], numpy.cumsum(batch.kept_lengths)))
+        columns = [
+            pyarrow.ListArray.from_arrays(pyarrow.array(offsets, pyarrow.int32()), pyarrow.array(values))
+            for values in (batch.ids, batch.labels)
+        ]
+        self.tables.append(pyarrow.Table.from_arrays(columns, names=["input_ids", "labels"]))
+        self.num_examples += len(batch.kept_lengths)
+        self.num_truncated += batch.num_truncated
+        self.lengths += batch.lengths
+        for key, removed in batch.removed.items():
+            self.removed[key] = _sum(self.removed.get(key), removed)
+
+    def prepared(self) -> Prepared:
+        return Prepared(
+            Dataset(pyarrow.concat_tables(self.tables)),
+            self.num_truncated,
+            len(self.lengths) - self.num_examples,
+            self.lengths,
+            tuple(self.removed.values()),
+        )
 
 
-def _is_learned(row: Row, index: int) -> bool:
-    """Return whether a turn carries a loss: all behind a prompt, else those of the assistant."""
-    if row.num_prompt_messages:
-        return index >= row.num_prompt_messages
-    return row.messages[index].role == "assistant"
+def _sum(first: Removed | None, second: Removed) -> Removed:
+    if first is None:
+        return second
+    return Removed(
+        first.key, first.num_texts + second.num_texts, first.num_rows + second.num_rows, first.origin
+    )  # fmt: skip
 
 
-def _num_common(text: str, other: str) -> int:
-    """Return the number of characters with which both texts begin."""
-    pairs = enumerate(zip(text, other, strict=False))
-    return next((index for index, (left, right) in pairs if left != right), min(len(text), len(other)))
+def _flat(lists: Sequence[list[int]]) -> Any:
+    arrays = [numpy.array(values, dtype=numpy.int32) for values in lists]
+    return numpy.concatenate(arrays) if arrays else numpy.zeros(0, dtype=numpy.int32)
+
+
+_jobs: list[_Job] = []
+"""What forked processes find their job in: it is not sent to them, since its rows may be many."""
+
+
+def _run(start: int) -> _Batch:
+    return _jobs[-1](start)
+
+
+@contextmanager
+def _mapped(job: _Job, starts: Sequence[int], num_workers: int) -> Iterator[Iterator[_Batch]]:
+    """Yield the batches of a job in order, made by several processes or by this one.
+
+    The processes are forked: only what they make travels.
+    """
+    if num_workers <= 1:
+        yield map(job, starts)
+        return
+    _jobs.append(job)
+    try:
+        with multiprocessing.get_context("fork").Pool(num_workers, initializer=_alone) as pool:
+            yield pool.imap(_run, starts)
+    finally:
+        _jobs.pop()
+
+
+def _alone() -> None:
+    """Keep a worker to one core: its tokenizer would otherwise start a thread for each, and warn of having forked."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"

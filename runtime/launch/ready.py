@@ -17,7 +17,7 @@ from kaitoc.compiler.catalog.sites import is_target
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS, local_paths
 from kaitoc.runtime.data.examples import Columns, describe_skipped, read_rows
-from kaitoc.runtime.data.prepare import Example, prepare
+from kaitoc.runtime.data.prepare import prepare
 from kaitoc.runtime.failures import DataFailure, ModelFailure, in_words
 from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
@@ -138,11 +138,8 @@ def _tell_unmatched(model: Any, targets: Sequence[str]) -> None:
         sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(matched)} is trained\n")
 
 
-def split_examples(plan: Plan, examples: list[Example]) -> tuple[Dataset, Dataset | None]:
+def split_examples(plan: Plan, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
     """Return the training and evaluation sets as the plan splits and shuffles them; raises `DataFailure`."""
-    dataset = Dataset.from_dict(
-        {"input_ids": [example.input_ids for example in examples], "labels": [example.labels for example in examples]}
-    )
     if plan.data.shuffle:
         dataset = dataset.shuffle(seed=plan.data.shuffle_seed)
     num_train = round(len(dataset) * plan.data.train_fraction)

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.runtime.data.examples import Columns, Message, Row, read_rows
+from kaitoc.runtime.data.examples import Columns, Row, read_rows
+from kaitoc.runtime.data.messages import Message
 from kaitoc.runtime.failures import DataFailure
 
 pytestmark = pytest.mark.runtime
@@ -143,3 +144,82 @@ def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
 def test_a_missing_path_says_how_to_name_the_data(tmp_path: Path) -> None:
     with pytest.raises(DataFailure, match="--data"):
         rows_of(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "`image_url` cannot be"),
+        ({"role": "user", "content": [{"type": "text"}]}, "a content part is"),
+        ({"role": "user", "content": 3}, "needs a text for `content`"),
+        ({"role": "assistant", "content": None}, "needs a text for `content`, or `tool_calls`"),
+        ({"role": "assistant", "content": "a", "weight": 0.5}, "`weight` of a turn is 0 (no loss) or 1, not 0.5"),
+        ({"role": "user", "content": "a", "weight": 1}, "only turns of the assistant are learned"),
+        ({"role": "assistant", "content": "a", "tool_calls": ["\ud800"]}, "half of a character"),
+    ],
+)  # fmt: skip
+def test_a_turn_that_cannot_be_trained_is_named_by_file_and_line(
+    tmp_path: Path, turn: dict[str, object], words: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": [*TURNS, turn]}))
+
+    with pytest.raises(DataFailure, match=re.escape("a.jsonl:1: ") + ".*" + re.escape(words)):
+        rows_of(path)
+
+
+def test_images_beside_a_conversation_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": TURNS, "images": ["a.png"]}))
+
+    with pytest.raises(DataFailure, match=r"a\.jsonl:1: `images` cannot be trained: the runtime trains text only"):
+        rows_of(path)
+
+
+def test_all_that_a_turn_holds_is_kept_for_the_template(tmp_path: Path) -> None:
+    calls = [{"type": "function", "function": {"name": "f", "arguments": {}}}]
+    turns = [*TURNS[:1], {"role": "assistant", "content": None, "tool_calls": calls, "reasoning_content": "so"},
+             {"role": "tool", "content": {"value": 1}}]  # fmt: skip
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": turns, "tools": json.dumps([{"name": "f"}])}))
+
+    (row,) = rows_of(path, Columns(messages="messages"))
+
+    assert [message.as_turn() for message in row.messages][1:] == [
+        {"role": "assistant", "tool_calls": calls, "reasoning_content": "so"},
+        {"role": "tool", "content": {"value": 1}},
+    ]  # fmt: skip
+    assert row.tools == ({"name": "f"},)
+
+
+def test_a_conversation_without_any_weight_has_nothing_to_learn(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": [TURNS[0], {**TURNS[1], "weight": 0}]}))
+
+    with pytest.raises(DataFailure, match="every turn of the assistant has `weight: 0`"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("beside", [{"input": ""}, {"input": "x"}, {"system": "s", "history": [["q0", "a0"]]}])
+def test_instructions_are_read_as_a_conversation_and_as_a_prompt(tmp_path: Path, beside: dict[str, object]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"instruction": "q", "output": "a", **beside}))
+
+    (row,) = rows_of(path)
+
+    assert row.messages[-1] == Message("assistant", "a")
+    assert row.messages[-2] == Message("user", "q\n\nx" if beside.get("input") else "q")
+    assert row.num_prompt_messages == len(row.messages) - 1 == (4 if "history" in beside else 1)
+    assert row.prompt.endswith("### Response:\n")
+    assert ("### Input:\nx" in row.prompt) == bool(beside.get("input"))
+    assert row.completion == "a"
+
+
+def test_questions_and_answers_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("question,answer\nq,a\n")
+
+    (row,) = rows_of(path)
+
+    assert row.messages == READ
+    assert (row.prompt, row.completion) == ("q\n", "a")

@@ -9,8 +9,10 @@ import pytest
 pytest.importorskip("torch")
 
 from kaitoc.compiler.plan.plan import DataPlan
-from kaitoc.runtime.data.examples import Message, Row
-from kaitoc.runtime.data.prepare import IGNORED, prepare
+from kaitoc.runtime.data.encode import IGNORED
+from kaitoc.runtime.data.examples import Row
+from kaitoc.runtime.data.messages import Message
+from kaitoc.runtime.data.prepare import prepare
 from kaitoc.runtime.failures import DataFailure, ModelFailure, PlanFailure
 
 pytestmark = pytest.mark.runtime
@@ -27,7 +29,7 @@ def plan(**values: Any) -> DataPlan:
 def learned(tokenizer: Any, row: Row, **values: Any) -> str:
     """The text of the tokens of a row that carry a loss."""
     (example,) = prepare(tokenizer, [row], plan(**values)).examples
-    return str(tokenizer.decode([label for label in example.labels if label != IGNORED]))
+    return str(tokenizer.decode([label for label in example["labels"] if label != IGNORED]))
 
 
 def test_only_the_assistant_s_turns_carry_a_loss_and_their_ends_do_too(tokenizer: Any) -> None:
@@ -64,7 +66,7 @@ def test_ids_are_those_of_the_chat_template(tokenizer: Any) -> None:
     (example,) = prepare(tokenizer, [CHAT], plan()).examples
     turns = [{"role": message.role, "content": message.content} for message in CHAT.messages]
 
-    assert example.input_ids == tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True)["input_ids"]
+    assert example["input_ids"] == tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True)["input_ids"]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +99,8 @@ def test_rows_are_cut_at_the_end_or_at_the_start_and_counted(tokenizer: Any) -> 
     end = prepare(tokenizer, [row], plan(max_length=4, truncation_mode="keep_end"))
 
     assert start.num_truncated == end.num_truncated == 1
-    assert len(start.examples[0].input_ids) == 4
-    assert end.examples[0].input_ids[-1] == tokenizer.eos_token_id
+    assert len(start.examples[0]["input_ids"]) == 4
+    assert end.examples[0]["input_ids"][-1] == tokenizer.eos_token_id
 
 
 def test_rows_without_an_answer_after_cutting_are_left_out_and_counted(tokenizer: Any) -> None:
@@ -117,7 +119,7 @@ def test_a_packer_that_splits_gets_rows_whole(tokenizer: Any) -> None:
     data = plan(max_length=8, packing=True, packing_strategy="bfd_split")
     found = prepare(tokenizer, [Row("a:1", text="x y z " * 20)], data)
 
-    assert len(found.examples[0].input_ids) > 8
+    assert len(found.examples[0]["input_ids"]) > 8
     assert found.num_truncated == 0
 
 
@@ -125,7 +127,7 @@ def test_what_a_packer_would_drop_is_cut_and_counted(tokenizer: Any) -> None:
     data = plan(max_length=8, packing=True)
     found = prepare(tokenizer, [Row("a:1", text="x y z " * 20), Row("a:2", prompt="x y z " * 20, completion="w")], data)
 
-    assert [len(example.input_ids) for example in found.examples] == [8]
+    assert [len(example["input_ids"]) for example in found.examples] == [8]
     assert (found.num_truncated, found.num_emptied) == (2, 1)
 
 
