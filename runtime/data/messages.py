@@ -149,7 +149,7 @@ def _has_loss(origin: str, role: str, weight: Any) -> bool:
     """Return whether a turn is learned from; raises `DataFailure` for a weight that no loss can honour."""
     if weight is None:
         return True
-    if isinstance(weight, bool) or weight not in (0, 1):
+    if isinstance(weight, bool) or weight not in [0, 1]:
         raise DataFailure(f"{origin}: `weight` of a turn is 0 (no loss) or 1, not {weight!r}")
     if weight and role != "assistant":
         raise DataFailure(f"{origin}: `weight: 1` on a turn of `{role}`: only turns of the assistant are learned")
