@@ -94,14 +94,14 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
 
 
 def _execute_once(plan: Plan, how: Execution) -> int:
-    if needs_launch(plan):
-        return launch(plan, how)
     # bitsandbytes complains on import that an optional CPU kernel is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from kaitoc.runtime.launch.ready import RunOptions
-    from kaitoc.runtime.launch.run import run_plan
-
     try:
+        if needs_launch(plan):
+            return launch(plan, how)
+        from kaitoc.runtime.launch.ready import RunOptions
+        from kaitoc.runtime.launch.run import run_plan
+
         report = run_plan(plan, RunOptions(how.device, how.resume, how.overwrite, metrics_port=how.metrics_port))
     except RunFailure as error:
         tell(error)

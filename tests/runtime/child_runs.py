@@ -89,8 +89,10 @@ class ChildRun:
         return Ended(self._process.exitcode or 0, *written)
 
 
-def run_ranks(plan: Plan, folder: Path, *arguments: str) -> list[Ended]:
-    """Run a plan in its number of processes, each told its rank by the variables that `torchrun` sets."""
+def start_ranks(plan: Plan, folder: Path, *arguments: str) -> list[ChildRun]:
+    """Start a plan in its number of processes, each told its rank by the variables that `torchrun` sets."""
+    if plan.num_processes == 1:
+        return [ChildRun(plan, folder / "rank-0", *arguments)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,11 +100,15 @@ def run_ranks(plan: Plan, folder: Path, *arguments: str) -> list[Ended]:
     shared = {
         "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    runs = [
+    return [
         ChildRun(plan, folder / f"rank-{rank}", *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
         for rank in range(plan.num_processes)
     ]
-    return [run.end() for run in runs]
+
+
+def run_ranks(plan: Plan, folder: Path, *arguments: str) -> list[Ended]:
+    """Run a plan in its number of processes to their ends."""
+    return [run.end() for run in start_ranks(plan, folder, *arguments)]
 
 
 class _Start(NamedTuple):

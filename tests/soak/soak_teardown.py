@@ -9,18 +9,21 @@ Usage: python tests/soak/soak_teardown.py [NUM_RUNS]
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "runtime"), str(TESTS.parent / "examples")]
 
+from child_runs import ENVIRONMENT  # noqa: E402  (after the path)
+from short_plan import short_plan  # noqa: E402
+
 import kaitoc.runtime.launch.run  # noqa: E402, F401  (what every run imports)
-from kaitoc.compiler.plan.plan import Plan  # noqa: E402  (after the path)
+from kaitoc.compiler.plan.plan import Plan  # noqa: E402
 from kaitoc.runtime.__main__ import main  # noqa: E402
 from kaitoc.runtime.world import leave  # noqa: E402
 
@@ -31,34 +34,33 @@ TRAINING = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
 
 def soak() -> int:
     """Run and return 1 once a process ended otherwise."""
-    from child_runs import ENVIRONMENT
-    from short_plan import short_plan
-
     os.environ.update(ENVIRONMENT)
     num_runs = int(sys.argv[1]) if len(sys.argv) > 1 else NUM_RUNS
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _in_child(partial(_save_model, folder / "model"))
-        (folder / "rows.jsonl").write_text('{"text": "one two three"}\n' * 24, encoding="utf-8")
-        for number in range(num_runs):
-            output = folder / f"run-{number}"
-            plan = short_plan(
-                folder / "model", folder / "rows.jsonl", output, quantization=SHARDED_4_BIT, training=TRAINING
-            ).model_copy(update={"num_processes": 2, "sharding": "fsdp"})
-            codes = _run(plan, folder / f"plan-{number}.json", folder / "errors")
-            if codes != [0, 0] or not (output / "fine_tuning_completed.txt").exists():
-                sys.stderr.write(f"run {number}: {codes}\n{(folder / 'errors').read_text()}\n")
-                return 1
+    folder = Path(tempfile.mkdtemp())  # as a context, its children would remove it when they end
+    # What starts threads does so in a process of its own: one that has some cannot be forked safely.
+    saving = get_context("spawn").Process(target=_save_model, args=(folder / "model",))
+    saving.start()
+    saving.join()
+    (folder / "rows.jsonl").write_text('{"text": "one two three"}\n' * 24, encoding="utf-8")
+    for number in range(num_runs):
+        output = folder / f"run-{number}"
+        plan = short_plan(
+            folder / "model", folder / "rows.jsonl", output, quantization=SHARDED_4_BIT, training=TRAINING
+        ).model_copy(update={"num_processes": 2, "sharding": "fsdp"})
+        codes = _run(plan, folder / "plan.json", folder / "errors")
+        if codes != [0, 0] or not (output / "fine_tuning_completed.txt").exists():
+            sys.stderr.write(f"run {number}: {codes}\n{(folder / 'errors').read_text()}\n")
+            return 1
+    shutil.rmtree(folder)
     sys.stdout.write(f"{num_runs} sharded runs of two processes: all ended with 0\n")
     return 0
 
 
-def _save_model(folder: Path) -> int:
+def _save_model(folder: Path) -> None:
     from build_tiny_model import build_tokenizer
     from tiny_phi3 import save_tiny_phi3
 
     save_tiny_phi3(folder, build_tokenizer())
-    return 0
 
 
 def _run(plan: Plan, file: Path, errors: Path) -> list[int]:
@@ -67,31 +69,23 @@ def _run(plan: Plan, file: Path, errors: Path) -> list[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-
-    def rank(number: int) -> int:
-        os.environ.update(
-            WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(number),
-            LOCAL_RANK=str(number),
-        )  # fmt: skip
-        for stream in (1, 2):
-            os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-        sys.argv = ["kaitoc.runtime", str(file), "--device", "cpu"]
-        return main()
-
-    children = [_fork(partial(rank, number)) for number in range(2)]
+    children = [_fork(file, errors, rank, port) for rank in range(plan.num_processes)]
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
-def _fork(work: Callable[[], int]) -> int:
+def _fork(file: Path, errors: Path, rank: int, port: int) -> int:
+    """Start a process of a run and return its id."""
     child = os.fork()
-    if child == 0:
-        leave(work())
-    return child
-
-
-def _in_child(work: Callable[[], int]) -> None:
-    """Do what starts threads in a process of its own: one that has some cannot be forked safely."""
-    os.waitpid(_fork(work), 0)
+    if child != 0:
+        return child
+    os.environ.update(
+        WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank),
+        LOCAL_RANK=str(rank),
+    )  # fmt: skip
+    for stream in (1, 2):
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    sys.argv = ["kaitoc.runtime", str(file), "--device", "cpu"]
+    leave(main())
 
 
 if __name__ == "__main__":
