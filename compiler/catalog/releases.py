@@ -22,8 +22,8 @@ _SFT_CONFIG = "trl.SFTConfig"
 class Release:
     """One Kaito release, named `v0.12`; patch releases count as their minor one.
 
-    Versions are those that its tuning image holds. `arguments_class` is what TrainingArguments is parsed into, with its
-    library: `trl.SFTConfig`.
+    Versions are those that its images hold, for tuning and, `vllm`, for serving. `arguments_class` is what
+    TrainingArguments is parsed into, with its library: `trl.SFTConfig`.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Release:
     accelerate: str
     torch: str
     datasets: str
+    vllm: str
     arguments_class: str
     tunable_presets: tuple[str, ...]
 
@@ -67,7 +68,7 @@ def all_releases() -> tuple[Release, ...]:
 def _release(entry: dict[str, Any]) -> Release:
     name = str(entry.get("name", "without a name"))
     libraries = entry.get("libraries", {})
-    missing = [key for key in ("name", "libraries", "arguments_class", "tunable_presets") if key not in entry]
+    missing = [key for key in ("name", "libraries", "arguments_class", "tunable_presets", "vllm") if key not in entry]
     missing += [
         f"libraries.{library}.resolved" for library in _LIBRARIES if "resolved" not in libraries.get(library, {})
     ]
@@ -75,6 +76,7 @@ def _release(entry: dict[str, Any]) -> Release:
         raise CatalogError(f"{_FILE}: the release {name} lacks {', '.join(f'`{key}`' for key in missing)}")
     return Release(
         name=name,
+        vllm=entry["vllm"],
         arguments_class=entry["arguments_class"],
         tunable_presets=tuple(entry["tunable_presets"]),
         **{library: libraries[library]["resolved"] for library in _LIBRARIES},

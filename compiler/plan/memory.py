@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.linear_modules import ALL_LINEAR, all_linear_targets
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.workload import (
@@ -35,7 +36,7 @@ def workload_of_plan(
     loads, size = plan.model.dtype, batch_size or training.per_device_train_batch_size
     return Workload(
         architecture=architecture,
-        lora=_lora(plan.lora) if plan.lora is not None else None,
+        lora=_lora(plan.lora, architecture) if plan.lora is not None else None,
         batch_size=size,
         seq_len_tokens=seq_len_tokens or _length(plan, architecture),
         stack=STACK,
@@ -77,12 +78,14 @@ def footprint_plan(predicted: Footprint) -> FootprintPlan:
     )
 
 
-def _lora(plan: LoraPlan) -> Lora:
+def _lora(plan: LoraPlan, architecture: Architecture) -> Lora:
+    """Return a plan's adapters; without names they are on linear layers, not on the fused experts of a mixture."""
+    every_linear = all_linear_targets(architecture) if architecture.num_experts else (ALL_LINEAR,)
     return Lora(
         rank=plan.r,
         alpha=plan.lora_alpha,
         dropout=plan.lora_dropout,
-        targets=plan.target_modules or ("all-linear",),
+        targets=plan.target_modules or every_linear,
         dora=plan.use_dora,
         rslora=plan.use_rslora,
         modules_to_save=plan.modules_to_save,

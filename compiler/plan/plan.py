@@ -67,7 +67,7 @@ class LoraPlan(_Part):
     bias: Literal["none", "all", "lora_only"] = "none"
     use_rslora: bool = False
     use_dora: bool = False
-    init_lora_weights: bool = True
+    init_lora_weights: bool | Literal["gaussian"] = True
     layers_to_transform: tuple[int, ...] = ()
     layers_pattern: tuple[str, ...] = ()
     rank_pattern: dict[str, int] = {}

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from peft import get_peft_model, prepare_model_for_kbit_training
+from peft import prepare_model_for_kbit_training
 from transformers import set_seed
 
-from kaitoc.compiler.catalog.sites import is_target
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS, local_paths
 from kaitoc.runtime.data.examples import Columns, describe_skipped, read_rows
 from kaitoc.runtime.data.prepare import prepare
-from kaitoc.runtime.failures import DataFailure, ModelFailure, in_words
+from kaitoc.runtime.failures import DataFailure
 from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
+from kaitoc.runtime.model.adapter import adapt
 from kaitoc.runtime.model.load import check_vocabulary, load_config, load_model, load_tokenizer, require_model
 from kaitoc.runtime.model.sharding import is_sharded
 from kaitoc.runtime.observe.prediction import with_lengths
@@ -33,7 +31,6 @@ from kaitoc.runtime.output.checkpoints import (
 )
 from kaitoc.runtime.output.earlier_run import holds_run, remove_earlier_run, require_free
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, METRICS
-from kaitoc.runtime.training.arguments import lora_config
 from kaitoc.runtime.training.integrations import require_integrations
 from kaitoc.runtime.world import is_main_process
 
@@ -106,36 +103,7 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
             use_gradient_checkpointing=plan.training.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
-    if plan.lora is None:
-        return model
-    _require_modules(model, plan.lora.modules_to_save)
-    _tell_unmatched(model, plan.lora.target_modules or ())
-    try:
-        return get_peft_model(model, lora_config(plan.lora))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ModelFailure(f"the adapter does not go with the model: {in_words(error)}") from error
-
-
-def _require_modules(model: Any, wanted: Sequence[str]) -> None:
-    """Raise `ModelFailure` when a module to train in full is not in the model, which PEFT would pass over.
-
-    Source of the match by the end of a name: peft 0.21, `peft/utils/other.py`, `_set_trainable`.
-    """
-    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
-    for module_name in wanted:
-        if not any(name.endswith(module_name) for name in names):
-            close = get_close_matches(module_name, {name.rpartition(".")[2] for name in names}, n=1)
-            hint = f"; did you mean `{close[0]}`?" if close else ""
-            raise ModelFailure(f"modules_to_save: the model has no module `{module_name}`{hint}")
-
-
-def _tell_unmatched(model: Any, targets: Sequence[str]) -> None:
-    """Say which target modules the model does not have: PEFT trains the others and says nothing."""
-    names = [name for name, _ in model.named_modules()]
-    missing = [target for target in targets if not any(is_target(name, target) for name in names)]
-    matched = [target for target in targets if target not in missing]
-    if missing and matched and is_main_process():
-        sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(matched)} is trained\n")
+    return model if plan.lora is None else adapt(model, plan, plan.lora)
 
 
 def split_examples(plan: Plan, dataset: Dataset) -> tuple[Dataset, Dataset | None]:

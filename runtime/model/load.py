@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from kaitoc.compiler.catalog.gpus import AMPERE
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
-from kaitoc.runtime.model.sharding import is_sharded
+from kaitoc.runtime.model.quantization import quantization_config, tell_unquantised
 from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.world import is_main_process
 
@@ -124,13 +124,14 @@ def load_model(plan: Plan, device: str) -> Any:
         "the model",
         dtype=_dtype(plan.model.dtype),
         attn_implementation=_attention(plan, device),
-        quantization_config=_quantization(plan),
+        quantization_config=quantization_config(plan),
         use_safetensors=None if plan.model.allow_pickle else True,
         device_map={"": device} if plan.quantization.method != "none" else None,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
     _require_complete(plan, loading_info)
+    tell_unquantised(plan, model)
     if device == "cpu":
         keep_layout(model)
     return model
@@ -182,31 +183,6 @@ def _obstacle_to_flash(device: str) -> str | None:
     if torch.cuda.get_device_capability() < AMPERE:
         return f"flash attention is for Ampere and later, not {torch.cuda.get_device_name()}"
     return None if is_flash_attn_2_available() else "flash-attn is not installed"
-
-
-def _quantization(plan: Plan) -> BitsAndBytesConfig | None:
-    kind = plan.quantization.method
-    if kind == "none":
-        return None
-    if kind == "int8":
-        return BitsAndBytesConfig(
-            load_in_8bit=True,
-            llm_int8_threshold=plan.quantization.int8_threshold,
-            llm_int8_skip_modules=list(plan.quantization.skip_modules) or None,
-        )
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        llm_int8_skip_modules=list(plan.quantization.skip_modules) or None,
-        bnb_4bit_quant_type=kind,
-        bnb_4bit_compute_dtype=getattr(torch, plan.quantization.compute_dtype),
-        bnb_4bit_use_double_quant=plan.quantization.double_quant,
-        bnb_4bit_quant_storage=_storage(plan),
-    )
-
-
-def _storage(plan: Plan) -> Any:
-    """Return the type that packed 4-bit weights are stored as: FSDP shards those of floating point alone."""
-    return getattr(torch, plan.quantization.compute_dtype) if is_sharded(plan) else torch.uint8
 
 
 def check_vocabulary(model: Any, tokenizer: Any) -> None:

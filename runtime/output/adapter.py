@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import OutputFailure, in_words
+from kaitoc.runtime.model.served_adapter import served_config
 from kaitoc.runtime.output.earlier_run import replace_result
 from kaitoc.runtime.output.names import ADAPTER, ADAPTER_FILES, MODEL
 from kaitoc.runtime.output.saved_tensors import is_same, verify_tensors
@@ -53,6 +55,8 @@ def save(model: Any, tokenizer: Any, plan: Plan, state: dict[str, torch.Tensor] 
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         model.save_pretrained(unfinished, **({} if state is None else {"state_dict": state}))
+        if isinstance(model, PeftModel):
+            _write_config(model, plan, unfinished)
         tokenizer.save_pretrained(unfinished)
         (unfinished / PLAN).write_text(redacted(plan).to_json(), encoding="utf-8")
         _verify(model, unfinished, state)
@@ -62,6 +66,12 @@ def save(model: Any, tokenizer: Any, plan: Plan, state: dict[str, torch.Tensor] 
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _write_config(model: PeftModel, plan: Plan, folder: Path) -> None:
+    """Write the adapter's config by the keys that it is served by, in place of the installed PEFT's."""
+    config = served_config(model, plan.provenance.kaito_release)
+    (folder / ADAPTER_FILES[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def place_for_pusher(adapter: Path, output: Path) -> None:

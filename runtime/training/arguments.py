@@ -1,4 +1,4 @@
-"""From a plan to the arguments of the libraries: TRL's `SFTConfig` and PEFT's `LoraConfig`."""
+"""From a plan to the arguments of TRL's trainer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
 from trl.trainer.sft_config import SFTConfig
 
-from kaitoc.compiler.plan.plan import LoraPlan, Plan
+from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.sharding import fsdp_arguments
 from kaitoc.runtime.output.names import CHECKPOINTS
@@ -26,14 +25,6 @@ _OWNED = frozenset(
      "trust_remote_code", "model_init_kwargs")
 )  # fmt: skip
 """Arguments that are decided by how a run is started, so that a plan cannot state them."""
-
-
-def lora_config(lora: LoraPlan) -> LoraConfig:
-    """Return PEFT's configuration; the plan has its field names, and empty collections mean PEFT's defaults."""
-    values = {name: value for name, value in lora.model_dump().items() if value not in ((), {}, None)}
-    lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
-    targets = lists.get("target_modules", "all-linear")
-    return LoraConfig(**{**values, **lists, "target_modules": targets, "task_type": "CAUSAL_LM"})
 
 
 def training_arguments(plan: Plan, device: str) -> SFTConfig:

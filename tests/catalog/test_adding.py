@@ -177,7 +177,7 @@ def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
         ),
         (
             "catalog/releases", "releases", {"name": "v0.99", "arguments_class": "trl.SFTConfig", "libraries": {}},
-            "schemas/catalog/releases.json: the release v0.99 lacks `tunable_presets`, `libraries.transformers.",
+            "schemas/catalog/releases.json: the release v0.99 lacks `tunable_presets`, `vllm`, `libraries.",
         ),
     ],
 )  # fmt: skip

@@ -1,0 +1,36 @@
+"""What the vLLM of Kaito's images does with a LoRA adapter (`schemas/catalog/vllm_adapters.json`, with its source)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kaitoc.schemas import read_json
+
+_NEUTRAL: tuple[object, ...] = (None, False, "none", [], ())
+
+
+def vllm_refusals(config: Mapping[str, Any]) -> list[str]:
+    """Return why vLLM refuses an adapter, by the keys of its `adapter_config.json`; empty when it loads.
+
+    A rank that only needs an option is no refusal: see `needed_lora_rank`.
+    """
+    data = read_json("catalog/vllm_adapters")
+    reasons = [reason for key, reason in data["refused"].items() if config.get(key) not in _NEUTRAL]
+    largest = data["max_lora_rank"]["choices"][-1]
+    return reasons + ([f"it takes no rank above {largest}"] if config["r"] > largest else [])
+
+
+def needed_lora_rank(config: Mapping[str, Any]) -> int | None:
+    """Return the least `max-lora-rank` that an adapter needs, None where vLLM's default suffices or nothing does."""
+    ranks = read_json("catalog/vllm_adapters")["max_lora_rank"]
+    if config["r"] <= ranks["default"]:
+        return None
+    return next((rank for rank in ranks["choices"] if rank >= config["r"]), None)
+
+
+def is_scaled_alike(config: Mapping[str, Any]) -> bool:
+    """Return whether all modules have one ratio of alpha to rank, as vLLM takes it from `lora_alpha` and `r`."""
+    ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+    rank, alpha = config["r"], config["lora_alpha"]
+    return all(alphas.get(name, alpha) * rank == alpha * ranks.get(name, rank) for name in {*ranks, *alphas})

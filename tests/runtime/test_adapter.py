@@ -1,0 +1,117 @@
+"""An adapter goes on what the plan names and on nothing else, and a run says before training who cannot serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from short_plan import short_plan
+from tiny_architectures import save_tiny, tiny_config
+from transformers import AutoModelForCausalLM
+
+from kaitoc.compiler.plan.plan import LoraPlan, Plan
+from kaitoc.runtime.failures import ModelFailure
+from kaitoc.runtime.launch.ready import build_model
+from kaitoc.runtime.model.adapter import adapt
+from kaitoc.runtime.model.trained_modules import trainable_by_module
+from kaitoc.runtime.quiet import quiet_libraries
+
+pytestmark = [pytest.mark.runtime, pytest.mark.usefixtures("_quiet")]
+EXPERTS = ("w1", "w2", "w3")
+
+
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    with quiet_libraries():
+        yield
+
+
+def plan_of(release: str = "", **lora: Any) -> Plan:
+    provenance = {"kaitoc_version": "test", "kaito_release": release}
+    return short_plan(Path("none"), Path("none"), Path("none"), lora=lora, provenance=provenance)
+
+
+def adapted(name: str, release: str = "", **lora: Any) -> Any:
+    torch.manual_seed(0)
+    plan = plan_of(release, **lora)
+    assert plan.lora is not None
+    return adapt(AutoModelForCausalLM.from_config(tiny_config(name, 64)), plan, plan.lora)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "deepseek_v3", "qwen2_moe", "gpt_oss"])
+def test_experts_and_routers_are_not_adapted_when_nobody_named_them(name: str) -> None:
+    trained = trainable_by_module(adapted(name))
+
+    assert not {"gate", "router", "gate_up_proj"} & trained.keys()
+    assert {"o_proj"} <= trained.keys()
+
+
+def test_a_router_that_is_a_linear_layer_is_not_adapted_either() -> None:
+    model = AutoModelForCausalLM.from_config(tiny_config("llama", 64))
+    block = model.model.layers[0].mlp
+    block.gate, block.experts = torch.nn.Linear(64, 4), torch.nn.ModuleList([torch.nn.Linear(64, 64)])
+
+    trained = {name for name, value in adapt(model, plan_of(), LoraPlan()).named_parameters() if value.requires_grad}
+
+    assert any("layers.0.mlp.experts.0.lora_A" in name for name in trained)
+    assert not any("mlp.gate." in name for name in trained)
+
+
+def test_experts_that_are_named_are_adapted_and_reported_by_their_names() -> None:
+    assert trainable_by_module(adapted("mixtral", target_modules=EXPERTS)).keys() == {"gate_up_proj", "down_proj"}
+
+
+def test_experts_are_refused_where_the_images_could_not_load_them() -> None:
+    with pytest.raises(
+        ModelFailure, match=r"`target_parameters`, which the PEFT 0\.11\.1 of Kaito v0\.12 does not know"
+    ):
+        adapted("mixtral", "v0.12", target_modules=EXPERTS)
+
+
+def test_a_module_that_is_trained_in_full_is_reported_by_its_name() -> None:
+    assert "lm_head" in trainable_by_module(adapted("phi3", modules_to_save=("lm_head",)))
+
+
+@pytest.mark.parametrize(
+    ("lora", "told"),
+    [
+        ({"use_dora": True}, "the vLLM 0.25.1 of Kaito v0.12 will refuse it: it does not support DoRA"),
+        ({"modules_to_save": ("lm_head",)}, "modules that are trained in full (`modules_to_save`)"),
+        ({"bias": "all"}, "it takes no trained biases"),
+        ({"r": 40}, "rank 40 needs `max-lora-rank: 64`"),
+        ({"r": 600}, "it takes no rank above 512"),
+        ({"r": 8, "rank_pattern": {"o_proj": 4}}, "scales all modules by `lora_alpha` / `r`"),
+    ],
+)
+def test_a_run_says_what_the_vllm_of_its_release_refuses(
+    lora: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapted("phi3", "v0.12", **lora)
+
+    assert told in capsys.readouterr().err
+
+
+def test_a_run_says_nothing_of_an_adapter_that_any_server_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    adapted("phi3", "v0.12", rank_pattern={"o_proj": 4}, alpha_pattern={"o_proj": 4}, r=8)
+
+    assert "adapter:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "stays"), [("falcon", "query_key_value, dense"), ("phi3", "")])
+def test_weights_that_are_not_quantised_although_the_plan_says_so_are_named(
+    name: str, stays: str, tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_tiny(name, tmp_path, tokenizer)
+    plan = short_plan(tmp_path, tmp_path, tmp_path, quantization={"method": "nf4", "compute_dtype": "float32"})
+    build_model(plan, "cpu", tokenizer)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("quantization:")]
+
+    assert [line.partition(" stay")[0] for line in told] == (
+        [f"quantization: {stays}, dense_h_to_4h, dense_4h_to_h"] if stays else []
+    )
