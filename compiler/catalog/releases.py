@@ -48,6 +48,10 @@ class Release:
         """Return whether TrainingArguments is parsed into trl's SFTConfig, not transformers' own class."""
         return self.arguments_class == _SFT_CONFIG
 
+    def preset_of(self, *names: str) -> str | None:
+        """Return the first of a model's names that is a preset which the release can tune, None if none is."""
+        return next((name for name in names if name in self.tunable_presets), None)
+
     def has(self, change: LibraryChange) -> bool:
         """Return whether the image's libraries include a change."""
         versions = changes()[change]

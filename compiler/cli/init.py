@@ -149,11 +149,9 @@ def _tell(title: str, peak_bytes: int | None) -> None:
 
 def _blueprint(options: InitOptions, assumptions: Assumptions) -> Blueprint:
     model = model_named(options.model)
-    names = (options.model, model.name, *model.aliases)
-    presets = assumptions.release.tunable_presets
-    preset = next((name for name in names if name in presets), None)
+    preset = assumptions.release.preset_of(options.model, model.name, *model.aliases)
     if preset is None:
-        known = ", ".join(presets)
+        known = ", ".join(assumptions.release.tunable_presets)
         raise AssumptionError(f"Kaito {assumptions.release.name} cannot tune `{options.model}`; it tunes {known}")
     stated = options.gpu
     stated_texts = {
