@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.check.ignored_files import IgnoredFiles
+from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.job.neighbours import YAML_SUFFIXES
-from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.job.neighbours import JSON_SUFFIX, YAML_SUFFIXES, names_kaito
+from kaitoc.compiler.job.settings import Settings, SettingsFinder
 
 TEXT_NAME = "<text>"
 """What reports call a text that no file holds."""
+
+_FOREIGN_FOLDERS = frozenset({"node_modules", "vendor"})
+"""What package managers fill with the files of others."""
 
 Path = str | os.PathLike[str]
 PathsOrText = Path | Iterable[Path]
@@ -45,30 +49,62 @@ def inputs_of(paths_or_text: PathsOrText, text_name: str = TEXT_NAME) -> Inputs:
 def find_files(paths: Sequence[str], settings: SettingsFinder) -> Iterator[str]:
     """Yield the files that paths name, each once, `./a.yaml` as `a.yaml`, which is what those beside it call it.
 
-    Folders are searched for YAML, hidden and excluded files left out.
+    Folders are searched for YAML, and for JSON that names something of Kaito's. Left out are hidden files, what git
+    ignores or the settings exclude, and what package managers put beside one's own files.
     """
+    search = FolderSearch(settings)
     if len(paths) == 1:
-        yield from _files_of(paths[0], settings)
+        yield from search.files_of(paths[0])
         return
     seen = set()
     for path in paths:
-        for found in _files_of(path, settings):
+        for found in search.files_of(path):
             place = os.path.abspath(found) if os.path.exists(found) else found
             if place not in seen:
                 seen.add(place)
                 yield found
 
 
-def _files_of(path: str, settings: SettingsFinder) -> Iterator[str]:
-    if not os.path.isdir(path):
-        yield path.removeprefix(os.curdir + os.sep)
-        return
-    for folder, folders, names in os.walk(path):
-        here = settings.for_path(folder)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not here.excludes(os.path.join(folder, name))
-        )
-        for name in sorted(names):
-            found = os.path.normpath(os.path.join(folder, name))
-            if name.endswith(YAML_SUFFIXES) and not here.excludes(found):
-                yield found
+@dataclass(slots=True)
+class FolderSearch:
+    """Looks through folders for files that can hold manifests."""
+
+    settings: SettingsFinder
+    ignored: IgnoredFiles = field(default_factory=IgnoredFiles)
+
+    def files_of(self, path: str) -> Iterator[str]:
+        """Yield a file that is named, whatever it is, or the manifests of a folder and of those in it, sorted."""
+        if not os.path.isdir(path):
+            yield path.removeprefix(os.curdir + os.sep)
+            return
+        is_asked_for = self.ignored.ignores(path, is_folder=True)
+        for folder, folders, names in os.walk(path):
+            here = self.settings.for_path(folder)
+            respects_git = here.respect_gitignore and not is_asked_for
+            folders[:] = sorted(
+                name
+                for name in folders
+                if not name.startswith(".")
+                and name not in _FOREIGN_FOLDERS
+                and not self._leaves_out(os.path.join(folder, name), here, respects_git, is_folder=True)
+            )
+            for name in sorted(names):
+                found = os.path.normpath(os.path.join(folder, name))
+                if (
+                    name.endswith((*YAML_SUFFIXES, JSON_SUFFIX))
+                    and not self._leaves_out(found, here, respects_git)
+                    and (not name.endswith(JSON_SUFFIX) or _is_kaitos(found))
+                ):
+                    yield found
+
+    def _leaves_out(self, path: str, here: Settings, respects_git: bool, *, is_folder: bool = False) -> bool:
+        return here.excludes(path) or (respects_git and self.ignored.ignores(path, is_folder=is_folder))
+
+
+def _is_kaitos(path: str) -> bool:
+    """Return whether a JSON file names something of Kaito's, so that one of another program is not read as YAML."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return names_kaito(file.read())
+    except OSError:
+        return True  # the check says why it cannot be read

@@ -1,4 +1,4 @@
-"""The YAML files of a folder, in which the partners of an object are looked for."""
+"""Which files can hold manifests, and those of a folder, in which the partners of an object are looked for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP
 
 YAML_SUFFIXES = (".yaml", ".yml")
+JSON_SUFFIX = ".json"
 _MAX_NEIGHBOURS = 1000
 
 
@@ -25,8 +26,13 @@ def files_of_kaito_in(folder: str, is_known: Callable[[str], bool]) -> Iterator[
             text = Source.read(normal_path).text
         except SourceError:
             continue
-        if DATA_KEY in text or KAITO_API_GROUP in text:
+        if names_kaito(text):
             yield normal_path
+
+
+def names_kaito(text: str) -> bool:
+    """Return whether a text can hold something of Kaito's: its API group, or the key of a training config."""
+    return DATA_KEY in text or KAITO_API_GROUP in text
 
 
 def _yaml_files(folder: str) -> Iterable[str]:

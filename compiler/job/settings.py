@@ -49,6 +49,7 @@ class Settings:
     per_path_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
     severity: tuple[tuple[str, Level], ...] = ()
     exclude: tuple[str, ...] = ()
+    respect_gitignore: bool = True
     model: str | None = None
     gpu: str | None = None
     gpu_memory_gib: float | None = None
@@ -196,6 +197,7 @@ def _settings(path: str, model: SettingsModel) -> Settings:
         per_path_ignores=tuple((pattern, tuple(selectors)) for pattern, selectors in model.per_path_ignores.items()),
         severity=tuple(model.severity.items()),
         exclude=tuple(model.exclude),
+        respect_gitignore=model.respect_gitignore,
         model=model.model,
         gpu=model.gpu,
         gpu_memory_gib=model.gpu_memory,

@@ -33,6 +33,7 @@ class SettingsModel(BaseModel):
     )
     severity: dict[Selector, Level] = Field({}, description="Severity by rule; the closest selector wins.")
     exclude: list[Pattern] = Field([], description="Files and folders to leave out when folders are searched.")
+    respect_gitignore: bool = Field(True, description="Leave out what git ignores when folders are searched.")
     model: str | None = Field(None, min_length=1, description="Model of a ConfigMap without a Workspace.")
     gpu: str | None = Field(None, min_length=1, description="GPU of a job whose Workspace names none.")
     gpu_memory: float | None = Field(None, gt=0, le=100_000, description="Memory of one GPU in GiB, instead of `gpu`.")

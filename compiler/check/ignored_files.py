@@ -1,0 +1,73 @@
+"""Which files git ignores, by the `.gitignore` files of a repository, without asking git."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kaitoc.compiler.core.records import dataclass, field
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+_GITIGNORE = ".gitignore"
+
+
+@dataclass(slots=True)
+class IgnoredFiles:
+    """Reads each `.gitignore` of a repository once; outside a repository nothing is ignored.
+
+    As in git, the closest file with a matching pattern decides, and of its patterns the last one.
+    Source: https://git-scm.com/docs/gitignore
+    """
+
+    _specs: dict[str, tuple[tuple[str, GitIgnoreSpec], ...] | None] = field(default_factory=dict)
+
+    def ignores(self, path: str, *, is_folder: bool = False) -> bool:
+        """Return whether a path in a repository is ignored, itself or by a folder that it lies in."""
+        absolute = os.path.abspath(path)
+        for root, spec in self._specs_for(os.path.dirname(absolute)) or ():
+            inside = os.path.relpath(absolute, root).replace(os.sep, "/")
+            is_ignored = spec.check_file(inside + "/" if is_folder else inside).include
+            if is_ignored is not None:
+                return is_ignored
+        return False
+
+    def _specs_for(self, folder: str) -> tuple[tuple[str, GitIgnoreSpec], ...] | None:
+        """Return the patterns that hold in a folder, the closest first; None outside a repository."""
+        if folder not in self._specs:
+            self._specs[folder] = self._read(folder)
+        return self._specs[folder]
+
+    def _read(self, folder: str) -> tuple[tuple[str, GitIgnoreSpec], ...] | None:
+        above: tuple[tuple[str, GitIgnoreSpec], ...] | None = ()
+        if not os.path.exists(os.path.join(folder, ".git")):
+            parent = os.path.dirname(folder)
+            above = self._specs_for(parent) if parent != folder else None
+        if above is None:
+            return None
+        own = _patterns(os.path.join(folder, _GITIGNORE))
+        return above if own is None else ((folder, own), *above)
+
+
+def _patterns(path: str) -> GitIgnoreSpec | None:
+    """Return the patterns of a `.gitignore`, None where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    from pathspec import GitIgnoreSpec  # for repositories that ignore something
+
+    return GitIgnoreSpec.from_lines(line for line in lines if _is_valid(line))
+
+
+def _is_valid(line: str) -> bool:
+    """Return whether git takes a pattern; it passes over those that it cannot read."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
