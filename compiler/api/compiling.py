@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeVar
 
-from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.check.engine_options import EngineOptions, all_rules
 from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
 from kaitoc.compiler.compile.driver import compile_files
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest
@@ -25,6 +25,7 @@ def compile(  # noqa: A001  # `kaitoc.compile` is what the command is called
     allow_workspace_edits: bool = False,
     price_per_hour: float | None = None,
     isolated: bool = False,
+    config: str | None = None,
     text_name: str = TEXT_NAME,
 ) -> Compilation:
     """Rewrite manifests into a configuration that is right and fits, as `kaitoc compile` does; write nothing.
@@ -41,7 +42,7 @@ def compile(  # noqa: A001  # `kaitoc.compile` is what the command is called
         preserve=_named(Preserve, "preserve", preserve),
         allow_workspace_edits=allow_workspace_edits,
         price_per_hour=price_per_hour,
-        isolated=isolated,
+        settings=EngineOptions(isolated=isolated, config=config).settings,
     )
     result = compiled(inputs_of(paths_or_text, text_name), request)
     for error in result.errors:
@@ -56,7 +57,7 @@ def request_for(
     preserve: Preserve = Preserve.STATISTICAL,
     allow_workspace_edits: bool = False,
     price_per_hour: float | None = None,
-    isolated: bool = False,
+    settings: SettingsFinder | None = None,
 ) -> CompileRequest:
     """Return what the compiler is asked for, by all rules."""
     rules = all_rules()
@@ -67,7 +68,7 @@ def request_for(
         allow_workspace_edits=allow_workspace_edits,
         price_per_hour=price_per_hour,
     )
-    return CompileRequest(overrides, SettingsFinder(isolated=isolated), rules, context)
+    return CompileRequest(overrides, settings or SettingsFinder(), rules, context)
 
 
 def compiled(inputs: Inputs, request: CompileRequest) -> Compilation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from kaitoc.compiler.core.errors import KaitocError
@@ -32,7 +33,7 @@ class FindingKey(NamedTuple):
     pointer: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Baseline:
     """How many findings of each key are accepted; `root` is the folder that the paths are relative to."""
 
@@ -49,6 +50,41 @@ class Baseline:
             if met[key] > self.counts.get(key, 0):
                 new.append(finding)
         return new
+
+    def num_gone(self, path: str, num_known: int) -> int:
+        """Return how many of a file's findings are gone, of which so many are still known."""
+        return self._counts_by_path[_relative(path, self.root)] - num_known
+
+    def num_in_missing_files(self) -> int:
+        """Return how many findings were in files that are not there any more."""
+        return sum(count for path, count in self._counts_by_path.items() if self._is_missing(path))
+
+    def still_found(self, findings: Iterable[Finding], checked_paths: Iterable[str]) -> Baseline:
+        """Return the baseline without what is gone; of files that were not checked and are there, all is kept."""
+        found = Counter(_key(finding, self.root) for finding in findings)
+        checked = {_relative(path, self.root) for path in checked_paths}
+        counts = {}
+        for key, count in self.counts.items():
+            if key.path in checked:
+                count = min(count, found[key])
+            if count and not self._is_missing(key.path):
+                counts[key] = count
+        return Baseline(self.root, counts)
+
+    @property
+    def num_findings(self) -> int:
+        """Return how many findings are accepted."""
+        return sum(self.counts.values())
+
+    @cached_property
+    def _counts_by_path(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for key, count in self.counts.items():
+            counts[key.path] += count
+        return counts
+
+    def _is_missing(self, path: str) -> bool:
+        return not os.path.exists(os.path.join(self.root, path))
 
 
 def baseline_of(findings: Iterable[Finding], path: str) -> Baseline:

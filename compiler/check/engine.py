@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
-from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
@@ -76,6 +76,7 @@ class Engine:
         *,
         select: tuple[str, ...] = (),
         ignore: tuple[str, ...] = (),
+        severity: Severity | None = None,
         refuse_error_suppressions: bool = False,
     ) -> None:
         self.rule_set = rule_set
@@ -83,6 +84,7 @@ class Engine:
         self.settings = settings
         self.select = select
         self.ignore = ignore
+        self.severity = severity
         self.refuse_error_suppressions = refuse_error_suppressions
         self.library = Library()
         self._met = _Met()
@@ -131,6 +133,7 @@ class Engine:
             self.settings,
             select=self.select,
             ignore=self.ignore,
+            severity=self.severity,
             refuse_error_suppressions=self.refuse_error_suppressions,
         )
         engine._by_settings = self._by_settings
@@ -145,8 +148,8 @@ class Engine:
         return assumptions
 
     def settings_for(self, path: str) -> Settings:
-        """Return a file's settings under `--select` and `--ignore`."""
-        return self.settings.for_path(path).with_selection(self.select, self.ignore)
+        """Return a file's settings under `--select`, `--ignore` and `--severity`."""
+        return self.settings.for_path(path).with_selection(self.select, self.ignore).at_least(self.severity)
 
     def jobs_of(self, file: ManifestFile) -> Iterator[Job]:
         """Yield the jobs of a file."""

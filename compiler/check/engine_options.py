@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.assumptions import Overrides
-from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,15 @@ class EngineOptions:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     isolated: bool = False
+    config: str | None = None
+    severity: Severity | None = None
+
+    @property
+    def settings(self) -> SettingsFinder:
+        """Return what finds the settings of files; raises `SettingsError` where two options contradict each other."""
+        if self.isolated and self.config is not None:
+            raise SettingsError("--isolated ignores settings files, and --config names one: leave one of them out")
+        return SettingsFinder(isolated=self.isolated, config=self.config)
 
 
 def all_rules() -> RuleSet:
@@ -34,9 +44,10 @@ def engine_of(options: EngineOptions, *, refuse_error_suppressions: bool = False
     engine = Engine(
         all_rules(),
         options.overrides,
-        SettingsFinder(isolated=options.isolated),
+        options.settings,
         select=options.select,
         ignore=options.ignore,
+        severity=options.severity,
         refuse_error_suppressions=refuse_error_suppressions,
     )
     engine.settings_for(".").refuse_unknown_selectors({rule.CODE: rule.NAME for rule in RULES})

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.edits import apply_edits, collect_edits, select_fixes
-from kaitoc.compiler.core.findings import Applicability
+from kaitoc.compiler.core.findings import Applicability, Finding
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.yaml.parser import parse_documents
@@ -19,10 +19,10 @@ MAX_ROUNDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What fixing came to: the new texts by the sources they replace, how many findings went, and what is left."""
+    """What fixing came to: the new texts by the sources they replace, the findings that went, and what is left."""
 
     texts: dict[Source, str]
-    num_fixed: int
+    findings: tuple[Finding, ...]
     remaining: Outcome
 
 
@@ -30,31 +30,30 @@ def fix_until_stable(engine: Engine, outcome: Outcome, allow: Applicability) -> 
     """Fix what an engine found in the files of an outcome, without writing any."""
     originals: dict[str, Source] = {}
     texts: dict[str, str] = {}
-    num_fixed = 0
+    fixed: list[Finding] = []
     remaining = outcome
     for _ in range(MAX_ROUNDS):
-        changed, count = _fixed_texts(remaining, allow)
+        changed, chosen = _fixed_texts(remaining, allow)
         if not changed:
             break
-        num_fixed += count
+        fixed += chosen
         for source, text in changed.items():
             originals.setdefault(source.path, source)
             texts[source.path] = text
         current = [Source(path, text, originals[path].has_bom) for path, text in texts.items()]
         remaining = _check_again(engine, outcome.files, current)
-    return Fixed({originals[path]: text for path, text in texts.items()}, num_fixed, remaining)
+    return Fixed({originals[path]: text for path, text in texts.items()}, tuple(fixed), remaining)
 
 
-def _fixed_texts(outcome: Outcome, allow: Applicability) -> tuple[dict[Source, str], int]:
-    """Return the changed texts by source; a change that would break the YAML is left out."""
+def _fixed_texts(outcome: Outcome, allow: Applicability) -> tuple[dict[Source, str], list[Finding]]:
+    """Return the changed texts by source and what they fix; a change that would break the YAML is left out."""
     chosen, _ = select_fixes(outcome.findings, allow)
     texts = {}
     for source, edits in collect_edits(chosen).items():
         text = apply_edits(source, edits)
         if text != source.text and not _breaks_yaml(source, text):
             texts[source] = text
-    num_fixed = sum(finding.source in texts for finding in chosen)
-    return texts, num_fixed
+    return texts, [finding for finding in chosen if finding.source in texts]
 
 
 def _breaks_yaml(before: Source, text: str) -> bool:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 _GITIGNORE = ".gitignore"
+_BELOW = "ps_d"
+"""The group in the library's expressions that holds what comes below a folder that a pattern names."""
 
 
 @dataclass(slots=True)
@@ -24,11 +26,11 @@ class IgnoredFiles:
     _specs: dict[str, tuple[tuple[str, GitIgnoreSpec], ...] | None] = field(default_factory=dict)
 
     def ignores(self, path: str, *, is_folder: bool = False) -> bool:
-        """Return whether a path in a repository is ignored, itself or by a folder that it lies in."""
+        """Return whether a path in a repository is ignored, where none of the folders that it lies in is."""
         absolute = os.path.abspath(path)
         for root, spec in self._specs_for(os.path.dirname(absolute)) or ():
             inside = os.path.relpath(absolute, root).replace(os.sep, "/")
-            is_ignored = spec.check_file(inside + "/" if is_folder else inside).include
+            is_ignored = _verdict(spec, inside + "/" if is_folder else inside)
             if is_ignored is not None:
                 return is_ignored
         return False
@@ -48,6 +50,20 @@ class IgnoredFiles:
             return None
         own = _patterns(os.path.join(folder, _GITIGNORE))
         return above if own is None else ((folder, own), *above)
+
+
+def _verdict(spec: GitIgnoreSpec, path: str) -> bool | None:
+    """Return whether the last pattern that names a path itself ignores it, None where none does.
+
+    The library also has a folder's pattern match all below it, which for git depends on whether it enters the folder.
+    """
+    for pattern in reversed(list(spec.patterns)):
+        found = pattern.match_file(path) if pattern.include is not None else None
+        if found is not None:
+            groups = found.match.groupdict()
+            if groups.get(_BELOW) is None or found.match.start(_BELOW) == len(path) - 1:
+                return pattern.include
+    return None
 
 
 def _patterns(path: str) -> GitIgnoreSpec | None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from kaitoc.compiler.check.ignored_files import IgnoredFiles
+from kaitoc.compiler.core.path_patterns import matches_path
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.neighbours import JSON_SUFFIX, YAML_SUFFIXES, names_kaito
@@ -35,6 +36,22 @@ class Inputs:
         return cls((source.path,), source)
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How folders are searched, besides the settings: patterns are relative to the current folder."""
+
+    exclude: tuple[str, ...] = ()
+    respect_gitignore: bool = True
+
+    def excludes(self, path: str) -> bool:
+        """Return whether a file or folder is left out."""
+        return any(matches_path(pattern, path, os.curdir) for pattern in self.exclude)
+
+
+WHOLE_SEARCH = Search()
+"""A search that leaves out what the settings and git do."""
+
+
 def inputs_of(paths_or_text: PathsOrText, text_name: str = TEXT_NAME) -> Inputs:
     """Return what a caller passes; raises `TypeError` for what is neither names nor a text."""
     if isinstance(paths_or_text, str):
@@ -46,19 +63,19 @@ def inputs_of(paths_or_text: PathsOrText, text_name: str = TEXT_NAME) -> Inputs:
     return Inputs(tuple(os.fspath(path) for path in paths_or_text))
 
 
-def find_files(paths: Sequence[str], settings: SettingsFinder) -> Iterator[str]:
+def find_files(paths: Sequence[str], settings: SettingsFinder, search: Search = WHOLE_SEARCH) -> Iterator[str]:
     """Yield the files that paths name, each once, `./a.yaml` as `a.yaml`, which is what those beside it call it.
 
     Folders are searched for YAML, and for JSON that names something of Kaito's. Left out are hidden files, what git
     ignores or the settings exclude, and what package managers put beside one's own files.
     """
-    search = FolderSearch(settings)
+    folders = _FolderSearch(settings, search)
     if len(paths) == 1:
-        yield from search.files_of(paths[0])
+        yield from folders.files_of(paths[0])
         return
     seen = set()
     for path in paths:
-        for found in search.files_of(path):
+        for found in folders.files_of(path):
             place = os.path.abspath(found) if os.path.exists(found) else found
             if place not in seen:
                 seen.add(place)
@@ -66,10 +83,11 @@ def find_files(paths: Sequence[str], settings: SettingsFinder) -> Iterator[str]:
 
 
 @dataclass(slots=True)
-class FolderSearch:
+class _FolderSearch:
     """Looks through folders for files that can hold manifests."""
 
     settings: SettingsFinder
+    search: Search
     ignored: IgnoredFiles = field(default_factory=IgnoredFiles)
 
     def files_of(self, path: str) -> Iterator[str]:
@@ -80,7 +98,7 @@ class FolderSearch:
         is_asked_for = self.ignored.ignores(path, is_folder=True)
         for folder, folders, names in os.walk(path):
             here = self.settings.for_path(folder)
-            respects_git = here.respect_gitignore and not is_asked_for
+            respects_git = here.respect_gitignore and self.search.respect_gitignore and not is_asked_for
             folders[:] = sorted(
                 name
                 for name in folders
@@ -98,7 +116,11 @@ class FolderSearch:
                     yield found
 
     def _leaves_out(self, path: str, here: Settings, respects_git: bool, *, is_folder: bool = False) -> bool:
-        return here.excludes(path) or (respects_git and self.ignored.ignores(path, is_folder=is_folder))
+        return (
+            here.excludes(path)
+            or self.search.excludes(path)
+            or (respects_git and self.ignored.ignores(path, is_folder=is_folder))
+        )
 
 
 def _is_kaitos(path: str) -> bool:

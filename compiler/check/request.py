@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Protocol
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import EngineOptions
-from kaitoc.compiler.check.inputs import Inputs, find_files
+from kaitoc.compiler.check.inputs import WHOLE_SEARCH, Inputs, Search, find_files
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.settings import SettingsError
 
-Accept = Callable[[list[Finding]], list[Finding]]
-"""Leaves out the findings that a baseline lists."""
+
+class Accepted(Protocol):
+    """What tells the findings that are accepted from new ones, as a baseline does."""
+
+    def new_among(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Return the findings of a file that are new."""
+        ...
+
+    def num_gone(self, path: str, num_known: int) -> int:
+        """Return how many accepted findings of a file are gone, of which so many are still known."""
+        ...
+
+    def num_in_missing_files(self) -> int:
+        """Return how many accepted findings were in files that are not there any more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +43,15 @@ class CheckRequest:
     baseline: str | None = None
     changed_since: str | None = None
     num_processes: int = 0
+    search: Search = WHOLE_SEARCH
 
-    def accepted(self) -> Accept | None:
-        """Return what leaves out the findings that the baseline lists; raises `BaselineError`."""
+    def accepted(self) -> Accepted | None:
+        """Return what tells the findings that the baseline lists; raises `BaselineError`."""
         if self.baseline is None:
             return None
         from kaitoc.compiler.check.baseline import load_baseline  # seldom asked for
 
-        return load_baseline(self.baseline).new_among
+        return load_baseline(self.baseline)
 
 
 def files_of(inputs: Inputs, engine: Engine, request: CheckRequest) -> list[str]:
@@ -49,7 +64,7 @@ def files_of(inputs: Inputs, engine: Engine, request: CheckRequest) -> list[str]
             raise SettingsError("--changed-since picks among files; git knows nothing of standard input (`-`)")
         engine.library.add_source(inputs.text)
         return [inputs.text.path]
-    files = list(find_files(inputs.paths or (".",), engine.settings))
+    files = list(find_files(inputs.paths or (".",), engine.settings, request.search))
     if request.changed_since is None:
         return files
     from kaitoc.compiler.check.changed_files import changed_since  # seldom asked for

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import click
 
-from kaitoc.compiler.check.baseline import baseline_of, save_baseline
+from kaitoc.compiler.check.baseline import Baseline, baseline_of, load_baseline, save_baseline
 from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
+from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
 from kaitoc.compiler.cli.option_records import AssumptionOptions
-from kaitoc.compiler.cli.options import assumption_options, isolated_option, takes
+from kaitoc.compiler.cli.options import assumption_options, config_option, isolated_option, takes
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import SourceError
+from kaitoc.compiler.report.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class BaselineOptions:
     paths: tuple[str, ...]
     assumptions: AssumptionOptions
     output: str
+    update: bool
+    config: str | None
     isolated: bool
 
 
@@ -38,15 +42,20 @@ class BaselineOptions:
     shell_complete=complete_path,
     help="Where to write it.",
 )
+@click.option("--update", is_flag=True, help="Take out what is found no more, and add nothing.")
+@config_option
 @isolated_option
 @takes(BaselineOptions)
 def baseline(options: BaselineOptions) -> int:
     """Write the findings in PATHS to a file; `kaitoc check --baseline FILE` then reports only new ones.
 
     PATHS are files or folders (default: the current folder); - reads standard input. Nothing is written when one of
-    them cannot be read, so that a slip leaves the baseline that is there.
+    them cannot be read, so that a slip leaves the baseline that is there. With --update it only shrinks: what is not
+    found any more in PATHS, or was in files that are gone, is taken out.
     """
-    request = CheckRequest(EngineOptions(options.assumptions.overrides, isolated=options.isolated))
+    request = CheckRequest(
+        EngineOptions(options.assumptions.overrides, isolated=options.isolated, config=options.config)
+    )
     engine, inputs = engine_of(request.engine), inputs_from(options.paths)
     outcome = engine.check(files_of(inputs, engine, request))
     if inputs.text is not None:
@@ -55,10 +64,24 @@ def baseline(options: BaselineOptions) -> int:
         complain(str(error))
     if outcome.errors:
         return EXIT_USAGE
+    written = _written(options, outcome)
     try:
-        save_baseline(baseline_of(outcome.findings, options.output), options.output)
+        save_baseline(written, options.output)
     except OSError as error:
         what = f"{options.output}: cannot be written: {error.strerror or error}"
         raise SourceError(what, path=options.output) from error
-    click.echo(f"{options.output}: {len(outcome.findings)} findings in {len(outcome.files)} files")
     return 0
+
+
+def _written(options: BaselineOptions, outcome: Outcome) -> Baseline:
+    """Return what to write, told in one line: what is found, or of the baseline what is found still."""
+    if not options.update:
+        click.echo(
+            f"{options.output}: {plural(len(outcome.findings), 'finding')} in {plural(len(outcome.files), 'file')}"
+        )
+        return baseline_of(outcome.findings, options.output)
+    before = load_baseline(options.output)
+    after = before.still_found(outcome.findings, outcome.files)
+    gone = before.num_findings - after.num_findings
+    click.echo(f"{options.output}: {plural(after.num_findings, 'finding')}, {gone} taken out")
+    return after

@@ -7,25 +7,36 @@ from collections.abc import Callable
 import click
 
 from kaitoc.compiler.cli.check_options import CheckOptions, run_check
+from kaitoc.compiler.cli.check_report import Color
 from kaitoc.compiler.cli.completion import complete_format, complete_path
 from kaitoc.compiler.cli.options import F, judging_options, takes
 from kaitoc.compiler.report import FORMATS
 
 _DEFAULTS = CheckOptions()
 _OPTIONS: tuple[Callable[[F], F], ...] = (
-    click.option("--format", "formats", multiple=True, metavar="F", shell_complete=complete_format,
+    click.option("--format", "-f", "formats", multiple=True, metavar="F", shell_complete=complete_format,
                  help=f"Output format, repeatable, each NAME or NAME=FILE: {', '.join(FORMATS)}."),
     click.option("--output-file", metavar="FILE", shell_complete=complete_path,
                  help="Write the report to a file instead of standard output."),
     click.option("--stdin-filename", metavar="NAME", default=_DEFAULTS.stdin_filename,
                  help="Name for standard input in reports."),
-    click.option("--strict", is_flag=True, help="Exit 1 for warnings too."),
+    click.option("--strict/--no-strict", default=None, help="Exit 1 for warnings too."),
     click.option("--require", is_flag=True, help="Exit 2 when there is no Kaito object."),
     click.option("--fix", is_flag=True, help="Apply safe fixes."),
     click.option("--unsafe-fixes", is_flag=True,
                  help="With --fix or --diff: apply fixes that may change the result too."),
     click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing."),
+    click.option("--exclude", "excludes", multiple=True, metavar="PATTERN",
+                 help="Leave out files and folders when folders are searched; repeatable."),
+    click.option("--no-respect-gitignore", is_flag=True, help="Search what git ignores too."),
     click.option("--exit-zero", is_flag=True, help="Exit 0 even when there are findings."),
+    click.option("--quiet", "-q", is_flag=True, help="Print findings and nothing else."),
+    click.option("--verbose", "-v", is_flag=True, help="List every job, and say what was read."),
+    click.option("--color", type=click.Choice([choice.value for choice in Color]), default=_DEFAULTS.color,
+                 show_default=True, help="Whether to colour."),
+    click.option("--show-files", is_flag=True, help="Show which files would be checked, and check none."),
+    click.option("--show-settings", is_flag=True, help="Show the settings of each path, and check none."),
+    click.option("--show-fixes", is_flag=True, help="With --fix: list what was fixed."),
     click.option("--statistics", is_flag=True, help="Show how often each rule was found, instead of the findings."),
     click.option("--baseline", metavar="FILE", shell_complete=complete_path,
                  help="Leave out findings that a baseline file lists."),

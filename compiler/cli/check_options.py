@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from kaitoc.compiler.api.checking import ledgers_of_files, ledgers_of_outcome
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import engine_of
+from kaitoc.compiler.check.inputs import Inputs, Search
+from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
-from kaitoc.compiler.cli.check_report import CheckReport, conclude, wanted_texts
+from kaitoc.compiler.cli.check_report import CheckReport, Color, conclude, tell_what_is_read, wanted_texts
+from kaitoc.compiler.cli.console import say
 from kaitoc.compiler.cli.option_records import JudgingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.job.settings import SettingsError
+from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target
 from kaitoc.compiler.report.ledger import Ledgers
+from kaitoc.compiler.report.model import Verbosity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +32,57 @@ class CheckOptions:
     formats: tuple[str, ...] = ()
     output_file: str | None = None
     stdin_filename: str = "<stdin>"
-    strict: bool = False
+    strict: bool | None = None
     require: bool = False
     fix: bool = False
     unsafe_fixes: bool = False
     diff: bool = False
+    excludes: tuple[str, ...] = ()
+    no_respect_gitignore: bool = False
     exit_zero: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    color: str = Color.AUTO.value
+    show_files: bool = False
+    show_settings: bool = False
+    show_fixes: bool = False
     statistics: bool = False
     baseline: str | None = None
     changed_since: str | None = None
     jobs: int = 0
 
-    @property
-    def request(self) -> CheckRequest:
-        """Return what to check for."""
-        return CheckRequest(self.judging.engine, self.strict, self.baseline, self.changed_since, self.jobs)
+    def request(self, settings: Settings) -> CheckRequest:
+        """Return what to check for, where the options are silent by the settings."""
+        return CheckRequest(
+            self.judging.engine,
+            settings.strict if self.strict is None else self.strict,
+            self.baseline,
+            self.changed_since,
+            self.jobs,
+            Search(self.excludes, respect_gitignore=not self.no_respect_gitignore),
+        )
 
-    @property
-    def report(self) -> CheckReport:
-        """Return how the check ends; raises `SettingsError` for formats that contradict each other."""
-        return CheckReport(self._targets(), self.statistics, self.require, self.exit_zero)
+    def report(self, settings: Settings) -> CheckReport:
+        """Return how the check ends; raises `SettingsError` for options that contradict each other."""
+        if self.quiet and self.verbose:
+            raise SettingsError("--quiet and --verbose contradict each other")
+        if self.show_fixes and not self.fix:
+            raise SettingsError("--show-fixes lists what --fix fixed; give both")
+        verbosity = Verbosity.QUIET if self.quiet else Verbosity.VERBOSE if self.verbose else Verbosity.NORMAL
+        return CheckReport(
+            self._targets(settings.formats),
+            self.statistics,
+            self.require,
+            self.exit_zero,
+            self.show_fixes,
+            verbosity,
+            Color(self.color),
+            self.baseline,
+        )
 
-    def _targets(self) -> tuple[ReportTarget, ...]:
+    def _targets(self, formats: tuple[str, ...]) -> tuple[ReportTarget, ...]:
         try:
-            targets = tuple(parse_target(value) for value in self.formats or (default_format(os.environ),))
+            targets = tuple(parse_target(value) for value in self.formats or formats or (default_format(os.environ),))
         except ValueError as error:
             raise SettingsError(str(error)) from error
         output = self.output_file
@@ -62,18 +94,38 @@ class CheckOptions:
 
 
 def run_check(options: CheckOptions) -> int:
-    """Check files, or fix them; return the exit code."""
-    report = options.report
-    engine = engine_of(options.request.engine)
+    """Check files, fix them, or show what would be checked; return the exit code."""
+    engine = engine_of(options.judging.engine)
+    settings = engine.settings_for(".")
+    report, request = options.report(settings), options.request(settings)
+    inputs = inputs_from(options.paths, options.stdin_filename)
+    if options.show_settings:
+        return _show_settings(engine, inputs)
+    files = files_of(inputs, engine, request)
+    if options.show_files:
+        return _show_files(files)
+    tell_what_is_read(report, settings, files)
     if options.fix or options.diff:
-        return _fix(engine, options, report)
-    return conclude(_found(engine, options, report), report, sys.stdout)
+        return _fix(engine, engine.check(files), inputs, options, request, report)
+    return conclude(_found(engine, files, inputs, request, report), report, sys.stdout)
 
 
-def _found(engine: Engine, options: CheckOptions, report: CheckReport) -> Ledgers:
+def _show_settings(engine: Engine, inputs: Inputs) -> int:
+    from kaitoc.compiler.report.settings import settings_text  # seldom asked for
+
+    say("\n\n".join(settings_text(path, engine.settings_for(path)) for path in inputs.paths or (".",)))
+    return 0
+
+
+def _show_files(files: Sequence[str]) -> int:
+    for path in files:
+        say(path)
+    return 0
+
+
+def _found(engine: Engine, files: Sequence[str], inputs: Inputs, request: CheckRequest, report: CheckReport) -> Ledgers:
     """Return what is found, put away file by file."""
-    inputs, request = inputs_from(options.paths, options.stdin_filename), options.request
-    wanted, files = wanted_texts(report, request), files_of(inputs, engine, request)
+    wanted = wanted_texts(report, request)
     if inputs.text is None:
         return ledgers_of_files(engine, files, request, wanted)
     outcome = engine.check(files)
@@ -81,14 +133,19 @@ def _found(engine: Engine, options: CheckOptions, report: CheckReport) -> Ledger
     return ledgers_of_outcome(outcome, request, wanted)
 
 
-def _fix(engine: Engine, options: CheckOptions, report: CheckReport) -> int:
+def _fix(
+    engine: Engine,
+    outcome: Outcome,
+    inputs: Inputs,
+    options: CheckOptions,
+    request: CheckRequest,
+    report: CheckReport,
+) -> int:
     """Apply fixes or show them; return the exit code."""
     from kaitoc.compiler.cli.fix import fix_files, fix_standard_input, show_fixes  # seldom asked for
     from kaitoc.compiler.core.findings import Applicability
 
-    inputs, request = inputs_from(options.paths, options.stdin_filename), options.request
     allow = Applicability.UNSAFE if options.unsafe_fixes else Applicability.SAFE
-    outcome = engine.check(files_of(inputs, engine, request))
     if options.diff:
         return show_fixes(engine, outcome, allow, report)
     apply = fix_files if inputs.text is None else fix_standard_input

@@ -5,33 +5,58 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
+from enum import Enum
 from typing import TextIO
 
 from kaitoc.compiler.check.request import CheckRequest
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.job.settings import SettingsError
+from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, emit
 from kaitoc.compiler.report.ledger import Ledgers, Wanted
+from kaitoc.compiler.report.model import Verbosity
+from kaitoc.compiler.report.style import wants_color
+from kaitoc.compiler.report.wording import plural
 
 EXIT_FINDINGS = 1
 
 
+class Color(Enum):
+    """Whether to colour: on a terminal that can, or whatever the output is."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """Where reports go, whether statistics take their place, and which exit code follows."""
+    """Where reports go and what they tell, whether statistics take their place, and which exit code follows."""
 
     targets: tuple[ReportTarget, ...]
     statistics: bool = False
     require: bool = False
     exit_zero: bool = False
+    show_fixes: bool = False
+    verbosity: Verbosity = Verbosity.NORMAL
+    color: Color = Color.AUTO
+    baseline: str | None = None
+
+    def wants_color(self) -> bool:
+        """Return whether to colour what goes to standard output."""
+        if self.color is Color.AUTO:
+            return wants_color(sys.stdout, os.environ)
+        return self.color is Color.ALWAYS
 
 
 def wanted_texts(report: CheckReport, request: CheckRequest) -> Wanted:
     """Return the formats to make texts in; only SARIF numbers the rules."""
     formats = (
-        {} if report.statistics else {(target.format_name, _is_colored(target)): None for target in report.targets}
+        {}
+        if report.statistics
+        else {(target.format_name, target.path is None and report.wants_color()): None for target in report.targets}
     )
     codes: tuple[str, ...] = ()
     if any(name == "sarif" for name, _ in formats):
@@ -41,15 +66,24 @@ def wanted_texts(report: CheckReport, request: CheckRequest) -> Wanted:
     return Wanted(tuple(formats), request.strict, codes)
 
 
-def _is_colored(target: ReportTarget) -> bool:
-    return target.path is None and _wants_color()
+def tell_what_is_read(report: CheckReport, settings: Settings, files: Sequence[str]) -> None:
+    """Say, where it is asked for, which settings hold in the current folder and how many files are checked."""
+    if report.verbosity is Verbosity.VERBOSE:
+        complain(f"settings: {settings.path or 'none, so every default holds'}")
+        complain(f"checking {plural(len(files), 'file')}")
 
 
 def conclude(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> int:
     """Write the report, to `stream` where it goes to no file, and the notes; return the exit code."""
     with closing(ledgers):
-        for message in (*ledgers.notes(), *ledgers.errors()):
+        notes = ledgers.notes() if report.verbosity is not Verbosity.QUIET else ()
+        for message in (*notes, *ledgers.errors()):
             complain(message)
+        if ledgers.totals.gone and report.verbosity is not Verbosity.QUIET:
+            num_gone = plural(ledgers.totals.gone, "finding")
+            complain(
+                f"{report.baseline}: {num_gone} gone; `kaitoc baseline --update -o {report.baseline}` takes them out"
+            )
         if report.statistics:
             _print_statistics(ledgers)
         else:
@@ -57,7 +91,8 @@ def conclude(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> int:
     if ledgers.num_errors:
         return EXIT_USAGE
     if ledgers.num_kaito_objects == 0:
-        complain("no Kaito object found in the given paths")
+        if report.require or report.verbosity is not Verbosity.QUIET:
+            complain("no Kaito object found in the given paths")
         if report.require:
             return EXIT_USAGE
     return EXIT_FINDINGS if ledgers.totals.failures and not report.exit_zero else 0
@@ -65,7 +100,7 @@ def conclude(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> int:
 
 def _emit(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> None:
     try:
-        emit(ledgers, report.targets, stream, color=_wants_color())
+        emit(ledgers, report.targets, stream, color=report.wants_color(), verbosity=report.verbosity)
     except BrokenPipeError:
         raise  # the reader has gone, as `head` does: nothing to complain about
     except OSError as error:
@@ -79,9 +114,3 @@ def _print_statistics(ledgers: Ledgers) -> None:
         say(f"{count:>6}  {code}  {name}")
     totals = ledgers.totals
     say(f"{totals.findings:>6}  findings, {totals.errors} of them errors, in {totals.files} files")
-
-
-def _wants_color() -> bool:
-    if os.environ.get("NO_COLOR"):
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import click
 
 from kaitoc.compiler.api.compiling import compiled, request_for
+from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
 from kaitoc.compiler.cli.option_records import AssumptionOptions
-from kaitoc.compiler.cli.options import F, assumption_options, isolated_option, takes
+from kaitoc.compiler.cli.options import F, assumption_options, config_option, isolated_option, takes
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
 from kaitoc.compiler.compile.output import in_place, into_folder, write_all
@@ -40,6 +41,7 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--allow-workspace-edits", is_flag=True, help="Change the Workspace's instance type too."),
     click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
+    config_option,
     isolated_option,
 )  # fmt: skip
 
@@ -59,6 +61,7 @@ class CompileOptions:
     price: float | None
     allow_workspace_edits: bool
     reports: tuple[str, ...]
+    config: str | None
     isolated: bool
 
     @property
@@ -72,7 +75,7 @@ class CompileOptions:
             preserve=Preserve(self.preserve),
             allow_workspace_edits=self.allow_workspace_edits,
             price_per_hour=self.price,
-            isolated=self.isolated,
+            settings=EngineOptions(isolated=self.isolated, config=self.config).settings,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 
 import click
 
@@ -12,9 +13,11 @@ from kaitoc.compiler.check.fix_rounds import Fixed, fix_until_stable
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest
 from kaitoc.compiler.cli.check_report import CheckReport, conclude, wanted_texts
+from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.findings import Applicability
 from kaitoc.compiler.core.source import Source, SourceError, write_atomically
+from kaitoc.compiler.report.wording import plural
 
 
 def show_fixes(engine: Engine, outcome: Outcome, allow: Applicability, report: CheckReport) -> int:
@@ -33,9 +36,10 @@ def fix_files(
     texts = _sorted(fixed)
     for source, text in texts:
         _write(source.path, source, text)
-    if fixed.num_fixed:
-        plural = "s" if fixed.num_fixed != 1 else ""
-        click.echo(f"kaitoc: fixed {fixed.num_fixed} finding{plural} in {len(texts)} file(s)", err=True)
+    if fixed.findings:
+        complain(f"fixed {plural(len(fixed.findings), 'finding')} in {plural(len(texts), 'file')}")
+    if report.show_fixes:
+        _list_fixes(fixed)
     return conclude(ledgers_of_outcome(fixed.remaining, request, wanted_texts(report, request)), report, sys.stdout)
 
 
@@ -50,6 +54,13 @@ def fix_standard_input(
         sys.stdout.buffer.write(source.encode(text))
     sys.stdout.flush()
     return conclude(ledgers_of_outcome(fixed.remaining, request, wanted_texts(report, request)), report, sys.stderr)
+
+
+def _list_fixes(fixed: Fixed) -> None:
+    """Say which rules' findings were fixed in which file, and how often."""
+    counts = Counter((finding.source.path, finding.code, finding.name) for finding in fixed.findings)
+    for (path, code, name), count in sorted(counts.items()):
+        complain(f"{path}: {count} x {code} {name}")
 
 
 def _sorted(fixed: Fixed) -> list[tuple[Source, str]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
+from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.job.assumptions import Overrides
 
@@ -48,13 +49,20 @@ class JudgingOptions:
     assumptions: AssumptionOptions = AssumptionOptions()
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    severity: str | None = None
+    config: str | None = None
     isolated: bool = False
 
     @property
     def engine(self) -> EngineOptions:
         """Return the options as the engine takes them."""
         return EngineOptions(
-            self.assumptions.overrides, selectors_in(self.select), selectors_in(self.ignore), self.isolated
+            self.assumptions.overrides,
+            selectors_in(self.select),
+            selectors_in(self.ignore),
+            self.isolated,
+            self.config,
+            Severity(self.severity) if self.severity is not None else None,
         )
 
 

@@ -8,10 +8,11 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_release
+from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
 from kaitoc.compiler.cli.option_records import GROUPS, record_of
 from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.findings import Severity
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -27,6 +28,8 @@ margin_option = click.option("--margin", type=click.FloatRange(0, 90), metavar="
 model_option = click.option("--model", metavar="M", shell_complete=complete_model,
                             help="Model to assume: a Kaito preset, a hub id or a short name.")  # fmt: skip
 isolated_option = click.option("--isolated", is_flag=True, help="Ignore settings files.")
+config_option = click.option("--config", metavar="FILE", shell_complete=complete_path,
+                             help="Take all settings from this file, not from those around the manifests.")  # fmt: skip
 
 _ASSUMPTIONS = (
     model_option,
@@ -41,8 +44,11 @@ _ASSUMPTIONS = (
 _SELECTION = (
     click.option("--select", multiple=True, metavar="C", help="Run only these rules (code, start of a code, or name)."),
     click.option("--ignore", multiple=True, metavar="C", help="Leave these rules out."),
+    click.option("--severity", type=click.Choice([severity.value for severity in Severity]),
+                 help="Report nothing milder than this."),
+    config_option,
     isolated_option,
-)
+)  # fmt: skip
 
 
 def assumption_options(command: F) -> F:

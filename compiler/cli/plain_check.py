@@ -16,12 +16,14 @@ from kaitoc.compiler.cli.option_records import GROUPS, record_of
 _COMPLETION = "_KAITOC_COMPLETE"
 """The variable by which a shell asks click for completions."""
 _FLAGS = {
-    name: name[2:].replace("-", "_") for name in ("--strict", "--require", "--exit-zero", "--statistics", "--isolated")
+    name: name[2:].replace("-", "_")
+    for name in ("--strict", "--require", "--exit-zero", "--statistics", "--isolated", "--quiet", "--verbose")
 }
 _TEXTS = {
-    name: name[2:].replace("-", "_") for name in ("--output-file", "--baseline", "--model", "--gpu", "--kaito-version")
+    name: name[2:].replace("-", "_")
+    for name in ("--output-file", "--baseline", "--config", "--model", "--gpu", "--kaito-version")
 }
-_REPEATABLE = {"--format": "formats", "--select": "select", "--ignore": "ignore"}
+_REPEATABLE = {"--format": "formats", "--exclude": "excludes", "--select": "select", "--ignore": "ignore"}
 
 
 def plain_check(arguments: list[str], environment: Mapping[str, str]) -> CheckOptions | None:

@@ -15,6 +15,11 @@ class Severity(str, Enum):
     WARNING = "warning"
     INFO = "info"
 
+    def is_at_least(self, level: Severity) -> bool:
+        """Return whether this is as bad as a level, or worse."""
+        order = list(Severity)
+        return order.index(self) <= order.index(level)
+
 
 class Applicability(str, Enum):
     """Who may apply a fix: anybody (safe), somebody who asked (unsafe), nobody (display)."""

@@ -266,7 +266,9 @@ def verdict_of(job: Job) -> Verdict | None:
 def summarize(job: Job) -> JobSummary:
     """Return what reports say of a job."""
     known = bool(job.parsed)
+    footprint = footprint_of(job)
     return JobSummary(
+        path=job.manifest.source.path,
         workspace=_name(job.workspace.ref.namespace, job.workspace.ref.name) if job.workspace is not None else "",
         configmap=_name(job.config_map.ref.namespace, job.config_map.ref.name) if job.config_map is not None else "",
         model=job.model.value.name if job.model is not None else "",
@@ -274,10 +276,31 @@ def summarize(job: Job) -> JobSummary:
         method=_method_of(job) if known or job.method is not None else "",
         seq_len=_known(job, seq_len_of) if known else None,
         batch=_known(job, batch_size_of) if known else None,
-        footprint=footprint_of(job),
+        footprint=footprint,
         capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
         verdict=verdict_of(job),
+        why_unknown=_why_unknown(job) if footprint is None else "",
     )
+
+
+def _why_unknown(job: Job) -> str:
+    """Return what keeps a job's need from being told."""
+    if job.config is None:
+        return "its training config is not at hand" if job.config_map is None else "its training config cannot be read"
+    if job.model is None:
+        return "the model is not known; name it with `--model`"
+    if not job.is_parsable:
+        return "Kaito stops at its training config"
+    try:
+        if not targets_of(job):
+            return "the modules to adapt are not known"
+        return (
+            "no run can have this shape"
+            if _shared_step(job).workload is not None
+            else "no module of the model is adapted"
+        )
+    except UnknownValueError:
+        return "a value that decides it is not known"
 
 
 def _method_of(job: Job) -> str:

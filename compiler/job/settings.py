@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from kaitoc.compiler.core.errors import KaitocError
-from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Severity
 from kaitoc.compiler.core.path_patterns import matches_path
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.selection import Level, closest, is_selected, unknown_selectors
@@ -38,8 +38,8 @@ class Settings:
     """What the engine obeys; without a settings file every default holds.
 
     `path` is the settings file and `root` its folder, both empty for the defaults. `per_path_ignores` are
-    patterns with the selectors they ignore, `severity` selectors with their level. `gpu_memory_gib` is one GPU's. None
-    means that the engine decides.
+    patterns with the selectors they ignore, `severity` selectors with their level; findings below `least_severity` are
+    not reported. `gpu_memory_gib` is one GPU's. None means that the engine decides.
     """
 
     path: str = ""
@@ -48,6 +48,11 @@ class Settings:
     ignore: tuple[str, ...] = ()
     per_path_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
     severity: tuple[tuple[str, Level], ...] = ()
+    least_severity: Severity = Severity.INFO
+    strict: bool = False
+    formats: tuple[str, ...] = ()
+    extend_safe_fixes: tuple[str, ...] = ()
+    unfixable: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     respect_gitignore: bool = True
     model: str | None = None
@@ -81,13 +86,31 @@ class Settings:
         if not self.runs(code, name) or self._is_ignored_in(finding.source.path, code, name):
             return None
         level = self._level(code, name)
-        return finding if level in (None, finding.severity) else replace(finding, severity=Severity(level))
+        if level not in (None, finding.severity):
+            finding = replace(finding, severity=Severity(level))
+        if not finding.severity.is_at_least(self.least_severity):
+            return None
+        return finding if finding.fix is None else self._with_applicability(finding, finding.fix)
+
+    def _with_applicability(self, finding: Finding, fix: Fix) -> Finding:
+        """Return a finding whose fix is as safe as the settings have it; the closest selector wins."""
+        listed = {**dict.fromkeys(self.extend_safe_fixes, True), **dict.fromkeys(self.unfixable, False)}
+        selector = closest(listed, finding.code, finding.name) if listed else None
+        if selector is None or fix.applicability is Applicability.DISPLAY:
+            return finding
+        applicability = Applicability.SAFE if listed[selector] else Applicability.DISPLAY
+        return replace(finding, fix=replace(fix, applicability=applicability))
+
+    def at_least(self, severity: Severity | None) -> Settings:
+        """Return the settings under `--severity`, which reports nothing milder."""
+        return self if severity is None else replace(self, least_severity=severity)
 
     def unknown_selectors(self, rules: Mapping[str, str]) -> list[str]:
         """Return the selectors that name none of the rules, which are given as name by code."""
         leveled = (selector for selector, _ in self.severity)
         ignored = (selector for _, selectors in self.per_path_ignores for selector in selectors)
-        return unknown_selectors((*self.select, *self.ignore, *leveled, *ignored), rules)
+        fixes = (*self.extend_safe_fixes, *self.unfixable)
+        return unknown_selectors((*self.select, *self.ignore, *leveled, *ignored, *fixes), rules)
 
     def refuse_unknown_selectors(self, rules: Mapping[str, str]) -> None:
         """Raise `SettingsError` when a selector names none of the rules, which are given as name by code."""
@@ -114,16 +137,30 @@ DEFAULTS = Settings()
 class SettingsFinder:
     """Finds the settings of each checked file and reads every settings file once."""
 
-    def __init__(self, *, isolated: bool = False) -> None:
+    def __init__(self, *, isolated: bool = False, config: str | None = None) -> None:
+        """Look for none if `isolated`; `config` is a file that holds for all paths, in place of those around them."""
         self._isolated = isolated
+        self._config = config
         self._by_folder: dict[str, Settings] = {}
 
     def for_path(self, path: str) -> Settings:
         """Return the settings for a file or folder; raises `SettingsError` when its settings file is wrong."""
         if self._isolated:
             return DEFAULTS
+        if self._config is not None:
+            return self._stated(self._config)
         path = os.path.abspath(path)
         return self._for_folder(path if os.path.isdir(path) else os.path.dirname(path))
+
+    def _stated(self, config: str) -> Settings:
+        """Return the settings of the one file that was named; it holds wherever it lies."""
+        settings = self._by_folder.get(config)
+        if settings is None:
+            settings = load_settings(config)
+            if settings is None:
+                raise SettingsError(f"{config}: no table `[tool.kaitoc]` in it", path=config)
+            self._by_folder[config] = settings
+        return settings
 
     def _for_folder(self, folder: str) -> Settings:
         visited = []
@@ -195,7 +232,12 @@ def _settings(path: str, model: SettingsModel) -> Settings:
         select=tuple(model.select),
         ignore=tuple(model.ignore),
         per_path_ignores=tuple((pattern, tuple(selectors)) for pattern, selectors in model.per_path_ignores.items()),
-        severity=tuple(model.severity.items()),
+        severity=tuple(model.severity.items()) if isinstance(model.severity, dict) else (),
+        least_severity=Severity(model.severity) if isinstance(model.severity, str) else Severity.INFO,
+        strict=model.strict,
+        formats=(model.format,) if isinstance(model.format, str) else tuple(model.format),
+        extend_safe_fixes=tuple(model.extend_safe_fixes),
+        unfixable=tuple(model.unfixable),
         exclude=tuple(model.exclude),
         respect_gitignore=model.respect_gitignore,
         model=model.model,
@@ -218,7 +260,7 @@ def _describe(path: str, text: str, error: ValidationError) -> list[tuple[int | 
     """Return each fault's line where it can be found, and its text: file, key, what is wrong, what was meant."""
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
-        keys = [str(key) for key in fault["loc"] if key != "[key]"]
+        keys = [str(key) for key in fault["loc"] if not str(key).startswith("[")]
         line = _line_of(text, keys)
         place = f"{path}:{line}" if line else path
         message = _unknown_key(keys[-1]) if fault["type"] == "extra_forbidden" else fault["msg"]

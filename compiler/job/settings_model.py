@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from kaitoc.compiler.core.selection import Level
 
@@ -15,6 +15,17 @@ Selector = Annotated[
     str, Field(min_length=1, description="`ALL`, a code (`KT402`), the start of one (`KT4`) or a rule's name.")
 ]
 Pattern = Annotated[str, Field(min_length=1, description="A path pattern, relative to the settings file.")]
+
+
+_LevelsOrLeast = Annotated[
+    Annotated[dict[Selector, Level], Tag("[table]")] | Annotated[Literal["info", "warning", "error"], Tag("[text]")],
+    Discriminator(lambda value: "[table]" if isinstance(value, dict) else "[text]"),
+]
+"""Tags in brackets are left out of the place that an error names."""
+_OneOrMore = Annotated[
+    Annotated[list[str], Tag("[list]")] | Annotated[str, Tag("[text]")],
+    Discriminator(lambda value: "[list]" if isinstance(value, list) else "[text]"),
+]
 
 
 def _kebab(name: str) -> str:
@@ -31,7 +42,13 @@ class SettingsModel(BaseModel):
     per_path_ignores: dict[Pattern, list[Selector]] = Field(
         {}, description="Rules not to report in the files that a pattern matches."
     )
-    severity: dict[Selector, Level] = Field({}, description="Severity by rule; the closest selector wins.")
+    severity: _LevelsOrLeast = Field(
+        {}, description="The least severity to report; or, as a table, severity by rule: the closest selector wins."
+    )
+    strict: bool = Field(False, description="Let warnings fail a check too.")
+    format: _OneOrMore = Field([], description="Output formats of `kaitoc check`, each NAME or NAME=FILE.")
+    extend_safe_fixes: list[Selector] = Field([], description="Rules whose unsafe fixes `--fix` applies too.")
+    unfixable: list[Selector] = Field([], description="Rules whose fixes are shown but never applied.")
     exclude: list[Pattern] = Field([], description="Files and folders to leave out when folders are searched.")
     respect_gitignore: bool = Field(True, description="Leave out what git ignores when folders are searched.")
     model: str | None = Field(None, min_length=1, description="Model of a ConfigMap without a Workspace.")

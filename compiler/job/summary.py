@@ -10,11 +10,12 @@ from kaitoc.compiler.memory.result import Footprint, Verdict
 class JobSummary:
     """One tuning run and what it needs on one GPU.
 
-    `workspace` and `configmap` are `namespace/name`, or the bare name where the manifest names no namespace, and empty
-    where there is none. `footprint` is None where the model or the configuration is unknown, `verdict` and
-    `capacity_bytes` where the GPU is.
+    `path` is the file that brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the
+    manifest names no namespace, and empty where there is none. `footprint` is None where what it needs cannot be told,
+    which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown.
     """
 
+    path: str = ""
     workspace: str = ""
     configmap: str = ""
     model: str = ""
@@ -25,6 +26,7 @@ class JobSummary:
     footprint: Footprint | None = None
     capacity_bytes: int | None = None
     verdict: Verdict | None = None
+    why_unknown: str = ""
 
     @property
     def fits(self) -> bool | None:

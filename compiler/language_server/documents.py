@@ -12,7 +12,6 @@ from kaitoc.compiler.check.engine_options import EngineOptions, all_rules
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, Source
-from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.language_server.positions import PositionMap, source_of_text
 
 
@@ -120,7 +119,7 @@ class Checker:
         engine = Engine(
             all_rules(),
             options.overrides,
-            SettingsFinder(isolated=options.isolated),
+            options.settings,
             select=options.select,
             ignore=options.ignore,
         )

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
-from kaitoc.compiler.report.model import Contents, Frame, load_format
+from kaitoc.compiler.report.model import Contents, Frame, Verbosity, load_format
 
 FORMATS = ("text", "concise", "json", "sarif", "github", "gitlab", "junit", "rdjson", "markdown")
 
@@ -20,19 +20,23 @@ class ReportTarget:
     path: str | None = None
 
 
-def render(contents: Contents, format_name: str, *, color: bool = False) -> str:
+def render(
+    contents: Contents, format_name: str, *, color: bool = False, verbosity: Verbosity = Verbosity.NORMAL
+) -> str:
     """Return the report in one of `FORMATS`, ending with a line break unless it is empty.
 
     `color` adds ANSI colours where a format has them. Raises `ValueError` for another format's name.
     """
-    return "".join(pieces(contents, format_name, color=color))
+    return "".join(pieces(contents, format_name, color=color, verbosity=verbosity))
 
 
-def pieces(contents: Contents, format_name: str, *, color: bool = False) -> Iterator[str]:
+def pieces(
+    contents: Contents, format_name: str, *, color: bool = False, verbosity: Verbosity = Verbosity.NORMAL
+) -> Iterator[str]:
     """Return the report as `render` does, piece by piece, so that a long one need not be held as a whole."""
     if format_name not in FORMATS:
         raise ValueError(_unknown_format(format_name))
-    frame = Frame(contents.totals, contents.rules() if format_name == "sarif" else (), color)
+    frame = Frame(contents.totals, contents.rules() if format_name == "sarif" else (), color, verbosity)
     files, jobs = contents.file_texts(format_name, color), contents.job_texts(format_name, color)
     return load_format(format_name).whole(frame, files, jobs)
 
@@ -52,16 +56,23 @@ def default_format(environment: Mapping[str, str]) -> str:
     return "github" if environment.get("GITHUB_ACTIONS") == "true" else "text"
 
 
-def emit(contents: Contents, targets: Iterable[ReportTarget], stream: TextIO, *, color: bool = False) -> None:
+def emit(
+    contents: Contents,
+    targets: Iterable[ReportTarget],
+    stream: TextIO,
+    *,
+    color: bool = False,
+    verbosity: Verbosity = Verbosity.NORMAL,
+) -> None:
     """Write the report to every target: files atomically and without colour, the others to `stream` in order.
 
     Raises `OSError` when a file cannot be written.
     """
     for target in targets:
         if target.path is None:
-            stream.writelines(pieces(contents, target.format_name, color=color))
+            stream.writelines(pieces(contents, target.format_name, color=color, verbosity=verbosity))
         else:
-            texts = pieces(contents, target.format_name)
+            texts = pieces(contents, target.format_name, verbosity=verbosity)
             write_atomically(target.path, (text.encode("utf-8") for text in texts))
 
 

@@ -125,7 +125,10 @@ class JsonJob:
 
 @dataclass(frozen=True, slots=True)
 class JsonSummary:
-    """How much was checked and found; `fixable` counts safe fixes, `unsafe_fixable` those to be asked for."""
+    """How much was checked and found; `fixable` counts safe fixes, `unsafe_fixable` those to be asked for.
+
+    `baselined` findings are in the baseline, `gone` are in it and found no more.
+    """
 
     files: int
     errors: int
@@ -135,6 +138,7 @@ class JsonSummary:
     unsafe_fixable: int
     suppressed: int
     baselined: int
+    gone: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from kaitoc.compiler.check.outcome import FileOutcome
-from kaitoc.compiler.check.request import Accept
+from kaitoc.compiler.check.request import Accepted
 from kaitoc.compiler.check.rule_info import RuleInfo
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.spool import Spool
@@ -60,7 +60,9 @@ class LedgerState(NamedTuple):
 class Ledger:
     """What was found in some of the files of a check."""
 
-    def __init__(self, paths: Sequence[str], wanted: Wanted, accept: Accept | None, *, on_disk: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[str], wanted: Wanted, accepted: Accepted | None, *, on_disk: bool = False
+    ) -> None:
         """Make an empty ledger for files; one that another process fills must be on disk."""
         self.paths = paths
         sums = array("q", [0]) * (len(Totals._fields) + 2)
@@ -68,7 +70,7 @@ class Ledger:
         self._spool = Spool(on_disk=on_disk)
         self._formats = [(load_format(name), wanted.options(color)) for name, color in wanted.formats]
         self._strict = wanted.strict
-        self._accept = accept
+        self._accepted = accepted
 
     def keep(self, number: int, checked: FileOutcome) -> None:
         """Put away what was found in the file of a number, in place of what was found before."""
@@ -114,13 +116,15 @@ class Ledger:
         self._spool.close()
 
     def _record(self, checked: FileOutcome, num_files: int) -> _Record:
-        findings = checked.findings if self._accept is None else self._accept(checked.findings)
+        findings = checked.findings if self._accepted is None else self._accepted.new_among(checked.findings)
+        num_known = len(checked.findings) - len(findings)
         totals = Totals.of(
             findings,
             strict=self._strict,
             files=num_files,
             suppressed=checked.num_suppressed,
-            baselined=len(checked.findings) - len(findings),
+            baselined=num_known,
+            gone=self._accepted.num_gone(checked.path, num_known) if self._accepted and not checked.error else 0,
             jobs=len(checked.jobs),
         )
         is_read = not checked.error
@@ -139,13 +143,18 @@ class Ledgers:
     """The ledgers of a check as the contents of its report; neighbouring files are in one ledger."""
 
     def __init__(
-        self, ledgers: Sequence[Ledger], wanted: Wanted, describe_rules: Callable[[], tuple[RuleInfo, ...]]
+        self,
+        ledgers: Sequence[Ledger],
+        wanted: Wanted,
+        describe_rules: Callable[[], tuple[RuleInfo, ...]],
+        num_gone_with_files: int = 0,
     ) -> None:
         self._ledgers = ledgers
         self._formats = wanted.formats
         self._describe_rules = describe_rules
         sums = [sum(numbers) for numbers in zip(*(ledger.state.sums for ledger in ledgers), strict=True)]
-        self.totals = Totals(*sums[:-2])
+        totals = Totals(*sums[:-2])
+        self.totals = totals._replace(gone=totals.gone + num_gone_with_files)
         self.num_kaito_objects, self.num_errors = sums[-2:]
 
     def rules(self) -> tuple[RuleInfo, ...]:

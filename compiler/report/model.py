@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
@@ -12,8 +13,19 @@ from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.summary import JobSummary
 
 
+class Verbosity(Enum):
+    """How much a report for people says besides its findings."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    VERBOSE = "verbose"
+
+
 class Totals(NamedTuple):
-    """The numbers of a report, of one file or of many; `cases` are findings, and one for each file without any."""
+    """The numbers of a report, of one file or of many.
+
+    `cases` are findings, and one for each file without any; `gone` are those that a baseline lists and nothing finds.
+    """
 
     files: int = 0
     findings: int = 0
@@ -26,6 +38,7 @@ class Totals(NamedTuple):
     cases: int = 0
     suppressed: int = 0
     baselined: int = 0
+    gone: int = 0
     jobs: int = 0
 
     @classmethod
@@ -67,6 +80,7 @@ class Frame:
     totals: Totals
     rules: tuple[RuleInfo, ...] = ()
     color: bool = False
+    verbosity: Verbosity = Verbosity.NORMAL
 
 
 class Format(Protocol):
@@ -131,6 +145,7 @@ class Report:
     num_kaito_objects: int = 0
     num_suppressed: int = 0
     num_baselined: int = 0
+    num_gone: int = 0
     strict: bool = False
 
     @property
@@ -164,6 +179,7 @@ class Report:
             cases=len(self.findings) + len(clean),
             suppressed=self.num_suppressed,
             baselined=self.num_baselined,
+            gone=self.num_gone,
             jobs=len(self.jobs),
         )
 

@@ -58,6 +58,8 @@ def summary_line(totals: Totals) -> str:
         notes.append(f"{totals.suppressed} suppressed")
     if totals.baselined:
         notes.append(f"{totals.baselined} in the baseline")
+    if totals.gone:
+        notes.append(f"{totals.gone} of the baseline gone")
     return f"{head} ({', '.join(notes)})" if notes else head
 
 
@@ -74,7 +76,7 @@ def job_facts(job: JobSummary) -> list[str]:
 def job_need(job: JobSummary) -> str:
     """Return the predicted device memory, beside what the GPU has where that is known."""
     if job.footprint is None:
-        return "not estimated"
+        return f"is not estimated: {job.why_unknown}" if job.why_unknown else "is not estimated"
     need = format_gib(job.footprint.device_bytes)
     if job.capacity_bytes is None:
         return f"needs {need}"

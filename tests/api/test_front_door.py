@@ -117,7 +117,7 @@ def test_a_report_reads_as_a_list_of_findings_and_jobs(manifest: Path) -> None:
     lines = str(report).splitlines()
     for finding in report.findings:
         assert f"{finding.path}:{finding.line}:{finding.column}: {finding.code} " in str(report)
-    assert any(line.startswith(report.jobs[0].title) for line in lines)
+    assert any(line.startswith(f"{report.jobs[0].path}: {report.jobs[0].title}") for line in lines)
     assert lines[-1].startswith("Found ")
 
 

@@ -151,3 +151,56 @@ def test_a_slip_in_the_paths_leaves_the_baseline_alone(
 
     assert run("baseline", *paths).exit_code == 2
     assert (tmp_path / "kaitoc-baseline.json").read_text() == "{}"
+
+
+def adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a folder with two faulty files and a baseline of both."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(FAULTY)
+    assert run("baseline").exit_code == 0
+
+
+def test_a_check_says_what_of_the_baseline_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopted(tmp_path, monkeypatch)
+    (tmp_path / "a.yaml").write_text(FAULTY.replace("torch_dtpe", "torch_dtype"))
+    result = run("check", "--baseline", "kaitoc-baseline.json")
+
+    assert "kaitoc-baseline.json: 1 finding gone; `kaitoc baseline --update -o kaitoc-baseline.json`" in result.stderr
+    assert "1 of the baseline gone" in result.stdout
+
+
+def test_what_is_not_checked_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopted(tmp_path, monkeypatch)
+
+    assert "gone" not in run("check", "b.yaml", "--baseline", "kaitoc-baseline.json").stderr
+
+
+def test_what_was_in_a_file_that_was_deleted_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopted(tmp_path, monkeypatch)
+    (tmp_path / "a.yaml").unlink()
+
+    assert "5 findings gone" in run("check", "b.yaml", "--baseline", "kaitoc-baseline.json").stderr
+
+
+def test_an_update_takes_out_what_is_gone_and_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopted(tmp_path, monkeypatch)
+    (tmp_path / "a.yaml").write_text(FAULTY.replace("torch_dtpe", "torch_dtype"))
+    (tmp_path / "b.yaml").write_text(FAULTY + "---\n" + FAULTY.replace("name: tuning", "name: other"))
+    result = run("baseline", "--update")
+
+    assert result.stdout == "kaitoc-baseline.json: 9 findings, 1 taken out\n"
+    assert run("check", "--baseline", "kaitoc-baseline.json").exit_code == 1
+
+
+def test_an_update_keeps_what_was_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopted(tmp_path, monkeypatch)
+    run("baseline", "--update", "b.yaml")
+
+    assert load_baseline("kaitoc-baseline.json").num_findings == 10
+
+
+def test_an_update_needs_a_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert run("baseline", "--update").exit_code == 2

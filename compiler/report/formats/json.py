@@ -55,6 +55,7 @@ def _summary(totals: Totals) -> JsonSummary:
         unsafe_fixable=totals.unsafe_fixable,
         suppressed=totals.suppressed,
         baselined=totals.baselined,
+        gone=totals.gone,
     )
 
 

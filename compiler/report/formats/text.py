@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.findings import Finding, Related
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.report.excerpt import ExcerptLine, excerpt
-from kaitoc.compiler.report.model import FormatOptions, Frame
+from kaitoc.compiler.report.model import FormatOptions, Frame, Verbosity
 from kaitoc.compiler.report.places import last_line
 from kaitoc.compiler.report.style import Style
-from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_need, message_of, summary_line
+from kaitoc.compiler.report.wording import can_apply, fix_hint, job_facts, job_need, message_of, plural, summary_line
+
+MOST_JOBS = 10
+"""Of more jobs the rest is a number, unless all are asked for."""
 
 
 def of_file(_path: str, findings: Sequence[Finding], options: FormatOptions) -> str:
@@ -28,7 +32,11 @@ def of_job(job: JobSummary, options: FormatOptions) -> str:
 def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
     """Yield the findings, the jobs and a summary."""
     yield from files
-    yield from jobs
+    if frame.verbosity is Verbosity.QUIET:
+        return
+    yield from jobs if frame.verbosity is Verbosity.VERBOSE else islice(jobs, MOST_JOBS)
+    if frame.totals.jobs > MOST_JOBS and frame.verbosity is Verbosity.NORMAL:
+        yield f"and {plural(frame.totals.jobs - MOST_JOBS, 'more job')} (`--verbose` lists all)\n"
     summary = Style(frame.color).strong(printable(summary_line(frame.totals)))
     yield ("\n" if frame.totals.jobs else "") + summary + "\n"
 
@@ -73,4 +81,5 @@ def _related_line(related: Related, indent: str, style: Style) -> str:
 
 def _job_line(job: JobSummary, style: Style) -> str:
     facts = ", ".join(job_facts(job))
-    return f"{style.strong(printable(job.title))}{printable(f' ({facts})' if facts else '')} {job_need(job)}"
+    place = f"{printable(job.path)}: " if job.path else ""
+    return f"{place}{style.strong(printable(job.title))}{printable(f' ({facts})' if facts else '')} {job_need(job)}"
