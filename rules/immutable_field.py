@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.manifest.objects import Field, Manifest, Place
 from kaitoc.compiler.yaml.values import YamlValueError, plain_value
