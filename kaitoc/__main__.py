@@ -6,10 +6,10 @@ import gc
 def main() -> None:
     """Run the command line."""
     gc.disable()  # nothing that is imported turns into garbage: looking for it takes time
-    from kaitoc.compiler.cli import main as run  # after the collector is off
+    from kaitoc.compiler.cli import main_process  # after the collector is off
 
     gc.enable()
-    run()
+    main_process()
 
 
 if __name__ == "__main__":

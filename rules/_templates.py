@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import re
 
+from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass
 
-_TAG = re.compile(
+_TAG = pattern(
     r"\{%[-+]?\s*(?P<word>\w*)(?P<rest>.*?)[-+]?%\}|\{\{[-+]?(?P<expression>.*?)[-+]?\}\}|\{#.*?#\}", re.DOTALL
 )
 _BLOCKS = ("if", "for", "macro", "block", "filter", "call", "generation", "with", "autoescape")
-_RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
+_RAW = pattern(r"\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
 _STATEMENTS = {"elif", "else", "set", "print", "break", "continue", "import", "from", "include", "extends"}
 _LOADS = {"import", "from", "include", "extends"}
-_SILENT = re.compile(r"\{#.*?#\}|\{%[-+]?\s*set\s[^%]*=.*?%\}", re.DOTALL)
-_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_FILTER = re.compile(r"(?<!\|)\|\s*(\w+)")
-_TEST = re.compile(r"\bis\s+(?:not\s+)?(\w+)")
+_SILENT = pattern(r"\{#.*?#\}|\{%[-+]?\s*set\s[^%]*=.*?%\}", re.DOTALL)
+_STRING = pattern(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_FILTER = pattern(r"(?<!\|)\|\s*(\w+)")
+_TEST = pattern(r"\bis\s+(?:not\s+)?(\w+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, SourceError, write_atomically
+from kaitoc.compiler.core.tuples import NamedTuple
 
 VERSION = 1
 

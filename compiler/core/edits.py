@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from kaitoc.compiler.core.findings import Applicability, Edit, Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.core.tuples import NamedTuple
 
 
 class OverlapError(ValueError):

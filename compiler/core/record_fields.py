@@ -51,11 +51,6 @@ class Field:
         """Whether a record can be made without a value for this field."""
         return self.default is not MISSING or self.make_default is not None
 
-    @property
-    def default_or_made(self) -> Any:
-        """The default, made anew where it must be; `MISSING` where there is none."""
-        return self.default if self.make_default is None else self.make_default()
-
     def standard(self) -> Any:
         """Return the field as `dataclasses.field` makes it."""
         import dataclasses  # only for what asks in the standard library's way

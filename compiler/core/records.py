@@ -16,6 +16,7 @@ from kaitoc.compiler.core.record_fields import MISSING, Field, StandardAttribute
 
 __all__ = ["dataclass", "field", "field_names", "replace"]
 
+_set = object.__setattr__
 _NUM_BEFORE_COMPILING = 24
 """Instances whose fields are set in a loop; compiling `__init__` takes as long as that many of them."""
 
@@ -24,49 +25,57 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
     """Return a decorator with the meaning of `dataclasses.dataclass` for these options."""
 
     def make(cls: type) -> type:
-        own = cls.__dict__
         _refuse_methods(cls, frozen=frozen, slots=slots)
-        has_own_repr, has_own_hash, has_own_eq = "__repr__" in own, "__hash__" in own, "__eq__" in own
-        made: Any = _with_fields(cls, slots=slots)
-        fields: tuple[Field, ...] = made.__record_fields__
+        made, fields = _with_fields(cls, slots=slots, methods=_methods(cls, frozen=frozen, slots=slots))
         _refuse_fields(made, fields)
-        _initialize_later(made, fields, frozen=frozen, slots=slots)
-        if not has_own_repr:
-            made.__repr__ = _repr
-        if eq and not has_own_eq:
-            _add_comparison(made, fields, is_hashable=frozen, has_own_hash=has_own_hash)
-        if frozen:
-            made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
-        if frozen and slots:
-            _add_pickling(made, fields)
+        made.__init__ = _initialize_later(made, fields, frozen=frozen, slots=slots)
+        if eq and "__eq__" not in cls.__dict__:
+            _add_comparison(made, fields, is_hashable=frozen, has_own_hash="__hash__" in cls.__dict__)
         return made  # type: ignore[no-any-return]  # a class with slots is a new one
 
     return make
 
 
-def _with_fields(cls: Any, *, slots: bool) -> Any:
-    """Return a class with the fields that it annotates, as `dataclasses.dataclass` does, which takes thrice as long.
+def _methods(cls: type, *, frozen: bool, slots: bool) -> dict[str, Any]:
+    """Return the methods that records share, where a class has none of its own."""
+    methods: dict[str, Any] = {} if "__repr__" in cls.__dict__ else {"__repr__": _repr}
+    if frozen:
+        methods["__setattr__"], methods["__delattr__"] = _refuse_to_set, _refuse_to_delete
+    if frozen and slots:
+        methods["__getstate__"], methods["__setstate__"] = _get_state, _set_state
+    return methods
 
-    What is out of the ordinary is left to the standard library.
+
+def _with_fields(cls: Any, *, slots: bool, methods: dict[str, Any]) -> tuple[Any, tuple[Field, ...]]:
+    """Return a class with the fields that it annotates and some methods, and its fields.
+
+    `dataclasses.dataclass` takes thrice as long; what is out of the ordinary is left to it.
     """
     own, annotations = cls.__dict__, cls.__annotations__
-    fields = [_field_of(name, text, own.get(name, MISSING)) for name, text in annotations.items()]
-    plain = tuple(item for item in fields if item is not None)
-    if len(plain) < len(fields) or not _is_plain(cls, slots=slots):
-        return _with_standard_fields(cls, slots=slots)
+    found = [_field_of(name, text, own.get(name, MISSING)) for name, text in annotations.items()]
+    fields = tuple([item for item in found if item is not None])
+    if len(fields) < len(found) or not _is_plain(cls, slots=slots):
+        made, fields = _with_standard_fields(cls, slots=slots)
+        return _with_attributes(made, {**methods, "__record_fields__": fields}), fields
     content = {
-        "__match_args__": tuple([item.name for item in plain if item.init]),
-        "__record_fields__": plain,
-        **{name: StandardAttributes(name, plain) for name in ("__dataclass_fields__", "__dataclass_params__")},
+        **methods,
+        "__match_args__": tuple([item.name for item in fields if item.init]),
+        "__record_fields__": fields,
+        "__dataclass_fields__": StandardAttributes("__dataclass_fields__", fields),
+        "__dataclass_params__": StandardAttributes("__dataclass_params__", fields),
     }
     if slots:
-        return _with_slots(cls, {**own, **content}, tuple(annotations))
-    for item in plain:
+        return _with_slots(cls, {**own, **content}, tuple(annotations)), fields
+    for item in fields:
         if item.default is not MISSING:
             setattr(cls, item.name, item.default)
         elif item.name in own:
             delattr(cls, item.name)
-    for name, value in content.items():
+    return _with_attributes(cls, content), fields
+
+
+def _with_attributes(cls: Any, attributes: dict[str, Any]) -> Any:
+    for name, value in attributes.items():
         setattr(cls, name, value)
     return cls
 
@@ -86,7 +95,7 @@ def _with_slots(cls: Any, content: dict[str, Any], names: tuple[str, ...]) -> An
     return made
 
 
-def _with_standard_fields(cls: Any, *, slots: bool) -> Any:
+def _with_standard_fields(cls: Any, *, slots: bool) -> tuple[Any, tuple[Field, ...]]:
     import dataclasses  # only for what is out of the ordinary
 
     for name, value in list(cls.__dict__.items()):
@@ -96,8 +105,7 @@ def _with_standard_fields(cls: Any, *, slots: bool) -> Any:
     for item in made.__dataclass_fields__.values():
         if item._field_type.name == "_FIELD_INITVAR":  # what tells it from a ClassVar
             raise _unsupported(made, f"an InitVar, `{item.name}`")
-    made.__record_fields__ = tuple(field_of_standard(item) for item in dataclasses.fields(made))
-    return made
+    return made, tuple(field_of_standard(item) for item in dataclasses.fields(made))
 
 
 def _field_of(name: str, annotation: object, default: Any) -> Field | None:
@@ -159,61 +167,44 @@ def _unsupported(cls: type, what: str) -> TypeError:
     return TypeError(f"{cls.__qualname__}: a record cannot have {what}; use dataclasses.dataclass")
 
 
-def _initialize_later(cls: Any, fields: tuple[Field, ...], *, frozen: bool, slots: bool) -> None:
-    """Give a class an `__init__` that sets the fields one by one, and puts a compiled one in its place when it pays."""
-    places = [_Place(item, getattr(cls, item.name).__set__ if slots else None) for item in fields]
+def _initialize_later(cls: Any, fields: tuple[Field, ...], *, frozen: bool, slots: bool) -> Callable[..., None]:
+    """Return an `__init__` that sets the fields one by one, and puts a compiled one in its place when it pays."""
     num_left = _NUM_BEFORE_COMPILING
 
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal num_left
         num_left -= 1
-        if num_left < 0 or not _set_fields(self, places, args, kwargs):  # wrong arguments are Python's to complain of
+        if num_left < 0 or not _set_fields(self, fields, args, kwargs):  # wrong arguments are Python's to complain of
             cls.__init__ = _initializer(cls, fields, frozen=frozen, slots=slots)
             cls.__init__(self, *args, **kwargs)
 
-    cls.__init__ = initialize
+    return initialize
 
 
 _NOTHING: Any = object()
 
 
-class _Place:
-    """Where a field's value goes: by `set_value` in a class with slots, and what it is when it is not given."""
-
-    __slots__ = ("default", "is_argument", "make", "name", "set_value")
-
-    def __init__(self, item: Field, set_value: Callable[[Any, Any], None] | None) -> None:
-        self.name = item.name
-        self.is_argument = item.init
-        self.default = item.default
-        self.make = item.make_default
-        self.set_value = set_value
-
-
-def _set_fields(self: Any, places: list[_Place], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _set_fields(self: Any, fields: tuple[Field, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Set the fields of a new instance; return whether the arguments were right."""
     by_place, num_by_name = iter(args), 0
-    for place in places:
-        value = next(by_place, _NOTHING) if place.is_argument else _NOTHING
+    for item in fields:
+        value = next(by_place, _NOTHING) if item.init else _NOTHING
         if value is not _NOTHING:
             pass
-        elif place.is_argument and place.name in kwargs:
-            value = kwargs[place.name]
+        elif item.init and item.name in kwargs:
+            value = kwargs[item.name]
             num_by_name += 1
         else:
-            value = place.make() if place.make is not None else place.default
+            value = item.default if item.make_default is None else item.make_default()
             if value is MISSING:
                 return False
-        if place.set_value is not None:
-            place.set_value(self, value)
-        else:
-            object.__setattr__(self, place.name, value)
+        _set(self, item.name, value)
     return num_by_name == len(kwargs) and next(by_place, _NOTHING) is _NOTHING
 
 
 def _initializer(cls: type, fields: tuple[Field, ...], *, frozen: bool, slots: bool) -> Any:
     """Return an `__init__` that sets the fields; those of a frozen class past its refusal to be set."""
-    names: dict[str, Any] = {"_missing": MISSING, "_set": object.__setattr__}
+    names: dict[str, Any] = {"_missing": MISSING, "_set": _set}
     parameters, body = [], []
     for item in fields:
         name = value = item.name
@@ -274,19 +265,14 @@ def _refuse_to_delete(_self: Any, name: str) -> None:
     raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-def _add_pickling(cls: Any, fields: tuple[Field, ...]) -> None:
-    """Pickle the fields as a list, and set them past the class's refusal to be set."""
-    names = [item.name for item in fields]
-    setters = [getattr(cls, name).__set__ for name in names]
+def _get_state(self: Any) -> list[Any]:
+    return [getattr(self, item.name) for item in self.__record_fields__]
 
-    def get_state(self: Any) -> list[Any]:
-        return [getattr(self, name) for name in names]
 
-    def set_state(self: Any, state: list[Any]) -> None:
-        for setter, value in zip(setters, state, strict=True):
-            setter(self, value)
-
-    cls.__getstate__, cls.__setstate__ = get_state, set_state
+def _set_state(self: Any, state: list[Any]) -> None:
+    """Set the fields past the class's refusal to be set."""
+    for item, value in zip(self.__record_fields__, state, strict=True):
+        _set(self, item.name, value)
 
 
 def _replace(record: Any, /, **changes: Any) -> Any:

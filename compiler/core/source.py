@@ -8,20 +8,20 @@ reports turn them into lines and columns.
 from __future__ import annotations
 
 import os
-import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import accumulate
-from typing import NamedTuple
 
 from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.tuples import NamedTuple
 
 MAX_SOURCE_BYTES = 5_000_000
 _BOM = "\ufeff"
-_LINE_END = re.compile(r"\r\n|\n|\r")
+_LINE_END = pattern(r"\r\n|\n|\r")
 
 
 class SourceError(KaitocError):

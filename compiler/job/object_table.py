@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from sys import intern
-from typing import NamedTuple
 
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.manifest.objects import Manifest
 
 

@@ -6,13 +6,13 @@ the second `ArgumentParser._parse_optional` and `_get_option_tuples` (CPython 3.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from kaitoc.compiler.core.patterns import pattern
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.kaito.table import OptionString, SectionArguments
 
-_NEGATIVE_NUMBER = re.compile(r"^-\d+$|^-\d*\.\d+$")
+_NEGATIVE_NUMBER = pattern(r"^-\d+$|^-\d*\.\d+$")
 
 
 class Token(NamedTuple):

@@ -5,17 +5,17 @@ The profiles are data, `schemas/catalog/stacks.json`; a Kaito release's follows 
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
 from kaitoc.compiler.catalog.releases import Release, all_releases
+from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
 from kaitoc.schemas import read_json
 
-_VERSION = re.compile(r"transformers-(\d+)\.(\d+)(?:\.\w+)*")
+_VERSION = pattern(r"transformers-(\d+)\.(\d+)(?:\.\w+)*")
 KAITO_PREFIX = "kaito-"
 """What the name of a release's stack begins with: `kaito-v0.12`."""
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from kaitoc.compiler.check.outcome import FileOutcome
 from kaitoc.compiler.check.request import Accepted
 from kaitoc.compiler.check.rule_info import RuleInfo
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.spool import Spool
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.report.model import FormatOptions, Totals, load_format
 
 _NOWHERE = -1

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import yaml
 
+from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, Span, make_span
 from kaitoc.compiler.yaml.marks import mark_placeholders
@@ -39,10 +40,9 @@ MAX_EXPANDED_NODES = 50_000
 _PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _BLOCK_STYLES = ("|", ">")
 _BOM = "\ufeff"
-_PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*(?:[ \t]+|(?:\r\n?|\n)[ \t]*|$))+")
-_DOCUMENT_START = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
-# Compiled where it is used: a set of that size takes as long to compile as a file to check.
-_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+_PROPERTIES = pattern(r"(?:[&!][^\s,\[\]{}]*(?:[ \t]+|(?:\r\n?|\n)[ \t]*|$))+")
+_DOCUMENT_START = pattern(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
+_UNPRINTABLE = pattern("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 _Event: TypeAlias = Any  # the types of parser events are not declared by types-PyYAML
 
@@ -106,7 +106,7 @@ def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, document
     except _UnreadableError as error:
         return builder.fail(str(error), error.offset)
     except yaml.reader.ReaderError:
-        match = re.compile(_UNPRINTABLE).search(text, base)
+        match = _UNPRINTABLE.search(text, base)
         offset = match.start() if match else base
         character = f"U+{ord(text[offset]):04X}" if match else "a character"
         return builder.fail(f"{character} is not allowed in YAML", offset)

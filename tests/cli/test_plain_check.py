@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from kaitoc.compiler.cli.plain_check import plain_check
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="click reads every command line on Windows")
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "demo.yaml"
 NAMES = [name for parameter in check.params for name in parameter.opts if name.startswith("-")]
 words = st.sampled_from(
     ["a.yaml", "-", "--", "", "json", "text=out.txt", "KT5", "12", "-1", "--help", "-h", "--stric", "check"]
@@ -130,6 +133,33 @@ def test_a_mistake_is_told_as_under_click(
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("kaitoc: `xyz` is not a format (")
+
+
+@pytest.mark.parametrize("path", [EXAMPLE, EXAMPLE.with_name("missing.yaml")], ids=["findings", "missing"])
+def test_a_process_ends_with_all_of_its_output(path: Path, tmp_path: Path) -> None:
+    """Its objects are not taken apart; what it wrote and its exit code are those of a process whose objects are."""
+    ended = []
+    for option in ("--strict", "--jobs=1"):
+        with (tmp_path / "out").open("w+") as out:
+            command = [sys.executable, "-m", "kaitoc", "check", "--isolated", "--strict", option, str(path)]
+            run = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, check=False)
+            out.seek(0)
+            ended.append((run.returncode, out.read(), run.stderr))
+
+    assert ended[0] == ended[1]
+    assert ended[0][1] or ended[0][2]
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    command = [sys.executable, "-m", "kaitoc", "check", "--isolated", str(EXAMPLE)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        run = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+
+    assert (run.returncode, run.stderr) == (1, b"")
 
 
 def test_a_name_that_the_command_line_lacks_is_an_attribute_error() -> None:

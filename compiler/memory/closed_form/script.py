@@ -7,9 +7,9 @@ written down for all between them. Where two layers in the middle differ, all ar
 from __future__ import annotations
 
 from array import array
-from typing import NamedTuple
 
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import rounded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from kaitoc.compiler.core.tuples import NamedTuple
 
 FLOAT32_BYTES = 4
 HALF_BYTES = 2

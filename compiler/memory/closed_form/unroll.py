@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.script import ASIDE, TOUCH, Allocated, Event, Freed, LayerRun, Script, Touched
 from kaitoc.compiler.memory.closed_form.size import Size
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.head import TILE_WORDS
 from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS
 from kaitoc.compiler.memory.result import Phase
