@@ -59,7 +59,7 @@ def plan(
     """
     path = os.fspath(path)
     engine = Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
-    _require_sound(engine, path)
+    require_sound(engine, path)
     job = job_in(engine, path, workspace)
     made = plan_of(
         job, model_path=model_path, data=data, output=output, skip_bad_rows=skip_bad_rows, num_processes=num_processes
@@ -124,7 +124,7 @@ def require_runtime() -> None:
         raise RunError(f'the runtime needs {", ".join(missing)}; install it with `pip install "kaitoc[runtime]"`')
 
 
-def _require_sound(engine: Engine, path: str) -> None:
+def require_sound(engine: Engine, path: str) -> None:
     """Raise `RunError` for a manifest with errors that a run would meet, `SourceError` for one that is no text."""
     outcome = engine.check([path])
     for error in outcome.errors:

@@ -13,6 +13,7 @@ from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EmitCommandOptions, emit
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import F, assumption_options, config_option, isolated_option, takes
 from kaitoc.compiler.compile.driver import describe_problem
@@ -43,6 +44,7 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
     config_option,
     isolated_option,
+    *EMIT_OPTIONS,
 )  # fmt: skip
 
 
@@ -63,6 +65,7 @@ class CompileOptions:
     reports: tuple[str, ...]
     config: str | None
     isolated: bool
+    emit: EmitCommandOptions
 
     @property
     def request(self) -> CompileRequest:
@@ -89,13 +92,16 @@ def _compile_options(command: F) -> F:
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS", shell_complete=complete_path)
 @assumption_options
 @_compile_options
-@takes(CompileOptions)
+@takes(CompileOptions, emit=EmitCommandOptions)
 def compile_command(options: CompileOptions) -> int:
     """Rewrite manifests into a configuration that is right and fits.
 
     PATHS are files or folders. Without -o, --in-place or --diff the report tells what would be changed.
     """
     try:
+        if options.emit.is_asked_for:
+            _require_emittable(options)
+            return emit(options.paths, options.request, options.emit, options.output)
         return _compile(options)
     except OutputError as error:
         complain(f"{error}; nothing written")
@@ -134,6 +140,17 @@ def _emit(result: Compilation, options: CompileOptions) -> int:
     elif options.in_place:
         write_all(in_place(result.files))
     return 0
+
+
+def _require_emittable(options: CompileOptions) -> None:
+    """Raise `CompileError` for options that say how to rewrite a file."""
+    if options.in_place or options.diff:
+        raise CompileError("--emit writes other objects than the file holds; it excludes --in-place and --diff")
+    if options.reports:
+        raise CompileError("--emit has no report; run `kaitoc compile --target bundled --report` for the compilation's")
+    if options.assumptions.overrides.target == "kaito":
+        raise CompileError("--emit runs the bundled runtime; leave --target out")
+    _require_one_output(options)
 
 
 def _require_one_output(options: CompileOptions) -> None:

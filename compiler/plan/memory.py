@@ -67,6 +67,15 @@ def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | No
     return plan.model_copy(update={"predicted": footprint_plan(predicted)})
 
 
+def sharded_bytes(predicted: FootprintPlan, num_processes: int) -> int:
+    """Return what one of several processes that share a model needs.
+
+    Sharding divides weights, adapters, gradients and optimizer states; activations stay with each process.
+    """
+    shared = predicted.weights + predicted.adapters + predicted.gradients + predicted.optimizer
+    return predicted.reserved_bytes - shared + shared // num_processes
+
+
 def footprint_plan(predicted: Footprint) -> FootprintPlan:
     """Return a prediction as a plan holds it."""
     return FootprintPlan(

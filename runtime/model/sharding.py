@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kaitoc.compiler.plan.memory import sharded_bytes
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
 
@@ -60,17 +61,10 @@ def shard_on_cpu(trainer: Any) -> None:
 
 
 def needed_bytes(plan: Plan) -> int | None:
-    """Return the memory that one process needs at least, None when nothing is predicted.
-
-    Sharding divides weights, adapters, gradients and optimizer states; activations stay with each process.
-    """
+    """Return the memory that one process needs at least, None when nothing is predicted."""
     if plan.predicted is None:
         return None
-    predicted = plan.predicted
-    if not is_sharded(plan):
-        return predicted.reserved_bytes
-    shared = predicted.weights + predicted.adapters + predicted.gradients + predicted.optimizer
-    return predicted.reserved_bytes - shared + shared // plan.num_processes
+    return sharded_bytes(plan.predicted, plan.num_processes) if is_sharded(plan) else plan.predicted.reserved_bytes
 
 
 def _outgrows_one(plan: Plan, device: str) -> bool:

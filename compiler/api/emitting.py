@@ -1,0 +1,51 @@
+"""Turns manifests for Kaito into manifests that run the same fine-tune on another engine."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.api.compiling import compiled
+from kaitoc.compiler.api.running import RunError, require_sound
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.compile.model import CompileRequest
+from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.engines.emit.emission import Emission, emission_of
+from kaitoc.compiler.engines.emit.options import EmitError, EmitOptions
+from kaitoc.compiler.job.job import Job
+
+
+def emissions(paths: tuple[str, ...], request: CompileRequest, options: EmitOptions) -> list[Emission]:
+    """Return the manifests of each tuning Workspace in files, as compiled for the bundled runtime.
+
+    What keeps a Workspace from Kaito alone, such as `resource.count` above 1 or one GPU that is too small, stops
+    nothing here. Without `num_nodes` stated it is `resource.count`. Raises `RunError`, `EmitError`, `PlanError` and
+    `SourceError`.
+    """
+    request = replace(request, overrides=replace(request.overrides, target="bundled"))
+    engine = Engine(request.rule_set, request.overrides, request.settings)
+    result = compiled(Inputs(paths), request)
+    for error in result.errors:
+        raise error
+    if not result.is_refused:
+        for file in result.files:
+            engine.library.add_source(Source(file.source.path, file.text, file.source.has_bom))
+    found: list[Emission] = []
+    for path in dict.fromkeys(file.source.path for file in result.files if file.is_given):
+        require_sound(engine, path)
+        jobs = [job for job in engine.jobs_of(engine.library.load(path)) if job.workspace is not None]
+        found += [emission_of(job, _with_count(job, options)) for job in jobs]
+    if not found:
+        raise RunError(f"{', '.join(paths)}: there is no tuning Workspace in it")
+    names = [emission.name for emission in found]
+    if len(set(names)) < len(names):
+        raise EmitError("two Workspaces become the same run; give one of them another name")
+    return found
+
+
+def _with_count(job: Job, options: EmitOptions) -> EmitOptions:
+    """Return the options with the number of nodes that the Workspace asks for, where the user stated none."""
+    if options.num_nodes != 0:
+        return options
+    field = job.workspace.field("resource", "count") if job.workspace is not None else None
+    text = field.text or "" if field is not None else ""
+    return replace(options, num_nodes=int(text) if text.isdigit() and int(text) > 0 else 1)

@@ -1,0 +1,91 @@
+"""From a job to the text of its manifests: the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+
+from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
+from kaitoc.compiler.catalog.interconnects import nccl_environment
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.engines.emit.bundle import Bundle
+from kaitoc.compiler.engines.emit.names import name_of
+from kaitoc.compiler.engines.emit.nodes import World, world_of
+from kaitoc.compiler.engines.emit.objects import objects_of
+from kaitoc.compiler.engines.emit.options import EmitError, EmitOptions
+from kaitoc.compiler.engines.emit.storage import DATA_PATH, MODEL_PATH, RESULTS_PATH, Storage, storage_of
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.plan.of_job import plan_of
+from kaitoc.compiler.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """Manifests as text, the name and namespace that the objects have, and what a reader should know of them."""
+
+    name: str
+    namespace: str
+    text: str
+    notes: tuple[str, ...]
+
+
+def emission_of(job: Job, options: EmitOptions) -> Emission:
+    """Return the manifests that run a job; raises `EmitError` and `PlanError` for what cannot run without Kaito."""
+    options.require_valid()
+    storage = storage_of(job, options)
+    instance = find_instance_type(job.instance_type.value) if job.instance_type is not None else None
+    if instance is None:
+        raise EmitError(
+            "the Workspace names no instance type that kaitoc knows (`resource.instanceType`); "
+            "`kaitoc instances` lists them"
+        )
+    plan, world = _planned(job, instance, options, storage)
+    gpu = instance.gpu.name if instance.gpu is not None else ""
+    bundle = _named(plan, Bundle("", _namespace(job), "", options, storage, world, instance.name, gpu))
+    return Emission(bundle.name, bundle.namespace, _text(bundle), tuple(_notes(bundle, plan)))
+
+
+def _planned(job: Job, instance: InstanceType, options: EmitOptions, storage: Storage) -> tuple[Plan, World]:
+    """Return the plan for all processes and its nodes; the manifest's folder is left out, which is the machine's."""
+    data = DATA_PATH if storage.data_claim else None
+    several = max(2, (options.num_nodes or 2) * instance.num_gpus)
+    # Several processes hold buffers that one does not, so a run that may have several is predicted as such.
+    num_processes = 1 if options.num_nodes == instance.num_gpus == 1 else several
+    plan = plan_of(job, model_path=MODEL_PATH, data=data, output=RESULTS_PATH, num_processes=num_processes)
+    world = world_of(plan, instance, options.num_nodes, job.assumptions.margin)
+    provenance = plan.provenance.model_copy(update={"manifest": posixpath.basename(plan.provenance.manifest)})
+    changes = {"num_processes": world.num_processes, "sharding": world.sharding, "provenance": provenance}
+    return plan.model_copy(update=changes), world
+
+
+def _named(plan: Plan, bundle: Bundle) -> Bundle:
+    """Return the bundle with a name that says all of its content, and results in a folder of that name."""
+    unnamed = replace(bundle, plan_json=plan.to_json())
+    name = name_of(plan.name, _text(unnamed), bundle.world.num_nodes)
+    output = plan.output.model_copy(update={"path": f"{RESULTS_PATH}/{name}"})
+    return replace(bundle, name=name, plan_json=plan.model_copy(update={"output": output}).to_json())
+
+
+def _text(bundle: Bundle) -> str:
+    from kaitoc.compiler.manifest.render import render_document  # ruamel.yaml is for new documents alone
+
+    return "---\n".join(render_document(content) for content in objects_of(bundle))
+
+
+def _namespace(job: Job) -> str:
+    return job.workspace.ref.namespace if job.workspace is not None else ""
+
+
+def _notes(bundle: Bundle, plan: Plan) -> list[str]:
+    world, storage = bundle.world, bundle.storage
+    shape = f"{world.num_nodes} x {bundle.instance_type}, {world.num_processes} processes ({world.sharding})"
+    notes = [f"{bundle.name}: {shape}; Kaito provisions no nodes for it: the cluster needs a pool of them"]
+    if world.num_nodes > 1:
+        notes.append(f"claim `{storage.results_claim}` must be ReadWriteMany: all nodes write checkpoints into it")
+        if not nccl_environment(bundle.instance_type):
+            notes.append(f"NCCL's settings for {bundle.instance_type} are not known and are left out")
+        if bundle.options.rdma is None:
+            notes.append("no InfiniBand is asked for; --rdma RESOURCE=COUNT names the device plugin's resource")
+    if plan.predicted is None:
+        notes.append("the memory of this model is not known, so nothing says that it fits")
+    return notes

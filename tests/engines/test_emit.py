@@ -1,0 +1,246 @@
+"""`kaitoc compile --emit`: manifests that each release's CRDs take, names that fit, the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from crd_schemas import faults, rules, versions_of
+from emit_cases import Case, cases, job_of
+
+from kaitoc.compiler.cli import cli
+from kaitoc.compiler.engines.emit.emission import emission_of
+from kaitoc.compiler.plan.plan import read_plan
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
+IMAGE = ("--image", "registry.example/kaitoc-runtime:0.1.0", "--model-claim", "model")
+LARGE = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: params}
+data:
+  training_config.yaml: |
+    training_config:
+      LoraConfig: {r: 8, target_modules: [q_proj, v_proj]}
+      TrainingArguments: {per_device_train_batch_size: 1, max_length: 512, gradient_checkpointing: true}
+---
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {name: large}
+resource: {instanceType: Standard_NC24ads_A100_v4, labelSelector: {matchLabels: {a: b}}}
+tuning:
+  preset: {name: llama-3.3-70b-instruct}
+  method: lora
+  config: params
+  input: {volumeSource: {persistentVolumeClaim: {claimName: data}}}
+  output: {volumeSource: {persistentVolumeClaim: {claimName: results}}}
+"""
+CASES = cases(50, seed=20)
+DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+def emit(*options: str, path: Path = DEMO) -> Result:
+    return CliRunner().invoke(cli, ["compile", str(path), "--isolated", *options])
+
+
+def objects(result: Result) -> dict[str, dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return {content["kind"]: content for content in yaml.safe_load_all(result.stdout)}
+
+
+def check_emitted(case: Case) -> None:
+    """Hold what is emitted for a case to every recorded CRD and to the limits on names and labels."""
+    emission = emission_of(job_of(case.text), case.options)
+    found = {content["kind"]: content for content in yaml.safe_load_all(emission.text)}
+
+    for kind, content in found.items():
+        assert content["metadata"]["name"] == emission.name
+        for version in versions_of(kind):
+            assert faults(version, content) == [], version
+        for value in content["metadata"]["labels"].values():
+            assert len(value) <= 63
+    plan = read_plan(found["ConfigMap"]["data"]["plan.json"])
+    assert DNS_1035.fullmatch(emission.name)
+    num_nodes = plan.num_processes // int(_resources(found)["nvidia.com/gpu"])
+    assert len(f"{emission.name}-node-0-{num_nodes - 1}-abcde") <= 63
+    assert emission_of(job_of(case.text), case.options).text == emission.text
+
+
+def _resources(found: dict[str, Any]) -> dict[str, str]:
+    (pod, *_) = _pods([content for kind, content in found.items() if kind != "TrainJob"])
+    limits: dict[str, str] = pod["containers"][0]["resources"]["limits"]
+    return limits
+
+
+def _pods(content: Any) -> list[Any]:
+    """Return the pod specs somewhere below."""
+    if isinstance(content, dict):
+        below = [pod for value in content.values() for pod in _pods(value)]
+        return [content, *below] if "containers" in content else below
+    return [pod for value in content for pod in _pods(value)] if isinstance(content, list) else []
+
+
+@pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
+def test_every_release_takes_what_is_emitted(case: Case) -> None:
+    check_emitted(case)
+
+
+def test_the_rules_of_the_definitions_hold() -> None:
+    celpy = pytest.importorskip("celpy")
+    environment = celpy.Environment()
+    programs: dict[str, Any] = {}
+    num_judged = 0
+    for case in CASES[:10]:
+        for content in yaml.safe_load_all(emission_of(job_of(case.text), case.options).text):
+            for version in versions_of(content["kind"]):
+                for rule, value in rules(version, content):
+                    program = programs.setdefault(rule, environment.program(environment.compile(rule)))
+                    assert program.evaluate({"self": celpy.json_to_cel(value)}), (version, rule)
+                    num_judged += 1
+    assert num_judged > 50
+
+
+def test_a_schema_refuses_an_unknown_field() -> None:
+    job = objects(emit("--emit", "trainjob", *IMAGE))["TrainJob"]
+    job["spec"]["podSpecOverrides"] = []
+
+    assert faults("trainer-v2.0.1/TrainJob", job) == []
+    assert any("podSpecOverrides" in fault for fault in faults("trainer-v2.1.0/TrainJob", job))
+
+
+def test_a_train_job_has_a_runtime_of_its_own_and_what_its_controller_needs() -> None:
+    found = objects(emit("--emit", "trainjob", "--nodes", "4", "--queue", "team-a", "--rdma", "rdma/ib=8", *IMAGE))
+    job, runtime = found["TrainJob"], found["TrainingRuntime"]
+    (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    pod = replicated["template"]["spec"]["template"]["spec"]
+
+    assert list(found) == ["ConfigMap", "TrainingRuntime", "TrainJob"]
+    assert found["ConfigMap"]["immutable"]
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert sorted(job["spec"]) == ["runtimeRef", "trainer"]
+    assert job["spec"]["trainer"]["resourcesPerNode"]["limits"] == {"nvidia.com/gpu": "1", "rdma/ib": "8"}
+    assert replicated["name"] == pod["containers"][0]["name"] == "node"
+    assert pod["restartPolicy"] == "Never"
+    assert (replicated["template"]["spec"]["backoffLimit"], runtime["spec"]["template"]["spec"]["failurePolicy"]) == (
+        0, {"maxRestarts": 3, "rules": [
+            {"name": "noRetry", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}]}
+    )  # fmt: skip
+
+
+def test_one_node_is_replaced_by_itself() -> None:
+    runtime = objects(emit("--emit", "trainjob", *IMAGE))["TrainingRuntime"]["spec"]["template"]["spec"]
+
+    assert "failurePolicy" not in runtime
+    assert runtime["replicatedJobs"][0]["template"]["spec"]["backoffLimit"] == 3
+
+
+def test_a_job_set_states_the_environment_that_trainer_would_inject() -> None:
+    job_set = objects(emit("--emit", "jobset", "--nodes", "2", *IMAGE))["JobSet"]
+    name = job_set["metadata"]["name"]
+    (pod,) = _pods(job_set)
+    environment = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+
+    assert environment["PET_NNODES"] == "2"
+    assert environment["PET_MASTER_ADDR"] == f"{name}-node-0-0.{name}"
+    assert job_set["spec"]["replicatedJobs"][0]["template"]["spec"]["completions"] == 2
+
+
+def test_a_pytorch_job_has_a_master_and_the_other_nodes_as_workers() -> None:
+    replicas = objects(emit("--emit", "pytorchjob", "--nodes", "3", *IMAGE))["PyTorchJob"]["spec"][
+        "pytorchReplicaSpecs"
+    ]
+
+    assert {role: part["replicas"] for role, part in replicas.items()} == {"Master": 1, "Worker": 2}
+    assert replicas["Master"]["template"]["spec"]["containers"][0]["name"] == "pytorch"
+
+
+def test_the_plan_is_for_all_processes_and_the_paths_that_are_mounted() -> None:
+    found = objects(emit("--emit", "trainjob", "--nodes", "3", *IMAGE))
+    plan = read_plan(found["ConfigMap"]["data"]["plan.json"])
+
+    assert plan.num_processes == 3
+    assert (plan.model.path, plan.data.paths) == ("/mnt/model", ("/mnt/data",))
+    assert plan.output.path == f"/mnt/results/{found['TrainJob']['metadata']['name']}"
+    assert found["TrainJob"]["metadata"]["annotations"]["kaitoc.dev/processes"] == "3"
+
+
+def test_another_content_has_another_name() -> None:
+    names = {
+        objects(emit("--emit", "trainjob", *IMAGE, *more))["TrainJob"]["metadata"]["name"]
+        for more in ((), ("--nodes", "2"), ("--results-claim", "other"))
+    }
+
+    assert len(names) == 3
+
+
+def test_nodes_auto_takes_the_fewest_that_the_memory_fits_on(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text(LARGE)
+
+    found = objects(emit("--emit", "trainjob", "--nodes", "auto", *IMAGE, path=path))
+    num_nodes = found["TrainJob"]["spec"]["trainer"]["numNodes"]
+    assert num_nodes > 1
+    assert json.loads(found["ConfigMap"]["data"]["plan.json"])["sharding"] == "fsdp"
+
+    fewer = emit("--emit", "trainjob", "--nodes", str(num_nodes - 1), *IMAGE, path=path)
+    assert fewer.exit_code == 2
+    assert f"it fits from {num_nodes} nodes on (--nodes {num_nodes})" in fewer.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--emit", "trainjob", "--model-claim", "m"), "--image (empty): not an image"),
+        (("--emit", "trainjob", "--image", "a b", "--model-claim", "m"), "--image a b: not an image"),
+        (("--emit", "trainjob", "--image", "i"), "--emit needs --model-claim"),
+        (("--emit", "trainjob", *IMAGE, "--nodes", "0"), "--nodes 0: expected a number from 1 to 1000, or auto"),
+        (("--emit", "trainjob", *IMAGE, "--rdma", "ib=1"), "--rdma ib=1: expected RESOURCE=COUNT"),
+        (("--emit", "trainjob", *IMAGE, "--queue", "-a"), "--queue -a: not the name of an object"),
+        (("--emit", "trainjob", *IMAGE, "--priority-class", "p"), "name the queue with --queue"),
+        (
+            ("--emit", "trainjob", *IMAGE, "--data-claim", "A"),
+            "--data-claim A: not the name of a",
+        ),
+        (("--emit", "trainjob", *IMAGE, "--in-place"), "excludes --in-place and --diff"),
+        (("--emit", "trainjob", *IMAGE, "--target", "kaito"), "leave --target out"),
+        (("--nodes", "2"), "--nodes goes with --emit"),
+    ],
+)
+def test_what_cannot_be_emitted_is_refused_with_what_to_write(options: tuple[str, ...], told: str) -> None:
+    result = emit(*options)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("output", "{image: 'r.example/a:1', imagePushSecret: s}", "with --results-claim, and push the adapter"),
+        ("input", "{image: 'r.example/a:1'}", "name its claim with --data-claim"),
+    ],
+)
+def test_images_as_input_or_output_are_refused_with_what_to_write(
+    tmp_path: Path, part: str, value: str, told: str
+) -> None:
+    text = re.sub(rf"^  {part}:\n(    .*\n)+", f"  {part}: {value}\n", DEMO.read_text(), flags=re.M)
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+
+    result = emit("--emit", "trainjob", *IMAGE, path=path)
+
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_manifests_are_written_into_a_folder(tmp_path: Path) -> None:
+    result = emit("--emit", "jobset", *IMAGE, "-o", str(tmp_path / "out"))
+
+    (file,) = (tmp_path / "out").iterdir()
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert file.stem == next(yaml.safe_load_all(file.read_text()))["metadata"]["name"]
