@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -9,6 +12,14 @@ settings.register_profile("suite", deadline=None, max_examples=40)
 settings.register_profile("soak", deadline=None, max_examples=1000, suppress_health_check=list(HealthCheck))
 settings.load_profile("suite")
 """No test is a measurement of time: the machine may be busy with something else."""
+
+
+def pytest_configure() -> None:
+    """Refuse two test files of one name, which the whole suite could not import beside each other."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    shared = [name for name, count in names.items() if count > 1]
+    if shared:
+        raise pytest.UsageError(f"several test files are called {', '.join(sorted(shared))}: give each its own name")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,7 +20,7 @@ from kaitoc.compiler.plan.plan import FootprintPlan, Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
-from kaitoc.runtime.model.load import _quantization
+from kaitoc.runtime.model.quantization import quantization_config
 from kaitoc.runtime.model.sharding import needed_bytes, with_sharding
 from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
@@ -67,7 +67,7 @@ def test_the_libraries_are_told_to_shard_by_fsdp2(make_plan: MakePlan) -> None:
 
 def test_packed_weights_are_stored_in_the_type_that_fsdp_shards(make_plan: MakePlan) -> None:
     plan = make_plan(quantization={"method": "nf4", "compute_dtype": "bfloat16"})
-    alone, shared = _quantization(plan), _quantization(sharded(plan))
+    alone, shared = quantization_config(plan), quantization_config(sharded(plan))
 
     assert alone is not None
     assert shared is not None
