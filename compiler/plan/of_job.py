@@ -208,13 +208,25 @@ def _training(job: Job) -> TrainingPlan:
     if values.get("loss_type") == "chunked_nll":
         values["loss_type"] = "nll"
     values["report_to"] = tuple(name for name in _names(job, "TrainingArguments", "report_to") if name != "none")
-    skipped = {*known, *_PLANNED_ELSEWHERE, "report_to"}
+    values["warmup_steps"] = _warmup_steps(job, values.get("warmup_steps"))
+    skipped = {*known, *_PLANNED_ELSEWHERE, "report_to", "warmup_ratio"}
     values["extra_training_arguments"] = {
         name: job.value("TrainingArguments", name)
         for name in job.parsed["TrainingArguments"].values
         if name not in skipped and job.setting("TrainingArguments", name).is_stated
     }
     return TrainingPlan.model_validate(values)
+
+
+def _warmup_steps(job: Job, steps: Any) -> Any:
+    """Return the warmup as steps, or as a share of them below 1, which `warmup_ratio` is.
+
+    A ratio overrides steps in transformers 5, steps that are not 0 a ratio before.
+    """
+    ratio = job.setting("TrainingArguments", "warmup_ratio")
+    if not ratio.is_stated or ratio.value is None or (steps and not job.release.has_sft_config):
+        return steps
+    return ratio.value
 
 
 def _training_values(job: Job, *names: str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from kaitoc.compiler.core.errors import KaitocError
 PLAN_VERSION: Literal[1] = 1
 
 Scalar = bool | int | float | str | None
+Settings = dict[str, Scalar | list[Scalar] | dict[str, Scalar]]
+"""What a manifest gives as JSON text, such as `lr_scheduler_kwargs`."""
 DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
 ComputeDtypeName = Literal["float32", "float16", "bfloat16"]
 IntervalStrategy = Literal["no", "steps", "epoch"]
@@ -137,7 +139,7 @@ class TrainingPlan(_Part):
     load_best_model_at_end: bool = False
     early_stopping_patience: int | None = Field(default=None, ge=1)
     report_to: tuple[str, ...] = ()
-    extra_training_arguments: dict[str, Scalar | list[Scalar]] = {}
+    extra_training_arguments: dict[str, Scalar | list[Scalar] | Settings] = {}
 
     @model_validator(mode="after")
     def _one_precision(self) -> TrainingPlan:

@@ -31,7 +31,9 @@ from kaitoc.runtime.output.checkpoints import (
 )
 from kaitoc.runtime.output.earlier_run import holds_run, remove_earlier_run, require_free
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, METRICS
+from kaitoc.runtime.training.arguments import checkpointing_settings
 from kaitoc.runtime.training.integrations import require_integrations
+from kaitoc.runtime.training.options import require_options
 from kaitoc.runtime.world import is_main_process
 
 
@@ -73,6 +75,7 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     checkpoint = _checkpoint(plan, output) if options.resume else None
     device = choose_device(options.device)
     require_integrations(plan, device)
+    require_options(plan, device)
     require_model(plan)
     data = plan.data
     columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
@@ -101,7 +104,7 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
         model = prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=plan.training.gradient_checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False},
+            gradient_checkpointing_kwargs=checkpointing_settings(plan),
         )
     return model if plan.lora is None else adapt(model, plan, plan.lora)
 

@@ -18,6 +18,7 @@ from kaitoc.runtime.redact import is_secret
 from kaitoc.runtime.training.integrations import wants_liger
 
 _BEST_BY = "eval_loss"
+_CHECKPOINTING = "gradient_checkpointing_kwargs"
 _NOT_SFT_CONFIG = {"early_stopping_patience", "report_to", "extra_training_arguments"}
 _OWNED = frozenset(
     ("output_dir", "disable_tqdm", "use_cpu", "resume_from_checkpoint", "push_to_hub", "deepspeed", "local_rank",
@@ -53,12 +54,13 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
         report_to=list(training.report_to) or "none",
     )
     if training.gradient_checkpointing:
-        values["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+        values[_CHECKPOINTING] = checkpointing_settings(plan)
     if on_cpu and training.tf32:
         del values["tf32"]
     values.update(_choosing_the_best(plan))
     values.update(fsdp_arguments(plan))
     extra = _extra(training.extra_training_arguments)
+    extra.pop(_CHECKPOINTING, None)
     if on_cpu and wants_liger(plan):
         del extra["use_liger_kernel"]
     try:
@@ -68,6 +70,12 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
     # A process has one GPU, also where CUDA showed it more before they could be hidden.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def checkpointing_settings(plan: Plan) -> dict[str, Any]:
+    """Return how activations are recomputed: without reentry, unless the plan states it."""
+    stated: Any = _read_json(plan.training.extra_training_arguments.get(_CHECKPOINTING) or {})
+    return {"use_reentrant": False, **stated}
 
 
 def _choosing_the_best(plan: Plan) -> dict[str, Any]:

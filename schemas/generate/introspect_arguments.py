@@ -113,6 +113,7 @@ def _annotation(text: str) -> Any:
         "float": float,
         "str": str,
         "Optional[str]": Optional[str],  # noqa: UP045
+        "Optional[float]": Optional[float],  # noqa: UP045
         "List[str]": List[str],  # noqa: UP006
         "Optional[List[str]]": Optional[List[str]],  # noqa: UP006, UP045
         "Optional[List[int]]": Optional[List[int]],  # noqa: UP006, UP045

@@ -231,17 +231,12 @@ def test_weights_that_stopped_being_numbers_between_two_logged_steps_are_not_sav
     assert not (output / "adapter").exists()
 
 
-@pytest.mark.parametrize(
-    ("training", "words"),
-    [
-        ({"optim": "galore_adamw"}, "galore_torch"),
-        ({"lr_scheduler_type": "cosine_with_min_lr"}, "min_lr"),
-        ({"extra_training_arguments": {"lr_scheduler_kwargs": '{"foo": 1}'}}, "foo"),
-    ],
-)
-def test_what_a_library_refuses_is_told_in_its_words(make_plan: MakePlan, training: dict[str, Any], words: str) -> None:
-    with pytest.raises(RunFailure, match=f"the run cannot go on: .*{words}"):
-        run(make_plan(training=training))
+def test_what_a_library_refuses_is_told_in_its_words(make_plan: MakePlan) -> None:
+    loading = {"dataloader_multiprocessing_context": "thread"}
+    plan = make_plan(training={"dataloader_num_workers": 1, "extra_training_arguments": loading})
+
+    with pytest.raises(RunFailure, match=r"the run cannot go on: .*multiprocessing_context"):
+        run(plan)
 
 
 def test_a_module_to_save_that_is_not_in_the_model_is_named(make_plan: MakePlan) -> None:

@@ -1,0 +1,94 @@
+"""Options that a plan states: each has an effect, or is refused by name before weights are loaded."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import Trainer, get_scheduler
+from trl.trainer.sft_config import SFTConfig
+
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.failures import PlanFailure, in_words
+from kaitoc.runtime.training.arguments import checkpointing_settings, training_arguments
+
+_REFUSED_OPTIMIZERS = {
+    "galore_": "it projects gradients of matrices that are trained in full",
+    "apollo_": "it projects gradients of matrices that are trained in full",
+    "lomo": "it updates weights within the backward pass, before gradients are accumulated or clipped",
+    "adalomo": "it updates weights within the backward pass, before gradients are accumulated or clipped",
+}
+_REFUSED = {
+    "torch_compile": "compiled modules are saved under other names",
+    "torch_compile_backend": "compiled modules are saved under other names",
+    "torch_compile_mode": "compiled modules are saved under other names",
+    "auto_find_batch_size": "it changes the batch of the plan; `kaitoc run --auto-fit` keeps the effective batch",
+    "enable_jit_checkpoint": "SIGTERM saves a checkpoint already",
+    "bf16_full_eval": "an evaluation between training steps ignores it",
+    "fp16_full_eval": "an evaluation between training steps ignores it",
+}
+_NO_STEPS = 10
+
+
+def require_options(plan: Plan, device: str) -> None:
+    """Raise `PlanFailure` for an option that the libraries refuse, that has no effect, or that saves another model."""
+    stated = plan.training.extra_training_arguments
+    for name, reason in _REFUSED.items():
+        if stated.get(name):
+            raise PlanFailure(f"`{name}` is not supported: {reason}")
+    for name, reason in _REFUSED_OPTIMIZERS.items():
+        if plan.training.optim.startswith(name):
+            raise PlanFailure(f"`optim: {plan.training.optim}` is not supported: {reason}")
+    arguments = training_arguments(plan, device)
+    _require_optimizer(plan, arguments)
+    _require_scheduler(plan, arguments)
+    _require_checkpointing(plan)
+
+
+def _require_optimizer(plan: Plan, arguments: SFTConfig) -> None:
+    name = plan.training.optim
+    try:
+        settings = _optimizer(arguments)
+        if arguments.optim_args is not None:
+            arguments.optim_args = None
+            if _optimizer(arguments) == settings:
+                raise PlanFailure(f"`optim_args` has no effect on `optim: {name}`")
+    except (ImportError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise PlanFailure(f"`optim: {name}`: {in_words(error)}") from error
+    if "optim_target_modules" in plan.training.extra_training_arguments:
+        raise PlanFailure(f"`optim_target_modules` has no effect on `optim: {name}`")
+
+
+def _optimizer(arguments: SFTConfig) -> tuple[Any, Any]:
+    kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
+    return kind, settings
+
+
+def _require_scheduler(plan: Plan, arguments: SFTConfig) -> None:
+    """Make the scheduler for a parameter of its own: what it is given is looked at only when it is made."""
+    name = plan.training.lr_scheduler_type
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=arguments.learning_rate)
+    settings: Any = arguments.lr_scheduler_kwargs
+    try:
+        get_scheduler(
+            arguments.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=0,
+            num_training_steps=_NO_STEPS,
+            scheduler_specific_kwargs=settings,
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        raise PlanFailure(f"`lr_scheduler_type: {name}` with `lr_scheduler_kwargs`: {in_words(error)}") from error
+
+
+def _require_checkpointing(plan: Plan) -> None:
+    if not plan.training.extra_training_arguments.get("gradient_checkpointing_kwargs"):
+        return
+    if not plan.training.gradient_checkpointing:
+        raise PlanFailure("`gradient_checkpointing_kwargs` has no effect without `gradient_checkpointing`")
+    known = {*inspect.signature(checkpoint).parameters} - {"function", "args", "kwargs", "context_fn"}
+    for name in checkpointing_settings(plan):
+        if name not in known:
+            raise PlanFailure(f"`gradient_checkpointing_kwargs` has no `{name}`; it takes {', '.join(sorted(known))}")
