@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.sft_trainer import SFTTrainer
 
 from kaitoc.runtime.failures import FinalFailure
@@ -16,6 +17,7 @@ from kaitoc.runtime.model.sharding import shard_on_cpu
 from kaitoc.runtime.output.adapter import gathered_state
 from kaitoc.runtime.output.checkpoints import PREFIX, rotate, seal
 from kaitoc.runtime.output.whole_model import load_weights
+from kaitoc.runtime.training.even_batches import FilledRows, SeededSampler, fill_last_batches
 
 
 class TuningTrainer(SFTTrainer):
@@ -29,6 +31,27 @@ class TuningTrainer(SFTTrainer):
         super().create_accelerator_and_postprocess()
         if self.args.fsdp_plugin_args is not None and not self.is_fsdp_enabled:
             shard_on_cpu(self)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Return the order of rows; groups of one length are drawn anew by epoch, alike in all processes."""
+        sampler = super()._get_train_sampler(train_dataset)
+        if not isinstance(sampler, LengthGroupedSampler):
+            return sampler
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        return SeededSampler(sampler, seed)
+
+    def get_train_dataloader(self) -> Any:
+        """Return the batches of an epoch; several processes get as many each, and learn no row twice."""
+        num_processes = self.accelerator.num_processes
+        if num_processes == 1:
+            return super().get_train_dataloader()
+        rows, self.train_dataset = self.train_dataset, FilledRows(self.train_dataset)
+        try:
+            loader = super().get_train_dataloader()
+        finally:
+            self.train_dataset = rows
+        fill_last_batches(loader, num_processes)
+        return loader
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Train on one batch and note its size."""

@@ -1,0 +1,59 @@
+"""An epoch is the same rows, each once and in one order, for however many processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+
+from accelerate.data_loader import BatchSamplerShard
+from datasets import Dataset
+from torch.utils.data import BatchSampler, SequentialSampler
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from kaitoc.runtime.training.even_batches import FilledRows, FilledSampler, SeededSampler
+
+pytestmark = pytest.mark.runtime
+
+
+@given(num_rows=st.integers(1, 40), batch_size=st.integers(1, 5), num_processes=st.integers(2, 5))
+def test_each_row_is_learned_once_and_every_process_has_as_many_batches(
+    num_rows: int, batch_size: int, num_processes: int
+) -> None:
+    sampler = FilledSampler(SequentialSampler(range(num_rows)), num_rows, batch_size * num_processes)
+    shards = [
+        list(BatchSamplerShard(BatchSampler(sampler, batch_size, False), num_processes, process))
+        for process in range(num_processes)
+    ]
+    places = Counter(place for shard in shards for batch in shard for place in batch)
+
+    assert len({len(shard) for shard in shards}) == 1
+    assert all(places[row] == 1 for row in range(num_rows))
+    assert places.keys() <= {*range(num_rows), num_rows}
+    assert sum(places.values()) < num_rows + batch_size * num_processes
+
+
+@pytest.mark.parametrize("packed", [{}, {"seq_lengths": [[3, 2], [4]]}], ids=["rows", "packed rows"])
+def test_the_row_behind_the_last_has_no_loss(packed: dict[str, Any]) -> None:
+    dataset = Dataset.from_dict({"input_ids": [[5, 6, 7, 8, 9], [1, 2, 3, 4]], "labels": [[5] * 5, [1] * 4], **packed})
+    rows = FilledRows(dataset)
+
+    assert (len(rows), list(rows)) == (2, list(dataset))
+    assert rows[2]["labels"] == [-100, -100]
+    assert rows[2].keys() == dataset[0].keys()
+    assert sum(rows[2].get("seq_lengths", [2])) == len(rows[2]["input_ids"]) == 2
+
+
+def test_groups_of_one_length_are_drawn_alike_in_each_process_and_anew_in_each_epoch() -> None:
+    def drawn(epoch: int) -> list[int]:
+        sampler = SeededSampler(LengthGroupedSampler(2, lengths=[3, 1, 4, 1, 5, 9, 2, 6] * 4), seed=42)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)
