@@ -46,6 +46,7 @@ def plan(
     oci_layout: bool = False,
     early_stopping: int | None = None,
     allow_pickle: bool = False,
+    hub: bool = False,
     skip_bad_rows: bool = False,
     num_processes: int = 1,
     sharding: str = "auto",
@@ -65,7 +66,7 @@ def plan(
         job, model_path=model_path, data=data, output=output, skip_bad_rows=skip_bad_rows, num_processes=num_processes
     )
     changes = {
-        "model": {"allow_pickle": allow_pickle},
+        "model": {"allow_pickle": allow_pickle, "hub": hub},
         "output": {"merge": merge, "oci_layout": oci_layout},
         "training": {"early_stopping_patience": early_stopping},
     }

@@ -38,6 +38,7 @@ class RunCommandOptions:
     oci_layout: bool
     early_stopping: int | None
     allow_pickle: bool
+    hub: bool
     resume: bool
     overwrite: bool
     grace_seconds: float | None
@@ -67,6 +68,7 @@ class RunCommandOptions:
             oci_layout=self.oci_layout,
             early_stopping=self.early_stopping,
             allow_pickle=self.allow_pickle,
+            hub=self.hub,
             skip_bad_rows=self.skip_bad_rows,
             num_processes=self.num_processes or 1,
             sharding=self.sharding,
@@ -87,6 +89,7 @@ class RunCommandOptions:
     "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without a better one."
 )
 @click.option("--allow-pickle", is_flag=True, help="Take weights that are no safetensors.")
+@click.option("--hub", is_flag=True, help="Download the model from the Hugging Face Hub if it is not cached.")
 @click.option("--resume", is_flag=True, help="Continue from the newest whole checkpoint in --output, if there is one.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into --output.")
 @click.option(

@@ -34,7 +34,8 @@ class _Part(BaseModel):
 class ModelPlan(_Part):
     """Where the weights are and how they are loaded. `path` is a folder or a hub id; remote code is never run.
 
-    `allow_pickle` takes weights that are no safetensors, by PyTorch's restricted unpickler.
+    `allow_pickle` takes weights that are no safetensors, by PyTorch's restricted unpickler. `hub` lets the runtime ask
+    the Hugging Face Hub; without it no request leaves, and a hub's model is loaded from the cache.
     """
 
     path: str
@@ -44,6 +45,7 @@ class ModelPlan(_Part):
     chat_template: str | None = Field(default=None, description="Path of a Jinja file, or the template itself.")
     trust_remote_code: Literal[False] = False
     allow_pickle: bool = False
+    hub: bool = False
 
 
 class QuantizationPlan(_Part):

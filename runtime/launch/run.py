@@ -16,6 +16,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import Stopped
 from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.model.base_model import with_fingerprint
+from kaitoc.runtime.model.hub import hub_requests
 from kaitoc.runtime.model.loss_tiles import loss_tiles
 from kaitoc.runtime.model.sharding import is_sharded, with_sharding
 from kaitoc.runtime.model.trained_modules import trainable_by_module
@@ -49,8 +50,8 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     grow_segments()
     hide_other_gpus()
     port = options.metrics_port if is_main_process() else None
-    logs = tensorboard_logs(Path(plan.output.path))
-    with explained(plan), quiet_libraries(), logs, serving(port, options.metrics_host) as served:
+    logs, hub = tensorboard_logs(Path(plan.output.path)), hub_requests(allowed=plan.model.hub)
+    with explained(plan), quiet_libraries(), logs, hub, serving(port, options.metrics_host) as served:
         plan = with_fingerprint(with_sharding(plan, options.device))
         if options.resume and is_finished(Path(plan.output.path)):
             return report_of_finished_run(plan)

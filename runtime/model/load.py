@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 from kaitoc.compiler.catalog.gpus import AMPERE
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
+from kaitoc.runtime.model.hub import is_cached, looks_like_path
 from kaitoc.runtime.model.quantization import quantization_config, tell_unquantised
 from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.world import is_main_process
@@ -28,19 +29,24 @@ def _dtype(name: str) -> Any:
     return "auto" if name == "auto" else getattr(torch, name)
 
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
 def require_model(plan: Plan) -> None:
-    """Raise `ModelFailure` unless a plan names a folder with a model, or what may be an id of the hub's cache."""
+    """Raise `ModelFailure` unless a plan names a folder with a model, or a hub's that is cached or may be downloaded."""
     folder = Path(plan.model.path)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelFailure(f"{folder}: no config.json in it, so it holds no model")
         if not plan.model.allow_pickle:
             _require_safetensors(folder)
-    elif not _HUB_ID.fullmatch(plan.model.path):
-        raise ModelFailure(f"{folder}: no such folder; name the model's folder with --model-path")
+        return
+    if looks_like_path(plan.model.path):
+        near = get_close_matches(folder.name, [place.name for place in folder.parent.glob("*/")], n=1)
+        hint = f"; did you mean {folder.with_name(near[0])}?" if near else "; name the model's folder with --model-path"
+        raise ModelFailure(f"{plan.model.path}: no such folder{hint}")
+    if not plan.model.hub and not is_cached(plan.model.path, plan.model.revision):
+        raise ModelFailure(
+            f"{plan.model.path}: no such folder, and no such model in the hub's cache; --hub downloads it, "
+            "--model-path names a folder"
+        )
 
 
 def _require_safetensors(folder: Path) -> None:
@@ -54,16 +60,16 @@ def _require_safetensors(folder: Path) -> None:
 
 
 def _from_pretrained(load: Callable[..., Any], plan: Plan, what: str, **options: Any) -> Any:
-    """Return what a library loads for a plan's model; of a hub's model what is in the cache, and only then the hub's.
+    """Return what a library loads for a plan's model: what is in the cache, else the hub's where the plan allows it.
 
     Raises `ModelFailure`.
     """
     options = {"revision": plan.model.revision, "trust_remote_code": plan.model.trust_remote_code, **options}
-    is_local = Path(plan.model.path).is_dir()
+    may_ask = plan.model.hub and not Path(plan.model.path).is_dir()
     try:
         return load(plan.model.path, local_files_only=True, **options)
     except Exception as error:
-        if is_local or not isinstance(error, (OSError, ValueError)):
+        if not may_ask or not isinstance(error, (OSError, ValueError)):
             raise _not_loaded(plan, what, error) from error
     try:
         return load(plan.model.path, **options)

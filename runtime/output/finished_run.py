@@ -47,6 +47,6 @@ def _read_report(path: Path) -> RunReport:
     """Read the report of a run; raises `OutputRefused` for one that this program did not write."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return RunReport(**{field.name: content[field.name] for field in fields(RunReport)})
+        return RunReport(**{field.name: content[field.name] for field in fields(RunReport) if field.name in content})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputRefused(f"{path}: not the report of a run; --overwrite starts anew") from error

@@ -52,11 +52,12 @@ def test_processes_and_sharding_are_set_by_options() -> None:
 
 
 def test_what_a_manifest_has_no_words_for_is_set_by_options() -> None:
-    options = ("--merge", "--oci-layout", "--early-stopping", "3", "--allow-pickle")
+    options = ("--merge", "--oci-layout", "--early-stopping", "3", "--allow-pickle", "--hub")
     usual, asked = (json.loads(run(str(DEMO), "--dry-run", *more).stdout) for more in ((), options))
 
     assert (usual["output"]["merge"], usual["output"]["oci_layout"]) == (False, False)
     assert (usual["training"]["early_stopping_patience"], usual["model"]["allow_pickle"]) == (None, False)
+    assert (usual["model"]["hub"], asked["model"]["hub"]) == (False, True)
     assert (asked["output"]["merge"], asked["output"]["oci_layout"]) == (True, True)
     assert (asked["training"]["early_stopping_patience"], asked["model"]["allow_pickle"]) == (3, True)
 

@@ -109,11 +109,6 @@ def test_a_model_that_needs_code_of_its_own_is_refused(make_plan: MakePlan, mode
         run(make_plan(model={"path": str(model)}))
 
 
-def test_a_hub_s_model_that_is_not_in_the_cache_is_told(make_plan: MakePlan) -> None:
-    with pytest.raises(ModelFailure, match="no-one/nothing: the tokenizer cannot be loaded"):
-        run(make_plan(model={"path": "no-one/nothing"}))
-
-
 def test_flash_attention_that_is_not_there_gives_way(make_plan: MakePlan, capsys: pytest.CaptureFixture[str]) -> None:
     with quiet_libraries():
         model = load_model(make_plan(model={"attention": "flash"}), "cpu")
