@@ -44,6 +44,7 @@ def plan(
     output: str | None = None,
     merge: bool = False,
     oci_layout: bool = False,
+    samples: int = 0,
     early_stopping: int | None = None,
     allow_pickle: bool = False,
     hub: bool = False,
@@ -67,7 +68,7 @@ def plan(
     )
     changes = {
         "model": {"allow_pickle": allow_pickle, "hub": hub},
-        "output": {"merge": merge, "oci_layout": oci_layout},
+        "output": {"merge": merge, "oci_layout": oci_layout, "samples": samples},
         "training": {"early_stopping_patience": early_stopping},
     }
     parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}

@@ -36,6 +36,7 @@ class RunCommandOptions:
     output: str | None
     merge: bool
     oci_layout: bool
+    samples: int
     early_stopping: int | None
     allow_pickle: bool
     hub: bool
@@ -66,6 +67,7 @@ class RunCommandOptions:
             output=self.output,
             merge=self.merge,
             oci_layout=self.oci_layout,
+            samples=self.samples,
             early_stopping=self.early_stopping,
             allow_pickle=self.allow_pickle,
             hub=self.hub,
@@ -85,6 +87,13 @@ class RunCommandOptions:
 @click.option("--output", metavar="P", help="Where the adapter goes (in Kaito's image: the output_dir).")
 @click.option("--merge", is_flag=True, help="Also write the model with the adapter merged into it.")
 @click.option("--oci-layout", is_flag=True, help="Also pack the adapter as an image that Kaito's inference pulls.")
+@click.option(
+    "--samples",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Answer N rows after training, with and without the adapter, in the report.",
+)
 @click.option(
     "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without a better one."
 )

@@ -153,12 +153,14 @@ class TrainingPlan(_Part):
 class OutputPlan(_Part):
     """Where results go: `path` is a folder; `merge` also writes the base model with the adapter merged into it.
 
-    `oci_layout` also packs the adapter as an OCI image layout.
+    `oci_layout` also packs the adapter as an OCI image layout. `samples` is how many rows the model answers after
+    training, for the report.
     """
 
     path: str
     merge: bool = False
     oci_layout: bool = False
+    samples: int = Field(default=0, ge=0)
 
 
 class FootprintPlan(_Part):

@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import Stopped
+from kaitoc.runtime.failures import Stopped, in_words
 from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.model.base_model import with_fingerprint
 from kaitoc.runtime.model.hub import hub_requests
@@ -25,8 +25,9 @@ from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_liv
 from kaitoc.runtime.observe.progress import ProgressCallback
 from kaitoc.runtime.observe.prometheus import PrometheusCallback, serving
 from kaitoc.runtime.observe.ranks import largest, of_all_ranks, total
-from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.observe.report import RunReport, Sample
 from kaitoc.runtime.observe.report_html import render
+from kaitoc.runtime.observe.samples import answer_samples
 from kaitoc.runtime.observe.setup import describe_setup
 from kaitoc.runtime.output.adapter import gathered_state, place_for_pusher, result_folder, save
 from kaitoc.runtime.output.earlier_run import is_finished, list_results
@@ -162,6 +163,7 @@ def _finish(
         adapter_folder=str(_save(plan, ready, trainer)),
         first_token_loss=history.token_losses[0] if history.token_losses else None,
         last_token_loss=history.token_losses[-1] if history.token_losses else None,
+        samples=_samples(plan, ready, trainer),
     )
     if is_main_process():
         write_reports(plan, report, ready.output)
@@ -176,6 +178,22 @@ def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
     entries = [json.loads(line) for line in (output / METRICS).read_text(encoding="utf-8").splitlines()]
     write_atomically(output / REPORT, report.to_json().encode("utf-8"))
     write_atomically(output / PAGE, render(plan.name, report, entries).encode("utf-8"))
+
+
+def _samples(plan: Plan, ready: Ready, trainer: TuningTrainer) -> tuple[Sample, ...]:
+    """Return answers for the report; whatever stops them stops no run, whose result is saved by now."""
+    if not plan.output.samples or not is_main_process():
+        return ()
+    if is_sharded(plan):
+        sys.stderr.write("samples: a model that is shared out answers nothing here\n")
+        return ()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    rows = ready.eval_set if ready.eval_set is not None else ready.train_set
+    try:
+        return answer_samples(model, ready.tokenizer, rows, plan.output.samples)
+    except Exception as error:
+        sys.stderr.write(f"samples: no answers: {in_words(error)}\n")
+        return ()
 
 
 def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:

@@ -30,7 +30,7 @@ def _dtype(name: str) -> Any:
 
 
 def require_model(plan: Plan) -> None:
-    """Raise `ModelFailure` unless a plan names a folder with a model, or a hub's that is cached or may be downloaded."""
+    """Raise `ModelFailure` unless there is a folder with a model, or the hub may be asked or its cache has it."""
     folder = Path(plan.model.path)
     if folder.is_dir():
         if not (folder / "config.json").is_file():

@@ -5,7 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.units import GIB, MIB, format_gib
+
+_MAX_CHARACTERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A prompt, what the data answers, and what the model answers; `without_adapter` is None where all is trained."""
+
+    prompt: str
+    expected: str
+    answer: str
+    without_adapter: str | None
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what it holds under names for a reader."""
+        base = [("without adapter", self.without_adapter)] if self.without_adapter is not None else []
+        rows = [("prompt", self.prompt), ("expected", self.expected), *base, ("answer", self.answer)]
+        return [(name, printable(text)) for name, text in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,7 @@ class RunReport:
     adapter_folder: str
     first_token_loss: float | None = None
     last_token_loss: float | None = None
+    samples: tuple[Sample, ...] = ()
 
     def to_json(self) -> str:
         """Return the report as JSON text."""
@@ -60,12 +80,18 @@ class RunReport:
             memory.append(_memory_row("reserved", self.predicted_reserved_bytes, self.measured_reserved_bytes))
         if self.measured_device_bytes is not None:
             memory.append(_memory_row("device", self.predicted_device_bytes, self.measured_device_bytes))
-        return "\n".join([*table, "", *memory])
+        answers = [f"{name:<18}{_cut(text)}" for sample in self.samples for name, text in (("", ""), *sample.rows())]
+        return "\n".join([*table, "", *memory, *answers])
 
     def _token_losses(self) -> str:
         if self.first_token_loss is None:
             return ""
         return f"; without the router's: {_number(self.first_token_loss)} -> {_number(self.last_token_loss)}"
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_CHARACTERS else line[:_MAX_CHARACTERS] + "..."
 
 
 def _memory_row(name: str, predicted_bytes: int | None, measured_bytes: int | None) -> str:

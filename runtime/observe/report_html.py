@@ -27,7 +27,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 pre { font: 13px/1.45 ui-monospace, monospace; overflow-x: auto; padding: .8rem; border: 1px solid var(--line);
   border-radius: 6px; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .3rem .8rem .3rem 0; }
-td { font-variant-numeric: tabular-nums; text-align: right; }
+td { font-variant-numeric: tabular-nums; text-align: right; } td.text { text-align: left; white-space: pre-wrap; }
 svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 svg .grid { stroke: var(--line); stroke-width: .5; }
 """
@@ -37,7 +37,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def render(name: str, report: RunReport, metrics: Sequence[dict[str, Any]]) -> str:
     """Return the page of a run called `name`; `metrics` are the entries of its `metrics.jsonl`."""
     title = f"kaitoc run: {_text(name)}"
-    body = [f"<h1>{title}</h1>", f"<pre>{escape(report.to_text())}</pre>", *_curves(metrics), _modules(report)]
+    body = [
+        f"<h1>{title}</h1>",
+        f"<pre>{escape(report.to_text())}</pre>",
+        *_curves(metrics),
+        _modules(report),
+        *_answers(report),
+    ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -61,6 +67,14 @@ def _modules(report: RunReport) -> str:
         f"<tr><th>{_text(module)}</th><td>{count:,}</td></tr>\n" for module, count in report.trainable_by_module.items()
     )
     return f"<h2>Trained parameters by module</h2>\n<table>\n{rows}</table>"
+
+
+def _answers(report: RunReport) -> list[str]:
+    tables = [
+        "".join(f"<tr><th>{name}</th><td class=text>{escape(text)}</td></tr>\n" for name, text in sample.rows())
+        for sample in report.samples
+    ]
+    return [f"<h2>Answer {number}</h2>\n<table>\n{rows}</table>" for number, rows in enumerate(tables, 1)]
 
 
 def _text(text: str) -> str:

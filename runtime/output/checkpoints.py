@@ -88,6 +88,7 @@ def require_same_plan(plan: Plan, output: Path) -> None:
     except (OSError, PlanError, UnicodeDecodeError) as error:
         raise PlanFailure(f"{output}: cannot tell which run to resume: {error}") from error
     now = redacted(plan)
+    before = before.model_copy(update={"model": before.model.model_copy(update={"hub": now.model.hub})})
     known = before.provenance.base_fingerprint, now.provenance.base_fingerprint
     if all(known) and known[0] != known[1]:
         raise PlanFailure(

@@ -9,7 +9,7 @@ from pathlib import Path
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import OutputRefused
 from kaitoc.runtime.model.load import load_tokenizer
-from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.observe.report import RunReport, Sample
 from kaitoc.runtime.output.adapter import result_folder
 from kaitoc.runtime.output.checkpoints import require_same_plan
 from kaitoc.runtime.output.earlier_run import list_results
@@ -47,6 +47,7 @@ def _read_report(path: Path) -> RunReport:
     """Read the report of a run; raises `OutputRefused` for one that this program did not write."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        content["samples"] = tuple(Sample(**sample) for sample in content.get("samples", ()))
         return RunReport(**{field.name: content[field.name] for field in fields(RunReport) if field.name in content})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputRefused(f"{path}: not the report of a run; --overwrite starts anew") from error
