@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
-from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu
+from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_instance_type
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
@@ -82,7 +82,7 @@ class Estimate:
 
         subject = self.subject
         blocks = [
-            tables.headline(subject.workload, subject.gpu),
+            tables.headline(subject.workload, subject.gpu, self.footprint),
             tables.footprint_table(self.footprint, subject.gpu, subject.margin),
             tables.levers_table(levers(subject.workload, subject.gpu, self.footprint)),
         ]
@@ -142,9 +142,23 @@ def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     gpu: Gpu | None = None
     if overrides.gpu is not None:
         gpu = gpu_named(overrides.gpu)
+        _require_on_instance(overrides.gpu, fine_tune)
     elif overrides.gpu_memory_gib is not None:
         gpu = custom_gpu(overrides.gpu_memory_gib)
     return Subject(workload_from(fine_tune), gpu, _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method))
+
+
+def _require_on_instance(name: str, fine_tune: FineTune) -> None:
+    """Raise `EstimateError` for more GPUs on a node than an instance type has; a bare GPU name has no limit."""
+    instance = find_instance_type(name)
+    num_nodes = max(1, fine_tune.sharing.num_nodes)
+    if instance is None or fine_tune.num_gpus <= instance.num_gpus * num_nodes:
+        return
+    needed = -(-fine_tune.num_gpus // instance.num_gpus)
+    raise EstimateError(
+        f"{instance.name} has {instance.num_gpus} GPUs; {fine_tune.num_gpus} need --nodes {needed}, or take "
+        f"--gpus {instance.num_gpus * num_nodes}"
+    )
 
 
 def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:

@@ -22,6 +22,7 @@ class LibraryChange(str, Enum):
     ADAPTED_FUSED_EXPERTS = "adapted_fused_experts"
     CHECKPOINT_DTYPE = "checkpoint_dtype"
     FUSED_OPTIMIZER = "fused_optimizer"
+    TAIL_UNITS = "tail_units"
     TABLE_DEQUANTIZATION = "table_dequantization"
 
 

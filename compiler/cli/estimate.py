@@ -36,6 +36,9 @@ from kaitoc.compiler.memory.estimate import (
     unmatched_targets,
 )
 from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.sharding.model import Offload
+from kaitoc.compiler.memory.sharing import SHARDING_WORDS, SharingRequest, can_shard
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization
 
 EXIT_DOES_NOT_FIT = 1
@@ -69,6 +72,11 @@ class EstimateOptions:
     allocator: str | None
     padding: bool | None
     gpus: int | None
+    nodes: int
+    sharding: str
+    shard_group: int | None
+    reshard: bool
+    offload: str
     stack: str | None
     kaito_version: str | None
     gpu: str | None
@@ -119,6 +127,7 @@ class EstimateOptions:
             "num_gpus": self.gpus,
             "is_padded": self.padding,
             "accumulation_steps": self.accumulation,
+            "sharing": SharingRequest(self.sharding, self.nodes, self.shard_group, self.reshard, Offload(self.offload)),
         }
         chosen = FineTune(model, self._stack_name(), dora=self.dora)
         return replace(chosen, **{name: value for name, value in given.items() if value is not None})
@@ -178,7 +187,26 @@ class EstimateOptions:
 @click.option(
     "--padding/--no-padding", default=None, help="Whether batches are padded, so that attention takes a mask."
 )
-@click.option("--gpus", type=int, metavar="N", help="GPUs under DDP, each with a whole copy (default: 1).")
+@click.option("--gpus", type=int, metavar="N", help="GPUs of the whole job, one process each (default: 1).")
+@click.option("--nodes", type=int, metavar="N", default=1, show_default=True, help="Machines that the GPUs stand on.")
+@click.option(
+    "--sharding",
+    type=click.Choice(SHARDING_WORDS),
+    default="auto",
+    show_default=True,
+    help="How the GPUs share the model: whole copies (ddp) or shards; auto does what the stack does.",
+)
+@click.option("--shard-group", type=int, metavar="N", help="GPUs that hold one copy together (default: all).")
+@click.option(
+    "--reshard/--no-reshard", default=True, show_default=True, help="Give up gathered weights until the way back."
+)
+@click.option(
+    "--offload",
+    type=click.Choice([one.value for one in Offload]),
+    default=Offload.NONE.value,
+    show_default=True,
+    help="What lives in the host's memory.",
+)
 @click.option(
     "--stack",
     metavar="S",
@@ -216,9 +244,21 @@ def _subjects(options: EstimateOptions) -> Iterator[Subject]:
         yield from subjects_in(Inputs(options.paths), options.overrides)
         return
     subject = subject_of(options.fine_tune(_model(options)), options.overrides)
+    _note_sharding(subject, options)
     for name in unmatched_targets(subject.workload):
         click.echo(f"kaitoc: note: {subject.workload.architecture.name} has no layer `{name}`", err=True)
     yield subject
+
+
+def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
+    """Say when the stack's software cannot do what is asked for and estimated all the same."""
+    stack = find_stack(subject.workload.stack)
+    if subject.workload.sharding.is_sharded and not can_shard(stack):
+        click.echo(
+            f"kaitoc: note: the image of {stack.name} runs whole copies only (ddp); `{options.sharding}` needs "
+            "`kaitoc run` or another launcher",
+            err=True,
+        )
 
 
 def _answer(subject: Subject, options: EstimateOptions) -> int:
@@ -241,7 +281,7 @@ def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], op
 
     subject, footprint = estimated.subject, estimated.footprint
     workload, gpu, margin = subject.workload, subject.gpu, subject.margin
-    blocks = [tables.headline(workload, gpu), tables.footprint_table(footprint, gpu, margin)]
+    blocks = [tables.headline(workload, gpu, footprint), tables.footprint_table(footprint, gpu, margin)]
     if options.phase:
         blocks.append(tables.phase_table(footprint))
     if options.sweep:

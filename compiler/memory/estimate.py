@@ -13,6 +13,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
 from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     Allocator,
@@ -64,6 +65,7 @@ class FineTune:
     num_gpus: int = 1
     is_padded: bool = False
     accumulation_steps: int = 1
+    sharing: SharingRequest = SharingRequest()
 
 
 def workload_from(options: FineTune) -> Workload:
@@ -102,6 +104,7 @@ def workload_from(options: FineTune) -> Workload:
         empty_cache_each_step=is_kaito,
         is_padded=options.is_padded,
         accumulates=options.accumulation_steps > 1,
+        sharding=sharding_for(options.sharing, stack),
     )
 
 
@@ -180,6 +183,12 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
     if workload.lora is not None and workload.quantization is Quantization.NONE:
         quantized = replace(workload, quantization=Quantization.NF4, double_quant=True, kbit_prep=True)
         yield "QLoRA (nf4, checkpointing)", replace(quantized, gradient_checkpointing=True)
+    sharding = workload.sharding
+    if workload.num_gpus > 1 and not sharding.is_sharded and can_shard(find_stack(workload.stack)):
+        yield "shards instead of whole copies (fsdp2)", replace(workload, sharding=sharded(workload))
+    if sharding.is_sharded and workload.accumulates and not sharding.sync_each_batch:
+        reduced = replace(sharding, sync_each_batch=True)
+        yield "gradients reduced after every batch (sync_each_batch)", replace(workload, sharding=reduced)
     if workload.lora is None:
         yield "LoRA of rank 8 instead of full fine-tuning", replace(workload, lora=Lora())
     if workload.optimizer in (Optimizer.ADAMW, Optimizer.ADAMW_FUSED):

@@ -8,16 +8,18 @@ from functools import cached_property
 from operator import attrgetter
 
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Sharding
 
 
 class Phase(str, Enum):
-    """The phases of a fine-tune in which memory can peak, in order."""
+    """The phases of a fine-tune in which memory can peak, in order; only shards are put together to be saved."""
 
     LOAD = "load"
     FORWARD = "forward"
     LOSS = "loss"
     BACKWARD = "backward"
     OPTIMIZER = "optimizer"
+    SAVE = "save"
 
 
 class Verdict(str, Enum):
@@ -87,11 +89,12 @@ class PhasePeak:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one workload needs on one GPU, in bytes.
+    """What one workload needs on one GPU, in bytes; of several GPUs each needs as much.
 
     `phases` are the peaks per phase in order; the largest is the peak. `fragmentation_bytes` is reserved minus
     allocated at the peak, `context_bytes` what the CUDA context and libraries hold outside PyTorch's allocator.
-    `low_bytes` and `high_bytes` bound the device total.
+    `low_bytes` and `high_bytes` bound the device total. `sharding` is how `num_gpus` share the model, with what `auto`
+    came to; `host_bytes` is what their processes hold on one node outside of GPUs, None for a single one.
     """
 
     phases: tuple[PhasePeak, ...]
@@ -100,6 +103,9 @@ class Footprint:
     context_bytes: int
     low_bytes: int
     high_bytes: int
+    num_gpus: int = 1
+    sharding: Sharding = WHOLE_COPIES
+    host_bytes: int | None = None
 
     @cached_property
     def peak(self) -> PhasePeak:

@@ -12,6 +12,7 @@ from kaitoc.compiler.catalog.library_changes import LibraryChange, version_numbe
 from kaitoc.compiler.catalog.releases import Release, all_releases
 from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.memory.sharding.model import ShardingKind
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
 from kaitoc.schemas import read_json
 
@@ -46,7 +47,9 @@ class Stack:
     keeps its input on the context, where it lives as long as the graph (bitsandbytes before 0.43.2). `default_*` hold
     for keys that a configuration leaves out; `default_autocast` is "never", "always" (TRL since 0.20 sets `bf16`), or
     "when quantized": Trainer scripts for bitsandbytes models set `bf16` or `fp16`, as its examples and all measured
-    runs do, those for half-precision models mostly neither.
+    runs do, those for half-precision models mostly neither. `default_sharding` is how several GPUs share a model when
+    nobody says, AUTO where the software shards what outgrows a GPU. `ram_efficient_loading`: a sharded model is read by
+    one process of a node alone.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Stack:
     peft: str
     trl: str
     bitsandbytes: str
+    accelerate: str
     widens_logits_in_model: bool
     copies_shifted_logits: bool
     repeats_keys: str
@@ -77,6 +81,8 @@ class Stack:
     default_autocast: str
     default_checkpointing: bool
     default_optimizer: Optimizer
+    default_sharding: ShardingKind
+    ram_efficient_loading: bool
 
     @property
     def masks_are_boolean(self) -> bool:
@@ -142,6 +148,8 @@ def _stack_of_release(release: Release) -> Stack:
         peft=release.peft,
         trl=release.trl,
         bitsandbytes=release.bitsandbytes,
+        accelerate=release.accelerate,
+        default_sharding=ShardingKind.DDP,
         casts_vocabulary_back=release.has(LibraryChange.CASTS_VOCABULARY_BACK),
         adapts_fused_experts=release.has(LibraryChange.ADAPTED_FUSED_EXPERTS),
         adapters_follow_weights=not release.has(LibraryChange.FLOAT32_ADAPTERS),
@@ -164,5 +172,6 @@ def _read(entry: dict[str, object]) -> Stack:
             "quantized_adapter_dtype": Dtype(fields["quantized_adapter_dtype"]),
             "default_loss": Loss(fields["default_loss"]),
             "default_optimizer": Optimizer(fields["default_optimizer"]),
+            "default_sharding": ShardingKind(fields["default_sharding"]),
         }
     )

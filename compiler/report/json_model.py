@@ -107,8 +107,35 @@ class JsonPeakBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonPhaseBytes:
+    """The allocated peaks of one process by phase; null for a phase that is not looked at."""
+
+    load: int | None
+    forward: int | None
+    loss: int | None
+    backward: int | None
+    optimizer: int | None
+    save: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSharding:
+    """How the GPUs of a job share its model; `shard_group` of them hold one copy together."""
+
+    kind: Literal["ddp", "fsdp2", "fsdp1", "zero3"]
+    num_gpus: int
+    num_nodes: int
+    shard_group: int
+    reshard_after_forward: bool
+    offload: Literal["none", "optimizer", "parameters"]
+
+
+@dataclass(frozen=True, slots=True)
 class JsonJob:
-    """One tuning run and what it needs on one GPU; null where that is unknown."""
+    """One tuning run and what it needs on one GPU; null where that is unknown.
+
+    `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU.
+    """
 
     workspace: str | None
     configmap: str | None
@@ -119,6 +146,9 @@ class JsonJob:
     batch: int | None
     footprint: JsonFootprint | None
     peak_bytes: JsonPeakBytes | None
+    phase_bytes: JsonPhaseBytes | None
+    sharding: JsonSharding | None
+    host_bytes: int | None
     capacity_bytes: int | None
     fits: bool | None
 

@@ -46,7 +46,7 @@ def test_full_fine_tuning_trains_every_parameter() -> None:
 
 def test_the_phases_come_in_order_and_the_largest_is_the_peak() -> None:
     found = footprint(EAGER)
-    assert [phase.phase for phase in found.phases] == list(Phase)
+    assert [phase.phase for phase in found.phases] == [phase for phase in Phase if phase is not Phase.SAVE]
     assert found.allocated_bytes == max(phase.allocated_bytes for phase in found.phases)
 
 

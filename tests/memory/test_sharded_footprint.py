@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "memory"))
+
+import sharded
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import find_model
@@ -16,7 +22,7 @@ from kaitoc.compiler.memory.closed_form.sharding.units import units_of
 from kaitoc.compiler.memory.sharding.model import Offload, Sharding, ShardingKind, Wrap
 from kaitoc.compiler.memory.workload import Dtype, Lora, Optimizer, Quantization, Workload, WorkloadError
 
-KINDS = [kind for kind in ShardingKind if kind is not ShardingKind.DDP]
+KINDS = [kind for kind in ShardingKind if Sharding(kind).is_sharded]
 MODELS = ("qwen2.5-0.5b", "llama-3.1-8b-instruct", "mistral-7b-v0.1")
 
 
@@ -142,3 +148,17 @@ def test_frozen_layers_under_reentrant_checkpoints_keep_their_inputs_and_gradien
 def test_what_cannot_be_shared_is_refused_with_the_nearest_that_can(change: dict[str, object], message: str) -> None:
     with pytest.raises(WorkloadError, match=message):
         footprint(replace(workload("qwen2.5-0.5b", "lora", ShardingKind.FSDP2, 8), **change))
+
+
+@pytest.mark.no_cover
+def test_measured_runs_on_two_and_four_gpus_are_predicted_within_the_bars() -> None:
+    rows = sharded.two_gpus()
+    allocated = sharded.allocated_score(rows)
+    ends, peaks = sharded.four_gpus()
+
+    assert len(allocated.errors) == 166
+    assert allocated.mean <= 0.005
+    assert abs(allocated.worst) <= 0.02
+    assert len(ends.errors) == 22
+    assert abs(ends.worst) <= 0.002
+    assert sum(abs(error) <= 0.02 for error in peaks.errors) >= 26

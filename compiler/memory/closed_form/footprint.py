@@ -21,11 +21,13 @@ from kaitoc.compiler.memory.closed_form.peak import Moment, peak_moments, saved_
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
 from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_moments
-from kaitoc.compiler.memory.closed_form.sharding.load import load_peak_bytes
+from kaitoc.compiler.memory.closed_form.sharding.host import host_bytes
+from kaitoc.compiler.memory.closed_form.sharding.load import largest_saved_bytes, load_peak_bytes
 from kaitoc.compiler.memory.closed_form.sharding.state import ShardState, shard_state
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
-from kaitoc.compiler.memory.workload import Workload
+from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
+from kaitoc.compiler.memory.workload import Quantization, Workload
 from kaitoc.compiler.memory.workload_key import key_of_step, of_any_size
 
 _MOST_SEGMENT_BYTES = 64 << 20
@@ -57,7 +59,15 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
         context_bytes=reserve.context_bytes,
         low_bytes=live.allocated_bytes + reserve.low_bytes,
         high_bytes=live.allocated_bytes + reserve.high_bytes,
+        num_gpus=live.workload.num_gpus,
+        sharding=live.workload.sharding,
+        host_bytes=host_bytes(live.workload) if live.workload.num_gpus > 1 else None,
     )
+
+
+def phase_peaks(workload: Workload, gpu: Gpu | None = None) -> tuple[PhasePeak, ...]:
+    """Return what is allocated at the peak of each phase, which needs no replay; raises `WorkloadError`."""
+    return _live(workload, gpu).phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +123,26 @@ class _Live:
         return self.allocated_bytes + self.reserve(fragmentation_bytes).high_bytes
 
 
+def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
+    """Return a workload as its GPUs share it: with `auto` whole copies where one fits, else shards (FSDP2).
+
+    Raises `WorkloadError` as `footprint` does.
+    """
+    sharding = asked.sharding
+    if sharding.kind is not ShardingKind.AUTO:
+        return asked
+    whole = replace(asked, sharding=replace(sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE))
+    can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
+    if not can_split or gpu is None:
+        return whole
+    live = _live(whole, gpu)
+    if live.allocated_bytes + live.reserve(0.0).context_bytes <= gpu.memory_bytes:
+        return whole
+    return replace(asked, sharding=replace(sharding, kind=ShardingKind.FSDP2))
+
+
 def _live(asked: Workload, gpu: Gpu | None) -> _Live:
-    workload = device.as_run_on(asked, gpu)
+    workload = device.as_run_on(as_shared(asked, gpu), gpu)
     validate(workload)
     derivation = _derive(workload)
     if workload.sharding.is_sharded:
@@ -158,7 +186,8 @@ def _sharded_phases(workload: Workload, base: Categories) -> list[PhasePeak]:
         highest = max(derived[name], key=lambda moment: moment.total.at(batch, tokens))
         phases.append(PhasePeak(name, _at(base, highest, batch, tokens, None)))
     stepping = replace(base, gradients=state.gradient_bytes, workspace=base.workspace + state.optimizer_step_bytes)
-    return [*phases, PhasePeak(Phase.OPTIMIZER, stepping)]
+    saving = replace(base, workspace=base.workspace + largest_saved_bytes(workload))
+    return [*phases, PhasePeak(Phase.OPTIMIZER, stepping), PhasePeak(Phase.SAVE, saving)]
 
 
 def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:

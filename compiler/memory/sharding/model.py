@@ -8,8 +8,12 @@ from kaitoc.compiler.core.records import dataclass
 
 
 class ShardingKind(str, Enum):
-    """What each process holds: a whole copy (DDP), or its shard of all states (FSDP and ZeRO-3)."""
+    """What each process holds: a whole copy (DDP), or its shard of all states (FSDP and ZeRO-3).
 
+    AUTO is DDP while a whole copy fits the GPU, else FSDP2; which of both it comes to, the footprint decides.
+    """
+
+    AUTO = "auto"
     DDP = "ddp"
     FSDP1 = "fsdp1"
     FSDP2 = "fsdp2"
@@ -66,8 +70,8 @@ class Sharding:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether a process holds less than a whole copy."""
-        return self.kind is not ShardingKind.DDP
+        """Whether a process holds less than a whole copy; AUTO counts as whole until it is decided."""
+        return self.kind not in (ShardingKind.DDP, ShardingKind.AUTO)
 
     def group_of(self, num_gpus: int) -> int:
         """Return how many of a job's GPUs hold one copy of the model together."""

@@ -9,13 +9,14 @@ from kaitoc.compiler.core.units import format_gib, gib
 from kaitoc.compiler.memory.closed_form.footprint import margin_bytes, verdict
 from kaitoc.compiler.memory.estimate import Lever
 from kaitoc.compiler.memory.result import Category, Footprint
+from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.workload import Quantization, Workload
 
 _WIDTH = 16
 
 
-def headline(workload: Workload, gpu: Gpu | None) -> str:
-    """Return in one line what is estimated."""
+def headline(workload: Workload, gpu: Gpu | None, predicted: Footprint | None = None) -> str:
+    """Return in one line what is estimated; the prediction knows what `auto` sharding came to."""
     method = "full fine-tuning" if workload.lora is None else f"LoRA r={workload.lora.rank}"
     if workload.quantization is not Quantization.NONE:
         method = f"Q{method} {workload.quantization.value}"
@@ -26,9 +27,21 @@ def headline(workload: Workload, gpu: Gpu | None) -> str:
         f"{workload.attention.value} attention",
         f"checkpointing {'on' if workload.gradient_checkpointing else 'off'}",
         f"{workload.loss.value} loss",
+        *_sharing(workload, predicted),
         workload.stack,
     ]
     return ", ".join([*parts, gpu.name] if gpu is not None else parts)
+
+
+def _sharing(workload: Workload, predicted: Footprint | None) -> list[str]:
+    """Return how several GPUs share the model."""
+    if workload.num_gpus == 1:
+        return []
+    sharding = predicted.sharding if predicted is not None else workload.sharding
+    nodes = f" on {sharding.num_nodes} nodes" if sharding.num_nodes > 1 else ""
+    group = f" in groups of {sharding.shard_group}" if sharding.shard_group is not None else ""
+    offload = f", {sharding.offload.value} on the host" if sharding.offload is not Offload.NONE else ""
+    return [f"{workload.num_gpus} GPUs{nodes} with {sharding.kind.value}{group}{offload}"]
 
 
 def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str:
@@ -40,6 +53,8 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
     lines.append(_row("context", predicted.context_bytes, "CUDA and libraries"))
     interval = f"between {gib(predicted.low_bytes)} and {gib(predicted.high_bytes)}"
     lines.append(_row("device", predicted.device_bytes, interval))
+    if predicted.host_bytes is not None:
+        lines.append(_row("host memory", predicted.host_bytes, "of each node, beside its GPUs"))
     if gpu is not None:
         free = margin_bytes(predicted, gpu)
         state = f"{format_gib(free)} free" if free >= 0 else f"{format_gib(-free)} short"

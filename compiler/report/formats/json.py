@@ -10,7 +10,7 @@ from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.memory.result import Footprint, parts_of
+from kaitoc.compiler.memory.result import Footprint, Phase, parts_of
 from kaitoc.compiler.report.json_model import (
     JsonEdit,
     JsonFinding,
@@ -19,9 +19,11 @@ from kaitoc.compiler.report.json_model import (
     JsonJob,
     JsonObject,
     JsonPeakBytes,
+    JsonPhaseBytes,
     JsonPosition,
     JsonRelated,
     JsonReport,
+    JsonSharding,
     JsonSpan,
     JsonSummary,
 )
@@ -102,8 +104,28 @@ def to_json_job(job: JobSummary) -> JsonJob:
         batch=job.batch,
         footprint=JsonFootprint(**parts_of(footprint)) if footprint else None,
         peak_bytes=_peak_bytes(footprint) if footprint else None,
+        phase_bytes=_phase_bytes(footprint) if footprint else None,
+        sharding=_sharding(footprint) if footprint and footprint.num_gpus > 1 else None,
+        host_bytes=footprint.host_bytes if footprint else None,
         capacity_bytes=job.capacity_bytes,
         fits=job.fits,
+    )
+
+
+def _phase_bytes(footprint: Footprint) -> JsonPhaseBytes:
+    peaks = {peak.phase: peak.allocated_bytes for peak in footprint.phases}
+    return JsonPhaseBytes(**{phase.value: peaks.get(phase) for phase in Phase})
+
+
+def _sharding(footprint: Footprint) -> JsonSharding:
+    sharding = footprint.sharding
+    return JsonSharding(
+        kind=sharding.kind.value,  # type: ignore[arg-type]  # a footprint has decided what `auto` is
+        num_gpus=footprint.num_gpus,
+        num_nodes=sharding.num_nodes,
+        shard_group=sharding.group_of(footprint.num_gpus),
+        reshard_after_forward=sharding.reshard_after_forward,
+        offload=sharding.offload.value,
     )
 
 

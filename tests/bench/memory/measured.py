@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, find_gpu
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.estimate import NO_AUTOCAST, FineTune, workload_from
+from kaitoc.compiler.memory.sharing import SharingRequest
 from kaitoc.compiler.memory.workload import Workload
 
 DEFAULT_RANK = 8
@@ -27,6 +28,8 @@ class Measured:
     device_bytes: int | None
     out_of_memory: bool
     note: str
+    kernels: str = "plain"
+    end_bytes: int | None = None
 
 
 def read_measured(folder: Path) -> list[Measured]:
@@ -48,6 +51,10 @@ def _measured(row: dict[str, str]) -> Measured:
     if architecture is None or gpu is None:
         raise ValueError(f"unknown model {row['model']!r} or GPU {row['gpu']!r}")
     workload = workload_from(_options(row, architecture))
+    if workload.sharding.is_sharded:
+        # fms-acceleration's accelerate.yaml: `fsdp_cpu_ram_efficient_loading: true`, `fsdp_backward_prefetch_policy`
+        changes = {"ram_efficient_loading": True, "prefetches_backward": True}
+        workload = replace(workload, sharding=replace(workload.sharding, **changes))
     return Measured(
         row["source"],
         workload,
@@ -57,11 +64,14 @@ def _measured(row: dict[str, str]) -> Measured:
         _bytes(row["device_bytes"]),
         row["out_of_memory"] == "1",
         row["note"],
+        row.get("kernels") or "plain",
+        _bytes(row.get("end_bytes") or ""),
     )
 
 
 def _options(row: dict[str, str], architecture: Architecture) -> FineTune:
     """Return a row as the options of `kaitoc estimate`, which is what is scored."""
+    num_gpus = int(row.get("num_gpus") or 1)
     is_quantized = row["quantization"] != "none"
     method = "qlora" if is_quantized else "full" if row["method"] == "full" else "lora"
     return FineTune(
@@ -83,6 +93,8 @@ def _options(row: dict[str, str], architecture: Architecture) -> FineTune:
         quantization=row["quantization"],
         double_quant=row["double_quant"] == "1",
         kbit_prep=row["kbit_prep"] == "1",
+        num_gpus=num_gpus,
+        sharing=SharingRequest("fsdp1" if num_gpus > 1 else "ddp"),
     )
 
 

@@ -14,10 +14,25 @@ from kaitoc.compiler.memory.workload_key import of_any_size
 
 @dataclass(frozen=True, slots=True)
 class LoadStep:
-    """Tensors that are on the GPU whole at a time, in bytes, and the shards that stay of them."""
+    """Tensors that are on the GPU whole at a time, in bytes, and the shards that stay of them.
+
+    `flat` is one tensor of them all, that FSDP1 makes to split it; none otherwise.
+    """
 
     whole: tuple[int, ...]
+    flat: tuple[int, ...]
     shards: tuple[int, ...]
+
+
+def split_after_loading(workload: Workload) -> bool:
+    """Return whether one process of a node reads the model and sends the others their shards.
+
+    accelerate keeps `Params4bit` from that road with FSDP2 (`fsdp2_prepare_model`, `model_has_params4bit`); with FSDP1
+    transformers quantises on that one process and leaves the others empty (`is_fsdp_enabled`, `modeling_utils.py`).
+    """
+    kind, is_4bit = workload.sharding.kind, workload.quantization is not Quantization.NONE
+    can_pass_on = kind is ShardingKind.FSDP1 or (kind is ShardingKind.FSDP2 and not is_4bit)
+    return can_pass_on and workload.sharding.ram_efficient_loading
 
 
 def load_steps(workload: Workload) -> Iterator[LoadStep]:
@@ -29,10 +44,7 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
     """
     kind, units = workload.sharding.kind, units_of(workload)
     num_shards = workload.sharding.group_of(workload.num_gpus)
-    passes_singly = kind is ShardingKind.ZERO3 or (
-        kind is ShardingKind.FSDP2 and workload.sharding.ram_efficient_loading
-        and workload.quantization is Quantization.NONE
-    )  # fmt: skip
+    passes_singly = kind is ShardingKind.ZERO3 or (kind is ShardingKind.FSDP2 and split_after_loading(workload))
     stays = workload.sharding.offload is not Offload.PARAMETERS
     for unit, count in _in_order(workload, units):
         tensors = [(one.num_elements // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
@@ -40,11 +52,11 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
         for _ in range(count):
             kept = tuple(size for size, copies in shards for _ in range(copies)) if stays else ()
             if passes_singly:
-                yield LoadStep((max(size for size, _ in tensors),), kept)
+                yield LoadStep((max(size for size, _ in tensors),), (), kept)
                 continue
             whole = tuple(size for size, copies in tensors for _ in range(copies))
             flat = (sum(whole),) if kind is ShardingKind.FSDP1 else ()
-            yield LoadStep((*whole, *flat), (sum(kept),) if flat and kept else kept)
+            yield LoadStep(whole, flat, (sum(kept),) if flat and kept else kept)
 
 
 def _in_order(workload: Workload, units: Units) -> Iterator[tuple[Unit, int]]:
@@ -56,11 +68,26 @@ def _in_order(workload: Workload, units: Units) -> Iterator[tuple[Unit, int]]:
         yield units.root, 1
 
 
+def largest_saved_bytes(workload: Workload) -> int:
+    """Return the largest tensor that is put together to be saved: parameters are gathered one at a time."""
+    return _largest_saved(of_any_size(workload))
+
+
+@lru_cache(maxsize=512)
+def _largest_saved(workload: Workload) -> int:
+    return max(
+        one.num_elements // one.copies * one.num_bytes
+        for unit, _ in units_of(workload).all_units()
+        for one in unit.parameters
+        if one.is_trained
+    )
+
+
 def load_peak_bytes(workload: Workload) -> int:
     """Return the most that a process has on its GPU while the model is loaded and split.
 
-    4-bit weights are quantised on the GPU, and all of the model is there before the first unit is split: accelerate
-    keeps to that road with `Params4bit`, whatever loads the model.
+    4-bit weights are quantised on the GPU, and all of the model is there before the first unit is split, unless one
+    process sends the others their shards.
     """
     return _load_peak(of_any_size(workload))
 
@@ -70,10 +97,11 @@ def _load_peak(workload: Workload) -> int:
     units = units_of(workload)
     kept, peak = units.replicated_bytes, 0
     steps = list(load_steps(workload))
-    waiting = sum(sum(step.whole) for step in steps) if workload.quantization is not Quantization.NONE else 0
+    is_whole = workload.quantization is not Quantization.NONE and not split_after_loading(workload)
+    waiting = sum(sum(step.whole) for step in steps) if is_whole else 0
     for step in steps:
         whole = sum(step.whole)
-        peak = max(peak, kept + (waiting or whole) + sum(step.shards))
+        peak = max(peak, kept + (waiting or whole) + sum(step.flat) + sum(step.shards))
         waiting = max(0, waiting - whole)
         kept += sum(step.shards)
     return max(peak, kept)

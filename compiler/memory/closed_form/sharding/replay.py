@@ -43,7 +43,7 @@ class StreamPools:
     def load(self, steps: Iterable[LoadStep]) -> None:
         """Load the model; what passed through whole leaves segments behind."""
         for step in steps:
-            whole = [self.computing.allocate(size) for size in step.whole]
+            whole = [self.computing.allocate(size) for size in (*step.whole, *step.flat)]
             for size in step.shards:
                 self.computing.allocate(size)
             for block in whole:

@@ -71,6 +71,11 @@ class Unit:
         )
 
     @property
+    def stored_bytes(self) -> int:
+        """What the unit takes put together as it is kept."""
+        return sum(one.num_elements * one.num_bytes for one in self.parameters)
+
+    @property
     def trained(self) -> Unit:
         """The parameters that get gradients."""
         return Unit(tuple(one for one in self.parameters if one.is_trained))

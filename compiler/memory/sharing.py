@@ -1,0 +1,57 @@
+"""What a user asks for of several GPUs, and what the software of a stack makes of it."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.sharding.model import Offload, Sharding, ShardingKind, Wrap
+from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
+from kaitoc.compiler.memory.workload import Workload
+
+SHARDING_WORDS = ("auto", "ddp", "fsdp2", "fsdp1", "zero3", "fsdp")
+"""What `--sharding` takes in every command, and plans hold; `fsdp` is an earlier name of fsdp2."""
+
+EARLIER_NAMES = {"fsdp": "fsdp2"}
+
+PREFETCHES_BACKWARD = False
+"""FSDP1 of TrainingArguments gathers nothing ahead unless `fsdp_config` says so (`_process_fsdp_args` of
+`transformers/training_args.py`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharingRequest:
+    """How several GPUs are to share a model; `word` is one of `SHARDING_WORDS`."""
+
+    word: str = "auto"
+    num_nodes: int = 1
+    shard_group: int | None = None
+    reshards: bool = True
+    offload: Offload = Offload.NONE
+
+
+def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
+    """Return what a stack makes of a request: what is left to it is its default."""
+    word = EARLIER_NAMES.get(request.word, request.word)
+    has_tail = changes()[LibraryChange.TAIL_UNITS].includes(stack.accelerate)
+    kind = stack.default_sharding if word == "auto" else ShardingKind(word)
+    return Sharding(
+        kind=kind,
+        num_nodes=request.num_nodes,
+        shard_group=request.shard_group,
+        reshard_after_forward=request.reshards,
+        wrap=Wrap.TAIL if has_tail and kind is not ShardingKind.FSDP1 else Wrap.ROOT,
+        prefetches_backward=PREFETCHES_BACKWARD,
+        offload=request.offload,
+        ram_efficient_loading=stack.ram_efficient_loading,
+    )
+
+
+def sharded(workload: Workload) -> Sharding:
+    """Return how a workload's GPUs would share the model by FSDP2, on as many nodes."""
+    request = SharingRequest("fsdp2", workload.sharding.num_nodes)
+    return sharding_for(request, find_stack(workload.stack))
+
+
+def can_shard(stack: Stack) -> bool:
+    """Return whether a stack's software can split a model: Kaito's image starts whole copies only."""
+    return not stack.name.startswith(KAITO_PREFIX)

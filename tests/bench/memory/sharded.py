@@ -1,0 +1,262 @@
+"""Score the memory of sharded runs: measured ones on two and four GPUs, and PyTorch's own `fully_shard` as an oracle.
+
+`python tests/bench/memory/sharded.py` prints the measured tables, with `--oracle` those of the oracle too: tiny models
+in every way that FSDP2 is used, and with `--large` an 8B and a 70B model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from measured import Measured, read_measured
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.closed_form.footprint import footprint as derived_footprint
+from kaitoc.compiler.memory.closed_form.footprint import phase_peaks, verdict
+from kaitoc.compiler.memory.closed_form.sharding.state import shard_state
+from kaitoc.compiler.memory.result import Phase, PhasePeak, Verdict
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Sharding, ShardingKind, Wrap
+from kaitoc.compiler.memory.workload import Dtype, Lora, Loss, Optimizer, Quantization, Workload
+
+DATA = Path(__file__).parent / "data" / "sharded"
+DEFAULT_MARGIN = 0.05
+
+footprint = cache(derived_footprint)
+"""Many runs differ in their libraries' patch releases alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Relative errors of one quantity."""
+
+    errors: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Return the mean of their sizes."""
+        return sum(map(abs, self.errors)) / max(1, len(self.errors))
+
+    @property
+    def worst(self) -> float:
+        """Return the one of the largest size."""
+        return max(self.errors, key=abs, default=0.0)
+
+    def __str__(self) -> str:
+        """Return a row's cells."""
+        return f"{len(self.errors)} | {self.mean:.2%} | {self.worst:+.2%}"
+
+
+def two_gpus() -> list[Measured]:
+    """Return the measured runs on two GPUs."""
+    return [row for row in read_measured(DATA) if row.workload.num_gpus == 2]
+
+
+def allocated_score(rows: list[Measured]) -> Score:
+    """Score the allocated peaks."""
+    return Score(
+        tuple(_peak_bytes(phase_peaks(row.workload, row.gpu)) / (row.allocated_bytes or 1) - 1 for row in rows)
+    )
+
+
+def device_score(rows: list[Measured]) -> tuple[Score, float]:
+    """Score the device totals; return also the share of runs that the interval covers."""
+    measured = [(footprint(row.workload, row.gpu), row.device_bytes) for row in rows if row.device_bytes]
+    covered = sum(found.low_bytes <= size <= found.high_bytes for found, size in measured)
+    return Score(tuple(found.device_bytes / size - 1 for found, size in measured)), covered / len(measured)
+
+
+def wrongly_fitting(rows: list[Measured]) -> list[Measured]:
+    """Return runs that would be called fitting on a device with no more memory than they allocated."""
+    return [
+        row
+        for row in rows
+        if row.allocated_bytes
+        and verdict(
+            footprint(row.workload, row.gpu), replace(row.gpu, memory_bytes=row.allocated_bytes), DEFAULT_MARGIN
+        )
+        is Verdict.FITS
+    ]
+
+
+def four_gpus() -> tuple[Score, Score]:
+    """Score what is left at the end on four GPUs, and the peaks, from those of one GPU with the same kernels.
+
+    Fused kernels are not derived; what sharding changes of a step is. With them, quantised runs replicate adapters
+    (`ignored_modules` of `fms_acceleration_foak/utils.py`), so that their end is left out.
+    """
+    rows = read_measured(DATA)
+    alone = {_key(row): row for row in rows if row.workload.num_gpus == 1}
+    losses = _losses(rows)
+    ends, peaks = [], []
+    for row in rows:
+        if row.workload.num_gpus != 4 or not row.end_bytes or not row.allocated_bytes:
+            continue
+        if row.workload.quantization is Quantization.NONE:
+            ends.append(end_bytes(row) / row.end_bytes - 1)
+        one = alone.get(_key(row))
+        if one is not None and one.allocated_bytes:
+            peaks.append(
+                (one.allocated_bytes + _change(row, losses[row.workload.architecture.name, row.kernels]))
+                / row.allocated_bytes
+                - 1
+            )
+    return Score(tuple(ends)), Score(tuple(peaks))
+
+
+def end_bytes(row: Measured) -> int:
+    """Return what a process holds when training has ended: FSDP1's flat parameters keep their gradients."""
+    state = shard_state(row.workload)
+    kept = state.weights_bytes + state.adapter_bytes + state.optimizer_bytes + state.gradient_bytes
+    return kept + device.cublas_workspace_bytes(row.gpu)
+
+
+def _change(row: Measured, loss: Loss) -> int:
+    """Return what sharding adds to the highest moment of a step."""
+    shared = replace(row.workload, loss=loss)
+    return _step_peak(shared) - _step_peak(replace(shared, num_gpus=1, sharding=WHOLE_COPIES))
+
+
+def _losses(rows: list[Measured]) -> dict[tuple[str, str], Loss]:
+    """Return by model and kernels whether the loss is fused too, so that logits exist in tiles only.
+
+    It is read off runs of adapters on one GPU, whose peak is never the optimizer's: the way that predicts them better.
+    """
+    alone: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    for row in rows:
+        if row.workload.num_gpus == 1 and row.workload.lora is not None:
+            alone[row.workload.architecture.name, row.kernels].append(row)
+    return {
+        key: min((Loss.FULL, Loss.FUSED), key=lambda loss, found=found: _distance(found, loss))  # type: ignore[misc]
+        for key, found in alone.items()
+    }
+
+
+def _distance(rows: list[Measured], loss: Loss) -> int:
+    return sum(abs(_step_peak(replace(row.workload, loss=loss)) - (row.allocated_bytes or 0)) for row in rows)
+
+
+def _step_peak(asked: Workload) -> int:
+    """Return the highest moment of a step, apart from loading and saving."""
+    outside = (Phase.LOAD, Phase.SAVE)
+    return _peak_bytes(peak for peak in phase_peaks(asked) if peak.phase not in outside)
+
+
+def _peak_bytes(peaks: Iterable[PhasePeak]) -> int:
+    return max(peak.allocated_bytes for peak in peaks)
+
+
+def _key(row: Measured) -> tuple[Workload, str]:
+    return replace(row.workload, num_gpus=1, sharding=WHOLE_COPIES), row.kernels
+
+
+def oracle_cases() -> Iterator[tuple[str, Workload]]:
+    """Yield tiny models in the ways in which FSDP2 is used."""
+    methods = {"full": None, "LoRA": Lora(rank=16, targets=("q_proj", "v_proj")), "DoRA": Lora(rank=8, dora=True)}
+    for num_gpus, (name, lora), wrap in product((2, 4, 8), methods.items(), Wrap):
+        for changes in ({}, {"reshard_after_forward": False}):
+            sharding = replace(Sharding(ShardingKind.FSDP2, wrap=wrap), **changes)
+            case = tiny(num_gpus, sharding, lora=lora)
+            kept = "" if sharding.reshard_after_forward else ", kept gathered"
+            yield f"{name} on {num_gpus}, {wrap.value}{kept}", case
+            if lora is None or name == "LoRA":
+                yield f"{name} on {num_gpus}, {wrap.value}{kept}, accumulating", replace(case, accumulates=True)
+    for num_gpus, wrap in product((2, 8), Wrap):
+        sharding = Sharding(ShardingKind.FSDP2, wrap=wrap)
+        lora = Lora(rank=16)
+        quantized = {"quantization": Quantization.NF4, "double_quant": True, "kbit_prep": True}
+        yield f"QLoRA on {num_gpus}, {wrap.value}", replace(tiny(num_gpus, sharding, lora=lora), **quantized)
+        saved = Lora(rank=16, modules_to_save=("lm_head",))
+        yield f"LoRA with a trained head on {num_gpus}, {wrap.value}", tiny(num_gpus, sharding, lora=saved)
+    hybrid = Sharding(ShardingKind.FSDP2, shard_group=4)
+    yield "full on 8 in groups of 4", tiny(8, hybrid, lora=None)
+    yield "full on 6", tiny(6, Sharding(ShardingKind.FSDP2), lora=None)
+
+
+def large_cases() -> Iterator[tuple[str, Workload]]:
+    """Yield an 8B and a 70B model."""
+    for name, method in product(("llama-3.1-8b-instruct", "llama-3.3-70b-instruct"), ("full", "LoRA")):
+        model = find_model(name)
+        assert model is not None
+        asked = tiny(8, Sharding(ShardingKind.FSDP2), lora=None if method == "full" else Lora(rank=16))
+        yield f"{name} {method} on 8", replace(asked, architecture=model, seq_len_tokens=2048)
+
+
+def tiny(num_gpus: int, sharding: Sharding, *, lora: Lora | None) -> Workload:
+    """Return a step of a Llama of six narrow layers."""
+    return Workload(
+        architecture=_narrow(),
+        lora=lora,
+        batch_size=1,
+        seq_len_tokens=512,
+        stack="transformers-5",
+        autocast=Dtype.BFLOAT16,
+        gradient_checkpointing=True,
+        optimizer=Optimizer.ADAMW,
+        num_gpus=num_gpus,
+        sharding=sharding,
+    )
+
+
+def _narrow() -> Architecture:
+    model = find_model("llama-3.1-8b-instruct")
+    assert model is not None
+    sizes = {
+        "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 8,
+        "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 4096,
+    }  # fmt: skip
+    return from_config("tiny", {**model.config, "model_type": model.model_type, **sizes})
+
+
+def oracle_error(asked: Workload) -> float:
+    """Return the error of the closed form, of the step alone, against `fully_shard`."""
+    from kaitoc.compiler.memory.trace.run import trace  # torch takes seconds
+
+    traced = max(peak.allocated_bytes for peak in trace(asked).phases)
+    return _step_peak(asked) / traced - 1
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--oracle", action="store_true", help="also run fully_shard on tiny models")
+    parser.add_argument("--large", action="store_true", help="also run it on an 8B and a 70B model (minutes)")
+    arguments = parser.parse_args()
+    rows = two_gpus()
+    by_method: dict[str, list[Measured]] = defaultdict(list)
+    for row in rows:
+        is_4bit = row.workload.quantization is not Quantization.NONE
+        by_method["full" if row.workload.lora is None else "QLoRA" if is_4bit else "LoRA"].append(row)
+    print("| measured | quantity | rows | mean | worst |\n|---|---|---|---|---|")
+    for name, found in (*sorted(by_method.items()), ("all", rows)):
+        print(f"| two GPUs, {name} | allocated | {allocated_score(found)} |")
+    devices, covered = device_score(rows)
+    print(f"| two GPUs | device, interval covers {covered:.0%} | {devices} |")
+    ends, peaks = four_gpus()
+    print(f"| four GPUs | end | {ends} |\n| four GPUs | allocated, from one GPU's | {peaks} |")
+    print(f"\nCalled fitting on a device that lacks the memory: {len(wrongly_fitting(rows))}.")
+    cases = [*(oracle_cases() if arguments.oracle else ()), *(large_cases() if arguments.large else ())]
+    errors = []
+    for name, asked in cases:
+        start = time.process_time()
+        errors.append(oracle_error(asked))
+        print(f"{name}: {errors[-1]:+.3%} ({time.process_time() - start:.0f} s)", flush=True)
+    if errors:
+        print(f"\n| fully_shard | allocated | {Score(tuple(errors))} |")
+    return 1 if wrongly_fitting(rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

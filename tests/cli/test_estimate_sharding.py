@@ -1,0 +1,106 @@
+"""`kaitoc estimate` for several GPUs: who shares what, what one process needs, and what no job can be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler.cli import cli
+
+MODEL = ("--model", "llama-3.3-70b-instruct", "--checkpointing", "--seq-len", "2048")
+
+
+def estimate(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["estimate", *arguments])
+
+
+def job_of(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(estimate(*MODEL, "--format", "json", *arguments).stdout)["jobs"][0]
+    return found
+
+
+def test_a_70b_model_that_no_gpu_holds_fits_eight_that_share_it() -> None:
+    alone = job_of("--stack", "trl-chunked", "--gpu", "H100-80GB")
+    shared = job_of("--stack", "trl-chunked", "--gpu", "H100-80GB", "--gpus", "8")
+
+    assert alone["fits"] is False
+    assert alone["sharding"] is None
+    assert shared["fits"] is True
+    assert shared["sharding"] == {
+        "kind": "fsdp2",
+        "num_gpus": 8,
+        "num_nodes": 1,
+        "shard_group": 8,
+        "reshard_after_forward": True,
+        "offload": "none",
+    }
+
+
+def test_the_peaks_of_a_process_are_told_by_phase_and_the_hosts_memory_beside_them() -> None:
+    job = job_of("--gpus", "8", "--nodes", "2", "--sharding", "fsdp2")
+    one_node = job_of("--gpus", "8", "--sharding", "fsdp2")
+
+    assert set(job["phase_bytes"]) == {"load", "forward", "loss", "backward", "optimizer", "save"}
+    assert job["peak_bytes"]["allocated"] == max(job["phase_bytes"].values())
+    assert one_node["host_bytes"] == 2 * job["host_bytes"] > 0
+
+
+def test_auto_is_whole_copies_on_kaitos_image_and_in_a_plain_trainer_script() -> None:
+    for stack in ("kaito-v0.12", "transformers-5"):
+        assert job_of("--gpus", "8", "--stack", stack, "--gpu", "H100-80GB")["sharding"]["kind"] == "ddp"
+
+
+def test_auto_of_the_bundled_runtime_keeps_whole_copies_that_fit() -> None:
+    small = ("--model", "qwen2.5-0.5b", "--stack", "trl-chunked", "--gpu", "H100-80GB", "--gpus", "8")
+    found = json.loads(estimate(*small, "--format", "json").stdout)
+
+    assert found["jobs"][0]["sharding"]["kind"] == "ddp"
+
+
+def test_what_kaitos_image_cannot_do_is_estimated_with_a_note() -> None:
+    result = estimate(*MODEL, "--gpus", "8", "--sharding", "fsdp2")
+
+    assert "note: the image of kaito-v0.12 runs whole copies only" in result.stderr
+    assert "8 GPUs with fsdp2" in result.stdout
+
+
+def test_the_earlier_word_for_fsdp2_still_means_it() -> None:
+    assert job_of("--gpus", "8", "--sharding", "fsdp") == job_of("--gpus", "8", "--sharding", "fsdp2")
+
+
+@pytest.mark.parametrize("kind", ["fsdp1", "fsdp2", "zero3"])
+def test_offloaded_parameters_move_from_the_gpu_to_the_host(kind: str) -> None:
+    here = job_of("--gpus", "8", "--sharding", kind)
+    there = job_of("--gpus", "8", "--sharding", kind, "--offload", "parameters")
+
+    assert there["peak_bytes"]["allocated"] < here["peak_bytes"]["allocated"]
+    assert there["host_bytes"] > here["host_bytes"]
+
+
+def test_weights_that_stay_gathered_and_smaller_groups_need_more() -> None:
+    least = job_of("--gpus", "8", "--sharding", "fsdp2")["peak_bytes"]["allocated"]
+
+    assert job_of("--gpus", "8", "--sharding", "fsdp2", "--no-reshard")["peak_bytes"]["allocated"] > 2 * least
+    assert job_of("--gpus", "8", "--sharding", "fsdp2", "--shard-group", "2")["peak_bytes"]["allocated"] > 2 * least
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--gpus", "8", "--nodes", "3"), "2 nodes would do"),
+        (("--gpus", "8", "--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 8"),
+        (("--gpus", "8", "--shard-group", "4"), "use fsdp2"),
+        (("--gpus", "8", "--offload", "parameters"), "use fsdp2"),
+        (("--sharding", "fsdp2"), "at least 2 GPUs"),
+        (("--gpus", "8", "--sharding", "fsdp2", "--quantization", "int8"), "use 4 bit (nf4), or ddp"),
+        (("--gpus", "16", "--gpu", "Standard_NC24ads_A100_v4"), "need --nodes 16"),
+    ],
+)
+def test_a_job_that_cannot_be_is_an_error_that_names_the_nearest(arguments: tuple[str, ...], message: str) -> None:
+    result = estimate(*MODEL, *arguments)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
