@@ -1,4 +1,4 @@
-"""An update that changes what a Workspace keeps for life."""
+"""An update that changes what an object keeps for life."""
 
 from __future__ import annotations
 
@@ -16,52 +16,102 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
-_PATHS: tuple[tuple[str, ...], ...] = (
-    ("resource", "count"),
-    ("resource", "partition"),
-    ("resource", "labelSelector"),
-    ("resource", "instanceType"),
-    ("tuning", "preset"),
-    ("tuning", "method"),
-    ("tuning", "input", "name"),
-)
-_DEFAULTS: dict[tuple[str, ...], object] = {("resource", "count"): 1}
+_Path = tuple[str, ...]
+_INSTANCE_TYPE = ("resource", "instanceType")
+_SELECTOR = ("resource", "labelSelector")
 _METHOD = ("tuning", "method")
+_RESOURCE: tuple[_Path, ...] = (("resource", "count"), ("resource", "partition"), _SELECTOR, _INSTANCE_TYPE)
+_TUNING: tuple[_Path, ...] = (("tuning", "preset"), _METHOD, ("tuning", "input", "name"))
+_INFERENCE: tuple[_Path, ...] = (("inference", "preset"),)
+_TEMPLATE = ("inference", "template")
+_DEFAULTS: dict[_Path, object] = {("resource", "count"): 1}
+_ANEW = "delete the Workspace and create it anew"
 
 
 def check(old: Manifest, new: Manifest) -> Iterator[Fault]:
-    """Yield every part of a tuning Workspace that an update may not change."""
-    if not (old.is_workspace and new.is_workspace):
-        return
+    """Yield every part of a Workspace, or of an immutable ConfigMap, that an update may not change."""
+    if old.is_config_map and new.is_config_map:
+        yield from _config_map(old, new)
+    elif old.is_workspace and new.is_workspace:
+        yield from _workspace(old, new)
+
+
+def _workspace(old: Manifest, new: Manifest) -> Iterator[Fault]:
     if old.is_tuning_workspace != new.is_tuning_workspace:
         message = "a Workspace stays what it is, inference or tuning; Kaito's webhook refuses the update"
         yield Fault(new.place, message, help="create another Workspace")
         return
-    if not new.is_tuning_workspace:
-        return
-    for path in _PATHS:
+    for path in (*_RESOURCE, *(_TUNING if new.is_tuning_workspace else _INFERENCE)):
         before, after = old.field(*path), new.field(*path)
-        if _value(before, path) != _value(after, path):
-            verb = "changed" if after is not None else "removed"
-            yield Fault(
-                after.value if after is not None else _removed(new, path),
-                f"`{'.'.join(path)}` cannot be {verb}; Kaito's webhook refuses the update",
-                help="delete the Workspace and create it anew",
-            )
+        if _is_kept(_value(before, path), _value(after, path), path):
+            continue
+        verb = "changed" if after is not None else "removed"
+        yield Fault(
+            after.value if after is not None else _removed(new, path),
+            f"`{'.'.join(path)}` cannot be {verb}; Kaito's webhook refuses the update",
+            help=_ANEW,
+        )
+    template = new.given(*_TEMPLATE)
+    if (old.given(*_TEMPLATE) is None) != (template is None):
+        message = (
+            "`inference.template` can be changed, but neither added nor removed; Kaito's webhook refuses the update"
+        )
+        yield Fault(template.key if template is not None else _removed(new, _TEMPLATE), message, help=_ANEW)
 
 
-def _removed(new: Manifest, path: tuple[str, ...]) -> Place:
+def _removed(new: Manifest, path: _Path) -> Place:
     """Return where a removed field would stand: the nearest parent that is written, with the field's own pointer."""
     parents = (new.field(*path[:end]) for end in range(len(path) - 1, 0, -1))
     written = next((parent for parent in parents if parent is not None), None)
     return replace(written.key if written is not None else new.place, pointer="/" + "/".join(path))
 
 
-def _value(field: Field | None, path: tuple[str, ...]) -> object:
-    if field is None:
+def _config_map(old: Manifest, new: Manifest) -> Iterator[Fault]:
+    """Yield what changes in a ConfigMap that was made immutable (`ValidateConfigMapUpdate` of Kubernetes)."""
+    if old.text("immutable") != "true":
+        return
+    for name in ("immutable", "data", "binaryData"):
+        before, after = old.given(name), new.given(name)
+        if (_plain(before) or None) == (_plain(after) or None):
+            continue
+        yield Fault(
+            after.key if after is not None else _removed(new, (name,)),
+            f"the ConfigMap is immutable, so `{name}` cannot be changed; the API server refuses the update",
+            help="create a ConfigMap of another name, and point the Workspace's `tuning.config` to it",
+        )
+
+
+def _is_kept(before: object, after: object, path: _Path) -> bool:
+    """Return whether the webhook takes a change; an instance type may be set where there was none."""
+    return before == after or (path == _INSTANCE_TYPE and not before)
+
+
+def _value(field: Field | None, path: _Path) -> object:
+    """Return a value as the webhook compares it."""
+    value = _plain(field)
+    if value is None:
         return _DEFAULTS.get(path)
+    if path == _METHOD and isinstance(value, str):
+        return value.lower()
+    return _labels(value) if path == _SELECTOR and isinstance(value, dict) else value
+
+
+def _labels(selector: dict[object, object]) -> object:
+    """Return the labels that a selector asks for, whichever way it does (`LabelSelectorAsMap`)."""
+    labels = dict(selector["matchLabels"]) if isinstance(selector.get("matchLabels"), dict) else {}
+    expressions = selector.get("matchExpressions")
+    for one in expressions if isinstance(expressions, list) else ():
+        values = one.get("values") if isinstance(one, dict) else None
+        if not isinstance(values, list) or len(values) != 1 or one.get("operator") != "In":
+            return selector
+        labels[one.get("key")] = values[0]
+    return labels
+
+
+def _plain(field: Field | None) -> object:
+    if field is None:
+        return None
     try:
-        value = plain_value(field.node)
+        return plain_value(field.node)
     except YamlValueError:
         return None
-    return value.lower() if path == _METHOD and isinstance(value, str) else value
