@@ -25,6 +25,8 @@ class KustomizedFiles:
 
     patches: set[str] = field(default_factory=set)
     generated: dict[str, list[GeneratedConfigMap]] = field(default_factory=dict)
+    reached: dict[str, list[str]] = field(default_factory=dict)
+    """By folder: the files that its kustomization puts together, also by way of others."""
     _read: dict[str, Kustomization | None] = field(default_factory=dict)
     _folders: set[str] = field(default_factory=set)
 
@@ -46,7 +48,10 @@ class KustomizedFiles:
                     break
 
     def learn(self, path: str, read: ReadSource) -> Iterator[GeneratedConfigMap]:
-        """Yield the ConfigMaps that a kustomization makes of training configs; what cannot be read makes none."""
+        """Yield the ConfigMaps that a kustomization, or one that it reaches, makes of training configs.
+
+        What cannot be read makes none.
+        """
         if path in self._read:
             return
         self._read[path] = None
@@ -59,3 +64,20 @@ class KustomizedFiles:
             if one.key == DATA_KEY:
                 self.generated.setdefault(one.path, []).append(one)
                 yield one
+        yield from self._follow(found, read)
+
+    def _follow(self, kustomization: Kustomization, read: ReadSource) -> Iterator[GeneratedConfigMap]:
+        """Learn from the folders that a kustomization puts together; a file must be below it, as kustomize wants."""
+        folder = os.path.dirname(kustomization.path)
+        files = self.reached.setdefault(folder, [])
+        for resource in kustomization.resources:
+            if os.path.isfile(resource):
+                if not os.path.relpath(resource, folder or os.curdir).startswith(os.pardir):
+                    files.append(resource)
+                continue
+            for name in FILE_NAMES:
+                path = os.path.normpath(os.path.join(resource, name))
+                if os.path.isfile(path):
+                    yield from self.learn(path, read)
+                    files.extend(one for one in self.reached.get(resource, ()) if one not in files)
+                    break

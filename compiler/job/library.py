@@ -269,6 +269,16 @@ class Library:
         if not any(os.path.dirname(entry.path) == folder for entry in entries
                    if may_share_namespace(entry.namespace, near.namespace)):  # fmt: skip
             self._search_folder(folder or ".", near.path)
+            for path in self._kustomized.reached.get(folder, ()):
+                self._enter_reached(path)
+
+    def _enter_reached(self, path: str) -> None:
+        """Note the objects of a file that a kustomization puts together; what cannot be read has none."""
+        if not self._knows(path):
+            try:
+                self._enter(path)
+            except SourceError:
+                self._beside.add(path)
 
     def _manifest(self, entry: Entry, name: str) -> Manifest:
         """Return the object of an entry; one that kustomize makes from a file gets the name that it will have."""

@@ -37,6 +37,8 @@ class Kustomization:
     path: str
     patches: tuple[str, ...]
     generated: tuple[GeneratedConfigMap, ...]
+    resources: tuple[str, ...] = ()
+    """Files and folders that are put together: what `resources`, `bases` and `components` name on this machine."""
 
 
 def unhashed_name(name: str) -> str:
@@ -54,7 +56,8 @@ def read_kustomization(source: Source) -> Kustomization:
     if not isinstance(root, Mapping):
         return Kustomization(source.path, (), ())
     patches = tuple(_joined(folder, path) for path in _patch_paths(root))
-    return Kustomization(source.path, patches, tuple(_generated(root, folder)))
+    resources = tuple(_joined(folder, path) for path in _resource_paths(root))
+    return Kustomization(source.path, patches, tuple(_generated(root, folder)), resources)
 
 
 def _patch_paths(root: Mapping) -> Iterator[str]:
@@ -66,6 +69,14 @@ def _patch_paths(root: Mapping) -> Iterator[str]:
     for item in _items(root, "patchesStrategicMerge"):
         if isinstance(item, Scalar) and "\n" not in item.value.strip():
             yield item.value
+
+
+def _resource_paths(root: Mapping) -> Iterator[str]:
+    """Yield what is put together, but for what kustomize fetches (`https://`, `git@`, `github.com/`, `?ref=`)."""
+    for name in ("resources", "bases", "components"):
+        for item in _items(root, name):
+            if isinstance(item, Scalar) and not any(mark in item.value for mark in ("://", "git@", "github.com", "?")):
+                yield item.value
 
 
 def _generated(root: Mapping, folder: str) -> Iterator[GeneratedConfigMap]:

@@ -101,6 +101,53 @@ def test_a_plain_training_config_is_judged_with_the_workspace_that_a_kustomizati
     assert {code for path, _, code in errors(check("ws.yaml")) if path == name} >= {"KT202", "KT401"}
 
 
+@pytest.mark.parametrize("way", ["resources: [../../base]", "bases: [../../base]", "components: [../../base]"])
+def test_what_a_base_generates_is_found_from_an_overlay(tree: Path, way: str) -> None:
+    generator = GENERATOR.replace("FILES", "training_config.yaml")
+    write(
+        {
+            "base/kustomization.yaml": f"resources: [../shared]\n{generator}{UNHASHED}",
+            "base/training_config.yaml": WRONG,
+            "shared/kustomization.yaml": "resources: [../base, https://example.com/remote?ref=v1, missing.yaml]\n",
+            "overlays/prod/kustomization.yaml": f"{way}\n",
+            "overlays/prod/ws.yaml": WORKSPACE,
+        }
+    )
+
+    outcome = check("overlays/prod")
+
+    assert ("base/training_config.yaml", 8, "KT202") in errors(outcome)
+    assert "KT301" not in {finding.code for finding in outcome.findings}
+
+
+def test_a_config_map_that_a_base_lists_is_found_from_an_overlay(tree: Path) -> None:
+    write(
+        {
+            "base/kustomization.yaml": "resources: [maps/cm.yaml]\n",
+            "base/maps/cm.yaml": config_map(WRONG),
+            "overlays/prod/kustomization.yaml": "resources: [../../base, ws.yaml]\n",
+            "overlays/prod/ws.yaml": WORKSPACE,
+        }
+    )
+
+    outcome = check("overlays/prod")
+
+    assert [code for _, _, code in errors(outcome)] == ["KT202"]
+    assert "KT301" not in {finding.code for finding in outcome.findings}
+
+
+def test_a_file_outside_of_its_folder_is_none_that_kustomize_takes(tree: Path) -> None:
+    write(
+        {
+            "other/cm.yaml": config_map(WRONG),
+            "overlays/prod/kustomization.yaml": "resources: [../../other/cm.yaml, ws.yaml]\n",
+            "overlays/prod/ws.yaml": WORKSPACE,
+        }
+    )
+
+    assert "KT301" in {finding.code for finding in check("overlays/prod").findings}
+
+
 def test_a_file_that_a_kustomization_makes_a_training_config_must_be_one(tree: Path) -> None:
     kustomization = f"{GENERATOR.replace('FILES', 'training_config.yaml')}{UNHASHED}"
     write({"kustomization.yaml": kustomization, "ws.yaml": WORKSPACE, "training_config.yaml": "LoraConfig: {r: 8}\n"})
