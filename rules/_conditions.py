@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -238,6 +239,25 @@ def _is_nowhere(value: object, _operand: object) -> bool:
     return isinstance(value, str) and bool(value) and not may_be_a_folder(value) and not is_repository_name(value)
 
 
+def _quantises(patterns: object, module: object) -> bool:
+    """Return whether none of the names to skip keeps a module as it is (`should_convert_module` of transformers 5)."""
+
+    def skips(pattern: str) -> bool:
+        try:
+            return re.match(pattern, str(module)) is not None or str(module).endswith(pattern)
+        except re.error:
+            return True  # stops for another reason
+
+    return isinstance(patterns, (list, tuple)) and not any(skips(str(one)) for one in patterns)
+
+
+def _has_no_pattern(patterns: object, _operand: object) -> bool:
+    try:
+        return isinstance(patterns, (list, tuple)) and not all(re.compile(str(one)) for one in patterns)
+    except re.error:
+        return True
+
+
 def _texts(operand: object) -> tuple[str, ...]:
     return tuple(map(str, operand)) if isinstance(operand, list) else ()
 
@@ -281,6 +301,8 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "marker not in": _is_foreign_marker,
     "has blanks": lambda value, _: isinstance(value, str) and any(character.isspace() for character in value),
     "no path or repository": _is_nowhere,
+    "skips not": _quantises,
+    "has no pattern": _has_no_pattern,
     "words in": _has_words_among,
     "words not in": lambda value, operand: isinstance(value, str) and not _has_words_among(value, operand),
     "set": lambda value, _: value is not None,
