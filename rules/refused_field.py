@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.last_applied import MOST_BYTES, annotation_bytes
 from kaitoc.compiler.manifest.object_faults import object_errors, place_of, quoting_help
 from kaitoc.compiler.manifest.objects import Manifest
 
@@ -32,3 +33,12 @@ def check(manifest: Manifest, release: Release) -> Iterator[Fault]:
         place = place_of(manifest, error)
         message = f"{error.message}; the API server refuses the {manifest.ref.kind}"
         yield Fault(place, message, help=error.help or quoting_help(place, error))
+    num_bytes = annotation_bytes(manifest)
+    if num_bytes > MOST_BYTES:
+        yield Fault(
+            manifest.place,
+            f"`kubectl apply` keeps the whole object in an annotation, which makes {num_bytes:,} bytes of annotations; "
+            f"the API server takes {MOST_BYTES:,} (256 KiB)",
+            help="use `kubectl apply --server-side` or `kubectl create`, which keep no such annotation",
+            severity=Severity.WARNING,
+        )
