@@ -161,7 +161,8 @@ class _StepKey:
 
 def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) -> Workload | None:
     stack = stack_of(job)
-    if not targets or not match_targets(architecture, targets, fused_experts=stack.fused_experts).modules:
+    match = match_targets(architecture, targets, fused_experts=stack.fused_experts)
+    if not targets or not (match.modules or match.embeddings):
         return None
     lora = _lora(job, targets)
     if len(lora.targets) + len(lora.modules_to_save) > _MOST_NAMES:

@@ -55,8 +55,9 @@ def job(
     rank: int = 8,
     assumptions: Assumptions = ASSUMPTIONS,
     max_length: int | None = 1024,
+    config: str = CONFIG,
 ) -> Job:
-    config = CONFIG.format(rank=rank, length="" if max_length is None else f", max_length: {max_length}")
+    config = config.format(rank=rank, length="" if max_length is None else f", max_length: {max_length}")
     text = MANIFEST.format(name=name, preset=preset, instance=instance, config=config)
     library = Library()
     library.add_source(Source(f"{name}.yaml", text))
@@ -212,3 +213,31 @@ def test_attention_is_as_assumed_where_the_runtime_can_choose_it(
     target: Target, assumed: str | None, attention: Attention
 ) -> None:
     assert attention_of(job(assumptions=replace(ASSUMPTIONS, target=target, attention=assumed))) is attention
+
+
+UNQUANTISED = """training_config:
+        ModelConfig: {{{{torch_dtype: {dtype}}}}}
+        LoraConfig: {{{{r: {{rank}}, target_modules: {targets}}}}}
+        TrainingArguments: {{{{per_device_train_batch_size: 1{{length}}}}}}
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float64", "double"])
+def test_float64_is_priced_as_such_and_autocast_leaves_it_alone(dtype: str) -> None:
+    asked = workload_of(job(config=UNQUANTISED.format(dtype=dtype, targets="[qkv_proj]")))
+
+    assert asked is not None
+    assert (asked.dtype, asked.dtype.num_bytes, asked.autocast) == (Dtype.FLOAT64, 8, None)
+
+
+def test_an_adapter_of_the_embedding_alone_has_a_price() -> None:
+    plain, adapted = (
+        footprint_of(job(config=UNQUANTISED.format(dtype="bfloat16", targets=targets)))
+        for targets in ("[qkv_proj]", "[qkv_proj, embed_tokens]")
+    )
+    alone = footprint_of(job(config=UNQUANTISED.format(dtype="bfloat16", targets="[embed_tokens]")))
+
+    assert plain is not None
+    assert adapted is not None
+    assert alone is not None
+    assert alone.device_bytes < plain.device_bytes < adapted.device_bytes

@@ -97,6 +97,15 @@ def test_they_agree_on_float64_which_no_fused_attention_takes(checkpointing: boo
     assert_agreement(replace(plain, architecture=_shallow(plain.architecture), dtype=Dtype.FLOAT64))
 
 
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+@pytest.mark.parametrize("rank", [8, 256])
+def test_they_agree_on_an_adapter_of_the_embedding(method: str, rank: int) -> None:
+    plain = workload("qwen2.5-0.5b", method, checkpointing=True, batch_size=2, seq_len_tokens=512)
+    lora = Lora(rank=rank, targets=("q_proj", "model.embed_tokens"))
+
+    assert_agreement(replace(plain, architecture=_shallow(plain.architecture), lora=lora))
+
+
 def test_quantised_weights_without_preparation_under_autocast_share_their_input_among_adapters() -> None:
     plain = workload("qwen2.5-0.5b", "qlora", checkpointing=False, batch_size=2, seq_len_tokens=256)
     asked = replace(plain, architecture=_shallow(plain.architecture), kbit_prep=False, autocast=Dtype.BFLOAT16)

@@ -69,6 +69,7 @@ class Plan:
     head: Linear
     embedding_trainable: bool
     embedding_bytes: int
+    embedding_adapter: Adapter | None
     norm_bytes: int
     trains_base: bool
     weights_bytes: int

@@ -10,6 +10,7 @@ from kaitoc.compiler.memory.closed_form.elementwise import Precision
 from kaitoc.compiler.memory.closed_form.head import LossHead
 from kaitoc.compiler.memory.closed_form.layers import Decoder
 from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
+from kaitoc.compiler.memory.closed_form.linear import Adapter
 from kaitoc.compiler.memory.closed_form.op import Effects, Part, Stream, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.plan import plan_for
@@ -137,6 +138,8 @@ class DecoderModel:
             backward_temporary=(fixed(num_bytes) if adds else ZERO) + (self._embedding_sums() if trains else ZERO),
         )
         hidden = stream.apply([source] if trains else [], per_token(hidden_size), plan.embedding_bytes, effects)
+        if plan.embedding_adapter is not None:
+            hidden = self._adapted_embedding(source, hidden, plan.embedding_adapter)
         if self.workload.gradient_checkpointing or self.workload.kbit_prep:
             hidden = stream.require_grad(hidden)
         if plan.family.scales_embedding:
@@ -145,6 +148,20 @@ class DecoderModel:
                 stream.drop(hidden)
             return scaled
         return hidden
+
+    def _adapted_embedding(self, source: Tensor, hidden: Tensor, adapter: Adapter) -> Tensor:
+        """PEFT's `Embedding`: rows of a table as narrow as the rank, widened, scaled and added to the frozen rows."""
+        stream, architecture = self.stream, self.plan.architecture
+        size = adapter.rank * adapter.num_bytes
+        looks_up = Effects(gradients=(None,), parameter_gradients=size * architecture.vocab_size)
+        narrow = stream.apply([source], per_token(adapter.rank), adapter.num_bytes, looks_up)
+        widens = Effects(saves=(narrow,), parameter_gradients=size * architecture.hidden_size)
+        wide = stream.apply([narrow], hidden.elements, adapter.num_bytes, widens)
+        stream.drop(narrow)
+        scaled = stream.replace(self.ops.copy(wide), wide)
+        total = self.ops.add(hidden, scaled)
+        stream.drop(scaled, hidden)
+        return stream.replace(self.ops.cast(total, hidden.num_bytes), total)
 
     def _embedding_sums(self) -> Size:
         """Partial sums per word of an embedding's gradient, in float32, and those of long runs of one word.

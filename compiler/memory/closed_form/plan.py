@@ -77,6 +77,9 @@ class _Planner:
         )
         if not self.trains_base:
             self._train(num_vocab_weights, self.vocabulary_bytes, embedding_trainable + head_trainable)
+        embedding_rank = 0 if embedding_trainable else self._embedding_rank()
+        self._train(embedding_rank * architecture.vocab_size, self.adapter_size, min(embedding_rank, 1))
+        self._train(embedding_rank * architecture.hidden_size, self.adapter_size, min(embedding_rank, 1))
         if self.trains_base:
             self._train_base()
         elif not self.trainable:
@@ -98,6 +101,9 @@ class _Planner:
             head=head,
             embedding_trainable=embedding_trainable,
             embedding_bytes=self.vocabulary_bytes,
+            embedding_adapter=Adapter(embedding_rank, self.adapter_size, has_dropout=False, dora=False)
+            if embedding_rank
+            else None,
             norm_bytes=self.norm_bytes,
             trains_base=self.trains_base,
             weights_bytes=weights,
@@ -221,6 +227,14 @@ class _Planner:
         if lora.dora:
             self._train(site.out_features, self.adapter_size, copies)
         return Adapter(rank, self.adapter_size, lora.dropout > 0, lora.dora)
+
+    def _embedding_rank(self) -> int:
+        """Return the rank of an adapter on the embedding, 0 without one."""
+        lora = self.workload.lora
+        is_reached = lora is not None and any(
+            target.rpartition(".")[2] == self.family.embedding for target in lora.targets
+        )
+        return lora.rank if lora is not None and is_reached else 0
 
     def _saves(self, name: str) -> bool:
         return self.workload.lora is not None and name in self.workload.lora.modules_to_save
