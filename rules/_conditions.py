@@ -230,9 +230,11 @@ def _has_words_among(value: object, operand: object) -> bool:
 
 
 def _is_foreign_marker(value: object, own: object) -> bool:
-    """Return whether a text has the form of a special token, `<|...|>`, and is none of the model's own."""
-    is_marker = isinstance(value, str) and value.startswith("<|") and value.endswith("|>")
-    return is_marker and not _is_among(value, own)
+    """Return whether a text has the form of a special token, or is one in another case, and is none of the model's."""
+    if not isinstance(value, str) or _is_among(value, own):
+        return False
+    is_marker = value.startswith("<|") and value.endswith("|>")
+    return is_marker or value.lower() in {text.lower() for text in _texts(own)}
 
 
 def _is_nowhere(value: object, _operand: object) -> bool:
@@ -292,6 +294,8 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "in": _is_among,
     "not in": lambda value, operand: not _is_among(value, operand),
     "text not in": lambda value, operand: isinstance(value, str) and not _is_among(value, operand),
+    "text not like": lambda value, pattern: isinstance(value, str) and re.fullmatch(str(pattern), value) is None,
+    "lower in": lambda value, operand: isinstance(value, str) and _is_among(value.lower(), operand),
     "lower not in": lambda value, operand: isinstance(value, str) and not _is_among(value.lower(), operand),
     "not reentrant off": lambda value, _: not (isinstance(value, dict) and value.get("use_reentrant") in (False, 0)),
     "has set": lambda value, operand: isinstance(value, dict) and bool(value.get(str(operand))),
