@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from artefacts import artefact_of_stop
 from page_blocks import RELEASE, Block, all_blocks, completed, runnable
+from read_claims import digest, read_claims
 from record import read_recording
 
 from kaitoc.compiler.check.rule_pages import page_text
@@ -78,8 +79,24 @@ def test_nearly_every_block_that_can_be_run_is() -> None:
     assert len(unrecorded) <= len(can_be_run) / 20, f"record the pages again (README.md): {unrecorded}"
 
 
+@pytest.mark.parametrize("name", [name for name, block in BLOCKS.items() if record_of(block) is None])
+def test_what_is_not_run_was_read_in_a_source(name: str) -> None:
+    block, listed = BLOCKS[name], read_claims().get(name)
+
+    assert listed is not None, f"{name} claims {block.claim}, and was neither run nor read (read_claims.py)"
+    assert (listed["claim"], listed["digest"]) == (block.claim, digest(block)), f"{name} changed since it was read"
+    if listed["source"].startswith("tests/"):
+        assert (Path(__file__).parents[2] / listed["source"]).exists()
+    else:
+        assert listed["source"]
+
+
+def test_what_is_run_needs_no_reading() -> None:
+    assert [name for name in read_claims() if name not in BLOCKS or record_of(BLOCKS[name])] == []
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.CODE)
-def test_what_is_not_run_names_its_source(rule: Any) -> None:
+def test_every_page_names_its_sources(rule: Any) -> None:
     sources = re.findall(r"^- \S.*$", page_text(rule).partition("## References")[2], re.MULTILINE)
 
-    assert sources, f"{rule.CODE} has blocks that are not run, and no reference"
+    assert sources, f"{rule.CODE} has no reference"
