@@ -3,7 +3,7 @@
 A variant is a change to one of two complete configurations, `lora` or `qlora`: `set` has values by section, and a
 value of `DROP` takes a key out. `data` names the rows it trains on (`recorded_phi3.make_data`). The values of single
 options are in `option_values.json`, products of options that meet in a condition of the libraries in
-`related_options.json`.
+`related_options.json` (chosen) and `raising_conditions-RELEASE.jsonl` (read off the sources).
 """
 
 from __future__ import annotations
@@ -26,12 +26,20 @@ _READ_BY_THE_MODEL = ("QuantizationConfig", "ModelConfig", "LoraConfig")
 _SLOW_OR_ONLINE = ("torch_compile", "push_to_hub", "use_cpu", "enable_jit_checkpoint", "do_predict", "do_train")
 NUM_PAIRS = 400
 NUM_FLAG_PAIRS = 150
+NUM_OF_A_CONDITION = 12
 
 
 def all_variants(release: str) -> list[_Json]:
     """Return the variants of a release, each once, the unchanged configurations first."""
     plain: list[_Json] = [{"base": base, "set": {}} for base in _values()["bases"]]
-    listed = itertools.chain(plain, _single_options(release), _related(), _flag_pairs(release), _random_pairs(release))
+    listed = itertools.chain(
+        plain,
+        _single_options(release),
+        _related(),
+        _flag_pairs(release),
+        _random_pairs(release),
+        _shared_conditions(release),
+    )
     return list({variant_id(variant): variant for variant in listed}.values())
 
 
@@ -107,6 +115,24 @@ def _related() -> Iterator[_Json]:
         for base in product["bases"]:
             for changes in itertools.product(*product["axes"]):
                 yield _variant(base, *changes, data=product.get("data", ""))
+
+
+def _shared_conditions(release: str) -> Iterator[_Json]:
+    """Yield boundary values together of options that share a raising condition in the release's libraries."""
+    rng, sections = random.Random(7), _arguments(release)
+    owners = {name: section for section, rows in reversed(sections.items()) for name in rows}
+    path = _FOLDER / f"raising_conditions-{release}.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        options = json.loads(line)["options"]
+        values = [
+            [value for value in _values_of(owners[name], name, sections[owners[name]][name]) if value is not None]
+            for name in options
+        ]
+        for _ in range(NUM_OF_A_CONDITION):
+            changes = [
+                {owners[name]: {name: rng.choice(choices)}} for name, choices in zip(options, values, strict=True)
+            ]
+            yield _variant(rng.choice(("lora", "qlora")), *changes)
 
 
 def _flag_pairs(release: str) -> Iterator[_Json]:
