@@ -6,6 +6,7 @@ file is read, and no rows are held out that nothing evaluates.
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 from typing import Any, get_args
@@ -211,7 +212,7 @@ def _training(job: Job) -> TrainingPlan:
     values["warmup_steps"] = _warmup_steps(job, values.get("warmup_steps"))
     skipped = {*known, *_PLANNED_ELSEWHERE, "report_to", "warmup_ratio"}
     values["extra_training_arguments"] = {
-        name: job.value("TrainingArguments", name)
+        name: _stated(job.value("TrainingArguments", name))
         for name in job.parsed["TrainingArguments"].values
         if name not in skipped and job.setting("TrainingArguments", name).is_stated
     }
@@ -227,6 +228,11 @@ def _warmup_steps(job: Job, steps: Any) -> Any:
     if not ratio.is_stated or ratio.value is None or (steps and not job.release.has_sft_config):
         return steps
     return ratio.value
+
+
+def _stated(value: object) -> object:
+    """Return a value as a plan keeps it: a mapping as the JSON text that it was."""
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _training_values(job: Job, *names: str) -> dict[str, Any]:

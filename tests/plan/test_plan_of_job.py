@@ -196,6 +196,14 @@ def test_arguments_without_a_field_of_their_own_are_kept(tmp_path: Path) -> None
     assert plan.training.report_to == ()
 
 
+def test_a_mapping_stays_the_json_text_that_the_runtime_reads(tmp_path: Path) -> None:
+    scheduler = "lr_scheduler_type: cosine_with_min_lr, lr_scheduler_kwargs: '{\"min_lr_rate\": 0.1}'"
+
+    plan = plan_from(tmp_path, training=scheduler)
+
+    assert plan.training.extra_training_arguments == {"lr_scheduler_kwargs": '{"min_lr_rate": 0.1}'}
+
+
 def test_prompts_carry_no_loss_unless_the_manifest_says_so(tmp_path: Path) -> None:
     assert plan_from(tmp_path).data.completion_only_loss is None
     assert plan_from(tmp_path, training="completion_only_loss: false").data.completion_only_loss is False
