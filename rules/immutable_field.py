@@ -98,7 +98,8 @@ def _value(field: Field | None, path: _Path) -> object:
 
 def _labels(selector: dict[object, object]) -> object:
     """Return the labels that a selector asks for, whichever way it does (`LabelSelectorAsMap`)."""
-    labels = dict(selector["matchLabels"]) if isinstance(selector.get("matchLabels"), dict) else {}
+    written = selector.get("matchLabels")
+    labels: dict[object, object] = dict(written) if isinstance(written, dict) else {}
     expressions = selector.get("matchExpressions")
     for one in expressions if isinstance(expressions, list) else ():
         values = one.get("values") if isinstance(one, dict) else None
