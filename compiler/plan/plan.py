@@ -7,7 +7,7 @@ Field names are those of the libraries that read them (trl's `SFTConfig`, peft's
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from kaitoc.compiler.core.errors import KaitocError
 PLAN_VERSION: Literal[1] = 1
 
 Scalar = bool | int | float | str | None
+InitName = Annotated[str, Field(pattern=r"^(gaussian|pissa(_niter_[1-9][0-9]?)?)$")]
 Settings = dict[str, Scalar | list[Scalar] | dict[str, Scalar]]
 """What a manifest gives as JSON text, such as `lr_scheduler_kwargs`."""
 DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
@@ -71,7 +72,7 @@ class LoraPlan(_Part):
     bias: Literal["none", "all", "lora_only"] = "none"
     use_rslora: bool = False
     use_dora: bool = False
-    init_lora_weights: bool | Literal["gaussian"] = True
+    init_lora_weights: bool | InitName = True
     layers_to_transform: tuple[int, ...] = ()
     layers_pattern: tuple[str, ...] = ()
     rank_pattern: dict[str, int] = {}
@@ -218,6 +219,14 @@ class Plan(_Part):
     def _quantized_weights_need_an_adapter(self) -> Plan:
         if self.lora is None and self.quantization.method != "none":
             raise ValueError("quantised weights cannot be trained; use LoRA or leave them unquantised")
+        return self
+
+    @model_validator(mode="after")
+    def _pissa_is_taken_from_weights(self) -> Plan:
+        if self.lora is None or not str(self.lora.init_lora_weights).startswith("pissa"):
+            return self
+        if self.quantization.method != "none" or self.lora.use_dora:
+            raise ValueError("PiSSA takes its adapter from unquantised weights, and is incompatible with DoRA")
         return self
 
     @property

@@ -15,6 +15,7 @@ from kaitoc.compiler.catalog.linear_modules import ALL_LINEAR
 from kaitoc.compiler.catalog.sites import is_target
 from kaitoc.compiler.plan.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
+from kaitoc.runtime.model.pissa import is_pissa, remember_initial
 from kaitoc.runtime.model.served_adapter import served_config, tell_server
 from kaitoc.runtime.world import is_main_process
 
@@ -38,6 +39,8 @@ def adapt(model: Any, plan: Plan, lora: LoraPlan) -> Any:
         adapted = get_peft_model(model, config)
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelFailure(f"the adapter is incompatible with the model: {in_words(error)}") from error
+    if is_pissa(lora):
+        remember_initial(adapted)
     tell_server(served_config(adapted, plan.provenance.kaito_release), plan.provenance.kaito_release)
     return adapted
 

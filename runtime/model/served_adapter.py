@@ -15,6 +15,7 @@ from kaitoc.compiler.catalog.releases import find_release
 from kaitoc.compiler.catalog.served_adapters import is_scaled_alike, needed_lora_rank, vllm_refusals
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.runtime.failures import ModelFailure
+from kaitoc.runtime.model.pissa import plain_config
 from kaitoc.runtime.world import is_main_process
 
 _ADAPTER = "default"
@@ -38,6 +39,8 @@ def served_config(model: PeftModel, release: str) -> dict[str, Any]:
         "init_lora_weights": True,
         **({} if config.target_parameters else _written_out(model, config)),
     }
+    if str(config.init_lora_weights).startswith("pissa"):
+        values = plain_config(values)
     known = _known_keys(release)
     neutral = LoraConfig().to_dict()
     for key in sorted(values.keys() - known - _SAID_OTHERWISE):

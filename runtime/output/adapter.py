@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import OutputFailure, in_words
+from kaitoc.runtime.model.pissa import is_pissa, plain_state
 from kaitoc.runtime.model.served_adapter import served_config
 from kaitoc.runtime.output.earlier_run import replace_result
 from kaitoc.runtime.output.names import ADAPTER, ADAPTER_FILES, MODEL
@@ -57,15 +59,21 @@ def save(model: Any, tokenizer: Any, plan: Plan, state: dict[str, torch.Tensor] 
         model.save_pretrained(unfinished, **({} if state is None else {"state_dict": state}))
         if isinstance(model, PeftModel):
             _write_config(model, plan, unfinished)
+        if is_pissa(plan.lora):
+            save_file(_plain(model, state), unfinished / ADAPTER_FILES[1], metadata={"format": "pt"})
         tokenizer.save_pretrained(unfinished)
         (unfinished / PLAN).write_text(redacted(plan).to_json(), encoding="utf-8")
-        _verify(model, unfinished, state)
+        _verify(model, plan, unfinished, state)
         replace_result(unfinished, folder)
     except (OSError, SafetensorError) as error:
         raise OutputFailure(f"{folder}: the result cannot be written: {in_words(error)}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _plain(model: PeftModel, state: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+    return plain_state(model, get_peft_model_state_dict(model, state_dict=state))
 
 
 def _write_config(model: PeftModel, plan: Plan, folder: Path) -> None:
@@ -92,13 +100,15 @@ def place_for_pusher(adapter: Path, output: Path) -> None:
             raise OutputFailure(f"{output / name}: cannot be written: {error.strerror or error}") from error
 
 
-def _verify(model: Any, folder: Path, state: dict[str, torch.Tensor] | None) -> None:
+def _verify(model: Any, plan: Plan, folder: Path, state: dict[str, torch.Tensor] | None) -> None:
     """Read back what was saved; raises `OutputFailure` unless it is what was trained.
 
-    A model that is sharded cannot take a second adapter, nor can one whose adapter trains biases of the base, so there
-    the files are compared.
+    A model that is sharded cannot take a second adapter, nor can one whose adapter trains biases of the base or is a
+    part of it (PiSSA), so there the files are compared.
     """
-    if isinstance(model, PeftModel) and state is None and not _trains_biases(model):
+    if is_pissa(plan.lora):
+        verify_tensors(_plain(model, state), folder)
+    elif isinstance(model, PeftModel) and state is None and not _trains_biases(model):
         _verify_adapter(model, folder)
     elif isinstance(model, PeftModel):
         verify_tensors(get_peft_model_state_dict(model, state_dict=state), folder)

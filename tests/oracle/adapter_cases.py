@@ -29,6 +29,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "patterns": ("llama", PATTERNS),
     "rank-stabilised": ("phi3", {"use_rslora": True, "r": 16}),
     "gaussian": ("phi3", {"init_lora_weights": "gaussian"}),
+    "PiSSA": ("llama", {"init_lora_weights": "pissa", "rank_pattern": {"q_proj": 4}}),
+    "rank-stabilised PiSSA": ("gpt2", {"init_lora_weights": "pissa_niter_4", "use_rslora": True}),
     "DoRA": ("phi3", {"use_dora": True}),
     "a module in full": ("phi3", {"modules_to_save": ("lm_head",)}),
     "biases": ("starcoder2", {"bias": "lora_only"}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,24 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from architecture_runs import train
+from pydantic import ValidationError
+from safetensors.torch import load_file
 from short_plan import short_plan
 from tiny_architectures import save_tiny, tiny_config
 from transformers import AutoModelForCausalLM
 
 from kaitoc.compiler.plan.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import ModelFailure
-from kaitoc.runtime.launch.ready import build_model
+from kaitoc.runtime.launch.ready import RunOptions, build_model
+from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.adapter import adapt
 from kaitoc.runtime.model.trained_modules import trainable_by_module
+from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 
 pytestmark = [pytest.mark.runtime, pytest.mark.usefixtures("_quiet")]
+CPU = RunOptions("cpu", show_progress=False)
 EXPERTS = ("w1", "w2", "w3")
 
 
@@ -115,3 +123,36 @@ def test_weights_that_are_not_quantised_although_the_plan_says_so_are_named(
     assert [line.partition(" stay")[0] for line in told] == (
         [f"quantization: {stays}, dense_h_to_4h, dense_4h_to_h"] if stays else []
     )
+
+
+def test_a_pissa_adapter_is_saved_as_one_for_the_base_model_that_others_have(
+    tiny_model: Path, chat_data: Path, tmp_path: Path
+) -> None:
+    trained = train("lora", tiny_model, chat_data, tmp_path, lora={"init_lora_weights": "pissa"})
+    config = json.loads((trained.folder / "adapter_config.json").read_text())
+
+    assert torch.allclose(trained.after, trained.reloaded, atol=1e-4)
+    assert not torch.allclose(trained.before, trained.after, atol=1e-2)
+    assert (config["r"], config["init_lora_weights"]) == (8, True)
+
+
+def test_a_pissa_run_goes_on_from_its_checkpoint(tiny_model: Path, chat_data: Path, tmp_path: Path) -> None:
+    training = {"save_strategy": "steps", "save_steps": 4}
+    lora = {"init_lora_weights": "pissa_niter_4"}
+    plan = short_plan(tiny_model, chat_data, tmp_path, lora=lora, training=training)
+    file = Path(run_plan(plan, CPU).adapter_folder) / "adapter_model.safetensors"
+    expected = load_file(file)
+    (tmp_path / COMPLETED).unlink()
+    file.unlink()
+
+    run_plan(plan, replace(CPU, resume=True))
+
+    assert all(torch.allclose(value, expected[name], atol=1e-6) for name, value in load_file(file).items())
+
+
+@pytest.mark.parametrize("changes", [{"quantization": {"method": "nf4"}}, {"lora": {"use_dora": True}}])
+def test_pissa_is_refused_where_there_is_no_weight_to_take_it_from(changes: dict[str, Any]) -> None:
+    lora = {"init_lora_weights": "pissa", **changes.pop("lora", {})}
+
+    with pytest.raises(ValidationError, match="PiSSA takes its adapter from unquantised weights"):
+        short_plan(Path("none"), Path("none"), Path("none"), lora=lora, **changes)
