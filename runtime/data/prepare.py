@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +15,10 @@ import numpy
 import pyarrow
 from datasets import Dataset
 
-from kaitoc.compiler.plan.plan import DataPlan
+from kaitoc.compiler.plan.plan import DataPlan, Plan
 from kaitoc.runtime.data.encode import IGNORED, Encoder, Example
 from kaitoc.runtime.data.examples import Row
-from kaitoc.runtime.failures import DataFailure, PlanFailure
+from kaitoc.runtime.failures import DataFailure, PlanFailure, RunFailure
 
 _BATCH_ROWS = 256
 _SHARES = (0.5, 0.9, 0.99)
@@ -70,8 +72,8 @@ class Prepared:
         return "; ".join((text, *(removed.describe() for removed in self.removed)))
 
 
-def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan, num_workers: int = 1) -> Prepared:
-    """Tokenize rows as a plan says, in several processes where that is asked for.
+def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan, num_workers: int | None = 1) -> Prepared:
+    """Tokenize rows as a plan says, in several processes where that is asked for; None is as many as pay off.
 
     Raises `DataFailure` when no token is left to learn or a template refuses a row, `ModelFailure` without a chat
     template, `PlanFailure` for packing without a length. A packer that splits long
@@ -81,16 +83,35 @@ def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan, num_workers: in
         raise PlanFailure("`packing` fills sequences up to `max_length`, which is not set")
     job = _Job(Encoder(tokenizer, data), rows, _limit(data), data.truncation_mode)
     starts = range(0, len(rows), _BATCH_ROWS)
-    with _mapped(job, starts, min(num_workers, len(starts))) as batches:
-        merged = _Merged()
-        for batch in batches:
-            merged.add(batch)
+    merged = _Merged()
+    try:
+        with _mapped(
+            job, starts, min(num_workers or _num_cores(), len(starts) // (1 if num_workers else 8))
+        ) as batches:
+            for batch in batches:
+                merged.add(batch)
+    except BrokenProcessPool as error:
+        raise RunFailure(
+            "a process that tokenizes was killed; set `dataset_num_proc: 1`, or grant more memory"
+        ) from error
     if not merged.num_examples:
         raise DataFailure(
             f"no token is left to learn from in {len(rows)} rows: within {_limit(data)} tokens no answer begins; "
             "raise `max_length` or set `truncation_mode: keep_end`"
         )
     return merged.prepared()
+
+
+def num_workers(plan: Plan) -> int | None:
+    """Return how many processes are asked to tokenize (`dataset_num_proc`), None when the plan does not say."""
+    stated = plan.training.extra_training_arguments.get("dataset_num_proc")
+    return stated if isinstance(stated, int) and stated > 0 else None
+
+
+def _num_cores() -> int:
+    """Return how many cores each process of this machine has for itself, at most eight."""
+    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(8, len(os.sched_getaffinity(0)) // num_processes))
 
 
 def _limit(data: DataPlan) -> int | None:
@@ -211,8 +232,9 @@ def _mapped(job: _Job, starts: Sequence[int], num_workers: int) -> Iterator[Iter
         return
     _jobs.append(job)
     try:
-        with multiprocessing.get_context("fork").Pool(num_workers, initializer=_alone) as pool:
-            yield pool.imap(_run, starts)
+        forked = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(num_workers, mp_context=forked, initializer=_alone) as pool:
+            yield pool.map(_run, starts)
     finally:
         _jobs.pop()
 

@@ -14,7 +14,7 @@ from transformers import set_seed
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS, local_paths
 from kaitoc.runtime.data.examples import Columns, describe_skipped, read_rows
-from kaitoc.runtime.data.prepare import prepare
+from kaitoc.runtime.data.prepare import num_workers, prepare
 from kaitoc.runtime.failures import DataFailure
 from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
@@ -33,6 +33,7 @@ from kaitoc.runtime.output.earlier_run import holds_run, remove_earlier_run, req
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, METRICS
 from kaitoc.runtime.training.arguments import checkpointing_settings
 from kaitoc.runtime.training.integrations import require_integrations
+from kaitoc.runtime.training.isolation import require_isolation
 from kaitoc.runtime.training.options import require_options
 from kaitoc.runtime.world import is_main_process
 
@@ -83,10 +84,11 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     rows = read_rows(paths, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
     set_seed(plan.training.seed)
     tokenizer = load_tokenizer(plan)
-    prepared = prepare(tokenizer, rows.rows, data)
+    prepared = prepare(tokenizer, rows.rows, data, num_workers(plan))
     check_memory(with_lengths(plan, load_config(plan), prepared.longest_tokens(data)), device)
     train_set, eval_set = split_examples(plan, prepared.examples)
     model = build_model(plan, device, tokenizer)
+    require_isolation(plan, model, device)
     check_room(plan, model)
     if is_main_process():
         _prepare_output(plan, output, checkpoint, resume=options.resume)

@@ -17,11 +17,11 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
 from kaitoc.runtime.model.hub import is_cached, looks_like_path
 from kaitoc.runtime.model.quantization import quantization_config, tell_unquantised
+from kaitoc.runtime.model.tokenizer import apply_stated
 from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.world import is_main_process
 
 _ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
-_TEMPLATES = (".jinja", ".jinja2", ".j2")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -92,30 +92,10 @@ def load_config(plan: Plan) -> Any:
 
 
 def load_tokenizer(plan: Plan) -> Any:
-    """Return the tokenizer; a missing padding token is its end-of-sequence token. Raises `ModelFailure`."""
+    """Return the tokenizer with what the plan states of it; raises `ModelFailure`."""
     tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, plan, "the tokenizer")
-    if plan.model.chat_template is not None:
-        tokenizer.chat_template = _template_text(plan.model.chat_template)
-    if tokenizer.eos_token_id is None:
-        raise ModelFailure(f"{plan.model.path}: the tokenizer has no end-of-sequence token")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    apply_stated(tokenizer, plan)
     return tokenizer
-
-
-def _template_text(template: str) -> str:
-    """Return a chat template that is given as a file's path or as text.
-
-    It becomes part of what is trained and saved, so a manifest cannot name any other file of the machine.
-    """
-    if "{" in template:
-        return template
-    if Path(template).suffix not in _TEMPLATES:
-        raise ModelFailure(f"{template}: the file of a chat template ends in {', '.join(_TEMPLATES)}")
-    try:
-        return Path(template).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ModelFailure(f"{template}: the chat template cannot be read: {in_words(error)}") from error
 
 
 def load_model(plan: Plan, device: str) -> Any:

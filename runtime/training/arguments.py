@@ -13,6 +13,7 @@ from trl.trainer.sft_config import SFTConfig
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.sharding import fsdp_arguments
+from kaitoc.runtime.model.tokenizer import APPLIED_TO_TOKENIZER
 from kaitoc.runtime.output.names import CHECKPOINTS
 from kaitoc.runtime.redact import is_secret
 from kaitoc.runtime.training.integrations import wants_liger
@@ -112,7 +113,8 @@ def _extra(stated: dict[str, Any]) -> dict[str, Any]:
             close = get_close_matches(name, known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             raise PlanFailure(f"there is no training argument `{name}`{hint}")
-    return {name: _read_json(value) for name, value in stated.items() if not is_secret(name)}
+    passed = {name: value for name, value in stated.items() if name not in APPLIED_TO_TOKENIZER and not is_secret(name)}
+    return {name: _read_json(value) for name, value in passed.items()}
 
 
 def _read_json(value: Any) -> Any:

@@ -152,3 +152,22 @@ def test_lengths_are_told_before_cutting(tokenizer: Any) -> None:
 
     assert found.percentile_tokens(0.5) > 10
     assert "p50" in found.describe(10)
+
+
+def test_several_processes_make_the_same_examples(tokenizer: Any) -> None:
+    rows = [Row(f"a:{number}", messages=(*CHAT.messages, Message("user", str(number)))) for number in range(600)]
+    one, several = (prepare(tokenizer, rows, plan(max_length=40), num_workers) for num_workers in (1, 3))
+
+    assert several.examples.to_list() == one.examples.to_list()
+    assert (several.num_truncated, several.lengths_tokens) == (one.num_truncated, one.lengths_tokens)
+
+
+def test_a_bad_row_is_named_also_by_several_processes(tokenizer: Any) -> None:
+    bad = Row("a:600", messages=(Message("user", "q", {"tool_calls": [{}]}), Message("assistant", "a")))
+    usual = tokenizer.chat_template
+    tokenizer.chat_template = "{% for m in messages %}{{ m.tool_calls[0].x.y }}{{ m.content }}{% endfor %}"
+    try:
+        with pytest.raises(DataFailure, match="a:600: the chat template refuses"):
+            prepare(tokenizer, [ASKED] * 600 + [bad], plan(), 3)
+    finally:
+        tokenizer.chat_template = usual
