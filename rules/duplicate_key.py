@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Related, Severity
 from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.inner_configs import inner_configs
 from kaitoc.compiler.manifest.objects import ManifestFile, Place
-from kaitoc.compiler.manifest.training_config import read_training_config
 from kaitoc.compiler.yaml.tree import ProblemKind, YamlProblem
 
 CODE = "KT102"
@@ -27,13 +27,11 @@ def check(file: ManifestFile) -> Iterator[Fault]:
                 help_text = "remove one of the two: `kubectl apply -k` and strict API requests refuse duplicate keys"
                 yield _fault(Place(file.source, problem.span), problem, help_text)
     for manifest in file.config_maps:
-        config = read_training_config(manifest)
-        if config is None:
-            continue
-        for problem in config.problems:
-            if problem.kind is ProblemKind.DUPLICATE_KEY:
-                place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
-                yield _fault(place, problem, "remove one of the two")
+        for config in inner_configs(manifest):
+            for problem in config.problems:
+                if problem.kind is ProblemKind.DUPLICATE_KEY:
+                    place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
+                    yield _fault(place, problem, "remove one of the two")
 
 
 def _fault(place: Place, problem: YamlProblem, help_text: str) -> Fault:

@@ -1,4 +1,4 @@
-"""YAML that cannot be read, in the manifest or inside `training_config.yaml`."""
+"""YAML that cannot be read, in the manifest or inside a config of Kaito's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.inner_configs import inner_configs
 from kaitoc.compiler.manifest.object_faults import content_of
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
-from kaitoc.compiler.manifest.training_config import read_training_config
 from kaitoc.compiler.yaml.tree import ProblemKind, YamlProblem
 
 CODE = "KT101"
@@ -26,17 +26,15 @@ def check(file: ManifestFile) -> Iterator[Fault]:
             if problem.kind is ProblemKind.SYNTAX and document not in templates:
                 yield Fault(Place(file.source, problem.span), problem.message)
     for manifest in file.manifests:
-        if manifest.is_workspace:
+        if manifest.is_kaitos:
             yield from _unconverted(file, manifest)
     for manifest in file.config_maps:
         yield from _unconverted(file, manifest)
-        config = read_training_config(manifest)
-        if config is None or config.is_template:
-            continue
-        for problem in config.problems:
-            if problem.kind is not ProblemKind.DUPLICATE_KEY:
-                place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
-                yield Fault(place, f"training_config.yaml: {problem.message}", help=_inner_help(problem))
+        for config in inner_configs(manifest):
+            for problem in config.problems if not config.is_template else ():
+                if problem.kind is not ProblemKind.DUPLICATE_KEY:
+                    place = Place(file.source, problem.span, config.host.pointer, manifest.ref)
+                    yield Fault(place, f"{config.data_key}: {problem.message}", help=_inner_help(problem))
 
 
 def _unconverted(file: ManifestFile, manifest: Manifest) -> Iterator[Fault]:
@@ -54,4 +52,4 @@ def _inner_help(problem: YamlProblem) -> str:
         return "leave out what is not configuration; Kaito's own templates have about 2,500 characters"
     if problem.kind is ProblemKind.VALUE:
         return "Kaito's runtime reads this text with PyYAML's `safe_load`, which stops here"
-    return "Kaito's webhook refuses a training config that is not YAML"
+    return "Kaito's webhook refuses a config that is not YAML"

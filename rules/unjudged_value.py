@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Related, Severity
 from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.inner_config import config_field
+from kaitoc.compiler.manifest.inner_configs import inner_configs
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
-from kaitoc.compiler.manifest.training_config import config_text, read_training_config
+from kaitoc.compiler.manifest.recognition import DATA_KEY, SERVING_DATA_KEY
+from kaitoc.compiler.manifest.serving_objects import serving_views
 from kaitoc.compiler.manifest.unknown_places import is_encrypted, may_hold_unknown, unknown_places
 from kaitoc.compiler.yaml.placeholders import is_sealed, shortened
 from kaitoc.compiler.yaml.tree import Scalar
@@ -44,17 +47,17 @@ def _templates(file: ManifestFile) -> Iterator[Place]:
         if file.concerns_kaito:
             yield Place(file.source, action)
     for manifest in file.config_maps:
-        config = read_training_config(manifest)
-        if config is not None and config.is_template:
-            yield Place(file.source, config.problems[0].span, config.host.pointer, manifest.ref)
+        for config in inner_configs(manifest):
+            if config.is_template:
+                yield Place(file.source, config.problems[0].span, config.host.pointer, manifest.ref)
 
 
 def _is_subject(file: ManifestFile, manifest: Manifest) -> bool:
     """Return whether an object is Kaito's, or may be by what it hides."""
-    if manifest.is_tuning_workspace or manifest in file.config_maps:
+    if manifest.is_tuning_workspace or serving_views(manifest) or manifest in file.config_maps:
         return True
-    found = config_text(manifest)
-    return found is not None and isinstance(found.node, Scalar) and bool(found.node.placeholder)
+    fields = [config_field(manifest, key) for key in (DATA_KEY, SERVING_DATA_KEY)]
+    return any(field is not None and isinstance(field.node, Scalar) and field.node.placeholder for field in fields)
 
 
 def _unknown(manifest: Manifest) -> list[tuple[Place, str]]:

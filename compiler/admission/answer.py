@@ -18,11 +18,11 @@ from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.faults import to_finding
 from kaitoc.compiler.manifest.objects import WORKSPACE_VERSIONS, Manifest
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
-from kaitoc.compiler.manifest.training_config import DATA_KEY
+from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, SERVING_DATA_KEY
+from kaitoc.compiler.manifest.serving_objects import SERVING_KINDS, config_names_in
 
-_ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map"})
-_NEEDS_PARTNERS = "missing-config-map"
+_ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map", "missing-serving-config-map"})
+_NEEDS_PARTNERS = frozenset(("missing-config-map", "missing-serving-config-map"))
 _MAX_TOLD = 10
 _MAX_VALUES = 10_000
 """A tuning Workspace has about 50 values; 500,000 URLs in one would keep a judge busy for a minute."""
@@ -38,16 +38,14 @@ def surroundings_of(request: Request, partners: Partners) -> RelatedObjects:
     namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
     if request.kind == "ConfigMap":
         return RelatedObjects(tuple(partners.workspaces_using(namespace, name)), partners.is_complete)
-    tuning = content.get("tuning")
-    config = tuning.get("config") if isinstance(tuning, dict) else None
-    config_map = partners.config_map(namespace, config) if isinstance(config, str) and config else None
-    return RelatedObjects((config_map,) if config_map is not None else (), partners.is_complete)
+    config_maps = (partners.config_map(namespace, config) for config in config_names_in(content))
+    return RelatedObjects(tuple(found for found in config_maps if found is not None), partners.is_complete)
 
 
 def answer(request: Request, policy: Policy, surroundings: RelatedObjects) -> Answer:
     """Return whether an object may pass.
 
-    Other kinds, deletions, objects on their way out and inference Workspaces pass without a word; an update of
+    Other kinds, deletions and objects on their way out pass without a word; an update of
     metadata and status alone passes with what is wrong as warnings: it is not what brought the fault in, and to refuse
     it would stop the controllers that own them.
     """
@@ -124,11 +122,12 @@ def _is_oversized(content: dict[str, Any]) -> bool:
 
 
 def _without_judging(content: dict[str, Any], *, tolerates: bool) -> Answer:
-    """Return the answer to an object that is too large: what has nothing to do with tuning passes without a word."""
+    """Return the answer to an object that is too large: what has nothing to do with Kaito passes without a word."""
     data = content.get("data")
-    if "tuning" not in content and not (isinstance(data, dict) and DATA_KEY in data):
+    has_config = isinstance(data, dict) and (DATA_KEY in data or SERVING_DATA_KEY in data)
+    if not has_config and not str(content.get("apiVersion", "")).startswith(f"{KAITO_API_GROUP}/"):
         return Answer(is_allowed=True)
-    message = f"more than {_MAX_VALUES:,} values, which no tuning object has; it is not judged"
+    message = f"more than {_MAX_VALUES:,} values, which no object of Kaito's has; it is not judged"
     return Answer(is_allowed=tolerates, message=message, warnings=(message,) if tolerates else ())
 
 
@@ -148,8 +147,8 @@ def _is_as_stored(request: Request) -> bool:
 
 
 def _concerns_kaito(request: Request) -> bool:
-    is_workspace = request.group == KAITO_API_GROUP and request.kind == "Workspace"
-    return is_workspace or (request.group == "" and request.kind == "ConfigMap")
+    is_kaitos = request.group == KAITO_API_GROUP and request.kind in ("Workspace", *SERVING_KINDS)
+    return is_kaitos or (request.group == "" and request.kind == "ConfigMap")
 
 
 def _complete(content: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -212,4 +211,4 @@ def _told(finding: Finding) -> str:
 
 def _needs_partners(finding: Finding) -> bool:
     """Return whether a finding holds only where all other objects are known; an error is one whatever there is."""
-    return finding.name == _NEEDS_PARTNERS and finding.severity is not Severity.ERROR
+    return finding.name in _NEEDS_PARTNERS and finding.severity is not Severity.ERROR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -96,6 +97,12 @@ def find_release(name: str) -> Release | None:
     """Return a release by name: `v0.12`, `0.12` and `v0.12.1` are one."""
     number = version_number(name.strip().lower())[:2]
     return next((release for release in all_releases() if release.number == number), None)
+
+
+def serving_traits(name: str) -> Mapping[str, Any]:
+    """Return what a release's controller and webhook do for inference, and the version of its vLLM; by exact name."""
+    found: Mapping[str, Any] = next(entry for entry in _data()["releases"] if entry["name"] == name)["serving"]
+    return found
 
 
 def default_template(method: str) -> str:

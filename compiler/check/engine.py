@@ -12,14 +12,17 @@ from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
-from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, known_faults, to_finding
+from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, ServingRule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.job.memory import summarize
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_link import link_serving_jobs, serving_jobs_from_elsewhere
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
+from kaitoc.compiler.manifest.inner_configs import is_kaitos_config
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
-from kaitoc.compiler.manifest.training_config import is_training_config
+from kaitoc.compiler.manifest.serving_objects import serving_views
 from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_nodes
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
@@ -38,11 +41,12 @@ class RuleSet:
     file_rules: tuple[FileRule, ...]
     job_rules: tuple[JobRule, ...]
     object_rules: tuple[ObjectRule, ...] = ()
+    serving_rules: tuple[ServingRule, ...] = ()
 
     @property
     def all(self) -> tuple[Rule, ...]:
         """Return all rules."""
-        return (*self.file_rules, *self.object_rules, *self.job_rules)
+        return (*self.file_rules, *self.object_rules, *self.job_rules, *self.serving_rules)
 
 
 @dataclass(slots=True)
@@ -168,14 +172,18 @@ class Engine:
         findings = [to_finding(rule, fault) for rule in self.rule_set.file_rules
                  if settings.runs(rule.CODE, rule.NAME) for fault in known_faults(rule, file)]  # fmt: skip
         for manifest in file.manifests:
-            if manifest.is_workspace:
+            if manifest.is_kaitos:
                 findings.extend(self._check_object(manifest, self.assumptions_for(checked.path), settings))
         for job in jobs:
             findings.extend(self._in_scope(job, self._check_job(job, settings)))
             self._add_summary(job, checked)
+        servers = list(self._servers_in(file))
+        for server in servers:
+            findings.extend(self._in_scope(server, self._check_server(server, settings)))
+        checked.num_kaito_objects = max(checked.num_kaito_objects, len(servers))
         if not is_alone:
             findings.extend(self._found_from_elsewhere(file))
-            checked.beside = self._found_beside(checked.path, jobs, findings)
+            checked.beside = self._found_beside(checked.path, [*jobs, *servers], findings)
         self._conclude(file, findings, checked)
         if checked.findings:
             checked.num_kaito_objects = max(1, checked.num_kaito_objects)
@@ -189,7 +197,7 @@ class Engine:
         owned = tuple(
             manifest
             for manifest in file.manifests
-            if manifest.is_config_map and (self.library.is_named(manifest) or is_training_config(manifest))
+            if manifest.is_config_map and (self.library.is_named(manifest) or is_kaitos_config(manifest))
         )
         return ManifestFile(file.source, file.documents, file.manifests, owned) if owned else file
 
@@ -202,14 +210,32 @@ class Engine:
         checked.num_kaito_objects = max(num_objects, len(jobs))
         return jobs
 
+    def _servers_in(self, file: ManifestFile) -> Iterable[ServingJob]:
+        """Return the servers that a file brings in."""
+        if not file.config_maps and not any(serving_views(manifest) for manifest in file.manifests):
+            return ()
+        return link_serving_jobs(file, self.library, self.assumptions_for(file.source.path))
+
+    def _check_server(self, server: ServingJob, settings: Settings) -> list[Finding]:
+        """Return what the rules find in a server and in its ConfigMap."""
+        rules = [rule for rule in self.rule_set.serving_rules if settings.runs(rule.CODE, rule.NAME)]
+        findings = [to_finding(rule, fault) for rule in rules for fault in known_faults(rule, server)]
+        if server.config_map is not None:
+            findings.extend(self._check_object(server.config_map, server.assumptions, settings))
+        return findings
+
     def _found_from_elsewhere(self, file: ManifestFile, besides: str = "") -> Iterator[Finding]:
         """Yield what jobs of Workspaces in other given files find, those of one file left out."""
         for job in jobs_from_elsewhere(file, self.library, self.assumptions_for):
             path = job.manifest.source.path
             if path != besides:
                 yield from self._check_job(job, self.settings_for(path))
+        for server in serving_jobs_from_elsewhere(file, self.library, self.assumptions_for):
+            path = server.manifest.source.path
+            if path != besides:
+                yield from self._check_server(server, self.settings_for(path))
 
-    def _found_beside(self, path: str, jobs: Iterable[Job], findings: list[Finding]) -> list[FileOutcome]:
+    def _found_beside(self, path: str, jobs: Iterable[Job | ServingJob], findings: list[Finding]) -> list[FileOutcome]:
         """Return what is found in ConfigMaps beside a file that the user did not name.
 
         It is told with the first of the given files that use them.
@@ -229,13 +255,16 @@ class Engine:
         """Return the first of the given files with a Workspace that uses a ConfigMap of a file that is not given."""
         owner = self._met.owners.get(partner.source.path)
         if owner is None:
-            jobs = jobs_from_elsewhere(partner, self.library, self.assumptions_for)
+            jobs: list[Job | ServingJob] = [
+                *jobs_from_elsewhere(partner, self.library, self.assumptions_for),
+                *serving_jobs_from_elsewhere(partner, self.library, self.assumptions_for),
+            ]
             owner = self._met.owners[partner.source.path] = min((job.manifest.source.path for job in jobs), default="")
         return owner
 
-    def _in_scope(self, job: Job, findings: list[Finding]) -> Iterable[Finding]:
+    def _in_scope(self, job: Job | ServingJob, findings: list[Finding]) -> Iterable[Finding]:
         """Yield what concerns the given files: a Workspace that only lies beside them is context, not the subject."""
-        if job.workspace is None or self.library.is_given(job.workspace):
+        if job.manifest is job.config_map or self.library.is_given(job.manifest):
             return findings
         return (finding for finding in findings if self.library.is_given_path(finding.source.path))
 

@@ -32,9 +32,14 @@ class EngineOptions:
 
 def all_rules() -> RuleSet:
     """Return every rule there is."""
-    from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES  # 140 modules: loaded when something is checked
+    from kaitoc.rules import (  # 140 modules: loaded when something is checked
+        FILE_RULES,
+        JOB_RULES,
+        OBJECT_RULES,
+        SERVING_RULES,
+    )
 
-    return RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES)
+    return RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, SERVING_RULES)
 
 
 def engine_of(options: EngineOptions, *, refuse_error_suppressions: bool = False) -> Engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.serving_objects import serving_views
 
 
 def note_of_patch(file: ManifestFile) -> str:
@@ -18,14 +19,13 @@ def note_of_unjudged(file: ManifestFile) -> str:
     if unjudged:
         line = file.source.position(unjudged[0].place.span.start).line
         names = ", ".join(f"{manifest.ref.kind} `{manifest.ref.name}`" for manifest in unjudged)
-        return f"{file.source.path}:{line}: not judged: {names} (kaitoc judges tuning Workspaces and their ConfigMaps)"
+        return f"{file.source.path}:{line}: not judged: {names} (kaitoc judges what tunes or serves a model)"
     return "" if file.concerns_kaito else _note_of_broken(file)
 
 
 def _unjudged(file: ManifestFile) -> Iterator[Manifest]:
     for manifest in file.manifests:
-        is_serving = manifest.is_workspace and manifest.node.get("inference") is not None
-        if manifest.is_kaitos and (is_serving or not manifest.is_workspace) and not manifest.is_tuning_workspace:
+        if manifest.is_kaitos and not manifest.is_workspace and not serving_views(manifest):
             yield manifest
 
 

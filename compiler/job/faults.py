@@ -14,6 +14,7 @@ from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.job import Job
+    from kaitoc.compiler.job.serving_job import ServingJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,16 @@ class JobRule(Rule, Protocol):
         ...
 
 
-def known_faults(rule: FileRule | JobRule | ObjectRule, *subject: Any) -> Iterator[Fault]:
+class ServingRule(Rule, Protocol):
+    """A rule that looks at one server."""
+
+    @property
+    def check(self) -> Callable[[ServingJob], Iterator[Fault]]:
+        """Yield the faults of a server."""
+        ...
+
+
+def known_faults(rule: FileRule | JobRule | ObjectRule | ServingRule, *subject: Any) -> Iterator[Fault]:
     """Yield what a rule finds in its subject, up to where it asks for a value that is not known yet."""
     try:
         yield from rule.check(*subject)

@@ -15,8 +15,8 @@ from kaitoc.compiler.job.suppressions import (
     find_suppressions,
     parse_annotation,
 )
+from kaitoc.compiler.manifest.inner_configs import inner_configs
 from kaitoc.compiler.manifest.objects import ManifestFile
-from kaitoc.compiler.manifest.training_config import read_training_config
 from kaitoc.compiler.yaml.tree import Mapping, Node, walk
 
 
@@ -64,6 +64,6 @@ def _roots(file: ManifestFile) -> Iterator[Node]:
         if document.root is not None:
             yield document.root
     for manifest in file.manifests:
-        config = read_training_config(manifest) if manifest.is_config_map else None
-        if config is not None and config.document_root is not None:
-            yield config.document_root
+        for config in inner_configs(manifest) if manifest.is_config_map else ():
+            if config.document_root is not None:
+                yield config.document_root

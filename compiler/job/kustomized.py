@@ -13,7 +13,7 @@ from kaitoc.compiler.manifest.kustomization import (
     Kustomization,
     read_kustomization,
 )
-from kaitoc.compiler.manifest.training_config import DATA_KEY
+from kaitoc.compiler.manifest.recognition import DATA_KEY, SERVING_DATA_KEY
 
 ReadSource = Callable[[str], Source | None]
 """Returns the text of a file, None where there is none."""
@@ -61,7 +61,7 @@ class KustomizedFiles:
         found = self._read[path] = read_kustomization(source)
         self.patches.update(found.patches)
         for one in found.generated:
-            if one.key == DATA_KEY:
+            if one.key in (DATA_KEY, SERVING_DATA_KEY):
                 self.generated.setdefault(one.path, []).append(one)
                 yield one
         yield from self._follow(found, read)

@@ -29,6 +29,7 @@ from kaitoc.compiler.job.object_table import (
 from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.reading import as_plain_config, read_manifests
+from kaitoc.compiler.manifest.serving_objects import config_names
 
 _CACHED_CHARACTERS = 2_000_000
 _LEAST_CHARACTERS = 8_000
@@ -120,7 +121,7 @@ class Library:
         source = self._sources.get(path) or Source.read(path)
         loaded = read_manifests(source)
         if path in self._kustomized.generated:
-            loaded = as_plain_config(loaded)
+            loaded = as_plain_config(loaded, self._kustomized.generated[path][0].key)
         self._hold(path, loaded)
         return loaded
 
@@ -155,7 +156,7 @@ class Library:
                 yield from (self._manifest(entry, name) for entry in unmeant_ones[user] if entry.path in self._given)
 
     def workspaces_using(self, config_map: Manifest) -> list[Manifest]:
-        """Return the tuning Workspaces whose `tuning.config` names a ConfigMap, the closest first."""
+        """Return the objects of Kaito's that name a ConfigMap, the closest first."""
         near = self._entry_of(config_map)
         users = [user for name in self._names_of(config_map) for user in self._users_of(name, near)]
         return [self.load(user.path).manifests[user.number] for user in users]
@@ -315,11 +316,10 @@ class Library:
         for index, manifest in enumerate(loaded.manifests):
             if manifest.is_config_map and manifest.plain is None:
                 self._note_config_map(manifest.ref.name, Entry(path, index, namespace_of(manifest)))
-            elif manifest.is_tuning_workspace:
-                config = manifest.written_text("tuning", "config")
-                if config:
+            elif manifest.is_kaitos:
+                for config in config_names(manifest):
                     self._users.add(config, Entry(path, index, namespace_of(manifest)))
-            elif not (manifest.is_workspace or manifest.is_config_map):
+            elif not manifest.is_config_map:
                 continue
             self._learn(self._kustomized.learn_around(os.path.dirname(path), self._text_of))
         return loaded
@@ -331,11 +331,11 @@ class Library:
             self._hashed.add(stem, entry)
 
     def _learn(self, found: Iterable[GeneratedConfigMap]) -> None:
-        """Note the ConfigMaps that kustomize makes of files; such a file is a training config whatever it says."""
+        """Note the ConfigMaps that kustomize makes of files; such a file is a config of Kaito's whatever it says."""
         for one in found:
             cached = self._cache.get(one.path)
             if cached is not None:
-                self._hold(one.path, as_plain_config(cached))
+                self._hold(one.path, as_plain_config(cached, one.key))
             try:
                 manifests = self.load(one.path).manifests
             except SourceError:

@@ -13,6 +13,7 @@ from kaitoc.compiler.job.job import Assumptions, Job, Setting
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.manifest.object_schemas import default_instance_type
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.serving_objects import config_names
 from kaitoc.compiler.manifest.training_config import (
     TrainingConfig,
     is_training_config,
@@ -47,15 +48,19 @@ def link_jobs(file: ManifestFile, library: Library, assumptions: Assumptions) ->
 def _config_map_jobs(
     config_map: Manifest, file: ManifestFile, library: Library, assumptions: Assumptions
 ) -> Iterator[Job]:
-    if not library.is_meant(config_map):
-        user = library.workspaces_using(config_map)[0]
+    if not library.is_meant(config_map) and _tuning_users(config_map, library):
+        user = _tuning_users(config_map, library)[0]
         yield _with_config_map(_workspace_job(user, library, assumptions), config_map)
     elif not library.has_given_user(config_map):
-        users = library.workspaces_using(config_map)
+        users = _tuning_users(config_map, library)
         if not users and is_training_config(config_map):
             yield _config_map_job(config_map, _idle_workspaces(config_map, file), assumptions)
         for user in users:
             yield _workspace_job(user, library, assumptions)
+
+
+def _tuning_users(config_map: Manifest, library: Library) -> list[Manifest]:
+    return [user for user in library.workspaces_using(config_map) if user.is_tuning_workspace]
 
 
 def _idle_workspaces(config_map: Manifest, file: ManifestFile) -> tuple[Manifest, ...]:
@@ -80,6 +85,8 @@ def jobs_from_elsewhere(
     """
     for manifest in file.manifests:
         for user in library.given_users_elsewhere(manifest) if manifest.is_config_map else ():
+            if not user.is_tuning_workspace:
+                continue
             job = _workspace_job(user, library, assumptions_for(user.source.path))
             if job.config_map is not None and _is_same(job.config_map, manifest):
                 yield job
@@ -98,11 +105,7 @@ def stands_alone(file: ManifestFile) -> bool:
     if any(manifest.plain is not None for manifest in file.manifests):
         return False
     config_maps = [(manifest.ref.namespace, manifest.ref.name) for manifest in file.manifests if manifest.is_config_map]
-    users = [
-        (manifest.ref.namespace, name)
-        for manifest in file.manifests
-        if manifest.is_tuning_workspace and (name := manifest.written_text("tuning", "config"))
-    ]
+    users = [(manifest.ref.namespace, name) for manifest in file.manifests for name in config_names(manifest)]
     return set(config_maps) == set(users) and len(set(config_maps)) == len(config_maps)
 
 

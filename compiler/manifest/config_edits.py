@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Span
-from kaitoc.compiler.manifest.training_config import Option, Section, TrainingConfig
+from kaitoc.compiler.manifest.inner_config import InnerConfig, Option, Section
 from kaitoc.compiler.yaml.tree import Item, Mapping, Scalar, Sequence
 
 _STEP = "  "
@@ -57,7 +57,7 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else f"\\U{ord(character):08X}"
 
 
-def replace_value(config: TrainingConfig, option: Option, value: object) -> Edit:
+def replace_value(config: InnerConfig, option: Option, value: object) -> Edit:
     """Return the edit that gives an option another value, quoted as the old one was."""
     if isinstance(option.node, Sequence) and isinstance(value, (list, tuple)) and option.node.items:
         return _replace_items(config, option.node, list(value))
@@ -70,7 +70,7 @@ def replace_value(config: TrainingConfig, option: Option, value: object) -> Edit
     return _edit(config, span, text)
 
 
-def _replace_items(config: TrainingConfig, sequence: Sequence, values: list[object]) -> Edit:
+def _replace_items(config: InnerConfig, sequence: Sequence, values: list[object]) -> Edit:
     """Return the edit that gives a list other elements; those that stay keep their notation and comments."""
     source = config.host.source
     written = {_item_value(item): item.span for item in sequence.items}
@@ -91,7 +91,7 @@ def _item_value(item: Item) -> object:
     return item.value.value if isinstance(item.value, Scalar) else None
 
 
-def _inner(config: TrainingConfig, span: Span) -> str:
+def _inner(config: InnerConfig, span: Span) -> str:
     return config.scalar_map.inner_text(span) if config.scalar_map is not None else config.host.source.slice(span)
 
 
@@ -102,12 +102,12 @@ def _quoted_as(quote: str, value: object) -> str:
     return yaml_text(value)
 
 
-def rename_option(config: TrainingConfig, option: Option, name: str) -> Edit:
+def rename_option(config: InnerConfig, option: Option, name: str) -> Edit:
     """Return the edit that renames an option's key."""
     return _edit(config, option.key.span, name)
 
 
-def set_option(config: TrainingConfig, section_name: str, name: str, value: object) -> Edit:
+def set_option(config: InnerConfig, section_name: str, name: str, value: object) -> Edit:
     """Return the edit that sets an option: its value when it is written, else a new line at the section's end."""
     entry = config.option(section_name, name)
     if entry is not None:
@@ -118,7 +118,7 @@ def set_option(config: TrainingConfig, section_name: str, name: str, value: obje
     return _add_option(config, section, f"{name}: {yaml_text(value)}")
 
 
-def set_options(config: TrainingConfig, section_name: str, values: dict[str, object]) -> tuple[Edit, ...]:
+def set_options(config: InnerConfig, section_name: str, values: dict[str, object]) -> tuple[Edit, ...]:
     """Return the edits that set several options of one section, which may be missing."""
     if config.section(section_name) is not None:
         return tuple(set_option(config, section_name, name, value) for name, value in values.items())
@@ -126,7 +126,7 @@ def set_options(config: TrainingConfig, section_name: str, values: dict[str, obj
     return (_add_section(config, section_name, lines),)
 
 
-def remove_option(config: TrainingConfig, option: Option) -> Edit:
+def remove_option(config: InnerConfig, option: Option) -> Edit:
     """Return the edit that removes an option: its whole lines, or its part of a `{...}`."""
     section = config.section(option.section)
     if section is not None and isinstance(section.node, Mapping) and section.node.is_flow:
@@ -134,7 +134,7 @@ def remove_option(config: TrainingConfig, option: Option) -> Edit:
     return _edit(config, _whole_lines(config, Span(option.key.span.start, option.value.span.end)), "")
 
 
-def _whole_lines(config: TrainingConfig, span: Span) -> Span:
+def _whole_lines(config: InnerConfig, span: Span) -> Span:
     """Return the lines of a span with the break before them."""
     scalar_map = config.scalar_map
     if scalar_map is None:
@@ -152,7 +152,7 @@ def _flow_entry_span(mapping: Mapping, option: Option) -> Span:
     return Span(start, max(option.value.span.end, option.key.span.end))
 
 
-def _add_option(config: TrainingConfig, section: Section, line: str) -> Edit:
+def _add_option(config: InnerConfig, section: Section, line: str) -> Edit:
     node = section.node
     if isinstance(node, Mapping) and node.is_flow:
         end = node.span.end - 1
@@ -166,7 +166,7 @@ def _add_option(config: TrainingConfig, section: Section, line: str) -> Edit:
     return _edit(config, span, "\n" + " " * indent + line)
 
 
-def _add_section(config: TrainingConfig, name: str, lines: list[str]) -> Edit:
+def _add_section(config: InnerConfig, name: str, lines: list[str]) -> Edit:
     root = config.root
     if root is None:
         raise ValueError("a training config that is not a mapping cannot be extended")
@@ -179,16 +179,16 @@ def _add_section(config: TrainingConfig, name: str, lines: list[str]) -> Edit:
     return _insert_line_after(config, root.entries[-1].value_span, root.entries[0].key.span, f"{name}:{text}")
 
 
-def _insert_line_after(config: TrainingConfig, last: Span, model: Span, line: str) -> Edit:
+def _insert_line_after(config: InnerConfig, last: Span, model: Span, line: str) -> Edit:
     """Insert a line behind the line on which `last` ends, indented as `model` is."""
     at = config.scalar_map.line_end(last.end) if config.scalar_map is not None else last.end
     return _edit(config, Span(at, at), "\n" + " " * _inner_column(config, model) + line)
 
 
-def _inner_column(config: TrainingConfig, span: Span) -> int:
+def _inner_column(config: InnerConfig, span: Span) -> int:
     return config.scalar_map.column(span.start) if config.scalar_map is not None else 0
 
 
-def _edit(config: TrainingConfig, span: Span, inner_text: str) -> Edit:
+def _edit(config: InnerConfig, span: Span, inner_text: str) -> Edit:
     encoded = config.scalar_map.encode(inner_text) if config.scalar_map is not None else inner_text
     return Edit(config.host.source, span, encoded)

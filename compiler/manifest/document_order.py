@@ -14,6 +14,7 @@ from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.serving_objects import config_names
 
 # Compiled where they are used: most files have nothing to move.
 _MARKER = r"(?m)^---(?=[ \t\r\n]|\Z)[^\r\n]*(?:\r\n|\r|\n|\Z)"
@@ -34,15 +35,15 @@ class LateConfigMap:
 def late_config_maps(file: ManifestFile) -> Iterator[LateConfigMap]:
     """Yield the Workspaces of a file that come before every ConfigMap of the name they give."""
     for number, workspace in enumerate(file.manifests):
-        name = workspace.written_text("tuning", "config") if workspace.is_tuning_workspace else ""
-        named = [
-            (other, config_map)
-            for other, config_map in enumerate(file.manifests if name else ())
-            if config_map.is_config_map
-            and (config_map.ref.name, config_map.ref.namespace) == (name, workspace.ref.namespace)
-        ]
-        if named and named[0][0] > number:
-            yield LateConfigMap(workspace, named[0][1])
+        for name in config_names(workspace) if workspace.is_workspace else ():
+            named = [
+                (other, config_map)
+                for other, config_map in enumerate(file.manifests)
+                if config_map.is_config_map
+                and (config_map.ref.name, config_map.ref.namespace) == (name, workspace.ref.namespace)
+            ]
+            if named and named[0][0] > number:
+                yield LateConfigMap(workspace, named[0][1])
 
 
 def move_up(late: LateConfigMap, file: ManifestFile) -> tuple[Edit, ...]:

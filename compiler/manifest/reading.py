@@ -1,4 +1,4 @@
-"""Reads the Kubernetes objects of a source, those in lists too, and a training config that is a file of its own."""
+"""Reads the Kubernetes objects of a source, those in lists too, and a config that is a file of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import ObjectRef
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, is_null
-from kaitoc.compiler.manifest.recognition import DATA_KEY, has_sections
+from kaitoc.compiler.manifest.recognition import DATA_KEY, SERVING_DATA_KEY, has_sections, has_serving_keys
 from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.compiler.yaml.tree import Entry, Mapping, Node, Scalar, Sequence
 
@@ -23,13 +23,16 @@ def read_manifests(source: Source) -> ManifestFile:
     ]
     file = ManifestFile(source, tuple(documents), tuple(manifests))
     root = documents[0].root if documents else None
-    if isinstance(root, Mapping) and root.get("kind") is None and has_sections(root):
-        return as_plain_config(file)
+    if isinstance(root, Mapping) and root.get("kind") is None:
+        if has_sections(root):
+            return as_plain_config(file, DATA_KEY)
+        if has_serving_keys(root, source.path):
+            return as_plain_config(file, SERVING_DATA_KEY)
     return file
 
 
-def as_plain_config(file: ManifestFile) -> ManifestFile:
-    """Return a file without objects as the training config that a ConfigMap is made of; others as they are."""
+def as_plain_config(file: ManifestFile, data_key: str) -> ManifestFile:
+    """Return a file without objects as the config that a ConfigMap is made of; others as they are."""
     if any(manifest.ref.kind or manifest.plain is not None for manifest in file.manifests):
         return file
     source = file.source
@@ -37,7 +40,7 @@ def as_plain_config(file: ManifestFile) -> ManifestFile:
     root = file.documents[0].root if file.documents else None
     first = root.entries[0].key.span if isinstance(root, Mapping) and root.entries else Span(0, 0)
     text = Scalar(whole, source.text, "|", None)
-    data = Mapping(whole, [Entry(Scalar(first, DATA_KEY, None, None), text, whole)], False, None, is_plain=True)
+    data = Mapping(whole, [Entry(Scalar(first, data_key, None, None), text, whole)], False, None, is_plain=True)
     node = Mapping(whole, [Entry(Scalar(first, "data", None, None), data, whole)], False, None, is_plain=True)
     manifest = Manifest(source, node, "v1", ObjectRef("ConfigMap", "", ""), plain=file.documents)
     return ManifestFile(source, file.documents, (manifest,))

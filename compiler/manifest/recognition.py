@@ -18,6 +18,11 @@ SECTIONS = (
     "DataCollator",
 )
 
+SERVING_DATA_KEY = "inference_config.yaml"
+SERVING_SECTION = "vllm"
+SERVING_KEYS = (SERVING_SECTION, "max_probe_steps", "kv_cache_cpu_memory_utilization")
+"""What Kaito's launcher reads of an inference config."""
+
 _KAITOS_LINE = r"^[ \t-]*[\"']?apiVersion[\"']?[ \t]*:[ \t]*[\"']?kaito\.sh/"
 _SECTION_LINE = rf"^[ \t]*[\"']?(?:{'|'.join(SECTIONS)})[\"']?[ \t]*:"
 
@@ -39,3 +44,10 @@ def has_sections(root: Node | None) -> bool:
     entry = root.get(ROOT_KEY) if isinstance(root, Mapping) else None
     config = entry.value if entry is not None else None
     return isinstance(config, Mapping) and any(config.get(name) is not None for name in SECTIONS)
+
+
+def has_serving_keys(root: Node | None, path: str) -> bool:
+    """Return whether a document is an inference config: by keys that no other program has, or by its file's name."""
+    if not isinstance(root, Mapping) or root.get(SERVING_SECTION) is None:
+        return False
+    return path.endswith(SERVING_DATA_KEY) or any(root.get(name) is not None for name in SERVING_KEYS[1:])

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import ObjectRef
 from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.manifest.inner_configs import inner_configs
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place, escape_pointer
-from kaitoc.compiler.manifest.training_config import read_training_config
 from kaitoc.compiler.yaml.placeholders import mask
 from kaitoc.compiler.yaml.tree import Mapping, Node, Scalar, Sequence, walk
 
@@ -19,9 +19,9 @@ def unknown_places(manifest: Manifest) -> Iterator[tuple[Place, str]]:
     """Yield the places of an object's placeholders, those in its training config too, with what stands there."""
     if manifest.plain is None:
         yield from _below(manifest.source, manifest.ref, manifest.node, manifest.pointer)
-    config = read_training_config(manifest) if manifest.is_config_map else None
-    if config is not None and config.document_root is not None:
-        yield from _below(manifest.source, manifest.ref, config.document_root, config.host.pointer)
+    for config in inner_configs(manifest) if manifest.is_config_map else ():
+        if config.document_root is not None:
+            yield from _below(manifest.source, manifest.ref, config.document_root, config.host.pointer)
 
 
 def may_hold_unknown(file: ManifestFile) -> bool:
@@ -35,9 +35,8 @@ def unknown_nodes(file: ManifestFile) -> Iterator[Scalar]:
         return
     roots = [document.root for document in file.documents if document.root is not None]
     for manifest in file.manifests:
-        config = read_training_config(manifest) if manifest.is_config_map and manifest.plain is None else None
-        if config is not None and config.document_root is not None:
-            roots.append(config.document_root)
+        configs = inner_configs(manifest) if manifest.is_config_map and manifest.plain is None else ()
+        roots += [config.document_root for config in configs if config.document_root is not None]
     for root in roots:
         yield from (node for node in walk(root) if isinstance(node, Scalar) and node.placeholder)
 

@@ -14,8 +14,8 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import ManifestFile
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
-from kaitoc.compiler.manifest.training_config import DATA_KEY
+from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, SERVING_DATA_KEY
+from kaitoc.compiler.manifest.serving_objects import config_names_in
 
 LOGGER = logging.getLogger("kaitoc.webhook")
 _WATCH_SECONDS = 300
@@ -77,12 +77,12 @@ class ClusterPartners:
         return stored.file if stored is not None else None
 
     def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
-        """Return the tuning Workspaces of a namespace that name a ConfigMap."""
+        """Return the Workspaces of a namespace that name a ConfigMap."""
         with self._lock:
             workspaces = [
                 workspace
                 for (its_namespace, _), workspace in self._objects["Workspace"].items()
-                if its_namespace == namespace and _config_of(workspace.content) == name
+                if its_namespace == namespace and name in config_names_in(workspace.content)
             ]
         return [workspace.file for workspace in workspaces]
 
@@ -125,26 +125,22 @@ class ClusterPartners:
 def _trimmed(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the parts of an object that judging needs; the rest is not kept."""
     metadata = content.get("metadata") or {}
-    trimmed = {key: content[key] for key in ("apiVersion", "kind", "resource", "tuning") if key in content}
+    trimmed = {key: content[key] for key in ("apiVersion", "kind", "resource", "tuning", "inference") if key in content}
     trimmed["metadata"] = {key: metadata[key] for key in _KEPT_METADATA if metadata.get(key)}
-    text = (content.get("data") or {}).get(DATA_KEY)
-    if isinstance(text, str):
-        trimmed["data"] = {DATA_KEY: text}
+    data = content.get("data") or {}
+    texts = {key: data[key] for key in (DATA_KEY, SERVING_DATA_KEY) if isinstance(data.get(key), str)}
+    if texts:
+        trimmed["data"] = texts
     return trimmed
 
 
 def _matters(content: Mapping[str, Any]) -> bool:
-    return "data" in content or "tuning" in content
+    return any(name in content for name in ("data", "tuning", "inference"))
 
 
 def _key(content: Mapping[str, Any]) -> tuple[str, str]:
     metadata = content["metadata"]
     return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
-
-
-def _config_of(content: Mapping[str, Any]) -> str:
-    tuning = content.get("tuning")
-    return str(tuning.get("config", "")) if isinstance(tuning, Mapping) else ""
 
 
 @dataclass(frozen=True, eq=False)

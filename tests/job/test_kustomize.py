@@ -331,10 +331,6 @@ def test_a_workspace_makes_a_config_map_kaitos(tree: Path) -> None:
     [
         ("apiVersion: kaito.sh/v1alpha1\nkind: RAGEngine\nmetadata: {name: rag}\n", "RAGEngine `rag`"),
         ("apiVersion: kaito.sh/v1alpha1\nkind: InferenceSet\nmetadata: {name: set}\n", "InferenceSet `set`"),
-        (
-            "apiVersion: kaito.sh/v1beta1\nkind: Workspace\nmetadata: {name: serve}\ninference: {preset: {}}\n",
-            "Workspace `serve`",
-        ),
     ],
 )
 def test_an_object_of_kaitos_that_is_not_judged_is_named(tree: Path, text: str, named: str) -> None:

@@ -1,0 +1,178 @@
+"""The intermediate representation of one server: what serves a model, its ConfigMap, the model, GPUs and release."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.gpus import InstanceType
+from kaitoc.compiler.core.memo import Memo
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.job.job import Assumptions, Setting
+from kaitoc.compiler.kaito.serving.controller import ControllerFacts, controller_does, controller_words
+from kaitoc.compiler.kaito.serving.engine import EngineFacts, EngineProblem, engine_problems
+from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
+from kaitoc.compiler.kaito.serving.parse import ServingParse, parse_words
+from kaitoc.compiler.kaito.serving.words import words_of
+from kaitoc.compiler.manifest.objects import Manifest, Place
+from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, Option, ServingConfig, serving_text
+from kaitoc.compiler.manifest.serving_objects import ServingView
+from kaitoc.compiler.yaml.tree import Mapping, ProblemKind
+
+RUNTIME_ANNOTATION = "kaito.sh/runtime"
+PERFORMANCE_ANNOTATION = "kaito.sh/performance-mode"
+TRANSFORMERS = "transformers"
+_BYTES_PER_WEIGHT = 2
+_THINKING = ("deepseek-r1", "qwen3", "qwq", "gpt-oss", "nemotron", "ministral-3", "magistral", "kimi", "glm")
+_WITH_TOOLS = ("llama", "phi-4", "qwen", "mistral", "ministral", "deepseek", "gpt-oss")
+"""Names of models for which Kaito turns on the choice of tools (presets/workspace/generator)."""
+_TEXT_MODELS = ("llama", "mistral", "qwen2", "qwen3", "phi3", "falcon", "gpt_oss", "deepseek_v3", "qwen3_moe", "phi")
+
+
+@dataclass(frozen=True, eq=False)
+class ServingJob:
+    """One server, resolved. `view` is None for a ConfigMap that nobody at hand uses; parts not known are None."""
+
+    view: ServingView | None
+    config_map: Manifest | None
+    config: ServingConfig | None
+    preset: Setting[str] | None
+    model: Setting[Architecture] | None
+    instance: Setting[InstanceType] | None
+    instance_type: Setting[str] | None
+    assumptions: Assumptions
+    may_name_unknown: bool = False
+    memo: Memo = field(default_factory=Memo, init=False)
+
+    @property
+    def release(self) -> str:
+        """Return the name of the Kaito release the server is judged by."""
+        return self.assumptions.release.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the object that stands for the server: what asks for it, else the ConfigMap."""
+        manifest = self.view.owner if self.view is not None else self.config_map
+        if manifest is None:
+            raise AssertionError("a server has an object or a ConfigMap")
+        return manifest
+
+    @property
+    def table(self) -> ServingTable:
+        """Return the options of the release's vLLM."""
+        return serving_table(self.release)
+
+    @property
+    def uses_vllm(self) -> bool:
+        """Return whether vLLM runs the model: unless an annotation names transformers."""
+        return self.annotation(RUNTIME_ANNOTATION) != TRANSFORMERS
+
+    def annotation(self, name: str) -> str:
+        """Return an annotation's text, empty when there is none; raises `UnknownValueError`."""
+        return self.view.holder.text("metadata", "annotations", name) if self.view is not None else ""
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Return the pairs under `vllm`, one of each key that YAML tells apart."""
+        section = self.config.section(SERVING_SECTION) if self.config is not None else None
+        return section.options if section is not None else ()
+
+    @property
+    def is_readable(self) -> bool:
+        """Return whether the launcher can read the config: a mapping whose `vllm` is one too."""
+        config = self.config
+        if config is None or not isinstance(config.document_root, Mapping):
+            return False
+        if any(problem.kind is not ProblemKind.DUPLICATE_KEY for problem in config.problems):
+            return False
+        section = config.section(SERVING_SECTION)
+        return section is None or section.is_mapping
+
+    @property
+    def known_options(self) -> tuple[Option, ...]:
+        """Return the pairs whose value is known."""
+        return tuple(option for option in self.options if not option.placeholder)
+
+    @cached_property
+    def parsed(self) -> ServingParse:
+        """Return what vLLM's parser makes of the controller's arguments and the config; raises `UnknownValueError`."""
+        pairs = [(option.name, option.plain) for option in self.known_options] if self.is_readable else []
+        return parse_words(controller_words(self._controller()), words_of(pairs), self.table)
+
+    @cached_property
+    def engine_problems(self) -> tuple[EngineProblem, ...]:
+        """Return what vLLM's configuration refuses; nothing where the parser already stops."""
+        if not self.parsed.is_accepted:
+            return ()
+        return tuple(engine_problems(self.parsed, self.table, self._facts()))
+
+    def option_at(self, index: int) -> Option:
+        """Return the pair of an index of the parse."""
+        return self.known_options[index]
+
+    def option_of(self, name: str) -> Option | None:
+        """Return the pair that sets an option in the end, None where the config sets it not."""
+        served = self.parsed.values.get(name)
+        return self.option_at(served.index) if served is not None and served.index >= 0 else None
+
+    @property
+    def num_gpus(self) -> int | None:
+        """Return how many GPUs the instance type has, None where it is not known."""
+        return self.instance.value.num_gpus if self.instance is not None else None
+
+    @property
+    def is_data_parallel(self) -> bool | None:
+        """Return whether Kaito runs a replica on each GPU: where the weights take less than half of one's memory."""
+        if self.instance is None or self.model is None:
+            return None
+        if not controller_does(self.release, "has_data_parallel_tier"):
+            return False
+        per_gpu_gib = self.instance.value.total_gib / max(1, self.instance.value.num_gpus)
+        weights_gib = self.model.value.num_parameters * _BYTES_PER_WEIGHT / 2**30
+        return weights_gib < per_gpu_gib / 2
+
+    @property
+    def offloads(self) -> bool:
+        """Return whether the launcher offloads the KV cache to host memory, as far as the config says."""
+        section = self.config.section("kv_cache_cpu_memory_utilization") if self.config is not None else None
+        written = section.node.value if section is not None and hasattr(section.node, "value") else ""
+        return written not in ("0", "0.0")
+
+    def _controller(self) -> ControllerFacts:
+        preset = self.preset.value if self.preset is not None else ""
+        instance = self.instance.value if self.instance is not None else None
+        return ControllerFacts(
+            release=self.release,
+            model_name=preset.rpartition("/")[2].lower(),
+            model_id=self.model.value.hf_id if self.model is not None else preset,
+            gpu_model=instance.gpu_model if instance is not None else "",
+            num_gpus=self.num_gpus,
+            is_data_parallel=self.is_data_parallel,
+            has_adapters=self.view is not None and bool(self.view.inference.fields("adapters")),
+            has_tools=self.model is None or any(word in self.model.value.name.lower() for word in _WITH_TOOLS),
+            performance_mode=self.annotation(PERFORMANCE_ANNOTATION),
+            is_decode=self.view is not None and self.view.role == "decode",
+        )
+
+    def _facts(self) -> EngineFacts:
+        model = self.model.value if self.model is not None else None
+        name = model.name.lower() if model is not None else ""
+        data = self.config_map.fields("data") if self.config_map is not None else []
+        return EngineFacts(
+            num_gpus=self.num_gpus,
+            max_length=model.max_position_embeddings if model is not None else None,
+            is_dense=model is not None and model.num_experts == 0,
+            is_text=model is not None and model.model_type in _TEXT_MODELS,
+            is_quantized=False if model is not None and "quantization_config" not in model.config else None,
+            lacks_think_tokens=model is not None and not any(word in name for word in _THINKING),
+            config_keys=frozenset(field.pointer.rpartition("/")[2] for field in data),
+            offloads=self.offloads,
+        )
+
+    @property
+    def config_place(self) -> Place:
+        """Return where to point for the configuration as a whole."""
+        if self.config_map is not None:
+            text = serving_text(self.config_map)
+            return text.key if text is not None else self.config_map.place
+        return self.manifest.place

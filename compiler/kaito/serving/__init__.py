@@ -1,0 +1,1 @@
+"""How Kaito's launcher and vLLM's parser read an `inference_config.yaml`."""

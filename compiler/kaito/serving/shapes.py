@@ -1,0 +1,107 @@
+"""Whether a JSON value fits the class that an option fills, as that class was asked (`schemas/generate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kaitoc.compiler.core.records import dataclass
+
+_Shape = Mapping[str, Any]
+_BOOLEAN_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "0", "1"))
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeFault:
+    """What a class refuses: where in the value, and what it takes there."""
+
+    path: tuple[str, ...]
+    message: str
+
+
+def fault_of(value: object, shape: _Shape, path: tuple[str, ...] = ()) -> ShapeFault | None:
+    """Return the first fault of a value for a class, None where there is none."""
+    if not isinstance(value, dict):
+        return _fault(path, "a mapping")
+    fields = shape["fields"]
+    for name, inner in value.items():
+        field = fields.get(name)
+        if field is None and not shape["is_open"]:
+            return ShapeFault((*path, name), f"no key `{name}`: the keys are {', '.join(fields)}")
+        if field is None:
+            continue
+        fault = _field_fault(inner, field, (*path, name))
+        if fault is None and inner is not None and "needs" in field and field["needs"] not in value:
+            fault = ShapeFault((*path, name), f"`{field['needs']}` beside `{name}`")
+        if fault is not None:
+            return fault
+    return None
+
+
+def _fault(path: tuple[str, ...], expected: str) -> ShapeFault:
+    where = f" for `{'.'.join(path)}`" if path else ""
+    return ShapeFault(path, f"{expected}{where}")
+
+
+def _field_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFault | None:
+    accepts, words = field["accepts"], field.get("words", ())
+    if isinstance(value, str) and value in words:
+        return None
+    if "fields" in field and isinstance(value, dict):
+        return fault_of(value, field, path)
+    kind = _kind_of(value, accepts)
+    if kind in accepts or (kind == "negative" and "fraction" in accepts and not _is_bounded(field)):
+        return _bound_fault(value, field, path)
+    return _fault(path, _expected(field))
+
+
+def _kind_of(value: object, accepts: list[str]) -> str:
+    """Return the sample that a value is like."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true"
+    if isinstance(value, (int, float)):
+        if value != int(value):
+            return "fraction"
+        return "zero" if value == 0 else "negative" if value < 0 else "whole"
+    if isinstance(value, str):
+        if "text" in accepts:
+            return "text"
+        is_boolean = "true" in accepts and "fraction" not in accepts and value.lower() in _BOOLEAN_WORDS
+        return "digits" if is_boolean or _is_number(value) else "text"
+    if isinstance(value, list):
+        return "empty list" if not value else "list of numbers" if _is_number(value[0]) else "list of texts"
+    return "mapping"
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]  # whatever cannot be a number raises
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_bounded(field: _Shape) -> bool:
+    return "min" in field or "above" in field
+
+
+def _bound_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFault | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if "max" in field and value > field["max"]:
+        return _fault(path, f"at most {field['max']}")
+    if "min" in field and value < field["min"]:
+        return _fault(path, f"at least {field['min']}")
+    return None
+
+
+def _expected(field: _Shape) -> str:
+    if field.get("words"):
+        return f"one of {', '.join(field['words'])}"
+    accepts = field["accepts"]
+    nouns = (("text", "text"), ("fraction", "a number"), ("whole", "a whole number"), ("true", "true or false"),
+             ("list of texts", "a list"), ("empty list", "a list"), ("mapping", "a mapping"),
+             ("null", "null"))  # fmt: skip
+    return next((noun for kind, noun in nouns if kind in accepts), "nothing: the key cannot be set")

@@ -1,0 +1,76 @@
+"""What rules about serving share: how a fault ends, and fixes in an `inference_config.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.core.findings import Applicability, Fix
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.kaito.serving.engine import EngineProblemKind
+from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind
+from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value
+from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, Option
+
+STOPS = "the server stops at its start"
+_MOST_SHOWN = 60
+
+
+def serving_problems(job: ServingJob, *kinds: ServingProblemKind) -> Iterator[tuple[Option, ServingProblem]]:
+    """Yield the pairs of which vLLM's parser says one of `kinds`."""
+    for problem in job.parsed.problems if job.uses_vllm else ():
+        if problem.kind in kinds:
+            yield job.option_at(problem.index), problem
+
+
+def configuration_faults(job: ServingJob, *kinds: EngineProblemKind) -> Iterator[Fault]:
+    """Yield every value that vLLM's parser takes and its configuration refuses, of some kinds."""
+    for problem in job.engine_problems if job.uses_vllm else ():
+        if problem.kind in kinds:
+            option = job.option_at(problem.index)
+            help_text = f"use one of {', '.join(problem.known)}" if problem.known else ""
+            is_own_layout = problem.kind is EngineProblemKind.LAYOUT and job.view is not None
+            fix = removal(job, option, Applicability.UNSAFE) if is_own_layout else None
+            message = f"`{option.name}: {_shown(option.plain)}` {problem.message}; {STOPS}"
+            yield Fault(option.value, message, help=help_text, fix=fix)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
+def is_editable(job: ServingJob) -> bool:
+    """Return whether edits can be placed exactly in the config."""
+    return job.config is not None and job.config.is_editable
+
+
+def removal(job: ServingJob, option: Option, applicability: Applicability) -> Fix | None:
+    """Return the fix that removes a pair; the last one takes `vllm` with it to `{}`, which the launcher can read."""
+    config = job.config
+    if config is None or not config.is_editable or len(job.options) < 2:
+        return None
+    return Fix(f"Remove `{option.name}`", applicability, (remove_option(config, option),))
+
+
+def renaming(job: ServingJob, option: Option, name: str, applicability: Applicability) -> Fix | None:
+    """Return the fix that renames a pair's key, None where it would repeat one."""
+    config = job.config
+    if config is None or not config.is_editable or config.option(SERVING_SECTION, name) is not None:
+        return None
+    return Fix(f"Rename it to `{name}`", applicability, (rename_option(config, option, name),))
+
+
+def replacement(job: ServingJob, option: Option, value: object, applicability: Applicability) -> Fix | None:
+    """Return the fix that gives a pair another value."""
+    config = job.config
+    if config is None or not config.is_editable:
+        return None
+    shown = f"'{value}'" if isinstance(value, str) else str(value)
+    return Fix(f"Write {shown}", applicability, (replace_value(config, option, value),))
+
+
+def plain_name(option: Option) -> str:
+    """Return a key as vLLM reads it: hyphens for underscores before the first dot."""
+    head, dot, tail = option.name.partition(".")
+    return f"{head.replace('_', '-')}{dot}{tail}"

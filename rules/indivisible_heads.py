@@ -1,0 +1,45 @@
+"""A number of attention heads that the GPUs of a node cannot share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.manifest.objects import Place
+from kaitoc.rules._serving import STOPS
+
+CODE = "KT711"
+NAME = "indivisible-heads"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: ServingJob) -> Iterator[Fault]:
+    """Yield a tensor-parallel size that does not divide the model's heads, written or chosen by Kaito."""
+    model = job.model.value if job.model is not None else None
+    served = job.parsed.values.get("tensor-parallel-size")
+    size = served.value if served is not None else None
+    if model is None or not job.uses_vllm or not isinstance(size, int) or size < 2:
+        return
+    heads, shared = model.num_heads, model.num_kv_heads
+    is_split = heads % size == 0 and (shared % size == 0 or size % shared == 0)
+    place = _place(job, served.index if served is not None else -1)
+    if not is_split and place is not None:
+        what = f"{heads} attention heads" if heads % size else f"{shared} key-value heads"
+        whose = "`tensor-parallel-size`" if served is not None and served.index >= 0 else "Kaito's tensor parallelism"
+        message = f"{whose} of {size} cannot split the {what} of {model.name}; {STOPS}"
+        yield Fault(place, message, help=f"use an instance type with {_largest(heads, shared, size)} GPUs")
+
+
+def _place(job: ServingJob, index: int) -> Place | None:
+    if index >= 0:
+        return job.option_at(index).value
+    return job.instance.place if job.instance is not None else None
+
+
+def _largest(heads: int, shared: int, size: int) -> int:
+    fitting = [n for n in (1, 2, 4, 8) if n < size and heads % n == 0 and (shared % n == 0 or n % shared == 0)]
+    return max(fitting, default=1)

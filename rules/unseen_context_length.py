@@ -1,0 +1,39 @@
+"""A context length that Kaito's estimate of nodes does not see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.kaito.serving.controller import controller_does
+from kaitoc.rules._serving import renaming, replacement
+
+CODE = "KT730"
+NAME = "unseen-context-length"
+SEVERITY = Severity.WARNING
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+_SEEN = r"\s*max-model-len:\s*[0-9]+\s*"
+
+
+def check(job: ServingJob) -> Iterator[Fault]:
+    """Yield a length written otherwise than the line that Kaito's scan looks for, so that it assumes 2,048 tokens."""
+    option = job.option_of("max-model-len") if job.uses_vllm and job.parsed.is_accepted else None
+    if option is None or job.view is None or not controller_does(job.release, "scans_for_length"):
+        return
+    value = job.parsed.values["max-model-len"].value
+    source = option.key.source
+    line = source.line_text(source.position(option.key.span.start).line)
+    if not isinstance(value, int) or value <= 2048 or re.fullmatch(_SEEN, line):
+        return
+    message = f"Kaito's estimate of nodes does not see `{line.strip()}` and assumes 2,048 tokens"
+    fix = None if option.name == "max-model-len" else renaming(job, option, "max-model-len", Applicability.SAFE)
+    if fix is None and option.value.source.slice(option.value.span) != str(value):
+        fix = replacement(job, option, value, Applicability.SAFE)
+    yield Fault(
+        option.key, message, help=f"write `max-model-len: {value}` on a line of its own, without a comment", fix=fix
+    )
