@@ -1,6 +1,7 @@
 """`python -m kaitoc.runtime PLAN.json` executes a plan, in several processes when it asks for them.
 
-`torchrun` or `accelerate launch -m kaitoc.runtime PLAN.json` start the processes themselves, as on several machines.
+On several nodes each starts its own processes, by the environment that Kubeflow Trainer, a JobSet or the training
+operator gives its pods. `torchrun` or `accelerate launch -m kaitoc.runtime PLAN.json` start the processes themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, FinalFailure, RunFailure
 from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
+from kaitoc.runtime.launch.nodes import NodeGroup, node_group
 from kaitoc.runtime.launch.processes import (
     DEFAULT_GRACE_SECONDS,
     GRACE_VARIABLE,
@@ -26,7 +28,7 @@ from kaitoc.runtime.launch.processes import (
 )
 from kaitoc.runtime.output.checkpoints import newest_whole, step_of
 from kaitoc.runtime.output.names import CHECKPOINTS
-from kaitoc.runtime.world import free_memory, grow_segments, is_main_process, leave, require_world
+from kaitoc.runtime.world import free_memory, grow_segments, is_launched, is_main_process, leave, require_world
 
 
 def main() -> int:
@@ -73,14 +75,18 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
     """
     try:
         grace_seconds_of(how.grace_seconds, os.environ)
-        require_world(plan.num_processes)
+        group = node_group(plan.num_processes, how.device, os.environ)
+        if group is None:
+            require_world(plan.num_processes)
+        if auto_fit and (group is not None or is_launched()):
+            raise FinalFailure("--auto-fit would try again in each process by itself; leave it out under a launcher")
     except (ValueError, FinalFailure) as error:
         tell(error)
         return EXIT_USAGE
     grow_segments()
     if auto_fit and how.resume:
         plan = as_left_off(plan, how.device)
-    code = _execute_once(plan, how)
+    code = _execute_once(plan, how, group)
     while code == EXIT_OUT_OF_MEMORY and auto_fit:
         candidate = next_candidate(plan)
         if candidate is None:
@@ -93,12 +99,12 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
     return code
 
 
-def _execute_once(plan: Plan, how: Execution) -> int:
+def _execute_once(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
     # bitsandbytes complains on import that an optional CPU kernel is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         if needs_launch(plan):
-            return launch(plan, how)
+            return launch(plan, how, group)
         from kaitoc.runtime.launch.ready import RunOptions
         from kaitoc.runtime.launch.run import run_plan
 

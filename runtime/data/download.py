@@ -25,6 +25,7 @@ from kaitoc.compiler.core.redaction import redacted_address
 from kaitoc.compiler.core.units import MIB
 from kaitoc.runtime.data.files import FORMATS
 from kaitoc.runtime.failures import DataFailure, NetworkFailure, OutputFailure
+from kaitoc.runtime.peers import decided
 
 DOWNLOADS = "downloads"
 MAX_BYTES = 64 << 30
@@ -32,7 +33,6 @@ MAX_REDIRECTS = 5
 NUM_ATTEMPTS = 3
 TIMEOUT_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0
-_READY = ".ready"
 _BLOCK_BYTES = MIB
 _SUFFIX_OF_TYPE = {
     "application/json": ".json",
@@ -70,12 +70,18 @@ def local_paths(
     Raises `DataFailure` for an address that has no such file, `NetworkFailure` for one that may have it later.
 
     Each address has a folder of its own, so that files of one name do not overwrite each other. `reuse` takes a file
-    that is there already. Of several processes on a machine one downloads and the others wait for the file.
+    that is there already. Of several processes, on all nodes, the main one downloads and the others wait for it.
     """
-    return tuple(
-        str(fetch(path, folder, reuse=reuse, limits=limits or DownloadLimits())) if is_address(path) else path
-        for path in paths
-    )
+    addresses = [path for path in paths if is_address(path)]
+    if not addresses:
+        return paths
+
+    def download() -> str:
+        files = (fetch(address, folder, reuse=reuse, limits=limits) for address in addresses)
+        return json.dumps([str(file.relative_to(folder)) for file in files])
+
+    names = iter(json.loads(decided(download)))
+    return tuple(str(folder / next(names)) if is_address(path) else path for path in paths)
 
 
 def fetch(address: str, folder: Path, *, reuse: bool = False, limits: DownloadLimits | None = None) -> Path:
@@ -86,14 +92,8 @@ def fetch(address: str, folder: Path, *, reuse: bool = False, limits: DownloadLi
     limits = limits or DownloadLimits()
     plain, wanted = _split_checksum(address)
     place = folder / hashlib.sha256(plain.encode("utf-8")).hexdigest()[:16]
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return _awaited(place)
-    finished = _finished(place)
-    if finished is None or not reuse:
-        finished = _fetched(plain, place, wanted, limits)
-    if "LOCAL_RANK" in os.environ:
-        (place / _READY).write_text(_launch(), encoding="utf-8")
-    return finished
+    finished = _finished(place) if reuse else None
+    return finished if finished is not None else _fetched(plain, place, wanted, limits)
 
 
 def _fetched(plain: str, place: Path, wanted: str | None, limits: DownloadLimits) -> Path:
@@ -136,35 +136,6 @@ def _finished(place: Path) -> Path | None:
     if not place.is_dir():
         return None
     return next((file for file in sorted(place.iterdir()) if not file.name.startswith(".")), None)
-
-
-def _awaited(place: Path) -> Path:
-    """Wait for the file that the first process downloads; when that fails, the launcher ends this process.
-
-    A file that an earlier launch left may be about to be replaced, so it is not taken.
-    """
-    while True:
-        finished = _finished(place)
-        if finished is not None and _ready_for(place) == _launch():
-            return finished
-        time.sleep(_PAUSE_SECONDS)
-
-
-def _ready_for(place: Path) -> str:
-    try:
-        return (place / _READY).read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def _launch() -> str:
-    """Return what the processes of one launch on a machine have in common: their parent and when it was started."""
-    parent = os.getppid()
-    try:
-        started = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        started = os.environ.get("MASTER_PORT", "")
-    return f"{parent} {started}"
 
 
 def _download(address: str, place: Path, wanted: str | None, limits: DownloadLimits) -> Path:

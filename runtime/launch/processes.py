@@ -18,16 +18,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED
+from kaitoc.runtime.launch.nodes import NodeGroup
 from kaitoc.runtime.world import is_launched
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 _HOST = "127.0.0.1"
+_MEETING_SECONDS = 900
+"""How long nodes wait for each other: images of several GiB are pulled at different speeds."""
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 GRACE_VARIABLE = "KAITOC_GRACE_SECONDS"
 DEFAULT_GRACE_SECONDS = 25.0
@@ -65,15 +68,21 @@ def needs_launch(plan: Plan) -> bool:
     return plan.num_processes > 1 and not is_launched()
 
 
-def launch(plan: Plan, how: Execution) -> int:
-    """Run a plan in its number of processes and return the exit code of the first that failed, or 0."""
+def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
+    """Run a plan in its number of processes and return the exit code of the first that failed, or 0.
+
+    Of a group of nodes each starts its own processes; they meet at node 0, all at once or not at all.
+    """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    num_processes = group.processes_per_node if group is not None else plan.num_processes
+    if group is not None:
+        sys.stderr.write(f"kaitoc: {group.describe()}\n")
     with (
         tempfile.TemporaryDirectory(prefix="kaitoc-") as folder,
-        _quiet_launcher(plan.num_processes, grace_seconds_of(how.grace_seconds, os.environ)),
+        _quiet_launcher(num_processes, grace_seconds_of(how.grace_seconds, os.environ)),
     ):
         file = Path(folder) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
@@ -82,15 +91,13 @@ def launch(plan: Plan, how: Execution) -> int:
         command += ["--overwrite"] if how.overwrite else []
         command += ["--metrics-port", str(how.metrics_port)] if how.metrics_port is not None else []
         config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=plan.num_processes,
+            min_nodes=group.num_nodes if group is not None else 1,
+            max_nodes=group.num_nodes if group is not None else 1,
+            nproc_per_node=num_processes,
             run_id=plan.name,
-            rdzv_backend="c10d",
-            rdzv_endpoint=f"{_HOST}:0",
-            local_addr=_HOST,
             max_restarts=0,
-            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, plan.num_processes), Std.ALL)),
+            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, num_processes), Std.ALL)),
+            **_meeting(group),
         )
         try:
             elastic_launch(config, sys.executable)(*command)
@@ -100,6 +107,17 @@ def launch(plan: Plan, how: Execution) -> int:
             sys.stderr.write(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}\n")
             return 128 + error.sigval
     return 0
+
+
+def _meeting(group: NodeGroup | None) -> dict[str, Any]:
+    """Return where and how the launchers of a run meet: one alone with itself, several at node 0's address."""
+    if group is None:
+        return {"rdzv_backend": "c10d", "rdzv_endpoint": f"{_HOST}:0", "local_addr": _HOST}
+    return {
+        "rdzv_backend": "static",
+        "rdzv_endpoint": f"{group.address}:{group.port}",
+        "rdzv_configs": {"rank": group.rank, "timeout": _MEETING_SECONDS},
+    }
 
 
 def tell(error: Exception) -> None:
@@ -132,10 +150,11 @@ def _tell_failure(error: ChildFailedError, folder: Path) -> int:
     the file that its output went to.
     """
     rank, failure = error.get_first_failure()
-    said = _stated(folder, rank)
-    if said is None and rank != 0:
+    local = failure.local_rank
+    said = _stated(folder, local)
+    if said is None and local != 0:
         said = "".join(
-            file.read_text(encoding="utf-8", errors="replace") for file in _files(folder, rank, "stderr.log")
+            file.read_text(encoding="utf-8", errors="replace") for file in _files(folder, local, "stderr.log")
         )
     sys.stderr.write(said if said is not None else f"kaitoc: process {rank} ended: {failure.message}\n")
     return exit_code_of(failure.exitcode)

@@ -31,6 +31,7 @@ from kaitoc.runtime.output.checkpoints import (
 )
 from kaitoc.runtime.output.earlier_run import holds_run, remove_earlier_run, require_free
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, METRICS
+from kaitoc.runtime.peers import decided, required
 from kaitoc.runtime.training.arguments import checkpointing_settings
 from kaitoc.runtime.training.integrations import require_integrations
 from kaitoc.runtime.training.isolation import require_isolation
@@ -71,9 +72,9 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     output = Path(plan.output.path)
     check_output(output)
     require_apart(plan)
-    if not options.resume and is_main_process():
-        require_free(output, overwrite=options.overwrite)
-    checkpoint = _checkpoint(plan, output) if options.resume else None
+    if not options.resume:
+        required(lambda: require_free(output, overwrite=options.overwrite))
+    checkpoint = _agreed_checkpoint(plan, output) if options.resume else None
     device = choose_device(options.device)
     require_integrations(plan, device)
     require_options(plan, device)
@@ -124,6 +125,12 @@ def split_examples(plan: Plan, dataset: Dataset) -> tuple[Dataset, Dataset | Non
     if num_train == len(dataset):
         raise DataFailure(f"evaluation is asked for, but {fraction} keeps none of {len(dataset)} examples back for it")
     return dataset.select(range(num_train)), dataset.select(range(num_train, len(dataset)))
+
+
+def _agreed_checkpoint(plan: Plan, output: Path) -> Path | None:
+    """Return the checkpoint that the main process chose, so that no process begins elsewhere than the others."""
+    name = decided(lambda: checkpoint.name if (checkpoint := _checkpoint(plan, output)) is not None else "")
+    return output / CHECKPOINTS / name if name else None
 
 
 def _checkpoint(plan: Plan, output: Path) -> Path | None:

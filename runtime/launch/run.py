@@ -36,6 +36,7 @@ from kaitoc.runtime.output.merge import merge
 from kaitoc.runtime.output.model_card import write_card
 from kaitoc.runtime.output.names import COMPLETED, MERGED, METRICS, PAGE, REPORT
 from kaitoc.runtime.output.oci import write_image
+from kaitoc.runtime.peers import decided, require_shared
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
 from kaitoc.runtime.training.callbacks import History, MetricsCallback, TerminationCallback
@@ -53,8 +54,9 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
     port = options.metrics_port if is_main_process() else None
     logs, hub = tensorboard_logs(Path(plan.output.path)), hub_requests(allowed=plan.model.hub)
     with explained(plan), quiet_libraries(), logs, hub, serving(port, options.metrics_host) as served:
+        require_shared(Path(plan.output.path))
         plan = with_fingerprint(with_sharding(plan, options.device))
-        if options.resume and is_finished(Path(plan.output.path)):
+        if options.resume and decided(lambda: "yes" if is_finished(Path(plan.output.path)) else ""):
             return report_of_finished_run(plan)
         return _run(plan, options, served)
 

@@ -145,27 +145,6 @@ def test_a_name_in_an_address_cannot_leave_the_folder_or_be_unusable(server: Ser
         assert path.read_bytes() == CONTENT
 
 
-def test_a_process_beside_the_first_waits_for_the_file_of_this_launch(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that an earlier launch left is about to be replaced, perhaps by another one."""
-    address = f"{server.address}/rows.jsonl"
-    left = fetch(address, tmp_path)
-    left.write_bytes(b"of an earlier launch")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr("kaitoc.runtime.data.download._PAUSE_SECONDS", 0.01)
-    found: list[bytes] = []
-    waiting = threading.Thread(target=lambda: found.append(fetch(address, tmp_path).read_bytes()))
-    waiting.start()
-    waiting.join(0.2)
-    assert waiting.is_alive()
-
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    fetch(address, tmp_path)
-    waiting.join(120)
-    assert found == [CONTENT]
-
-
 def test_redirects_are_followed(server: Server, tmp_path: Path) -> None:
     assert fetch(f"{server.address}/to//rows.jsonl", tmp_path).read_bytes() == CONTENT
 
