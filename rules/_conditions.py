@@ -13,6 +13,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import stack_of
 from kaitoc.compiler.kaito.hub_name import is_repository_name, may_be_a_folder
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
@@ -279,6 +280,7 @@ _OF_THE_JOB: dict[str, Callable[[Job], object]] = {
     "gpus": lambda job: job.num_gpus,
     "adapter dtype": adapter_dtype,
     "has bfloat16": lambda job: job.gpu.value.has_bf16 if job.gpu is not None else None,
+    "reentrant checkpointing": lambda job: stack_of(job).reentrant_checkpointing,
     "model type": lambda job: job.model.value.model_type if job.model is not None else None,
     "model name": lambda job: job.model.value.name if job.model is not None else None,
 }

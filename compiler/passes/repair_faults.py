@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
-from kaitoc.compiler.job.faults import Fault, JobRule
+from kaitoc.compiler.job.faults import Fault, JobRule, known_faults
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 
@@ -18,7 +18,7 @@ _MEMORY_AND_SPEED = (Area.MEMORY, Area.SPEED)
 def run(job: Job, context: PassContext) -> Iterator[Change]:
     """Yield the fixes of the rules' faults: safe ones, and for errors also others that stay inside the ConfigMap."""
     for rule in context.job_rules:
-        for fault in rule.check(job):
+        for fault in known_faults(rule, job):
             change = _change(job, rule, fault)
             if change is not None and context.preserve.allows(change.preserves):
                 yield change
