@@ -150,7 +150,7 @@ def test_a_loss_that_is_no_number_stops_the_run_without_a_result(make_plan: Make
 
 
 def test_an_adapter_that_fits_no_module_is_refused(make_plan: MakePlan) -> None:
-    with pytest.raises(ModelFailure, match="the adapter does not go with the model"):
+    with pytest.raises(ModelFailure, match="the adapter is incompatible with the model"):
         run(make_plan(lora={"target_modules": ["q_proj"]}))
 
 

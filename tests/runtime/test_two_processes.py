@@ -28,7 +28,8 @@ pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 MakePlan = Callable[..., Plan]
 UNEVEN = {"train_fraction": 21 / 24}
 """In batches of two: the last of an epoch has one row, and there is none for the second process."""
-TRAINING = {"max_steps": -1, "num_train_epochs": 2, "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 5}
+TRAINING = {"max_steps": 5, "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 5}
+TWO_EPOCHS = {**TRAINING, "max_steps": -1, "num_train_epochs": 2}
 
 
 def in_two(plan: Plan) -> Plan:
@@ -50,7 +51,7 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
 
 def test_two_processes_train_what_one_with_twice_the_accumulation_does(make_plan: MakePlan, tmp_path: Path) -> None:
     def plan_of(name: str, num_accumulated: int) -> Plan:
-        training = {**TRAINING, "per_device_train_batch_size": 2, "gradient_accumulation_steps": num_accumulated}
+        training = {**TWO_EPOCHS, "per_device_train_batch_size": 2, "gradient_accumulation_steps": num_accumulated}
         return make_plan(training=training, data=UNEVEN, output={"path": str(tmp_path / name)})
 
     two, one = in_two(plan_of("two", 1)), plan_of("one", 2)
