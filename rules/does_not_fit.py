@@ -30,7 +30,8 @@ def check(job: Job) -> Iterator[Fault]:
     if workload is None or predicted is None or job.gpu is None or has_removed_gpu(job):
         return
     gpu = job.gpu.value
-    fits_pooled = job.num_gpus > 1 and predicted.device_bytes <= gpu.memory_bytes * job.num_gpus
+    has_copies = job.num_gpus > 1 and not predicted.sharding.is_sharded
+    fits_pooled = has_copies and predicted.device_bytes <= gpu.memory_bytes * job.num_gpus
     if verdict_of(job) is not Verdict.DOES_NOT_FIT or fits_pooled:
         return
     yield Fault(

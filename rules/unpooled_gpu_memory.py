@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import footprint_of, verdict_of
+from kaitoc.compiler.job.memory import footprint_of, verdict_of, workload_of
 from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
 from kaitoc.rules._instances import has_removed_gpu
-from kaitoc.rules._memory import gpu_place
+from kaitoc.rules._memory import gpu_place, needs, would_fit
 
 CODE = "KT509"
 NAME = "unpooled-gpu-memory"
@@ -24,6 +26,8 @@ def check(job: Job) -> Iterator[Fault]:
     predicted = footprint_of(job)
     if predicted is None or job.gpu is None or job.num_gpus < 2 or has_removed_gpu(job):
         return
+    if predicted.sharding.is_sharded:
+        return
     gpu = job.gpu.value
     if verdict_of(job) is not Verdict.DOES_NOT_FIT or predicted.device_bytes > gpu.memory_bytes * job.num_gpus:
         return
@@ -31,5 +35,17 @@ def check(job: Job) -> Iterator[Fault]:
         gpu_place(job),
         f"the {job.num_gpus} GPUs have {gib(gpu.memory_bytes * job.num_gpus)} GiB together, but each holds a copy "
         f"of the model: {gib(predicted.device_bytes)} GiB do not fit in the {gib(gpu.memory_bytes)} of one",
-        help="more GPUs only multiply the batch; take an instance type with larger ones, or QLoRA",
+        help=f"more GPUs only multiply the batch; take an instance type with larger ones, or QLoRA{_sharded(job)}",
     )
+
+
+def _sharded(job: Job) -> str:
+    """Return what each GPU would need if they shared the model, where that fits: Kaito's image cannot."""
+    workload = workload_of(job)
+    if workload is None:
+        return ""
+    shared = replace(workload, sharding=Sharding(ShardingKind.FSDP2))
+    predicted = needs(job, shared)
+    if predicted is None or not would_fit(job, shared):
+        return ""
+    return f"; `kaitoc run --sharding fsdp2` splits it: {gib(predicted.device_bytes)} GiB for each"

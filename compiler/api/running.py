@@ -21,6 +21,7 @@ from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.plan.memory import with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan
@@ -72,7 +73,7 @@ def plan(
         "training": {"early_stopping_patience": early_stopping},
     }
     parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
-    made = made.model_copy(update={**parts, "sharding": sharding})
+    made = made.model_copy(update={**parts, "sharding": _runnable(sharding)})
     local = _local_architecture(model_path)
     return with_prediction(made, local, job.gpu.value if job.gpu is not None else None) if local is not None else made
 
@@ -154,6 +155,14 @@ _OF_THE_API_SERVER = frozenset(("KT105", "KT110"))
 def _stops(code: str, severity: Severity) -> bool:
     """Return whether a finding stops a run: what only Kaito's cluster would refuse, or only its GPU, does not."""
     return severity is Severity.ERROR and area_of(code) not in _OF_THE_CLUSTER and code not in _OF_THE_API_SERVER
+
+
+def _runnable(sharding: str) -> str:
+    """Return a way of sharding by its present name; raises `RunError` for one that only other launchers have."""
+    name = EARLIER_NAMES.get(sharding, sharding)
+    if name in NOT_RUN:
+        raise RunError(f"the bundled runtime shards with fsdp2, not with {name}; use --sharding fsdp2, or auto")
+    return name
 
 
 def _local_architecture(folder: str | None) -> Architecture | None:

@@ -17,6 +17,7 @@ from kaitoc.compiler.cli.options import assumption_options, takes
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.memory.sharing import SHARDING_WORDS
 from kaitoc.compiler.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class RunCommandOptions:
 @click.option("--num-processes", type=click.IntRange(1), metavar="N", help="How many; one per GPU unless given.")
 @click.option(
     "--sharding",
-    type=click.Choice(["auto", "ddp", "fsdp"]),
+    type=click.Choice(SHARDING_WORDS),
     default="auto",
     show_default=True,
     help="Whether processes hold whole copies of the model or shares; auto shards what outgrows a GPU.",

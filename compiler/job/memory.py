@@ -17,6 +17,7 @@ from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
 from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     OPTIMIZERS_BY_OPTIM,
@@ -189,6 +190,7 @@ def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) ->
         empty_cache_each_step=job.target is Target.KAITO,
         is_padded=pads(job) and batch_size_of(job) > 1,
         accumulates=accumulation_steps_of(job) > 1,
+        sharding=sharding_for(SharingRequest(), stack),
     )
 
 

@@ -13,6 +13,9 @@ SHARDING_WORDS = ("auto", "ddp", "fsdp2", "fsdp1", "zero3", "fsdp")
 
 EARLIER_NAMES = {"fsdp": "fsdp2"}
 
+NOT_RUN = ("fsdp1", "zero3")
+"""What is estimated for others' launchers, and the bundled runtime does not do."""
+
 PREFETCHES_BACKWARD = False
 """FSDP1 of TrainingArguments gathers nothing ahead unless `fsdp_config` says so (`_process_fsdp_args` of
 `transformers/training_args.py`)."""

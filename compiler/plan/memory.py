@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.architecture import Architecture
+import json
+import os
+
+from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.linear_modules import ALL_LINEAR, all_linear_targets
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import (
     OPTIMIZERS_BY_OPTIM,
     Allocator,
@@ -53,7 +62,47 @@ def workload_of_plan(
         num_gpus=plan.num_processes,
         is_padded=size > 1 and not plan.data.packing,
         accumulates=training.gradient_accumulation_steps > 1,
+        sharding=replace(
+            sharding_for(SharingRequest(plan.sharding), find_stack(STACK)), sync_each_batch=syncs_each_batch(plan)
+        ),
     )
+
+
+def syncs_each_batch(plan: Plan) -> bool:
+    """Return whether a sharded run reduces gradients after every batch of an accumulation.
+
+    Kept whole until the last one, as the Trainer does by itself, those of all weights outweigh everything else that a
+    process holds; those of adapters hardly count.
+    """
+    return plan.lora is None and plan.training.gradient_accumulation_steps > 1
+
+
+def architecture_of(plan: Plan) -> Architecture | None:
+    """Return the model of a plan: as its folder says, else as the catalog knows it; None where neither does."""
+    path = os.path.join(plan.model.path, "config.json")
+    if os.path.isfile(path):
+        try:
+            return from_config(os.path.basename(os.path.normpath(plan.model.path)), json.loads(Source.read(path).text))
+        except (ArchitectureError, SourceError, ValueError, RecursionError):
+            return None
+    return find_model(plan.provenance.preset or plan.model.path)
+
+
+def shared_footprint(
+    plan: Plan, gpu: Gpu | None, *, num_processes: int | None = None, sharding: str | None = None
+) -> Footprint | None:
+    """Return what each process of a plan needs on a GPU, None where the model is not known or no run can be so.
+
+    `num_processes` and `sharding` stand in for the plan's.
+    """
+    changes = {"num_processes": num_processes or plan.num_processes, "sharding": sharding or plan.sharding}
+    architecture = architecture_of(plan)
+    if architecture is None:
+        return None
+    try:
+        return footprint(workload_of_plan(plan.model_copy(update=changes), architecture), gpu)
+    except WorkloadError:
+        return None
 
 
 def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | None) -> Plan:
@@ -65,15 +114,6 @@ def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | No
     except WorkloadError:
         return plan
     return plan.model_copy(update={"predicted": footprint_plan(predicted)})
-
-
-def sharded_bytes(predicted: FootprintPlan, num_processes: int) -> int:
-    """Return what one of several processes that share a model needs.
-
-    Sharding divides weights, adapters, gradients and optimizer states; activations stay with each process.
-    """
-    shared = predicted.weights + predicted.adapters + predicted.gradients + predicted.optimizer
-    return predicted.reserved_bytes - shared + shared // num_processes
 
 
 def footprint_plan(predicted: Footprint) -> FootprintPlan:

@@ -7,11 +7,12 @@ Field names are those of the libraries that read them (trl's `SFTConfig`, peft's
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.memory.sharing import EARLIER_NAMES
 
 PLAN_VERSION: Literal[1] = 1
 
@@ -208,12 +209,18 @@ class Plan(_Part):
     training: TrainingPlan = TrainingPlan()
     output: OutputPlan
     num_processes: int = Field(default=1, ge=1, description="One process per GPU.")
-    sharding: Literal["auto", "ddp", "fsdp"] = Field(
+    sharding: Literal["auto", "ddp", "fsdp2", "fsdp1", "zero3"] = Field(
         default="auto",
-        description="Whether each process holds a whole copy (ddp) or a share (fsdp); auto shards what outgrows a GPU.",
+        description="Whether each process holds a whole copy (ddp) or a shard (fsdp2); auto shards what outgrows a "
+        "GPU. The bundled runtime takes neither fsdp1 nor zero3; fsdp is an earlier name of fsdp2.",
     )
     predicted: FootprintPlan | None = None
     provenance: Provenance
+
+    @field_validator("sharding", mode="before")
+    @classmethod
+    def _present_name(cls, value: Any) -> Any:
+        return EARLIER_NAMES.get(value, value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _quantized_weights_need_an_adapter(self) -> Plan:

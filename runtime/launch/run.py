@@ -142,7 +142,8 @@ def _finish(
     measured = (*_measured_bytes(ready.device, memory), device_bytes(ready.device, held_by_others))
     tokens, *measured_by_rank = of_all_ranks((trainer.num_tokens_seen, *measured), trainer.args.device)
     allocated, reserved, on_device = map(largest, measured_by_rank)
-    footprint = predicted_footprint(plan, ready.model.config, shape) if not is_sharded(plan) else None
+    is_told = ready.device != "cpu" or not is_sharded(plan)  # live tensors are those of a whole model
+    footprint = predicted_footprint(plan, ready.model.config, shape) if is_told else None
     by_module = trainable_by_module(ready.model)
     report = RunReport(
         device=ready.device,
@@ -156,7 +157,7 @@ def _finish(
         last_loss=history.losses[-1] if history.losses else None,
         seconds=history.seconds,
         tokens_per_second=total(tokens) / history.seconds if history.seconds else 0.0,
-        predicted_allocated_bytes=_predicted_bytes(plan, ready, shape) if not is_sharded(plan) else None,
+        predicted_allocated_bytes=_predicted_bytes(plan, ready, shape) if is_told else None,
         measured_allocated_bytes=allocated,
         predicted_reserved_bytes=footprint.reserved_bytes if footprint is not None else None,
         measured_reserved_bytes=reserved,

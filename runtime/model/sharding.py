@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaitoc.compiler.plan.memory import sharded_bytes
+from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu
+from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.memory.sharing import NOT_RUN
+from kaitoc.compiler.plan.memory import footprint_plan, shared_footprint, syncs_each_batch
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
 
@@ -18,21 +22,47 @@ FSDP_CONFIG: dict[str, Any] = {
 
 
 def with_sharding(plan: Plan, device: str) -> Plan:
-    """Return a plan that says how its processes share the model.
+    """Return a plan that says how its processes share the model, and what each needs then.
 
-    Left to choose, a model is sharded when several GPUs are there and the predicted footprint is more than one of them
-    has. All processes come to the same answer, since the GPUs of a node are alike. Raises `PlanFailure`.
+    Left to choose, a model is sharded when several GPUs are there and one of them lacks the memory for a whole copy, by
+    the same estimate that `kaitoc estimate` gives. All processes come to the same answer, since the GPUs of a node are
+    alike. Raises `PlanFailure`.
     """
-    if plan.sharding == "fsdp":
+    if plan.sharding in NOT_RUN:
+        raise PlanFailure(
+            f"this runtime shards with fsdp2, not with {plan.sharding}; set sharding to fsdp2, or to auto"
+        )
+    if plan.sharding == "fsdp2":
         _require_shardable(plan)
-        return plan
-    outgrows = plan.sharding == "auto" and _is_shardable(plan) and _outgrows_one(plan, device)
-    return plan.model_copy(update={"sharding": "fsdp" if outgrows else "ddp"})
+    gpu = _gpu(plan) if device != "cpu" else None
+    found = shared_footprint(plan, gpu)
+    if found is None:
+        outgrows = plan.sharding == "auto" and _is_shardable(plan) and gpu is not None and _outgrows(plan, gpu)
+        return plan.model_copy(update={"sharding": "fsdp2"} if outgrows else {"sharding": _chosen(plan)})
+    sharding = found.sharding.kind.value
+    if sharding == plan.sharding == "ddp" or plan.predicted is None:
+        return plan.model_copy(update={"sharding": sharding})
+    return plan.model_copy(update={"sharding": sharding, "predicted": footprint_plan(found)})
+
+
+def _chosen(plan: Plan) -> str:
+    return "ddp" if plan.sharding == "auto" else plan.sharding
+
+
+def _gpu(plan: Plan) -> Gpu | None:
+    """Return the GPU of this process: the plan's, with the memory that is really there; None without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    num_bytes = torch.cuda.get_device_properties(0).total_memory
+    known = find_gpu(plan.provenance.gpu) if plan.provenance.gpu else None
+    return custom_gpu(num_bytes / GIB) if known is None else replace(known, memory_bytes=num_bytes)
 
 
 def is_sharded(plan: Plan) -> bool:
     """Return whether a process holds only its share of the model."""
-    return plan.sharding == "fsdp"
+    return plan.sharding == "fsdp2"
 
 
 def fsdp_arguments(plan: Plan) -> dict[str, Any]:
@@ -41,7 +71,12 @@ def fsdp_arguments(plan: Plan) -> dict[str, Any]:
     Layers are recomputed by the model's own checkpointing. FSDP's would gather each once less, but puts a wrapper into
     the names of modules, by which peft finds no adapter to save (peft/utils/save_and_load.py).
     """
-    return {"fsdp": "full_shard auto_wrap", "fsdp_config": dict(FSDP_CONFIG)} if is_sharded(plan) else {}
+    if not is_sharded(plan):
+        return {}
+    arguments: dict[str, Any] = {"fsdp": "full_shard auto_wrap", "fsdp_config": dict(FSDP_CONFIG)}
+    if syncs_each_batch(plan):
+        arguments["accelerator_config"] = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    return arguments
 
 
 def shard_on_cpu(trainer: Any) -> None:
@@ -61,20 +96,13 @@ def shard_on_cpu(trainer: Any) -> None:
 
 
 def needed_bytes(plan: Plan) -> int | None:
-    """Return the memory that one process needs at least, None when nothing is predicted."""
-    if plan.predicted is None:
-        return None
-    return sharded_bytes(plan.predicted, plan.num_processes) if is_sharded(plan) else plan.predicted.reserved_bytes
+    """Return the memory that one process needs, None when nothing is predicted for how the model is shared."""
+    return plan.predicted.reserved_bytes if plan.predicted is not None else None
 
 
-def _outgrows_one(plan: Plan, device: str) -> bool:
-    if device == "cpu" or plan.predicted is None:
-        return False
-    import torch
-
-    if not torch.cuda.is_available():
-        return False
-    return bool(plan.predicted.reserved_bytes > torch.cuda.get_device_properties(0).total_memory)
+def _outgrows(plan: Plan, gpu: Gpu) -> bool:
+    """Return whether a model that only the manifest's prediction knows outgrows a GPU."""
+    return plan.predicted is not None and plan.predicted.reserved_bytes > gpu.memory_bytes
 
 
 def _is_shardable(plan: Plan) -> bool:

@@ -48,7 +48,15 @@ def test_paths_are_mapped_by_options() -> None:
 def test_processes_and_sharding_are_set_by_options() -> None:
     plan = json.loads(run(str(DEMO), "--dry-run", "--num-processes", "2", "--sharding", "fsdp").stdout)
 
-    assert (plan["num_processes"], plan["sharding"]) == (2, "fsdp")
+    assert (plan["num_processes"], plan["sharding"]) == (2, "fsdp2")
+
+
+@pytest.mark.parametrize("kind", ["fsdp1", "zero3"])
+def test_what_the_runtime_cannot_do_is_refused_by_name(kind: str) -> None:
+    result = run(str(DEMO), "--dry-run", "--num-processes", "2", "--sharding", kind)
+
+    assert result.exit_code == 2
+    assert f"not with {kind}" in result.stderr
 
 
 def test_what_a_manifest_has_no_words_for_is_set_by_options() -> None:

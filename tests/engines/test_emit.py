@@ -185,7 +185,7 @@ def test_nodes_auto_takes_the_fewest_that_the_memory_fits_on(tmp_path: Path) -> 
     found = objects(emit("--emit", "trainjob", "--nodes", "auto", *IMAGE, path=path))
     num_nodes = found["TrainJob"]["spec"]["trainer"]["numNodes"]
     assert num_nodes > 1
-    assert json.loads(found["ConfigMap"]["data"]["plan.json"])["sharding"] == "fsdp"
+    assert json.loads(found["ConfigMap"]["data"]["plan.json"])["sharding"] == "fsdp2"
 
     fewer = emit("--emit", "trainjob", "--nodes", str(num_nodes - 1), *IMAGE, path=path)
     assert fewer.exit_code == 2

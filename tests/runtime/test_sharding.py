@@ -16,12 +16,14 @@ import torch
 from child_runs import run_ranks
 from test_two_processes import TRAINING, in_two, losses
 
-from kaitoc.compiler.plan.plan import FootprintPlan, Plan
+from kaitoc.compiler.memory.sharding.model import ShardingKind
+from kaitoc.compiler.plan.memory import shared_footprint, syncs_each_batch
+from kaitoc.compiler.plan.plan import FootprintPlan, Plan, read_plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.quantization import quantization_config
-from kaitoc.runtime.model.sharding import needed_bytes, with_sharding
+from kaitoc.runtime.model.sharding import fsdp_arguments, needed_bytes, with_sharding
 from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
@@ -35,21 +37,49 @@ FOOTPRINT = FootprintPlan(
 
 
 def sharded(plan: Plan) -> Plan:
-    return in_two(plan).model_copy(update={"sharding": "fsdp", "predicted": FOOTPRINT})
+    return in_two(plan).model_copy(update={"sharding": "fsdp2", "predicted": FOOTPRINT})
 
 
-def test_a_process_needs_its_share_of_the_states_and_all_of_its_activations(make_plan: MakePlan) -> None:
-    assert needed_bytes(sharded(make_plan())) == 1000 - 840 + 420
+def test_a_process_needs_what_the_estimate_says_of_its_shard(make_plan: MakePlan) -> None:
+    plan = sharded(make_plan())
+    shared = shared_footprint(plan, None)
+
+    assert shared is not None
+    assert shared.sharding.kind is ShardingKind.FSDP2
+    assert needed_bytes(with_sharding(plan, "cpu")) == shared.reserved_bytes
+
+
+def test_a_plan_of_an_earlier_release_still_says_fsdp_and_means_fsdp2(make_plan: MakePlan) -> None:
+    text = in_two(make_plan()).to_json().replace('"sharding": "auto"', '"sharding": "fsdp"')
+
+    assert read_plan(text).sharding == "fsdp2"
+
+
+@pytest.mark.parametrize("kind", ["fsdp1", "zero3"])
+def test_what_other_launchers_do_is_refused_by_name(make_plan: MakePlan, kind: str) -> None:
+    with pytest.raises(PlanFailure, match=f"not with {kind}"):
+        with_sharding(in_two(make_plan()).model_copy(update={"sharding": kind}), "cpu")
+
+
+def test_gradients_of_all_weights_are_reduced_after_every_batch_and_adapters_at_the_end(make_plan: MakePlan) -> None:
+    training = {"gradient_accumulation_steps": 4}
+    adapters, weights = make_plan(training=training), make_plan(training=training, lora=None)
+
+    assert "accelerator_config" not in fsdp_arguments(sharded(adapters))
+    assert fsdp_arguments(sharded(weights))["accelerator_config"] == {
+        "gradient_accumulation_kwargs": {"sync_each_batch": True}
+    }
+    assert not any(syncs_each_batch(plan) for plan in (adapters, make_plan(lora=None)))
 
 
 def test_a_cpu_shards_only_when_told(make_plan: MakePlan) -> None:
     assert with_sharding(in_two(make_plan()), "cpu").sharding == "ddp"
-    assert with_sharding(sharded(make_plan()), "cpu").sharding == "fsdp"
+    assert with_sharding(sharded(make_plan()), "cpu").sharding == "fsdp2"
 
 
 def test_sharding_over_one_process_is_refused(make_plan: MakePlan) -> None:
     with pytest.raises(PlanFailure, match="several processes"):
-        with_sharding(make_plan().model_copy(update={"sharding": "fsdp"}), "cpu")
+        with_sharding(make_plan().model_copy(update={"sharding": "fsdp2"}), "cpu")
 
 
 def test_a_model_in_8_bit_is_not_sharded(make_plan: MakePlan) -> None:
@@ -93,7 +123,7 @@ def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
         )
         for name, accumulation in (("two", 1), ("one", 2))
     )
-    two = in_two(two).model_copy(update={"sharding": "fsdp"})
+    two = in_two(two).model_copy(update={"sharding": "fsdp2"})
     run_plan(one, RunOptions("cpu", show_progress=False))
     ends = run_ranks(two, tmp_path / "first")
 
@@ -128,7 +158,7 @@ def test_two_shares_train_every_weight_of_a_model_as_one_process_does(make_plan:
         )
         for name, accumulation in (("two", 1), ("one", 2))
     )
-    two = in_two(two).model_copy(update={"sharding": "fsdp"})
+    two = in_two(two).model_copy(update={"sharding": "fsdp2"})
     run_plan(one, RunOptions("cpu", show_progress=False))
     ends = run_ranks(two, tmp_path / "first")
 

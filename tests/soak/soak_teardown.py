@@ -46,7 +46,7 @@ def soak() -> int:
         output = folder / f"run-{number}"
         plan = short_plan(
             folder / "model", folder / "rows.jsonl", output, quantization=SHARDED_4_BIT, training=TRAINING
-        ).model_copy(update={"num_processes": 2, "sharding": "fsdp"})
+        ).model_copy(update={"num_processes": 2, "sharding": "fsdp2"})
         codes = _run(plan, folder / "plan.json", folder / "errors")
         if codes != [0, 0] or not (output / "fine_tuning_completed.txt").exists():
             sys.stderr.write(f"run {number}: {codes}\n{(folder / 'errors').read_text()}\n")

@@ -15,6 +15,7 @@ from kaitoc.compiler.engines.emit.objects import objects_of
 from kaitoc.compiler.engines.emit.options import EmitError, EmitOptions
 from kaitoc.compiler.engines.emit.storage import DATA_PATH, MODEL_PATH, RESULTS_PATH, Storage, storage_of
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.plan.memory import footprint_plan, shared_footprint
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan
 
@@ -55,7 +56,9 @@ def _planned(job: Job, instance: InstanceType, options: EmitOptions, storage: St
     world = world_of(plan, instance, options.num_nodes, job.assumptions.margin)
     provenance = plan.provenance.model_copy(update={"manifest": posixpath.basename(plan.provenance.manifest)})
     changes = {"num_processes": world.num_processes, "sharding": world.sharding, "provenance": provenance}
-    return plan.model_copy(update=changes), world
+    plan = plan.model_copy(update=changes)
+    shared = shared_footprint(plan, instance.gpu)
+    return (plan if shared is None else plan.model_copy(update={"predicted": footprint_plan(shared)})), world
 
 
 def _named(plan: Plan, bundle: Bundle) -> Bundle:

@@ -1,0 +1,59 @@
+"""Whoever judges a job of several GPUs comes to one answer; `tests/soak/soak_sharing.py` asks 2,000."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from sharing_cases import disagreement, random_jobs
+
+from kaitoc.compiler.catalog.gpus import find_gpu
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.closed_form.footprint import as_shared
+from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind, Wrap
+from kaitoc.compiler.memory.sharing import SHARDING_WORDS, SharingRequest, can_shard, sharding_for
+from kaitoc.compiler.memory.stacks import all_stacks, find_stack
+from kaitoc.compiler.memory.workload import Quantization, Workload
+
+
+@pytest.mark.no_cover
+def test_estimate_compile_dry_run_and_preflight_never_disagree() -> None:
+    told = Counter(disagreement(plan, gpu) for plan, gpu in random_jobs(seed=19, number=24))
+
+    assert set(told) == {""}
+
+
+@pytest.mark.parametrize("stack", [stack.name for stack in all_stacks()])
+@pytest.mark.parametrize("word", SHARDING_WORDS)
+def test_every_word_means_something_on_every_stack(word: str, stack: str) -> None:
+    found = sharding_for(SharingRequest(word), find_stack(stack))
+
+    assert found.kind.value == {"fsdp": "fsdp2", "auto": found.kind.value}.get(word, word)
+
+
+def test_only_the_bundled_runtime_shards_by_itself_and_kaitos_image_never() -> None:
+    by_default = {
+        stack.name for stack in all_stacks() if sharding_for(SharingRequest(), stack).kind is ShardingKind.AUTO
+    }
+
+    assert by_default == {"trl-chunked"}
+    assert {stack.name.startswith("kaito-") for stack in all_stacks() if not can_shard(stack)} == {True}
+
+
+def test_the_version_of_accelerate_decides_what_is_gathered_together() -> None:
+    request = SharingRequest("fsdp2")
+
+    assert sharding_for(request, find_stack("transformers-4.54")).wrap is Wrap.ROOT
+    assert sharding_for(request, find_stack("transformers-5")).wrap is Wrap.TAIL
+
+
+def test_auto_keeps_whole_copies_where_the_gpu_is_not_known_and_of_weights_in_8_bit() -> None:
+    model, gpu = find_model("llama-3.3-70b-instruct"), find_gpu("A100-80GB")
+    assert model is not None
+    auto = Sharding(ShardingKind.AUTO)
+    asked = Workload(model, None, 1, 512, "trl-chunked", num_gpus=8, sharding=auto)
+    in_8_bit = Workload(model, None, 1, 512, "trl-chunked", Quantization.INT8, num_gpus=8, sharding=auto)
+
+    assert as_shared(asked, gpu).sharding.kind is ShardingKind.FSDP2
+    assert as_shared(asked, None).sharding.kind is ShardingKind.DDP
+    assert as_shared(in_8_bit, gpu).sharding.kind is ShardingKind.DDP
