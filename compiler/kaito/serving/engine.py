@@ -155,6 +155,7 @@ class _Judge:
         yield from self._connector()
         yield from self._speculation()
         yield from self._contradictions()
+        yield from self._own_config()
         backend = self.by_config.get("attention-backend")
         backends = self.table.vocabularies.get("attention-backend", ())
         if backend is not None and backends and str(backend.value or backends[0]).upper() not in backends:
@@ -167,6 +168,16 @@ class _Judge:
         template = self.by_config.get("chat-template")
         if template is not None and isinstance(template.value, str):
             yield from self._template(template.value)
+
+    def _own_config(self) -> Iterator[EngineProblem]:
+        """Yield a file of vLLM's own that is not YAML or not there: files of the ConfigMap are under /mnt/config."""
+        served = self.by_config.get("config")
+        path = str(served.value) if served is not None else ""
+        folder, _, name = path.rpartition("/")
+        if served is not None and not path.endswith((".yaml", ".yml")):
+            yield self._problem(EngineProblemKind.NAME, "config", "is not a YAML file")
+        elif served is not None and (folder != "/mnt/config" or name not in self.facts.config_keys):
+            yield self._problem(EngineProblemKind.NAME, "config", "is not a file in the pod")
 
     def _parsers(self) -> Iterator[EngineProblem]:
         served = self.by_config.get("tool-call-parser")

@@ -27,6 +27,11 @@ def all_texts(release: str) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
+def named_texts() -> set[str]:
+    """Return the texts that somebody thought of: whole documents, keys, and options that meet."""
+    return {*_DATA["shapes"], *_of_keys()}
+
+
 def _text(*lines: str) -> str:
     return "vllm:\n" + "".join(f"  {line}\n" for line in lines)
 

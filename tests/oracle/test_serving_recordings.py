@@ -1,0 +1,114 @@
+"""`check` is held to what Kaito's launcher and vLLM did with every recorded `inference_config.yaml`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.rules import FILE_RULES, OBJECT_RULES, SERVING_RULES
+
+_Json = dict[str, Any]
+FOLDER = Path(__file__).parent
+RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12")
+MOST_MISSED = 0.01
+ARTEFACTS = json.loads((FOLDER / "serving" / "artefacts.json").read_text(encoding="utf-8"))
+_WORKSPACE = """apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {name: llama}
+resource:
+  instanceType: Standard_NC24ads_A100_v4
+  labelSelector: {matchLabels: {app: llama}}
+inference:
+  preset:
+    name: meta-llama/Llama-3.1-8B-Instruct
+    presetOptions: {modelAccessSecret: hub}
+  config: serving
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: serving}
+data:
+  inference_config.yaml: """
+
+
+@dataclass
+class Comparison:
+    """A release's records by what `check` says of them."""
+
+    found: int = 0
+    missed: list[tuple[str, str]] = field(default_factory=list)
+    false_errors: list[tuple[str, set[str]]] = field(default_factory=list)
+    unnoticed: list[tuple[str, _Json]] = field(default_factory=list)
+
+
+def recording(release: str) -> list[tuple[str, _Json]]:
+    path = FOLDER / "recordings" / f"serving-{release}.jsonl"
+    return [tuple(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def manifest_of(text: str) -> str:
+    """Return a Workspace and a ConfigMap with a text, which JSON quotes as YAML reads it."""
+    return _WORKSPACE + json.dumps(text) + "\n"
+
+
+def findings_in(engine: Engine, text: str) -> list[Finding]:
+    engine = engine.fresh()
+    engine.library.add_source(Source("serving.yaml", manifest_of(text)))
+    return engine.check(["serving.yaml"]).findings
+
+
+@cache
+def comparison(release: str) -> Comparison:
+    rules = RuleSet(FILE_RULES, (), OBJECT_RULES, SERVING_RULES)
+    engine = Engine(rules, Overrides(kaito_version=release), SettingsFinder(isolated=True))
+    compared = Comparison()
+    for text, record in recording(release):
+        findings = findings_in(engine, text)
+        errors = {one.code for one in findings if one.severity is Severity.ERROR and not one.code.startswith("KT3")}
+        if "stage" in record and not errors:
+            if not any(words in record["error"] for words in ARTEFACTS["stops"]):
+                compared.missed.append((text, record["error"]))
+        elif "stage" in record:
+            compared.found += 1
+        elif errors and not any(words in text for words in ARTEFACTS["starts"]):
+            compared.false_errors.append((text, errors))
+        elif "stage" not in record and not errors and _is_inverted(text, record) and not findings:
+            compared.unnoticed.append((text, record))
+    return compared
+
+
+def _is_inverted(text: str, record: _Json) -> bool:
+    """Return whether a switch that is written off was turned on."""
+    return record["changed"].get("model_tag") == "False" and any(value is True for value in record["changed"].values())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_hardly_a_stop_is_missed(release: str) -> None:
+    compared = comparison(release)
+
+    assert len(compared.missed) <= MOST_MISSED * compared.found, compared.missed
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_nothing_that_starts_is_an_error(release: str) -> None:
+    assert comparison(release).false_errors == []
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_switch_that_is_turned_on_by_false_is_told(release: str) -> None:
+    assert comparison(release).unnoticed == []
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_release_is_recorded_in_breadth(release: str) -> None:
+    assert len(recording(release)) >= 1000
