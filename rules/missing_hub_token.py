@@ -14,7 +14,7 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
-_GATED = ("meta-llama/", "google/gemma-3")
+_GATED = ("meta-llama/", "llama-3", "google/gemma-3", "gemma-3")
 
 
 def check(job: ServingJob) -> Iterator[Fault]:
@@ -22,7 +22,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
     view, model = job.view, job.model
     if view is None or model is None or job.preset is None or job.preset.place is None or view.secret is not None:
         return
-    if model.value.hf_id.lower().startswith(_GATED):
+    if job.preset.value.lower().startswith(_GATED):
         yield Fault(
             job.preset.place,
             f"{model.value.hf_id} is gated and there is no `modelAccessSecret`: the GPU node is provisioned, then the "

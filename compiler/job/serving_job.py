@@ -156,7 +156,8 @@ class ServingJob:
 
     def _facts(self) -> EngineFacts:
         model = self.model.value if self.model is not None else None
-        name = model.name.lower() if model is not None else ""
+        # The preset's name: a distilled model is an alias of the model whose shape it has.
+        name = (self.preset.value if self.preset is not None else model.name if model is not None else "").lower()
         data = self.config_map.fields("data") if self.config_map is not None else []
         return EngineFacts(
             num_gpus=self.num_gpus,

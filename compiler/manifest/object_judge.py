@@ -102,6 +102,12 @@ def _one_of(_: object, names: list[str], value: object, __: object) -> Iterator[
         yield _error(f"{names[0]} is missing")
 
 
+def _roles(_: object, names: list[str], value: object, __: object) -> Iterator[Any]:
+    types = [role.get("type") for role in value if isinstance(role, dict)] if isinstance(value, list) else names
+    if any(types.count(name) != 1 for name in names):
+        yield _error(f"there must be one role of each type: {' and '.join(names)}")
+
+
 def _non_empty(_: object, names: list[str], value: object, __: object) -> Iterator[Any]:
     for name in names:
         if isinstance(value, dict) and value.get(name, "") == "":
@@ -156,6 +162,7 @@ def _kube_finalizers(_: object, __: object, value: object, ___: object) -> Itera
 
 _OWN_KEYWORDS: dict[str, Callable[..., Iterator[Any]]] = {
     "x-one-of": _one_of,
+    "x-roles": _roles,
     "x-non-empty": _non_empty,
     "x-max-bytes": _max_bytes,
     "x-max-data-bytes": _max_data_bytes,

@@ -16,6 +16,7 @@ from kaitoc.schemas import read_json
 Schema = dict[str, Any]
 WORKSPACE, CONFIG_MAP = "Workspace", "ConfigMap"
 CORE_VERSION = "v1"
+_SERVING = ("InferenceSet", "MultiRoleInference")
 _CORE, _WORKSPACES = "kubernetes/core", "kubernetes/workspace"
 REINSTALL = "install kaitoc anew"
 _GENERATOR = "python -m kaitoc.schemas.generate.workspace_crd"
@@ -35,7 +36,13 @@ def object_schema(api_version: str, kind: str, release: str) -> Schema | None:
         core = _file(_CORE)["schemas"]
         if (api_version, kind) == (CORE_VERSION, CONFIG_MAP):
             return _whole(core[CONFIG_MAP], core)
-        if kind != WORKSPACE or api_version.partition("/")[0] != KAITO_API_GROUP:
+        if api_version.partition("/")[0] != KAITO_API_GROUP:
+            return None
+        if kind in _SERVING:
+            known = _file(f"kubernetes/{kind.lower()}")["schemas"]
+            served = next((one["versions"].get(api_version) for one in known if release in one["releases"]), None)
+            return _whole(served, core) if served is not None else None
+        if kind != WORKSPACE:
             return None
         workspaces = _file(_WORKSPACES)
         schema = workspaces["versions"].get(api_version)
@@ -65,7 +72,7 @@ def default_instance_type(api_version: str) -> str:
     return str(resource.get("properties", {}).get("instanceType", {}).get("default", ""))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _file(name: str) -> Schema:
     try:
         content = read_json(name)
