@@ -49,11 +49,13 @@ def main(arguments: list[str]) -> None:
         release, _, path = argument.partition("=")
         with open(path, encoding="utf-8") as file:
             definition = expressed(yaml.safe_load(file))
-        schemas[release] = tabulated([(release, definition)])["versions"]
-    content = {
-        "source": SOURCE.replace("workspaces", kind).replace("workspace_crd", "serving_crds"),
-        "schemas": schemas,
-    }
+        versions = tabulated([(release, definition)])["versions"]
+        if schemas and schemas[-1]["versions"] == versions:
+            schemas[-1]["releases"].append(release)
+        else:
+            schemas.append({"releases": [release], "versions": versions})
+    source = SOURCE.replace("workspaces", kind).replace("workspace_crd", "serving_crds")
+    content = {"source": source, "schemas": schemas}
     with open(os.path.join(ROOT, "kubernetes", f"{_FILES[kind]}.json"), "w", encoding="utf-8") as file:
         file.write(json.dumps(content) + "\n")
 
