@@ -36,6 +36,8 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
                  show_default=True, help="Whether to colour."),
     click.option("--show-files", is_flag=True, help="Show which files would be checked, and check none."),
     click.option("--show-settings", is_flag=True, help="Show the settings of each path, and check none."),
+    click.option("--show-effective", is_flag=True,
+                 help="Show the command line of each server and where its values come from, and check none."),
     click.option("--show-fixes", is_flag=True, help="With --fix: list what was fixed."),
     click.option("--statistics", is_flag=True, help="Show how often each rule was found, instead of the findings."),
     click.option("--baseline", metavar="FILE", shell_complete=complete_path,

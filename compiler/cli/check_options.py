@@ -21,6 +21,7 @@ from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target
 from kaitoc.compiler.report.ledger import Ledgers
 from kaitoc.compiler.report.model import Verbosity
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class CheckOptions:
     color: str = Color.AUTO.value
     show_files: bool = False
     show_settings: bool = False
+    show_effective: bool = False
     show_fixes: bool = False
     statistics: bool = False
     baseline: str | None = None
@@ -104,6 +106,8 @@ def run_check(options: CheckOptions) -> int:
     files = files_of(inputs, engine, request)
     if options.show_files:
         return _show_files(files)
+    if options.show_effective:
+        return _show_effective(engine, files)
     tell_what_is_read(report, settings, files)
     if options.fix or options.diff:
         return _fix(engine, engine.check(files), inputs, options, request, report)
@@ -114,6 +118,22 @@ def _show_settings(engine: Engine, inputs: Inputs) -> int:
     from kaitoc.compiler.report.settings import settings_text  # seldom asked for
 
     say("\n\n".join(settings_text(path, engine.settings_for(path)) for path in inputs.paths or (".",)))
+    return 0
+
+
+def _show_effective(engine: Engine, files: Sequence[str]) -> int:
+    """Show what each server is started with; what is not known yet keeps one from being shown."""
+    from kaitoc.compiler.job.serving_link import link_serving_jobs  # seldom asked for, as is the report
+    from kaitoc.compiler.report.effective import effective_lines
+
+    for path in files:
+        file = engine.library.add_given(path)
+        for server in link_serving_jobs(file, engine.library, engine.assumptions_for(path)):
+            try:
+                lines = list(effective_lines(server))
+            except UnknownValueError as error:
+                lines = [f"{server.manifest.ref.kind} {server.manifest.ref.name}: not known, {error}"]
+            say("\n".join(lines))
     return 0
 
 

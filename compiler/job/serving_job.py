@@ -13,7 +13,7 @@ from kaitoc.compiler.kaito.serving.controller import ControllerFacts, controller
 from kaitoc.compiler.kaito.serving.engine import EngineFacts, EngineProblem, engine_problems
 from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
 from kaitoc.compiler.kaito.serving.parse import ServingParse, parse_words
-from kaitoc.compiler.kaito.serving.words import words_of
+from kaitoc.compiler.kaito.serving.words import Word, words_of
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, Option, ServingConfig, serving_text
 from kaitoc.compiler.manifest.serving_objects import ServingView
@@ -93,11 +93,16 @@ class ServingJob:
         """Return the pairs whose value is known."""
         return tuple(option for option in self.options if not option.placeholder)
 
+    @property
+    def controller_words(self) -> list[Word]:
+        """Return the arguments that Kaito's controller writes; raises `UnknownValueError`."""
+        return controller_words(self._controller())
+
     @cached_property
     def parsed(self) -> ServingParse:
         """Return what vLLM's parser makes of the controller's arguments and the config; raises `UnknownValueError`."""
         pairs = [(option.name, option.plain) for option in self.known_options] if self.is_readable else []
-        return parse_words(controller_words(self._controller()), words_of(pairs), self.table)
+        return parse_words(self.controller_words, words_of(pairs), self.table)
 
     @cached_property
     def engine_problems(self) -> tuple[EngineProblem, ...]:

@@ -1,0 +1,54 @@
+"""`kaitoc check --show-effective` shows what a server is started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from kaitoc.compiler.cli import cli
+
+SERVING = """apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {name: phi}
+resource: {instanceType: Standard_NC24ads_A100_v4, labelSelector: {matchLabels: {app: phi}}}
+inference: {preset: {name: phi-4-mini-instruct}, config: serving}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: serving}
+data:
+  inference_config.yaml: |
+    vllm:
+      max_model_len: 8k
+      swap-space: 4
+"""
+
+
+def shown(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "serving.yaml"
+    path.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(cli, ["check", "--isolated", "--show-effective", str(path)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_values_have_their_origin(tmp_path: Path) -> None:
+    rows = {tuple(line.split())[:2]: line.split()[-1] for line in shown(tmp_path, SERVING).splitlines()}
+
+    assert rows["max-model-len", "8000"].endswith("serving.yaml:13")
+    assert rows["gpu-memory-utilization", "0.84"] == "controller"
+
+
+def test_the_command_has_the_controllers_words_and_those_of_the_config(tmp_path: Path) -> None:
+    text = shown(tmp_path, SERVING)
+
+    assert "--gpu-memory-utilization=0.84" in text
+    assert "--max_model_len 8k --swap-space 4" in text
+    assert "refused: swap-space (unknown option)" in text
+
+
+def test_what_is_not_known_yet_is_not_shown(tmp_path: Path) -> None:
+    text = SERVING.replace("metadata: {name: phi}", "metadata: {name: phi, annotations: ${ANNOTATIONS}}")
+
+    assert "not known" in shown(tmp_path, text)
