@@ -23,7 +23,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from kaitoc.compiler.core.redaction import redacted_address
 from kaitoc.compiler.core.units import MIB
-from kaitoc.runtime.data.files import FORMATS
+from kaitoc.runtime.data.discover import format_of
 from kaitoc.runtime.failures import DataFailure, NetworkFailure, OutputFailure
 from kaitoc.runtime.peers import decided
 
@@ -240,7 +240,7 @@ def _file_name(address: str, answer: Any) -> str:
     """Return a name with a suffix that says the format: the address's own, or by the content's type."""
     stated = os.path.basename(unquote(urlsplit(address).path)).lstrip(".")
     name = _UNUSUAL.sub("_", stated)[-_MAX_NAME_CHARACTERS:].lstrip(".") or "data"
-    if Path(name).suffix.lower() in FORMATS:
+    if format_of(Path(name)) is not None:
         return name
     return name + _SUFFIX_OF_TYPE.get(answer.headers.get_content_type(), "")
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaitoc.runtime.data.files import RowFault, data_files, records
+from kaitoc.runtime.data.discover import data_files, other_splits
+from kaitoc.runtime.data.files import RowFault, records
 from kaitoc.runtime.data.messages import (
     Message,
     is_text,
@@ -47,6 +48,7 @@ class Rows:
 
     rows: tuple[Row, ...]
     skipped: tuple[str, ...]
+    other_splits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,13 @@ def read_rows(
     if not rows:
         reason = f"all {len(skipped)} rows are malformed, the first: {skipped[0]}" if skipped else "there are no rows"
         raise DataFailure(f"{', '.join(paths)}: {reason}")
-    return Rows(tuple(rows), tuple(skipped))
+    return Rows(tuple(rows), tuple(skipped), tuple(other_splits(paths)))
 
 
 def describe_skipped(rows: Rows) -> str:
-    """Return how many rows were skipped and why the first was, to be put behind a summary; "" when none was."""
-    return f"; {len(rows.skipped)} rows skipped, the first: {rows.skipped[0]}" if rows.skipped else ""
+    """Return what was not read, to be put behind a summary: rows that were skipped, splits beside `train`."""
+    text = f"; {len(rows.skipped)} rows skipped, the first: {rows.skipped[0]}" if rows.skipped else ""
+    return text + (f"; not trained on: {', '.join(rows.other_splits)}" if rows.other_splits else "")
 
 
 def _row(origin: str, value: Any, columns: Columns) -> Row:

@@ -1,4 +1,4 @@
-"""From paths to records: the files of a data set and what each of them holds, whatever its format.
+"""From files to records: what each file of a data set holds, whatever its format.
 
 A record that cannot be read is passed on as a `RowFault`, so that one policy decides whether it stops the run.
 """
@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kaitoc.runtime.data.discover import GZIP, format_of
 from kaitoc.runtime.failures import DataFailure
 
-FORMATS = {
-    ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".arrow": "arrow", ".txt": "text",
-}  # fmt: skip
 MAX_CELL_CHARACTERS = 10_000_000
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _SPACE, _COMMA = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
@@ -39,53 +40,35 @@ class Record:
     value: Any
 
 
-def data_files(paths: tuple[str, ...], format_name: str | None = None) -> list[Path]:
-    """Return the data files that paths name, folders searched in order of names; raises `DataFailure` for none.
-
-    `format_name` is how files are read whose names do not say so.
-    """
-    files: list[Path] = []
-    for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            files += sorted(file for file in path.rglob("*") if _is_data(file, path, format_name))
-        elif not path.exists():
-            raise DataFailure(f"{name}: no such file or folder; name the training data with --data")
-        elif format_name is not None or path.suffix.lower() in FORMATS:
-            files.append(path)
-        else:
-            raise DataFailure(f"{name}: data files end in {', '.join(FORMATS)}")
-    if not files:
-        raise DataFailure(f"{', '.join(paths)}: no data file in it; data files end in {', '.join(FORMATS)}")
-    return files
-
-
-def _is_data(file: Path, folder: Path, format_name: str | None) -> bool:
-    """Return whether a file below a folder is read.
-
-    What is hidden is not, nor is anything in a hidden folder: a ConfigMap that is mounted has every file twice, once as
-    a link and once in a folder that begins with two dots.
-    """
-    is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    known = FORMATS.get(file.suffix.lower())
-    return file.is_file() and not is_hidden and known is not None and format_name in (None, known)
-
-
 def records(path: Path, format_name: str | None = None) -> Iterator[Record]:
     """Yield the records of a file; raises `DataFailure` for a file that cannot be read at all."""
-    readers = {"json": _json, "csv": _csv, "text": _paragraphs, "parquet": _tables, "arrow": _tables}
-    reader = readers[FORMATS.get(path.suffix.lower()) or format_name or "text"]
+    readers = {
+        "json": _json, "csv": _csv, "tsv": _csv, "text": _paragraphs, "parquet": _tables, "arrow": _tables,
+    }  # fmt: skip
+    reader = readers[format_of(path) or format_name or "text"]
     try:
         yield from reader(path)
     except UnicodeDecodeError as error:
         raise DataFailure(f"{path}:{_first_bad_line(path)}: not UTF-8 text") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataFailure(f"{path}: not a gzip file; is it cut off?") from error
     except OSError as error:
         raise DataFailure(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def _opened(path: Path) -> Any:
+    """Open a file for its bytes, unpacked."""
+    return gzip.open(path) if path.suffix.lower() == GZIP else path.open("rb")
+
+
+def _read_text(path: Path) -> str:
+    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig") as stream:
+        return stream.read()
+
+
 def _first_bad_line(path: Path) -> int:
     """Return the number of the first line that is not UTF-8: a decoder tells a place in its buffer, not in the file."""
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         return next((number for number, line in enumerate(stream, start=1) if _decoded(line) is None), 1)
 
 
@@ -98,14 +81,14 @@ def _decoded(line: bytes) -> str | None:
 
 def _json(path: Path) -> Iterator[Record]:
     """Yield the elements of a list, or one value a line, whichever the file begins with."""
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         first = next((line for line in stream if line.strip(_BLANK)), b"").strip(_BLANK)
     return _json_list(path) if first.startswith(b"[") else _json_lines(path)
 
 
 def _json_lines(path: Path) -> Iterator[Record]:
     """Yield one value a line; lines are decoded one by one, so that one that is not text is a row like any other."""
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip(_BLANK):
                 text = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
@@ -114,7 +97,7 @@ def _json_lines(path: Path) -> Iterator[Record]:
 
 def _json_list(path: Path) -> Iterator[Record]:
     """Yield the elements of a list one by one, so that each has its line and a cut file names the last one."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = _read_text(path)
     decoder = json.JSONDecoder()
     position = text.index("[") + 1
     line = 1 + text.count("\n", 0, position)
@@ -159,8 +142,9 @@ def _not_json(error: Exception) -> RowFault:
 
 def _csv(path: Path) -> Iterator[Record]:
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
+    delimiter = "\t" if format_of(path) == "tsv" else ","
+    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
         try:
             for row in reader:
                 is_whole = None not in row and None not in row.values()
@@ -172,7 +156,7 @@ def _csv(path: Path) -> Iterator[Record]:
 
 def _paragraphs(path: Path) -> Iterator[Record]:
     """Yield the parts of a text between empty lines."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = _read_text(path)
     line = 1
     for part in re.split(r"(\n\s*\n)", text):
         if part.strip():

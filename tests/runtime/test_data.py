@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kaitoc.runtime.data.examples import Columns, Row, read_rows
+from kaitoc.runtime.data.examples import Columns, Row, describe_skipped, read_rows
 from kaitoc.runtime.data.messages import Message
 from kaitoc.runtime.failures import DataFailure
 
@@ -223,3 +224,55 @@ def test_questions_and_answers_are_read(tmp_path: Path) -> None:
 
     assert row.messages == READ
     assert (row.prompt, row.completion) == ("q\n", "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl.gz", json.dumps({"prompt": "q", "completion": "a"})),
+        ("a.json.gz", json.dumps([{"prompt": "q", "completion": "a"}])),
+        ("a.csv.gz", "prompt,completion\nq,a\n"),
+        ("a.tsv", "prompt\tcompletion\nq\ta\n"),
+        ("a.TSV.GZ", "prompt\tcompletion\nq\ta\n"),
+    ],
+)
+def test_tables_by_tabs_and_packed_files_are_read(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content.encode()) if name.lower().endswith(".gz") else content.encode())
+
+    (row,) = rows_of(tmp_path)
+
+    assert (row.prompt, row.completion) == ("q", "a")
+
+
+@pytest.mark.parametrize("cut", [slice(0), slice(20, None), slice(-12)])
+def test_a_packed_file_that_is_cut_off_is_named(tmp_path: Path, cut: slice) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps({"text": "x" * 99}).encode())[cut])
+
+    with pytest.raises(DataFailure, match=r"a\.jsonl\.gz: (not a gzip file; is it cut off|there are no rows)"):
+        rows_of(path)
+
+
+def test_what_save_to_disk_wrote_is_read_by_its_own_list(tmp_path: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    splits = {name: Dataset.from_list([{"text": f"{name} {n}"} for n in range(3)]) for name in ("train", "test")}
+    DatasetDict(splits).save_to_disk(str(tmp_path / "saved"), num_shards={"train": 2, "test": 1})
+    (tmp_path / "saved" / "train" / "cache-1.arrow").write_bytes(b"a cache of datasets")
+
+    found = read_rows((str(tmp_path / "saved"),), Columns())
+    one = rows_of(tmp_path / "saved" / "test")
+
+    assert [row.text for row in found.rows] == ["train 0", "train 1", "train 2"]
+    assert [row.text for row in one] == ["test 0", "test 1", "test 2"]
+    assert describe_skipped(found).endswith("not trained on: " + str(tmp_path / "saved" / "test"))
+
+
+def test_splits_without_one_to_train_on_are_named(tmp_path: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    DatasetDict({name: Dataset.from_list([{"text": "x"}]) for name in ("a", "b")}).save_to_disk(str(tmp_path / "s"))
+
+    with pytest.raises(DataFailure, match=r"it has no split `train`; name one of its folders, such as .*/s/a"):
+        rows_of(tmp_path / "s")
