@@ -24,10 +24,12 @@ def redacted(plan: Plan) -> Plan:
         name: HIDDEN if is_secret(name) and value is not None else value
         for name, value in plan.training.extra_training_arguments.items()
     }
-    paths = tuple(redacted_address(path) for path in plan.data.paths)
+    paths, eval_paths = (
+        tuple(redacted_address(path) for path in named) for named in (plan.data.paths, plan.data.eval_paths)
+    )
     return plan.model_copy(
         update={
-            "data": plan.data.model_copy(update={"paths": paths}),
+            "data": plan.data.model_copy(update={"paths": paths, "eval_paths": eval_paths}),
             "training": plan.training.model_copy(update={"extra_training_arguments": extra}),
         }
     )

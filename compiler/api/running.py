@@ -42,6 +42,7 @@ def plan(
     workspace: str | None = None,
     model_path: str | None = None,
     data: str | None = None,
+    eval_data: str | None = None,
     output: str | None = None,
     merge: bool = False,
     oci_layout: bool = False,
@@ -55,7 +56,8 @@ def plan(
 ) -> Plan:
     """Return the plan of a manifest's fine-tune, as `kaitoc run --dry-run` prints it.
 
-    `model_path`, `data` and `output` stand for the folders of Kaito's image; `workspace` chooses one of several.
+    `model_path`, `data` and `output` stand for the folders of Kaito's image; `eval_data` is for evaluation alone;
+    `workspace` chooses one of several.
 
     Raises `RunError` where the manifest has errors or no fine-tune, `PlanError` for what no run can follow,
     `SourceError` for a file that cannot be read, `SettingsError` and `AssumptionError`.
@@ -65,7 +67,13 @@ def plan(
     require_sound(engine, path)
     job = job_in(engine, path, workspace)
     made = plan_of(
-        job, model_path=model_path, data=data, output=output, skip_bad_rows=skip_bad_rows, num_processes=num_processes
+        job,
+        model_path=model_path,
+        data=data,
+        eval_data=eval_data,
+        output=output,
+        skip_bad_rows=skip_bad_rows,
+        num_processes=num_processes,
     )
     changes = {
         "model": {"allow_pickle": allow_pickle, "hub": hub},

@@ -34,6 +34,7 @@ class RunCommandOptions:
     device: str
     model_path: str | None
     data: str | None
+    eval_data: str | None
     output: str | None
     merge: bool
     oci_layout: bool
@@ -65,6 +66,7 @@ class RunCommandOptions:
             workspace=self.workspace,
             model_path=self.model_path,
             data=self.data,
+            eval_data=self.eval_data,
             output=self.output,
             merge=self.merge,
             oci_layout=self.oci_layout,
@@ -85,6 +87,7 @@ class RunCommandOptions:
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option("--model-path", metavar="P", help="The model's folder (in Kaito's image: /workspace/tfs/weights).")
 @click.option("--data", metavar="P", help="Training data, a file or a folder (in Kaito's image: /mnt/data).")
+@click.option("--eval-data", metavar="P", help="Data for evaluation alone, a file or a folder; needs `eval_strategy`.")
 @click.option("--output", metavar="P", help="Where the adapter goes (in Kaito's image: the output_dir).")
 @click.option("--merge", is_flag=True, help="Also write the model with the adapter merged into it.")
 @click.option("--oci-layout", is_flag=True, help="Also pack the adapter as an image that Kaito's inference pulls.")

@@ -50,6 +50,7 @@ def plan_of(
     *,
     model_path: str | None = None,
     data: str | None = None,
+    eval_data: str | None = None,
     output: str | None = None,
     skip_bad_rows: bool = False,
     num_processes: int = 1,
@@ -65,7 +66,7 @@ def plan_of(
             model=_model(job, model_path),
             quantization=_quantization(job),
             lora=_lora(job),
-            data=_data(job, data, skip_bad_rows),
+            data=_data(job, data, eval_data, skip_bad_rows),
             training=_training(job),
             output=OutputPlan(path=_output_path(job, output)),
             num_processes=num_processes,
@@ -118,7 +119,10 @@ def _lora(job: Job) -> LoraPlan:
     return LoraPlan.model_validate(values)
 
 
-def _data(job: Job, data: str | None, skip_bad_rows: bool) -> DataPlan:
+def _data(job: Job, data: str | None, eval_data: str | None, skip_bad_rows: bool) -> DataPlan:
+    if eval_data is not None and job.setting("DatasetConfig", "train_test_split").is_stated:
+        what = "`train_test_split` keeps rows back for evaluation, and --eval-data names others: leave one of them out"
+        raise _refusal(job, "DatasetConfig", "train_test_split", what)
     messages = _stated_text(job, "DatasetConfig", "messages_column")
     context = _stated_text(job, "DatasetConfig", "context_column")
     response = _stated_text(job, "DatasetConfig", "response_column")
@@ -130,7 +134,8 @@ def _data(job: Job, data: str | None, skip_bad_rows: bool) -> DataPlan:
         prompt_column=context,
         completion_column=response if context is not None else None,
         messages_column=messages,
-        train_fraction=_train_fraction(job),
+        eval_paths=(eval_data,) if eval_data is not None else (),
+        train_fraction=_train_fraction(job) if eval_data is None else 1.0,
         shuffle=job.flag("DatasetConfig", "shuffle_dataset"),
         shuffle_seed=job.integer("DatasetConfig", "shuffle_seed", 42),
         pad_to_multiple_of=_pad_to_multiple_of(job),

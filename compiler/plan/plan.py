@@ -83,12 +83,14 @@ class LoraPlan(_Part):
 class DataPlan(_Part):
     """What is learned from. Columns that are None are found by their usual names.
 
-    `paths` are files, folders or http(s) addresses, all of which are read. `train_fraction` of the rows is trained on,
-    the rest is for evaluation. Prompts and the user's turns carry no loss, unless `completion_only_loss` or
-    `assistant_only_loss` is false. `pad_to_multiple_of` None pads to the longest of a batch.
+    `paths` are files, folders or http(s) addresses, all of which are read. `eval_paths` are for evaluation alone;
+    without them `train_fraction` of the rows is trained on, the rest is for evaluation. Prompts and the user's turns
+    carry no loss, unless `completion_only_loss` or `assistant_only_loss` is false. `pad_to_multiple_of` None pads
+    to the longest of a batch.
     """
 
     paths: tuple[str, ...]
+    eval_paths: tuple[str, ...] = ()
     format: Literal["csv", "json", "parquet", "arrow", "text"] | None = None
     text_column: str | None = None
     prompt_column: str | None = None

@@ -43,7 +43,7 @@ def require_apart(plan: Plan) -> None:
     output = Path(plan.output.path).resolve()
     result = [MODEL] if plan.lora is None else [ADAPTER]
     written = [output / name for name in (*result, CHECKPOINTS, DOWNLOADS, IMAGE, MERGED)]
-    for name in (plan.model.path, *plan.data.paths):
+    for name in (plan.model.path, *plan.data.paths, *plan.data.eval_paths):
         place = Path(name)
         inside = next((folder for folder in written if place.exists() and _is_within(place.resolve(), folder)), None)
         if inside is not None:

@@ -12,10 +12,8 @@ from peft import prepare_model_for_kbit_training
 from transformers import set_seed
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.data.download import DOWNLOADS, local_paths
-from kaitoc.runtime.data.examples import Columns, describe_skipped, read_rows
-from kaitoc.runtime.data.prepare import num_workers, prepare
-from kaitoc.runtime.failures import DataFailure
+from kaitoc.runtime.data.download import DOWNLOADS
+from kaitoc.runtime.data.load import read_data, tokenize
 from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
 from kaitoc.runtime.model.adapter import adapt
@@ -79,23 +77,18 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     require_integrations(plan, device)
     require_options(plan, device)
     require_model(plan)
-    data = plan.data
-    columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
-    paths = local_paths(data.paths, output / DOWNLOADS, reuse=options.resume)
-    rows = read_rows(paths, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
+    rows = read_data(plan, output / DOWNLOADS, reuse=options.resume)
     set_seed(plan.training.seed)
     tokenizer = load_tokenizer(plan)
-    prepared = prepare(tokenizer, rows.rows, data, num_workers(plan))
-    check_memory(with_lengths(plan, load_config(plan), prepared.longest_tokens(data)), device)
-    train_set, eval_set = split_examples(plan, prepared.examples)
+    data = tokenize(plan, rows, tokenizer)
+    check_memory(with_lengths(plan, load_config(plan), data.longest_tokens), device)
     model = build_model(plan, device, tokenizer)
     require_isolation(plan, model, device)
     check_room(plan, model)
     if is_main_process():
         _prepare_output(plan, output, checkpoint, resume=options.resume)
-    summary = prepared.describe(data.max_length) + describe_skipped(rows)
-    counts = len(rows.skipped), prepared.num_truncated
-    return Ready(device, output, tokenizer, model, summary, *counts, train_set, eval_set, checkpoint)
+    counts = data.num_skipped, data.num_truncated
+    return Ready(device, output, tokenizer, model, data.summary, *counts, data.training, data.evaluation, checkpoint)
 
 
 def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
@@ -110,21 +103,6 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
             gradient_checkpointing_kwargs=checkpointing_settings(plan),
         )
     return model if plan.lora is None else adapt(model, plan, plan.lora)
-
-
-def split_examples(plan: Plan, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
-    """Return the training and evaluation sets as the plan splits and shuffles them; raises `DataFailure`."""
-    if plan.data.shuffle:
-        dataset = dataset.shuffle(seed=plan.data.shuffle_seed)
-    num_train = round(len(dataset) * plan.data.train_fraction)
-    fraction = f"train_test_split {plan.data.train_fraction}"
-    if num_train == 0:
-        raise DataFailure(f"{fraction} leaves none of {len(dataset)} examples to train on")
-    if plan.training.eval_strategy == "no":
-        return dataset.select(range(num_train)), None
-    if num_train == len(dataset):
-        raise DataFailure(f"evaluation is asked for, but {fraction} keeps none of {len(dataset)} examples back for it")
-    return dataset.select(range(num_train)), dataset.select(range(num_train, len(dataset)))
 
 
 def _agreed_checkpoint(plan: Plan, output: Path) -> Path | None:

@@ -47,7 +47,13 @@ SECTIONS = ("model", "quantization", "lora", "training", "dataset", "collator", 
 
 
 def plan_from(
-    folder: Path, *, data: str | None = None, model_path: str | None = None, output: str | None = None, **sections: str
+    folder: Path,
+    *,
+    data: str | None = None,
+    eval_data: str | None = None,
+    model_path: str | None = None,
+    output: str | None = None,
+    **sections: str,
 ) -> Plan:
     path = folder / "job.yaml"
     texts = {**dict.fromkeys(SECTIONS, ""), "method": "lora", **sections}
@@ -55,7 +61,7 @@ def plan_from(
     engine = Engine(RuleSet((), ()), Overrides(target="bundled"), SettingsFinder(isolated=True))
     engine.library.add_given(str(path))
     (job,) = engine.jobs_of(engine.library.load(str(path)))
-    return plan_of(job, data=data, model_path=model_path, output=output)
+    return plan_of(job, data=data, eval_data=eval_data, model_path=model_path, output=output)
 
 
 def test_without_options_the_paths_are_those_of_kaito_s_image(tmp_path: Path) -> None:
@@ -114,6 +120,19 @@ def test_no_rows_are_held_out_that_nothing_evaluates(tmp_path: Path) -> None:
     assert plan_from(tmp_path).data.train_fraction == 1.0
     assert plan_from(tmp_path, training="eval_strategy: epoch").data.train_fraction == 0.8
     assert plan_from(tmp_path, dataset="train_test_split: 0.9").data.train_fraction == 0.9
+
+
+def test_data_for_evaluation_leaves_all_rows_to_train_on(tmp_path: Path) -> None:
+    data = plan_from(tmp_path, training="eval_strategy: epoch", eval_data="held_out.jsonl").data
+
+    assert (data.eval_paths, data.train_fraction) == (("held_out.jsonl",), 1.0)
+
+
+def test_a_share_and_data_for_evaluation_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(
+        PlanError, match="`train_test_split` keeps rows back for evaluation, and --eval-data names others"
+    ):
+        plan_from(tmp_path, dataset="train_test_split: 0.9", eval_data="held_out.jsonl")
 
 
 def test_named_columns_are_planned(tmp_path: Path) -> None:
