@@ -79,8 +79,11 @@ class ChatTemplate:
         `tail` is what follows it where the conversation ends with it; what both share belongs to the answer. Where a
         template writes another token at the end of a conversation, or none, it is the next token of control.
         """
+        return self._ending(tail, following, ends_answers=self.frame.ends_answers)
+
+    def _ending(self, tail: str, following: str, *, ends_answers: bool) -> str:
         shared = self._cut_between_tokens(following, num_common(tail, following))
-        if shared.strip() and self.frame.ends_answers:
+        if shared.strip() and ends_answers:
             return shared
         next_token = self._special.search(following, len(shared))
         is_next = next_token is not None and not following[len(shared) : next_token.start()].strip()
@@ -89,7 +92,6 @@ class ChatTemplate:
     @cached_property
     def frame(self) -> Frame:
         """What the template writes around an answer; nothing is known of one that refuses a plain conversation."""
-        self.__dict__["frame"] = Frame()  # what `ending_of` reads while the frame is being found
         try:
             return self._frame()
         except Exception:
@@ -106,7 +108,7 @@ class ChatTemplate:
         short, long = self.render(turns[:2]), self.render(turns)
         cue = cued[len(self._cut_between_tokens(cued, num_common(asked, cued))) :]
         tail = short[_end_of(_ANSWERS[0], short) :]
-        self.__dict__["frame"] = Frame(ends_answers=bool(tail.strip()))
+        ends_answers = bool(tail.strip())
         headers = [
             long[_end_of(question, long) : long.index(answer)]
             for question, answer in zip(_QUESTIONS, _ANSWERS, strict=True)
@@ -115,8 +117,10 @@ class ChatTemplate:
             cue=cue,
             num_cue_characters=min(find_beginning(cue, header)[1] for header in headers),
             header=short[_end_of(_QUESTIONS[0], short) : num_common(cued, short)],
-            ending=self.ending_of(tail, long[_end_of(_ANSWERS[0], long) : long.index(_QUESTIONS[1])]),
-            ends_answers=bool(tail.strip()),
+            ending=self._ending(
+                tail, long[_end_of(_ANSWERS[0], long) : long.index(_QUESTIONS[1])], ends_answers=ends_answers
+            ),
+            ends_answers=ends_answers,
         )
 
     def _cut_between_tokens(self, text: str, end: int) -> str:

@@ -115,6 +115,8 @@ class _Marker:
         return [self._value(turn, key, item) for item in value] if isinstance(value, list) else value
 
     def _text(self, turn: int, key: str, text: str) -> str:
+        if len(self.texts) > _LAST - _FIRST:
+            return text  # no row of real data has as many
         visible = text.rstrip()
         self.texts.append(MarkedText(turn, key, visible.lstrip()))
         return visible + chr(_FIRST + len(self.texts) - 1) + text[len(visible) :]

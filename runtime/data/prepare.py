@@ -36,7 +36,8 @@ class Removed:
     def describe(self) -> str:
         """Return what is not trained, for the log before training."""
         rows = f"{self.num_rows} row{'s' if self.num_rows > 1 else ''}"
-        return f"the chat template drops `{self.key}` of {self.num_texts} turns in {rows} (first: {self.origin})"
+        texts = f"{self.num_texts} text{'s' if self.num_texts > 1 else ''}"
+        return f"the chat template drops `{self.key}` ({texts} in {rows}, the first: {self.origin})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,9 +209,9 @@ def test_parts_of_text_are_joined_where_a_template_reads_text_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "conversation", "words"),
     [
-        ("qwen3", "reasoning beside answers", "drops `reasoning_content` of 1 turns in 1 row (first: a:1)"),
-        ("deepseek_r1_distill", "reasoning inside answers", "drops `content` of 2 turns in 1 row (first: a:1)"),
-        ("llama3", "reasoning beside answers", "drops `reasoning_content` of 2 turns"),
+        ("qwen3", "reasoning beside answers", "drops `reasoning_content` (1 text in 1 row, the first: a:1)"),
+        ("deepseek_r1_distill", "reasoning inside answers", "drops `content` (2 texts in 1 row, the first: a:1)"),
+        ("llama3", "reasoning beside answers", "drops `reasoning_content` (2 texts"),
     ],
 )
 def test_what_a_template_drops_is_counted_and_named(name: str, conversation: str, words: str) -> None:
