@@ -20,10 +20,10 @@ from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.peak import Moment, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
-from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_moments
+from kaitoc.compiler.memory.closed_form.sharding.derive import moments_of
 from kaitoc.compiler.memory.closed_form.sharding.host import host_bytes
 from kaitoc.compiler.memory.closed_form.sharding.load import largest_saved_bytes, load_peak_bytes
-from kaitoc.compiler.memory.closed_form.sharding.state import ShardState, shard_state
+from kaitoc.compiler.memory.closed_form.sharding.state import ShardState, shard_state_of
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
@@ -144,10 +144,12 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
 def _live(asked: Workload, gpu: Gpu | None) -> _Live:
     workload = device.as_run_on(as_shared(asked, gpu), gpu)
     validate(workload)
-    derivation = _derive(workload)
+    sized = of_any_size(workload)
+    derivation = _derive_cached(sized)
     if workload.sharding.is_sharded:
-        base = _resident_shard(shard_state(workload), gpu)
-        phases = tuple(_sharded_phases(workload, base))
+        shared = _derive_shared(sized, workload.accumulates)
+        base = _resident_shard(shared.state, gpu)
+        phases = tuple(_sharded_phases(workload, shared, base))
     else:
         base = _resident(workload, derivation, gpu)
         phases = tuple(_phases(workload, derivation, base))
@@ -176,17 +178,37 @@ def _resident_shard(state: ShardState, gpu: Gpu | None) -> Categories:
     )
 
 
-def _sharded_phases(workload: Workload, base: Categories) -> list[PhasePeak]:
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A sharded workload's step with batch and sequence length left open; sizes in bytes on one process."""
+
+    state: ShardState
+    moments: Mapping[Phase, tuple[Moment, ...]]
+    loading_bytes: int
+    saved_bytes: int
+
+
+@lru_cache(maxsize=512)
+def _derive_shared(workload: Workload, accumulates: bool) -> _Shared:
+    state = shard_state_of(workload, accumulates=accumulates)
+    return _Shared(
+        state,
+        moments_of(workload, accumulates),
+        max(load_peak_bytes(workload), state.weights_bytes + state.adapter_bytes),
+        largest_saved_bytes(workload),
+    )
+
+
+def _sharded_phases(workload: Workload, shared: _Shared, base: Categories) -> list[PhasePeak]:
     """Return the peaks of one of several processes."""
     batch, tokens = workload.batch_size, workload.seq_len_tokens
-    state, derived = shard_state(workload), sharded_moments(workload)
-    loading = max(load_peak_bytes(workload), state.weights_bytes + state.adapter_bytes)
+    state, derived, loading = shared.state, shared.moments, shared.loading_bytes
     phases = [PhasePeak(Phase.LOAD, Categories(weights=loading - state.adapter_bytes, adapters=state.adapter_bytes))]
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         highest = max(derived[name], key=lambda moment: moment.total.at(batch, tokens))
         phases.append(PhasePeak(name, _at(base, highest, batch, tokens, None)))
     stepping = replace(base, gradients=state.gradient_bytes, workspace=base.workspace + state.optimizer_step_bytes)
-    saving = replace(base, workspace=base.workspace + largest_saved_bytes(workload))
+    saving = replace(base, workspace=base.workspace + shared.saved_bytes)
     return [*phases, PhasePeak(Phase.OPTIMIZER, stepping), PhasePeak(Phase.SAVE, saving)]
 
 
@@ -227,10 +249,6 @@ def saved_bytes(workload: Workload) -> int:
 def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
     """Return the bytes left on a GPU by the central prediction; negative when it does not fit."""
     return gpu.memory_bytes - prediction.device_bytes
-
-
-def _derive(workload: Workload) -> Derivation:
-    return _derive_cached(of_any_size(workload))
 
 
 @lru_cache(maxsize=512)

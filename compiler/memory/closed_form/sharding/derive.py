@@ -23,13 +23,9 @@ from kaitoc.compiler.memory.workload import Workload
 from kaitoc.compiler.memory.workload_key import of_any_size
 
 
-def sharded_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
-    """Return the moments of a process that can be the peak of a phase, on top of what it keeps."""
-    return _moments(of_any_size(workload), workload.accumulates)
-
-
 @lru_cache(maxsize=256)
-def _moments(workload: Workload, accumulates: bool) -> Mapping[Phase, tuple[Moment, ...]]:
+def moments_of(workload: Workload, accumulates: bool) -> Mapping[Phase, tuple[Moment, ...]]:
+    """Return the moments of a process that can be the peak of a phase, on top of what it keeps, at any size."""
     reader = ShardedPeakReader()
     reader.follow(_schedule(reader, workload, accumulates))
     state = shard_state_of(workload, accumulates=accumulates)
