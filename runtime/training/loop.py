@@ -26,6 +26,12 @@ class TuningTrainer(SFTTrainer):
     largest_batch: tuple[int, int] = (0, 0)
     num_tokens_seen: int = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # TRL's loss shifts labels for every model. transformers asks the name of the model's class, and counts the
+        # first token of a GPT2LMHeadModel's row as learned, which makes each loss and gradient too small.
+        self._loss_shifts_labels = True
+
     def create_accelerator_and_postprocess(self) -> None:
         """Set accelerate up, which by itself would not shard on a CPU."""
         super().create_accelerator_and_postprocess()

@@ -37,6 +37,16 @@ def test_the_first_loss_is_that_of_its_batch_and_the_model_is_read_back_as_it_wa
     assert torch.allclose(trained.after, trained.reloaded, atol=1e-4)
 
 
+def test_the_first_token_of_a_text_counts_for_no_loss(tokenizer: Any, tmp_path: Path) -> None:
+    """GPT-2's class has no name by which transformers knows that its loss is of the tokens behind the first."""
+    save_tiny("gpt2", tmp_path / "model", tokenizer)
+    (tmp_path / "rows.jsonl").write_text('{"text": "one two three"}\n' * 4)
+
+    trained = train("lora", tmp_path / "model", tmp_path / "rows.jsonl", tmp_path / "results")
+
+    assert trained.logged_loss == pytest.approx(trained.loss_by_hand, abs=1e-3)
+
+
 @pytest.mark.parametrize("name", ["deepseek_v3", "qwen2_moe"])
 def test_a_whole_model_goes_on_from_its_checkpoint(name: str, tokenizer: Any, chat_data: Path, tmp_path: Path) -> None:
     """Its weights have other names in the file; those of another name would be left as they were before training."""
