@@ -10,9 +10,9 @@ import argparse
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, FinalFailure, RunFailure
 from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
