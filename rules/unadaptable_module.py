@@ -23,6 +23,7 @@ _HELD = {
     "mlp": ("gate_proj", "up_proj", "gate_up_proj", "down_proj"),
 }
 """The layers inside a block, as the models that Kaito tunes name them."""
+_LAYERS_OF_A_BLOCK = tuple(name for names in _HELD.values() for name in names)
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -33,6 +34,7 @@ def check(job: Job) -> Iterator[Fault]:
     if classes is not None:
         yield from _saved(job, classes)
         yield from _pattern(job, classes)
+        yield from _decomposed(job, classes)
 
 
 def _saved(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
@@ -72,8 +74,18 @@ def _saved(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
 def _targets_inside(job: Job, saved: list[str]) -> tuple[str, str] | None:
     """Return a module to save and a target inside it, which PEFT then looks for in the wrapper."""
     targets = _names(job, "target_modules")
-    held = ((name, target) for name in saved for target in targets if target in _HELD.get(name, ()))
+    num_layers = job.model.value.num_layers if job.model is not None else 0
+    inside = {name: _LAYERS_OF_A_BLOCK for name in saved if _is_a_block(name, num_layers)}
+    held = (
+        (name, target) for name in saved for target in targets if target in (inside.get(name) or _HELD.get(name, ()))
+    )
     return next(held, None)
+
+
+def _is_a_block(name: str, num_layers: int) -> bool:
+    """Return whether a name is the end of a decoder layer's path; PEFT asks for no dot before it."""
+    is_numbered = name[-1:].isdecimal()
+    return is_numbered and any(f"model.layers.{number}".endswith(name) for number in range(num_layers))
 
 
 def _pattern(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
@@ -87,6 +99,19 @@ def _pattern(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
             job.place_of(option),
             f"the model has no module called {join_names(names)}, so no layer matches; {stage_effect('adapter')}",
             help=f"write {join_names(known)}, or leave it out",
+        )
+
+
+def _decomposed(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
+    """Yield DoRA over an embedding, for which PEFT 0.11 has none."""
+    option = job.option("LoraConfig", "use_dora")
+    embeddings = [name for name in _names(job, "target_modules") if name.rpartition(".")[2] in classes.embedding]
+    if option is not None and job.flag("LoraConfig", "use_dora") and embeddings:
+        yield Fault(
+            job.place_of(option),
+            f"`use_dora: true` excludes {join_names(embeddings)}: PEFT has no DoRA for embeddings; "
+            f"{stage_effect('adapter')}",
+            help="leave one of the two out",
         )
 
 
