@@ -26,7 +26,10 @@ def check(job: Job) -> Iterator[Fault]:
     if written is None or written.value >= 1:
         return
     tokens = int(written.value)
-    if tokens == 0 and is_on_kaito(job) and not job.release.has(LibraryChange.EMPTIES_ROWS):
+    keeps_end = job.value("TrainingArguments", "truncation_mode") == "keep_end"
+    if tokens == 0 and is_on_kaito(job) and keeps_end:
+        effect, severity = "cuts nothing with `truncation_mode: keep_end`", Severity.WARNING
+    elif tokens == 0 and is_on_kaito(job) and not job.release.has(LibraryChange.EMPTIES_ROWS):
         effect, severity = "cuts nothing in this release, and later ones refuse it", Severity.WARNING
     elif tokens == 0:
         effect, severity = f"leaves no tokens and so no samples: {AFTER_LOADING}", Severity.ERROR
