@@ -8,6 +8,7 @@ from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import InstanceType
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.job.job import Assumptions, Setting
 from kaitoc.compiler.kaito.serving.controller import ControllerFacts, controller_does, controller_words
 from kaitoc.compiler.kaito.serving.engine import EngineFacts, EngineProblem, engine_problems
@@ -133,7 +134,7 @@ class ServingJob:
         if not controller_does(self.release, "has_data_parallel_tier"):
             return False
         per_gpu_gib = self.instance.value.total_gib / max(1, self.instance.value.num_gpus)
-        weights_gib = self.model.value.num_parameters * _BYTES_PER_WEIGHT / 2**30
+        weights_gib = self.model.value.num_parameters * _BYTES_PER_WEIGHT / GIB
         return weights_gib < per_gpu_gib / 2
 
     @property

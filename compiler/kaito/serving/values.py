@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 
+from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.kaito.serving.options import ServingOption, ServingTable
 from kaitoc.compiler.kaito.serving.shapes import ShapeFault, fault_of
 
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_BINARY = {"K": 2**10, "M": 2**20, "G": GIB, "T": 1024 * GIB}
 _MOST_DIGITS = 4000
 
 EXPECTATIONS = {
