@@ -22,6 +22,7 @@ COMMANDS = {
     "rules": "kaitoc.compiler.cli.rules:rules",
     "run": "kaitoc.compiler.cli.run:run",
     "schema": "kaitoc.compiler.cli.schema:schema",
+    "upgrade": "kaitoc.compiler.cli.upgrade:upgrade_command",
     "webhook": "kaitoc.compiler.cli.webhook:webhook",
 }
 _HELP = {
@@ -40,6 +41,7 @@ _HELP = {
     "rules": "List the rules.",
     "run": "Execute a fine-tune with the bundled runtime.",
     "schema": "Print a JSON Schema.",
+    "upgrade": "Tell what breaks and what changes when Kaito is upgraded.",
     "webhook": "Serve admission over HTTPS.",
 }
 

@@ -38,9 +38,10 @@ NOTHING_STATED = Overrides()
 def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions:
     """Return what to assume for a file; raises `AssumptionError` for a name that is not in a catalog."""
     model = overrides.model or settings.model
+    stated_release = overrides.kaito_version or settings.kaito_version
     margin = overrides.margin_percent if overrides.margin_percent is not None else settings.margin_percent
     return Assumptions(
-        release=_release(overrides.kaito_version or settings.kaito_version),
+        release=release_named(stated_release) if stated_release else newest_release(),
         target=Target(overrides.target or settings.target),
         model=model_named(model) if model else None,
         gpu=_gpu(overrides, settings),
@@ -79,8 +80,9 @@ def _gpu(overrides: Overrides, settings: Settings) -> Gpu | None:
     return custom_gpu(settings.gpu_memory_gib) if settings.gpu_memory_gib is not None else None
 
 
-def _release(name: str | None) -> Release:
-    release = newest_release() if name is None else find_release(name)
+def release_named(name: str) -> Release:
+    """Return a Kaito release by name; raises `AssumptionError` that names those that are known."""
+    release = find_release(name)
     if release is None:
         known = ", ".join(release.name for release in all_releases())
         raise AssumptionError(f"the Kaito release `{name}` is not known (known: {known})")

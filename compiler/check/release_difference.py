@@ -1,0 +1,80 @@
+"""How two Kaito releases differ, whatever manifest is run on them."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.catalog.gpus import all_instance_types
+from kaitoc.compiler.catalog.releases import Release, all_releases
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.job.default_drift import drifting_defaults
+from kaitoc.compiler.kaito.table import SectionArguments, release_arguments
+
+_LIBRARIES = ("transformers", "peft", "trl", "bitsandbytes", "accelerate", "torch", "datasets")
+
+
+@dataclass(frozen=True, slots=True)
+class TableDefault:
+    """An option whose default differs, as the argument tables have it, with what that may change."""
+
+    section: str
+    option: str
+    before: object
+    after: object
+    effects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDifference:
+    """What the newer of two releases lacks, has in addition, and does otherwise; options are `section.name`."""
+
+    libraries: tuple[tuple[str, str, str], ...]
+    options_gone: tuple[str, ...]
+    options_new: tuple[str, ...]
+    defaults: tuple[TableDefault, ...]
+    presets_gone: tuple[str, ...]
+    presets_new: tuple[str, ...]
+    instance_types_gone: tuple[str, ...]
+
+
+def difference(before: Release, after: Release) -> ReleaseDifference:
+    """Return how a release differs from an older one."""
+    sections = [
+        (name, section, release_arguments(after.name).sections[name])
+        for name, section in release_arguments(before.name).sections.items()
+    ]
+    return ReleaseDifference(
+        libraries=tuple(
+            (name, old, new)
+            for name in _LIBRARIES
+            if (old := str(getattr(before, name))) != (new := str(getattr(after, name)))
+        ),
+        options_gone=tuple(f"{name}.{option}" for name, old, new in sections for option in _missing(old, new)),
+        options_new=tuple(f"{name}.{option}" for name, old, new in sections for option in _missing(new, old)),
+        defaults=tuple(found for name, old, new in sections for found in _defaults(name, old, new)),
+        presets_gone=tuple(name for name in before.tunable_presets if name not in after.tunable_presets),
+        presets_new=tuple(name for name in after.tunable_presets if name not in before.tunable_presets),
+        instance_types_gone=_instance_types_gone(before, after),
+    )
+
+
+def _missing(section: SectionArguments, other: SectionArguments) -> list[str]:
+    return [option for option in section.arguments if option not in other.arguments]
+
+
+def _defaults(name: str, before: SectionArguments, after: SectionArguments) -> list[TableDefault]:
+    """Return the defaults that differ and do something."""
+    drifting = drifting_defaults()
+    found = []
+    for option in before.arguments:
+        known = drifting.get((name, option))
+        if known is None or option not in after.arguments:
+            continue
+        old, new = before.defaults[option].value, after.defaults[option].value
+        if old != new:
+            found.append(TableDefault(name, option, old, new, known.effects))
+    return found
+
+
+def _instance_types_gone(before: Release, after: Release) -> tuple[str, ...]:
+    """Return the instance types that the older release lists last, or one between the two."""
+    between = {release.name for release in all_releases() if before.number <= release.number < after.number}
+    return tuple(instance.name for instance in all_instance_types() if instance.last_release in between)
