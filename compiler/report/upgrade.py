@@ -44,7 +44,7 @@ def difference_text(found: ReleaseDifference, before: Release, after: Release) -
 
 def difference_json(found: ReleaseDifference, before: Release, after: Release) -> str:
     """Return how two releases differ as JSON."""
-    return json.dumps({"from": before.name, "to": after.name, **asdict(found)}, indent=2)  # type: ignore[call-overload]
+    return json.dumps({"from": before.name, "to": after.name, **asdict(found)}, indent=2)
 
 
 def _paragraph(title: str, items: Iterable[str]) -> Iterator[str]:
