@@ -14,7 +14,9 @@ from kaitoc.compiler.engines.emit.options import EmitError, EmitOptions
 from kaitoc.compiler.job.job import Job
 
 
-def emissions(paths: tuple[str, ...], request: CompileRequest, options: EmitOptions) -> list[Emission]:
+def emissions(
+    paths: tuple[str, ...], request: CompileRequest, options: EmitOptions, workspace: str | None = None
+) -> list[Emission]:
     """Return the manifests of each tuning Workspace in files, as compiled for the bundled runtime.
 
     What keeps a Workspace from Kaito alone, such as `resource.count` above 1 or one GPU that is too small, stops
@@ -32,7 +34,7 @@ def emissions(paths: tuple[str, ...], request: CompileRequest, options: EmitOpti
     found: list[Emission] = []
     for path in dict.fromkeys(file.source.path for file in result.files if file.is_given):
         require_sound(engine, path)
-        jobs = [job for job in engine.jobs_of(engine.library.load(path)) if job.workspace is not None]
+        jobs = [job for job in engine.jobs_of(engine.library.load(path)) if _is_wanted(job, workspace)]
         found += [emission_of(job, _with_count(job, options)) for job in jobs]
     if not found:
         raise RunError(f"{', '.join(paths)}: there is no tuning Workspace in it")
@@ -40,6 +42,10 @@ def emissions(paths: tuple[str, ...], request: CompileRequest, options: EmitOpti
     if len(set(names)) < len(names):
         raise EmitError("two Workspaces become the same run; give one of them another name")
     return found
+
+
+def _is_wanted(job: Job, name: str | None) -> bool:
+    return job.workspace is not None and name in (None, job.workspace.ref.name)
 
 
 def _with_count(job: Job, options: EmitOptions) -> EmitOptions:

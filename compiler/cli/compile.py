@@ -13,7 +13,7 @@ from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
-from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EmitCommandOptions, emit
+from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EngineCommandOptions, emit
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import F, assumption_options, config_option, isolated_option, takes
 from kaitoc.compiler.compile.driver import describe_problem
@@ -65,7 +65,8 @@ class CompileOptions:
     reports: tuple[str, ...]
     config: str | None
     isolated: bool
-    emit: EmitCommandOptions
+    emit_engine: str | None
+    engine: EngineCommandOptions
 
     @property
     def request(self) -> CompileRequest:
@@ -92,16 +93,17 @@ def _compile_options(command: F) -> F:
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS", shell_complete=complete_path)
 @assumption_options
 @_compile_options
-@takes(CompileOptions, emit=EmitCommandOptions)
+@takes(CompileOptions, engine=EngineCommandOptions)
 def compile_command(options: CompileOptions) -> int:
     """Rewrite manifests into a configuration that is right and fits.
 
     PATHS are files or folders. Without -o, --in-place or --diff the report tells what would be changed.
     """
     try:
-        if options.emit.is_asked_for:
+        if options.emit_engine is not None:
             _require_emittable(options)
-            return emit(options.paths, options.request, options.emit, options.output)
+            return emit(options.paths, options.request, options.engine.of(options.emit_engine), options.output)
+        options.engine.require_none("--emit")
         return _compile(options)
     except OutputError as error:
         complain(f"{error}; nothing written")

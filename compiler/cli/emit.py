@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,27 +13,37 @@ from kaitoc.compiler.cli.options import F
 from kaitoc.compiler.compile.model import CompileError, CompileRequest, OutputError
 from kaitoc.compiler.core.records import dataclass
 
+if TYPE_CHECKING:
+    from kaitoc.compiler.engines.emit.options import EmitOptions
+
+
+def engine_options(when: str) -> tuple[Callable[[F], F], ...]:
+    """Return the options of a run without Kaito; `when` says with which option of the command they go."""
+    return (
+        click.option("--image", metavar="I", help=f"{when}: the image of the bundled runtime (examples/job)."),
+        click.option("--nodes", metavar="N|auto", help=f"{when}: number of nodes, or the fewest that the memory fits on"
+                     " (default: the Workspace's `resource.count`)."),
+        click.option("--queue", metavar="NAME", help=f"{when}: Kueue's LocalQueue."),
+        click.option("--priority-class", metavar="P", help=f"{when}: Kueue's WorkloadPriorityClass."),
+        click.option("--results-claim", metavar="C", help=f"{when}: claim for results (default: the Workspace's own)."),
+        click.option("--model-claim", metavar="C", help=f"{when}: claim that holds the model's folder."),
+        click.option("--data-claim", metavar="C",
+                     help=f"{when}: claim that holds the data (default: the Workspace's own, or none for its URLs)."),
+        click.option("--rdma", metavar="RESOURCE=COUNT", help=f"{when}: InfiniBand devices of each node."),
+    )  # fmt: skip
+
+
 EMIT_OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--emit", "emit_engine", type=click.Choice(["trainjob", "jobset", "pytorchjob"]),
                  help="Print manifests for another engine, which run the bundled runtime on one node or several."),
-    click.option("--image", metavar="I", help="With --emit: the image of the bundled runtime (examples/job)."),
-    click.option("--nodes", metavar="N|auto", help="With --emit: number of nodes, or the fewest that the memory fits on"
-                 " (default: the Workspace's `resource.count`)."),
-    click.option("--queue", metavar="NAME", help="With --emit: Kueue's LocalQueue."),
-    click.option("--priority-class", metavar="P", help="With --emit: Kueue's WorkloadPriorityClass."),
-    click.option("--results-claim", metavar="C", help="With --emit: claim for results (default: the Workspace's own)."),
-    click.option("--model-claim", metavar="C", help="With --emit: claim that holds the model's folder."),
-    click.option("--data-claim", metavar="C",
-                 help="With --emit: claim that holds the data (default: the Workspace's own, or none for its URLs)."),
-    click.option("--rdma", metavar="RESOURCE=COUNT", help="With --emit: InfiniBand devices of each node."),
+    *engine_options("With --emit"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class EmitCommandOptions:
-    """The options of `kaitoc compile` that go with --emit."""
+class EngineCommandOptions:
+    """The options of a run without Kaito, as they are given."""
 
-    emit_engine: str | None
     image: str | None
     nodes: str | None
     queue: str | None
@@ -42,34 +53,34 @@ class EmitCommandOptions:
     data_claim: str | None
     rdma: str | None
 
-    @property
-    def is_asked_for(self) -> bool:
-        """Return whether manifests are to be emitted; raises `CompileError` for options that need --emit."""
-        if self.emit_engine is not None:
-            return True
+    def require_none(self, needed: str) -> None:
+        """Raise `CompileError` for an option that goes with another one, which is not given."""
         for name in self.__slots__:
             if getattr(self, name) is not None:
-                raise CompileError(f"--{name.replace('_', '-')} goes with --emit")
-        return False
+                raise CompileError(f"--{name.replace('_', '-')} goes with {needed}")
+
+    def of(self, engine: str) -> EmitOptions:
+        """Return what to emit for an engine; raises `CompileError` and `EmitError`."""
+        from kaitoc.compiler.engines.emit.options import EmitOptions, Rdma  # `--help` needs none of it
+
+        return EmitOptions(
+            engine=engine,
+            image=self.image or "",
+            num_nodes=_num_nodes(self.nodes),
+            queue=self.queue or "",
+            priority_class=self.priority_class or "",
+            results_claim=self.results_claim or "",
+            model_claim=self.model_claim or "",
+            data_claim=self.data_claim or "",
+            rdma=Rdma.parse(self.rdma) if self.rdma is not None else None,
+        )
 
 
-def emit(paths: tuple[str, ...], request: CompileRequest, options: EmitCommandOptions, folder: str | None) -> int:
+def emit(paths: tuple[str, ...], request: CompileRequest, options: EmitOptions, folder: str | None) -> int:
     """Write the manifests of each Workspace, to standard output without a folder; notes go to standard error."""
-    from kaitoc.compiler.api.emitting import emissions  # `--help` and a plain compile need none of it
-    from kaitoc.compiler.engines.emit.options import EmitOptions, Rdma
+    from kaitoc.compiler.api.emitting import emissions  # a plain compile needs none of it
 
-    asked = EmitOptions(
-        engine=options.emit_engine or "",
-        image=options.image or "",
-        num_nodes=_num_nodes(options.nodes),
-        queue=options.queue or "",
-        priority_class=options.priority_class or "",
-        results_claim=options.results_claim or "",
-        model_claim=options.model_claim or "",
-        data_claim=options.data_claim or "",
-        rdma=Rdma.parse(options.rdma) if options.rdma is not None else None,
-    )
-    found = emissions(paths, request, asked)
+    found = emissions(paths, request, options)
     for emission in found:
         for note in emission.notes:
             complain(note)

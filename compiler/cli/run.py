@@ -12,8 +12,9 @@ from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import complain
+from kaitoc.compiler.cli.emit import EngineCommandOptions, engine_options
 from kaitoc.compiler.cli.option_records import AssumptionOptions
-from kaitoc.compiler.cli.options import assumption_options, takes
+from kaitoc.compiler.cli.options import F, assumption_options, takes
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
@@ -21,6 +22,7 @@ from kaitoc.compiler.memory.sharing import SHARDING_WORDS
 from kaitoc.compiler.plan.plan import Plan
 
 if TYPE_CHECKING:
+    from kaitoc.compiler.engines.emit.emission import Emission
     from kaitoc.compiler.engines.report import ClusterReport
 
 
@@ -56,6 +58,7 @@ class RunCommandOptions:
     timeout: float | None
     wait_for_api: float
     force_conflicts: bool
+    engine: EngineCommandOptions
 
     @property
     def plan(self) -> Plan:
@@ -78,6 +81,12 @@ class RunCommandOptions:
             num_processes=self.num_processes or 1,
             sharding=self.sharding,
         )
+
+
+def _engine_options(command: F) -> F:
+    for option in reversed(engine_options("With --on trainjob or jobset")):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -115,10 +124,10 @@ class RunCommandOptions:
 @click.option(
     "--on",
     "place",
-    type=click.Choice(["local", "cluster"]),
+    type=click.Choice(["local", "cluster", "trainjob", "jobset"]),
     default="local",
     show_default=True,
-    help="Run here, or apply the compiled manifests with kubectl and follow the Workspace.",
+    help="Run here, or apply with kubectl and follow: the Workspace, or a TrainJob or JobSet made of it.",
 )
 @click.option("--auto-fit", is_flag=True, help="When it does not fit the GPU, try again with less memory.")
 @click.option("--num-processes", type=click.IntRange(1), metavar="N", help="How many; one per GPU unless given.")
@@ -133,7 +142,7 @@ class RunCommandOptions:
     "--report",
     metavar="FILE",
     shell_complete=complete_path,
-    help="With --on cluster: write what the log tells of the run as JSON.",
+    help="On a cluster: write what the log tells of the run as JSON.",
 )
 @click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
 @click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
@@ -141,7 +150,7 @@ class RunCommandOptions:
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="With --on cluster: stop following after S seconds and exit 1; the run goes on.",
+    help="On a cluster: stop following after S seconds and exit 1; the run goes on.",
 )
 @click.option(
     "--wait-for-api",
@@ -149,17 +158,19 @@ class RunCommandOptions:
     default=600.0,
     show_default=True,
     metavar="S",
-    help="With --on cluster: how many seconds to wait for an API server that is away.",
+    help="On a cluster: how many seconds to wait for an API server that is away.",
 )
-@click.option(
-    "--force-conflicts", is_flag=True, help="With --on cluster: take over fields that another field manager owns."
-)
-@takes(RunCommandOptions)  # fmt: skip
+@click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that another field manager owns.")
+@_engine_options
+@takes(RunCommandOptions, engine=EngineCommandOptions)  # fmt: skip
 def run(options: RunCommandOptions) -> int:
     """Execute the fine-tune of a manifest, on a GPU or on the CPU.
 
     Kaito's paths are mapped by --model-path, --data and --output, so the manifest itself runs unchanged.
     """
+    if options.place in ("trainjob", "jobset"):
+        return _on_engine(options)
+    options.engine.require_none("--on trainjob or jobset")
     if options.place == "cluster":
         return _on_cluster(options)
     if options.report is not None:
@@ -222,6 +233,43 @@ def _on_cluster(options: RunCommandOptions) -> int:
         complain(str(error))
         return error.exit_code
     return 0
+
+
+def _on_engine(options: RunCommandOptions) -> int:
+    """Emit the manifests of a TrainJob or JobSet, apply them with kubectl and follow them; return the exit code."""
+    from kaitoc.compiler.api.emitting import emissions  # a run here needs none of them
+    from kaitoc.compiler.engines.apply import ApplyOptions
+    from kaitoc.compiler.engines.follow import FollowOptions
+    from kaitoc.compiler.engines.kubectl import ClusterError
+    from kaitoc.compiler.engines.kubeflow import run_emitted
+    from kaitoc.compiler.engines.report import report_of
+
+    asked = options.engine.of(options.place)
+    request = request_for(options.assumptions.overrides)
+    emission = _chosen(emissions((options.path,), request, asked, options.workspace), options.path)
+    for note in emission.notes:
+        complain(note)
+    try:
+        lines = run_emitted(
+            emission,
+            click.echo,
+            applying=ApplyOptions(options.force_conflicts, options.wait_for_api),
+            following=FollowOptions(options.timeout, options.wait_for_api),
+            is_dry_run=options.dry_run,
+        )
+    except ClusterError as error:
+        complain(str(error))
+        return error.exit_code
+    if not options.dry_run:
+        _tell(report_of(emission.name, lines), options.report)
+        click.echo(f"{'adapter':<10}{emission.output}/adapter in claim {emission.results_claim}")
+    return 0
+
+
+def _chosen(found: list[Emission], path: str) -> Emission:
+    if len(found) > 1:
+        raise RunError(f"{path}: there are several Workspaces; choose one with --workspace", path=path)
+    return found[0]
 
 
 def _tell(report: ClusterReport, file: str | None) -> None:

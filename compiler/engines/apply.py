@@ -7,8 +7,10 @@ so each stage is stored before the next is judged.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
@@ -150,6 +152,14 @@ class Application:
             self._echo(f"{item}: put back as it was")
         except ClusterError as error:
             self._echo(f"{item}: was {change.verb} by this run and is left so: {error}")
+
+
+def objects_in(kubectl: Kubectl, texts: Sequence[str]) -> list[ClusterObject]:
+    """Return the objects of manifests; raises `RefusedError` for a kind that the cluster does not know."""
+    with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder:
+        for number, text in enumerate(texts):
+            Path(folder, f"{number}.yaml").write_text(text, encoding="utf-8")
+        return [ClusterObject.of(content) for content in kubectl.objects_of(folder)]
 
 
 def stages(items: Sequence[ClusterObject], last_kinds: frozenset[str]) -> list[list[ClusterObject]]:

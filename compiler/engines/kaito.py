@@ -9,13 +9,11 @@ Job of an earlier run is not taken for this one, nor are its pods, which may sti
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, stages
+from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, objects_in, stages
 from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation
 from kaitoc.compiler.engines.kubectl import ClusterError, Kubectl
 from kaitoc.compiler.engines.troubles import Warnings, containers, exit_of, is_going, troubles_of
@@ -47,7 +45,7 @@ def run_on_cluster(
     Raises `ClusterError` when the API server or the run fails. What was applied before a refusal is taken back.
     """
     kubectl = Kubectl.find(target.namespace)
-    order = stages(_objects(kubectl, texts), _RUNS_IT)
+    order = stages(objects_in(kubectl, texts), _RUNS_IT)
     application = Application(kubectl, echo, applying or ApplyOptions())
     if is_dry_run:
         unjudged = dry_run(application, kubectl, order)
@@ -63,13 +61,6 @@ def run_on_cluster(
         stale_uid = _stale_job(application, workspace, earlier_job, echo)
     run = _KaitoRun(kubectl, workspace, application.uid_of(workspace), stale_uid)
     return Follower(kubectl, run, echo, following or FollowOptions()).follow()
-
-
-def _objects(kubectl: Kubectl, texts: Sequence[str]) -> list[ClusterObject]:
-    with tempfile.TemporaryDirectory(prefix="kaitoc-") as folder:
-        for number, text in enumerate(texts):
-            Path(folder, f"{number}.yaml").write_text(text, encoding="utf-8")
-        return [ClusterObject.of(content) for content in kubectl.objects_of(folder)]
 
 
 def _workspace_of(order: Sequence[Sequence[ClusterObject]], target: ClusterTarget) -> ClusterObject:

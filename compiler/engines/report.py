@@ -9,11 +9,14 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Sequence
 
 from kaitoc.compiler.core.records import dataclass
 
 _VERSION = 1
+_STEP = re.compile(r"step \d+/\d+  loss (?P<loss>\d+\.\d+)\b")
+"""How the bundled runtime tells of a step."""
 _MAX_LINE_LENGTH = 10_000
 
 
@@ -68,10 +71,13 @@ def report_of(workspace: str, lines: Sequence[str]) -> ClusterReport:
 
 
 def numbers_of(line: str) -> dict[str, float]:
-    """Return the numbers of a line that ends in a trainer's dictionary, none for any other line."""
+    """Return the numbers of a line that ends in a trainer's dictionary or tells of a step, none for any other line."""
     start = line.find("{'")
-    if start < 0 or len(line) > _MAX_LINE_LENGTH:
+    if len(line) > _MAX_LINE_LENGTH:
         return {}
+    if start < 0:
+        step = _STEP.match(line)
+        return {"loss": float(step["loss"])} if step is not None else {}
     try:
         record = ast.literal_eval(line[start:].strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -22,12 +22,21 @@ from kaitoc.compiler.plan.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """Manifests as text, the name and namespace that the objects have, and what a reader should know of them."""
+    """Manifests as text, the name and namespace of their objects, what they need, and what a reader should know.
 
+    `output` is the folder below the claim for results that the run writes into; `queue` is empty for none.
+    """
+
+    engine: str
     name: str
     namespace: str
     text: str
     notes: tuple[str, ...]
+    num_nodes: int
+    output: str
+    results_claim: str
+    claims: tuple[str, ...]
+    queue: str
 
 
 def emission_of(job: Job, options: EmitOptions) -> Emission:
@@ -43,7 +52,19 @@ def emission_of(job: Job, options: EmitOptions) -> Emission:
     plan, world = _planned(job, instance, options, storage)
     gpu = instance.gpu.name if instance.gpu is not None else ""
     bundle = _named(plan, Bundle("", _namespace(job), "", options, storage, world, instance.name, gpu))
-    return Emission(bundle.name, bundle.namespace, _text(bundle), tuple(_notes(bundle, plan)))
+    claims = (storage.model_claim, storage.data_claim, storage.results_claim)
+    return Emission(
+        engine=options.engine,
+        name=bundle.name,
+        namespace=bundle.namespace,
+        text=_text(bundle),
+        notes=tuple(_notes(bundle, plan)),
+        num_nodes=world.num_nodes,
+        output=f"{RESULTS_PATH}/{bundle.name}",
+        results_claim=storage.results_claim,
+        claims=tuple(dict.fromkeys(claim for claim in claims if claim)),
+        queue=options.queue,
+    )
 
 
 def _planned(job: Job, instance: InstanceType, options: EmitOptions, storage: Storage) -> tuple[Plan, World]:
