@@ -15,15 +15,10 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.model import stream_of
-from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
-from kaitoc.compiler.memory.closed_form.peak import Moment, peak_moments, saved_sizes
+from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
-from kaitoc.compiler.memory.closed_form.sharding.derive import moments_of
-from kaitoc.compiler.memory.closed_form.sharding.host import host_bytes
-from kaitoc.compiler.memory.closed_form.sharding.load import largest_saved_bytes, load_peak_bytes
-from kaitoc.compiler.memory.closed_form.sharding.state import ShardState, shard_state_of
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
@@ -61,8 +56,17 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
         high_bytes=live.allocated_bytes + reserve.high_bytes,
         num_gpus=live.workload.num_gpus,
         sharding=live.workload.sharding,
-        host_bytes=host_bytes(live.workload) if live.workload.num_gpus > 1 else None,
+        host_bytes=_host_bytes(live.workload),
     )
+
+
+def _host_bytes(workload: Workload) -> int | None:
+    """Return what several processes take of their node's memory, None for one."""
+    if workload.num_gpus == 1:
+        return None
+    from kaitoc.compiler.memory.closed_form.sharding.host import host_bytes  # as the phases of shards
+
+    return host_bytes(workload)
 
 
 def phase_peaks(workload: Workload, gpu: Gpu | None = None) -> tuple[PhasePeak, ...]:
@@ -147,9 +151,9 @@ def _live(asked: Workload, gpu: Gpu | None) -> _Live:
     sized = of_any_size(workload)
     derivation = _derive_cached(sized)
     if workload.sharding.is_sharded:
-        shared = _derive_shared(sized, workload.accumulates)
-        base = _resident_shard(shared.state, gpu)
-        phases = tuple(_sharded_phases(workload, shared, base))
+        from kaitoc.compiler.memory.closed_form.sharding.phases import sharded_phases  # a dozen modules for few jobs
+
+        base, phases = sharded_phases(workload, sized, gpu)
     else:
         base = _resident(workload, derivation, gpu)
         phases = tuple(_phases(workload, derivation, base))
@@ -165,51 +169,8 @@ def _phases(workload: Workload, derivation: Derivation, base: Categories) -> lis
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         moments = derivation.moments[name]
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
-        phases.append(PhasePeak(name, _at(base, highest, batch, tokens, held)))
+        phases.append(PhasePeak(name, categories_at(base, highest, batch, tokens, held)))
     return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
-
-
-def _resident_shard(state: ShardState, gpu: Gpu | None) -> Categories:
-    return Categories(
-        weights=state.weights_bytes,
-        adapters=state.adapter_bytes,
-        optimizer=state.optimizer_bytes,
-        workspace=device.cublas_workspace_bytes(gpu),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """A sharded workload's step with batch and sequence length left open; sizes in bytes on one process."""
-
-    state: ShardState
-    moments: Mapping[Phase, tuple[Moment, ...]]
-    loading_bytes: int
-    saved_bytes: int
-
-
-@lru_cache(maxsize=512)
-def _derive_shared(workload: Workload, accumulates: bool) -> _Shared:
-    state = shard_state_of(workload, accumulates=accumulates)
-    return _Shared(
-        state,
-        moments_of(workload, accumulates),
-        max(load_peak_bytes(workload), state.weights_bytes + state.adapter_bytes),
-        largest_saved_bytes(workload),
-    )
-
-
-def _sharded_phases(workload: Workload, shared: _Shared, base: Categories) -> list[PhasePeak]:
-    """Return the peaks of one of several processes."""
-    batch, tokens = workload.batch_size, workload.seq_len_tokens
-    state, derived, loading = shared.state, shared.moments, shared.loading_bytes
-    phases = [PhasePeak(Phase.LOAD, Categories(weights=loading - state.adapter_bytes, adapters=state.adapter_bytes))]
-    for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
-        highest = max(derived[name], key=lambda moment: moment.total.at(batch, tokens))
-        phases.append(PhasePeak(name, _at(base, highest, batch, tokens, None)))
-    stepping = replace(base, gradients=state.gradient_bytes, workspace=base.workspace + state.optimizer_step_bytes)
-    saving = replace(base, workspace=base.workspace + shared.saved_bytes)
-    return [*phases, PhasePeak(Phase.OPTIMIZER, stepping), PhasePeak(Phase.SAVE, saving)]
 
 
 def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:
@@ -277,20 +238,6 @@ def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Ca
         gradients=buckets,
         optimizer=derivation.state_bytes,
         workspace=device.cublas_workspace_bytes(gpu),
-    )
-
-
-def _at(base: Categories, moment: Moment, batch: int, tokens: int, held_gradient_bytes: int | None) -> Categories:
-    """Return what is live at a moment; gradients that are held from earlier batches take in those of this one."""
-    sizes = [size.at(batch, tokens) for size in moment.by_kind]
-    return Categories(
-        weights=base.weights + sizes[Kind.GATHERED],
-        adapters=base.adapters,
-        gradients=base.gradients + (held_gradient_bytes or sizes[Kind.GRADIENT]),
-        optimizer=base.optimizer,
-        activations=sizes[Kind.ACTIVATION],
-        logits=sizes[Kind.LOGITS],
-        workspace=base.workspace + sizes[Kind.WORKSPACE],
     )
 
 

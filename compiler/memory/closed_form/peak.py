@@ -9,7 +9,7 @@ from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.op import Accumulate, Enter, Kind, Relabel, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
-from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.result import Categories, Phase
 
 _NUM_RUN_ALONE = 3
 """Up to so many equal layers all are read; of more, the first and the last."""
@@ -134,3 +134,19 @@ class PeakReader(Autograd):
     def _shift(self, sizes: Sequence[Size], sign: int) -> None:
         for kind, size in enumerate(sizes):
             self.live[kind] += size * sign
+
+
+def categories_at(
+    base: Categories, moment: Moment, batch: int, tokens: int, held_gradient_bytes: int | None
+) -> Categories:
+    """Return what is live at a moment above what lives through the step; held gradients take in those of this batch."""
+    sizes = [size.at(batch, tokens) for size in moment.by_kind]
+    return Categories(
+        weights=base.weights + sizes[Kind.GATHERED],
+        adapters=base.adapters,
+        gradients=base.gradients + (held_gradient_bytes or sizes[Kind.GRADIENT]),
+        optimizer=base.optimizer,
+        activations=sizes[Kind.ACTIVATION],
+        logits=sizes[Kind.LOGITS],
+        workspace=base.workspace + sizes[Kind.WORKSPACE],
+    )

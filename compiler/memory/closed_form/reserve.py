@@ -17,7 +17,6 @@ from kaitoc.compiler.memory.closed_form.model import stream_of
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.script import Script, ScriptReader
-from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_share
 from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload
 from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
@@ -51,6 +50,8 @@ def replayed_share(workload: Workload) -> float:
     The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
     if workload.sharding.is_sharded:
+        from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_share  # for few jobs
+
         return sharded_share(workload)
     plan, script = plan_for(workload), script_of(key_of_step(workload))
     allocator = CachingAllocator(
