@@ -67,6 +67,7 @@ class Estimate:
             batch=workload.batch_size,
             footprint=self.footprint,
             capacity_bytes=gpu.memory_bytes if gpu is not None else None,
+            margin=self.subject.margin,
             verdict=self.verdict,
         )
 

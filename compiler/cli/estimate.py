@@ -35,7 +35,7 @@ from kaitoc.compiler.memory.estimate import (
     levers,
     unmatched_targets,
 )
-from kaitoc.compiler.memory.result import Footprint
+from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS, SharingRequest, can_shard
 from kaitoc.compiler.memory.stacks import find_stack
@@ -90,6 +90,7 @@ class EstimateOptions:
     sweep: str | None
     plot: str | None
     format_name: str
+    strict: bool
 
     @property
     def overrides(self) -> Overrides:
@@ -224,12 +225,13 @@ class EstimateOptions:
 @click.option("--trace", "use_trace", is_flag=True, help="Run the real model code on meta tensors (needs torch).")
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
-@click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--strict", is_flag=True, help="Exit 1 for a tight fit too.")
+@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @takes(EstimateOptions)  # fmt: skip
 def estimate(options: EstimateOptions) -> int:
     """Predict the GPU memory of a fine-tune, of manifests in PATHS or of what the options describe.
 
-    Exits 1 when it does not fit the GPU.
+    Exits 1 when it does not fit the GPU, with --strict also when it fits only if the estimate errs on the high side.
     """
     codes = []
     for number, subject in enumerate(_subjects(options)):
@@ -273,7 +275,8 @@ def _answer(subject: Subject, options: EstimateOptions) -> int:
         click.echo(estimated.to_json(), nl=False)
     else:
         _print_text(estimated, points, options)
-    return 0 if estimated.ok else EXIT_DOES_NOT_FIT
+    is_tight = estimated.verdict is Verdict.TIGHT
+    return EXIT_DOES_NOT_FIT if not estimated.ok or (options.strict and is_tight) else 0
 
 
 def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], options: EstimateOptions) -> None:

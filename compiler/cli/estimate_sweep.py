@@ -23,11 +23,11 @@ def sweep_points(subject: Subject, text: str) -> list[tuple[int, Footprint]]:
 def plot(subject: Subject, points: Sequence[tuple[int, Footprint]], sweep: str, path: str) -> None:
     """Write the plot of a sweep; the file's ending tells its format. Raises `EstimateError`."""
     from kaitoc.compiler.report.estimate.plot import PlotError, plot_sweep  # matplotlib is optional
-    from kaitoc.compiler.report.estimate.text import headline
+    from kaitoc.compiler.report.estimate.text import Sweep, headline
 
     axis, ending = _AXES[sweep.partition("=")[0]], path.rpartition(".")[2].lower()
     try:
-        title = headline(subject.workload, subject.gpu)
+        title = headline(subject.workload, subject.gpu, swept=Sweep(*_parse_sweep(sweep)))
         write_atomically(path, plot_sweep(title, axis, points, subject.gpu, ending))
     except PlotError as error:
         raise EstimateError(str(error), path=path) from error
@@ -45,6 +45,8 @@ def _parse_sweep(text: str) -> tuple[SolvedSize, int, int]:
 
 
 def _steps(start: int, stop: int) -> list[int]:
-    """Return at most 17 sizes from start to stop, evenly spread."""
-    count = min(16, stop - start)
-    return sorted({start + round(index * (stop - start) / count) for index in range(count + 1)})
+    """Return sizes from start to stop, the multiples of a power of two between them, at most 18."""
+    step = 1
+    while (stop - start) / step > 16:
+        step *= 2
+    return sorted({start, *range(-(-start // step) * step, stop, step), stop})

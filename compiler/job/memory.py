@@ -281,6 +281,7 @@ def summarize(job: Job) -> JobSummary:
         batch=_known(job, batch_size_of) if known else None,
         footprint=footprint,
         capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
+        margin=job.assumptions.margin,
         verdict=verdict_of(job),
         why_unknown=_why_unknown(job) if footprint is None else "",
     )

@@ -12,7 +12,8 @@ class JobSummary:
 
     `path` is the file that brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the
     manifest names no namespace, and empty where there is none. `footprint` is None where what it needs cannot be told,
-    which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown.
+    which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown;
+    `margin` is the share of the GPU's memory that the verdict keeps free.
     """
 
     path: str = ""
@@ -25,6 +26,7 @@ class JobSummary:
     batch: int | None = None
     footprint: Footprint | None = None
     capacity_bytes: int | None = None
+    margin: float | None = None
     verdict: Verdict | None = None
     why_unknown: str = ""
 

@@ -131,9 +131,18 @@ class JsonSharding:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonInterval:
+    """Between which sizes the device total lies."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
 class JsonJob:
     """One tuning run and what it needs on one GPU; null where that is unknown.
 
+    `margin` is the share of the GPU's memory to keep free; `fits` is true for the verdicts `fits` and `tight`.
     `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU.
     """
 
@@ -149,7 +158,10 @@ class JsonJob:
     phase_bytes: JsonPhaseBytes | None
     sharding: JsonSharding | None
     host_bytes: int | None
+    interval_bytes: JsonInterval | None
     capacity_bytes: int | None
+    margin: float | None
+    verdict: Literal["fits", "tight", "does-not-fit"] | None
     fits: bool | None
 
 

@@ -163,3 +163,58 @@ def test_a_config_that_transformers_cannot_build_is_a_clear_error(tmp_path: Path
     result = estimate("--model-config", str(path))
     assert result.exit_code == 2
     assert "transformers cannot build it" in result.stderr
+
+
+TIGHT = ("--model", "llama-3.2-1b", "--gpu-memory")
+
+
+def job_on(memory_gib: float, *arguments: str) -> dict[str, object]:
+    report = json.loads(estimate(*TIGHT, str(memory_gib), "--format", "json", *arguments).stdout)
+    found: dict[str, object] = report["jobs"][0]
+    return found
+
+
+def test_json_has_the_verdict_with_its_interval_and_margin() -> None:
+    roomy = job_on(80)
+    assert roomy["margin"] == 0.05
+    assert (roomy["verdict"], roomy["fits"]) == ("fits", True)
+    high_gib = roomy["interval_bytes"]["high"] / 2**30  # type: ignore[index]  # JSON
+    tight, small = job_on(high_gib), job_on(high_gib / 2)
+
+    assert (tight["verdict"], tight["fits"]) == ("tight", True)
+    assert (small["verdict"], small["fits"]) == ("does-not-fit", False)
+
+
+def test_a_tight_fit_fails_under_strict_only() -> None:
+    high_gib = job_on(80)["interval_bytes"]["high"] / 2**30  # type: ignore[index]  # JSON
+
+    assert estimate(*TIGHT, str(high_gib)).exit_code == 0
+    assert estimate(*TIGHT, str(high_gib), "--strict").exit_code == 1
+    assert estimate(*TIGHT, str(high_gib), "--strict", "--margin", "0").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--method", "full", "--quantization", "nf4"), "full fine-tuning, nf4 weights"),
+        (("--method", "qlora"), "QLoRA r=8 nf4, 1 x"),
+        (("--quantization", "nf4"), "QLoRA r=8 nf4, not prepared for k-bit training"),
+    ],
+)
+def test_the_headline_tells_methods_apart(arguments: tuple[str, ...], words: str) -> None:
+    assert words in estimate("--model", "llama-3.2-1b", *arguments).stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "sizes"),
+    [
+        ("seq-len=512:8192", [*range(512, 8193, 512)]),
+        ("batch=1:64", [1, *range(4, 65, 4)]),
+        ("rank=3:7", [3, 4, 5, 6, 7]),
+    ],
+)
+def test_a_sweep_takes_round_steps_and_both_ends(sweep: str, sizes: list[int]) -> None:
+    rows = estimate("--model", "llama-3.2-1b", "--sweep", sweep).stdout.split("reserved")[1].splitlines()[1:]
+    found = [int(row.split()[0].replace(",", "")) for row in rows if row[:10].strip().replace(",", "").isdigit()]
+
+    assert found == sizes

@@ -5,25 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import format_gib, gib
 from kaitoc.compiler.memory.closed_form.footprint import margin_bytes, verdict
 from kaitoc.compiler.memory.estimate import Lever
 from kaitoc.compiler.memory.result import Category, Footprint
 from kaitoc.compiler.memory.sharding.model import Offload
+from kaitoc.compiler.memory.solve import SolvedSize
 from kaitoc.compiler.memory.workload import Quantization, Workload
 
 _WIDTH = 16
 
 
-def headline(workload: Workload, gpu: Gpu | None, predicted: Footprint | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A size that takes all values from the first to the last."""
+
+    dimension: SolvedSize
+    first: int
+    last: int
+
+    @property
+    def words(self) -> str:
+        """Return the values as `512 to 8,192`."""
+        return f"{self.first:,} to {self.last:,}"
+
+
+def headline(
+    workload: Workload, gpu: Gpu | None, predicted: Footprint | None = None, *, swept: Sweep | None = None
+) -> str:
     """Return in one line what is estimated; the prediction knows what `auto` sharding came to."""
-    method = "full fine-tuning" if workload.lora is None else f"LoRA r={workload.lora.rank}"
-    if workload.quantization is not Quantization.NONE:
-        method = f"Q{method} {workload.quantization.value}"
+    batch, tokens, rank = f"{workload.batch_size}", f"{workload.seq_len_tokens:,}", None
+    if swept is not None:
+        batch = swept.words if swept.dimension is SolvedSize.BATCH else batch
+        tokens = swept.words if swept.dimension is SolvedSize.SEQ_LEN else tokens
+        rank = swept.words if swept.dimension is SolvedSize.RANK else None
     parts = [
         workload.architecture.name,
-        method,
-        f"{workload.batch_size} x {workload.seq_len_tokens:,} tokens",
+        *_method(workload, rank),
+        f"{batch} x {tokens} tokens",
         f"{workload.attention.value} attention",
         f"checkpointing {'on' if workload.gradient_checkpointing else 'off'}",
         f"{workload.loss.value} loss",
@@ -31,6 +51,17 @@ def headline(workload: Workload, gpu: Gpu | None, predicted: Footprint | None = 
         workload.stack,
     ]
     return ", ".join([*parts, gpu.name] if gpu is not None else parts)
+
+
+def _method(workload: Workload, rank: str | None) -> list[str]:
+    """Return how the weights are trained and stored, and what a quantised model goes without."""
+    is_quantised = workload.quantization is not Quantization.NONE
+    if workload.lora is None:
+        return ["full fine-tuning", *([f"{workload.quantization.value} weights"] if is_quantised else [])]
+    if not is_quantised:
+        return [f"LoRA r={rank or workload.lora.rank}"]
+    unprepared = [] if workload.kbit_prep else ["not prepared for k-bit training"]
+    return [f"QLoRA r={rank or workload.lora.rank} {workload.quantization.value}", *unprepared]
 
 
 def _sharing(workload: Workload, predicted: Footprint | None) -> list[str]:

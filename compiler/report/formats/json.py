@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import Literal
 
 from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.memory.result import Footprint, Phase, parts_of
+from kaitoc.compiler.memory.result import Footprint, Phase, Verdict, parts_of
 from kaitoc.compiler.report.json_model import (
     JsonEdit,
     JsonFinding,
     JsonFix,
     JsonFootprint,
+    JsonInterval,
     JsonJob,
     JsonObject,
     JsonPeakBytes,
@@ -108,8 +110,15 @@ def to_json_job(job: JobSummary) -> JsonJob:
         sharding=_sharding(footprint) if footprint and footprint.num_gpus > 1 else None,
         host_bytes=footprint.host_bytes if footprint else None,
         capacity_bytes=job.capacity_bytes,
+        interval_bytes=JsonInterval(footprint.low_bytes, footprint.high_bytes) if footprint else None,
+        margin=job.margin,
+        verdict=_verdict(job.verdict) if job.verdict is not None else None,
         fits=job.fits,
     )
+
+
+def _verdict(verdict: Verdict) -> Literal["fits", "tight", "does-not-fit"]:
+    return "does-not-fit" if verdict is Verdict.DOES_NOT_FIT else "tight" if verdict is Verdict.TIGHT else "fits"
 
 
 def _phase_bytes(footprint: Footprint) -> JsonPhaseBytes:
