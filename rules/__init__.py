@@ -1,17 +1,18 @@
 """One module per rule; `RULES` is the whole rule set, ordered by code.
 
 A rule is a module named after the fault it finds. Beside it lies a page of the same name, which is its documentation
-and its test.
+and its test. Rules that judge servers are listed in `_servers` and loaded when something serves.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, ServingRule, UpdateRule
 from kaitoc.rules import (
     abbreviated_key,
     accumulation_below_one,
     adapted_lm_head,
-    altered_serving_value,
     ambiguous_file_type,
     ambiguous_input,
     ambiguous_output,
@@ -20,7 +21,6 @@ from kaitoc.rules import (
     conflicting_precision,
     conflicting_quantization,
     dash_leading_value,
-    discarded_compilation_config,
     does_not_fit,
     dominating_logits,
     doubled_mount_path,
@@ -31,7 +31,6 @@ from kaitoc.rules import (
     empty_list,
     evaluation_spike,
     evaluation_without_data,
-    excess_parallelism,
     excessive_rank,
     exposed_token,
     extra_input_urls,
@@ -47,29 +46,22 @@ from kaitoc.rules import (
     ignored_padding_option,
     ignored_preset_access,
     ignored_revision,
-    ignored_serving_key,
     immutable_field,
     implicit_fp4,
     implicit_test_split,
     implicit_truncation,
-    indivisible_heads,
     ineffective_checkpointing_off,
     ineffective_max_steps,
     ineffective_option,
-    ineffective_serving_key,
-    ineffective_serving_setting,
     inference_mode,
     invalid_choice,
     invalid_image_reference,
     invalid_json,
-    invalid_serving_value,
     invalid_workspace_name,
     invalid_yaml,
-    inverted_switch,
     kept_unused_columns,
     late_config_map,
     length_above_model,
-    list_as_text,
     list_for_scalar,
     mangled_chat_template,
     masked_language_modeling,
@@ -77,12 +69,10 @@ from kaitoc.rules import (
     method_quantization_mismatch,
     miscased_method,
     mismatched_best_model,
-    mismatched_model_name,
     misplaced_dataset_path,
     misplaced_section,
     missing_chat_template,
     missing_config_map,
-    missing_hub_token,
     missing_input,
     missing_instance_type,
     missing_label_selector,
@@ -92,8 +82,6 @@ from kaitoc.rules import (
     missing_package,
     missing_preset,
     missing_push_secret,
-    missing_serving_config_map,
-    missing_serving_template,
     missing_target_modules,
     missing_template_file,
     missing_training_config,
@@ -109,7 +97,6 @@ from kaitoc.rules import (
     occupied_output_dir,
     output_loading_info,
     overridden_key,
-    overridden_serving_option,
     oversized_instance_type,
     oversized_optimizer,
     overwritten_text_field,
@@ -118,19 +105,15 @@ from kaitoc.rules import (
     prompt_in_loss,
     rank_below_one,
     refused_field,
-    refused_inference,
     refused_nested_argument,
     refused_optimizer_argument,
     refused_output_dir,
     refused_packing,
     refused_scheduler_argument,
-    refused_serving_config,
-    refused_serving_value,
     relative_output_dir,
     saved_lm_head,
     several_nodes,
     split_out_of_range,
-    stray_serving_value,
     stuck_on_failure,
     text_target_modules,
     tight_fit,
@@ -147,8 +130,6 @@ from kaitoc.rules import (
     unknown_method,
     unknown_quant_type,
     unknown_section,
-    unknown_serving_option,
-    unknown_serving_parser,
     unknown_word,
     unknown_workspace_key,
     unlearned_eos,
@@ -160,17 +141,11 @@ from kaitoc.rules import (
     unmounted_output_dir,
     unnoticed_edit,
     unpooled_gpu_memory,
-    unpullable_adapter,
     unpushed_checkpoints,
-    unquoted_json,
     unreachable_hub,
-    unreachable_server,
-    unreadable_serving_config,
     unrecognized_file_type,
     unsafe_input_url,
     unscalable_adapter,
-    unseen_context_length,
-    unservable_length,
     unserved_kind,
     unsettable_key,
     unsupported_bfloat16,
@@ -341,46 +316,31 @@ JOB_RULES: tuple[JobRule, ...] = (
     padding_waste,
 )
 
-SERVING_RULES: tuple[ServingRule, ...] = (
-    unknown_serving_option,
-    stray_serving_value,
-    invalid_serving_value,
-    unquoted_json,
-    unreadable_serving_config,
-    refused_serving_value,
-    unknown_serving_parser,
-    missing_serving_template,
-    unservable_length,
-    excess_parallelism,
-    indivisible_heads,
-    missing_hub_token,
-    unpullable_adapter,
-    inverted_switch,
-    discarded_compilation_config,
-    ignored_serving_key,
-    ineffective_serving_key,
-    list_as_text,
-    altered_serving_value,
-    overridden_serving_option,
-    unreachable_server,
-    mismatched_model_name,
-    ineffective_serving_setting,
-    unseen_context_length,
-    refused_serving_config,
-    refused_inference,
-    missing_serving_config_map,
-)
-"""Rules that judge a server: a Workspace with `inference`, an InferenceSet, a role of a MultiRoleInference."""
-
 UPDATE_RULES: tuple[UpdateRule, ...] = (immutable_field, unnoticed_edit)
 """Rules that compare two versions of an object; admission applies them."""
 
 ENGINE_RULES: tuple[Rule, ...] = (unused_suppression,)
 """Rules without a check of their own: the engine itself finds their faults."""
 
-RULES: tuple[Rule, ...] = tuple(
-    sorted(
-        (*FILE_RULES, *OBJECT_RULES, *ENGINE_RULES, *JOB_RULES, *SERVING_RULES, *UPDATE_RULES),
-        key=lambda rule: rule.CODE,
-    )
-)
+RULES: tuple[Rule, ...]
+
+
+def serving_rules() -> tuple[ServingRule, ...]:
+    """Load the rules for servers: a Workspace with `inference`, an InferenceSet, a role of a MultiRoleInference."""
+    from kaitoc.rules._servers import SERVING_RULES  # a check of what only tunes does without
+
+    return SERVING_RULES
+
+
+def _all_rules() -> tuple[Rule, ...]:
+    rules = (*FILE_RULES, *OBJECT_RULES, *ENGINE_RULES, *JOB_RULES, *serving_rules(), *UPDATE_RULES)
+    return tuple(sorted(rules, key=lambda rule: rule.CODE))
+
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that is loaded
+
+    def __getattr__(name: str) -> tuple[Rule, ...]:
+        """Load `RULES` when it is asked for."""
+        if name != "RULES":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals().setdefault(name, _all_rules())

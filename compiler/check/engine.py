@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
@@ -17,14 +18,16 @@ from kaitoc.compiler.job.job import Assumptions, Job
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.job.memory import summarize
-from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_link import link_serving_jobs, serving_jobs_from_elsewhere
+from kaitoc.compiler.job.servers import Server, servers_elsewhere, servers_in
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
 from kaitoc.compiler.manifest.inner_configs import is_kaitos_config
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.serving_objects import serving_views
 from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_nodes
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.job.serving_job import ServingJob
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
@@ -36,17 +39,17 @@ _REMEMBERED_JOBS = 512
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """The rules to run, by what they look at."""
+    """The rules to run, by what they look at; those for servers are loaded when something serves."""
 
     file_rules: tuple[FileRule, ...]
     job_rules: tuple[JobRule, ...]
     object_rules: tuple[ObjectRule, ...] = ()
-    serving_rules: tuple[ServingRule, ...] = ()
+    serving_rules: Callable[[], tuple[ServingRule, ...]] = tuple
 
     @property
     def all(self) -> tuple[Rule, ...]:
         """Return all rules."""
-        return (*self.file_rules, *self.object_rules, *self.job_rules, *self.serving_rules)
+        return (*self.file_rules, *self.object_rules, *self.job_rules, *self.serving_rules())
 
 
 @dataclass(slots=True)
@@ -210,15 +213,20 @@ class Engine:
         checked.num_kaito_objects = max(num_objects, len(jobs))
         return jobs
 
-    def _servers_in(self, file: ManifestFile) -> Iterable[ServingJob]:
-        """Return the servers that a file brings in."""
-        if not file.config_maps and not any(serving_views(manifest) for manifest in file.manifests):
-            return ()
-        return link_serving_jobs(file, self.library, self.assumptions_for(file.source.path))
+    def _servers_in(self, file: ManifestFile) -> Iterator[ServingJob]:
+        """Yield the servers that a file brings in."""
+        if file.config_maps or any(serving_views(manifest) for manifest in file.manifests):
+            for server in servers_in(file, self.library):
+                yield self._serving_job(server, file.source.path)
+
+    def _serving_job(self, server: Server, path: str) -> ServingJob:
+        from kaitoc.compiler.job.serving_link import serving_job  # with it comes vLLM's parser: loaded when one serves
+
+        return serving_job(server, self.library, self.assumptions_for(path))
 
     def _check_server(self, server: ServingJob, settings: Settings) -> list[Finding]:
         """Return what the rules find in a server and in its ConfigMap."""
-        rules = [rule for rule in self.rule_set.serving_rules if settings.runs(rule.CODE, rule.NAME)]
+        rules = [rule for rule in self.rule_set.serving_rules() if settings.runs(rule.CODE, rule.NAME)]
         findings = [to_finding(rule, fault) for rule in rules for fault in known_faults(rule, server)]
         if server.config_map is not None:
             findings.extend(self._check_object(server.config_map, server.assumptions, settings))
@@ -230,10 +238,10 @@ class Engine:
             path = job.manifest.source.path
             if path != besides:
                 yield from self._check_job(job, self.settings_for(path))
-        for server in serving_jobs_from_elsewhere(file, self.library, self.assumptions_for):
+        for server in servers_elsewhere(file, self.library):
             path = server.manifest.source.path
             if path != besides:
-                yield from self._check_server(server, self.settings_for(path))
+                yield from self._check_server(self._serving_job(server, path), self.settings_for(path))
 
     def _found_beside(self, path: str, jobs: Iterable[Job | ServingJob], findings: list[Finding]) -> list[FileOutcome]:
         """Return what is found in ConfigMaps beside a file that the user did not name.
@@ -255,9 +263,9 @@ class Engine:
         """Return the first of the given files with a Workspace that uses a ConfigMap of a file that is not given."""
         owner = self._met.owners.get(partner.source.path)
         if owner is None:
-            jobs: list[Job | ServingJob] = [
+            jobs: list[Job | Server] = [
                 *jobs_from_elsewhere(partner, self.library, self.assumptions_for),
-                *serving_jobs_from_elsewhere(partner, self.library, self.assumptions_for),
+                *servers_elsewhere(partner, self.library),
             ]
             owner = self._met.owners[partner.source.path] = min((job.manifest.source.path for job in jobs), default="")
         return owner
@@ -313,19 +321,20 @@ class Engine:
         once = _of_what_is_known(file, once)
         findings: Iterable[Finding] = once.values()
         if _SUPPRESSION_WORD in file.source.text and (once or self.library.is_given_path(path)):
-            not_run = frozenset(
-                name
-                for rule in self.rule_set.all
-                if not settings.runs(rule.CODE, rule.NAME)
-                for name in (rule.CODE, rule.NAME)
-            )
             from kaitoc.compiler.job.file_suppressions import suppress_in_file
 
+            not_run = self._not_run(settings)
             split = suppress_in_file(file, once.values(), refuse_errors=self.refuse_error_suppressions, not_run=not_run)
             checked.num_suppressed = len(split.suppressed)
             findings = (*split.kept, *split.unused)
         adjusted = [adjusted for finding in findings if (adjusted := settings.apply(finding)) is not None]
         checked.findings = sorted(adjusted, key=lambda finding: finding.sort_key)
+
+    def _not_run(self, settings: Settings) -> frozenset[str]:
+        """Return the codes and names of the rules that do not run; without a selector all do."""
+        rules = self.rule_set.all if settings.named else ()
+        off = (rule for rule in rules if not settings.runs(rule.CODE, rule.NAME))
+        return frozenset(name for rule in off for name in (rule.CODE, rule.NAME))
 
     def _add_summary(self, job: Job, checked: FileOutcome) -> None:
         """Add a job; one that several files bring in, as they are not its Workspace's, is told once."""

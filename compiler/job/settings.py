@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Severity
 from kaitoc.compiler.core.path_patterns import matches_path
 from kaitoc.compiler.core.records import dataclass, replace
-from kaitoc.compiler.core.selection import Level, closest, is_selected, unknown_selectors
+from kaitoc.compiler.core.selection import ALL, Level, closest, is_selected, unknown_selectors
 from kaitoc.compiler.core.source import Source, SourceError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Settings:
 
     path: str = ""
     root: str = ""
-    select: tuple[str, ...] = ("ALL",)
+    select: tuple[str, ...] = (ALL,)
     ignore: tuple[str, ...] = ()
     per_path_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
     severity: tuple[tuple[str, Level], ...] = ()
@@ -105,16 +105,20 @@ class Settings:
         """Return the settings under `--severity`, which reports nothing milder."""
         return self if severity is None else replace(self, least_severity=severity)
 
-    def unknown_selectors(self, rules: Mapping[str, str]) -> list[str]:
-        """Return the selectors that name none of the rules, which are given as name by code."""
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Return the selectors that name some rules but not all, whatever they decide."""
         leveled = (selector for selector, _ in self.severity)
         ignored = (selector for _, selectors in self.per_path_ignores for selector in selectors)
-        fixes = (*self.extend_safe_fixes, *self.unfixable)
-        return unknown_selectors((*self.select, *self.ignore, *leveled, *ignored, *fixes), rules)
+        selectors = (*self.select, *self.ignore, *leveled, *ignored, *self.extend_safe_fixes, *self.unfixable)
+        return tuple(selector for selector in selectors if selector != ALL)
 
-    def refuse_unknown_selectors(self, rules: Mapping[str, str]) -> None:
-        """Raise `SettingsError` when a selector names none of the rules, which are given as name by code."""
-        for selector in self.unknown_selectors(rules):
+    def refuse_unknown_selectors(self, load_rules: Callable[[], Mapping[str, str]]) -> None:
+        """Raise `SettingsError` when a selector names none of the rules, which are loaded as name by code.
+
+        Few checks select any: the others need not load the rules for what they do not meet.
+        """
+        for selector in unknown_selectors(self.named, load_rules()) if self.named else ():
             raise SettingsError(
                 f"`{selector}` is neither a rule's code or name nor the start of a code (see `kaitoc rules`)"
             )
@@ -126,7 +130,7 @@ class Settings:
 
     def _is_ignored_in(self, path: str, code: str, name: str) -> bool:
         return any(
-            not is_selected(code, name, ("ALL",), selectors) and matches_path(pattern, path, self.root)
+            not is_selected(code, name, (ALL,), selectors) and matches_path(pattern, path, self.root)
             for pattern, selectors in self.per_path_ignores
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pygls.uris import from_fs_path, to_fs_path
 
 from kaitoc.compiler.check.engine import Engine
-from kaitoc.compiler.check.engine_options import EngineOptions, all_rules
+from kaitoc.compiler.check.engine_options import EngineOptions, all_rules, names_of_rules
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, Source
@@ -113,8 +113,6 @@ class Checker:
 
         Those that are not excluded are given, or only `subject` is and the others are its context.
         """
-        from kaitoc.rules import RULES  # 140 modules: loaded when a document is checked
-
         options = self.options
         engine = Engine(
             all_rules(),
@@ -123,12 +121,11 @@ class Checker:
             select=options.select,
             ignore=options.ignore,
         )
-        known = {rule.CODE: rule.NAME for rule in RULES}
         for document in documents:
             if document.is_too_large:
                 continue
             settings = engine.settings_for(document.path)
-            settings.refuse_unknown_selectors(known)
+            settings.refuse_unknown_selectors(names_of_rules)
             engine.library.add_source(document.source)
             if settings.excludes(document.path):
                 continue

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.manifest import object_faults, object_schemas
+from kaitoc.rules import serving_rules
 
 SEED = """apiVersion: v1
 kind: ConfigMap
@@ -45,6 +46,19 @@ data:
 """
 SEED_OPTIONS = ["--model", "phi-3-mini-128k-instruct", "--gpu", "A100-80GB"]
 CLEAN = SEED.replace('["q_proj", "k_proj", "v_proj", "o_proj"]', '["qkv_proj", "o_proj"]')
+SERVER = """apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata:
+  name: serve-phi-4
+resource:
+  instanceType: Standard_NC24ads_A100_v4
+  labelSelector:
+    matchLabels:
+      apps: serve
+inference:
+  preset:
+    name: phi-4-mini-instruct
+"""
 
 
 def check(*arguments: str, stdin: str | None = None) -> Result:
@@ -316,6 +330,32 @@ def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert result.stdout.rstrip().endswith("[]"), result.stdout + result.stderr
+
+
+def serving_modules_of_a_check(path: Path) -> list[str]:
+    """Return the modules about serving that a check of a file loads: of rules, of jobs and of Kaito's chain."""
+    code = (
+        "import json, sys\nfrom kaitoc.compiler.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print()\n"
+        "print(json.dumps(sorted(m for m in sys.modules if m.startswith('kaitoc.'))))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "check", "--isolated", str(path)],
+        capture_output=True, text=True, check=False, env={**os.environ, "GITHUB_ACTIONS": ""},
+    )  # fmt: skip
+    of_rules = {rule.__name__ for rule in serving_rules()} | {"kaitoc.rules._servers", "kaitoc.rules._serving"}
+    of_jobs = ("kaitoc.compiler.job.serving_", "kaitoc.compiler.kaito.serving")
+    loaded = json.loads(result.stdout.splitlines()[-1])
+    return [module for module in loaded if module in of_rules or module.startswith(of_jobs)]
+
+
+def test_a_check_loads_what_judges_servers_only_for_what_serves(tmp_path: Path) -> None:
+    tuned, served = tmp_path / "tune.yaml", tmp_path / "serve.yaml"
+    tuned.write_text("# kaitoc: ignore[KT402]\n" + CLEAN + "---\n" + WORKSPACE)
+    served.write_text(SERVER)
+
+    assert serving_modules_of_a_check(tuned) == []
+    assert len(serving_modules_of_a_check(served)) > len(serving_rules())
 
 
 def test_a_baseline_leaves_only_new_findings(seed: Path, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(server, folder)
 
 
-@pytest.mark.parametrize("manifest", map(str, SERVED))
+@pytest.mark.parametrize("manifest", [str(path) for path in SERVED])
 def test_the_webhook_answers_what_admit_answers(manifest: str, cluster: Cluster) -> None:
     for content in cluster.objects_of(manifest):
         review = review_of(content)

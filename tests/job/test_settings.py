@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.selection import unknown_selectors
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.settings import DEFAULTS, Settings, SettingsError, SettingsFinder, load_settings
 
@@ -253,7 +254,16 @@ def test_selectors_that_name_no_rule_are_told() -> None:
         select=("KT4", "KT9"), ignore=("typo",), severity=(("KT402", "off"),), per_path_ignores=(("a", ("KT77",)),)
     )
 
-    assert settings.unknown_selectors({"KT402": "partly-matched"}) == ["KT9", "typo", "KT77"]
+    assert unknown_selectors(settings.named, {"KT402": "partly-matched"}) == ["KT9", "typo", "KT77"]
+
+
+def test_rules_are_loaded_for_selectors_that_name_some() -> None:
+    def refuse_to_load() -> dict[str, str]:
+        raise AssertionError("loaded")
+
+    Settings(select=("ALL",)).refuse_unknown_selectors(refuse_to_load)
+    with pytest.raises(AssertionError, match="loaded"):
+        Settings(ignore=("KT402",)).refuse_unknown_selectors(refuse_to_load)
 
 
 def test_a_run_without_settings_loads_neither_toml_nor_pydantic(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.rules import FILE_RULES, OBJECT_RULES, SERVING_RULES
+from kaitoc.rules import FILE_RULES, OBJECT_RULES, serving_rules
 
 _Json = dict[str, Any]
 FOLDER = Path(__file__).parent
@@ -69,7 +69,7 @@ def findings_in(engine: Engine, text: str) -> list[Finding]:
 
 @cache
 def comparison(release: str) -> Comparison:
-    rules = RuleSet(FILE_RULES, (), OBJECT_RULES, SERVING_RULES)
+    rules = RuleSet(FILE_RULES, (), OBJECT_RULES, serving_rules)
     engine = Engine(rules, Overrides(kaito_version=release), SettingsFinder(isolated=True))
     compared = Comparison()
     for text, record in recording(release):
