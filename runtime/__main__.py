@@ -33,6 +33,14 @@ from kaitoc.runtime.world import free_memory, grow_segments, is_launched, is_mai
 
 def main() -> int:
     """Run the plan that the command line names and return the exit code."""
+    try:
+        return _run_command()
+    except KeyboardInterrupt:  # before or after the run, which tells of its own
+        sys.stderr.write("kaitoc: stopped by Ctrl-C\n")
+        return EXIT_INTERRUPTED
+
+
+def _run_command() -> int:
     parser = argparse.ArgumentParser(prog="python -m kaitoc.runtime", description=__doc__)
     parser.add_argument("plan", help="a plan, as `kaitoc run --dry-run` prints it")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
@@ -48,22 +56,19 @@ def main() -> int:
     )
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve the numbers to Prometheus")
     arguments = parser.parse_args()
+    how = Execution(
+        arguments.device,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        metrics_port=arguments.metrics_port,
+        grace_seconds=arguments.grace_seconds,
+    )
     try:
         plan = read_plan(Path(arguments.plan).read_text(encoding="utf-8"), arguments.plan)
     except (PlanError, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"kaitoc: {error}\n")
         return EXIT_USAGE
-    return execute(
-        plan,
-        Execution(
-            arguments.device,
-            resume=arguments.resume,
-            overwrite=arguments.overwrite,
-            metrics_port=arguments.metrics_port,
-            grace_seconds=arguments.grace_seconds,
-        ),
-        auto_fit=arguments.auto_fit,
-    )
+    return execute(plan, how, auto_fit=arguments.auto_fit)
 
 
 def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:

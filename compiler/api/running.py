@@ -24,7 +24,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.plan.memory import with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
-from kaitoc.compiler.plan.plan import Plan
+from kaitoc.compiler.plan.plan import DpoPlan, Plan, read_plan
 from kaitoc.runtime.world import is_launched, require_world
 
 if TYPE_CHECKING:
@@ -53,11 +53,12 @@ def plan(
     skip_bad_rows: bool = False,
     num_processes: int = 1,
     sharding: str = "auto",
+    task: str = "sft",
 ) -> Plan:
     """Return the plan of a manifest's fine-tune, as `kaitoc run --dry-run` prints it.
 
     `model_path`, `data` and `output` stand for the folders of Kaito's image; `eval_data` is for evaluation alone;
-    `workspace` chooses one of several.
+    `workspace` chooses one of several; `task` "dpo" learns from `chosen` and `rejected` answers.
 
     Raises `RunError` where the manifest has errors or no fine-tune, `PlanError` for what no run can follow,
     `SourceError` for a file that cannot be read, `SettingsError` and `AssumptionError`.
@@ -82,6 +83,9 @@ def plan(
     }
     parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
     made = made.model_copy(update={**parts, "sharding": _runnable(sharding)})
+    if task == "dpo":
+        made = read_plan(made.model_copy(update={"dpo": DpoPlan()}).to_json(), path)
+        made = with_prediction(made, job.model.value if job.model else None, job.gpu.value if job.gpu else None)
     local = _local_architecture(model_path)
     return with_prediction(made, local, job.gpu.value if job.gpu is not None else None) if local is not None else made
 

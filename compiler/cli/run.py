@@ -52,6 +52,7 @@ class RunCommandOptions:
     auto_fit: bool
     num_processes: int | None
     sharding: str
+    task: str
     report: str | None
     metrics_port: int | None
     skip_bad_rows: bool
@@ -80,6 +81,7 @@ class RunCommandOptions:
             skip_bad_rows=self.skip_bad_rows,
             num_processes=self.num_processes or 1,
             sharding=self.sharding,
+            task=self.task,
         )
 
 
@@ -139,6 +141,13 @@ def _engine_options(command: F) -> F:
     help="Whether processes hold whole copies of the model or shares; auto shards what outgrows a GPU.",
 )
 @click.option(
+    "--task",
+    type=click.Choice(["sft", "dpo"]),
+    default="sft",
+    show_default=True,
+    help="Learn text, or prefer `chosen` over `rejected` answers (direct preference optimization).",
+)
+@click.option(
     "--report",
     metavar="FILE",
     shell_complete=complete_path,
@@ -168,6 +177,8 @@ def run(options: RunCommandOptions) -> int:
 
     Kaito's paths are mapped by --model-path, --data and --output, so the manifest itself runs unchanged.
     """
+    if options.place != "local" and options.task != "sft":
+        raise RunError(f"--task {options.task} is for a run here: what --on {options.place} starts learns text")
     if options.place in ("trainjob", "jobset"):
         return _on_engine(options)
     options.engine.require_none("--on trainjob or jobset")

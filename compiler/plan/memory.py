@@ -13,6 +13,7 @@ from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.preference import preference_footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
 from kaitoc.compiler.memory.stacks import find_stack
@@ -42,7 +43,7 @@ def workload_of_plan(
 ) -> Workload:  # fmt: skip
     """Return the training step of a plan on a model; `dtype` is the checkpoint's, for plans that say `auto`."""
     training, quantization = plan.training, plan.quantization
-    loads, size = plan.model.dtype, batch_size or training.per_device_train_batch_size
+    loads, size = plan.model.dtype, batch_size or plan.sequences_per_batch
     return Workload(
         architecture=architecture,
         lora=_lora(plan.lora, architecture) if plan.lora is not None else None,
@@ -100,7 +101,7 @@ def shared_footprint(
     if architecture is None:
         return None
     try:
-        return footprint(workload_of_plan(plan.model_copy(update=changes), architecture), gpu)
+        return footprint_of(plan, workload_of_plan(plan.model_copy(update=changes), architecture), gpu)
     except WorkloadError:
         return None
 
@@ -110,10 +111,15 @@ def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | No
     if architecture is None:
         return plan
     try:
-        predicted = footprint(workload_of_plan(plan, architecture), gpu)
+        predicted = footprint_of(plan, workload_of_plan(plan, architecture), gpu)
     except WorkloadError:
         return plan
     return plan.model_copy(update={"predicted": footprint_plan(predicted)})
+
+
+def footprint_of(plan: Plan, workload: Workload, gpu: Gpu | None = None) -> Footprint:
+    """Return the footprint of a plan's step; raises `WorkloadError`."""
+    return (footprint if plan.dpo is None else preference_footprint)(workload, gpu)
 
 
 def footprint_plan(predicted: Footprint) -> FootprintPlan:

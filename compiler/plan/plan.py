@@ -154,6 +154,12 @@ class TrainingPlan(_Part):
         return self
 
 
+class DpoPlan(_Part):
+    """Direct preference optimization (TRL's `DPOConfig`): a larger `beta` stays closer to the base model."""
+
+    beta: float = Field(default=0.1, gt=0)
+
+
 class OutputPlan(_Part):
     """Where results go: `path` is a folder; `merge` also writes the base model with the adapter merged into it.
 
@@ -200,7 +206,7 @@ class Provenance(_Part):
 
 
 class Plan(_Part):
-    """One fine-tune, fully resolved. `lora` None trains every weight."""
+    """One fine-tune, fully resolved. `lora` None trains every weight; `dpo` None learns text, not preferences."""
 
     version: Literal[1] = PLAN_VERSION
     name: str
@@ -209,6 +215,7 @@ class Plan(_Part):
     lora: LoraPlan | None
     data: DataPlan
     training: TrainingPlan = TrainingPlan()
+    dpo: DpoPlan | None = None
     output: OutputPlan
     num_processes: int = Field(default=1, ge=1, description="One process per GPU.")
     sharding: Literal["auto", "ddp", "fsdp2", "fsdp1", "zero3"] = Field(
@@ -237,6 +244,23 @@ class Plan(_Part):
         if self.quantization.method != "none" or self.lora.use_dora:
             raise ValueError("PiSSA takes its adapter from unquantised weights, and is incompatible with DoRA")
         return self
+
+    @model_validator(mode="after")
+    def _preferences_train_a_new_adapter(self) -> Plan:
+        """Refuse what leaves no reference: the base model is the one, as long as the adapter begins without effect."""
+        if self.dpo is None:
+            return self
+        if self.lora is None or self.lora.init_lora_weights not in (True, "gaussian"):
+            raise ValueError("dpo trains a LoRA adapter that begins without effect: `init_lora_weights: true`")
+        groups = self.training.train_sampling_strategy == "group_by_length"
+        if self.sharding not in ("auto", "ddp") or self.data.packing or self.training.loss_type != "nll" or groups:
+            raise ValueError("dpo is incompatible with `sharding`, `packing`, `loss_type` and `group_by_length`")
+        return self
+
+    @property
+    def sequences_per_batch(self) -> int:
+        """Return how many rows a process computes at once: of a pair, the chosen and the rejected one."""
+        return self.training.per_device_train_batch_size * (1 if self.dpo is None else 2)
 
     @property
     def method(self) -> Literal["lora", "qlora", "full"]:

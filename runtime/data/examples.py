@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from kaitoc.runtime.data.discover import data_files, other_splits
 from kaitoc.runtime.data.files import RowFault, records
@@ -21,6 +21,8 @@ from kaitoc.runtime.failures import DataFailure
 _ALPACA = "Below is an instruction that describes a task{}. Write a response that appropriately completes the request."
 _BESIDE_MESSAGES = ("tools", "chat_template_kwargs", "image", "images", "video", "videos", "audio", "audios")
 """Columns that belong to a row's conversation, whatever the columns are that the plan names."""
+
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Generic[_Parsed]):
     """The rows of a data set and the messages about those that were skipped."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[_Parsed, ...]
     skipped: tuple[str, ...]
     other_splits: tuple[str, ...] = ()
 
@@ -63,17 +65,31 @@ class Columns:
 
 def read_rows(
     paths: tuple[str, ...], columns: Columns, *, data_format: str | None = None, skip_bad_rows: bool = False
-) -> Rows:
+) -> Rows[Row]:
     """Read every row of files and folders; raises `DataFailure` that names file and line of the first bad row.
 
     With `skip_bad_rows` bad rows are counted and left out.
     """
-    rows: list[Row] = []
+
+    def parse(origin: str, value: Any) -> Row:
+        return _row(origin, value, columns)
+
+    return read_each(paths, parse, data_format=data_format, skip_bad_rows=skip_bad_rows)
+
+
+def read_each(
+    paths: tuple[str, ...], parse: Callable[[str, Any], _Parsed], *, data_format: str | None, skip_bad_rows: bool
+) -> Rows[_Parsed]:
+    """Return what a function makes of every row, given its origin and value.
+
+    Raises the first `DataFailure` of the function, unless bad rows are skipped, and one where no row is left.
+    """
+    rows: list[_Parsed] = []
     skipped: list[str] = []
     for path in data_files(paths, data_format):
         for record in records(path, data_format):
             try:
-                rows.append(_row(record.origin, record.value, columns))
+                rows.append(parse(record.origin, record.value))
             except DataFailure as error:
                 if not skip_bad_rows:
                     raise
@@ -84,7 +100,7 @@ def read_rows(
     return Rows(tuple(rows), tuple(skipped), tuple(other_splits(paths)))
 
 
-def describe_skipped(rows: Rows) -> str:
+def describe_skipped(rows: Rows[Any]) -> str:
     """Return what was not read, to be put behind a summary: rows that were skipped, splits beside `train`."""
     text = f"; {len(rows.skipped)} rows skipped, the first: {rows.skipped[0]}" if rows.skipped else ""
     return text + (f"; not trained on: {', '.join(rows.other_splits)}" if rows.other_splits else "")
@@ -108,6 +124,8 @@ def _row(origin: str, value: Any, columns: Columns) -> Row:
         return _instruction(origin, record)
     if record.get("text") is not None:
         return Row(origin, text=_text(origin, record["text"], "text"))
+    if {"chosen", "rejected"} <= value.keys():
+        raise DataFailure(f"{origin}: `chosen` and `rejected` are trained on with --task dpo")
     wanted = ", ".join(f"`{name}`" for name in _stated(columns).values())
     expected = wanted or (
         "messages, conversations, prompt and completion, question and answer, instruction and output, or text"

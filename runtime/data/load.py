@@ -11,16 +11,17 @@ from datasets import Dataset
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import local_paths
 from kaitoc.runtime.data.examples import Columns, Rows, describe_skipped, read_rows
-from kaitoc.runtime.data.prepare import num_workers, prepare
+from kaitoc.runtime.data.preferences import EncodedPairs, encode_pairs, read_pairs
+from kaitoc.runtime.data.prepare import Prepared, num_workers, prepare
 from kaitoc.runtime.failures import DataFailure, PlanFailure
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRows:
-    """The rows that a plan names; `evaluation` None leaves evaluation to a share of the others."""
+    """The rows that a plan names, pairs for `dpo`; `evaluation` None leaves evaluation to a share of the others."""
 
-    training: Rows
-    evaluation: Rows | None
+    training: Rows[Any]
+    evaluation: Rows[Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,10 @@ def read_data(plan: Plan, downloads: Path, *, reuse: bool) -> PlanRows:
         raise PlanFailure("--eval-data is never read: set `eval_strategy: epoch` (or `steps`) in TrainingArguments")
     columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
 
-    def read(paths: tuple[str, ...]) -> Rows:
+    def read(paths: tuple[str, ...]) -> Rows[Any]:
         files = local_paths(paths, downloads, reuse=reuse)
+        if plan.dpo is not None:
+            return read_pairs(files, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
         return read_rows(files, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
 
     return PlanRows(read(data.paths), read(data.eval_paths) if data.eval_paths else None)
@@ -51,20 +54,26 @@ def read_data(plan: Plan, downloads: Path, *, reuse: bool) -> PlanRows:
 
 def tokenize(plan: Plan, rows: PlanRows, tokenizer: Any) -> PlanData:
     """Tokenize the rows of a plan, and part and shuffle them as it says; raises `RunFailure`."""
-    data, workers = plan.data, num_workers(plan)
-    prepared = prepare(tokenizer, rows.training.rows, data, workers)
+    data = plan.data
+    prepared = _prepared(plan, rows.training, tokenizer)
     longest_tokens = prepared.longest_tokens(data)
     summary = prepared.describe(data.max_length) + describe_skipped(rows.training)
     if rows.evaluation is None:
         training, evaluation = split_examples(plan, prepared.examples)
         num_skipped = len(rows.training.skipped)
     else:
-        held_out = prepare(tokenizer, rows.evaluation.rows, data, workers)
+        held_out = _prepared(plan, rows.evaluation, tokenizer)
         training, evaluation = _shuffled(plan, prepared.examples), held_out.examples
         longest_tokens = max(longest_tokens, held_out.longest_tokens(data))
         summary += f"; for evaluation: {held_out.describe(data.max_length)}{describe_skipped(rows.evaluation)}"
         num_skipped = len(rows.training.skipped) + len(rows.evaluation.skipped)
     return PlanData(training, evaluation, longest_tokens, summary, num_skipped, prepared.num_truncated)
+
+
+def _prepared(plan: Plan, rows: Rows[Any], tokenizer: Any) -> Prepared | EncodedPairs:
+    if plan.dpo is not None:
+        return encode_pairs(tokenizer, rows.rows, plan.data)
+    return prepare(tokenizer, rows.rows, plan.data, num_workers(plan))
 
 
 def _shuffled(plan: Plan, dataset: Dataset) -> Dataset:

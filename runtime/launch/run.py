@@ -13,6 +13,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.data.preferences import as_answered
 from kaitoc.runtime.failures import Stopped, in_words
 from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.model.base_model import with_fingerprint
@@ -43,7 +44,8 @@ from kaitoc.runtime.training.callbacks import History, MetricsCallback, Terminat
 from kaitoc.runtime.training.explain import explained, out_of_memory_told
 from kaitoc.runtime.training.integrations import tensorboard_logs
 from kaitoc.runtime.training.live_memory import MeasureFirstSteps
-from kaitoc.runtime.training.loop import TuningTrainer, require_numbers
+from kaitoc.runtime.training.loop import CheckpointedTrainer, TuningTrainer, require_numbers
+from kaitoc.runtime.training.preferences import PreferenceTrainer
 from kaitoc.runtime.world import grow_segments, hide_other_gpus, is_main_process, leave_others
 
 
@@ -96,10 +98,11 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
     return _finish(plan, ready, trainer, history, memory, held_by_others)
 
 
-def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer:
+def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer | PreferenceTrainer:
     """Return the trainer of a plan without any output of its own; raises `PlanFailure`."""
     patience = plan.training.early_stopping_patience
-    trainer = TuningTrainer(
+    kind = TuningTrainer if plan.dpo is None else PreferenceTrainer
+    trainer = kind(
         model=ready.model,
         args=training_arguments(plan, ready.device),
         train_dataset=ready.train_set,
@@ -125,7 +128,7 @@ def _widen_trained(model: torch.nn.Module) -> None:
             parameter.data = parameter.data.float()
 
 
-def _train(plan: Plan, ready: Ready, trainer: TuningTrainer) -> None:
+def _train(plan: Plan, ready: Ready, trainer: CheckpointedTrainer) -> None:
     def predict(shape: tuple[int, int]) -> Footprint | None:
         return predicted_footprint(plan, ready.model.config, shape)
 
@@ -134,7 +137,7 @@ def _train(plan: Plan, ready: Ready, trainer: TuningTrainer) -> None:
 
 
 def _finish(
-    plan: Plan, ready: Ready, trainer: TuningTrainer, history: History, memory: MeasureFirstSteps | None,
+    plan: Plan, ready: Ready, trainer: CheckpointedTrainer, history: History, memory: MeasureFirstSteps | None,
     held_by_others: int | None,
 ) -> RunReport:  # fmt: skip
     """Save the result and the report; the completion marker comes last."""
@@ -183,7 +186,7 @@ def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
     write_atomically(output / PAGE, render(plan.name, report, entries).encode("utf-8"))
 
 
-def _samples(plan: Plan, ready: Ready, trainer: TuningTrainer) -> tuple[Sample, ...]:
+def _samples(plan: Plan, ready: Ready, trainer: CheckpointedTrainer) -> tuple[Sample, ...]:
     """Return answers for the report; whatever stops them stops no run, whose result is saved by now."""
     if not plan.output.samples or not is_main_process():
         return ()
@@ -191,7 +194,9 @@ def _samples(plan: Plan, ready: Ready, trainer: TuningTrainer) -> tuple[Sample, 
         sys.stderr.write("samples: a model that is shared out answers nothing here\n")
         return ()
     model = trainer.accelerator.unwrap_model(trainer.model)
-    rows = ready.eval_set if ready.eval_set is not None else ready.train_set
+    rows: Any = ready.eval_set if ready.eval_set is not None else ready.train_set
+    if plan.dpo is not None:
+        rows = [as_answered(row) for row in rows.select(range(min(plan.output.samples, len(rows))))]
     try:
         return answer_samples(model, ready.tokenizer, rows, plan.output.samples)
     except Exception as error:
@@ -199,7 +204,7 @@ def _samples(plan: Plan, ready: Ready, trainer: TuningTrainer) -> tuple[Sample, 
         return ()
 
 
-def _save(plan: Plan, ready: Ready, trainer: TuningTrainer) -> Path:
+def _save(plan: Plan, ready: Ready, trainer: CheckpointedTrainer) -> Path:
     """Write the result, and whatever else the plan asks to make of it, in the main process."""
     folder = result_folder(plan)
     model = trainer.accelerator.unwrap_model(trainer.model)

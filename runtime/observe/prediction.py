@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
+from kaitoc.compiler.catalog.gpus import AMPERE
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory import device
-from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint, Phase
-from kaitoc.compiler.memory.workload import Dtype, Kernels, Workload, WorkloadError
-from kaitoc.compiler.plan.memory import footprint_plan, workload_of_plan
+from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload, WorkloadError
+from kaitoc.compiler.plan.memory import footprint_of, footprint_plan, workload_of_plan
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.model.loss_tiles import CPU_TILE_TOKENS
+from kaitoc.runtime.observe.device import asked
 
 TILE_WORDS = 32768
 LIVE_TILES = 7.25
@@ -28,14 +31,14 @@ def predicted_footprint(plan: Plan, config: Any, batch_shape: tuple[int, int] | 
     `batch_shape` is (sequences, padded length in tokens); None takes the plan's.
     """
     workload = _workload(plan, config, batch_shape)
-    return footprint(workload) if workload is not None else None
+    return footprint_of(plan, workload) if workload is not None else None
 
 
 def with_lengths(plan: Plan, config: Any, longest_tokens: int) -> Plan:
     """Return a plan whose prediction is for the longest sequence that the data has, where it has one."""
     if plan.predicted is None:
         return plan
-    predicted = predicted_footprint(plan, config, (plan.training.per_device_train_batch_size, longest_tokens))
+    predicted = predicted_footprint(plan, config, (plan.sequences_per_batch, longest_tokens))
     return plan if predicted is None else plan.model_copy(update={"predicted": footprint_plan(predicted)})
 
 
@@ -48,7 +51,7 @@ def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) 
     workload = _workload(plan, config, batch_shape)
     if workload is None:
         return None
-    predicted = footprint(replace(workload, kernels=Kernels.CPU))
+    predicted = footprint_of(plan, replace(workload, kernels=Kernels.CPU))
     peaks = {peak.phase: peak.categories for peak in predicted.phases}
     loss, optimizer = peaks[Phase.LOSS], peaks[Phase.OPTIMIZER]
     in_loss = loss.total - loss.workspace - loss.logits + _loss_bytes(workload)
@@ -80,6 +83,18 @@ def _workload(plan: Plan, config: Any, batch_shape: tuple[int, int] | None) -> W
     try:
         architecture = from_config(plan.model.path, config.to_dict())
         dtype = Dtype(str(config.dtype).removeprefix("torch.")) if config.dtype is not None else None
-        return workload_of_plan(plan, architecture, batch_size=batch_size, seq_len_tokens=seq_len_tokens, dtype=dtype)
+        workload = workload_of_plan(
+            plan, architecture, batch_size=batch_size, seq_len_tokens=seq_len_tokens, dtype=dtype
+        )
+        return _as_run_here(workload)
     except (ArchitectureError, WorkloadError, ValueError):
         return None
+
+
+def _as_run_here(workload: Workload) -> Workload:
+    """Return a workload with the attention kernels that PyTorch has for the GPU of this process."""
+    capability = asked(torch.cuda.get_device_capability) if torch.cuda.is_available() else None
+    if capability is None or capability >= AMPERE:
+        return workload
+    attention = Attention.SDPA if workload.attention is Attention.FLASH else workload.attention
+    return replace(workload, kernels=Kernels.BEFORE_AMPERE, attention=attention)

@@ -17,10 +17,16 @@ def describe_setup(plan: Plan, device: str, trainer: Any) -> str:
         _device(device),
         _data_types(plan, trainer),
         f"attention {attention}" if attention else "",
-        f"loss {trainer.args.loss_type}" + (" by Liger" if trainer.args.use_liger_kernel else " in chunks"),
+        _loss(plan, trainer),
         "1 process" if plan.num_processes == 1 else f"{plan.num_processes} processes ({plan.sharding})",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _loss(plan: Plan, trainer: Any) -> str:
+    if plan.dpo is not None:
+        return f"loss dpo, beta {plan.dpo.beta:g}"
+    return f"loss {trainer.args.loss_type}" + (" by Liger" if trainer.args.use_liger_kernel else " in chunks")
 
 
 def _device(device: str) -> str:

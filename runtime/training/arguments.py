@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from kaitoc.compiler.plan.plan import Plan
@@ -27,9 +28,11 @@ _OWNED = frozenset(
      "trust_remote_code", "model_init_kwargs")
 )  # fmt: skip
 """Arguments that are decided by how a run is started, so that a plan cannot state them."""
+_OF_TEXT = frozenset(("loss_type", "packing", "packing_strategy"))
+"""Arguments that TRL's `DPOConfig` has not, or means something else by; a plan for it leaves them at their defaults."""
 
 
-def training_arguments(plan: Plan, device: str) -> SFTConfig:
+def training_arguments(plan: Plan, device: str) -> SFTConfig | DPOConfig:
     """Return TRL's arguments for a plan.
 
     A CPU has no float16 autocast that trains, so float16 runs are unscaled there. Raises `PlanFailure` that names an
@@ -60,12 +63,18 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig:
         del values["tf32"]
     values.update(_choosing_the_best(plan))
     values.update(fsdp_arguments(plan))
-    extra = _extra(training.extra_training_arguments)
+    config: type[SFTConfig | DPOConfig] = SFTConfig
+    if plan.dpo is not None:
+        config = DPOConfig
+        values = {name: value for name, value in values.items() if name not in _OF_TEXT}
+        # TRL switches dropout off, unless the manifest asks for some.
+        values.update(beta=plan.dpo.beta, disable_dropout=plan.lora is None or plan.lora.lora_dropout == 0)
+    extra = _extra(training.extra_training_arguments, config)
     extra.pop(_CHECKPOINTING, None)
     if on_cpu and wants_liger(plan):
         del extra["use_liger_kernel"]
     try:
-        arguments = SFTConfig(**{**values, **extra})
+        arguments = config(**{**values, **extra})
     except (TypeError, ValueError) as error:
         raise PlanFailure(f"the training arguments are refused: {error}") from error
     # A process has one GPU, also where CUDA showed it more before they could be hidden.
@@ -100,12 +109,12 @@ def _choosing_the_best(plan: Plan) -> dict[str, Any]:
     return {"metric_for_best_model": _BEST_BY, "greater_is_better": False}
 
 
-def _extra(stated: dict[str, Any]) -> dict[str, Any]:
+def _extra(stated: dict[str, Any], config: type[SFTConfig | DPOConfig]) -> dict[str, Any]:
     """Return further arguments, of which each must be one that TRL has and that a plan may state.
 
     Secrets stay out: transformers keeps its arguments beside every checkpoint, and a run pushes nothing that needs one.
     """
-    known = {field.name for field in fields(SFTConfig)} - _OWNED
+    known = {field.name for field in fields(config)} - _OWNED
     for name in stated:
         if name in _OWNED:
             raise PlanFailure(f"`{name}` cannot be set in a plan: it is decided by how the run is started")

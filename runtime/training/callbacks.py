@@ -95,6 +95,8 @@ class MetricsCallback(TrainerCallback):
             self._history.token_losses.append(float(numbers["token_loss"]))
 
     def _more(self, logs: dict[str, Any], seconds: float, args: Any) -> dict[str, float]:
+        if "eval_rewards/margins" in logs:
+            return {}  # a loss on preferences is none on tokens
         if "eval_loss" in logs:
             return {"eval_perplexity": _perplexity(logs.get("eval_token_loss", logs["eval_loss"]))}
         if "loss" not in logs:

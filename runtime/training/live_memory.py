@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_iter
 from transformers import TrainerCallback
 from typing_extensions import override
 
-from kaitoc.runtime.training.loop import TuningTrainer
+from kaitoc.runtime.training.loop import CheckpointedTrainer
 
 
 class LiveMemory(TorchDispatchMode):
@@ -60,7 +60,7 @@ class MeasureFirstSteps(TrainerCallback):
     batches of equal length.
     """
 
-    def __init__(self, existing: Iterable[torch.Tensor], trainer: TuningTrainer, num_steps: int = 3) -> None:
+    def __init__(self, existing: Iterable[torch.Tensor], trainer: CheckpointedTrainer, num_steps: int = 3) -> None:
         self._existing = list(existing)
         self._trainer = trainer
         self._num_steps = num_steps

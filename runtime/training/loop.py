@@ -20,17 +20,11 @@ from kaitoc.runtime.output.whole_model import load_weights
 from kaitoc.runtime.training.even_batches import FilledRows, SeededSampler, fill_last_batches
 
 
-class TuningTrainer(SFTTrainer):
-    """Trains on rows that are tokens and labels already; `largest_batch` is (sequences, padded tokens)."""
+class CheckpointedTrainer(Trainer):
+    """Seals checkpoints, and shards on a CPU too; `largest_batch` is (sequences, padded tokens)."""
 
     largest_batch: tuple[int, int] = (0, 0)
     num_tokens_seen: int = 0
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # TRL's loss shifts labels for every model. transformers asks the name of the model's class, and counts the
-        # first token of a GPT2LMHeadModel's row as learned, which makes each loss and gradient too small.
-        self._loss_shifts_labels = True
 
     def create_accelerator_and_postprocess(self) -> None:
         """Set accelerate up, which by itself would not shard on a CPU."""
@@ -45,19 +39,6 @@ class TuningTrainer(SFTTrainer):
             return sampler
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
         return SeededSampler(sampler, seed)
-
-    def get_train_dataloader(self) -> Any:
-        """Return the batches of an epoch; several processes get as many each, and learn no row twice."""
-        num_processes = self.accelerator.num_processes
-        if num_processes == 1:
-            return super().get_train_dataloader()
-        rows, self.train_dataset = self.train_dataset, FilledRows(self.train_dataset)
-        try:
-            loader = super().get_train_dataloader()
-        finally:
-            self.train_dataset = rows
-        fill_last_batches(loader, num_processes)
-        return loader
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Train on one batch and note its size."""
@@ -129,6 +110,29 @@ class TuningTrainer(SFTTrainer):
             folder = Path(str(self.args.output_dir))
             seal(folder / f"{PREFIX}{self.state.global_step}")
             rotate(folder, limit, self.state.best_model_checkpoint)
+
+
+class TuningTrainer(CheckpointedTrainer, SFTTrainer):
+    """Trains on rows that are tokens and labels already."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # TRL's loss shifts labels for every model. transformers asks the name of the model's class, and counts the
+        # first token of a GPT2LMHeadModel's row as learned, which makes each loss and gradient too small.
+        self._loss_shifts_labels = True
+
+    def get_train_dataloader(self) -> Any:
+        """Return the batches of an epoch; several processes get as many each, and learn no row twice."""
+        num_processes = self.accelerator.num_processes
+        if num_processes == 1:
+            return super().get_train_dataloader()
+        rows, self.train_dataset = self.train_dataset, FilledRows(self.train_dataset)
+        try:
+            loader = super().get_train_dataloader()
+        finally:
+            self.train_dataset = rows
+        fill_last_batches(loader, num_processes)
+        return loader
 
 
 def require_numbers(model: torch.nn.Module, step: int) -> None:

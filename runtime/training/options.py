@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import Trainer, get_scheduler
-from trl.trainer.sft_config import SFTConfig
+from transformers import Trainer, TrainingArguments, get_scheduler
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure, in_words
@@ -47,7 +46,7 @@ def require_options(plan: Plan, device: str) -> None:
     _require_checkpointing(plan)
 
 
-def _require_optimizer(plan: Plan, arguments: SFTConfig) -> None:
+def _require_optimizer(plan: Plan, arguments: TrainingArguments) -> None:
     name = plan.training.optim
     try:
         settings = _optimizer(arguments)
@@ -61,12 +60,12 @@ def _require_optimizer(plan: Plan, arguments: SFTConfig) -> None:
         raise PlanFailure(f"`optim_target_modules` has no effect on `optim: {name}`")
 
 
-def _optimizer(arguments: SFTConfig) -> tuple[Any, Any]:
+def _optimizer(arguments: TrainingArguments) -> tuple[Any, Any]:
     kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
     return kind, settings
 
 
-def _require_scheduler(plan: Plan, arguments: SFTConfig) -> None:
+def _require_scheduler(plan: Plan, arguments: TrainingArguments) -> None:
     """Make the scheduler for a parameter of its own: what it is given is looked at only when it is made."""
     name = plan.training.lr_scheduler_type
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=arguments.learning_rate)

@@ -59,6 +59,21 @@ def test_what_the_runtime_cannot_do_is_refused_by_name(kind: str) -> None:
     assert f"not with {kind}" in result.stderr
 
 
+def test_a_run_on_preferences_is_planned_with_both_rows_of_a_pair() -> None:
+    text, pairs = (json.loads(run(str(DEMO), "--dry-run", "--task", task).stdout) for task in ("sft", "dpo"))
+
+    assert (text["dpo"], pairs["dpo"]) == (None, {"beta": 0.1})
+    assert pairs["predicted"]["activations"] > 1.9 * text["predicted"]["activations"]
+
+
+@pytest.mark.parametrize("place", ["cluster", "trainjob", "jobset"])
+def test_a_cluster_does_not_learn_text_where_preferences_are_asked_for(place: str) -> None:
+    result = run(str(DEMO), "--dry-run", "--task", "dpo", "--on", place)
+
+    assert result.exit_code == 2
+    assert "--task dpo is for a run here" in result.stderr
+
+
 def test_what_a_manifest_has_no_words_for_is_set_by_options() -> None:
     options = ("--merge", "--oci-layout", "--early-stopping", "3", "--allow-pickle", "--hub")
     usual, asked = (json.loads(run(str(DEMO), "--dry-run", *more).stdout) for more in ((), options))

@@ -62,12 +62,18 @@ class ChildRun:
         self._metrics = Path(plan.output.path) / "metrics.jsonl"
         start = _Start((str(file), "--device", "cpu", *arguments), folder, variables, kill_at, max_file_bytes)
         self._process = _CONTEXT.Process(target=_execute, args=(start,))
+        for name in ("stdout", "stderr"):
+            (folder / name).unlink(missing_ok=True)
         with patch.dict(os.environ, ENVIRONMENT):
             self._process.start()
 
     def is_alive(self) -> bool:
         """Return whether the run still goes on."""
         return self._process.is_alive()
+
+    def has_started(self) -> bool:
+        """Return whether what happens to the process now happens to the run, not to what starts it."""
+        return (self._folder / "stderr").exists()
 
     def wait_for_step(self) -> None:
         """Wait until the run logged a step, or ended."""

@@ -36,6 +36,7 @@ from kaitoc.runtime.launch.processes import needs_launch
 from kaitoc.runtime.launch.run import _widen_trained
 from kaitoc.runtime.model import load
 from kaitoc.runtime.observe.device import driver_version, free_and_total_bytes, held_bytes, utilization_percent
+from kaitoc.runtime.observe.prediction import predicted_footprint
 from kaitoc.runtime.world import default_num_processes, hide_other_gpus, is_main_process, require_world
 
 pytestmark = pytest.mark.runtime
@@ -258,6 +259,21 @@ def test_memory_that_cuda_does_not_tell_stops_no_run(make_plan: MakePlan, monkey
         check_memory(plan, "cuda")
     Cuda(replace(A100, memory=refuse), monkeypatch)
     check_memory(plan, "cuda")
+
+
+def test_memory_is_predicted_for_the_attention_kernels_of_the_gpu_that_is_there(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(model={"dtype": "bfloat16"}, training={"bf16": True})
+    config = load.load_config(plan)
+    Cuda(A100, monkeypatch)
+    newer = predicted_footprint(plan, config)
+    Cuda(T4, monkeypatch)
+    older = predicted_footprint(plan, config)
+
+    assert newer is not None
+    assert older is not None
+    assert older.allocated_bytes > newer.allocated_bytes
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone tells what its page cache could give")

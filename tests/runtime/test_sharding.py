@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 from child_runs import run_ranks
-from test_two_processes import TRAINING, in_two, losses
+from test_two_processes import in_two, losses
 
 from kaitoc.compiler.memory.sharding.model import ShardingKind
 from kaitoc.compiler.plan.memory import shared_footprint, syncs_each_batch
@@ -30,6 +30,7 @@ from kaitoc.runtime.training.arguments import training_arguments
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
+TRAINING = {"max_steps": 5, "learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 5}
 FOOTPRINT = FootprintPlan(
     weights=800, adapters=10, gradients=10, optimizer=20, activations=50, logits=40, workspace=10,
     allocated_bytes=940, reserved_bytes=1000, device_bytes=1100, num_trainable_parameters=5,

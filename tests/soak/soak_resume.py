@@ -66,9 +66,6 @@ def main() -> None:
 def _interrupt(plan: Plan, folder: Path, number: signal.Signals, chance: random.Random, seed: int) -> int:
     """Run a plan to its end through interruptions, one of them after its last step; return their number."""
     output = Path(plan.output.path)
-    for note in NOTES:
-        (output / note).parent.mkdir(parents=True, exist_ok=True)
-        (output / note).write_text(note)
     num_signals = 0
     while num_signals < NUM_SIGNALS:
         is_last = num_signals == NUM_SIGNALS - 1
@@ -80,6 +77,8 @@ def _interrupt(plan: Plan, folder: Path, number: signal.Signals, chance: random.
         _require(_codes(ended) <= allowed, seed, f"{number.name}: {ended}")
         if is_last:
             break
+        if (output / "plan.json").exists():  # before that, a run refuses a folder that holds checkpoints
+            _add_notes(output)
         _require(not (output / "fine_tuning_completed.txt").exists(), seed, "an interrupted run looks complete")
     ended = run_ranks(plan, folder, "--resume")
     _require(_codes(ended) == {0}, seed, f"the run does not go on after {number.name}: {ended}")
@@ -87,10 +86,18 @@ def _interrupt(plan: Plan, folder: Path, number: signal.Signals, chance: random.
     return num_signals
 
 
+def _add_notes(output: Path) -> None:
+    """Put files of the user's among those of the run."""
+    for note in NOTES:
+        (output / note).parent.mkdir(parents=True, exist_ok=True)
+        if not (output / note).exists():
+            (output / note).write_text(note)
+
+
 def _signal_after(runs: list[ChildRun], plan: Plan, step: int, number: signal.Signals, chance: random.Random) -> bool:
     """Send a signal a moment after a step was logged; return whether the runs still were there to get it."""
     while all(run.is_alive() for run in runs):
-        if _last_step(plan) >= step:
+        if _last_step(plan) >= step and all(run.has_started() for run in runs):
             time.sleep(0.0 if step == NUM_STEPS else chance.random() / 10)
             for run in [chance.choice(runs)] if number == signal.SIGKILL else runs:
                 with suppress(ProcessLookupError):  # it ended in the meantime

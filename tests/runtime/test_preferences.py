@@ -1,0 +1,200 @@
+"""Direct preference optimization: TRL's own trainer as the reference, with the runs' safety around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, set_seed
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
+from kaitoc.runtime.data.preferences import encode_pairs, read_pairs
+from kaitoc.runtime.failures import DataFailure, OutOfMemory, RunFailure
+from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.quiet import quiet_libraries
+
+pytestmark = pytest.mark.runtime
+MakePlan = Callable[..., Plan]
+OPTIONS = RunOptions("cpu", show_progress=False)
+TEXTS = [
+    {"prompt": f"What does rule {number} find? ", "chosen": "A wrong key. " * (1 + number % 3), "rejected": "Nothing."}
+    for number in range(12)
+]
+CHATS = [
+    {
+        "chosen": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"]}],
+        "rejected": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["rejected"]}],
+    }
+    for row in TEXTS
+]
+
+
+def write(path: Path, rows: list[Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def make_dpo(make_plan: MakePlan, tmp_path: Path) -> MakePlan:
+    """A function that makes a plan of a short run on pairs of texts."""
+
+    def make(rows: list[Any] = TEXTS, **changes: Any) -> Plan:
+        plan = make_plan(**changes)
+        data = plan.data.model_copy(update={"paths": (write(tmp_path / "pairs.jsonl", rows),)})
+        return read_plan(plan.model_copy(update={"data": data}).to_json().replace('"dpo": null', '"dpo": {}'))
+
+    return make
+
+
+def losses(plan: Plan) -> list[float]:
+    lines = (Path(plan.output.path) / "metrics.jsonl").read_text().splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+@pytest.mark.parametrize("rows", [TEXTS, CHATS], ids=["texts", "conversations"])
+@pytest.mark.parametrize("max_length", [None, 24])
+def test_pairs_are_the_tokens_that_trl_makes_of_them(
+    make_dpo: MakePlan, tokenizer: Any, rows: list[Any], max_length: int | None
+) -> None:
+    plan = make_dpo(rows, data={"max_length": max_length})
+    encoded = encode_pairs(tokenizer, read_pairs(plan.data.paths).rows, plan.data)
+    arguments = SimpleNamespace(dataset_num_proc=None, max_length=max_length, truncation_mode="keep_start")
+    with quiet_libraries():
+        theirs = DPOTrainer._prepare_dataset(
+            SimpleNamespace(_tokenizer=tokenizer), Dataset.from_list(rows), tokenizer, arguments, "train"
+        )
+
+    assert [(pair.prompt_ids, pair.chosen_ids, pair.rejected_ids) for pair in encoded.pairs] == [
+        (row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in theirs
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_trains_what_trl_s_own_trainer_does(make_dpo: MakePlan, tokenizer: Any, tmp_path: Path) -> None:
+    plan = make_dpo(data={"shuffle": False}, output={"path": str(tmp_path / "results"), "samples": 1})
+    report = run_plan(plan, OPTIONS)
+
+    set_seed(plan.training.seed)
+    with quiet_libraries():
+        arguments = DPOConfig(
+            output_dir=str(tmp_path / "trl"), use_cpu=True, max_length=64, max_steps=4, per_device_train_batch_size=2,
+            learning_rate=1e-2, logging_steps=1, save_strategy="no", gradient_checkpointing=False, bf16=False,
+            optim="adamw_torch", report_to="none", disable_tqdm=True,
+        )  # fmt: skip
+        model = AutoModelForCausalLM.from_pretrained(plan.model.path, dtype=torch.float32)
+        trainer = DPOTrainer(
+            model, args=arguments, train_dataset=Dataset.from_list(TEXTS), processing_class=tokenizer,
+            peft_config=LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"),
+        )  # fmt: skip
+        trainer.train()
+    theirs = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+    assert losses(plan) == pytest.approx(theirs, rel=1e-3)
+    assert losses(plan)[0] == pytest.approx(0.6931, abs=1e-4)
+    assert losses(plan)[-1] < 0.5
+    assert [sample.expected[:11] for sample in report.samples] == ["A wrong key"]
+    trained = load_file(Path(report.adapter_folder) / "adapter_model.safetensors")
+    assert not [name for name in trained if ".ref." in name]
+    assert not (Path(report.adapter_folder) / "ref").exists()
+
+
+@pytest.mark.slow
+def test_a_run_on_preferences_is_resumed_and_its_memory_predicted(make_dpo: MakePlan, tmp_path: Path) -> None:
+    training = {"save_strategy": "steps", "save_steps": 2}
+    whole = make_dpo(CHATS, training=training)
+    report = run_plan(whole, OPTIONS)
+    part = make_dpo(CHATS, training=training, output={"path": str(tmp_path / "part")})
+    output = Path(part.output.path)
+    output.parent.mkdir(exist_ok=True)
+    Path(whole.output.path).rename(output)
+    (output / "fine_tuning_completed.txt").unlink()
+    before = losses(part)
+    for file in (output / "checkpoints" / "checkpoint-4").iterdir():
+        file.unlink()
+
+    run_plan(part, RunOptions("cpu", resume=True, show_progress=False))
+
+    assert losses(part) == before
+    assert report.predicted_allocated_bytes is not None
+    assert report.measured_allocated_bytes is not None
+    assert report.predicted_allocated_bytes == pytest.approx(report.measured_allocated_bytes, rel=0.1)
+
+
+@pytest.mark.slow
+def test_pairs_for_evaluation_alone_are_evaluated(make_dpo: MakePlan, tmp_path: Path) -> None:
+    held_out = write(tmp_path / "eval.jsonl", TEXTS[:5])
+    plan = make_dpo(data={"eval_paths": [held_out]}, training={"eval_strategy": "steps", "eval_steps": 2})
+
+    report = run_plan(plan, OPTIONS)
+    lines = map(json.loads, (Path(plan.output.path) / "metrics.jsonl").read_text().splitlines())
+    evaluated = [entry for entry in lines if "eval_loss" in entry]
+
+    assert report.num_examples == len(TEXTS)
+    assert len(evaluated) == 2
+    assert all("eval_rewards/margins" in entry and "eval_perplexity" not in entry for entry in evaluated)
+
+
+def test_a_run_that_does_not_fit_with_both_rows_of_a_pair_is_stopped_before_weights_are_loaded(
+    make_dpo: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kaitoc.runtime.launch.preflight import check_memory
+    from kaitoc.runtime.model.load import load_config
+    from kaitoc.runtime.observe.prediction import predicted_footprint
+
+    plan = make_dpo()
+    config = load_config(plan)
+    pairs = predicted_footprint(plan, config)
+    rows = predicted_footprint(plan.model_copy(update={"dpo": None}), config)
+    assert pairs is not None
+    assert rows is not None
+    assert pairs.phases[1].categories.activations > 1.9 * rows.phases[1].categories.activations
+
+    from test_sharding import FOOTPRINT
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (rows.reserved_bytes, rows.reserved_bytes))
+    predicted = FOOTPRINT.model_copy(update={"reserved_bytes": pairs.reserved_bytes})
+    with pytest.raises(OutOfMemory):
+        check_memory(plan.model_copy(update={"predicted": predicted}), "cuda")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"text": "a"}, "expected `chosen` and `rejected`"),
+        ({"prompt": "a", "chosen": "b", "rejected": "b"}, "are equal"),
+        ({"prompt": "a", "chosen": "b", "rejected": [{"role": "user", "content": "c"}]}, "all texts or all lists"),
+        ({"prompt": "a", "chosen": "b", "rejected": 3}, "`rejected` is a text or a list of messages, not int"),
+        ({"chosen": "b", "rejected": "c"}, "needs a prompt"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "tools": [{}]}, "`tools`"),
+    ],
+)
+def test_a_row_that_is_no_pair_is_named(tmp_path: Path, row: dict[str, Any], words: str) -> None:
+    path = write(tmp_path / "pairs.jsonl", [*TEXTS, row])
+
+    with pytest.raises(DataFailure, match=rf"pairs\.jsonl:13: .*{words}"):
+        read_pairs((path,))
+
+
+def test_pairs_are_not_learned_as_text(make_plan: MakePlan, tmp_path: Path) -> None:
+    with pytest.raises(RunFailure, match="--task dpo"):
+        run_plan(make_plan(data={"paths": [write(tmp_path / "pairs.jsonl", TEXTS)]}), OPTIONS)
+
+
+@pytest.mark.parametrize("change", [{"lora": None}, {"data": {"packing": True}}, {"training": {"loss_type": "dft"}}])
+def test_a_plan_without_a_reference_is_refused(make_dpo: MakePlan, change: dict[str, Any]) -> None:
+    with pytest.raises(PlanError, match="dpo"):
+        make_dpo(**change)
