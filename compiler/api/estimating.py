@@ -19,6 +19,7 @@ from kaitoc.compiler.job.assumptions import (
     model_named,
 )
 from kaitoc.compiler.job.memory import summarize, workload_of
+from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
@@ -175,6 +176,7 @@ def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
     if not jobs:
         raise EstimateError("no tuning Workspace or training config found in the given paths")
     for job in jobs:
+        require_config(job)
         workload = workload_of(job)
         if workload is None:
             manifest = job.manifest

@@ -20,6 +20,7 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.plan.memory import with_prediction
@@ -67,6 +68,7 @@ def plan(
     engine = Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
     require_sound(engine, path)
     job = job_in(engine, path, workspace)
+    require_config(job)
     made = plan_of(
         job,
         model_path=model_path,

@@ -117,9 +117,9 @@ def _compile(options: CompileOptions) -> int:
     _require_one_output(options)
     reports = [parse_report_path(path) for path in options.reports]
     result = compiled(Inputs(options.paths), options.request)
-    for note in (*result.notes, *map(str, result.errors)):
+    for note in (*result.notes, *result.missing, *map(str, result.errors)):
         complain(note)
-    if result.errors:
+    if result.errors or (result.missing and not result.jobs):
         return EXIT_USAGE
     for report in reports:
         write_report(report, result)

@@ -30,6 +30,7 @@ from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.memory import summarize
+from kaitoc.compiler.job.missing_config import missing_config
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import Section
 from kaitoc.compiler.passes import PASSES, passes_after
@@ -114,6 +115,7 @@ class _Compiler:
             jobs=tuple(self._compiled_jobs()),
             problems=tuple(problems),
             notes=tuple(checked.note for checked in outcome.checked if checked.note),
+            missing=tuple(message for trail in self.trails.values() if (message := missing_config(trail.now))),
             errors=tuple(outcome.errors),
             goal=self.request.goal,
             price_per_hour=self.request.context.price_per_hour,
@@ -227,6 +229,8 @@ class _Compiler:
     def _compiled_jobs(self) -> Iterator[CompiledJob]:
         jobs = {key: trail.now for key, trail in self.trails.items()}
         for trail in self.trails.values():
+            if missing_config(trail.now):
+                continue
             context = replace(self.request.context, siblings=_siblings(trail.now, jobs))
             yield CompiledJob(
                 before=summarize(trail.before),

@@ -113,13 +113,17 @@ class CompiledFile:
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """Everything a compilation found. `problems` are findings at error level that no pass could repair."""
+    """Everything a compilation found. `problems` are findings at error level that no pass could repair.
+
+    `missing` says which Workspaces are left as they are, since no file at hand holds their ConfigMap.
+    """
 
     files: tuple[CompiledFile, ...]
     jobs: tuple[CompiledJob, ...]
     problems: tuple[Finding, ...]
     notes: tuple[str, ...]
     errors: tuple[SourceError, ...]
+    missing: tuple[str, ...] = ()
     goal: Goal = Goal.FIT
     price_per_hour: float | None = None
 
@@ -127,7 +131,7 @@ class Compilation:
         """Return a line for each change, for each job and for each problem that is left."""
         lines = [line for job in self.jobs for line in _job_lines(job)]
         problems = (f"{one.path}:{one.line}:{one.column}: {one.code} {one.message}" for one in self.problems)
-        return "\n".join([*lines, *problems]) or "nothing to compile"
+        return "\n".join([*lines, *problems, *self.missing]) or "nothing to compile"
 
     @property
     def ok(self) -> bool:
