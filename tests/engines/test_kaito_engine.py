@@ -42,7 +42,7 @@ LOG = "2026-01-01T00:00:01.000000000Z step 1\n2026-01-01T00:00:02.000000000Z ste
 
 
 def run(
-    *objects: Object, is_dry_run: bool = False, force: bool = False, timeout: float = 9.0, wait: float = 9.0
+    *objects: Object, is_dry_run: bool = False, force: bool = False, timeout: float = 90.0, wait: float = 90.0
 ) -> tuple[list[str], ClusterError | None]:
     """Return what a run tells, and how it failed."""
     told: list[str] = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kaitoc.compiler.cli.compile import CompileOptions, compile_command
-from kaitoc.compiler.cli.emit import EmitCommandOptions
+from kaitoc.compiler.cli.emit import EngineCommandOptions
 from kaitoc.compiler.cli.option_records import GROUPS, record_of
 from kaitoc.compiler.compile import driver
 from kaitoc.compiler.compile.model import Compilation
@@ -42,7 +42,7 @@ def compiled(
     parameters = compile_command.make_context(
         "compile", ["--kaito-version", RELEASE, *words, "--isolated", source.path]
     ).params
-    options = record_of(CompileOptions, parameters, {**GROUPS, "emit": EmitCommandOptions})
+    options = record_of(CompileOptions, parameters, {**GROUPS, "engine": EngineCommandOptions})
     if step is not None:
         monkeypatch.setattr(driver, "PASSES", (step,))
     return driver.compile_files([source.path], options.request, [source])
