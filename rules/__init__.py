@@ -146,6 +146,7 @@ from kaitoc.rules import (
     unrecognized_file_type,
     unsafe_input_url,
     unscalable_adapter,
+    unservable_adapter,
     unserved_kind,
     unsettable_key,
     unsupported_bfloat16,
@@ -314,6 +315,7 @@ JOB_RULES: tuple[JobRule, ...] = (
     needless_checkpointing,
     oversized_instance_type,
     padding_waste,
+    unservable_adapter,
 )
 
 UPDATE_RULES: tuple[UpdateRule, ...] = (immutable_field, unnoticed_edit)

@@ -10,15 +10,15 @@ from kaitoc.schemas import read_json
 _NEUTRAL: tuple[object, ...] = (None, False, "none", [], ())
 
 
-def vllm_refusals(config: Mapping[str, Any]) -> list[str]:
+def vllm_refusals(config: Mapping[str, Any]) -> dict[str, str]:
     """Return why vLLM refuses an adapter, by the keys of its `adapter_config.json`; empty when it loads.
 
     A rank that only needs an option is no refusal: see `needed_lora_rank`.
     """
     data = read_json("catalog/vllm_adapters")
-    reasons = [reason for key, reason in data["refused"].items() if config.get(key) not in _NEUTRAL]
+    reasons = {key: reason for key, reason in data["refused"].items() if config.get(key) not in _NEUTRAL}
     largest = data["max_lora_rank"]["choices"][-1]
-    return reasons + ([f"it takes no rank above {largest}"] if config["r"] > largest else [])
+    return reasons | ({"r": f"it takes no rank above {largest}"} if config["r"] > largest else {})
 
 
 def needed_lora_rank(config: Mapping[str, Any]) -> int | None:
@@ -27,6 +27,16 @@ def needed_lora_rank(config: Mapping[str, Any]) -> int | None:
     if config["r"] <= ranks["default"]:
         return None
     return next((rank for rank in ranks["choices"] if rank >= config["r"]), None)
+
+
+def takes_adapters(model_type: str) -> bool:
+    """Return whether vLLM has adapters for a type of model."""
+    return model_type not in read_json("catalog/vllm_adapters")["without_adapters"]
+
+
+def takes_embeddings(model_type: str, vllm: str) -> bool:
+    """Return whether a version of vLLM takes adapters on the embeddings of a type of model, the output's too."""
+    return model_type in read_json("catalog/vllm_adapters")["with_embeddings"][vllm]
 
 
 def is_scaled_alike(config: Mapping[str, Any]) -> bool:

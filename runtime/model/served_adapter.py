@@ -58,7 +58,7 @@ def tell_server(config: Mapping[str, Any], release: str) -> None:
     if known is None or not is_main_process():
         return
     server = f"the vLLM {known.vllm} of Kaito {known.name}"
-    for reason in vllm_refusals(config):
+    for reason in vllm_refusals(config).values():
         sys.stderr.write(f"adapter: {server} will refuse it: {reason}; --merge writes a model that it serves\n")
     rank = needed_lora_rank(config)
     if rank is not None:

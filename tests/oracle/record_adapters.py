@@ -4,7 +4,8 @@
     python tests/oracle/record_adapters.py vllm WHEELS
 
 The first loads each adapter with a release's PEFT and compares its logits. The second runs `PEFTHelper` of each vLLM
-whose wheel (`pip download --no-deps vllm==0.25.1`) is in the folder over the recorded configurations and over others.
+whose wheel (`pip download --no-deps vllm==0.25.1`) is in the folder over the recorded configurations and over others,
+and reads which of its models take adapters.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
+
+from vllm_model_classes import ModelClasses
+
+from kaitoc.compiler.catalog.models import all_models
 
 RECORDINGS = Path(__file__).parent / "recordings"
 LOADER = Path(__file__).parent / "adapter_loader.py"
@@ -87,13 +92,25 @@ def record_vllm(wheels: Path) -> None:
     trained = [json.loads(line)["config"] for line in (RECORDINGS / "adapters-v0.12.jsonl").read_text().splitlines()]
     configurations = [*CONFIGURATIONS, *trained]
     recorded = {}
+    architectures = _architectures()
     for wheel in sorted(wheels.glob("vllm-*.whl")):
         default, choices = _ranks(wheel)
         helper = _peft_helper(wheel)
         verdicts = [[_says(helper, config, rank) for rank in (default, choices[-1])] for config in configurations]
-        recorded[wheel.name.split("-")[1]] = {"default": default, "choices": choices, "verdicts": verdicts}
+        classes = ModelClasses(wheel)
+        models = {model_type: classes.record(architecture) for model_type, architecture in architectures.items()}
+        recorded[wheel.name.split("-")[1]] = {
+            "default": default, "choices": choices, "verdicts": verdicts, "models": models
+        }  # fmt: skip
     text = json.dumps({"configurations": configurations, "versions": recorded}, indent=1, sort_keys=True)
     (RECORDINGS / "adapters-vllm.json").write_text(text + "\n")
+
+
+def _architectures() -> dict[str, str]:
+    """The class of each type of model that the catalog has, as transformers names it."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return {model.model_type: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model.model_type] for model in all_models()}
 
 
 def _ranks(wheel: Path) -> tuple[int, list[int]]:

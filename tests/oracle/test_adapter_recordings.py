@@ -14,7 +14,7 @@ from adapter_cases import CASES, adapted, save_base
 from record_adapters import CONTROL
 
 from kaitoc.compiler.catalog.releases import all_releases
-from kaitoc.compiler.catalog.served_adapters import needed_lora_rank, vllm_refusals
+from kaitoc.compiler.catalog.served_adapters import needed_lora_rank, takes_adapters, takes_embeddings, vllm_refusals
 from kaitoc.runtime.model.served_adapter import served_config
 
 pytestmark = pytest.mark.runtime
@@ -66,3 +66,16 @@ def test_vllm_refuses_what_the_runtime_says_and_nothing_else(version: str) -> No
         if at_largest is None:
             assert (needed_lora_rank(config) is not None) == (by_default is not None), config
             assert needed_lora_rank(config) in (None, *ranks)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_vllm_takes_adapters_and_embeddings_where_the_catalog_says(version: str) -> None:
+    recorded = {name: record for name, record in BY_VLLM["versions"][version]["models"].items() if record is not None}
+
+    assert {name: takes_adapters(name) for name in recorded} == {
+        name: record["supports_lora"] for name, record in recorded.items()
+    }
+    assert {name for name in recorded if takes_embeddings(name, version)} == {
+        name for name, record in recorded.items() if record["embeddings"] == ["embed_tokens", "lm_head"]
+    }
+    assert all(record["embeddings"] in ([], ["embed_tokens", "lm_head"]) for record in recorded.values())

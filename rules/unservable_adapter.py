@@ -1,0 +1,80 @@
+"""An adapter that Kaito cannot serve as it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kaitoc.compiler.catalog.linear_modules import match_targets
+from kaitoc.compiler.catalog.served_adapters import needed_lora_rank, takes_adapters, takes_embeddings, vllm_refusals
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.wording import join_names
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import stack_of, targets_of
+from kaitoc.rules._memory import option_place
+
+CODE = "KT731"
+NAME = "unservable-adapter"
+SEVERITY = Severity.INFO
+FIX = None
+SINCE = "0.1.0"
+
+_SECTION = "LoraConfig"
+_DEFAULT_RANK = 8
+"""What PEFT takes where the config has no `r` that can be read (`peft/tuners/lora/config.py`)."""
+
+
+def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault for each setting that the release's vLLM refuses, and for a rank that needs an option there."""
+    if job.model is not None and not takes_adapters(job.model.value.model_type):
+        place = job.model.place or job.config_place
+        yield Fault(
+            place, f"{_refusal(job)} it takes none for {job.model.value.name}", help=_help("tune another model")
+        )
+        return
+    config = _adapter_config(job)
+    for key, reason in vllm_refusals(config).items():
+        change = "lower `r`" if key == "r" else f"leave `{key}` out"
+        yield Fault(option_place(job, _SECTION, key), f"{_refusal(job)} {reason}", help=_help(change))
+    embeddings = _refused_embeddings(job)
+    if embeddings:
+        names = join_names(embeddings)
+        yield Fault(
+            option_place(job, _SECTION, "target_modules"),
+            f"{_refusal(job)} it takes none on {names} of this model",
+            help=_help(f"take {names} out of `target_modules`"),
+        )
+    rank = needed_lora_rank(config)
+    if rank is not None:
+        yield Fault(
+            option_place(job, _SECTION, "r"),
+            f"{_server(job)} stops at its start with an adapter of rank {config['r']} unless `max-lora-rank` allows it",
+            help=f"to serve it, set `max-lora-rank: {rank}` under `vllm` in the server's `inference_config.yaml`",
+        )
+
+
+def _server(job: Job) -> str:
+    return f"vLLM {job.release.vllm} of Kaito {job.release.name}"
+
+
+def _refusal(job: Job) -> str:
+    return f"{_server(job)} cannot serve this adapter:"
+
+
+def _help(change: str) -> str:
+    return f"to serve it with Kaito, {change}, or merge the adapter into its model and serve that"
+
+
+def _refused_embeddings(job: Job) -> tuple[str, ...]:
+    """Return the embeddings that get an adapter and must not, the output's among them."""
+    if job.model is None or takes_embeddings(job.model.value.model_type, job.release.vllm):
+        return ()
+    match = match_targets(job.model.value, targets_of(job), fused_experts=stack_of(job).fused_experts)
+    return (*match.embeddings, *(module.name for module in match.modules if module.is_head))
+
+
+def _adapter_config(job: Job) -> Mapping[str, Any]:
+    """Return what `adapter_config.json` will say of a job's adapter; raises `UnknownValueError`."""
+    config = {argument: job.value(_SECTION, argument) for argument in ("use_dora", "modules_to_save", "bias")}
+    return {**config, "r": job.integer(_SECTION, "r", _DEFAULT_RANK)}
