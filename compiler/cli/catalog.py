@@ -6,13 +6,17 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from kaitoc.compiler.cli.options import F
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.report.listing import listing
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.catalog.architecture import Architecture
+    from kaitoc.compiler.catalog.releases import Release
 
 T = TypeVar("T")
 
@@ -72,6 +76,11 @@ class ListedRelease:
     tunable_presets: tuple[str, ...]
 
 
+def _listed(record: type[T], entry: object, **stated: object) -> T:
+    """Return an entry of a catalog as a record: its attributes by the names of the record's fields, or as stated."""
+    return record(**{name: stated[name] if name in stated else getattr(entry, name) for name in field_names(record)})
+
+
 def _format_option(command: F) -> F:
     return click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text",
                         show_default=True, help="Output format.")(command)  # fmt: skip
@@ -85,18 +94,14 @@ def models(format_name: str) -> None:
     from kaitoc.compiler.catalog.releases import all_releases
 
     listed = [
-        ListedModel(
-            model.name,
-            model.hf_id,
-            model.aliases,
-            model.model_type,
-            model.num_parameters,
-            model.max_position_embeddings,
-            tuple(release.name for release in all_releases() if release.preset_of(model.name, *model.aliases)),
-        )
+        _listed(ListedModel, model, tunable_in=tuple(one.name for one in all_releases() if _is_tunable(one, model)))
         for model in all_models()
     ]
     _show(format_name, listed, ("NAME", "PARAMETERS", "CONTEXT", "TUNABLE IN", "HUB ID"), _model_row)
+
+
+def _is_tunable(release: Release, model: Architecture) -> bool:
+    return release.preset_of(model.name, *model.aliases) is not None
 
 
 def _model_row(model: ListedModel) -> tuple[str, ...]:
@@ -120,19 +125,7 @@ def gpus(format_name: str) -> None:
     """List the GPUs that are known by name."""
     from kaitoc.compiler.catalog.gpus import all_gpus
 
-    listed = [
-        ListedGpu(
-            gpu.name,
-            gpu.model,
-            gpu.generation,
-            gpu.memory_bytes,
-            gpu.bandwidth_bytes_per_second,
-            gpu.bf16_flops,
-            gpu.compute_capability,
-            gpu.nvlink,
-        )
-        for gpu in all_gpus()
-    ]
+    listed = [_listed(ListedGpu, gpu) for gpu in all_gpus()]
     _show(format_name, listed, ("NAME", "MEMORY", "GB/S", "BF16 TFLOPS", "GENERATION", "MODEL"), _gpu_row)
 
 
@@ -151,16 +144,8 @@ def instances(format_name: str) -> None:
     from kaitoc.compiler.catalog.gpus import all_instance_types
 
     listed = [
-        ListedInstanceType(
-            instance.name,
-            instance.cloud,
-            instance.gpu.name if instance.gpu is not None else None,
-            instance.gpu_model,
-            instance.num_gpus,
-            instance.total_gib,
-            instance.last_release,
-        )
-        for instance in all_instance_types()
+        _listed(ListedInstanceType, one, gpu=one.gpu.name if one.gpu is not None else None, accelerator=one.gpu_model)
+        for one in all_instance_types()
     ]
     _show(format_name, listed, ("NAME", "CLOUD", "GPUS", "GPU", "NOTE"), _instance_row)
 
@@ -178,20 +163,7 @@ def releases(format_name: str) -> None:
     """List the Kaito releases that are known, with the libraries of their tuning images."""
     from kaitoc.compiler.catalog.releases import all_releases
 
-    listed = [
-        ListedRelease(
-            release.name,
-            release.transformers,
-            release.peft,
-            release.trl,
-            release.bitsandbytes,
-            release.accelerate,
-            release.torch,
-            release.datasets,
-            release.tunable_presets,
-        )
-        for release in all_releases()
-    ]
+    listed = [_listed(ListedRelease, release) for release in all_releases()]
     headings = ("NAME", "TRANSFORMERS", "PEFT", "TRL", "BITSANDBYTES", "ACCELERATE", "TORCH", "DATASETS", "PRESETS")
     _show(format_name, listed, headings, _release_row)
 
