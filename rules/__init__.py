@@ -1,14 +1,15 @@
 """One module per rule; `RULES` is the whole rule set, ordered by code.
 
 A rule is a module named after the fault it finds. Beside it lies a page of the same name, which is its documentation
-and its test. Rules that judge servers are listed in `_servers` and loaded when something serves.
+and its test. Rules that judge servers (`_servers`) and runs of a plan without Kaito (`_cluster`) are loaded when there
+is one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, ServingRule, UpdateRule
+from kaitoc.compiler.job.faults import ClusterRule, FileRule, JobRule, ObjectRule, Rule, ServingRule, UpdateRule
 from kaitoc.rules import (
     abbreviated_key,
     accumulation_below_one,
@@ -334,8 +335,16 @@ def serving_rules() -> tuple[ServingRule, ...]:
     return SERVING_RULES
 
 
+def cluster_rules() -> tuple[ClusterRule, ...]:
+    """Load the rules for runs of a plan without Kaito: a TrainJob, a JobSet, a PyTorchJob."""
+    from kaitoc.rules._cluster import CLUSTER_RULES  # few files hold such a run
+
+    return CLUSTER_RULES
+
+
 def _all_rules() -> tuple[Rule, ...]:
-    rules = (*FILE_RULES, *OBJECT_RULES, *ENGINE_RULES, *JOB_RULES, *serving_rules(), *UPDATE_RULES)
+    loaded_late = (*serving_rules(), *cluster_rules())
+    rules = (*FILE_RULES, *OBJECT_RULES, *ENGINE_RULES, *JOB_RULES, *loaded_late, *UPDATE_RULES)
     return tuple(sorted(rules, key=lambda rule: rule.CODE))
 
 

@@ -17,12 +17,14 @@ from kaitoc.compiler.core.findings import Applicability, Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.faults import to_finding
 from kaitoc.compiler.manifest.objects import WORKSPACE_VERSIONS, Manifest
+from kaitoc.compiler.manifest.plan_objects import PLAN_GROUPS, plan_name
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, SERVING_DATA_KEY
+from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, PLAN_LABEL, SERVING_DATA_KEY
 from kaitoc.compiler.manifest.serving_objects import SERVING_KINDS, config_names_in
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 _ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map", "missing-serving-config-map"})
-_NEEDS_PARTNERS = frozenset(("missing-config-map", "missing-serving-config-map"))
+_NEEDS_PARTNERS = frozenset(("missing-config-map", "missing-serving-config-map", "missing-plan"))
 _MAX_TOLD = 10
 _MAX_VALUES = 10_000
 """A tuning Workspace has about 50 values; 500,000 URLs in one would keep a judge busy for a minute."""
@@ -38,8 +40,22 @@ def surroundings_of(request: Request, partners: Partners) -> RelatedObjects:
     namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
     if request.kind == "ConfigMap":
         return RelatedObjects(tuple(partners.workspaces_using(namespace, name)), partners.is_complete)
-    config_maps = (partners.config_map(namespace, config) for config in config_names_in(content))
+    config_maps = (partners.config_map(namespace, config) for config in _names_of_partners(request, content))
     return RelatedObjects(tuple(found for found in config_maps if found is not None), partners.is_complete)
+
+
+def _names_of_partners(request: Request, content: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of the ConfigMaps that an object is judged with."""
+    if request.group == KAITO_API_GROUP:
+        return config_names_in(content)
+    if _is_oversized(content):
+        return ()
+    manifests = read_manifests(source_of(path_of(request.kind, request.namespace, request.name), content)).manifests
+    try:
+        named = [plan_name(manifest) for manifest in manifests]
+        return tuple(name.text for name in named if name is not None and name.text)
+    except UnknownValueError:
+        return ()
 
 
 def answer(request: Request, policy: Policy, surroundings: RelatedObjects) -> Answer:
@@ -148,7 +164,16 @@ def _is_as_stored(request: Request) -> bool:
 
 def _concerns_kaito(request: Request) -> bool:
     is_kaitos = request.group == KAITO_API_GROUP and request.kind in ("Workspace", *SERVING_KINDS)
-    return is_kaitos or (request.group == "" and request.kind == "ConfigMap")
+    return is_kaitos or (request.group == "" and request.kind == "ConfigMap") or _runs_plan(request)
+
+
+def _runs_plan(request: Request) -> bool:
+    """Return whether an object of another engine runs a plan, by its label."""
+    if request.object is None or PLAN_GROUPS.get(request.kind) != request.group:
+        return False
+    metadata = request.object.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    return isinstance(labels, dict) and bool(labels.get(PLAN_LABEL))
 
 
 def _complete(content: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_instance_type
 from kaitoc.compiler.catalog.model_config import from_config
-from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
+from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.assumptions import (
     DEFAULT_MARGIN_PERCENT,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
+from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
-from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, ServingRule, known_faults, to_finding
+from kaitoc.compiler.job.faults import JobRule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
@@ -22,6 +23,7 @@ from kaitoc.compiler.job.servers import Server, servers_elsewhere, servers_in
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
 from kaitoc.compiler.manifest.inner_configs import is_kaitos_config
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.recognition import PLAN_LABEL
 from kaitoc.compiler.manifest.serving_objects import serving_views
 from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_nodes
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
@@ -35,21 +37,6 @@ _NOT_JUDGED = "unjudged-value"
 """The rule that says which values are not known."""
 _REMEMBERED_JOBS = 512
 """Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    """The rules to run, by what they look at; those for servers are loaded when something serves."""
-
-    file_rules: tuple[FileRule, ...]
-    job_rules: tuple[JobRule, ...]
-    object_rules: tuple[ObjectRule, ...] = ()
-    serving_rules: Callable[[], tuple[ServingRule, ...]] = tuple
-
-    @property
-    def all(self) -> tuple[Rule, ...]:
-        """Return all rules."""
-        return (*self.file_rules, *self.object_rules, *self.job_rules, *self.serving_rules())
 
 
 @dataclass(slots=True)
@@ -184,6 +171,13 @@ class Engine:
         for server in servers:
             findings.extend(self._in_scope(server, self._check_server(server, settings)))
         checked.num_kaito_objects = max(checked.num_kaito_objects, len(servers))
+        if PLAN_LABEL in file.source.text:
+            from kaitoc.compiler.check.cluster_runs import check_cluster_runs  # with it comes pydantic
+
+            rules = [rule for rule in self.rule_set.cluster_rules() if settings.runs(rule.CODE, rule.NAME)]
+            num_runs, found = check_cluster_runs(file, self.library, self.assumptions_for(checked.path), rules)
+            checked.num_kaito_objects += num_runs
+            findings.extend(found)
         if not is_alone:
             findings.extend(self._found_from_elsewhere(file))
             checked.beside = self._found_beside(checked.path, [*jobs, *servers], findings)

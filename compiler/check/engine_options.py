@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.assumptions import Overrides
@@ -32,9 +33,15 @@ class EngineOptions:
 
 def all_rules() -> RuleSet:
     """Return every rule there is."""
-    from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules  # loaded when something is checked
+    from kaitoc.rules import (  # loaded when something is checked
+        FILE_RULES,
+        JOB_RULES,
+        OBJECT_RULES,
+        cluster_rules,
+        serving_rules,
+    )
 
-    return RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules)
+    return RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules, cluster_rules)
 
 
 def names_of_rules() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.check.engine import RuleSet
+from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.escape import printable

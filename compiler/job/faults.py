@@ -13,6 +13,7 @@ from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 if TYPE_CHECKING:
+    from kaitoc.compiler.job.cluster_run import ClusterRun
     from kaitoc.compiler.job.job import Job
     from kaitoc.compiler.job.serving_job import ServingJob
 
@@ -106,7 +107,16 @@ class ServingRule(Rule, Protocol):
         ...
 
 
-def known_faults(rule: FileRule | JobRule | ObjectRule | ServingRule, *subject: Any) -> Iterator[Fault]:
+class ClusterRule(Rule, Protocol):
+    """A rule that looks at one run of a plan on a cluster."""
+
+    @property
+    def check(self) -> Callable[[ClusterRun], Iterator[Fault]]:
+        """Yield the faults of a run."""
+        ...
+
+
+def known_faults(rule: FileRule | JobRule | ObjectRule | ServingRule | ClusterRule, *subject: Any) -> Iterator[Fault]:
     """Yield what a rule finds in its subject, up to where it asks for a value that is not known yet."""
     try:
         yield from rule.check(*subject)

@@ -13,6 +13,7 @@ from kaitoc.compiler.job.job import Assumptions, Job, Setting
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.manifest.object_schemas import default_instance_type
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.manifest.recognition import PLAN_LABEL
 from kaitoc.compiler.manifest.serving_objects import config_names
 from kaitoc.compiler.manifest.training_config import (
     TrainingConfig,
@@ -101,8 +102,9 @@ def stands_alone(file: ManifestFile) -> bool:
     """Return whether a file's jobs are the same whatever other files hold.
 
     Each ConfigMap that a Workspace names is beside it, which no other file can outdo, and each ConfigMap has a user.
+    The ConfigMap of a plan may be anywhere.
     """
-    if any(manifest.plain is not None for manifest in file.manifests):
+    if PLAN_LABEL in file.source.text or any(manifest.plain is not None for manifest in file.manifests):
         return False
     config_maps = [(manifest.ref.namespace, manifest.ref.name) for manifest in file.manifests if manifest.is_config_map]
     users = [(manifest.ref.namespace, name) for manifest in file.manifests for name in config_names(manifest)]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from kaitoc.compiler.core.source import Source, SourceError
-from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, SERVING_DATA_KEY
+from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, PLAN_LABEL, SERVING_DATA_KEY
 
 YAML_SUFFIXES = (".yaml", ".yml")
 JSON_SUFFIX = ".json"
@@ -31,8 +31,8 @@ def files_of_kaito_in(folder: str, is_known: Callable[[str], bool]) -> Iterator[
 
 
 def names_kaito(text: str) -> bool:
-    """Return whether a text can hold something of Kaito's: its API group, or the key of a training config."""
-    return any(word in text for word in (DATA_KEY, SERVING_DATA_KEY, KAITO_API_GROUP))
+    """Return whether a text can hold something of Kaito's, the key of a training config, or a plan."""
+    return any(word in text for word in (DATA_KEY, SERVING_DATA_KEY, KAITO_API_GROUP, PLAN_LABEL))
 
 
 def _yaml_files(folder: str) -> Iterable[str]:

@@ -23,6 +23,10 @@ SERVING_SECTION = "vllm"
 SERVING_KEYS = (SERVING_SECTION, "max_probe_steps", "kv_cache_cpu_memory_utilization")
 """What Kaito's launcher reads of an inference config."""
 
+PLAN_KEY = "plan.json"
+PLAN_LABEL = "kaitoc.dev/plan"
+"""The label of the objects that run a plan without Kaito, and of the ConfigMap that holds it."""
+
 _KAITOS_LINE = r"^[ \t-]*[\"']?apiVersion[\"']?[ \t]*:[ \t]*[\"']?kaito\.sh/"
 _SECTION_LINE = rf"^[ \t]*[\"']?(?:{'|'.join(SECTIONS)})[\"']?[ \t]*:"
 

@@ -14,7 +14,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import ManifestFile
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, SERVING_DATA_KEY
+from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, PLAN_KEY, SERVING_DATA_KEY
 from kaitoc.compiler.manifest.serving_objects import config_names_in
 
 LOGGER = logging.getLogger("kaitoc.webhook")
@@ -128,7 +128,7 @@ def _trimmed(content: Mapping[str, Any]) -> Mapping[str, Any]:
     trimmed = {key: content[key] for key in ("apiVersion", "kind", "resource", "tuning", "inference") if key in content}
     trimmed["metadata"] = {key: metadata[key] for key in _KEPT_METADATA if metadata.get(key)}
     data = content.get("data") or {}
-    texts = {key: data[key] for key in (DATA_KEY, SERVING_DATA_KEY) if isinstance(data.get(key), str)}
+    texts = {key: data[key] for key in (DATA_KEY, SERVING_DATA_KEY, PLAN_KEY) if isinstance(data.get(key), str)}
     if texts:
         trimmed["data"] = texts
     return trimmed

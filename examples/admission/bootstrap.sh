@@ -42,9 +42,15 @@ for kind in validatingwebhookconfiguration mutatingwebhookconfiguration; do
         cat "$dir/ca.crt"
         printf %s "$earlier" | openssl base64 -d -A | sed '/-----END CERTIFICATE-----/q'
     } | base64 | tr -d '\n')
-    kubectl patch "$kind" kaitoc --type json --patch "[
-        {\"op\": \"add\", \"path\": \"/webhooks/0/clientConfig/caBundle\", \"value\": \"$bundle\"},
-        {\"op\": \"add\", \"path\": \"/webhooks/1/clientConfig/caBundle\", \"value\": \"$bundle\"}]"
+    # One operation for each webhook in validating.yaml and mutating.yaml.
+    hooks="0 1"
+    [ "$kind" = mutatingwebhookconfiguration ] || hooks="0 1 2"
+    operations=
+    for hook in $hooks; do
+        path="/webhooks/$hook/clientConfig/caBundle"
+        operations="$operations${operations:+,}{\"op\": \"add\", \"path\": \"$path\", \"value\": \"$bundle\"}"
+    done
+    kubectl patch "$kind" kaitoc --type json --patch "[$operations]"
 done
 kubectl create secret tls kaitoc-webhook-tls --namespace kaitoc --cert "$dir/tls.crt" --key "$dir/tls.key" \
     --dry-run=client --output yaml | kubectl apply --filename -

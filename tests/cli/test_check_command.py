@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.manifest import object_faults, object_schemas
-from kaitoc.rules import serving_rules
+from kaitoc.rules import cluster_rules, serving_rules
 
 SEED = """apiVersion: v1
 kind: ConfigMap
@@ -332,8 +332,15 @@ def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:
     assert result.stdout.rstrip().endswith("[]"), result.stdout + result.stderr
 
 
-def serving_modules_of_a_check(path: Path) -> list[str]:
-    """Return the modules about serving that a check of a file loads: of rules, of jobs and of Kaito's chain."""
+RUN = """apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata: {name: tune, labels: {kaitoc.dev/plan: "true"}}
+spec: {replicatedJobs: []}
+"""
+
+
+def modules_of_a_check(path: Path) -> list[str]:
+    """Return the project's modules that a check of a file loads."""
     code = (
         "import json, sys\nfrom kaitoc.compiler.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    print()\n"
@@ -343,10 +350,23 @@ def serving_modules_of_a_check(path: Path) -> list[str]:
         [sys.executable, "-c", code, "check", "--isolated", str(path)],
         capture_output=True, text=True, check=False, env={**os.environ, "GITHUB_ACTIONS": ""},
     )  # fmt: skip
+    loaded: list[str] = json.loads(result.stdout.splitlines()[-1])
+    return loaded
+
+
+def serving_modules_of_a_check(path: Path) -> list[str]:
+    """Return the modules about serving that a check of a file loads: of rules, of jobs and of Kaito's chain."""
     of_rules = {rule.__name__ for rule in serving_rules()} | {"kaitoc.rules._servers", "kaitoc.rules._serving"}
     of_jobs = ("kaitoc.compiler.job.serving_", "kaitoc.compiler.kaito.serving")
-    loaded = json.loads(result.stdout.splitlines()[-1])
-    return [module for module in loaded if module in of_rules or module.startswith(of_jobs)]
+    return [module for module in modules_of_a_check(path) if module in of_rules or module.startswith(of_jobs)]
+
+
+def cluster_modules_of_a_check(path: Path) -> list[str]:
+    """Return the modules about runs of a plan without Kaito that a check of a file loads, the plan's own too."""
+    of_rules = {rule.__name__ for rule in cluster_rules()} | {"kaitoc.rules._cluster"}
+    of_runs = ("kaitoc.compiler.check.cluster_runs", "kaitoc.compiler.job.cluster_run", "kaitoc.compiler.plan",
+               "kaitoc.compiler.manifest.plan_objects")  # fmt: skip
+    return [module for module in modules_of_a_check(path) if module in of_rules or module.startswith(of_runs)]
 
 
 def test_a_check_loads_what_judges_servers_only_for_what_serves(tmp_path: Path) -> None:
@@ -356,6 +376,15 @@ def test_a_check_loads_what_judges_servers_only_for_what_serves(tmp_path: Path) 
 
     assert serving_modules_of_a_check(tuned) == []
     assert len(serving_modules_of_a_check(served)) > len(serving_rules())
+
+
+def test_a_check_loads_what_judges_runs_of_a_plan_only_for_one(tmp_path: Path) -> None:
+    tuned, run = tmp_path / "tune.yaml", tmp_path / "run.yaml"
+    tuned.write_text(CLEAN + "---\n" + WORKSPACE)
+    run.write_text(RUN)
+
+    assert cluster_modules_of_a_check(tuned) == []
+    assert len(cluster_modules_of_a_check(run)) > len(cluster_rules())
 
 
 def test_a_baseline_leaves_only_new_findings(seed: Path, tmp_path: Path) -> None:

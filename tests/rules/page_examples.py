@@ -14,7 +14,7 @@ from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.faults import Rule, to_finding
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES, serving_rules
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES, cluster_rules, serving_rules
 
 _FENCE = re.compile(r"^```yaml(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"[ \t]*# (?P<severity>error|warning|info): \[(?P<code>KT\d+)\]")
@@ -68,7 +68,8 @@ def engine_for(example: Example) -> Engine:
         margin_percent=float(options["margin"]) if "margin" in options else None,
         attention=options.get("attention"),
     )
-    return Engine(RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules), overrides, SettingsFinder(isolated=True))
+    rules = RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules, cluster_rules)
+    return Engine(rules, overrides, SettingsFinder(isolated=True))
 
 
 def findings_of(example: Example, text: str | None = None) -> tuple[Source, list[Finding]]:

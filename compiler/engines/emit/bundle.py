@@ -6,11 +6,9 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.emit.nodes import World
 from kaitoc.compiler.engines.emit.options import EmitOptions
 from kaitoc.compiler.engines.emit.storage import Storage
+from kaitoc.compiler.manifest.plan_objects import GPU, NEEDED_BYTES, PROCESSES
+from kaitoc.compiler.manifest.recognition import PLAN_LABEL
 
-PLAN_LABEL = "kaitoc.dev/plan"
-PROCESSES = "kaitoc.dev/processes"
-NEEDED_BYTES = "kaitoc.dev/needed-bytes"
-GPU = "kaitoc.dev/gpu"
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _PRIORITY = "kueue.x-k8s.io/priority-class"
 

@@ -7,6 +7,7 @@ from typing import Any
 from kaitoc.compiler.catalog.interconnects import nccl_environment
 from kaitoc.compiler.engines.emit.bundle import Bundle
 from kaitoc.compiler.engines.emit.storage import DATA_PATH, MODEL_PATH, RESULTS_PATH
+from kaitoc.compiler.manifest.recognition import PLAN_LABEL
 
 GRACE_SECONDS = 300
 _RESERVE_SECONDS = 20
@@ -26,7 +27,7 @@ def pod_template(
     """Return the template of a node's pod; `environment` is what an engine's controller does not inject itself."""
     return {
         "metadata": {
-            "labels": {"kaitoc.dev/plan": "true"},
+            "labels": {PLAN_LABEL: "true"},
             "annotations": {"karpenter.sh/do-not-disrupt": "true"},
         },
         "spec": {

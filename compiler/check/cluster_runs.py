@@ -1,0 +1,96 @@
+"""From manifests to runs of a plan on a cluster: a TrainJob to its runtime, pods to the plan that they mount."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.job.cluster_run import ClusterRun, PlanFacts
+from kaitoc.compiler.job.faults import ClusterRule, known_faults, to_finding
+from kaitoc.compiler.job.job import Assumptions
+from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.manifest.objects import Field, Manifest, ManifestFile
+from kaitoc.compiler.manifest.plan_objects import RUNTIME, TRAIN_JOB, holds_plan, plan_name, runs_plan
+from kaitoc.compiler.manifest.recognition import PLAN_KEY
+from kaitoc.compiler.plan.memory import shared_footprint
+from kaitoc.compiler.plan.plan import PlanError, read_plan
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+
+def check_cluster_runs(
+    file: ManifestFile, library: Library, assumptions: Assumptions, rules: Sequence[ClusterRule]
+) -> tuple[int, list[Finding]]:
+    """Return how many runs a file brings in, and what the rules find in them."""
+    runs = list(cluster_runs_in(file, library, assumptions))
+    found = [to_finding(rule, fault) for run in runs for rule in rules for fault in known_faults(rule, run)]
+    return len(runs), found
+
+
+def cluster_runs_in(file: ManifestFile, library: Library, assumptions: Assumptions) -> Iterator[ClusterRun]:
+    """Yield the runs that a file brings in; a TrainingRuntime is part of the run of the TrainJob that names it."""
+    if library.is_patch(file.source.path):
+        return
+    used: set[int] = set()
+    others = []
+    for manifest in file.manifests:
+        if holds_plan(manifest):
+            yield _run(manifest, None, manifest, assumptions)
+        elif not runs_plan(manifest):
+            continue
+        elif manifest.ref.kind == TRAIN_JOB:
+            runtime = _runtime_of(manifest, file)
+            used.add(id(runtime))
+            yield _run_of(manifest, runtime, library, assumptions)
+        else:
+            others.append(manifest)
+    for manifest in others:
+        if id(manifest) not in used:
+            yield _run_of(manifest, manifest, library, assumptions)
+
+
+def _runtime_of(train_job: Manifest, file: ManifestFile) -> Manifest | None:
+    """Return the TrainingRuntime beside a TrainJob that it names."""
+    name = train_job.written_text("spec", "runtimeRef", "name")
+    for manifest in file.manifests:
+        ref = manifest.ref
+        if (ref.kind, ref.name, ref.namespace) == (RUNTIME, name, train_job.ref.namespace):
+            return manifest
+    return None
+
+
+def _run_of(manifest: Manifest, pods_of: Manifest | None, library: Library, assumptions: Assumptions) -> ClusterRun:
+    try:
+        named = plan_name(pods_of or manifest)
+        name = named.text if named is not None else None
+    except UnknownValueError:
+        named = name = None
+    config_map = library.config_map(name, manifest) if name else None
+    # Without its runtime, what plan a TrainJob has is a guess.
+    is_missing = pods_of is not None and bool(name) and config_map is None and not library.has_unnamed(manifest)
+    return _run(manifest, pods_of, config_map, assumptions, missing_plan=named if is_missing else None)
+
+
+def _run(
+    manifest: Manifest,
+    pods_of: Manifest | None,
+    config_map: Manifest | None,
+    assumptions: Assumptions,
+    missing_plan: Field | None = None,
+) -> ClusterRun:
+    plan, problem = _plan_in(config_map) if config_map is not None else (None, "")
+    return ClusterRun(manifest, pods_of, config_map, missing_plan, plan, problem, assumptions)
+
+
+def _plan_in(config_map: Manifest) -> tuple[PlanFacts | None, str]:
+    """Return what a ConfigMap's plan says, or why the runtime refuses it; neither for a text that is not known yet."""
+    text = config_map.known_text("data", PLAN_KEY)
+    if text is None:
+        return None, ""
+    if not text:
+        return None, f"there is no `{PLAN_KEY}` in it"
+    try:
+        plan = read_plan(text, PLAN_KEY)
+    except PlanError as error:
+        return None, str(error)
+    return PlanFacts(plan.num_processes, plan.output.path, partial(shared_footprint, plan)), ""

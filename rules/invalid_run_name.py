@@ -1,0 +1,45 @@
+"""A name that the names of its pods cannot be made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.cluster_run import ClusterRun, training_group
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.plan_objects import JOB_SET, NODE, TRAIN_JOB, max_run_name_length
+
+CODE = "KT804"
+NAME = "invalid-run-name"
+SEVERITY = Severity.ERROR
+FIX = None
+SINCE = "0.1.0"
+
+_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+def check(run: ClusterRun) -> Iterator[Fault]:
+    """Yield a name that is too long for its pods, or not a DNS label that begins with a letter."""
+    named = run.manifest.given("metadata", "name") if run.kind in (TRAIN_JOB, JOB_SET) else None
+    name = named.text if named is not None else None
+    if named is None or name is None:
+        return
+    if not _LABEL.fullmatch(name):
+        yield Fault(
+            named.value,
+            f"`{name}` cannot be part of the host names of its pods, so it is refused",
+            help="use lower-case letters, digits and `-`, a letter first",
+        )
+        return
+    group = training_group(run)
+    job = group.name if group is not None else NODE
+    num_nodes = run.world.num_nodes or 1
+    limit = max_run_name_length(num_nodes, job)
+    if len(name) > limit:
+        yield Fault(
+            named.value,
+            f"the name has {len(name)} characters; pods are called `{{name}}-{job}-0-{num_nodes - 1}-abcde` in at most "
+            f"63, so JobSet refuses to create them",
+            help=f"use at most {limit} characters",
+        )
