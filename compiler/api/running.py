@@ -13,9 +13,10 @@ from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.errors import KaitocError
-from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
@@ -149,26 +150,36 @@ def require_sound(engine: Engine, path: str) -> None:
     for checked in outcome.checked:
         if checked.note and checked.num_kaito_objects == 0:
             raise RunError(checked.note, path=path)
-    errors = [finding for finding in outcome.findings if _stops(finding.code, finding.severity)]
+    errors = [finding for finding in _met_by_a_run(outcome) if finding.severity is Severity.ERROR]
     if errors:
         first = errors[0]
-        raise RunError(
-            f"{first.path}:{first.line}: {first.code} {first.message}\n"
-            f"{len(errors)} error(s) stop the run; `kaitoc check {path} --target bundled` shows all",
-            path=first.path,
-            line=first.line,
-            column=first.column,
-        )
+        lines = [f"{one.path}:{one.line}:{one.column}: {one.code} {one.message}" for one in errors[:_MOST_ERRORS]]
+        what = "1 error stops" if len(errors) == 1 else f"{len(errors)} errors stop"
+        lines.append(f"{what} the run; `kaitoc check {path} --target bundled` shows what to do")
+        raise RunError("\n".join(lines), path=first.path, line=first.line, column=first.column)
 
 
-_OF_THE_CLUSTER = (Area.ADMISSION, Area.MEMORY)
+def warnings_of_run(path: str | os.PathLike[str], *, assume: Overrides = NOTHING_STATED) -> tuple[Finding, ...]:
+    """Return the warnings about a manifest that hold for a run here; raises `SettingsError` and `AssumptionError`."""
+    engine = Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
+    found = _met_by_a_run(engine.check([os.fspath(path)]))
+    return tuple(finding for finding in found if finding.severity is Severity.WARNING)
+
+
+_MOST_ERRORS = 10
+"""More are a number; the first ones are most often the cause of the rest."""
+_OF_THE_CLUSTER = (Area.ADMISSION, Area.MEMORY, Area.SPEED, Area.SERVING, Area.ENGINES)
 _OF_THE_API_SERVER = frozenset(("KT105", "KT110"))
 """Rules on the manifest that are about what an API server refuses."""
 
 
-def _stops(code: str, severity: Severity) -> bool:
-    """Return whether a finding stops a run: what only Kaito's cluster would refuse, or only its GPU, does not."""
-    return severity is Severity.ERROR and area_of(code) not in _OF_THE_CLUSTER and code not in _OF_THE_API_SERVER
+def _met_by_a_run(outcome: Outcome) -> list[Finding]:
+    """Return the findings that a run here meets: what only Kaito's cluster refuses, or only its GPU, is none."""
+    return [
+        finding
+        for finding in outcome.findings
+        if area_of(finding.code) not in _OF_THE_CLUSTER and finding.code not in _OF_THE_API_SERVER
+    ]
 
 
 def _runnable(sharding: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaitoc.compiler.api.compiling import compiled, request_for
-from kaitoc.compiler.api.running import RunError, job_in, plan, require_runtime
+from kaitoc.compiler.api.running import RunError, job_in, plan, require_runtime, warnings_of_run
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
@@ -189,6 +189,8 @@ def run(options: RunCommandOptions) -> int:
     if options.resume and options.overwrite:
         raise RunError("--resume continues what --overwrite would replace: name one of the two")
     made = options.plan
+    for warning in warnings_of_run(options.path, assume=options.assumptions.overrides):
+        complain(f"{warning.path}:{warning.line}:{warning.column}: {warning.code} warning: {warning.message}")
     if options.dry_run:
         click.echo(made.to_json(), nl=False)
         return 0

@@ -19,12 +19,11 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["run", *arguments])
 
 
-def test_a_dry_run_prints_the_plan_and_nothing_else() -> None:
+def test_a_dry_run_prints_the_plan() -> None:
     result = run(str(DEMO), "--dry-run")
 
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["name"] == "tune-phi-3"
-    assert result.stderr == ""
 
 
 def test_a_dry_run_needs_neither_torch_nor_transformers() -> None:
@@ -93,9 +92,25 @@ def test_a_manifest_with_errors_is_refused_at_its_line(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     line = path.read_text().splitlines().index("        lora_alfa: 32") + 1
-    assert f"{path}:{line}: KT2" in result.stderr
+    assert f"{path}:{line}:9: KT2" in result.stderr
+    assert "1 error stops the run" in result.stderr
     assert f"kaitoc check {path} --target bundled" in result.stderr
     assert result.stdout == ""
+
+
+def test_all_errors_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(DEMO.read_text().replace("lora_alpha: 32", "lora_alfa: 32").replace("seed: 42", "seeed: 42"))
+
+    result = run(str(path), "--dry-run")
+
+    assert [name in result.stderr for name in ("`lora_alfa`", "`seeed`", "2 errors stop the run")] == [True] * 3
+
+
+def test_warnings_that_hold_for_a_run_here_are_told() -> None:
+    (line,) = run(str(DEMO), "--dry-run").stderr.splitlines()
+
+    assert line.startswith(f"kaitoc: {DEMO}:21:9: KT401 warning: ")
 
 
 def test_what_only_a_cluster_refuses_does_not_stop_a_local_run(tmp_path: Path) -> None:
