@@ -14,6 +14,7 @@ from kaitoc.compiler.cli.options import takes
 from kaitoc.compiler.compile.model import CompileError, CompileRequest
 from kaitoc.compiler.compile.output import PlannedWrite, write_all
 from kaitoc.compiler.compile.scaffold import METHODS, Blueprint, instance_type_named, scaffold
+from kaitoc.compiler.compile.serving_scaffold import server_text
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
 from kaitoc.compiler.job.job import Assumptions
@@ -43,6 +44,7 @@ class InitOptions:
     namespace: str
     output_image: str | None
     push_secret: str | None
+    serve: bool
     kaito_version: str | None
     target: str | None
     output: str | None
@@ -86,10 +88,19 @@ class InitOptions:
 @click.option("--num-samples", type=click.IntRange(min=1), metavar="N", help="Rows of the data; sets the batch.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Effective batch of one GPU.")
 @click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, metavar="N", help="LoRA rank.")
-@click.option("--name", default="tuning", show_default=True, metavar="NAME", help="Name of the Workspace.")
+@click.option(
+    "--name",
+    default="tuning",
+    show_default=True,
+    metavar="NAME",
+    help="Name of the tuning Workspace; that of --serve is NAME-server.",
+)
 @click.option("--namespace", default="", metavar="NS", help="Namespace of both objects.")
 @click.option("--output-image", metavar="IMAGE", help="Image that the adapter is pushed to.")
-@click.option("--push-secret", metavar="NAME", help="Secret for the push.")
+@click.option("--push-secret", metavar="NAME", help="Secret for the push; with --serve, for the pull.")
+@click.option(
+    "--serve", is_flag=True, help="Write the Workspace that serves the adapter instead, on the instance type of --gpu."
+)
 @click.option(
     "--kaito-version",
     metavar="V",
@@ -106,7 +117,7 @@ class InitOptions:
 )
 @takes(InitOptions)
 def init(options: InitOptions) -> int:  # fmt: skip
-    """Write a Workspace and a ConfigMap for a model, already right and as fast as fits."""
+    """Write a Workspace and a ConfigMap for a model, already right and as fast as fits, or what serves the adapter."""
     try:
         return _write_scaffold(options)
     except CompileError as error:
@@ -121,6 +132,9 @@ def _write_scaffold(options: InitOptions) -> int:
     overrides = Overrides(kaito_version=options.kaito_version, target=options.target)
     settings = SettingsFinder()
     assumptions = resolve_assumptions(overrides, settings.for_path("."))
+    if options.serve:
+        _emit(server_text(_blueprint(options, assumptions), assumptions), output)
+        return 0
     if options.data_format == "text" and assumptions.target.value == "kaito":
         raise SettingsError(
             "Kaito's image stops on plain text; it takes messages or prompt-completion (or --target bundled)"
@@ -129,14 +143,17 @@ def _write_scaffold(options: InitOptions) -> int:
     context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=rules.job_rules)
     request = CompileRequest(overrides, settings, rules, context)
     result = scaffold(_blueprint(options, assumptions), request, assumptions)
-    text = result.files[0].text
+    _emit(result.files[0].text, output)
+    if output is not None or not sys.stdout.isatty():
+        _tell(result.jobs[0].after.title, result.jobs[0].performance_after.peak_bytes)
+    return 0
+
+
+def _emit(text: str, output: str | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
         write_all([PlannedWrite(output, text.encode("utf-8"))])
-    if output is not None or not sys.stdout.isatty():
-        _tell(result.jobs[0].after.title, result.jobs[0].performance_after.peak_bytes)
-    return 0
 
 
 def _tell(title: str, peak_bytes: int | None) -> None:

@@ -115,7 +115,7 @@ def _workspace(blueprint: Blueprint) -> dict[str, object]:
     return {
         "apiVersion": "kaito.sh/v1beta1",
         "kind": "Workspace",
-        "metadata": _metadata(blueprint, blueprint.name),
+        "metadata": metadata_of(blueprint, blueprint.name),
         "resource": {
             "instanceType": instance.name if instance is not None else "",
             "labelSelector": {"matchLabels": {"app": blueprint.name}},
@@ -135,12 +135,13 @@ def _config_map(blueprint: Blueprint, assumptions: Assumptions) -> dict[str, obj
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(blueprint, f"{blueprint.name}-params"),
+        "metadata": metadata_of(blueprint, f"{blueprint.name}-params"),
         "data": {DATA_KEY: literal(inner)},
     }
 
 
-def _metadata(blueprint: Blueprint, name: str) -> dict[str, str]:
+def metadata_of(blueprint: Blueprint, name: str) -> dict[str, str]:
+    """Return the metadata of one of a blueprint's objects, which share a namespace."""
     return {"name": name, "namespace": blueprint.namespace} if blueprint.namespace else {"name": name}
 
 
