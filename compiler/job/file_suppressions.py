@@ -32,9 +32,10 @@ def suppress_in_file(
 def _suppressions(file: ManifestFile) -> Iterator[Suppression]:
     yield from find_suppressions(file.source)
     for manifest in file.manifests:
-        annotation = manifest.field("metadata", "annotations", ANNOTATION)
-        if annotation is not None and annotation.is_known and annotation.text:
-            yield from parse_annotation(annotation.text, file.source, annotation.value.span, manifest.node.span)
+        text = manifest.known_text("metadata", "annotations", ANNOTATION)
+        annotation = manifest.field("metadata", "annotations", ANNOTATION) if text else None
+        if text and annotation is not None:
+            yield from parse_annotation(text, file.source, annotation.value.span, manifest.node.span)
 
 
 class _LineSpans:

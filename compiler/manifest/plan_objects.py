@@ -28,6 +28,7 @@ INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 NODE = "node"
 """What Trainer calls the replicated job and the container that train (`pkg/constants/constants.go`)."""
 
+_MAX_DIGITS = 18
 _MAX_POD_NAME = 63
 _SUFFIX = len("-abcde")
 """What the Job controller adds to a pod's name; JobSet's webhook counts it (`jobset_webhook.go`)."""
@@ -152,7 +153,8 @@ def number(field: Field | None) -> int | None:
 def number_in_text(field: Field | None) -> int | None:
     """Return the whole number that a field holds as text, as environments and quantities are written."""
     text = field.text if field is not None else None
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    return int(text) if text is not None and is_number else None
 
 
 def _has_label(manifest: Manifest) -> bool:

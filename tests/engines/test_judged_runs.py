@@ -160,6 +160,19 @@ def test_a_value_that_is_not_known_yet_is_not_judged() -> None:
     assert findings_in(edited(emitted(TRAIN_JOB), r"numNodes: 4$", "numNodes: ${NODES}")) == []
 
 
+@pytest.mark.parametrize("metadata", ["${METADATA}", "{name: tune, annotations: ${ANNOTATIONS}}"])
+def test_metadata_that_is_not_known_yet_suppresses_nothing(metadata: str) -> None:
+    run = re.sub(r"(kind: JobSet\nmetadata:)(\n  .*)+", rf"\1 {metadata}", emitted(JOB_SET))
+
+    assert findings_in(run) == []
+
+
+def test_a_number_of_thousands_of_digits_is_none() -> None:
+    text = edited(emitted(JOB_SET), r"(PET_NNODES\n +value: )'4'", rf"\1'{'9' * 5000}'")
+
+    assert findings_in(text) == []
+
+
 @pytest.mark.parametrize("path", FIELDS, ids="/".join)
 def test_a_version_bound_field_is_in_the_crds_of_the_releases_it_names(path: tuple[str, ...]) -> None:
     kind, *names = path
