@@ -1,8 +1,7 @@
 """The manifests at hand: those the user named, and those that lie beside them.
 
 A Workspace and its ConfigMap may stand in different files, and a hook may name only one of them, so the folder of a
-file is searched too. Only a light index of names is kept; files are read again when needed, so that memory stays
-flat however many there are.
+file is searched too. Only a light index of names is kept, and files are read again when needed: memory stays flat.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from kaitoc.compiler.job.object_table import (
     Entry,
     Index,
     ObjectTable,
+    UnmeantUsers,
     closest,
     distance,
     may_share_namespace,
     namespace_of,
-    unmeant,
 )
 from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
@@ -50,7 +49,7 @@ class Library:
     _searched: set[str] = field(default_factory=set)
     _hashed: ObjectTable = field(default_factory=ObjectTable)
     _kustomized: KustomizedFiles = field(default_factory=KustomizedFiles)
-    _unmeant_by_name: dict[str, tuple[tuple[int, int], dict[Entry, list[Entry]]]] = field(default_factory=dict)
+    _unmeant_users: UnmeantUsers = field(default_factory=UnmeantUsers)
 
     def add_source(self, source: Source) -> None:
         """Add a text that replaces, or is not, a file on disk, such as standard input."""
@@ -236,23 +235,15 @@ class Library:
         if generated is not None and config_map.plain is not None:
             return tuple(dict.fromkeys(one.written_name for one in generated))
         stem = unhashed_name(config_map.ref.name)
-        path = config_map.source.path
         is_alone = stem and not any(
             may_share_namespace(entry.namespace, config_map.ref.namespace) for entry in self._config_maps.named(stem)
         )
-        if is_alone or (stem and any(user.path == path for user in self._users.named(stem))):
+        if is_alone or (stem and any(user.path == config_map.source.path for user in self._users.named(stem))):
             return (config_map.ref.name, stem)
         return (config_map.ref.name,)
 
     def _unmeant(self, name: str) -> dict[Entry, list[Entry]]:
-        users, config_maps = self._users.named(name), self._config_maps_of(name)
-        if not users or len(config_maps) < 2:
-            return {}
-        known = self._unmeant_by_name.get(name)
-        if known is None or known[0] != (len(users), len(config_maps)):
-            known = ((len(users), len(config_maps)), unmeant(config_maps, users))
-            self._unmeant_by_name[name] = known
-        return known[1]
+        return self._unmeant_users.of(name, self._users.named(name), self._config_maps_of(name))
 
     def _closest(self, name: str, near: Manifest) -> Entry | None:
         self._search_beside(self._config_maps.named(name), near)

@@ -15,19 +15,19 @@ def missing_config(job: Job) -> str:
     if job.workspace is None or job.config is not None or job.config_map is not None or job.may_name_unknown:
         return ""
     field = job.workspace.field("tuning", "config")
-    name = field.text if field is not None else None
-    if field is None or not name:
+    if field is None or not field.is_known or not field.text:
         return ""
     source = field.value.source
     start = source.position(field.value.span.start)
     return (
-        f"{source.path}:{start.line}:{start.column}: the ConfigMap `{name}` is not in this file, its folder or the "
-        "given paths; pass the file that holds it too"
+        f"{source.path}:{start.line}:{start.column}: the ConfigMap `{field.text}` is not in this file, its folder or "
+        "the given paths; pass the file that holds it too"
     )
 
 
 def require_config(job: Job) -> None:
-    """Raise `MissingConfigError` where a Workspace names a ConfigMap that is not at hand."""
-    message = missing_config(job)
-    if message:
-        raise MissingConfigError(message, path=job.manifest.source.path)
+    """Raise `MissingConfigError` for a job without a training config: none is at hand, or none that can be read."""
+    path = job.manifest.source.path
+    if job.config is None:
+        unread = f"{path}: `{job.manifest.ref.name}` has no training config that can be read; `kaitoc check` says why"
+        raise MissingConfigError(missing_config(job) or unread, path=path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from sys import intern
 
+from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.manifest.objects import Manifest
 
@@ -107,3 +108,19 @@ class Index(NamedTuple):
 def namespace_of(manifest: Manifest) -> str:
     """Return an object's namespace as it is stated; one that is not known may be any."""
     return intern(manifest.ref.namespace) if manifest.known_text("metadata", "namespace") is not None else ""
+
+
+@dataclass(slots=True)
+class UnmeantUsers:
+    """Remembers `unmeant` by name, for as long as no further object of the name is met."""
+
+    _by_name: dict[str, tuple[tuple[int, int], dict[Entry, list[Entry]]]] = field(default_factory=dict)
+
+    def of(self, name: str, users: Sequence[Entry], config_maps: Sequence[Entry]) -> dict[Entry, list[Entry]]:
+        """Return the Workspaces of a name with the ConfigMaps of that name that they do not mean."""
+        if not users or len(config_maps) < 2:
+            return {}
+        known = self._by_name.get(name)
+        if known is None or known[0] != (len(users), len(config_maps)):
+            known = self._by_name[name] = ((len(users), len(config_maps)), unmeant(config_maps, users))
+        return known[1]

@@ -38,6 +38,16 @@ def test_it_is_named_in_one_line(folder: Path, command: tuple[str, ...]) -> None
     assert (folder / "ws.yaml").read_text(encoding="utf-8") == WORKSPACE
 
 
+@pytest.mark.parametrize("command", [("estimate",), ("run", "--dry-run")], ids=" ".join)
+def test_one_whose_name_is_not_known_yet_is_refused_too(folder: Path, command: tuple[str, ...]) -> None:
+    (folder / "ws.yaml").write_text(WORKSPACE.replace("tune-phi-3-params", "${CONFIG}"), encoding="utf-8")
+    result = CliRunner().invoke(cli, [*command, "ws.yaml"])
+
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("`tune-phi-3` has no training config that can be read; `kaitoc check` says why")
+
+
 def test_other_workspaces_are_compiled_all_the_same(folder: Path) -> None:
     (folder / "ws.yaml").write_text(WORKSPACE.replace("tune-phi-3-params", "absent"), encoding="utf-8")
     (folder / "whole.yaml").write_text(DEMO, encoding="utf-8")
