@@ -7,11 +7,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kaitoc.compiler.check.known_findings import known_findings, without_unknown
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
-from kaitoc.compiler.core.records import dataclass, field, replace
+from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.faults import JobRule, known_faults, to_finding
@@ -25,16 +26,13 @@ from kaitoc.compiler.manifest.inner_configs import is_kaitos_config
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.recognition import PLAN_LABEL
 from kaitoc.compiler.manifest.serving_objects import serving_views
-from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_nodes
-from kaitoc.compiler.yaml.placeholders import UnknownValueError
+from kaitoc.compiler.manifest.unknown_places import is_encrypted
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.serving_job import ServingJob
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
-_NOT_JUDGED = "unjudged-value"
-"""The rule that says which values are not known."""
 _REMEMBERED_JOBS = 512
 """Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""
 
@@ -275,7 +273,7 @@ class Engine:
         key = (*_identity(job), settings.path)
         findings = self._met.found_in_jobs.get(key)
         if findings is None:
-            findings = _known_findings(self._job_rules(settings), job)
+            findings = known_findings(self._job_rules(settings), job)
             if job.config_map is not None:
                 findings.extend(self._check_object(job.config_map, job.assumptions, settings))
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
@@ -312,7 +310,7 @@ class Engine:
         for finding in findings_of_rules:
             if finding.source.path == path:
                 once.setdefault(finding.sort_key, finding)
-        once = _of_what_is_known(file, once)
+        once = without_unknown(file, once)
         findings: Iterable[Finding] = once.values()
         if _SUPPRESSION_WORD in file.source.text and (once or self.library.is_given_path(path)):
             from kaitoc.compiler.job.file_suppressions import suppress_in_file
@@ -339,39 +337,7 @@ class Engine:
         checked.jobs.append(summarize(job))
 
 
-def _known_findings(rules: Iterable[JobRule], job: Job) -> list[Finding]:
-    """Return what rules find in a job, each up to where it asks for a value that is not known yet.
-
-    It repeats `known_faults` only where that is needed: a generator for each rule of each job takes a tenth of a check.
-    """
-    findings: list[Finding] = []
-    for rule in rules:
-        try:
-            findings.extend([to_finding(rule, fault) for fault in rule.check(job)])
-        except UnknownValueError:
-            findings.extend(to_finding(rule, fault) for fault in known_faults(rule, job))
-    return findings
-
-
 def _identity(job: Job) -> tuple[str, int, str, int]:
     """Return what tells jobs apart: where the Workspace and the ConfigMap stand."""
     manifest, other = job.manifest, job.config_map or job.manifest
     return (manifest.source.path, manifest.node.span.start, other.source.path, other.node.span.start)
-
-
-_Key = tuple[str, int, int, str, str]
-
-
-def _of_what_is_known(file: ManifestFile, found: dict[_Key, Finding]) -> dict[_Key, Finding]:
-    """Return findings without those at values that are not known; what sops wrote loses its fixes."""
-    if not found:
-        return found
-    unknown = {node.span for node in unknown_nodes(file)}
-    sealed = [manifest.node.span for manifest in file.manifests if is_encrypted(manifest)]
-    if not unknown and not sealed:
-        return found
-    return {
-        key: replace(finding, fix=None) if any(span.covers(finding.span) for span in sealed) else finding
-        for key, finding in found.items()
-        if finding.span not in unknown or finding.name == _NOT_JUDGED
-    }
