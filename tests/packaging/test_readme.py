@@ -27,7 +27,7 @@ def test_the_run_that_is_shown_has_the_demos_number_of_steps() -> None:
         for key in ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps")
     )
     num_steps = num_epochs * -(-num_rows // (batch * accumulation))
-    assert f"step {num_steps}/{num_steps} " in shown_output("kaitoc run")
+    assert f"steps     {num_steps} in " in shown_output("kaitoc run")
     assert f"data: {num_rows} examples" in shown_output("kaitoc run")
 
 
