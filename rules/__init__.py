@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaitoc.compiler.job.faults import ClusterRule, FileRule, JobRule, ObjectRule, Rule, ServingRule, UpdateRule
+from kaitoc.compiler.job.faults import FileRule, JobRule, ObjectRule, Rule, UpdateRule
 from kaitoc.rules import (
     abbreviated_key,
     accumulation_below_one,
@@ -163,6 +163,8 @@ from kaitoc.rules import (
     zero_alpha,
     zero_epochs,
 )
+from kaitoc.rules._late import cluster_rules as cluster_rules
+from kaitoc.rules._late import serving_rules as serving_rules
 
 FILE_RULES: tuple[FileRule, ...] = (
     invalid_yaml,
@@ -326,20 +328,6 @@ ENGINE_RULES: tuple[Rule, ...] = (unused_suppression,)
 """Rules without a check of their own: the engine itself finds their faults."""
 
 RULES: tuple[Rule, ...]
-
-
-def serving_rules() -> tuple[ServingRule, ...]:
-    """Load the rules for servers: a Workspace with `inference`, an InferenceSet, a role of a MultiRoleInference."""
-    from kaitoc.rules._servers import SERVING_RULES  # a check of what only tunes does without
-
-    return SERVING_RULES
-
-
-def cluster_rules() -> tuple[ClusterRule, ...]:
-    """Load the rules for runs of a plan without Kaito: a TrainJob, a JobSet, a PyTorchJob."""
-    from kaitoc.rules._cluster import CLUSTER_RULES  # few files hold such a run
-
-    return CLUSTER_RULES
 
 
 def _all_rules() -> tuple[Rule, ...]:

@@ -1,0 +1,19 @@
+"""Rules that are loaded when a file holds what they judge."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.job.faults import ClusterRule, ServingRule
+
+
+def serving_rules() -> tuple[ServingRule, ...]:
+    """Load the rules for servers: a Workspace with `inference`, an InferenceSet, a role of a MultiRoleInference."""
+    from kaitoc.rules._servers import SERVING_RULES  # a check of what only tunes does without
+
+    return SERVING_RULES
+
+
+def cluster_rules() -> tuple[ClusterRule, ...]:
+    """Load the rules for runs of a plan without Kaito: a TrainJob, a JobSet, a PyTorchJob."""
+    from kaitoc.rules._cluster import CLUSTER_RULES  # few files hold such a run
+
+    return CLUSTER_RULES
