@@ -1,4 +1,4 @@
-"""`kaitoc check`: find what is wrong with tuning manifests, and fix what can be fixed safely."""
+"""`kaitoc check`: find what is wrong with manifests, and fix what can be fixed safely."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _check_options(command: F) -> F:
 @_check_options
 @takes(CheckOptions)
 def check(options: CheckOptions) -> int:
-    """Find what is wrong with tuning manifests.
+    """Find what is wrong with the manifests of what tunes and what serves.
 
     PATHS are files or folders (default: the current folder); - reads standard input.
     """

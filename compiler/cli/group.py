@@ -28,7 +28,7 @@ COMMANDS = {
 _HELP = {
     "admit": "Answer an AdmissionReview.",
     "baseline": "Write down the findings of today, so that only new ones count.",
-    "check": "Find what is wrong with tuning manifests.",
+    "check": "Find what is wrong with manifests.",
     "compile": "Rewrite manifests into a configuration that is right and fits.",
     "estimate": "Predict the GPU memory of a fine-tune.",
     "explain": "Show a rule's page.",
@@ -93,7 +93,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
               help="Show the engine's, the schemas' and the known Kaito versions.")  # fmt: skip
 def cli() -> None:
-    """Check, compile and run Kaito tuning manifests.
+    """Check, compile and run Kaito manifests.
 
     Exit codes: 0 nothing at error level, 1 findings or a run that failed, 2 wrong usage or unreadable input.
     """
