@@ -201,7 +201,7 @@ def test_no_request_ends_in_a_server_error(server: Server, parts: dict[str, Any]
 
 
 def test_a_signal_lets_accepted_reviews_end(tmp_path: Path) -> None:
-    with serving(tmp_path, "--processes", "1", "--drain-seconds", "60") as server:
+    with serving(tmp_path, "--processes", "1", "--drain-seconds", "15") as server:
         body = review(config_map(MISSPELT))
         answers: list[int] = []
         sent = threading.Barrier(31)  # a client that is still connecting has no review that was accepted
