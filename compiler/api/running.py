@@ -66,7 +66,7 @@ def plan(
     `SourceError` for a file that cannot be read, `SettingsError` and `AssumptionError`.
     """
     path = os.fspath(path)
-    engine = Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
+    engine = _engine_for(assume)
     require_sound(engine, path)
     job = job_in(engine, path, workspace)
     require_config(job)
@@ -142,6 +142,11 @@ def require_runtime() -> None:
         raise RunError(f'the runtime needs {", ".join(missing)}; install it with `pip install "kaitoc[runtime]"`')
 
 
+def _engine_for(assume: Overrides) -> Engine:
+    """Return what judges a manifest for a run here, by the bundled runtime unless another target is stated."""
+    return Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
+
+
 def require_sound(engine: Engine, path: str) -> None:
     """Raise `RunError` for a manifest with errors that a run would meet, `SourceError` for one that is no text."""
     outcome = engine.check([path])
@@ -161,8 +166,7 @@ def require_sound(engine: Engine, path: str) -> None:
 
 def warnings_of_run(path: str | os.PathLike[str], *, assume: Overrides = NOTHING_STATED) -> tuple[Finding, ...]:
     """Return the warnings about a manifest that hold for a run here; raises `SettingsError` and `AssumptionError`."""
-    engine = Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
-    found = _met_by_a_run(engine.check([os.fspath(path)]))
+    found = _met_by_a_run(_engine_for(assume).check([os.fspath(path)]))
     return tuple(finding for finding in found if finding.severity is Severity.WARNING)
 
 
