@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
-from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value
+from kaitoc.compiler.manifest.config_edits import rename_option, replace_value
 from kaitoc.compiler.manifest.training_config import Option
 
 STOPS = "the job stops before the model loads"
@@ -19,23 +19,6 @@ def problems_of(job: Job, *kinds: ArgProblemKind) -> Iterator[tuple[Option, ArgP
     for option, problem in job.problems:
         if problem.kind in kinds:
             yield option, problem
-
-
-def renaming(job: Job, option: Option, name: str, applicability: Applicability) -> Fix | None:
-    """Return the fix that renames an option, None when that is impossible or would repeat a key."""
-    config = job.config
-    if not name or config is None or not config.is_editable or config.option(option.section, name) is not None:
-        return None
-    return Fix(f"Rename it to `{name}`", applicability, (rename_option(config, option, name),))
-
-
-def removal(job: Job, option: Option, applicability: Applicability) -> Fix | None:
-    """Return the fix that removes an option, None when the file cannot be edited exactly or nothing would be left."""
-    config = job.config
-    section = config.section(option.section) if config is not None else None
-    if config is None or not config.is_editable or section is None or len(section.options) < 2:
-        return None
-    return Fix(f"Remove `{option.name}`", applicability, (remove_option(config, option),))
 
 
 def closest_choice(option: Option, problem: ArgProblem) -> str:

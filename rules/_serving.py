@@ -9,8 +9,9 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.serving.engine import EngineProblemKind
 from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind
-from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value
-from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, Option
+from kaitoc.compiler.manifest.config_edits import replace_value
+from kaitoc.compiler.manifest.serving_config import Option
+from kaitoc.rules._fixes import removal
 
 STOPS = "the server stops at its start"
 _MOST_SHOWN = 60
@@ -43,22 +44,6 @@ def _shown(value: object) -> str:
 def is_editable(job: ServingJob) -> bool:
     """Return whether edits can be placed exactly in the config."""
     return job.config is not None and job.config.is_editable
-
-
-def removal(job: ServingJob, option: Option, applicability: Applicability) -> Fix | None:
-    """Return the fix that removes a pair; the last one takes `vllm` with it to `{}`, which the launcher can read."""
-    config = job.config
-    if config is None or not config.is_editable or len(job.options) < 2:
-        return None
-    return Fix(f"Remove `{option.name}`", applicability, (remove_option(config, option),))
-
-
-def renaming(job: ServingJob, option: Option, name: str, applicability: Applicability) -> Fix | None:
-    """Return the fix that renames a pair's key, None where it would repeat one."""
-    config = job.config
-    if config is None or not config.is_editable or config.option(SERVING_SECTION, name) is not None:
-        return None
-    return Fix(f"Rename it to `{name}`", applicability, (rename_option(config, option, name),))
 
 
 def replacement(job: ServingJob, option: Option, value: object, applicability: Applicability) -> Fix | None:

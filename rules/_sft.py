@@ -9,8 +9,8 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.manifest.training_config import Option
+from kaitoc.rules._fixes import removal
 from kaitoc.rules._hazards import has_logits, uses_sft_config
-from kaitoc.rules._problems import removal
 
 _HEAD = "lm_head"
 

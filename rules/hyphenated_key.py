@@ -8,7 +8,8 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
-from kaitoc.rules._problems import problems_of, renaming
+from kaitoc.rules._fixes import renaming
+from kaitoc.rules._problems import problems_of
 
 CODE = "KT211"
 NAME = "hyphenated-key"

@@ -8,7 +8,8 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
-from kaitoc.rules._problems import problems_of, removal
+from kaitoc.rules._fixes import removal
+from kaitoc.rules._problems import problems_of
 
 CODE = "KT216"
 NAME = "ignored-empty-mapping"

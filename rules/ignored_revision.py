@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.rules._fixes import removal
 from kaitoc.rules._hazards import is_on_kaito
-from kaitoc.rules._problems import removal
 
 CODE = "KT447"
 NAME = "ignored-revision"

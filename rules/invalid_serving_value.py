@@ -10,7 +10,8 @@ from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.compiler.yaml.tree import Scalar
-from kaitoc.rules._serving import STOPS, removal, replacement, serving_problems
+from kaitoc.rules._fixes import removal
+from kaitoc.rules._serving import STOPS, replacement, serving_problems
 
 CODE = "KT703"
 NAME = "invalid-serving-value"

@@ -9,8 +9,9 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
 from kaitoc.rules._conditions import null_stage
+from kaitoc.rules._fixes import removal
 from kaitoc.rules._hazards import is_on_kaito
-from kaitoc.rules._problems import null_effect, problems_of, removal
+from kaitoc.rules._problems import null_effect, problems_of
 
 CODE = "KT205"
 NAME = "null-value"

@@ -8,8 +8,7 @@ from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.manifest.training_config import Option
-from kaitoc.rules._fixes import setting_fix
-from kaitoc.rules._problems import removal
+from kaitoc.rules._fixes import removal, setting_fix
 from kaitoc.rules._sft import option_with_head
 
 CODE = "KT425"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
-from kaitoc.compiler.manifest.config_edits import rename_option
 from kaitoc.compiler.manifest.training_config import Option
-from kaitoc.rules._problems import problems_of
+from kaitoc.rules._fixes import renaming
+from kaitoc.rules._problems import STOPS, problems_of
 
 CODE = "KT202"
 NAME = "unknown-key"
@@ -30,12 +30,12 @@ def check(job: Job) -> Iterator[Fault]:
 def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
     if problem.kind is ArgProblemKind.AMBIGUOUS_KEY:
         message = f"`{option.name}` could be short for several keys of {option.section}: {problem.suggestion}"
-        return Fault(option.key, f"{message}; the job stops before the model loads")
+        return Fault(option.key, f"{message}; {STOPS}")
     return Fault(
         option.key,
-        f"{option.section} has no key `{option.name}` in {job.args_release}; the job stops before the model loads",
+        f"{option.section} has no key `{option.name}` in {job.args_release}; {STOPS}",
         help=_help(problem),
-        fix=_rename(job, option, problem.suggestion),
+        fix=renaming(job, option, problem.suggestion, Applicability.UNSAFE),
     )
 
 
@@ -43,10 +43,3 @@ def _help(problem: ArgProblem) -> str:
     if problem.home_section:
         return f"`{problem.written}` is a key of {problem.home_section}: move it there"
     return f"did you mean `{problem.suggestion}`?" if problem.suggestion else ""
-
-
-def _rename(job: Job, option: Option, name: str) -> Fix | None:
-    config = job.config
-    if not name or config is None or not config.is_editable or config.option(option.section, name) is not None:
-        return None
-    return Fix(f"Rename it to `{name}`", Applicability.UNSAFE, (rename_option(config, option, name),))

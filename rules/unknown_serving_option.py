@@ -10,7 +10,8 @@ from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.serving.history import first_release_without, is_gone_before, releases_with
 from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind
 from kaitoc.compiler.manifest.serving_config import Option
-from kaitoc.rules._serving import STOPS, plain_name, removal, renaming, serving_problems
+from kaitoc.rules._fixes import removal, renaming
+from kaitoc.rules._serving import STOPS, plain_name, serving_problems
 
 CODE = "KT701"
 NAME = "unknown-serving-option"

@@ -9,7 +9,8 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.serving.controller import controller_does
-from kaitoc.rules._serving import renaming, replacement
+from kaitoc.rules._fixes import renaming
+from kaitoc.rules._serving import replacement
 
 CODE = "KT730"
 NAME = "unseen-context-length"

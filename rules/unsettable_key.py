@@ -8,7 +8,8 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
-from kaitoc.rules._problems import STOPS, problems_of, removal
+from kaitoc.rules._fixes import removal
+from kaitoc.rules._problems import STOPS, problems_of
 
 CODE = "KT214"
 NAME = "unsettable-key"

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "memory"))
 
-from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.model_config import from_config
-from kaitoc.compiler.catalog.models import find_model
+from narrow_llama import narrow_llama, narrow_workload
+
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind, Wrap
 from kaitoc.compiler.memory.trace.run import trace
-from kaitoc.compiler.memory.workload import Dtype, Lora, Optimizer, Quantization, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Lora, Quantization, Workload, WorkloadError
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 TOLERANCE = 0.003
 
 
-def tiny(**changes: object) -> Architecture:
-    """Return a Llama of six narrow layers with tied weights as asked."""
-    model = find_model("llama-3.1-8b-instruct")
-    assert model is not None
-    sizes = {
-        "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 8,
-        "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 4096,
-    }  # fmt: skip
-    return from_config("tiny", {**model.config, "model_type": model.model_type, **sizes, **changes})
-
-
 def workload(num_gpus: int, sharding: Sharding, **changes: object) -> Workload:
-    asked = Workload(
-        architecture=tiny(),
-        lora=Lora(rank=16, targets=("q_proj", "v_proj")),
-        batch_size=1,
-        seq_len_tokens=512,
-        stack="transformers-5",
-        autocast=Dtype.BFLOAT16,
-        gradient_checkpointing=True,
-        optimizer=Optimizer.ADAMW,
-        num_gpus=num_gpus,
-        sharding=sharding,
-    )
-    return replace(asked, **changes)
+    adapters = {"lora": Lora(rank=16, targets=("q_proj", "v_proj"))}
+    return narrow_workload(num_gpus, sharding, **{**adapters, **changes})
 
 
 def fsdp2(**options: object) -> Sharding:
@@ -62,7 +42,7 @@ WAYS = {
     "gradients kept whole": workload(4, fsdp2(), lora=None, accumulates=True),
     "gradients reduced each time": workload(4, fsdp2(sync_each_batch=True), lora=None, accumulates=True),
     "two copies of four": workload(8, fsdp2(shard_group=4), lora=None),
-    "tied weights": workload(4, fsdp2(), architecture=tiny(tie_word_embeddings=True), lora=None),
+    "tied weights": workload(4, fsdp2(), architecture=narrow_llama(tie_word_embeddings=True), lora=None),
     "without mixed precision": workload(4, fsdp2(), autocast=None, lora=None),
     "without checkpoints": workload(4, fsdp2(), gradient_checkpointing=False),
     "rows that do not divide": workload(6, fsdp2(wrap=Wrap.ROOT), lora=None),

@@ -19,9 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measured import Measured, read_measured
+from narrow_llama import narrow_workload
 
-from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.closed_form.footprint import footprint as derived_footprint
@@ -29,7 +28,7 @@ from kaitoc.compiler.memory.closed_form.footprint import phase_peaks, verdict
 from kaitoc.compiler.memory.closed_form.sharding.state import shard_state
 from kaitoc.compiler.memory.result import Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Sharding, ShardingKind, Wrap
-from kaitoc.compiler.memory.workload import Dtype, Lora, Loss, Optimizer, Quantization, Workload
+from kaitoc.compiler.memory.workload import Lora, Loss, Quantization, Workload
 
 DATA = Path(__file__).parent / "data" / "sharded"
 DEFAULT_MARGIN = 0.05
@@ -168,7 +167,7 @@ def oracle_cases() -> Iterator[tuple[str, Workload]]:
     for num_gpus, (name, lora), wrap in product((2, 4, 8), methods.items(), Wrap):
         for changes in ({}, {"reshard_after_forward": False}):
             sharding = replace(Sharding(ShardingKind.FSDP2, wrap=wrap), **changes)
-            case = tiny(num_gpus, sharding, lora=lora)
+            case = narrow_workload(num_gpus, sharding, lora=lora)
             kept = "" if sharding.reshard_after_forward else ", kept gathered"
             yield f"{name} on {num_gpus}, {wrap.value}{kept}", case
             if lora is None or name == "LoRA":
@@ -177,12 +176,12 @@ def oracle_cases() -> Iterator[tuple[str, Workload]]:
         sharding = Sharding(ShardingKind.FSDP2, wrap=wrap)
         lora = Lora(rank=16)
         quantized = {"quantization": Quantization.NF4, "double_quant": True, "kbit_prep": True}
-        yield f"QLoRA on {num_gpus}, {wrap.value}", replace(tiny(num_gpus, sharding, lora=lora), **quantized)
+        yield f"QLoRA on {num_gpus}, {wrap.value}", replace(narrow_workload(num_gpus, sharding, lora=lora), **quantized)
         saved = Lora(rank=16, modules_to_save=("lm_head",))
-        yield f"LoRA with a trained head on {num_gpus}, {wrap.value}", tiny(num_gpus, sharding, lora=saved)
+        yield f"LoRA with a trained head on {num_gpus}, {wrap.value}", narrow_workload(num_gpus, sharding, lora=saved)
     hybrid = Sharding(ShardingKind.FSDP2, shard_group=4)
-    yield "full on 8 in groups of 4", tiny(8, hybrid, lora=None)
-    yield "full on 6", tiny(6, Sharding(ShardingKind.FSDP2), lora=None)
+    yield "full on 8 in groups of 4", narrow_workload(8, hybrid, lora=None)
+    yield "full on 6", narrow_workload(6, Sharding(ShardingKind.FSDP2), lora=None)
 
 
 def large_cases() -> Iterator[tuple[str, Workload]]:
@@ -190,34 +189,8 @@ def large_cases() -> Iterator[tuple[str, Workload]]:
     for name, method in product(("llama-3.1-8b-instruct", "llama-3.3-70b-instruct"), ("full", "LoRA")):
         model = find_model(name)
         assert model is not None
-        asked = tiny(8, Sharding(ShardingKind.FSDP2), lora=None if method == "full" else Lora(rank=16))
+        asked = narrow_workload(8, Sharding(ShardingKind.FSDP2), lora=None if method == "full" else Lora(rank=16))
         yield f"{name} {method} on 8", replace(asked, architecture=model, seq_len_tokens=2048)
-
-
-def tiny(num_gpus: int, sharding: Sharding, *, lora: Lora | None) -> Workload:
-    """Return a step of a Llama of six narrow layers."""
-    return Workload(
-        architecture=_narrow(),
-        lora=lora,
-        batch_size=1,
-        seq_len_tokens=512,
-        stack="transformers-5",
-        autocast=Dtype.BFLOAT16,
-        gradient_checkpointing=True,
-        optimizer=Optimizer.ADAMW,
-        num_gpus=num_gpus,
-        sharding=sharding,
-    )
-
-
-def _narrow() -> Architecture:
-    model = find_model("llama-3.1-8b-instruct")
-    assert model is not None
-    sizes = {
-        "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 8,
-        "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 4096,
-    }  # fmt: skip
-    return from_config("tiny", {**model.config, "model_type": model.model_type, **sizes})
 
 
 def oracle_error(asked: Workload) -> float:
