@@ -68,6 +68,7 @@ new-rule: $(STAMP) ## Write the skeleton of a rule, with NAME=some-fault CODE=KT
 
 schemas: $(STAMP) ## Write what is generated under schemas/ (a new release's libraries are installed for it).
 	$(BIN)/python -m kaitoc.schemas.generate.parameter_counts
+	$(BIN)/python -m kaitoc.schemas.generate.inference_config
 	$(BIN)/python -m kaitoc.schemas.generate.training_config
 	$(BIN)/python -m kaitoc.schemas.generate.models
 

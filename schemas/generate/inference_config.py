@@ -3,15 +3,20 @@
     python -m kaitoc.schemas.generate.inference_config
 
 The tables under `inference_config/options` are what `tests/oracle/serving/record.py --introspect` prints of a
-release. A schema is for editors: it has the options as they should be written, not every form that the parser takes.
+release; one with the vLLM of another release has its table. A schema is for editors: it has the options as they should
+be written, not every form that the parser takes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from typing import Any
 
+from kaitoc.compiler.catalog.errors import CatalogError
+from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.schemas import ROOT, read_json
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -84,10 +89,32 @@ def releases() -> list[str]:
     return sorted(name.removesuffix(".json") for name in names)
 
 
+def add_tables() -> None:
+    """Give each release without a table that of a release with its vLLM; raises `CatalogError` where there is none."""
+    vllm = {release.name: release.vllm for release in all_releases()}
+    tabulated = releases()
+    for release in vllm.keys() - set(tabulated):
+        alike = next((other for other in tabulated if vllm.get(other) == vllm[release]), None)
+        if alike is None:
+            raise CatalogError(
+                f"schemas/inference_config/options/{release}.json is missing, and no release has its vLLM "
+                f"{vllm[release]}: tests/oracle/serving/record.py --introspect prints it"
+            )
+        shutil.copy(_path("options", alike), _path("options", release))
+
+
+def _path(*names: str) -> str:
+    return f"{os.path.join(ROOT, 'inference_config', *names)}.json"
+
+
 def main() -> None:
-    """Write every release's schema."""
+    """Write the tables that are missing, and every release's schema."""
+    try:
+        add_tables()
+    except CatalogError as error:
+        sys.exit(f"kaitoc: {error}")
     for release in releases():
-        with open(os.path.join(ROOT, "inference_config", f"{release}.json"), "w", encoding="utf-8") as file:
+        with open(_path(release), "w", encoding="utf-8") as file:
             file.write(rendered(release))
 
 

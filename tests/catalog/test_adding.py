@@ -103,7 +103,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Data:
     data.add("catalog/instance_types", "instance_types", INSTANCE_TYPE)
     data.add("catalog/models", "models", MODEL)
     data.add("catalog/releases", "releases", release(data))
-    for name, *arguments in (("parameter_counts",), ("training_config",), ("workspace_crd", "--unchanged", "v0.99")):
+    generators = ("parameter_counts",), ("inference_config",), ("training_config",)
+    for name, *arguments in (*generators, ("workspace_crd", "--unchanged", "v0.99")):
         generated = data.module(f"kaitoc.schemas.generate.{name}", *arguments)
         assert generated.returncode == 0, generated.stderr
     return data
@@ -156,6 +157,15 @@ def test_a_workspace_is_begun_on_the_added_instance_type(extended: Data) -> None
     assert "instanceType: Standard_NX1_B7" in begun.stdout
 
 
+def test_a_server_is_begun_and_checked_by_the_added_release(extended: Data, tmp_path: Path) -> None:
+    path = str(tmp_path / "serving.yaml")
+    begun = extended.kaitoc("init", "--model", "atlas-3b", "--serve", "--gpu", "B7", "-o", path)
+    checked = extended.kaitoc("check", "--isolated", path)
+
+    assert (begun.returncode, checked.returncode) == (0, 0), begun.stderr + checked.stderr
+    assert "inference_config/v0.99" in extended.kaitoc("schema").stdout
+
+
 def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != key}
 
@@ -206,6 +216,16 @@ def test_a_release_without_its_table_is_one_line_that_names_the_command(
     assert result.stderr.startswith("kaitoc: schemas/training_config/arguments/v0.99.json is missing")
     assert "`make schemas`" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_release_with_a_vllm_that_no_release_has_is_one_line_that_names_what_records_it(data: Data) -> None:
+    data.add("catalog/releases", "releases", {**release(data), "vllm": "9.9.0"})
+
+    generated = data.module("kaitoc.schemas.generate.inference_config")
+
+    assert generated.returncode == 1
+    assert "no release has its vLLM 9.9.0: tests/oracle/serving/record.py --introspect prints it" in generated.stderr
+    assert len(generated.stderr.splitlines()) == 1
 
 
 def test_a_release_with_a_library_that_no_profile_covers_is_one_line(data: Data) -> None:

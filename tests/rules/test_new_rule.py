@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from kaitoc.rules import RULES
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("compiler", "rules", "runtime", "schemas")
 COPIED = (*PACKAGES, "kaitoc", "tools", "tests/rules", "tests/cli", "docs/rules.md", "CHANGELOG.md", "pyproject.toml")
+TAKEN = {rule.CODE for rule in RULES}
+FREE = next(code for code in (f"KT4{number:02}" for number in range(99, 0, -1)) if code not in TAKEN)
 TOUCHED = {"CHANGELOG.md", "docs/rules.md", "rules/__init__.py", "rules/some_fault.md", "rules/some_fault.py",
            "tests/cli/surface.json"}  # fmt: skip
 
@@ -59,17 +63,17 @@ def tree(tmp_path: Path) -> Tree:
 def test_a_new_rule_passes_the_tests_of_all_rules(tree: Tree) -> None:
     before = tree.texts()
 
-    written = tree.python("tools/new_rule.py", "some-fault", "KT499")
+    written = tree.python("tools/new_rule.py", "some-fault", FREE)
 
     assert written.returncode == 0, written.stderr
     after = tree.texts()
     assert {name for name in after if after[name] != before.get(name)} == TOUCHED
-    assert after["CHANGELOG.md"].count("- New rule `some-fault` (KT499).\n") == 1
-    wanted = "KT499 or unique or module_and_page or surface_is or index_is"
+    assert after["CHANGELOG.md"].count(f"- New rule `some-fault` ({FREE}).\n") == 1
+    wanted = f"{FREE} or unique or module_and_page or surface_is or index_is"
     files = ("tests/rules/test_rule_pages.py", "tests/rules/test_rule_index.py", "tests/cli/test_surface.py")
     tested = tree.python("-m", "pytest", "-vv", "-p", "no:randomly", "-p", "no:cacheprovider", "-k", wanted, *files)
     assert tested.returncode == 0, tested.stdout
-    assert "test_an_example_gives_the_findings_it_marks[KT499:13] PASSED" in tested.stdout
+    assert f"test_an_example_gives_the_findings_it_marks[{FREE}:13] PASSED" in tested.stdout
     assert "test_the_surface_is_the_one_written_down PASSED" in tested.stdout
     linted = tree.python("-m", "ruff", "check", "rules")
     assert linted.returncode == 0, linted.stdout
@@ -81,13 +85,13 @@ def test_a_new_rule_passes_the_tests_of_all_rules(tree: Tree) -> None:
     ("name", "code", "reason"),
     [
         ("some-fault", "KT401", "the code KT401 is taken by unmatched-target-modules"),
-        ("zero-alpha", "KT499", "the name zero-alpha is taken by rules/zero_alpha.py"),
-        ("some_fault", "KT499", "the name must be words in lower case joined by dashes"),
-        ("Some-fault", "KT499", "the name must be words in lower case joined by dashes"),
-        ("2-faults", "KT499", "the name must be words in lower case joined by dashes"),
-        ("import", "KT499", "the name must be words in lower case joined by dashes"),
-        ("../fault", "KT499", "the name must be words in lower case joined by dashes"),
-        ("no-fault", "KT499", "the name must state the fault"),
+        ("zero-alpha", FREE, "the name zero-alpha is taken by rules/zero_alpha.py"),
+        ("some_fault", FREE, "the name must be words in lower case joined by dashes"),
+        ("Some-fault", FREE, "the name must be words in lower case joined by dashes"),
+        ("2-faults", FREE, "the name must be words in lower case joined by dashes"),
+        ("import", FREE, "the name must be words in lower case joined by dashes"),
+        ("../fault", FREE, "the name must be words in lower case joined by dashes"),
+        ("no-fault", FREE, "the name must state the fault"),
         ("some-fault", "KT999", "the code must be one of KT1, KT2,"),
         ("some-fault", "KT49", "the code must be one of KT1, KT2,"),
         ("some-fault", "kt499", "the code must be one of KT1, KT2,"),

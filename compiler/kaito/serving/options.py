@@ -112,7 +112,7 @@ def serving_table(release: str) -> ServingTable:
     except OSError:
         raise CatalogError(
             f"schemas/inference_config/options/{release}.json is missing: what Kaito {release} serves with is unknown; "
-            "write it with `python -m kaitoc.schemas.generate.inference_config`"
+            "write it with `make schemas`"
         ) from None
     strings = {"-h": "help", "--help": "help"}
     for name, entry in content["options"].items():
