@@ -1,7 +1,7 @@
 """Runs of the runtime in processes of their own, which can be killed or be one of several.
 
-They are forked from a process that imported the libraries once: to a run of a few steps that is most of its time.
-What the start itself does is tested where a run is started by its command.
+They are forked from a process that imported the libraries once: to a run of a few steps that is most of its time. So
+are the processes that their launcher starts, unless a run is `by_command`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 from unittest.mock import patch
+
+from forked_ranks import fork_ranks
 
 from kaitoc.compiler.plan.plan import Plan
 
@@ -48,19 +51,22 @@ class ChildRun:
         *arguments: str,
         kill_at: tuple[str, int] | None = None,
         max_file_bytes: int | None = None,
+        by_command: bool = False,
         **variables: str,
     ) -> None:
         """Start a run whose plan and output are put into a folder.
 
         `kill_at` names a function and the number of its call in place of which the process is killed: at a moment
         that does not depend on how busy the machine is. `max_file_bytes` makes writing fail as a full disk does.
+        `by_command` has the launcher start its processes as it does for users.
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
         self._folder = folder
         self._metrics = Path(plan.output.path) / "metrics.jsonl"
-        start = _Start((str(file), "--device", "cpu", *arguments), folder, variables, kill_at, max_file_bytes)
+        words = (str(file), "--device", "cpu", *arguments)
+        start = _Start(words, folder, variables, kill_at, max_file_bytes, plan.num_processes > 1 and not by_command)
         self._process = _CONTEXT.Process(target=_execute, args=(start,))
         for name in ("stdout", "stderr"):
             (folder / name).unlink(missing_ok=True)
@@ -123,12 +129,11 @@ class _Start(NamedTuple):
     variables: dict[str, str]
     kill_at: tuple[str, int] | None
     max_file_bytes: int | None
+    forks_ranks: bool
 
 
 def _execute(start: _Start) -> None:
     """Be `python -m kaitoc.runtime` in this process, its output in files."""
-    from kaitoc.runtime.__main__ import main
-
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(start.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.setsid()
@@ -137,8 +142,17 @@ def _execute(start: _Start) -> None:
         _kill_at(*start.kill_at)
     if start.max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (start.max_file_bytes, start.max_file_bytes))
-    sys.argv = ["kaitoc.runtime", *start.arguments]
-    sys.exit(main())
+    if start.forks_ranks:
+        fork_ranks(_run)
+    sys.exit(_run(["-m", "kaitoc.runtime", *start.arguments]))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Be Python with the arguments `-m kaitoc.runtime ...`."""
+    from kaitoc.runtime.__main__ import main
+
+    sys.argv = list(arguments[1:])
+    return main()
 
 
 def _kill_at(function: str, num_calls: int) -> None:

@@ -1,7 +1,7 @@
 """Several processes: two with gloo on this CPU train what one with twice the accumulation does.
 
-The launcher starts them by their command. `make soak` has `torchrun` start them, whose variables are those that the
-tests of sharding set.
+In one test the launcher starts them by their command. `make soak` has `torchrun` start them, whose variables are those
+that the tests of sharding set.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def test_two_processes_train_what_one_with_twice_the_accumulation_does(make_plan
 
     two, one = in_two(plan_of("two", 1)), plan_of("one", 2)
 
-    launched = ChildRun(two, tmp_path / "child").end()
+    launched = ChildRun(two, tmp_path / "child", by_command=True).end()
     run_plan(one, RunOptions("cpu", show_progress=False))
 
     assert launched.returncode == 0, launched.stderr
