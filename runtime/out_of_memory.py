@@ -13,7 +13,8 @@ from kaitoc.compiler.plan.plan import Plan
 _NUM_NAMED = 3
 _SPELLINGS = re.compile(
     r"DefaultCPUAllocator: can't allocate memory"
-    r"|CUDA (error: )?out of memory"
+    r"|CUDA (error: |driver error: )?out of memory"
+    r"|Triton Error \[CUDA\]: out of memory"
     r"|cudaErrorMemoryAllocation"
     r"|CUBLAS_STATUS_ALLOC_FAILED"
     r"|CUDNN_STATUS_(INTERNAL_ERROR_(HOST|DEVICE)_ALLOCATION_FAILED|ALLOC_FAILED)"
@@ -23,7 +24,9 @@ _SPELLINGS = re.compile(
 """How libraries say it that have no type of their own for it.
 
 Sources: PyTorch's `c10/core/impl/alloc_cpu.cpp`, `c10/cuda/CUDAException.cpp` (an AcceleratorError),
-`aten/src/ATen/cuda/Exceptions.cpp` (cuBLAS), cuDNN's `cudnn_graph.h`, NCCL's `src/include/checks.h`.
+`c10/cuda/driver_api.h` (expandable segments), `aten/src/ATen/cuda/Exceptions.cpp` (cuBLAS), Triton's
+`third_party/nvidia/backend/driver.c`, which allocates beside PyTorch, cuDNN's `cudnn_graph.h`, NCCL's
+`src/include/checks.h`.
 """
 
 

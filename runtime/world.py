@@ -134,6 +134,6 @@ def free_memory() -> None:
     gc.collect()
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

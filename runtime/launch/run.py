@@ -25,7 +25,7 @@ from kaitoc.runtime.observe.device import device_bytes, held_bytes
 from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_live_bytes
 from kaitoc.runtime.observe.progress import ProgressCallback
 from kaitoc.runtime.observe.prometheus import PrometheusCallback, serving
-from kaitoc.runtime.observe.ranks import largest, of_all_ranks, total
+from kaitoc.runtime.observe.ranks import largest, largest_batch, of_all_ranks, total
 from kaitoc.runtime.observe.report import RunReport, Sample
 from kaitoc.runtime.observe.report_html import render
 from kaitoc.runtime.observe.samples import answer_samples
@@ -143,8 +143,10 @@ def _finish(
     """Save the result and the report; the completion marker comes last."""
     shape = memory.largest_batch if memory is not None else trainer.largest_batch
     measured = (*_measured_bytes(ready.device, memory), device_bytes(ready.device, held_by_others))
-    tokens, *measured_by_rank = of_all_ranks((trainer.num_tokens_seen, *measured), trainer.args.device)
+    of_ranks = of_all_ranks((trainer.num_tokens_seen, *shape, *measured), trainer.args.device)
+    tokens, num_sequences, lengths, *measured_by_rank = of_ranks
     allocated, reserved, on_device = map(largest, measured_by_rank)
+    shape = largest_batch(num_sequences, lengths)
     is_told = ready.device != "cpu" or not is_sharded(plan)  # live tensors are those of a whole model
     footprint = predicted_footprint(plan, ready.model.config, shape) if is_told else None
     by_module = trainable_by_module(ready.model)

@@ -37,6 +37,12 @@ def largest(values: Sequence[float | None]) -> int | None:
     return max(known, default=None)
 
 
+def largest_batch(num_sequences: Sequence[float | None], lengths: Sequence[float | None]) -> tuple[int, int]:
+    """Return the batch of most tokens among those of all processes, as (sequences, padded length)."""
+    batches = [(int(rows or 0), int(length or 0)) for rows, length in zip(num_sequences, lengths, strict=True)]
+    return max(batches, key=lambda batch: batch[0] * batch[1])
+
+
 def mean(values: Sequence[float | None]) -> float | None:
     """Return the mean of the values that are known, None when none is."""
     known = [value for value in values if value is not None]

@@ -101,7 +101,8 @@ class MetricsCallback(TrainerCallback):
             return {"eval_perplexity": _perplexity(logs.get("eval_token_loss", logs["eval_loss"]))}
         if "loss" not in logs:
             return {}
-        mine = (self._num_tokens_seen(), _memory_bytes(), utilization_percent())
+        on_gpu = args.device.type == "cuda"  # a run on the CPU may have a GPU beside it
+        mine = (self._num_tokens_seen(), _memory_bytes(on_gpu=on_gpu), utilization_percent() if on_gpu else None)
         tokens, memory, utilization = of_all_ranks(mine, args.device)
         numbers = {
             "tokens_per_second": round(total(tokens) / seconds, 1),
@@ -135,8 +136,8 @@ def _perplexity(loss: float) -> float:
     return math.exp(loss) if loss < _MAX_EXPONENT else math.inf
 
 
-def _memory_bytes() -> int:
-    if torch.cuda.is_available():
+def _memory_bytes(*, on_gpu: bool) -> int:
+    if on_gpu:
         return int(torch.cuda.memory_reserved())
     try:
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -123,15 +123,26 @@ class TuningTrainer(CheckpointedTrainer, SFTTrainer):
 
     def get_train_dataloader(self) -> Any:
         """Return the batches of an epoch; several processes get as many each, and learn no row twice."""
-        num_processes = self.accelerator.num_processes
-        if num_processes == 1:
+        if self.accelerator.num_processes == 1:
             return super().get_train_dataloader()
         rows, self.train_dataset = self.train_dataset, FilledRows(self.train_dataset)
         try:
             loader = super().get_train_dataloader()
         finally:
             self.train_dataset = rows
-        fill_last_batches(loader, num_processes)
+        fill_last_batches(loader, self.accelerator.num_processes)
+        return loader
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Return the batches of an evaluation; several processes count no row twice.
+
+        Fillers come last in the order of ranks, where transformers cuts the gathered losses off at the number of rows.
+        """
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if self.accelerator.num_processes == 1 or rows is None:
+            return super().get_eval_dataloader(eval_dataset)
+        loader = super().get_eval_dataloader(FilledRows(rows))
+        fill_last_batches(loader, self.accelerator.num_processes)
         return loader
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,6 +38,7 @@ from kaitoc.runtime.launch.run import _widen_trained
 from kaitoc.runtime.model import load
 from kaitoc.runtime.observe.device import driver_version, free_and_total_bytes, held_bytes, utilization_percent
 from kaitoc.runtime.observe.prediction import predicted_footprint
+from kaitoc.runtime.training.callbacks import History, MetricsCallback
 from kaitoc.runtime.world import default_num_processes, hide_other_gpus, is_main_process, require_world
 
 pytestmark = pytest.mark.runtime
@@ -245,6 +247,17 @@ def test_no_error_of_nvml_ends_a_run(monkeypatch: pytest.MonkeyPatch, function: 
         given = [question() for question in questions]
         assert None in given
         assert all(answer in (None, expected) for answer, expected in zip(given, answers, strict=True))
+
+
+def test_a_run_on_the_cpu_logs_its_own_memory_and_not_a_gpu_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    Cuda(A100, monkeypatch)
+    simulate_nvml(monkeypatch)
+    logs = {"loss": 1.0}
+    arguments, state = SimpleNamespace(device=torch.device("cpu")), SimpleNamespace(global_step=1)
+    MetricsCallback(None, History(), lambda: 100).on_log(arguments, state, None, logs)
+
+    assert logs["memory_bytes"] > 1 << 20
+    assert "gpu_utilization_percent" not in logs
 
 
 def test_memory_that_cuda_does_not_tell_stops_no_run(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:

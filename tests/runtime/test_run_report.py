@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from kaitoc.runtime.observe.curves import curve
+from kaitoc.runtime.observe.ranks import largest_batch
 from kaitoc.runtime.observe.report import RunReport
 from kaitoc.runtime.observe.report_html import render
 
@@ -99,3 +100,8 @@ def test_a_constant_is_a_level_line() -> None:
     places = curve("Rate", [(1, 5.0), (2, 5.0)]).partition('points="')[2].partition('"')[0].split()
 
     assert len({place.split(",")[1] for place in places}) == 1
+
+
+def test_the_batch_that_memory_is_predicted_for_is_the_largest_of_all_processes() -> None:
+    """Of two sequences of 30 tokens, four of 20 and one of 64, by process."""
+    assert largest_batch((2, 4, 1), (30, 20, 64)) == (4, 20)

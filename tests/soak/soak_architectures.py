@@ -1,4 +1,7 @@
-"""Every architecture, by LoRA, in 4 bit and in full: it trains, saves and is read back, or is refused by name."""
+"""Every architecture, by LoRA, in 4 bit and in full: it trains, saves and is read back, or is refused by name.
+
+Usage: python tests/soak/soak_architectures.py [NAME...]
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def main() -> int:
     """Run all and print what is wrong."""
     tokenizer = build_tokenizer()
     num_wrong = 0
-    for name in ARCHITECTURES:
+    for name in sys.argv[1:] or ARCHITECTURES:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             rows = [{"text": f"rule {number} finds a wrong key. " * (1 + number % 3)} for number in range(24)]

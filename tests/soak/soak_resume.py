@@ -28,7 +28,8 @@ from kaitoc.compiler.plan.plan import Plan  # noqa: E402
 from kaitoc.runtime.output.checkpoints import checkpoints, is_whole  # noqa: E402
 
 NUM_SIGNALS = 21
-NUM_STEPS = 100
+NUM_STEPS = 250
+"""More than 21 runs come to that are asked to stop: each takes some steps before it hears of it."""
 TRAINING = {
     "max_steps": NUM_STEPS, "gradient_accumulation_steps": 2, "save_strategy": "steps", "save_steps": 2,
     "save_total_limit": 2,
@@ -79,7 +80,10 @@ def _interrupt(plan: Plan, folder: Path, number: signal.Signals, chance: random.
             break
         if (output / "plan.json").exists():  # before that, a run refuses a folder that holds checkpoints
             _add_notes(output)
-        _require(not (output / "fine_tuning_completed.txt").exists(), seed, "an interrupted run looks complete")
+        is_complete = (output / "fine_tuning_completed.txt").exists()
+        is_done = _codes(ended) == {0}
+        _require(is_done or not is_complete, seed, f"an interrupted run looks complete: {ended}")
+        _require(not is_done, seed, f"{NUM_STEPS} steps were done after {num_signals} signals: it takes more")
     ended = run_ranks(plan, folder, "--resume")
     _require(_codes(ended) == {0}, seed, f"the run does not go on after {number.name}: {ended}")
     _require(all(map(is_whole, checkpoints(output / "checkpoints"))), seed, "a checkpoint is damaged")

@@ -2,8 +2,9 @@
 
 Usage: python tests/bench/runtime/bench_runtime.py [--rounds N]
 
-Each measurement is a process of its own; the two kinds take turns, and the medians are compared. The model is the
-demo's, 4 layers of 192 with a vocabulary of about 1,000, in float32.
+Each measurement is a process of its own; the two kinds take turns, and the medians are compared. Times are those of the
+process on its one core, so that other work on the machine does not count. The model is the demo's, 4 layers of 192 with
+a vocabulary of about 1,000, in float32.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """One process: tokens of text per second of training, seconds to the first step, peak resident bytes."""
+    """One process: tokens of text per CPU second of training, CPU seconds to the first step, peak resident bytes."""
 
     tokens_per_second: float
     first_step_seconds: float
@@ -70,13 +71,12 @@ def measure(kind: str, folder: Path) -> Measured:
     subprocess.run(["rm", "-rf", str(output)], check=True)
     command = [sys.executable, __file__, "--child", kind, str(folder), str(output)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    started = time.monotonic()
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         first = 0.0
         while process.poll() is None:
             if not first and (output / "metrics.jsonl").exists():
-                first = time.monotonic() - started
+                first = cpu_seconds(process.pid)
             time.sleep(0.005)
     if process.returncode:
         sys.exit((folder / "log.txt").read_text())
@@ -84,10 +84,17 @@ def measure(kind: str, folder: Path) -> Measured:
     return Measured(told["num_tokens"] / told["seconds"], first, told["peak_bytes"])
 
 
+def cpu_seconds(process: int) -> float:
+    """Return the time that a process has computed (Linux, `/proc/PID/stat`: utime and stime)."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def child(kind: str, folder: Path, output: Path) -> None:
     """Train, as a plain script or as the runtime, and write down what it took."""
     import resource
 
+    time.perf_counter = time.process_time  # by which both kinds time their training
     seconds, num_tokens = reference(folder, output) if kind == "reference" else runtime(kind, folder, output)
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     told = {"seconds": seconds, "num_tokens": num_tokens, "peak_bytes": peak_bytes}
@@ -191,12 +198,12 @@ def main() -> None:
     speeds = [median(kind, "tokens_per_second") for kind in (plain, ours, padding, packing)]
     firsts = [median(kind, "first_step_seconds") for kind in (plain, ours)]
     peaks = [median(kind, "peak_bytes") / (1 << 20) for kind in (plain, ours)]
-    print(f"median of {arguments.rounds}       plain script    runtime")
-    print(f"tokens/s             {speeds[0]:8.0f}   {speeds[1]:8.0f}   {speeds[1] / speeds[0]:.3f} x (bar: >= 0.97)")
-    print(f"start to 1st step    {firsts[0]:8.2f}   {firsts[1]:8.2f} s {firsts[1] - firsts[0]:+.2f} s (bar: < +1.5)")
-    print(f"peak resident        {peaks[0]:8.0f}   {peaks[1]:8.0f} MiB {peaks[1] / peaks[0]:.3f} x (bar: <= 1)")
-    print("                          padding    packing")
-    print(f"tokens of text/s     {speeds[2]:8.0f}   {speeds[3]:8.0f}   {speeds[3] / speeds[2]:.2f} x (bar: >= 1.5)")
+    print(f"median of {arguments.rounds}         plain script    runtime")
+    print(f"tokens per CPU second  {speeds[0]:8.0f}   {speeds[1]:8.0f}   {speeds[1] / speeds[0]:.3f} x (bar: >= 0.99)")
+    print(f"CPU s to the 1st step  {firsts[0]:8.2f}   {firsts[1]:8.2f}   {firsts[1] - firsts[0]:+.2f} s (bar: < +1)")
+    print(f"peak resident, MiB     {peaks[0]:8.0f}   {peaks[1]:8.0f}   {peaks[1] / peaks[0]:.3f} x (bar: <= 1)")
+    print("                            padding    packing")
+    print(f"tokens per CPU second  {speeds[2]:8.0f}   {speeds[3]:8.0f}   {speeds[3] / speeds[2]:.2f} x (bar: >= 1.8)")
 
 
 if __name__ == "__main__":
