@@ -87,8 +87,9 @@ bench-memory: $(STAMP) ## Score the memory engine against measured runs, other e
 	$(BIN)/python tests/bench/memory/trace_cost.py
 	$(BIN)/python tests/bench/memory/bench_memory.py --write
 
-bench-runtime: $(STAMP) ## Time the runtime beside a plain trl and peft script, and packing beside padding.
+bench-runtime: $(STAMP) ## Time the runtime beside a plain trl and peft script, packing beside padding, and tokenization.
 	$(BIN)/python tests/bench/runtime/bench_runtime.py
+	$(BIN)/python tests/bench/runtime/bench_tokenizing.py
 
 bench-webhook: $(STAMP) ## Load the webhook with 200 clients, hostile ones beside them.
 	$(BIN)/python tests/bench/webhook/bench_webhook.py

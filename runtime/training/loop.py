@@ -33,8 +33,13 @@ class CheckpointedTrainer(Trainer):
             shard_on_cpu(self)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Return the order of rows; groups of one length are drawn anew by epoch, alike in all processes."""
-        sampler = super()._get_train_sampler(train_dataset)
+        return self._drawn_alike(super()._get_train_sampler(train_dataset))
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        return self._drawn_alike(super()._get_eval_sampler(eval_dataset))
+
+    def _drawn_alike(self, sampler: Any) -> Any:
+        """Return an order of rows whose groups of one length are drawn anew by epoch, alike in all processes."""
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
