@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from documented import ELSEWHERE, EXIT_CODES, IN_AN_EMPTY_FOLDER, PREPARING, Documented, commands, write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("compiler", "rules", "runtime", "schemas")
 COMMON_NAMES = {"compiler", "rules", "runtime", "schemas", "tests"}
+DOCUMENTED = [command for command in commands() if command.text not in ELSEWHERE]
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +49,9 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment with the wheel; what it depends on is that of this one, so that no network is needed."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder, with_pip=True)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
-    subprocess.run(install, check=True, capture_output=True)
+    venv.create(folder)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
+    subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", wheel], check=True, capture_output=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     here = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "dependencies.pth").write_text("\n".join(here) + "\n", encoding="utf-8")
@@ -139,3 +144,64 @@ def test_the_installed_command_explains_a_rule(site: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("# unmatched-target-modules (KT401)")
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run_all(installed: Path, runs: list[tuple[Documented, Path]], folder: Path) -> list[Ended]:
+    """Run commands by an installation, each in its folder, where `examples/demo.yaml` is piped into it."""
+    folder.mkdir()
+    inputs = [
+        {
+            "words": command.words(), "variables": command.variables(), "folder": str(place),
+            "stdin": str(ROOT / "examples" / "demo.yaml"),
+            **{name: str(folder / f"{number}.{name}") for name in ("stdout", "stderr")},
+        }
+        for number, (command, place) in enumerate(runs)
+    ]  # fmt: skip
+    (folder / "runs.json").write_text(json.dumps(inputs), encoding="utf-8")
+    script = ROOT / "tests" / "packaging" / "run_documented.py"
+    codes = python(installed, folder, str(script), str(folder / "runs.json")).split()
+    return [
+        Ended(int(code), *(Path(run[name]).read_text(encoding="utf-8") for name in ("stdout", "stderr")))
+        for code, run in zip(codes, inputs, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def ended(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """How each command of the pages ends in an installation, in a folder with the files that the pages name."""
+    folder = tmp_path_factory.mktemp("documented")
+    write_files(folder / "files")
+    before = [(Documented(text, "", is_mention=False), folder / "files") for text in PREPARING]
+    assert [run.code for run in run_all(installed, before, folder / "before")] == [0] * len(PREPARING)
+    places = [folder / str(number) for number in range(len(DOCUMENTED))]
+    for command, place in zip(DOCUMENTED, places, strict=True):
+        if command.text in IN_AN_EMPTY_FOLDER:
+            place.mkdir()
+        else:
+            shutil.copytree(folder / "files", place)
+    runs = run_all(installed, list(zip(DOCUMENTED, places, strict=True)), folder / "runs")
+    return {command.text: run for command, run in zip(DOCUMENTED, runs, strict=True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", DOCUMENTED, ids=lambda command: f"{command.page}: {command.text}")
+def test_a_command_of_the_pages_does_what_it_says(command: Documented, ended: dict[str, Ended]) -> None:
+    run = ended[command.text]
+
+    assert run.code == EXIT_CODES.get(command.text, 0), run.stderr
+    assert "Traceback" not in run.stderr
+    if command.is_named_only:
+        assert set(re.findall(r"--[a-z-]+", command.text)) <= set(re.findall(r"--[a-z-]+", run.stdout))
+
+
+def test_what_the_pages_have_elsewhere_is_still_on_them() -> None:
+    assert set(ELSEWHERE) | set(EXIT_CODES) | IN_AN_EMPTY_FOLDER <= {command.text for command in commands()}
+    assert len(DOCUMENTED) >= 60
