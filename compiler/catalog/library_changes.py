@@ -24,6 +24,15 @@ class LibraryChange(str, Enum):
     FUSED_OPTIMIZER = "fused_optimizer"
     TAIL_UNITS = "tail_units"
     TABLE_DEQUANTIZATION = "table_dequantization"
+    LENGTH_BY_GROUPS = "length_by_groups"
+    MASKED_SAMPLING = "masked_sampling"
+    COUNTED_GRAPHS = "counted_graphs"
+    WIDER_GROUP_PADDING = "wider_group_padding"
+    CAPACITY_BY_REQUESTS = "capacity_by_requests"
+    WHOLE_ITEMS = "whole_items"
+    HYBRID_CONNECTORS = "hybrid_connectors"
+    QWEN3_ON_SECOND_RUNNER = "qwen3_on_second_runner"
+    DENSE_ON_SECOND_RUNNER = "dense_on_second_runner"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import InstanceType
+from kaitoc.compiler.catalog.served_models import ServedConfig, find_served
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.units import GIB
@@ -23,7 +24,6 @@ from kaitoc.compiler.yaml.tree import Mapping, ProblemKind
 RUNTIME_ANNOTATION = "kaito.sh/runtime"
 PERFORMANCE_ANNOTATION = "kaito.sh/performance-mode"
 TRANSFORMERS = "transformers"
-_BYTES_PER_WEIGHT = 2
 _THINKING = ("deepseek-r1", "qwen3", "qwq", "gpt-oss", "nemotron", "ministral-3", "magistral", "kimi", "glm")
 _WITH_TOOLS = ("llama", "phi-4", "qwen", "mistral", "ministral", "deepseek", "gpt-oss")
 """Names of models for which Kaito turns on the choice of tools (presets/workspace/generator)."""
@@ -129,13 +129,20 @@ class ServingJob:
     @property
     def is_data_parallel(self) -> bool | None:
         """Return whether Kaito runs a replica on each GPU: where the weights take less than half of one's memory."""
-        if self.instance is None or self.model is None:
+        served = self.served
+        if self.instance is None or served is None or served.checkpoint_bytes is None:
             return None
         if not controller_does(self.release, "has_data_parallel_tier"):
             return False
         per_gpu_gib = self.instance.value.total_gib / max(1, self.instance.value.num_gpus)
-        weights_gib = self.model.value.num_parameters * _BYTES_PER_WEIGHT / GIB
-        return weights_gib < per_gpu_gib / 2
+        return served.checkpoint_bytes / GIB < per_gpu_gib / 2
+
+    @property
+    def served(self) -> ServedConfig | None:
+        """Return what is known of the model that Kaito serves, from the catalog of models to serve too."""
+        if self.model is not None:
+            return find_served(self.model.value.name)
+        return find_served(self.preset.value) if self.preset is not None else None
 
     @property
     def offloads(self) -> bool:

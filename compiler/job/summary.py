@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.result import Footprint, Verdict
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.serving.footprint import ServingFootprint
+
+
+@dataclass(frozen=True, slots=True)
+class ServingNeed:
+    """What a server needs: on `num_nodes` nodes, while it fits on `needed_nodes` and Kaito estimates `kaito_nodes`.
+
+    Either is None where it is unknown; `needed_nodes` also where no number of nodes is enough.
+    """
+
+    footprint: ServingFootprint
+    num_nodes: int = 1
+    needed_nodes: int | None = None
+    kaito_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """One tuning run and what it needs on one GPU.
+    """One tuning run and what it needs on one GPU, or one server.
 
     `path` is the file that brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the
     manifest names no namespace, and empty where there is none. `footprint` is None where what it needs cannot be told,
     which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown;
-    `margin` is the share of the GPU's memory that the verdict keeps free.
+    `margin` is the share of the GPU's memory that the verdict keeps free. A server has `method` "serve", its need in
+    `serving`, its context in `seq_len` and in `batch` the sequences of a step.
     """
 
     path: str = ""
@@ -29,6 +48,7 @@ class JobSummary:
     margin: float | None = None
     verdict: Verdict | None = None
     why_unknown: str = ""
+    serving: ServingNeed | None = None
 
     @property
     def fits(self) -> bool | None:

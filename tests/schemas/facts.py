@@ -16,6 +16,7 @@ HOMES = {
     "catalog/instance_types": "instance_types",
     "catalog/models": "models",
     "catalog/releases": "releases",
+    "catalog/served_models": "models",
     "catalog/stacks": "stacks",
 }
 """The files whose entries are subjects, and the key under which the entries stand."""

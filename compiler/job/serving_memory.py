@@ -1,0 +1,304 @@
+"""From a server to the question for the memory engine, and its answer."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
+from kaitoc.compiler.catalog.library_changes import LibraryChange
+from kaitoc.compiler.catalog.releases import serving_traits
+from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.summary import JobSummary, ServingNeed
+from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
+from kaitoc.compiler.memory.serving.models import shape_of
+from kaitoc.compiler.memory.serving.shape import CacheKind, ServedModel
+from kaitoc.compiler.memory.serving.weights import FORMATS_BY_METHOD, format_of
+from kaitoc.compiler.memory.serving.workload import LoraSlots, ServingError, ServingWorkload, WeightFormat
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+_HALF_BYTES = 2
+_MOST_NODES = 64
+"""No instance type needs more for a model of the catalog."""
+_OFFLOADED_SHARE = 0.5
+"""The share of free host memory that the launcher gives LMCache where the config states none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingMemory:
+    """What a server needs.
+
+    `footprint` is that on the nodes that Kaito starts, None where it is unknown, which `why_unknown` explains.
+    `needed_nodes` is the smallest number on which it fits, None where none does; `kaito` is Kaito's own estimate.
+    """
+
+    workload: ServingWorkload | None
+    footprint: ServingFootprint | None
+    kaito: NodeEstimate | None
+    num_nodes: int
+    needed_nodes: int | None
+    why_unknown: str = ""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Return whether the server starts, None where that is unknown."""
+        return self.footprint.verdict if self.footprint is not None else None
+
+
+def serving_memory(job: ServingJob) -> ServingMemory:
+    """Return what a server needs."""
+    return job.memo.get("serving memory", lambda: _serving_memory(job))
+
+
+def _serving_memory(job: ServingJob) -> ServingMemory:
+    why = _why_unknown(job)
+    if why:
+        return _unknown(why)
+    try:
+        return _known_memory(job)
+    except UnknownValueError:
+        return _unknown("a value that decides it is not known")
+    except ServingError as error:
+        return _unknown(str(error))
+
+
+def _unknown(why: str) -> ServingMemory:
+    return ServingMemory(None, None, None, 1, None, why)
+
+
+def _why_unknown(job: ServingJob) -> str:
+    if not job.uses_vllm:
+        return "the transformers runtime is not estimated"
+    if job.served is None:
+        return "the model is not known; name it with `--model`"
+    if gpu_of(job) is None:
+        return "the GPU is not known; name it with `--gpu`"
+    if job.config is not None and not job.is_readable:
+        return "the launcher stops at its config"
+    if len(job.known_options) < len(job.options):
+        return "a value that decides it is not known"
+    return "" if job.parsed.is_accepted else "vLLM stops at its arguments"
+
+
+def gpu_of(job: ServingJob) -> Gpu | None:
+    """Return the GPU that a server runs on: the instance type's, else the one that is assumed."""
+    if job.instance is not None:
+        return job.instance.value.gpu
+    return job.assumptions.gpu
+
+
+def _known_memory(job: ServingJob) -> ServingMemory:
+    served, gpu, margin = job.served, gpu_of(job), job.assumptions.margin
+    if served is None:
+        raise AssertionError("a server of unknown memory has been told apart")
+    model = shape_of(served)
+    workload = _workload(job, model)
+    instance = job.instance.value if job.instance is not None else None
+    if instance is None:
+        footprint = serving_footprint(workload, gpu, margin)
+        return ServingMemory(workload, footprint, None, 1, None)
+    kaito = estimate_nodes(
+        job.release, instance, served.checkpoint_bytes or 0, kaito_token_bytes(model), _scanned_length(job)
+    )
+    num_nodes = kaito.num_nodes if kaito is not None and kaito.num_nodes is not None else 1
+    workload = on_nodes(workload, instance, num_nodes)
+    footprint = serving_footprint(workload, gpu, margin)
+    needed = nodes_needed(_workload(job, model), instance, footprint if num_nodes == 1 else None, margin)
+    return ServingMemory(workload, footprint, kaito, num_nodes, needed)
+
+
+def on_nodes(workload: ServingWorkload, instance: InstanceType, num_nodes: int) -> ServingWorkload:
+    """Return a workload as Kaito lays it out on nodes: a stage of the pipeline each, tensor parallel inside."""
+    if num_nodes == 1:
+        return workload
+    return replace(
+        workload,
+        data_parallel=1,
+        tensor_parallel=instance.num_gpus,
+        pipeline_parallel=num_nodes,
+        offloaded_share=0.0,
+        hybrid_manager=True,
+    )
+
+
+def nodes_needed(
+    workload: ServingWorkload, instance: InstanceType, on_one: ServingFootprint | None, margin: float
+) -> int | None:
+    """Return the smallest number of nodes on which a server starts, None where none does."""
+    for num_nodes in range(1, min(_MOST_NODES, len(workload.model.layers)) + 1):
+        try:
+            footprint = on_one if num_nodes == 1 else None
+            laid_out = on_nodes(workload, instance, num_nodes)
+            if (footprint or serving_footprint(laid_out, instance.gpu, margin)).verdict is not Verdict.DOES_NOT_FIT:
+                return num_nodes
+        except ServingError:
+            return None
+    return None
+
+
+def kaito_token_bytes(model: ServedModel) -> int:
+    """Return the bytes per token that Kaito's estimator counts with (`calculateKVCacheTokenSize` in generator.go).
+
+    Every layer counts, in half precision, whatever it keeps.
+    """
+    caches = [layer.cache for layer in model.layers if layer.cache.key_dim]
+    if not caches:
+        return 0
+    cache = caches[0]
+    per_layer = cache.key_dim if cache.kind is CacheKind.MLA else 2 * cache.num_kv_heads * cache.key_dim
+    return per_layer * len(model.layers) * _HALF_BYTES
+
+
+def _scanned_length(job: ServingJob) -> int | None:
+    """Return the context that Kaito's estimator reads in the ConfigMap: a plain number under `max-model-len`."""
+    option = job.option_of("max-model-len")
+    if option is None or option.name != "max-model-len" or not str(option.plain).isdigit():
+        return None
+    return int(str(option.plain))
+
+
+class _Values:
+    """The values that a server is started with, by option."""
+
+    def __init__(self, job: ServingJob) -> None:
+        self.parsed = job.parsed
+
+    def get(self, name: str) -> object:
+        served = self.parsed.values.get(name)
+        return served.value if served is not None else None
+
+    def integer(self, name: str) -> int | None:
+        value = self.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def number(self, name: str, default: float) -> float:
+        value = self.get(name)
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+
+    def text(self, name: str, default: str) -> str:
+        value = self.get(name)
+        return value if isinstance(value, str) and value else default
+
+
+def _workload(job: ServingJob, model: ServedModel) -> ServingWorkload:
+    """Return a server's workload on one node; raises `UnknownValueError`."""
+    values = _Values(job)
+    data_parallel = values.integer("data-parallel-size") or 1
+    pipeline = values.integer("pipeline-parallel-size") or 1
+    offloads = job.offloads and data_parallel == 1 and pipeline == 1
+    offloads = offloads and model.model_type not in serving_traits(job.release)["no_offload_types"]
+    release = job.assumptions.release
+    base = ServingWorkload(
+        model=model,
+        vllm=release.vllm,
+        tensor_parallel=values.integer("tensor-parallel-size") or 1,
+        pipeline_parallel=pipeline,
+        data_parallel=data_parallel,
+        expert_parallel=values.get("enable-expert-parallel") is True,
+        utilization=values.number("gpu-memory-utilization", 0.0) or _default_utilization(job),
+        max_length_tokens=_stated_length(values),
+        max_sequences=values.integer("max-num-seqs"),
+        max_batched_tokens=values.integer("max-num-batched-tokens"),
+        kv_dtype=values.text("kv-cache-dtype", "auto"),
+        weight_format=_format(model, values),
+        eager=values.get("enforce-eager") is True,
+        prefix_caching=values.get("enable-prefix-caching") is True,
+        doubles_batch=values.text("performance-mode", "") == "throughput",
+        lora=_slots(values),
+        offloaded_share=_offloaded_share(job) if offloads else 0.0,
+        weights_offload_bytes=int(values.number("cpu-offload-gb", 0.0) * GIB),
+        kv_cache_bytes=values.integer("kv-cache-memory-bytes"),
+    )
+    block = values.integer("block-size")
+    return replace(
+        base,
+        block_tokens=block or base.block_tokens,
+        hybrid_manager=_keeps_hybrid_manager(job, base, values, offloads=offloads),
+    )
+
+
+def _stated_length(values: _Values) -> int | None:
+    """Return `max-model-len`, None for `auto`, which -1 stands for, and where nothing states it."""
+    length = values.integer("max-model-len")
+    return length if length is not None and length > 0 else None
+
+
+def _default_utilization(job: ServingJob) -> float:
+    option = job.table.option("gpu-memory-utilization")
+    return float(str(option.default)) if option is not None else 0.9
+
+
+def _format(model: ServedModel, values: _Values) -> WeightFormat:
+    """Return how weights are stored: as `quantization` asks for while loading, else as the checkpoint has them."""
+    asked = FORMATS_BY_METHOD.get(values.text("quantization", ""))
+    if asked is not None and asked is not WeightFormat.BF16 and not model.quantization:
+        return asked
+    found = format_of(model)
+    is_half = values.text("dtype", "auto") in ("float16", "half")
+    return WeightFormat.FP16 if found is WeightFormat.BF16 and is_half else found
+
+
+def _slots(values: _Values) -> LoraSlots | None:
+    if values.get("enable-lora") is not True:
+        return None
+    default = LoraSlots()
+    return LoraSlots(
+        values.integer("max-loras") or default.max_loras,
+        values.integer("max-lora-rank") or default.max_rank,
+        is_fully_sharded=values.get("fully-sharded-loras") is True,
+    )
+
+
+def _keeps_hybrid_manager(job: ServingJob, workload: ServingWorkload, values: _Values, *, offloads: bool) -> bool:
+    """Return whether vLLM's hybrid KV manager stays on: a connector that does not support it turns it off.
+
+    LMCache's does not; that of roles, NIXL's, does since 0.22.
+    """
+    stated = values.get("disable-hybrid-kv-cache-manager")
+    if isinstance(stated, bool):
+        return not stated
+    has_role = job.view is not None and job.view.role in ("prefill", "decode")
+    if has_role and not workload.has(LibraryChange.HYBRID_CONNECTORS):
+        return False
+    return not offloads
+
+
+def _offloaded_share(job: ServingJob) -> float:
+    section = job.config.section("kv_cache_cpu_memory_utilization") if job.config is not None else None
+    try:
+        return float(getattr(section.node, "value", "")) if section is not None else _OFFLOADED_SHARE
+    except ValueError:
+        return _OFFLOADED_SHARE
+
+
+def summarize_server(job: ServingJob) -> JobSummary:
+    """Return what reports say of a server."""
+    memory = serving_memory(job)
+    footprint, gpu = memory.footprint, gpu_of(job)
+    ref = job.manifest.ref
+    role = f"/{job.view.role}" if job.view is not None and job.view.role else ""
+    name = f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name
+    config = job.config_map.ref if job.config_map is not None else None
+    return JobSummary(
+        path=job.manifest.source.path,
+        workspace=name + role if job.view is not None else "",
+        configmap=(f"{config.namespace}/{config.name}" if config.namespace else config.name) if config else "",
+        model=job.served.name if job.served is not None else "",
+        gpu=gpu.name if gpu is not None else "",
+        method="serve",
+        seq_len=footprint.length_tokens or None if footprint is not None else None,
+        batch=footprint.limits.sequences if footprint is not None else None,
+        capacity_bytes=gpu.memory_bytes if gpu is not None else None,
+        margin=job.assumptions.margin,
+        verdict=memory.verdict,
+        why_unknown=memory.why_unknown,
+        serving=_need(memory) if footprint is not None else None,
+    )
+
+
+def _need(memory: ServingMemory) -> ServingNeed | None:
+    if memory.footprint is None:
+        return None
+    kaito = memory.kaito.num_nodes if memory.kaito is not None else None
+    return ServingNeed(memory.footprint, memory.num_nodes, memory.needed_nodes, kaito)
