@@ -37,7 +37,12 @@ def _fault(job: Job, option: Option, makes: str) -> Fault:
         job.place_of(option),
         f"{makes}, and TRL refuses to do that with the collator that Kaito passes: {AFTER_LOADING}",
         help="leave it out"
-        + (", or add `packing_strategy: wrapped` and `per_device_train_batch_size: 1`" if is_packing else ""),
+        + (
+            ", or add `packing_strategy: wrapped`, which lets documents see each other, and "
+            "`per_device_train_batch_size: 1`"
+            if is_packing
+            else ""
+        ),
         fix=setting_fix(
             job, "TrainingArguments", option.name, False, f"Turn `{option.name}` off", Applicability.UNSAFE
         ),

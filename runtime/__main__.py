@@ -54,6 +54,7 @@ def _run_command() -> int:
         metavar="S",
         help=f"time for workers to save after SIGTERM (default: {GRACE_VARIABLE}, else {DEFAULT_GRACE_SECONDS:g})",
     )
+    parser.add_argument("--no-cache", action="store_true", help="tokenize the data anew, and keep no tokens")
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve the numbers to Prometheus")
     arguments = parser.parse_args()
     how = Execution(
@@ -62,6 +63,7 @@ def _run_command() -> int:
         overwrite=arguments.overwrite,
         metrics_port=arguments.metrics_port,
         grace_seconds=arguments.grace_seconds,
+        use_cache=not arguments.no_cache,
     )
     try:
         plan = read_plan(Path(arguments.plan).read_text(encoding="utf-8"), arguments.plan)
@@ -113,7 +115,10 @@ def _execute_once(plan: Plan, how: Execution, group: NodeGroup | None = None) ->
         from kaitoc.runtime.launch.ready import RunOptions
         from kaitoc.runtime.launch.run import run_plan
 
-        report = run_plan(plan, RunOptions(how.device, how.resume, how.overwrite, metrics_port=how.metrics_port))
+        options = RunOptions(
+            how.device, how.resume, how.overwrite, use_cache=how.use_cache, metrics_port=how.metrics_port
+        )
+        report = run_plan(plan, options)
     except RunFailure as error:
         tell(error)
         return error.exit_code

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from itertools import count
@@ -42,17 +44,62 @@ def decided(decide: Callable[[], str]) -> str:
 
     All processes call this in the same order.
     """
+    return _decided(decide, _Circle("all", is_main_process(), _environment_number("WORLD_SIZE") - 1))
+
+
+def decided_on_node(decide: Callable[[], str]) -> str:
+    """Return what the first process of this node decides; raises its `RunFailure` in every process of the node."""
+    return _decided(decide, _node())
+
+
+def wait_for_node() -> None:
+    """Have the first process of this node wait until the others are here, for half a minute at most."""
+    store, node = _store(), _node()
+    if store is None:
+        return
+    key = f"here/{node.name}/{next(_numbers)}"
+    if node.is_decided_here:
+        _await_others(store, key, node)
+    else:
+        store.add(key, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Circle:
+    """Processes that hear what one of them decides: whether that is this one, and how many others there are."""
+
+    name: str
+    is_decided_here: bool
+    num_others: int
+
+
+def _node() -> _Circle:
+    """Return the processes of this node; its name is that of no other, whatever launched them."""
+    name = f"{os.environ.get('GROUP_RANK', '0')}/{socket.gethostname()}"
+    return _Circle(name, local_rank() == 0, num_on_node() - 1)
+
+
+def num_on_node() -> int:
+    """Return how many processes of the run this node has."""
+    return _environment_number("LOCAL_WORLD_SIZE") if _store() is not None else 1
+
+
+def _environment_number(name: str) -> int:
+    return int(os.environ.get(name, "1"))
+
+
+def _decided(decide: Callable[[], str], circle: _Circle) -> str:
     store = _store()
     if store is None:
         return decide()
-    key = f"decision/{next(_numbers)}"
-    if not is_main_process():
+    key = f"decision/{circle.name}/{next(_numbers)}"
+    if not circle.is_decided_here:
         return _heard(store, key)
     try:
         decision = decide()
     except RunFailure as error:
         store.set(key, json.dumps({"failure": str(error), "exit_code": error.exit_code}))
-        _await_listeners(store, key)
+        _await_others(store, f"{key}/heard", circle)
         raise
     store.set(key, json.dumps({"decision": decision}))
     return decision
@@ -114,10 +161,10 @@ def _require_seen(store: Any, place: Path, num_nodes: int) -> None:
         )
 
 
-def _await_listeners(store: Any, key: str) -> None:
-    """Wait until all processes heard of a failure: the store ends with this one or with its launcher."""
-    others, end = int(os.environ["WORLD_SIZE"]) - 1, time.monotonic() + _LISTENERS_SECONDS
-    while store.add(f"{key}/heard", 0) < others and time.monotonic() < end:
+def _await_others(store: Any, key: str, circle: _Circle) -> None:
+    """Wait until all other processes counted themselves: a store ends with the main process or with its launcher."""
+    end = time.monotonic() + _LISTENERS_SECONDS
+    while store.add(key, 0) < circle.num_others and time.monotonic() < end:
         time.sleep(0.05)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,10 @@ settings.register_profile("suite", deadline=None, max_examples=40)
 settings.register_profile("soak", deadline=None, max_examples=1000, suppress_health_check=list(HealthCheck))
 settings.load_profile("suite")
 """No test is a measurement of time: the machine may be busy with something else."""
+
+_CACHE = TemporaryDirectory(prefix="kaitoc-tests-")
+os.environ["KAITOC_CACHE_DIR"] = _CACHE.name
+"""What runs of the tests cache is neither the user's nor kept."""
 
 
 def pytest_configure() -> None:

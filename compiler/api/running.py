@@ -99,11 +99,13 @@ def run(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    use_cache: bool = True,
 ) -> RunReport:
     """Execute a plan, or the plan of a manifest, in this process; return the report of the run.
 
     `device` is `auto`, `cuda` or `cpu`; `resume` continues an earlier run in the output folder, `overwrite` replaces
-    it. What `kaitoc run` prints is left out; the files that it writes are written.
+    it; `use_cache` takes the data's tokens from an earlier run. What `kaitoc run` prints is left out; the files that it
+    writes are written.
 
     Raises `RunError` where the runtime is not installed or the plan asks for several processes, `RunFailure` for a run
     that fails, and what `plan` raises.
@@ -117,7 +119,7 @@ def run(
         from kaitoc.runtime.launch.ready import RunOptions  # torch and transformers take seconds
         from kaitoc.runtime.launch.run import run_plan
 
-        return run_plan(made, RunOptions(device, resume, overwrite, show_progress=False))
+        return run_plan(made, RunOptions(device, resume, overwrite, show_progress=False, use_cache=use_cache))
 
 
 def job_in(engine: Engine, path: str, workspace: str | None) -> Job:

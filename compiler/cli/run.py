@@ -47,6 +47,7 @@ class RunCommandOptions:
     resume: bool
     overwrite: bool
     grace_seconds: float | None
+    no_cache: bool
     dry_run: bool
     place: str
     auto_fit: bool
@@ -122,6 +123,7 @@ def _engine_options(command: F) -> F:
     metavar="S",
     help="Time for worker processes to save a checkpoint after SIGTERM (default: KAITOC_GRACE_SECONDS, else 25).",
 )
+@click.option("--no-cache", is_flag=True, help="Tokenize the data anew, and keep no tokens for later runs.")
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and stop.")
 @click.option(
     "--on",
@@ -207,6 +209,7 @@ def run(options: RunCommandOptions) -> int:
         overwrite=options.overwrite,
         metrics_port=options.metrics_port,
         grace_seconds=options.grace_seconds,
+        use_cache=not options.no_cache,
     )
     return execute(made, how, auto_fit=options.auto_fit)
 

@@ -1,4 +1,4 @@
-"""The data of a plan: read, tokenized, and parted into what is trained on and what is for evaluation."""
+"""The data of a plan: tokens, parted into what is trained on and what is for evaluation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ from datasets import Dataset
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import local_paths
-from kaitoc.runtime.data.examples import Columns, Rows, describe_skipped, read_rows
-from kaitoc.runtime.data.preferences import EncodedPairs, encode_pairs, read_pairs
-from kaitoc.runtime.data.prepare import Prepared, num_workers, prepare
+from kaitoc.runtime.data.made_once import tokens_of
+from kaitoc.runtime.data.source import Source
 from kaitoc.runtime.failures import DataFailure, PlanFailure
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRows:
-    """The rows that a plan names, pairs for `dpo`; `evaluation` None leaves evaluation to a share of the others."""
-
-    training: Rows[Any]
-    evaluation: Rows[Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,44 +27,32 @@ class PlanData:
     num_truncated: int
 
 
-def read_data(plan: Plan, downloads: Path, *, reuse: bool) -> PlanRows:
-    """Read all rows of a plan; raises `DataFailure`, and `PlanFailure` for rows that nothing evaluates."""
+def load_data(plan: Plan, downloads: Path, tokenizer: Any, *, reuse: bool, use_cache: bool = True) -> PlanData:
+    """Return the data of a plan, which the first process of each node reads and tokenizes for all of them.
+
+    All rows are read before any is tokenized. Raises `RunFailure`: `DataFailure` for rows that are wrong, `PlanFailure`
+    for rows that nothing evaluates.
+    """
     data = plan.data
     if data.eval_paths and plan.training.eval_strategy == "no":
         raise PlanFailure("--eval-data is never read: set `eval_strategy: epoch` (or `steps`) in TrainingArguments")
-    columns = Columns(data.text_column, data.prompt_column, data.completion_column, data.messages_column)
-
-    def read(paths: tuple[str, ...]) -> Rows[Any]:
-        files = local_paths(paths, downloads, reuse=reuse)
-        if plan.dpo is not None:
-            return read_pairs(files, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
-        return read_rows(files, columns, data_format=data.format, skip_bad_rows=data.skip_bad_rows)
-
-    return PlanRows(read(data.paths), read(data.eval_paths) if data.eval_paths else None)
-
-
-def tokenize(plan: Plan, rows: PlanRows, tokenizer: Any) -> PlanData:
-    """Tokenize the rows of a plan, and part and shuffle them as it says; raises `RunFailure`."""
-    data = plan.data
-    prepared = _prepared(plan, rows.training, tokenizer)
-    longest_tokens = prepared.longest_tokens(data)
-    summary = prepared.describe(data.max_length) + describe_skipped(rows.training)
-    if rows.evaluation is None:
-        training, evaluation = split_examples(plan, prepared.examples)
-        num_skipped = len(rows.training.skipped)
-    else:
-        held_out = _prepared(plan, rows.evaluation, tokenizer)
-        training, evaluation = _shuffled(plan, prepared.examples), held_out.examples
-        longest_tokens = max(longest_tokens, held_out.longest_tokens(data))
-        summary += f"; for evaluation: {held_out.describe(data.max_length)}{describe_skipped(rows.evaluation)}"
-        num_skipped = len(rows.training.skipped) + len(rows.evaluation.skipped)
-    return PlanData(training, evaluation, longest_tokens, summary, num_skipped, prepared.num_truncated)
-
-
-def _prepared(plan: Plan, rows: Rows[Any], tokenizer: Any) -> Prepared | EncodedPairs:
-    if plan.dpo is not None:
-        return encode_pairs(tokenizer, rows.rows, plan.data)
-    return prepare(tokenizer, rows.rows, plan.data, num_workers(plan))
+    named = [data.paths, data.eval_paths] if data.eval_paths else [data.paths]
+    sources = [Source(plan, local_paths(paths, downloads, reuse=reuse), tokenizer) for paths in named]
+    training, *held_out = tokens_of(sources, use_cache=use_cache)
+    if not held_out:
+        train_set, eval_set = split_examples(plan, training.examples)
+        return PlanData(
+            train_set, eval_set, training.longest_tokens, training.summary, training.num_skipped, training.num_truncated
+        )
+    (evaluation,) = held_out
+    return PlanData(
+        _shuffled(plan, training.examples),
+        evaluation.examples,
+        max(training.longest_tokens, evaluation.longest_tokens),
+        f"{training.summary}; for evaluation: {evaluation.summary}",
+        training.num_skipped + evaluation.num_skipped,
+        training.num_truncated,
+    )
 
 
 def _shuffled(plan: Plan, dataset: Dataset) -> Dataset:

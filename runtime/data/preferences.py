@@ -14,6 +14,7 @@ from kaitoc.runtime.data.encode import IGNORED
 from kaitoc.runtime.data.examples import Rows, read_each
 from kaitoc.runtime.data.files import RowFault
 from kaitoc.runtime.data.messages import parse_messages, require_text_only
+from kaitoc.runtime.data.workers import BATCH_ROWS, batches_made
 from kaitoc.runtime.failures import DataFailure
 
 Answer = str | list[dict[str, Any]]
@@ -112,12 +113,18 @@ def _answer(origin: str, name: str, value: Any) -> Answer:
     return [{key: part for key, part in message.items() if part is not None} for message in value]
 
 
-def encode_pairs(tokenizer: Any, pairs: Sequence[Pair], data: DataPlan) -> EncodedPairs:
+def encode_pairs(tokenizer: Any, pairs: Sequence[Pair], data: DataPlan, num_workers: int | None = 1) -> EncodedPairs:
     """Return pairs as tokens, as TRL's `DPOTrainer` does by itself; raises `DataFailure` where none is left.
 
-    A pair whose prompt alone has the maximum length would keep no answer, and is left out as there.
+    A pair whose prompt alone has the maximum length would keep no answer, and is left out as there. `num_workers` is
+    that of `prepare`.
     """
-    encoded = [_encode(tokenizer, pair) for pair in pairs]
+
+    def encode(start: int) -> list[EncodedPair]:
+        return [_encode(tokenizer, pair) for pair in pairs[start : start + BATCH_ROWS]]
+
+    with batches_made(encode, len(pairs), num_workers) as batches:
+        encoded = [pair for batch in batches for pair in batch]
     limit, keeps_end = data.max_length, data.truncation_mode == "keep_end"
     has_room = [pair for pair in encoded if limit is None or keeps_end or len(pair.prompt_ids) < limit]
     if not has_room:

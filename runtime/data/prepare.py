@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +10,12 @@ import numpy
 import pyarrow
 from datasets import Dataset
 
-from kaitoc.compiler.plan.plan import DataPlan, Plan
+from kaitoc.compiler.plan.plan import DataPlan
 from kaitoc.runtime.data.encode import IGNORED, Encoder, Example
 from kaitoc.runtime.data.examples import Row
-from kaitoc.runtime.failures import DataFailure, PlanFailure, RunFailure
+from kaitoc.runtime.data.workers import BATCH_ROWS, batches_made
+from kaitoc.runtime.failures import DataFailure, PlanFailure
 
-_BATCH_ROWS = 256
 _SHARES = (0.5, 0.9, 0.99)
 
 
@@ -83,36 +78,16 @@ def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan, num_workers: in
     if data.packing and data.max_length is None:
         raise PlanFailure("`packing` fills sequences up to `max_length`, which is not set")
     job = _Job(Encoder(tokenizer, data), rows, _limit(data), data.truncation_mode)
-    starts = range(0, len(rows), _BATCH_ROWS)
     merged = _Merged()
-    try:
-        with _mapped(
-            job, starts, min(num_workers or _num_cores(), len(starts) // (1 if num_workers else 8))
-        ) as batches:
-            for batch in batches:
-                merged.add(batch)
-    except BrokenProcessPool as error:
-        raise RunFailure(
-            "a process that tokenizes was killed; set `dataset_num_proc: 1`, or grant more memory"
-        ) from error
+    with batches_made(job, len(rows), num_workers) as batches:
+        for batch in batches:
+            merged.add(batch)
     if not merged.num_examples:
         raise DataFailure(
             f"no token is left to learn from in {len(rows)} rows: within {_limit(data)} tokens no answer begins; "
             "raise `max_length` or set `truncation_mode: keep_end`"
         )
     return merged.prepared()
-
-
-def num_workers(plan: Plan) -> int | None:
-    """Return how many processes are asked to tokenize (`dataset_num_proc`), None when the plan does not say."""
-    stated = plan.training.extra_training_arguments.get("dataset_num_proc")
-    return stated if isinstance(stated, int) and stated > 0 else None
-
-
-def _num_cores() -> int:
-    """Return how many cores each process of this machine has for itself, at most eight."""
-    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(8, len(os.sched_getaffinity(0)) // num_processes))
 
 
 def _limit(data: DataPlan) -> int | None:
@@ -143,7 +118,7 @@ class _Job:
     truncation_mode: str
 
     def __call__(self, start: int) -> _Batch:
-        rows = self.rows[start : start + _BATCH_ROWS]
+        rows = self.rows[start : start + BATCH_ROWS]
         encoded = self.encoder(rows)
         lengths = [len(example.input_ids) for example in encoded.examples]
         cut = [self._truncated(example) for example in encoded.examples]
@@ -212,34 +187,3 @@ def _sum(first: Removed | None, second: Removed) -> Removed:
 def _flat(lists: Sequence[list[int]]) -> Any:
     arrays = [numpy.array(values, dtype=numpy.int32) for values in lists]
     return numpy.concatenate(arrays) if arrays else numpy.zeros(0, dtype=numpy.int32)
-
-
-_jobs: list[_Job] = []
-"""What forked processes find their job in: it is not sent to them, since its rows may be many."""
-
-
-def _run(start: int) -> _Batch:
-    return _jobs[-1](start)
-
-
-@contextmanager
-def _mapped(job: _Job, starts: Sequence[int], num_workers: int) -> Iterator[Iterator[_Batch]]:
-    """Yield the batches of a job in order, made by several processes or by this one.
-
-    The processes are forked: only what they make travels.
-    """
-    if num_workers <= 1:
-        yield map(job, starts)
-        return
-    _jobs.append(job)
-    try:
-        forked = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(num_workers, mp_context=forked, initializer=_alone) as pool:
-            yield pool.map(_run, starts)
-    finally:
-        _jobs.pop()
-
-
-def _alone() -> None:
-    """Keep a worker to one core: its tokenizer would otherwise start a thread for each, and warn of having forked."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"

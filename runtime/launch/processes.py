@@ -46,6 +46,7 @@ class Execution:
     overwrite: bool = False
     metrics_port: int | None = None
     grace_seconds: float | None = None
+    use_cache: bool = True
 
 
 def grace_seconds_of(option: float | None, environment: Mapping[str, str]) -> float:
@@ -89,6 +90,7 @@ def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
         command = ["-m", "kaitoc.runtime", str(file), "--device", how.device]
         command += ["--resume"] if how.resume else []
         command += ["--overwrite"] if how.overwrite else []
+        command += [] if how.use_cache else ["--no-cache"]
         command += ["--metrics-port", str(how.metrics_port)] if how.metrics_port is not None else []
         config = LaunchConfig(
             min_nodes=group.num_nodes if group is not None else 1,

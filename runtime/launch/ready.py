@@ -13,7 +13,7 @@ from transformers import set_seed
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS
-from kaitoc.runtime.data.load import read_data, tokenize
+from kaitoc.runtime.data.load import load_data
 from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
 from kaitoc.runtime.model.adapter import adapt
@@ -32,7 +32,7 @@ from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, METRICS
 from kaitoc.runtime.peers import decided, required
 from kaitoc.runtime.training.arguments import checkpointing_settings
 from kaitoc.runtime.training.integrations import require_integrations
-from kaitoc.runtime.training.isolation import require_isolation
+from kaitoc.runtime.training.isolation import require_isolation, require_packable
 from kaitoc.runtime.training.options import require_options
 from kaitoc.runtime.world import is_main_process
 
@@ -45,6 +45,7 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     show_progress: bool = True
+    use_cache: bool = True
     metrics_port: int | None = None
     metrics_host: str = ""
 
@@ -77,11 +78,12 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     require_integrations(plan, device)
     require_options(plan, device)
     require_model(plan)
-    rows = read_data(plan, output / DOWNLOADS, reuse=options.resume)
-    set_seed(plan.training.seed)
+    config = load_config(plan)
+    require_packable(plan, config.model_type)
     tokenizer = load_tokenizer(plan)
-    data = tokenize(plan, rows, tokenizer)
-    check_memory(with_lengths(plan, load_config(plan), data.longest_tokens), device)
+    data = load_data(plan, output / DOWNLOADS, tokenizer, reuse=options.resume, use_cache=options.use_cache)
+    set_seed(plan.training.seed)
+    check_memory(with_lengths(plan, config, data.longest_tokens), device)
     model = build_model(plan, device, tokenizer)
     require_isolation(plan, model, device)
     check_room(plan, model)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from kaitoc.compiler.catalog.packing import SHARED_STRATEGY, is_known_to_leak
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure, in_words
 from kaitoc.runtime.model.sharding import is_sharded
@@ -27,7 +28,7 @@ _TOLERANCE = 0.1
 
 Kernels round by the shapes that they are given, and a mixture's experts are given other shapes by other tokens.
 """
-_INSTEAD = "set `packing: false`, or `packing_strategy: wrapped`, which promises no separate documents"
+_INSTEAD = f"set `packing: false`, or `packing_strategy: {SHARED_STRATEGY}`, which promises no separate documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ class Isolation:
         return self.packed <= limit and self.shift <= max(limit, self.resolution)
 
 
+def require_packable(plan: Plan, model_type: str) -> None:
+    """Raise `PlanFailure` when a plan packs documents for a model that is known to let them see each other.
+
+    What is not known is measured once the model is loaded.
+    """
+    attention = "sdpa" if plan.model.attention == "auto" else plan.model.attention
+    if _packs_documents(plan) and is_known_to_leak(model_type, attention):
+        raise _leak(model_type)
+
+
 def require_isolation(plan: Plan, model: Any, device: str) -> None:
     """Raise `PlanFailure` when a plan packs documents and the model lets one see another."""
     if not _packs_documents(plan):
@@ -65,12 +76,16 @@ def require_isolation(plan: Plan, model: Any, device: str) -> None:
             f"`packing` is refused: {kind} does not take packed documents ({in_words(error)}); {_INSTEAD}"
         ) from error
     if not isolation.is_proven:
-        raise PlanFailure(f"`packing` is refused: on {kind} a packed document sees the one before it; {_INSTEAD}")
+        raise _leak(kind)
+
+
+def _leak(kind: str) -> PlanFailure:
+    return PlanFailure(f"`packing` is refused: on {kind} a packed document sees the one before it; {_INSTEAD}")
 
 
 def _packs_documents(plan: Plan) -> bool:
     """Return whether sequences are laid behind each other that are meant to stay apart."""
-    is_packed = plan.data.packing and plan.data.packing_strategy != "wrapped"
+    is_packed = plan.data.packing and plan.data.packing_strategy != SHARED_STRATEGY
     return is_packed or plan.training.extra_training_arguments.get("padding_free") is True
 
 

@@ -92,6 +92,8 @@ def test_a_leak_stops_the_run_before_anything_is_written(make_plan: MakePlan, to
     save_tiny("falcon", tmp_path / "model", tokenizer)
     plan = make_plan(model={"path": str(tmp_path / "model")}, data={"packing": True}, lora={"r": 4})
 
-    with pytest.raises(PlanFailure, match="falcon"):
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"never loaded")
+
+    with pytest.raises(PlanFailure, match="falcon a packed document sees"):
         run_plan(plan, RunOptions("cpu", show_progress=False))
     assert not list(Path(plan.output.path).iterdir())

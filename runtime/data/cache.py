@@ -1,0 +1,101 @@
+"""Where tokens are cached between runs, for this user alone, and how runs that want the same wait for each other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from kaitoc.runtime.data.tokens import DamagedTokens, find_tokens, read_tokens, require_whole
+
+CACHE_VARIABLE = "KAITOC_CACHE_DIR"
+_XDG_VARIABLE = "XDG_CACHE_HOME"
+_FOLDER = "tokens"
+_OWNER_ALONE = 0o700
+_LOCK_SECONDS = 1800.0
+_POLL_SECONDS = 0.2
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the folder of cached tokens, made when it is missing; None, and a line that says why, without one.
+
+    It lies in `KAITOC_CACHE_DIR`, else where the XDG specification has it. A folder that others can write is not used.
+    """
+    try:
+        folder = _root(environment) / _FOLDER
+        folder.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
+        state = folder.stat()
+        if state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o022:
+            raise PermissionError("others may write it")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError("it cannot be written")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        _tell(f"tokens are not cached: {reason}; {CACHE_VARIABLE} names a folder for them")
+        return None
+    return folder
+
+
+def _root(environment: Mapping[str, str]) -> Path:
+    """Return the folder of all that is cached; raises `RuntimeError` for a user without home."""
+    stated, shared = environment.get(CACHE_VARIABLE), environment.get(_XDG_VARIABLE, "")
+    if stated:
+        return Path(stated).expanduser()
+    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "kaitoc"
+
+
+def cached_file(folder: Path, key: str) -> Path | None:
+    """Return the file of a key's tokens, None when none is whole; one that is damaged is named and removed."""
+    for file in find_tokens(folder, key):
+        try:
+            require_whole(file)
+            read_tokens(file)
+        except DamagedTokens as error:
+            _tell(f"{file} is damaged ({error}): the data are tokenized again")
+            file.unlink(missing_ok=True)
+        else:
+            return file
+    return None
+
+
+@contextmanager
+def locked(folder: Path, key: str) -> Iterator[None]:
+    """Wait while another run makes the same tokens, for half an hour at most; what is then made twice is equal.
+
+    The lock is the kernel's, so that one of a run that was killed is free. Where storage has no locks, nothing waits.
+    """
+    try:
+        number = os.open(folder / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        _wait_for_lock(number)
+        yield
+    finally:
+        os.close(number)
+
+
+def _wait_for_lock(number: int) -> None:
+    end, is_told = time.monotonic() + _LOCK_SECONDS, False
+    while time.monotonic() < end:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not is_told:
+                _tell("another run tokenizes the same data: waiting for it")
+            is_told = True
+            time.sleep(_POLL_SECONDS)
+        except OSError:
+            return
+        else:
+            return
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"kaitoc: {line}\n")
