@@ -23,19 +23,27 @@ MIN_FREE_DISK_BYTES = 64 << 20
 
 
 def check_output(folder: Path) -> None:
-    """Create the output folder and prove that it can be written and has room; raises `OutputRefused`."""
+    """Prove that the output folder can be written, or made, and has room; raises `OutputRefused`.
+
+    It is made only when the run can begin: one that is refused leaves none behind.
+    """
+    place = _existing(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".kaitoc-") as probe:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".kaitoc-") as probe:
             probe.write(b"x")
             probe.flush()
             os.fsync(probe.fileno())
-        free_bytes = shutil.disk_usage(folder).free
+        free_bytes = shutil.disk_usage(place).free
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputRefused(f"{folder}: the output folder cannot be written: {reason}") from error
     if free_bytes < MIN_FREE_DISK_BYTES:
         raise OutputRefused(f"{folder}: only {free_bytes >> 20} MiB are free; an adapter needs more")
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there."""
+    return next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
 
 
 def require_apart(plan: Plan) -> None:
@@ -58,7 +66,7 @@ def check_room(plan: Plan, model: Any) -> None:
     """Compare what a run writes with what is free on the disk; raises `OutputRefused` before the first step."""
     num_bytes = written_bytes(plan, model)
     folder = Path(plan.output.path)
-    free_bytes = shutil.disk_usage(folder).free
+    free_bytes = shutil.disk_usage(_existing(folder)).free
     if num_bytes > free_bytes:
         raise OutputRefused(
             f"{folder}: the run writes {format_gib(num_bytes)} (result, checkpoints); only {format_gib(free_bytes)} "

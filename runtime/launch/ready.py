@@ -134,6 +134,7 @@ def _tell_damaged(checkpoint: Path) -> None:
 
 def _prepare_output(plan: Plan, output: Path, checkpoint: Path | None, *, resume: bool) -> None:
     """Make the output folder this run's, now that everything is loaded and training can begin."""
+    output.mkdir(parents=True, exist_ok=True)
     if not resume:
         remove_earlier_run(output)
     trim_metrics(output / METRICS, step_of(checkpoint) if checkpoint is not None else -1)

@@ -94,7 +94,9 @@ def fill_last_batches(loader: Any, num_processes: int) -> None:
 
 
 def _without_loss(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the first tokens of a row without loss, as few as have a next one."""
+    """Return the first tokens of a row without loss, as few as have a next one; of a pair, without answers."""
+    if "prompt_ids" in row:
+        return {"prompt_ids": (row["prompt_ids"] + row["chosen_ids"])[:2], "chosen_ids": [], "rejected_ids": []}
     ids: Sequence[int] = row["input_ids"][:2]
     lengths = {"seq_lengths": [len(ids)]} if "seq_lengths" in row else {}
     return {"input_ids": ids, "labels": [IGNORED] * len(ids), **lengths}

@@ -45,6 +45,30 @@ class CheckpointedTrainer(Trainer):
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
         return SeededSampler(sampler, seed)
 
+    def get_train_dataloader(self) -> Any:
+        """Return the batches of an epoch; several processes get as many each, and learn no row twice."""
+        if self.accelerator.num_processes == 1:
+            return super().get_train_dataloader()
+        rows, self.train_dataset = self.train_dataset, FilledRows(self.train_dataset)
+        try:
+            loader = super().get_train_dataloader()
+        finally:
+            self.train_dataset = rows
+        fill_last_batches(loader, self.accelerator.num_processes)
+        return loader
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Return the batches of an evaluation; several processes count no row twice.
+
+        Fillers come last in the order of ranks, where transformers cuts the gathered losses off at the number of rows.
+        """
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if self.accelerator.num_processes == 1 or rows is None:
+            return super().get_eval_dataloader(eval_dataset)
+        loader = super().get_eval_dataloader(FilledRows(rows))
+        fill_last_batches(loader, self.accelerator.num_processes)
+        return loader
+
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Train on one batch and note its size."""
         ids = inputs["input_ids"]
@@ -125,30 +149,6 @@ class TuningTrainer(CheckpointedTrainer, SFTTrainer):
         # TRL's loss shifts labels for every model. transformers asks the name of the model's class, and counts the
         # first token of a GPT2LMHeadModel's row as learned, which makes each loss and gradient too small.
         self._loss_shifts_labels = True
-
-    def get_train_dataloader(self) -> Any:
-        """Return the batches of an epoch; several processes get as many each, and learn no row twice."""
-        if self.accelerator.num_processes == 1:
-            return super().get_train_dataloader()
-        rows, self.train_dataset = self.train_dataset, FilledRows(self.train_dataset)
-        try:
-            loader = super().get_train_dataloader()
-        finally:
-            self.train_dataset = rows
-        fill_last_batches(loader, self.accelerator.num_processes)
-        return loader
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Return the batches of an evaluation; several processes count no row twice.
-
-        Fillers come last in the order of ranks, where transformers cuts the gathered losses off at the number of rows.
-        """
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        if self.accelerator.num_processes == 1 or rows is None:
-            return super().get_eval_dataloader(eval_dataset)
-        loader = super().get_eval_dataloader(FilledRows(rows))
-        fill_last_batches(loader, self.accelerator.num_processes)
-        return loader
 
 
 def require_numbers(model: torch.nn.Module, step: int) -> None:

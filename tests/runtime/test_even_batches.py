@@ -49,6 +49,12 @@ def test_the_row_behind_the_last_has_no_loss(packed: dict[str, Any]) -> None:
     assert sum(rows[2].get("seq_lengths", [2])) == len(rows[2]["input_ids"]) == 2
 
 
+def test_the_pair_behind_the_last_has_no_answers() -> None:
+    pair = {"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [4]}
+
+    assert FilledRows([pair])[1] == {"prompt_ids": [1, 2], "chosen_ids": [], "rejected_ids": []}
+
+
 def test_groups_of_one_length_are_drawn_alike_in_each_process_and_anew_in_each_epoch() -> None:
     def drawn(epoch: int) -> list[int]:
         sampler = SeededSampler(LengthGroupedSampler(2, lengths=[3, 1, 4, 1, 5, 9, 2, 6] * 4), seed=42)

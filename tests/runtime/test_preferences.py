@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from peft import LoraConfig
 from safetensors.torch import load_file
@@ -23,9 +25,10 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.data.preferences import encode_pairs, read_pairs
 from kaitoc.runtime.failures import DataFailure, OutOfMemory, RunFailure
-from kaitoc.runtime.launch.ready import RunOptions
-from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.launch.ready import RunOptions, make_ready
+from kaitoc.runtime.launch.run import build_trainer, run_plan
 from kaitoc.runtime.quiet import quiet_libraries
+from kaitoc.runtime.training.even_batches import FilledRows
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
@@ -146,6 +149,29 @@ def test_pairs_for_evaluation_alone_are_evaluated(make_dpo: MakePlan, tmp_path: 
     assert report.num_examples == len(TEXTS)
     assert len(evaluated) == 2
     assert all("eval_rewards/margins" in entry and "eval_perplexity" not in entry for entry in evaluated)
+
+
+def test_the_fillers_behind_the_pairs_of_several_processes_count_for_nothing(
+    make_dpo: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_dpo(training={"per_device_train_batch_size": 3})
+    with quiet_libraries():
+        trainer = build_trainer(plan, make_ready(plan, OPTIONS))
+        pairs = [dict(row) for row in FilledRows(trainer.train_dataset)][:2]
+        filler = FilledRows(trainer.train_dataset)[len(trainer.train_dataset)]
+        for name, parameter in trainer.model.named_parameters():
+            if "lora_B" in name:  # an adapter that prefers something
+                torch.nn.init.normal_(parameter, std=0.1)
+        monkeypatch.setattr(Accelerator, "num_processes", 2)
+        losses, noted = [], []
+        for rows in (pairs, [*pairs, filler]):
+            losses.append(float(trainer.compute_loss(trainer.model.train(), trainer.data_collator(rows))))
+            noted.append({name: values.pop() for name, values in trainer._metrics["train"].items()})
+
+    assert abs(losses[0] - math.log(2)) > 1e-3
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    for name in ("rewards/chosen", "rewards/margins", "rewards/accuracies", "logps/rejected"):
+        assert noted[1][name] == pytest.approx(noted[0][name], abs=1e-4)
 
 
 def test_a_run_that_does_not_fit_with_both_rows_of_a_pair_is_stopped_before_weights_are_loaded(

@@ -159,11 +159,21 @@ def test_a_missing_model_says_how_to_name_it(make_plan: MakePlan, tmp_path: Path
         run(make_plan(model={"path": str(tmp_path / "none")}))
 
 
-def test_an_output_that_cannot_be_a_folder_is_named(make_plan: MakePlan, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+def test_a_run_that_is_refused_makes_no_folder(make_plan: MakePlan, tmp_path: Path) -> None:
+    output = tmp_path / "results" / "first"
+    with pytest.raises(ModelFailure, match="--model-path"):
+        run(make_plan(model={"path": str(tmp_path / "none")}, output={"path": str(output)}))
 
-    with pytest.raises(OutputRefused, match="cannot be written"):
-        run(make_plan(output={"path": str(tmp_path / "file")}))
+    assert not output.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/results", "dangling"])
+def test_an_output_that_no_folder_can_be_made_of_is_refused(make_plan: MakePlan, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+
+    with pytest.raises(OutputRefused, match=f"{name}: the output folder cannot be written"):
+        run(make_plan(output={"path": str(tmp_path / name)}))
 
 
 def test_too_few_rows_for_a_split_are_named(make_plan: MakePlan, tmp_path: Path) -> None:
