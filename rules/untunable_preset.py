@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.catalog.releases import lost_presets
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job, Target
@@ -15,8 +16,6 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
-_PANICS = "mistral-7b"
-
 
 def check(job: Job) -> Iterator[Fault]:
     preset = job.preset
@@ -25,11 +24,12 @@ def check(job: Job) -> Iterator[Fault]:
     presets = job.release.tunable_presets
     model = find_model(preset.value)
     name = model.name if model is not None else preset.value
-    if name == _PANICS:
+    lookup = lost_presets().get(name)
+    if lookup is not None:
         yield Fault(
             preset.place,
             f"the controller of Kaito {job.release.name} fails on `{preset.value}`: it looks the model up as "
-            "`mistral-7b-v0.3`, which its list does not have; the GPU node is provisioned first",
+            f"`{lookup}`, which its list does not have; the GPU node is provisioned first",
             help=_alternatives(presets),
         )
     elif name not in presets:
@@ -48,4 +48,4 @@ def _consequence(preset: str, is_known: bool) -> str:
 
 
 def _alternatives(presets: tuple[str, ...]) -> str:
-    return "it tunes " + ", ".join(preset for preset in presets if preset != _PANICS)
+    return "it tunes " + ", ".join(presets)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.job.advice import bfloat16_gain
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import workload_of
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._memory import option_place
 
@@ -22,9 +24,13 @@ def check(job: Job) -> Iterator[Fault]:
         return
     if job.flag("TrainingArguments", "bf16") or job.flag("TrainingArguments", "fp16"):
         return
+    gain = bfloat16_gain(job)
+    if gain is None and workload_of(job) is not None:
+        return
+    speeds = f": {gain.tokens_per_second_then:,.0f} tokens/s, not {gain.tokens_per_second:,.0f}" if gain else ""
     yield Fault(
         option_place(job, "TrainingArguments", "bf16"),
-        f"neither `bf16` nor `fp16` is on; {job.gpu.value.name} multiplies bfloat16 many times faster than float32",
+        f"neither `bf16` nor `fp16` is on; {job.gpu.value.name} is faster in bfloat16 than in float32{speeds}",
         help="write `bf16: true`",
         fix=setting_fix(job, "TrainingArguments", "bf16", True, "Turn bf16 on", Applicability.UNSAFE),
     )

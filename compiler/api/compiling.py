@@ -23,15 +23,14 @@ def compile(  # noqa: A001  # `kaitoc.compile` is what the command is called
     goal: str = Goal.FIT.value,
     preserve: str = Preserve.STATISTICAL.value,
     allow_workspace_edits: bool = False,
-    price_per_hour: float | None = None,
     isolated: bool = False,
     config: str | None = None,
     text_name: str = TEXT_NAME,
 ) -> Compilation:
     """Rewrite manifests into a configuration that is right and fits, as `kaitoc compile` does; write nothing.
 
-    `goal` is `fit`, `throughput`, `memory` or `cost`, `preserve` is `exact`, `statistical` or `any`. The compiled texts
-    are in `files`; `ok` is false where a problem is left that no pass repairs.
+    `goal` is `fit`, `throughput`, `memory` or `cost`, the last by `assume.prices`; `preserve` is `exact`, `statistical`
+    or `any`. The compiled texts are in `files`; `ok` is false where a problem is left that no pass repairs.
 
     Raises `SourceError` for a file that cannot be read, `SettingsError`, `AssumptionError`, and `CompileError` for a
     goal or bound that is none.
@@ -41,7 +40,6 @@ def compile(  # noqa: A001  # `kaitoc.compile` is what the command is called
         goal=_named(Goal, "goal", goal),
         preserve=_named(Preserve, "preserve", preserve),
         allow_workspace_edits=allow_workspace_edits,
-        price_per_hour=price_per_hour,
         settings=EngineOptions(isolated=isolated, config=config).settings,
     )
     result = compiled(inputs_of(paths_or_text, text_name), request)
@@ -56,7 +54,6 @@ def request_for(
     goal: Goal = Goal.FIT,
     preserve: Preserve = Preserve.STATISTICAL,
     allow_workspace_edits: bool = False,
-    price_per_hour: float | None = None,
     settings: SettingsFinder | None = None,
 ) -> CompileRequest:
     """Return what the compiler is asked for, by all rules."""
@@ -66,7 +63,6 @@ def request_for(
         preserve=preserve,
         job_rules=rules.job_rules,
         allow_workspace_edits=allow_workspace_edits,
-        price_per_hour=price_per_hour,
     )
     return CompileRequest(overrides, settings or SettingsFinder(), rules, context)
 

@@ -181,9 +181,20 @@ def suggest_gpus(name: str) -> list[str]:
     """Return the names of GPUs and instance types that are closest to a name, the closest first."""
     from difflib import get_close_matches
 
-    names = {gpu.name.lower(): gpu.name for gpu in all_gpus()}
-    names.update({instance.name.lower(): instance.name for instance in all_instance_types()})
+    names = {gpu.name.lower(): gpu.name for gpu in all_gpus()} | _names_of_instance_types()
     return [names[match] for match in get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
+
+
+def suggest_instance_types(name: str) -> list[str]:
+    """Return the names of instance types that are closest to a name, the closest first."""
+    from difflib import get_close_matches
+
+    names = _names_of_instance_types()
+    return [names[match] for match in get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
+
+
+def _names_of_instance_types() -> dict[str, str]:
+    return {instance.name.lower(): instance.name for instance in all_instance_types()}
 
 
 def custom_gpu(memory_gib: float) -> Gpu:

@@ -24,7 +24,7 @@ class Release:
     """One Kaito release, named `v0.12`; patch releases count as their minor one.
 
     Versions are those that its images hold, for tuning and, `vllm`, for serving. `arguments_class` is what
-    TrainingArguments is parsed into, with its library: `trl.SFTConfig`.
+    TrainingArguments is parsed into, with its library: `trl.SFTConfig`. `tunable_presets` are those that it tunes.
     """
 
     name: str
@@ -83,9 +83,15 @@ def _release(entry: dict[str, Any]) -> Release:
         name=name,
         vllm=entry["vllm"],
         arguments_class=entry["arguments_class"],
-        tunable_presets=tuple(entry["tunable_presets"]),
+        tunable_presets=tuple(preset for preset in entry["tunable_presets"] if preset not in lost_presets()),
         **{library: libraries[library]["resolved"] for library in _LIBRARIES},
     )
+
+
+@lru_cache(maxsize=1)
+def lost_presets() -> Mapping[str, str]:
+    """Return the presets that Kaito lists as tunable and fails on, with the name that its controller looks up."""
+    return {str(entry["preset"]): str(entry["looked_up_as"]) for entry in _data()["lost_presets"]}
 
 
 def newest_release() -> Release:

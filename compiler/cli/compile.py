@@ -32,13 +32,11 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--diff", is_flag=True, help="Show the changes and write nothing; exit 1 when there are any."),
     click.option("--goal", "goals", type=click.Choice([goal.value for goal in Goal]), multiple=True,
                  default=(Goal.FIT.value,), show_default=True,
-                 help="What to make best: the smallest change that fits, the speed, the memory, or the cost."),
+                 help="What to optimize: the smallest change that fits, speed, memory, or cost by --price."),
     click.option("--preserve", type=click.Choice([bound.value for bound in Preserve]), show_default=True,
                  default=Preserve.STATISTICAL.value, help="How far changes may go from the result as written."),
     click.option("--attention", type=click.Choice(["eager", "sdpa", "flash"]),
                  help="Attention implementation where the manifest names none (with --target bundled)."),
-    click.option("--price", type=click.FloatRange(min=0, min_open=True), metavar="P",
-                 help="Price of the instance per hour, for the cost in the report."),
     click.option("--allow-workspace-edits", is_flag=True, help="Change the Workspace's instance type too."),
     click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
@@ -60,7 +58,6 @@ class CompileOptions:
     goals: tuple[str, ...]
     preserve: str
     attention: str | None
-    price: float | None
     allow_workspace_edits: bool
     reports: tuple[str, ...]
     config: str | None
@@ -78,7 +75,6 @@ class CompileOptions:
             goal=Goal(self.goals[0]),
             preserve=Preserve(self.preserve),
             allow_workspace_edits=self.allow_workspace_edits,
-            price_per_hour=self.price,
             settings=EngineOptions(isolated=self.isolated, config=self.config).settings,
         )
 

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from kaitoc.compiler.catalog.models import lacks_chat_template
 from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
 from kaitoc.compiler.cli.console import complain
@@ -36,7 +37,7 @@ class InitOptions:
     method: str | None
     seq_len: int
     data_url: str | None
-    data_format: str
+    data_format: str | None
     num_samples: int | None
     batch: int | None
     rank: int
@@ -81,9 +82,7 @@ class InitOptions:
 @click.option(
     "--data-format",
     type=click.Choice(_DATA_FORMATS),
-    default="messages",
-    show_default=True,
-    help="What the rows look like.",
+    help="What the rows look like (default: messages, or prompt-completion for a model without a chat template).",
 )
 @click.option("--num-samples", type=click.IntRange(min=1), metavar="N", help="Rows of the data; sets the batch.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Effective batch of one GPU.")
@@ -166,6 +165,8 @@ def _tell(title: str, peak_bytes: int | None) -> None:
 
 def _blueprint(options: InitOptions, assumptions: Assumptions) -> Blueprint:
     model = model_named(options.model)
+    if options.data_format == "messages" and lacks_chat_template(model):
+        raise AssumptionError(f"{model.name} has no chat template for messages; take --data-format prompt-completion")
     preset = assumptions.release.preset_of(options.model, model.name, *model.aliases)
     if preset is None:
         known = ", ".join(assumptions.release.tunable_presets)

@@ -12,6 +12,7 @@ from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.prices import parse_price
 
 T = TypeVar("T")
 
@@ -27,10 +28,11 @@ class AssumptionOptions:
     target: str | None = None
     seq_len: int | None = None
     margin: float | None = None
+    prices: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> Overrides:
-        """Return the options as the engine takes them."""
+        """Return the options as the engine takes them; raises `PriceError` for a price that is none."""
         return Overrides(
             model=self.model,
             gpu=self.gpu,
@@ -39,6 +41,7 @@ class AssumptionOptions:
             target=self.target,
             seq_len_tokens=self.seq_len,
             margin_percent=self.margin,
+            prices=tuple(parse_price(text) for text in self.prices),
         )
 
 

@@ -27,6 +27,8 @@ margin_option = click.option("--margin", type=click.FloatRange(0, 90), metavar="
                              help="Share of the GPU's memory to keep free, in percent (default: 5).")  # fmt: skip
 model_option = click.option("--model", metavar="M", shell_complete=complete_model,
                             help="Model to assume: a Kaito preset, a hub id or a short name.")  # fmt: skip
+price_option = click.option("--price", "prices", multiple=True, metavar="TYPE=USD",
+                            help="Price per hour of an instance type; repeatable.")  # fmt: skip
 isolated_option = click.option("--isolated", is_flag=True, help="Ignore settings files.")
 config_option = click.option("--config", metavar="FILE", shell_complete=complete_path,
                              help="Take all settings from this file, not from those around the manifests.")  # fmt: skip
@@ -40,6 +42,7 @@ _ASSUMPTIONS = (
     click.option("--seq-len", type=click.IntRange(min=1), metavar="N",
                  help="Sequence length to assume, in tokens (default: what the release truncates to)."),
     margin_option,
+    price_option,
 )  # fmt: skip
 _SELECTION = (
     click.option("--select", multiple=True, metavar="C", help="Run only these rules (code, start of a code, or name)."),

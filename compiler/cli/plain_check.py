@@ -23,7 +23,13 @@ _TEXTS = {
     name: name[2:].replace("-", "_")
     for name in ("--output-file", "--baseline", "--config", "--model", "--gpu", "--kaito-version")
 }
-_REPEATABLE = {"--format": "formats", "--exclude": "excludes", "--select": "select", "--ignore": "ignore"}
+_REPEATABLE = {
+    "--format": "formats",
+    "--exclude": "excludes",
+    "--select": "select",
+    "--ignore": "ignore",
+    "--price": "prices",
+}
 
 
 def plain_check(arguments: list[str], environment: Mapping[str, str]) -> CheckOptions | None:

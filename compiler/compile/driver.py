@@ -34,7 +34,8 @@ from kaitoc.compiler.job.missing_config import missing_config
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import Section
 from kaitoc.compiler.passes import PASSES, passes_after
-from kaitoc.compiler.passes.model import Change, Pass, PassContext, known_changes
+from kaitoc.compiler.passes.instance_type import missing_prices
+from kaitoc.compiler.passes.model import Change, Goal, Pass, PassContext, known_changes
 from kaitoc.compiler.yaml.tree import Scalar, Sequence
 
 MAX_ROUNDS = 300
@@ -114,11 +115,10 @@ class _Compiler:
             files=tuple(self._files(outcome)),
             jobs=tuple(self._compiled_jobs()),
             problems=tuple(problems),
-            notes=tuple(checked.note for checked in outcome.checked if checked.note),
+            notes=(*(checked.note for checked in outcome.checked if checked.note), *self._missing_prices()),
             missing=tuple(message for trail in self.trails.values() if (message := missing_config(trail.now))),
             errors=tuple(outcome.errors),
             goal=self.request.goal,
-            price_per_hour=self.request.context.price_per_hour,
         )
 
     def _engine(self) -> Engine:
@@ -241,6 +241,13 @@ class _Compiler:
                 binding=binding_of(trail.now, context),
                 proposal=proposal_of(trail.now, context),
             )
+
+    def _missing_prices(self) -> Iterator[str]:
+        """Yield what keeps runs from being compared by cost, where that is the goal."""
+        if self.request.goal is Goal.COST:
+            context = self.request.context
+            notes = (missing_prices(trail.now, context) for trail in self.trails.values())
+            yield from dict.fromkeys(note for note in notes if note)
 
     def _files(self, outcome: Outcome) -> Iterator[CompiledFile]:
         """Yield the given files, and of those beside them the ones that were changed."""

@@ -45,12 +45,14 @@ class CompileRequest:
 class Performance:
     """What a configuration is predicted to need and to give. Each part is None where it cannot be told.
 
-    `peak_bytes` is what the device must hold, `step_seconds` the time of one optimizer step of all GPUs.
+    `peak_bytes` is what the device must hold, `step_seconds` the time of one optimizer step of all GPUs;
+    `usd_per_million_tokens` is hours times the price of the instance type.
     """
 
     peak_bytes: int | None = None
     tokens_per_second: float | None = None
     step_seconds: float | None = None
+    usd_per_million_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,10 @@ class AppliedChange:
 
 @dataclass(frozen=True, slots=True)
 class InstanceProposal:
-    """The smallest instance type on which the compiled run fits, with that many more changes that keep the result."""
+    """Another instance type on which the compiled run fits, with that many more changes.
+
+    By the stated prices it is the cheapest, with what a million tokens cost there; without them the smallest.
+    """
 
     name: str
     gpu: str
@@ -82,6 +87,7 @@ class InstanceProposal:
     peak_bytes: int
     capacity_bytes: int
     num_changes: int = 0
+    usd_per_million_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,6 @@ class Compilation:
     errors: tuple[SourceError, ...]
     missing: tuple[str, ...] = ()
     goal: Goal = Goal.FIT
-    price_per_hour: float | None = None
 
     def __str__(self) -> str:
         """Return a line for each change, for each job and for each problem that is left."""

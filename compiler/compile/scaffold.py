@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import InstanceType, find_gpu, find_instance_type
 from kaitoc.compiler.catalog.linear_modules import all_linear_targets
+from kaitoc.compiler.compile.consequences import with_reasons
 from kaitoc.compiler.compile.driver import compile_files
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.job.job import Assumptions
+from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.manifest.render import literal, render_document
 from kaitoc.compiler.manifest.training_config import DATA_KEY
@@ -21,6 +22,8 @@ METHODS = ("lora", "qlora")
 
 _LARGEST_BATCH = 16
 _STEPS_PER_EPOCH = 50
+_NO_CHECKPOINTS = "no"
+"""Kaito pushes the last adapter only: checkpoints are lost with the pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,15 @@ def scaffold(blueprint: Blueprint, request: CompileRequest, assumptions: Assumpt
         source = Source(f"{variant.name}.yaml", manifest_text(variant, assumptions))
         last = compile_files([source.path], request, [source])
         if not last.is_refused:
-            return last
+            return _with_reasons(last, request)
     raise CompileError(_why_not(last))
+
+
+def _with_reasons(compilation: Compilation, request: CompileRequest) -> Compilation:
+    """Return a compilation whose file says why the findings that are left are meant to be there."""
+    (file,) = compilation.files
+    text = with_reasons(Source(file.source.path, file.text), request)
+    return replace(compilation, files=(replace(file, text=text),))
 
 
 def manifest_text(blueprint: Blueprint, assumptions: Assumptions) -> str:
@@ -154,9 +164,14 @@ def _sections(blueprint: Blueprint, assumptions: Assumptions) -> dict[str, objec
         "gradient_accumulation_steps": blueprint.batch or _batch_for(blueprint.num_samples),
         "learning_rate": 0.0002,
         "lr_scheduler_type": "cosine",
-        "save_strategy": "epoch",
+        "save_strategy": "epoch"
+        if assumptions.target is Target.BUNDLED
+        else "no",  # Kaito pushes the last adapter only
         "ddp_find_unused_parameters": False,
     }
+    gpu = blueprint.instance_type.gpu if blueprint.instance_type is not None else None
+    if gpu is not None and gpu.has_bf16:
+        arguments["bf16"] = True
     if "max_length" in release_arguments(assumptions.release.name).sections["TrainingArguments"].arguments:
         arguments["max_length"] = blueprint.seq_len_tokens
     sections: dict[str, object] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.gpus import find_instance_type
+from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
 from kaitoc.compiler.compile.model import InstanceProposal
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import format_gib
@@ -10,9 +10,10 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import verdict_of
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.passes.instances import is_smaller, smallest_fitting
+from kaitoc.compiler.passes.instances import PricedRun, cheapest_run, is_smaller, priced_run, smallest_fitting
 from kaitoc.compiler.passes.model import PassContext, Preserve
-from kaitoc.compiler.passes.plan import search_for
+from kaitoc.compiler.passes.plan import Search, search_for
+from kaitoc.compiler.passes.search import Candidate
 from kaitoc.compiler.passes.search_space import apply
 
 _STATISTICAL = (Preserve.STATISTICAL, "statistically the same result")
@@ -40,16 +41,35 @@ def binding_of(job: Job, context: PassContext) -> str:
 
 
 def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
-    """Return the smallest instance type on which the job fits as it is, when it is smaller than the stated one."""
+    """Return the instance type to consider: the cheapest by the stated prices, else the smallest that fits as it is."""
     if job.instance_type is None or verdict_of(job) is not Verdict.FITS:
         return None
     present = find_instance_type(job.instance_type.value)
-    as_it_is = replace(context, siblings=(), preserve=Preserve.EXACT)
-    fitting = smallest_fitting(job, as_it_is)
-    if fitting is None or present is None or not is_smaller(fitting[0], present):
+    if present is None:
         return None
-    instance, ready, candidate = fitting
-    run = ready.runs[0]
+    alone = replace(context, siblings=())
+    now = priced_run(job, alone, present)
+    return _smaller(job, alone, present) if now is None else _cheaper(job, alone, now)
+
+
+def _cheaper(job: Job, context: PassContext, now: PricedRun) -> InstanceProposal | None:
+    cheapest = cheapest_run(job, context)
+    if cheapest is None or not cheapest.is_cheaper_than(now):
+        return None
+    return _proposal(cheapest.instance, cheapest.search, cheapest.candidate, cheapest.usd_per_million_tokens)
+
+
+def _smaller(job: Job, context: PassContext, present: InstanceType) -> InstanceProposal | None:
+    fitting = smallest_fitting(job, replace(context, preserve=Preserve.EXACT))
+    if fitting is None or not is_smaller(fitting[0], present):
+        return None
+    return _proposal(*fitting)
+
+
+def _proposal(
+    instance: InstanceType, search: Search, candidate: Candidate, usd_per_million_tokens: float | None = None
+) -> InstanceProposal:
+    run = search.runs[0]
     return InstanceProposal(
         name=instance.name,
         gpu=run.gpu.name,
@@ -57,6 +77,7 @@ def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
         peak_bytes=footprint(apply(candidate, run), run.gpu).device_bytes,
         capacity_bytes=run.gpu.memory_bytes,
         num_changes=len(candidate.changed),
+        usd_per_million_tokens=usd_per_million_tokens,
     )
 
 

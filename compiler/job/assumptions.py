@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu, find_instance_type, suggest_gpus
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_gpu, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.models import find_model, suggest_models
 from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, newest_release
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Assumptions, Target
+from kaitoc.compiler.job.prices import NO_PRICES, prices_from
 from kaitoc.compiler.job.settings import Settings
 
 DEFAULT_MARGIN_PERCENT = 5.0
@@ -20,7 +21,10 @@ class AssumptionError(KaitocError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the command line states; None leaves it to the settings, and those to the defaults."""
+    """What the command line states; None leaves it to the settings, and those to the defaults.
+
+    `prices` are US dollars per hour by instance type, beside those of the settings.
+    """
 
     model: str | None = None
     gpu: str | None = None
@@ -30,6 +34,7 @@ class Overrides:
     seq_len_tokens: int | None = None
     margin_percent: float | None = None
     attention: str | None = None
+    prices: tuple[tuple[str, float], ...] = ()
 
 
 NOTHING_STATED = Overrides()
@@ -45,9 +50,11 @@ def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions
         target=Target(overrides.target or settings.target),
         model=model_named(model) if model else None,
         gpu=_gpu(overrides, settings),
+        instance_type=_instance_type(overrides, settings),
         seq_len_tokens=overrides.seq_len_tokens or settings.seq_len,
         attention=overrides.attention,
         margin=(DEFAULT_MARGIN_PERCENT if margin is None else margin) / 100,
+        prices=prices_from((*settings.prices, *overrides.prices)) if settings.prices or overrides.prices else NO_PRICES,
     )
 
 
@@ -78,6 +85,12 @@ def _gpu(overrides: Overrides, settings: Settings) -> Gpu | None:
     if settings.gpu is not None:
         return gpu_named(settings.gpu)
     return custom_gpu(settings.gpu_memory_gib) if settings.gpu_memory_gib is not None else None
+
+
+def _instance_type(overrides: Overrides, settings: Settings) -> InstanceType | None:
+    """Return the instance type that a GPU is named by, None where it is named by itself or by its memory."""
+    name = overrides.gpu or (settings.gpu if overrides.gpu_memory_gib is None else None)
+    return find_instance_type(name) if name is not None else None
 
 
 def release_named(name: str) -> Release:

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.job.prices import NO_PRICES, Prices
 from kaitoc.compiler.job.unknown_options import Unknown, parse_with_unknowns
 from kaitoc.compiler.kaito.arguments import ArgProblem, SectionParse
 from kaitoc.compiler.kaito.table import ParsedValue
@@ -40,16 +41,19 @@ class Assumptions:
     """What the user states on the command line or in settings where manifests are silent.
 
     `model` and `gpu` are catalog entries that replace what a Workspace says; `seq_len_tokens` is the length to assume
-    instead of the one the release truncates to; `margin` is the share of the GPU's memory to keep free.
+    instead of the one the release truncates to; `margin` is the share of the GPU's memory to keep free; `prices` are
+    those of instance types. `instance_type` is the one that `gpu` was named by, if it was.
     """
 
     release: Release
     target: Target = Target.KAITO
     model: Architecture | None = None
     gpu: Gpu | None = None
+    instance_type: InstanceType | None = None
     seq_len_tokens: int | None = None
     attention: str | None = None
     margin: float = 0.05
+    prices: Prices = NO_PRICES
 
 
 @dataclass(frozen=True, slots=True)

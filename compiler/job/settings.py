@@ -39,7 +39,8 @@ class Settings:
 
     `path` is the settings file and `root` its folder, both empty for the defaults. `per_path_ignores` are
     patterns with the selectors they ignore, `severity` selectors with their level; findings below `least_severity` are
-    not reported. `gpu_memory_gib` is one GPU's. None means that the engine decides.
+    not reported. `gpu_memory_gib` is one GPU's, `prices` are US dollars per hour by instance type. None means that the
+    engine decides.
     """
 
     path: str = ""
@@ -62,6 +63,7 @@ class Settings:
     target: Literal["kaito", "bundled"] = "kaito"
     margin_percent: float | None = None
     seq_len: int | None = None
+    prices: tuple[tuple[str, float], ...] = ()
 
     def with_selection(self, select: Iterable[str], ignore: Iterable[str]) -> Settings:
         """Return the settings under `--select` and `--ignore`: the former starts anew, the latter adds."""
@@ -251,6 +253,7 @@ def _settings(path: str, model: SettingsModel) -> Settings:
         target=model.target,
         margin_percent=model.margin,
         seq_len=model.seq_len,
+        prices=tuple(model.prices.items()),
     )
 
 

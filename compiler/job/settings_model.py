@@ -15,7 +15,8 @@ Selector = Annotated[
     str, Field(min_length=1, description="`ALL`, a code (`KT402`), the start of one (`KT4`) or a rule's name.")
 ]
 Pattern = Annotated[str, Field(min_length=1, description="A path pattern, relative to the settings file.")]
-
+InstanceTypeName = Annotated[str, Field(min_length=1, description="An instance type, such as `p4d.24xlarge`.")]
+Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _LevelsOrLeast = Annotated[
     Annotated[dict[Selector, Level], Tag("[table]")] | Annotated[Literal["info", "warning", "error"], Tag("[text]")],
@@ -63,4 +64,7 @@ class SettingsModel(BaseModel):
     )
     seq_len: int | None = Field(
         None, ge=1, le=100_000_000, description="Tokens per sequence to assume; default what the release truncates to."
+    )
+    prices: dict[InstanceTypeName, Price] = Field(
+        {}, description="What an hour of an instance type costs, in US dollars, by its name."
     )

@@ -1,8 +1,8 @@
-"""From a job to its predicted speed."""
+"""From a job to its predicted speed, and the price of its hours."""
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, find_instance_type
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import accumulation_steps_of, workload_of
 from kaitoc.compiler.memory.throughput.speed import Throughput, throughput
@@ -11,13 +11,30 @@ from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
 def throughput_of(job: Job) -> Throughput | None:
     """Return a job's predicted speed on all its GPUs, None when its model or GPU is unknown."""
+    return throughput_on(job, job.gpu.value, job.num_gpus) if job.gpu is not None else None
+
+
+def throughput_on(job: Job, gpu: Gpu | None, num_gpus: int) -> Throughput | None:
+    """Return a job's predicted speed as it would be on other GPUs, None when its model is unknown."""
     workload = workload_of(job)
-    if workload is None or job.gpu is None:
+    if workload is None or gpu is None:
         return None
     try:
-        return throughput(workload, job.gpu.value, job.num_gpus, accumulation_steps=accumulation_steps_of(job))
+        return throughput(workload, gpu, num_gpus, accumulation_steps=accumulation_steps_of(job))
     except WorkloadError:
         return None
+
+
+def price_of(job: Job) -> float | None:
+    """Return what an hour of a job's instance type costs in US dollars, None where no price is stated."""
+    return job.assumptions.prices.of(_instance_type_of(job))
+
+
+def _instance_type_of(job: Job) -> InstanceType | None:
+    """Return the instance type that a job runs on: the assumed one, else the Workspace's."""
+    if job.assumptions.gpu is not None:
+        return job.assumptions.instance_type
+    return find_instance_type(job.instance_type.value) if job.instance_type is not None else None
 
 
 def seconds_per_token(workload: Workload, gpu: Gpu, num_gpus: int, accumulation_steps: int) -> float:

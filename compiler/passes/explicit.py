@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.releases import all_releases
+from kaitoc.compiler.job.advice import without_checkpointing
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.table import Argument, release_arguments
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
@@ -13,7 +14,8 @@ from kaitoc.compiler.passes.options import set_to
 NAME = "explicit"
 
 _SECTION = "TrainingArguments"
-_MATTER = ("max_length", "gradient_checkpointing", "bf16", "learning_rate")
+_CHECKPOINTING = "gradient_checkpointing"
+_MATTER = ("max_length", _CHECKPOINTING, "bf16", "learning_rate")
 """The options whose default moved between releases (TrainingArguments until v0.10, SFTConfig from v0.11 on) and that
 change memory or the result."""
 
@@ -27,6 +29,8 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
         value = job.value(_SECTION, name)
         if job.option(_SECTION, name) is not None or value is None or len(set(defaults.values())) < 2:
             continue
+        if name == _CHECKPOINTING and without_checkpointing(job) is not None:
+            continue  # nothing is written that `check` would advise to change
         reason = f"left out it is {_history(defaults)}; written down it stays when Kaito is upgraded"
         yield set_to(job, _SECTION, name, value, reason, Preserves.EXACT)
 

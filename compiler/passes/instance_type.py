@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.job.job import Job, Setting
-from kaitoc.compiler.passes.instances import is_smaller, is_usable, smallest_fitting
+from kaitoc.compiler.passes.instances import (
+    PricedRun,
+    cheapest_run,
+    comparable,
+    is_usable,
+    priced_run,
+    smallest_fitting,
+)
 from kaitoc.compiler.passes.model import Change, Goal, PassContext, Preserves
 from kaitoc.compiler.passes.plan import search_for
 
@@ -15,20 +22,36 @@ NAME = "instance-type"
 
 
 def run(job: Job, context: PassContext) -> Iterator[Change]:
-    """Yield the smallest instance type that fits, when the stated one does not do or cost is the goal."""
+    """Yield the instance type to take instead of the stated one.
+
+    By the goal of cost that is the one whose tokens cost least, where prices show one; else the smallest that fits,
+    when the stated one cannot be used or nothing fits on it.
+    """
     stated = job.instance_type
     if not context.allow_workspace_edits or stated is None or stated.place is None or not job.is_parsable:
         return
     present = find_instance_type(stated.value)
     usable = is_usable(present, job.release)
-    if usable and context.goal is not Goal.COST and _can_fit(job, context):
-        return
-    fitting = smallest_fitting(job, context)
-    if fitting is None:
-        return
-    instance, _, _ = fitting
-    if not usable or present is None or not _can_fit(job, context) or is_smaller(instance, present):
-        yield _change(stated, instance, _reason(stated, job, usable=usable, goal=context.goal))
+    works = usable and _can_fit(job, context)
+    cheapest = cheapest_run(job, context) if context.goal is Goal.COST else None
+    now = priced_run(job, context, present) if usable else None
+    if cheapest is not None and (not works or cheapest.is_cheaper_than(now)):
+        yield _change(stated, cheapest.instance, _reason_of_cost(cheapest, now))
+    elif not works and (fitting := smallest_fitting(job, context)) is not None:
+        yield _change(stated, fitting[0], _why_not(stated, job, usable=usable))
+
+
+def missing_prices(job: Job, context: PassContext) -> str:
+    """Return which prices the goal of cost lacks for a job, empty when none."""
+    stated, prices = job.instance_type, job.assumptions.prices
+    present = find_instance_type(stated.value) if stated is not None else None
+    if present is None:
+        return ""
+    if prices.of(present) is None:
+        return f"--goal cost: the price of {present.name} is missing; give --price {present.name}=USD"
+    if context.allow_workspace_edits and all(instance == present for instance in comparable(job)):
+        return "--goal cost: no other instance type has a price to compare with; give --price TYPE=USD for each"
+    return ""
 
 
 def _can_fit(job: Job, context: PassContext) -> bool:
@@ -36,11 +59,14 @@ def _can_fit(job: Job, context: PassContext) -> bool:
     return search is None or search.fitting() is not None
 
 
-def _reason(stated: Setting[str], job: Job, *, usable: bool, goal: Goal) -> str:
+def _reason_of_cost(cheapest: PricedRun, present: PricedRun | None) -> str:
+    cost = f"a million tokens cost USD {cheapest.usd_per_million_tokens:.3f}"
+    return f"{cost} instead of {present.usd_per_million_tokens:.3f}" if present is not None else cost
+
+
+def _why_not(stated: Setting[str], job: Job, *, usable: bool) -> str:
     if not usable:
         return f"Kaito {job.release.name} cannot tune on {stated.value}"
-    if goal is Goal.COST:
-        return "the smallest instance type on which the run fits"
     return f"no configuration fits on {stated.value}"
 
 

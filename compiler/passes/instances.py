@@ -7,21 +7,41 @@ from collections.abc import Iterator
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
 from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.catalog.releases import Release
-from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.passes.model import PassContext
+from kaitoc.compiler.job.prices import usd_per_million_tokens
+from kaitoc.compiler.passes.model import Goal, PassContext
 from kaitoc.compiler.passes.plan import Search, search_for_runs
-from kaitoc.compiler.passes.search import Candidate
+from kaitoc.compiler.passes.search import TIE, Candidate
 from kaitoc.compiler.passes.situation import situations_on
 
 _DEFAULT_CLOUD = "azure"
 
 
+@dataclass(frozen=True, slots=True)
+class PricedRun:
+    """The fastest configuration that fits on an instance type, and what a million of its tokens cost."""
+
+    instance: InstanceType
+    search: Search
+    candidate: Candidate
+    usd_per_million_tokens: float
+
+    def is_cheaper_than(self, other: PricedRun | None) -> bool:
+        """Return whether this run costs less by more than predictions differ; nothing is cheaper than the unknown."""
+        return other is not None and self.usd_per_million_tokens < other.usd_per_million_tokens * (1 - TIE)
+
+
+def cloud_of(job: Job) -> str:
+    """Return the cloud of a job's instance type, Azure where none is known."""
+    stated = find_instance_type(job.instance_type.value) if job.instance_type is not None else None
+    return stated.cloud if stated is not None else _DEFAULT_CLOUD
+
+
 def listed_instance_types(release: Release, cloud: str) -> list[InstanceType]:
     """Return the instance types of a cloud that a release lists and can tune on, the smallest first.
 
-    Kaito publishes no prices and neither does the catalog; within a cloud the price grows with the number of GPUs,
-    their memory and their speed, in this order.
+    Sizes are compared by the number of GPUs, their memory and their speed, in this order.
     """
     usable = [instance for instance in all_instance_types() if instance.cloud == cloud and is_usable(instance, release)]
     return sorted(usable, key=_size)
@@ -34,10 +54,8 @@ def is_usable(instance: InstanceType | None, release: Release) -> bool:
 
 def smallest_fitting(job: Job, context: PassContext) -> tuple[InstanceType, Search, Candidate] | None:
     """Return the smallest instance type on which a configuration of the job fits, with that configuration."""
-    stated = find_instance_type(job.instance_type.value) if job.instance_type is not None else None
-    cloud = stated.cloud if stated is not None else _DEFAULT_CLOUD
     tried: dict[str, tuple[Search, Candidate] | None] = {}
-    for instance in listed_instance_types(job.release, cloud):
+    for instance in listed_instance_types(job.release, cloud_of(job)):
         if instance.gpu is None:
             continue
         key = f"{instance.gpu.name} x {instance.num_gpus}"
@@ -47,6 +65,32 @@ def smallest_fitting(job: Job, context: PassContext) -> tuple[InstanceType, Sear
         if fitting is not None:
             return instance, *fitting
     return None
+
+
+def cheapest_run(job: Job, context: PassContext) -> PricedRun | None:
+    """Return the job on the instance type where its tokens cost least, of those with a price; None without any."""
+    runs = [run for instance in comparable(job) if (run := priced_run(job, context, instance)) is not None]
+    return min(runs, key=lambda run: run.usd_per_million_tokens, default=None)
+
+
+def priced_run(job: Job, context: PassContext, instance: InstanceType | None) -> PricedRun | None:
+    """Return the job at its fastest on an instance type, None where nothing fits or no price is stated."""
+    price = job.assumptions.prices.of(instance)
+    if instance is None or price is None:
+        return None
+    fitting = next(_fitting(job, replace(context, goal=Goal.THROUGHPUT), instance), None)
+    if fitting is None:
+        return None
+    search, candidate = fitting
+    return PricedRun(instance, search, candidate, usd_per_million_tokens(price, search.judge.time(candidate)))
+
+
+def comparable(job: Job) -> list[InstanceType]:
+    """Return the usable instance types of the job's cloud that have a price, the smallest first."""
+    prices = job.assumptions.prices
+    if not prices.usd_per_hour:
+        return []
+    return [one for one in listed_instance_types(job.release, cloud_of(job)) if prices.of(one) is not None]
 
 
 def is_smaller(instance: InstanceType, other: InstanceType | None) -> bool:

@@ -46,7 +46,7 @@ class Goal(str, Enum):
     """What to make best among the configurations that fit.
 
     FIT makes the smallest change with which the run fits, THROUGHPUT the shortest predicted time, MEMORY the lowest
-    predicted peak, COST the lowest predicted price.
+    predicted peak, COST the lowest price of a token: hours times the instance type's price.
     """
 
     FIT = "fit"
@@ -85,7 +85,6 @@ class PassContext:
     preserve: Preserve = Preserve.STATISTICAL
     job_rules: tuple[JobRule, ...] = ()
     allow_workspace_edits: bool = False
-    price_per_hour: float | None = None
     siblings: tuple[Job, ...] = ()
     later_passes: tuple[Pass, ...] = ()
     has_config_map: Callable[[str, Manifest], bool] = lambda _, __: False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.job.job import Job, Target
-from kaitoc.compiler.job.memory import batch_size_of, weight_dtype_of
+from kaitoc.compiler.job.advice import length_grouping
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import weight_dtype_of
 from kaitoc.compiler.memory.workload import Dtype
 from kaitoc.compiler.passes.model import Change, Goal, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
@@ -32,12 +33,11 @@ def _workers(job: Job) -> Iterator[Change]:
 
 
 def _grouping(job: Job) -> Iterator[Change]:
-    """Group by length where the runtime pads batches: with a batch of one there is no padding to save."""
-    name = "train_sampling_strategy"
-    is_free = job.value(_SECTION, name) == "random" and job.option(_SECTION, name) is None
-    if job.target is Target.BUNDLED and is_free and batch_size_of(job) > 1 and not job.flag(_SECTION, "packing"):
+    """Group by length where that saves padding and the manifest does not say otherwise."""
+    grouping = length_grouping(job)
+    if grouping is not None and job.option(_SECTION, grouping[0]) is None:
         reason = "sequences of like length in one batch need less padding; the order of samples is another random one"
-        yield set_to(job, _SECTION, name, "group_by_length", reason, Preserves.STATISTICAL)
+        yield set_to(job, _SECTION, *grouping, reason, Preserves.STATISTICAL)
 
 
 def _tf32(job: Job) -> Iterator[Change]:

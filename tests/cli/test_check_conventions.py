@@ -17,7 +17,7 @@ DEMO = (ROOT / "examples/demo.yaml").read_text(encoding="utf-8")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with the demo, which has a warning with a safe fix and an info."""
+    """A current folder with the demo, which has a warning with a safe fix, and an info where prices are stated."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo.yaml").write_text(DEMO, encoding="utf-8")
     return tmp_path
@@ -32,9 +32,11 @@ def severities(result: Result) -> list[str]:
 
 
 def test_severity_leaves_out_what_is_milder(folder: Path) -> None:
-    assert severities(check("-f", "json")) == ["warning", "info"]
-    assert severities(check("-f", "json", "--severity", "warning")) == ["warning"]
-    assert severities(check("-f", "json", "--severity", "error")) == []
+    prices = ("--price", "Standard_NC24ads_A100_v4=3.67", "--price", "Standard_NV36ads_A10_v5=0.5")
+
+    assert severities(check("-f", "json", *prices)) == ["warning", "info"]
+    assert severities(check("-f", "json", *prices, "--severity", "warning")) == ["warning"]
+    assert severities(check("-f", "json", *prices, "--severity", "error")) == []
 
 
 def test_what_is_left_out_fails_nothing(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -157,10 +158,51 @@ def test_two_files_of_one_name_cannot_go_into_one_folder(here: Path) -> None:
 
 
 def test_a_price_gives_a_cost(here: Path) -> None:
-    result = kaitoc("compile", "cm.yaml", "--model", "phi-4", "--gpu", "A100-80GB", "--price", "3.67")
+    instance = "Standard_NC24ads_A100_v4"
+
+    result = kaitoc("compile", "cm.yaml", "--model", "phi-4", "--gpu", instance, "--price", f"{instance}=3.67")
 
     assert result.exit_code == 0
-    assert "per million tokens" in result.stdout
+    assert re.search(r"cost   USD \d+\.\d+ -> USD \d+\.\d+ per million tokens", result.stdout)
+
+
+def test_a_price_doubled_doubles_the_cost(here: Path) -> None:
+    def cost(price: str) -> float:
+        instance = "Standard_NC24ads_A100_v4"
+        arguments = ("cm.yaml", "--model", "phi-4", "--gpu", instance, "--report", "r.json")
+        kaitoc("compile", *arguments, "--price", f"{instance}={price}")
+        (job,) = json.loads((here / "r.json").read_text(encoding="utf-8"))["jobs"]
+        return float(job["performance_after"]["price_per_million_tokens"])
+
+    assert cost("7") == pytest.approx(2 * cost("3.5"))
+
+
+@pytest.mark.parametrize(
+    ("price", "words"),
+    [
+        ("3.67", "is not a price: write TYPE=USD"),
+        ("Standard_NC24ads_A100_v4=", "is not a price"),
+        ("Standard_NC24ads_A100_v4=-1", "is not a price"),
+        ("Standard_NC24ads_A100_v4=inf", "is not a price"),
+        ("Standard_NC24ads_A100_v5=3", "did you mean `Standard_NC24ads_A100_v4`"),
+    ],
+)
+def test_a_price_that_is_none_is_one_line_and_exit_code_2(here: Path, price: str, words: str) -> None:
+    result = kaitoc("compile", "cm.yaml", "--price", price)
+
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+
+
+def test_the_goal_of_cost_says_which_price_is_missing(here: Path) -> None:
+    workspace = REFUSED.replace("Standard_NC12s_v3", "Standard_NC24ads_A100_v4").replace("falcon-7b", "phi-4")
+    (here / "tuning.yaml").write_text(workspace, encoding="utf-8")
+
+    result = kaitoc("compile", "tuning.yaml", "--goal", "cost", "--allow-workspace-edits")
+
+    assert result.exit_code == 0
+    assert "the price of Standard_NC24ads_A100_v4 is missing" in result.stderr
 
 
 def test_reports_are_written_beside_the_result(here: Path) -> None:
@@ -198,7 +240,7 @@ def test_init_writes_what_passes_a_strict_check(here: Path, model: str, version:
 
 
 @pytest.mark.parametrize("version", ["v0.8", "v0.12"])
-@pytest.mark.parametrize("model", ["phi-4", "mistral-7b", "qwen2.5-coder-32b-instruct"])
+@pytest.mark.parametrize("model", ["phi-4", "phi-3-mini-4k-instruct", "qwen2.5-coder-32b-instruct"])
 def test_init_serves_the_adapter_of_a_tuning_workspace(here: Path, model: str, version: str) -> None:
     words = ("init", "--model", model, "--gpu", "A100-80GB", "--kaito-version", version, "--output-image", "r.io/a:1")
 

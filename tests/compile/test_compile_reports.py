@@ -16,6 +16,7 @@ from kaitoc.compiler.compile.driver import compile_files
 from kaitoc.compiler.compile.model import Compilation, CompileRequest
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.prices import parse_price
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.passes.model import PassContext
 from kaitoc.compiler.report.compile.chart import COLORS, parts_of
@@ -29,10 +30,10 @@ VOID_TAGS = {"meta", "br"}
 MODULES = ("json", "markdown", "html")
 
 
-def compilation(text: str, gpu: str | None = None, price_per_hour: float | None = 3.67) -> Compilation:
+def compilation(text: str, gpu: str | None = None, price: str = "Standard_NC24ads_A100_v4=3.67") -> Compilation:
     source = Source("manifest.yaml", text)
-    context = PassContext(job_rules=JOB_RULES, price_per_hour=price_per_hour)
-    overrides = Overrides(target="bundled", attention="eager", gpu=gpu)
+    context = PassContext(job_rules=JOB_RULES)
+    overrides = Overrides(target="bundled", attention="eager", gpu=gpu, prices=(parse_price(price),))
     request = CompileRequest(
         overrides, SettingsFinder(isolated=True), RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES), context
     )

@@ -12,6 +12,7 @@ from kaitoc.compiler.core.findings import Applicability, Finding
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.faults import Rule, to_finding
+from kaitoc.compiler.job.prices import parse_price
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES, cluster_rules, serving_rules
@@ -67,6 +68,7 @@ def engine_for(example: Example) -> Engine:
         seq_len_tokens=int(options["seq-len"]) if "seq-len" in options else None,
         margin_percent=float(options["margin"]) if "margin" in options else None,
         attention=options.get("attention"),
+        prices=tuple(parse_price(text) for text in options["price"].split(",")) if "price" in options else (),
     )
     rules = RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules, cluster_rules)
     return Engine(rules, overrides, SettingsFinder(isolated=True))

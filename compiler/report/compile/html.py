@@ -11,9 +11,11 @@ from kaitoc.compiler.core.escape import printable, printable_lines
 from kaitoc.compiler.report.compile.chart import chart
 from kaitoc.compiler.report.compile.wording import (
     cost_text,
+    has_cost,
     pace_text,
     peak_text,
     preserves_text,
+    proposal_text,
     size_text,
     span_text,
     speed_text,
@@ -44,7 +46,7 @@ def render(result: Compilation) -> str:
     title = f"kaitoc compile: {plural(num_changes, 'change')} in {plural(len(result.jobs), 'run')}"
     body = [f"<h1>{title}</h1>", *_refusal(result)]
     for job in result.jobs:
-        body.extend(_job(job, result))
+        body.extend(_job(job))
     changed = [file for file in result.files if file.is_changed]
     if changed:
         body.append("<h2>Diff</h2>")
@@ -68,12 +70,12 @@ def _refusal(result: Compilation) -> Iterator[str]:
     yield "</ul>"
 
 
-def _job(job: CompiledJob, result: Compilation) -> Iterator[str]:
+def _job(job: CompiledJob) -> Iterator[str]:
     after = job.after
     subject = " on ".join(part for part in (after.model, after.gpu) if part)
     yield f"<h2>{_text(after.title or job.before.title)}</h2>"
     yield f"<p>{_text(subject)}</p>" if subject else ""
-    yield _numbers(job, result)
+    yield _numbers(job)
     drawing = chart(job.before, after)
     if drawing:
         yield f'<div class="scroll">{drawing}</div>'
@@ -85,22 +87,18 @@ def _job(job: CompiledJob, result: Compilation) -> Iterator[str]:
     else:
         yield "<p>Nothing to change.</p>"
     if job.proposal is not None:
-        yield (
-            f"<p>It also fits {_text(job.proposal.name)} ({job.proposal.num_gpus} x {_text(job.proposal.gpu)}): "
-            f"{size_text(job.proposal.peak_bytes)} of {size_text(job.proposal.capacity_bytes)}.</p>"
-        )
+        yield f"<p>Hint: {_text(proposal_text(job.proposal))}</p>"
 
 
-def _numbers(job: CompiledJob, result: Compilation) -> str:
+def _numbers(job: CompiledJob) -> str:
     before, after = job.performance_before, job.performance_after
     room = f" of {size_text(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
     rows: list[tuple[str, ...]] = [
         ("Peak of one GPU", size_text(before.peak_bytes), f"{size_text(after.peak_bytes)}{room}"),
         ("Speed", speed_text(before.tokens_per_second), speed_text(after.tokens_per_second)),
     ]
-    if result.price_per_hour is not None:
-        prices = (cost_text(summary, result.price_per_hour) for summary in (before, after))
-        rows.append(("Price of a million tokens", *prices))
+    if has_cost(job):
+        rows.append(("Cost of a million tokens", cost_text(before), cost_text(after)))
     cells = "".join(f"<tr><th>{name}</th><td>{was}</td><td>{now}</td></tr>\n" for name, was, now in rows)
     return f'<table class="numbers">\n<tr><th></th><th>before</th><th>after</th></tr>\n{cells}</table>'
 

@@ -16,7 +16,6 @@ from kaitoc.compiler.report.compile.json_model import (
     JsonProblem,
     JsonProposal,
 )
-from kaitoc.compiler.report.compile.wording import price_per_million_tokens
 from kaitoc.compiler.report.formats.json import to_json_job
 from kaitoc.compiler.report.json_model import JsonPosition, JsonSpan
 
@@ -36,7 +35,7 @@ def to_json(result: Compilation) -> JsonCompileReport:
             JsonFile(file.source.path, file.is_changed, unified_diff(file.source, file.text) if file.is_changed else "")
             for file in result.files
         ],
-        jobs=[_job(job, result.price_per_hour) for job in result.jobs],
+        jobs=[_job(job) for job in result.jobs],
         problems=[
             JsonProblem(
                 problem.code,
@@ -49,19 +48,19 @@ def to_json(result: Compilation) -> JsonCompileReport:
     )
 
 
-def _job(job: CompiledJob, price_per_hour: float | None) -> JsonCompiledJob:
+def _job(job: CompiledJob) -> JsonCompiledJob:
     return JsonCompiledJob(
         before=to_json_job(job.before),
         after=to_json_job(job.after),
-        performance_before=_performance(job.performance_before, price_per_hour),
-        performance_after=_performance(job.performance_after, price_per_hour),
-        changes=[_change(change, price_per_hour) for change in job.changes],
+        performance_before=_performance(job.performance_before),
+        performance_after=_performance(job.performance_after),
+        changes=[_change(change) for change in job.changes],
         binding=job.binding,
         proposal=_proposal(job.proposal) if job.proposal is not None else None,
     )
 
 
-def _change(change: AppliedChange, price_per_hour: float | None) -> JsonChange:
+def _change(change: AppliedChange) -> JsonChange:
     return JsonChange(
         pass_name=change.pass_name,
         what=change.what,
@@ -73,17 +72,17 @@ def _change(change: AppliedChange, price_per_hour: float | None) -> JsonChange:
         span=JsonSpan(JsonPosition(*change.position), JsonPosition(*change.end)),
         pointer=change.pointer,
         code=change.code,
-        performance_before=_performance(change.performance_before, price_per_hour),
-        performance_after=_performance(change.performance_after, price_per_hour),
+        performance_before=_performance(change.performance_before),
+        performance_after=_performance(change.performance_after),
     )
 
 
-def _performance(performance: Performance, price_per_hour: float | None) -> JsonPerformance:
+def _performance(performance: Performance) -> JsonPerformance:
     return JsonPerformance(
         peak_bytes=performance.peak_bytes,
         tokens_per_second=performance.tokens_per_second,
         step_seconds=performance.step_seconds,
-        price_per_million_tokens=price_per_million_tokens(performance, price_per_hour),
+        price_per_million_tokens=performance.usd_per_million_tokens,
     )
 
 

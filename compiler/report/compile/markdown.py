@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob
 from kaitoc.compiler.report.compile.wording import (
     cost_text,
+    has_cost,
     pace_text,
     peak_text,
     preserves_text,
+    proposal_text,
     size_text,
     span_text,
     speed_text,
@@ -25,7 +27,7 @@ def render(result: Compilation) -> str:
     lines = [f"### kaitoc compile: {plural(num_changes, 'change')} in {plural(len(result.jobs), 'run')}", ""]
     lines += _refusal_lines(result)
     for job in result.jobs:
-        lines += [*_job_lines(job, result), ""]
+        lines += [*_job_lines(job), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -44,7 +46,7 @@ def _refusal_lines(result: Compilation) -> Iterator[str]:
     yield ""
 
 
-def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
+def _job_lines(job: CompiledJob) -> Iterator[str]:
     after = job.after
     subject = " on ".join(part for part in (after.model, after.gpu) if part)
     title = after.title or job.before.title
@@ -57,20 +59,16 @@ def _job_lines(job: CompiledJob, result: Compilation) -> Iterator[str]:
     room = f" of {size_text(after.capacity_bytes)}" if after.capacity_bytes is not None else ""
     yield f"| peak of one GPU | {peaks}{room} |"
     yield f"| speed | {' | '.join(speed_text(performance.tokens_per_second) for performance in before_now)} |"
-    if result.price_per_hour is not None:
-        yield f"| price of a million tokens | {' | '.join(cost_text(p, result.price_per_hour) for p in before_now)} |"
+    if has_cost(job):
+        yield f"| cost of a million tokens | {' | '.join(cost_text(performance) for performance in before_now)} |"
     if job.changes:
         yield ""
         yield "| Place | Change | Result | Why | Peak | Speed |"
         yield "| --- | --- | --- | --- | --- | --- |"
         yield from (_change_row(change) for change in job.changes)
     if job.proposal is not None:
-        proposal = job.proposal
         yield ""
-        yield (
-            f"It also fits {markdown_text(proposal.name)} ({proposal.num_gpus} x {proposal.gpu}): "
-            f"{size_text(proposal.peak_bytes)} of {size_text(proposal.capacity_bytes)}."
-        )
+        yield f"Hint: {markdown_text(proposal_text(job.proposal))}"
 
 
 def _change_row(change: AppliedChange) -> str:

@@ -7,18 +7,26 @@ from collections.abc import Iterator
 from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.passes.model import Preserves
-from kaitoc.compiler.report.compile.wording import cost_text, gain_text, preserves_text, size_text, speed_text
+from kaitoc.compiler.report.compile.wording import (
+    cost_text,
+    gain_text,
+    has_cost,
+    preserves_text,
+    proposal_text,
+    size_text,
+    speed_text,
+)
 from kaitoc.compiler.report.style import Style
 
 
 def render_text(result: Compilation, *, color: bool = False) -> str:
     """Return the report; one block per run, one entry per change."""
     style = Style(color)
-    blocks = ["\n".join(_job_lines(job, result, style)) for job in result.jobs]
+    blocks = ["\n".join(_job_lines(job, style)) for job in result.jobs]
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
 
-def _job_lines(job: CompiledJob, result: Compilation, style: Style) -> Iterator[str]:
+def _job_lines(job: CompiledJob, style: Style) -> Iterator[str]:
     after = job.after
     subject = " on ".join(part for part in (after.model, after.gpu) if part)
     title = printable(after.title or job.before.title)
@@ -27,7 +35,7 @@ def _job_lines(job: CompiledJob, result: Compilation, style: Style) -> Iterator[
         yield "  nothing to change"
     for change in job.changes:
         yield from _change_lines(change, style)
-    yield from _summary_lines(job, result, style)
+    yield from _summary_lines(job, style)
 
 
 def _change_lines(change: AppliedChange, style: Style) -> Iterator[str]:
@@ -40,7 +48,7 @@ def _change_lines(change: AppliedChange, style: Style) -> Iterator[str]:
     yield f"      {change.pass_name}: {printable(change.reason)}" + (f" ({gain})" if gain else "")
 
 
-def _summary_lines(job: CompiledJob, result: Compilation, style: Style) -> Iterator[str]:
+def _summary_lines(job: CompiledJob, style: Style) -> Iterator[str]:
     before, after = job.performance_before, job.performance_after
     if after.peak_bytes is not None:
         room = f" of {size_text(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
@@ -50,13 +58,7 @@ def _summary_lines(job: CompiledJob, result: Compilation, style: Style) -> Itera
     if after.tokens_per_second is not None:
         speeds = f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}"
         yield f"  {style.strong('speed')}  {speeds}"
-    if result.price_per_hour is not None and after.tokens_per_second is not None:
-        costs = f"{cost_text(before, result.price_per_hour)} -> {cost_text(after, result.price_per_hour)}"
-        yield f"  {style.strong('cost')}   {costs} per million tokens"
+    if has_cost(job):
+        yield f"  {style.strong('cost')}   {cost_text(before)} -> {cost_text(after)} per million tokens"
     if job.proposal is not None:
-        proposal = job.proposal
-        yield (
-            f"  {style.strong('hint')}   it also fits {proposal.name} ({proposal.num_gpus} x {proposal.gpu}): "
-            f"{size_text(proposal.peak_bytes)} of {size_text(proposal.capacity_bytes)}; "
-            "--allow-workspace-edits takes it"
-        )
+        yield f"  {style.strong('hint')}   {proposal_text(job.proposal)}"

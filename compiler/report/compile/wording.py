@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.compile.model import AppliedChange, Performance
+from kaitoc.compiler.compile.model import AppliedChange, CompiledJob, InstanceProposal, Performance
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.report.places import relative_path
@@ -25,16 +25,28 @@ def speed_text(tokens_per_second: float | None) -> str:
     return "unknown" if tokens_per_second is None else f"{tokens_per_second:,.0f} tokens/s"
 
 
-def price_per_million_tokens(performance: Performance, price_per_hour: float | None) -> float | None:
-    """Return what training on a million tokens costs at a price per hour of the instance, None when not known."""
-    speed = performance.tokens_per_second
-    return price_per_hour / 3600 / speed * 1e6 if price_per_hour is not None and speed else None
+def has_cost(job: CompiledJob) -> bool:
+    """Return whether the cost of a run is known, before or after compiling."""
+    performances = (job.performance_before, job.performance_after)
+    return any(performance.usd_per_million_tokens is not None for performance in performances)
 
 
-def cost_text(performance: Performance, price_per_hour: float | None) -> str:
-    """Return the price of a million tokens, or a word for what cannot be told."""
-    price = price_per_million_tokens(performance, price_per_hour)
-    return "unknown" if price is None else f"{price:.3f}"
+def cost_text(performance: Performance) -> str:
+    """Return what a million tokens cost, or that it is unknown."""
+    cost = performance.usd_per_million_tokens
+    return "unknown" if cost is None else f"USD {cost:.3f}"
+
+
+def proposal_text(proposal: InstanceProposal) -> str:
+    """Return what speaks for another instance type, and the options that take it or compare it."""
+    name = f"{proposal.name} ({proposal.num_gpus} x {proposal.gpu})"
+    if proposal.usd_per_million_tokens is not None:
+        return (
+            f"a million tokens cost USD {proposal.usd_per_million_tokens:.3f} on {name}; "
+            "--goal cost --allow-workspace-edits takes it"
+        )
+    room = f"{size_text(proposal.peak_bytes)} of {size_text(proposal.capacity_bytes)}"
+    return f"it also fits {name}: {room}; --price TYPE=USD for both types shows which is cheaper"
 
 
 def gain_text(before: Performance, after: Performance) -> str:

@@ -1,0 +1,36 @@
+"""Marks in a new manifest the findings that follow from what the user asked for, each with its reason."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.compile.model import CompileRequest
+from kaitoc.compiler.core.edits import apply_edits
+from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.source import Source, Span
+
+_REASONS = {
+    "KT408": "this model's tokenizer has no padding token",
+    "KT415": "the adapter is wanted as an image",
+    "KT432": "the data has columns prompt and completion",
+    "KT731": "this model is asked for",
+}
+"""The findings that a choice of model or output brings with it; any other is a fault of the manifest."""
+
+
+def with_reasons(source: Source, request: CompileRequest) -> str:
+    """Return a text whose expected findings are suppressed on their lines, with the reason."""
+    engine = Engine(request.rule_set, request.overrides, request.settings)
+    engine.library.add_source(source)
+    codes_by_line: dict[int, list[str]] = defaultdict(list)
+    for finding in engine.check([source.path]).findings:
+        if finding.code in _REASONS and finding.source == source:
+            codes_by_line[source.position(finding.span.start).line].append(finding.code)
+    return apply_edits(source, [_comment(source, line, sorted(set(codes))) for line, codes in codes_by_line.items()])
+
+
+def _comment(source: Source, line: int, codes: list[str]) -> Edit:
+    end = source.line_span(line).start + len(source.line_text(line).rstrip("\r\n"))
+    reason = "; ".join(_REASONS[code] for code in codes)
+    return Edit(source, Span(end, end), f" # kaitoc: ignore[{', '.join(codes)}] {reason}")
