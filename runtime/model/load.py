@@ -35,8 +35,7 @@ def require_model(plan: Plan) -> None:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelFailure(f"{folder}: no config.json in it, so it holds no model")
-        if not plan.model.allow_pickle:
-            _require_safetensors(folder)
+        _require_weights(folder, allow_pickle=plan.model.allow_pickle)
         return
     if looks_like_path(plan.model.path):
         near = get_close_matches(folder.name, [place.name for place in folder.parent.glob("*/")], n=1)
@@ -49,10 +48,14 @@ def require_model(plan: Plan) -> None:
         )
 
 
-def _require_safetensors(folder: Path) -> None:
-    """Raise `ModelFailure` for a folder whose weights are pickled: loading a pickle can run any code."""
+def _require_weights(folder: Path, *, allow_pickle: bool) -> None:
+    """Raise `ModelFailure` for a folder without weights, or with pickled ones: loading a pickle can run any code."""
+    if any(folder.glob("*.safetensors")):
+        return
     pickles = [file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))]
-    if pickles and not any(folder.glob("*.safetensors")):
+    if not pickles:
+        raise ModelFailure(f"{folder}: no weights in it (*.safetensors); copy all of the model's files there")
+    if not allow_pickle:
         raise ModelFailure(
             f"{folder}: its weights are pickled ({pickles[0]}), which can run code when they are loaded; convert them "
             "to safetensors, or allow it with --allow-pickle when you trust them"

@@ -64,6 +64,13 @@ def test_pickled_weights_are_not_loaded_unless_that_is_allowed(make_plan: MakePl
     run(make_plan(model={"path": str(model), "allow_pickle": True}))
 
 
+def test_a_model_s_folder_without_weights_is_named(make_plan: MakePlan, model: Path) -> None:
+    (model / "model.safetensors").unlink()
+
+    with pytest.raises(ModelFailure, match="copy: no weights in it"):
+        run(make_plan(model={"path": str(model), "allow_pickle": True}))
+
+
 def test_a_pickle_that_runs_code_is_refused_also_when_pickles_are_allowed(
     make_plan: MakePlan, model: Path, tmp_path: Path
 ) -> None:

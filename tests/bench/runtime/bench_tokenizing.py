@@ -1,6 +1,6 @@
 """Times the tokenization of conversations of ten turns beside TRL's map, by chat template, on one core.
 
-Usage: python tests/bench/runtime/bench_tokenizing.py [--rounds N] [--rows N]
+Usage: python tests/bench/runtime/bench_tokenizing.py [--rounds N] [--rows N] [TEMPLATE...]
 
 Both get parsed rows and make token ids with the assistant's turns marked: TRL by its training template, which says what
 the model generates, the runtime by the model's own. They take turns; times are those of the process, and each ratio is
@@ -38,7 +38,7 @@ from kaitoc.runtime.data.prepare import prepare  # noqa: E402
 SEED = 0
 NUM_TURNS = 10
 TEMPLATES = ("llama3", "qwen2_5", "qwen3", "gptoss")
-MAX_RATIO_OF_TOKENS = 1.01
+MAX_RATIO_OF_TOKENS = 1.03
 """TRL's template for training is not the model's own: Qwen3's frames more of the answers by `<think>`."""
 
 
@@ -103,6 +103,7 @@ def cpu_seconds(tokenize: Callable[[], int]) -> float:
 def main() -> None:
     """Print the speed of both for each template."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("templates", nargs="*", default=TEMPLATES)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rows", type=int, default=400)
     arguments = parser.parse_args()
@@ -110,7 +111,7 @@ def main() -> None:
     rows = conversations(arguments.rows)
     print(f"{arguments.rows} rows of {NUM_TURNS} turns, {arguments.rounds} rounds; rows per CPU second")
     print(f"{'template':<10}{'TRL':>8}{'runtime':>10}{'ratio':>9}  (bar: >= 1)   all ratios")
-    for name in TEMPLATES:
+    for name in arguments.templates:
         ours, theirs = by_runtime(name, rows), by_trl(name, rows)
         counts = ours(), theirs()
         if max(counts) > MAX_RATIO_OF_TOKENS * min(counts):
