@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.module_classes import ModuleClasses, module_classes
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.linear_modules import linear_modules
+from kaitoc.compiler.catalog.module_names import OtherModules, other_modules
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import stack_of
 from kaitoc.rules._conditions import stage_effect
 from kaitoc.rules._hazards import is_on_kaito
 
@@ -24,20 +27,23 @@ _HELD = {
 }
 """The layers inside a block, as the models that Kaito tunes name them."""
 _LAYERS_OF_A_BLOCK = tuple(name for names in _HELD.values() for name in names)
+_CONTAINERS = ("model", "transformer", "layers", "h", "self_attn", "attention", "self_attention", "attn", "mlp")
+"""The modules that may have linear layers in them."""
 
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault for module names that stop the job where PEFT wraps the model."""
     if not is_on_kaito(job) or job.model is None or job.uses_template:
         return
-    classes = module_classes(job.model.value.model_type)
-    if classes is not None:
-        yield from _saved(job, classes)
-        yield from _pattern(job, classes)
-        yield from _decomposed(job, classes)
+    model = job.model.value
+    modules = other_modules(model)
+    if modules.refused:  # the type of the model is recorded
+        yield from _saved(job, model, modules)
+        yield from _pattern(job, modules)
+        yield from _decomposed(job, modules)
 
 
-def _saved(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
+def _saved(job: Job, model: Architecture, modules: OtherModules) -> Iterator[Fault]:
     option = job.option("LoraConfig", "modules_to_save")
     names = _names(job, "modules_to_save")
     if option is None:
@@ -48,7 +54,7 @@ def _saved(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
             f"`modules_to_save` wraps the whole model, which then has no configuration; {stage_effect('adapter')}",
             help="name single layers, such as embed_tokens",
         )
-    elif lists := [name for name in names if name in ("layers", "h") and name in classes.other]:
+    elif lists := [name for name in names if name in ("layers", "h") and name in modules.refused_names]:
         yield Fault(
             job.place_of(option),
             f"`modules_to_save` cannot wrap {lists[0]}, which is a list of modules; {stage_effect('adapter')}",
@@ -61,7 +67,7 @@ def _saved(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
             help="name it in one of the two only",
         )
     elif job.flag("QuantizationConfig", "load_in_4bit"):
-        frozen = [name for name in names if name != "lm_head" and classes.holds_weights(name)]
+        frozen = [name for name in names if name != "lm_head" and _holds_weights(job, model, modules, name)]
         if frozen:
             yield Fault(
                 job.place_of(option),
@@ -69,6 +75,17 @@ def _saved(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
                 f"trained whole; {stage_effect('adapter')}",
                 help="name them in `target_modules` instead",
             )
+
+
+def _holds_weights(job: Job, model: Architecture, modules: OtherModules, name: str) -> bool:
+    """Return whether a name is that of a linear layer, or of a module with some inside."""
+    last = name.rpartition(".")[2]
+    linear = linear_modules(model, fused_experts=stack_of(job).fused_experts)
+    return (
+        any(last == module.name for module in linear)
+        or last.isdigit()
+        or (last in _CONTAINERS and last in modules.refused_names)
+    )
 
 
 def _targets_inside(job: Job, saved: list[str]) -> tuple[str, str] | None:
@@ -88,13 +105,13 @@ def _is_a_block(name: str, num_layers: int) -> bool:
     return is_numbered and any(f"model.layers.{number}".endswith(name) for number in range(num_layers))
 
 
-def _pattern(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
+def _pattern(job: Job, modules: OtherModules) -> Iterator[Fault]:
     option = job.option("LoraConfig", "layers_pattern")
     if option is None or job.option("LoraConfig", "layers_to_transform") is None:
         return
     names = _names(job, "layers_pattern")
-    if names and not any(name in classes.other for name in names):
-        known = [name for name in ("layers", "h") if name in classes.other]
+    if names and not any(name in modules.refused_names for name in names):
+        known = [name for name in ("layers", "h") if name in modules.refused_names]
         yield Fault(
             job.place_of(option),
             f"the model has no module called {join_names(names)}, so no layer matches; {stage_effect('adapter')}",
@@ -102,10 +119,10 @@ def _pattern(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
         )
 
 
-def _decomposed(job: Job, classes: ModuleClasses) -> Iterator[Fault]:
+def _decomposed(job: Job, modules: OtherModules) -> Iterator[Fault]:
     """Yield DoRA over an embedding, for which PEFT 0.11 has none."""
     option = job.option("LoraConfig", "use_dora")
-    embeddings = [name for name in _names(job, "target_modules") if name.rpartition(".")[2] in classes.embedding]
+    embeddings = [name for name in _names(job, "target_modules") if name.rpartition(".")[2] in modules.embedding_names]
     if option is not None and job.flag("LoraConfig", "use_dora") and embeddings:
         yield Fault(
             job.place_of(option),

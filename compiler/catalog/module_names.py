@@ -22,6 +22,16 @@ class OtherModules:
     embeddings: tuple[str, ...]
     refused: tuple[str, ...]
 
+    @property
+    def embedding_names(self) -> tuple[str, ...]:
+        """Return the last parts of the embeddings' paths."""
+        return _last_parts(self.embeddings)
+
+    @property
+    def refused_names(self) -> tuple[str, ...]:
+        """Return the last parts of the other paths; the numbers of layers are no names."""
+        return tuple(name for name in _last_parts(self.refused) if not name.isdecimal())
+
     def is_embedding(self, name: str) -> bool:
         """Return whether a target name reaches an embedding."""
         return any(is_target(path, name) for path in self.embeddings)
@@ -31,6 +41,10 @@ class OtherModules:
         parts = ("0" if part.isdecimal() else part for part in name.split("."))
         wanted = ".".join(parts)
         return any(is_target(path, wanted) for path in self.refused)
+
+
+def _last_parts(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path.rpartition(".")[2] for path in paths))
 
 
 @lru_cache(maxsize=32)

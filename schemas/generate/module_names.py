@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 _SCHEMAS = Path(__file__).resolve().parents[1]
-_ADAPTED = ("Embedding", "Conv1D", "Conv2d")
-"""Layers beside `Linear` that PEFT puts adapters on (`tuners/lora/model.py`, `_create_new_module`, 0.11.1)."""
+_LINEAR = ("Linear", "Conv1D")
+"""Linear layers, GPT-2's `Conv1D` among them: `schemas/catalog/families.json` has them."""
+_ADAPTED = ("Embedding", "Conv2d")
+"""Other layers that PEFT puts adapters on (`tuners/lora/model.py`, `_create_new_module`, 0.11.1)."""
 
 
 def main() -> None:
@@ -42,13 +44,13 @@ def _modules(config: dict[str, Any]) -> dict[str, Any]:
     for path, module in model.named_modules():
         if not path or ".1" in path:
             continue
-        kind = type(module).__name__
-        if isinstance(module, torch.nn.Linear):
+        bases = {base.__name__ for base in type(module).__mro__}
+        if not bases.isdisjoint(_LINEAR):
             continue
-        if any(base.__name__ in _ADAPTED for base in type(module).__mro__):
-            adapted[path] = kind
-        else:
+        if bases.isdisjoint(_ADAPTED):
             refused.append(path)
+        else:
+            adapted[path] = type(module).__name__
     return {"adapted": adapted, "refused": refused}
 
 

@@ -21,6 +21,9 @@ HOMES = {
 }
 """The files whose entries are subjects, and the key under which the entries stand."""
 
+MODULES = "catalog/module_names"
+"""The file that lists the modules of each model type."""
+
 LIBRARIES = ("transformers", "peft", "trl", "bitsandbytes", "accelerate", "torch", "datasets")
 IDENTITY = ("name", "source", "$comment")
 VERSION = re.compile(r"v?\d+(\.\d+)+")
@@ -45,6 +48,7 @@ def told_twice(files: Facts) -> list[str]:
         *_entries_away_from_home(files),
         *_facts_beside_a_reference(files),
         *_versions_away_from_home(files),
+        *_modules_away_from_home(files),
     ]
 
 
@@ -101,6 +105,26 @@ def _versions_away_from_home(files: Facts) -> Iterator[str]:
         of_release = any(name in str(node.get("name", "")) for name in releases)
         if versions and (file not in ("catalog/releases", "catalog/stacks") or of_release):
             yield f"{file} {path} has versions of {', '.join(versions)}"
+
+
+def _modules_away_from_home(files: Facts) -> Iterator[str]:
+    """Find lists of the modules of a model type, by path or by the last part of it, beside the table of all."""
+    table = files[MODULES]["model_types"]
+    modules = {model_type: _last_parts([*row["adapted"], *row["refused"]]) for model_type, row in table.items()}
+    for file, (path, node) in _objects(files):
+        for model_type in node.keys() & modules.keys():
+            listed = [_last_parts(names) for names in _lists_of_texts(node[model_type])]
+            if file != MODULES and any(len(names & modules[model_type]) > 1 for names in listed):
+                yield f"{file} {path} names modules of {model_type}, as {MODULES} does"
+
+
+def _lists_of_texts(node: Any) -> Iterator[list[str]]:
+    for _, found in _walk(node, "$"):
+        yield from ([str(one) for one in value] for value in found.values() if isinstance(value, list))
+
+
+def _last_parts(paths: list[str]) -> set[str]:
+    return {path.rpartition(".")[2] for path in paths}
 
 
 def _objects(files: Facts) -> Iterator[tuple[str, tuple[str, Facts]]]:

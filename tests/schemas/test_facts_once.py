@@ -58,8 +58,12 @@ def tokenizers_by_model(files: Facts) -> None:
     files["catalog/tokenizers"] = {"falcon-7b": {"pad_token": None}}
 
 
+def modules_by_class(files: Facts) -> None:
+    files["catalog/module_classes"] = {"modules": {"llama": {"other": ["layers", "self_attn", "mlp"]}}}
+
+
 PLANTS = (gpu_again, chips_by_gpu, contexts_by_gpu_model, memory_beside_an_instances_gpu, versions_by_release,
-          versions_without_a_name, profile_of_a_release, tokenizers_by_model)  # fmt: skip
+          versions_without_a_name, profile_of_a_release, tokenizers_by_model, modules_by_class)  # fmt: skip
 
 
 @pytest.mark.parametrize("plant", PLANTS)
