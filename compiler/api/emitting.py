@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaitoc.compiler.api.compiling import compiled
-from kaitoc.compiler.api.running import RunError, require_sound
+from kaitoc.compiler.api.running import RunError, findings_of_run
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.compile.model import CompileRequest
@@ -33,7 +33,7 @@ def emissions(
             engine.library.add_source(Source(file.source.path, file.text, file.source.has_bom))
     found: list[Emission] = []
     for path in dict.fromkeys(file.source.path for file in result.files if file.is_given):
-        require_sound(engine, path)
+        findings_of_run(engine, path)
         jobs = [job for job in engine.jobs_of(engine.library.load(path)) if _is_wanted(job, workspace)]
         found += [emission_of(job, _with_count(job, options)) for job in jobs]
     if not found:

@@ -17,7 +17,7 @@ from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding, Severity
-from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
 from kaitoc.compiler.job.job import Job
@@ -35,6 +35,35 @@ if TYPE_CHECKING:
 
 class RunError(KaitocError):
     """A run that cannot be started as asked; `str(error)` is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """How to run the fine-tune of a manifest, as the parameters of `plan` say it."""
+
+    workspace: str | None = None
+    model_path: str | None = None
+    data: str | None = None
+    eval_data: str | None = None
+    output: str | None = None
+    merge: bool = False
+    oci_layout: bool = False
+    samples: int = 0
+    early_stopping: int | None = None
+    allow_pickle: bool = False
+    hub: bool = False
+    skip_bad_rows: bool = False
+    num_processes: int = 1
+    sharding: str = "auto"
+    task: str = "sft"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPlan:
+    """A plan, and the warnings about its manifest that hold for a run here."""
+
+    plan: Plan
+    warnings: tuple[Finding, ...]
 
 
 def plan(
@@ -65,31 +94,57 @@ def plan(
     Raises `RunError` where the manifest has errors or no fine-tune, `PlanError` for what no run can follow,
     `SourceError` for a file that cannot be read, `SettingsError` and `AssumptionError`.
     """
-    path = os.fspath(path)
-    engine = _engine_for(assume)
-    require_sound(engine, path)
-    job = job_in(engine, path, workspace)
-    require_config(job)
-    made = plan_of(
-        job,
+    request = PlanRequest(
+        workspace=workspace,
         model_path=model_path,
         data=data,
         eval_data=eval_data,
         output=output,
+        merge=merge,
+        oci_layout=oci_layout,
+        samples=samples,
+        early_stopping=early_stopping,
+        allow_pickle=allow_pickle,
+        hub=hub,
         skip_bad_rows=skip_bad_rows,
         num_processes=num_processes,
+        sharding=sharding,
+        task=task,
+    )
+    return checked_plan(os.fspath(path), assume, request).plan
+
+
+def checked_plan(path: str, assume: Overrides, request: PlanRequest) -> CheckedPlan:
+    """Return the plan of a manifest with the warnings about it; raises what `plan` raises."""
+    engine = _engine_for(assume)
+    found = findings_of_run(engine, path)
+    job = job_in(engine, path, request.workspace)
+    require_config(job)
+    warnings = tuple(finding for finding in found if finding.severity is Severity.WARNING)
+    return CheckedPlan(_plan_of(job, path, request), warnings)
+
+
+def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
+    made = plan_of(
+        job,
+        model_path=request.model_path,
+        data=request.data,
+        eval_data=request.eval_data,
+        output=request.output,
+        skip_bad_rows=request.skip_bad_rows,
+        num_processes=request.num_processes,
     )
     changes = {
-        "model": {"allow_pickle": allow_pickle, "hub": hub},
-        "output": {"merge": merge, "oci_layout": oci_layout, "samples": samples},
-        "training": {"early_stopping_patience": early_stopping},
+        "model": {"allow_pickle": request.allow_pickle, "hub": request.hub},
+        "output": {"merge": request.merge, "oci_layout": request.oci_layout, "samples": request.samples},
+        "training": {"early_stopping_patience": request.early_stopping},
     }
     parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
-    made = made.model_copy(update={**parts, "sharding": _runnable(sharding)})
-    if task == "dpo":
+    made = made.model_copy(update={**parts, "sharding": _runnable(request.sharding)})
+    if request.task == "dpo":
         made = read_plan(made.model_copy(update={"dpo": DpoPlan()}).to_json(), path)
         made = with_prediction(made, job.model.value if job.model else None, job.gpu.value if job.gpu else None)
-    local = _local_architecture(model_path)
+    local = _local_architecture(request.model_path)
     return with_prediction(made, local, job.gpu.value if job.gpu is not None else None) if local is not None else made
 
 
@@ -149,27 +204,26 @@ def _engine_for(assume: Overrides) -> Engine:
     return Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
 
 
-def require_sound(engine: Engine, path: str) -> None:
-    """Raise `RunError` for a manifest with errors that a run would meet, `SourceError` for one that is no text."""
+def findings_of_run(engine: Engine, path: str) -> list[Finding]:
+    """Return what a run here would meet of what is found in a manifest.
+
+    Raises `RunError` where errors are among it, `SourceError` for a file that is no text.
+    """
     outcome = engine.check([path])
     for error in outcome.errors:
         raise error
     for checked in outcome.checked:
         if checked.note and checked.num_kaito_objects == 0:
             raise RunError(checked.note, path=path)
-    errors = [finding for finding in _met_by_a_run(outcome) if finding.severity is Severity.ERROR]
+    found = _met_by_a_run(outcome)
+    errors = [finding for finding in found if finding.severity is Severity.ERROR]
     if errors:
         first = errors[0]
         lines = [f"{one.path}:{one.line}:{one.column}: {one.code} {one.message}" for one in errors[:_MOST_ERRORS]]
         what = "1 error stops" if len(errors) == 1 else f"{len(errors)} errors stop"
         lines.append(f"{what} the run; `kaitoc check {path} --target bundled` shows what to do")
         raise RunError("\n".join(lines), path=first.path, line=first.line, column=first.column)
-
-
-def warnings_of_run(path: str | os.PathLike[str], *, assume: Overrides = NOTHING_STATED) -> tuple[Finding, ...]:
-    """Return the warnings about a manifest that hold for a run here; raises `SettingsError` and `AssumptionError`."""
-    found = _met_by_a_run(_engine_for(assume).check([os.fspath(path)]))
-    return tuple(finding for finding in found if finding.severity is Severity.WARNING)
+    return found
 
 
 _MOST_ERRORS = 10

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaitoc.compiler.api.compiling import compiled, request_for
-from kaitoc.compiler.api.running import RunError, job_in, plan, require_runtime, warnings_of_run
+from kaitoc.compiler.api.running import PlanRequest, RunError, checked_plan, job_in, require_runtime
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
@@ -19,7 +19,6 @@ from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS
-from kaitoc.compiler.plan.plan import Plan
 
 if TYPE_CHECKING:
     from kaitoc.compiler.engines.emit.emission import Emission
@@ -63,11 +62,9 @@ class RunCommandOptions:
     engine: EngineCommandOptions
 
     @property
-    def plan(self) -> Plan:
-        """Return the plan of the manifest; raises what `kaitoc.plan` raises."""
-        return plan(
-            self.path,
-            assume=self.assumptions.overrides,
+    def request(self) -> PlanRequest:
+        """Return how to run the manifest's fine-tune."""
+        return PlanRequest(
             workspace=self.workspace,
             model_path=self.model_path,
             data=self.data,
@@ -190,9 +187,10 @@ def run(options: RunCommandOptions) -> int:
         raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
     if options.resume and options.overwrite:
         raise RunError("--resume continues what --overwrite would replace: name one of the two")
-    made = options.plan
-    for warning in warnings_of_run(options.path, assume=options.assumptions.overrides):
+    checked = checked_plan(options.path, options.assumptions.overrides, options.request)
+    for warning in checked.warnings:
         complain(f"{warning.path}:{warning.line}:{warning.column}: {warning.code} warning: {warning.message}")
+    made = checked.plan
     if options.dry_run:
         click.echo(made.to_json(), nl=False)
         return 0

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.cli import cli
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
@@ -24,6 +27,20 @@ def test_a_dry_run_prints_the_plan() -> None:
 
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["name"] == "tune-phi-3"
+
+
+def test_a_manifest_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    check = Engine.check
+
+    def counted(engine: Engine, paths: Iterable[str]) -> Outcome:
+        checked.extend(paths)
+        return check(engine, checked)
+
+    monkeypatch.setattr(Engine, "check", counted)
+    run(str(DEMO), "--dry-run")
+
+    assert checked == [str(DEMO)]
 
 
 def test_a_dry_run_needs_neither_torch_nor_transformers() -> None:
