@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from kaitoc.schemas import read_json
@@ -15,7 +16,7 @@ def vllm_refusals(config: Mapping[str, Any]) -> dict[str, str]:
 
     A rank that only needs an option is no refusal: see `needed_lora_rank`.
     """
-    data = read_json("catalog/vllm_adapters")
+    data = _data()
     reasons = {key: reason for key, reason in data["refused"].items() if config.get(key) not in _NEUTRAL}
     largest = data["max_lora_rank"]["choices"][-1]
     return reasons | ({"r": f"it takes no rank above {largest}"} if config["r"] > largest else {})
@@ -23,7 +24,7 @@ def vllm_refusals(config: Mapping[str, Any]) -> dict[str, str]:
 
 def needed_lora_rank(config: Mapping[str, Any]) -> int | None:
     """Return the least `max-lora-rank` that an adapter needs, None where vLLM's default suffices or nothing does."""
-    ranks = read_json("catalog/vllm_adapters")["max_lora_rank"]
+    ranks = _data()["max_lora_rank"]
     if config["r"] <= ranks["default"]:
         return None
     return next((rank for rank in ranks["choices"] if rank >= config["r"]), None)
@@ -31,12 +32,12 @@ def needed_lora_rank(config: Mapping[str, Any]) -> int | None:
 
 def takes_adapters(model_type: str) -> bool:
     """Return whether vLLM has adapters for a type of model."""
-    return model_type not in read_json("catalog/vllm_adapters")["without_adapters"]
+    return model_type not in _data()["without_adapters"]
 
 
 def takes_embeddings(model_type: str, vllm: str) -> bool:
     """Return whether a version of vLLM takes adapters on the embeddings of a type of model, the output's too."""
-    return model_type in read_json("catalog/vllm_adapters")["with_embeddings"][vllm]
+    return model_type in _data()["with_embeddings"][vllm]
 
 
 def is_scaled_alike(config: Mapping[str, Any]) -> bool:
@@ -44,3 +45,8 @@ def is_scaled_alike(config: Mapping[str, Any]) -> bool:
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     rank, alpha = config["r"], config["lora_alpha"]
     return all(alphas.get(name, alpha) * rank == alpha * ranks.get(name, rank) for name in {*ranks, *alphas})
+
+
+@lru_cache(maxsize=1)
+def _data() -> Any:
+    return read_json("catalog/vllm_adapters")
