@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from kaitoc.compiler.job.faults import ClusterRule, ServingRule
+from kaitoc.compiler.job.job_rules import LateRule, Subject
+
+
+def late(name: str, *subjects: Subject) -> LateRule:
+    """Return the rule of a module here that finds nothing in a job without one of some subjects."""
+    return LateRule(f"{__package__}.{name}", frozenset(subjects))
 
 
 def serving_rules() -> tuple[ServingRule, ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CODE = re.compile(r'^CODE = "(KT\d\d\d)"$', re.MULTILINE)
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+ENTRY = re.compile(r'^    (?:late\(\s*")?(\w+)', re.MULTILINE)
 COMMANDS = re.compile(r"(no|disallow|avoid|use|prefer|allow|check)-")
 
 MODULE = '''"""A `run_name` of `{name}`."""
@@ -131,11 +132,11 @@ def registered(text: str, module: str, code: str, taken: dict[str, str]) -> str:
     """Return `rules/__init__.py` with a rule more: its import in order of names, its entry in order of codes."""
     imported = _block(text, "from kaitoc.rules import (\n")
     text = text.replace(imported, "".join(sorted({*imported.splitlines(keepends=True), f"    {module},\n"})), 1)
-    entries = _block(text, "JOB_RULES: tuple[JobRule, ...] = (\n")
-    codes = {f"    {known},\n": other for other, known in taken.items()}
-    lines = entries.splitlines(keepends=True)
-    position = next((index for index, line in enumerate(lines) if codes[line] > code), len(lines))
-    return text.replace(entries, "".join([*lines[:position], f"    {module},\n", *lines[position:]]), 1)
+    entries = _block(text, "JOB_RULES = JobRules(\n")
+    codes = {known: other for other, known in taken.items()}
+    later = (entry.start() for entry in ENTRY.finditer(entries) if codes[entry[1]] > code)
+    position = next(later, len(entries))
+    return text.replace(entries, f"{entries[:position]}    {module},\n{entries[position:]}", 1)
 
 
 def _block(text: str, opening: str) -> str:

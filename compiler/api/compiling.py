@@ -61,7 +61,7 @@ def request_for(
     context = PassContext(
         goal=goal,
         preserve=preserve,
-        job_rules=rules.job_rules,
+        job_rules=tuple(rules.job_rules),
         allow_workspace_edits=allow_workspace_edits,
     )
     return CompileRequest(overrides, settings or SettingsFinder(), rules, context)

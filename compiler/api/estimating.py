@@ -167,7 +167,7 @@ def _require_on_instance(name: str, fine_tune: FineTune) -> None:
 def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
     """Yield the fine-tunes of manifests; raises `EstimateError` when there is none, or one cannot be estimated."""
     percent = _margin_percent(overrides)
-    engine = Engine(RuleSet((), ()), replace(overrides, margin_percent=percent), SettingsFinder())
+    engine = Engine(RuleSet(), replace(overrides, margin_percent=percent), SettingsFinder())
     if inputs.text is not None:
         engine.library.add_source(inputs.text)
     jobs = []

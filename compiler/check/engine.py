@@ -12,11 +12,13 @@ from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.faults import JobRule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
+from kaitoc.compiler.job.job_rules import Subjects, subjects_of
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.job.memory import summarize
@@ -36,6 +38,9 @@ _SUPPRESSION_WORD = "kaitoc"
 _REMEMBERED_JOBS = 512
 """Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""
 
+_REMEMBERED_SUBJECTS = 64
+"""Different configs whose rules are kept: files of one repository mostly write the same options."""
+
 
 @dataclass(slots=True)
 class _Met:
@@ -48,10 +53,15 @@ class _Met:
 
 @dataclass(slots=True)
 class _BySettings:
-    """What follows from the options and a settings file alone, by the file's path; it holds for every check."""
+    """What follows from the options and a settings file alone, by the file's path; it holds for every check.
+
+    Of the rules for jobs those of the jobs of late, by what they have for rules to be about.
+    """
 
     assumptions: dict[str, Assumptions] = field(default_factory=dict)
-    job_rules: dict[str, tuple[JobRule, ...]] = field(default_factory=dict)
+    job_rules: SizedCache[tuple[str, Subjects], tuple[JobRule, ...]] = field(
+        default_factory=lambda: SizedCache(_REMEMBERED_SUBJECTS)
+    )
 
 
 class Engine:
@@ -273,7 +283,7 @@ class Engine:
         key = (*_identity(job), settings.path)
         findings = self._met.found_in_jobs.get(key)
         if findings is None:
-            findings = known_findings(self._job_rules(settings), job)
+            findings = known_findings(self._job_rules(job, settings), job)
             if job.config_map is not None:
                 findings.extend(self._check_object(job.config_map, job.assumptions, settings))
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
@@ -294,13 +304,15 @@ class Engine:
                 for fault in known_faults(rule, manifest, assumptions.release):
                     yield to_finding(rule, fault)
 
-    def _job_rules(self, settings: Settings) -> tuple[JobRule, ...]:
-        """Return the job rules that a settings file leaves on."""
-        active = self._by_settings.job_rules.get(settings.path)
-        if active is None:
-            active = tuple(rule for rule in self.rule_set.job_rules if settings.runs(rule.CODE, rule.NAME))
-            self._by_settings.job_rules[settings.path] = active
-        return active
+    def _job_rules(self, job: Job, settings: Settings) -> tuple[JobRule, ...]:
+        """Return the rules that may find something in a job, of those that a settings file leaves on."""
+        key = (settings.path, subjects_of(job))
+        rules = self._by_settings.job_rules.get(key)
+        if rules is None:
+            about = self.rule_set.job_rules.about(key[1])
+            rules = tuple(rule for rule in about if settings.runs(rule.CODE, rule.NAME))
+            self._by_settings.job_rules.put(key, rules, 1)
+        return rules
 
     def _conclude(self, file: ManifestFile, findings_of_rules: Iterable[Finding], checked: FileOutcome) -> None:
         """Apply a file's suppressions and settings to what was found in it, each finding once."""

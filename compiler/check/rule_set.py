@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.job.faults import ClusterRule, FileRule, JobRule, ObjectRule, Rule, ServingRule
+from kaitoc.compiler.job.faults import ClusterRule, FileRule, ObjectRule, Rule, ServingRule
+from kaitoc.compiler.job.job_rules import JobRules
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """The rules to run, by what they look at; those for servers and for runs of a plan are loaded for the first one."""
+    """The rules to run, by what they look at; some are loaded for the first file that they can find something in."""
 
-    file_rules: tuple[FileRule, ...]
-    job_rules: tuple[JobRule, ...]
+    file_rules: tuple[FileRule, ...] = ()
+    job_rules: JobRules = JobRules()
     object_rules: tuple[ObjectRule, ...] = ()
     serving_rules: Callable[[], tuple[ServingRule, ...]] = tuple
     cluster_rules: Callable[[], tuple[ClusterRule, ...]] = tuple

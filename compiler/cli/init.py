@@ -139,7 +139,7 @@ def _write_scaffold(options: InitOptions) -> int:
             "Kaito's image stops on plain text; it takes messages or prompt-completion (or --target bundled)"
         )
     rules = all_rules()
-    context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=rules.job_rules)
+    context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=tuple(rules.job_rules))
     request = CompileRequest(overrides, settings, rules, context)
     result = scaffold(_blueprint(options, assumptions), request, assumptions)
     _emit(result.files[0].text, output)

@@ -63,7 +63,7 @@ def job_of(seed: int) -> Job:
         target="bundled",
         attention=draw.choice((None, "eager")),
     )
-    engine = Engine(RuleSet((), ()), overrides, SettingsFinder(isolated=True))
+    engine = Engine(RuleSet(), overrides, SettingsFinder(isolated=True))
     engine.library.add_source(Source("cm.yaml", text))
     (job,) = engine.jobs_of(engine.library.add_given("cm.yaml"))
     return job

@@ -283,7 +283,7 @@ def test_of_two_config_maps_of_one_name_in_a_file_the_last_counts_and_both_are_j
         }
     )
 
-    engine = Engine(RuleSet((), ()), Overrides(), SettingsFinder(isolated=True))
+    engine = Engine(RuleSet(), Overrides(), SettingsFinder(isolated=True))
     jobs = list(engine.jobs_of(engine.library.add_given("all.yaml")))
 
     # The ConfigMap that is overwritten, the Workspace with its own, and the Workspace with the one overwritten.

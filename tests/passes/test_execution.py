@@ -87,7 +87,7 @@ def execute(
 
 
 def plan_of_text(text: str, overrides: Overrides, model: Path, data: Path, output: Path) -> Plan:
-    engine = Engine(RuleSet((), ()), overrides, SettingsFinder(isolated=True))
+    engine = Engine(RuleSet(), overrides, SettingsFinder(isolated=True))
     engine.library.add_source(Source("before.yaml", text))
     (job,) = engine.jobs_of(engine.library.add_given("before.yaml"))
     return plan_of(job, model_path=str(model), data=str(data), output=str(output))

@@ -83,7 +83,7 @@ RANK_CHOICE = Choice(
 
 def compiled(goal: Goal, preserve: Preserve) -> Compilation:
     context = PassContext(goal=goal, preserve=preserve)
-    request = CompileRequest(OVERRIDES, SettingsFinder(isolated=True), RuleSet((), ()), context)
+    request = CompileRequest(OVERRIDES, SettingsFinder(isolated=True), RuleSet(), context)
     return compile_files(["cm.yaml"], request, [Source("cm.yaml", CONFIG)])
 
 
@@ -107,7 +107,7 @@ def test_without_a_choice_of_it_the_rank_stays() -> None:
 
 @pytest.mark.usefixtures("with_rank_choice")
 def test_a_new_choice_is_searched() -> None:
-    engine = Engine(RuleSet((), ()), OVERRIDES, SettingsFinder(isolated=True))
+    engine = Engine(RuleSet(), OVERRIDES, SettingsFinder(isolated=True))
     engine.library.add_source(Source("cm.yaml", CONFIG))
     (job,) = engine.jobs_of(engine.library.add_given("cm.yaml"))
 

@@ -58,7 +58,7 @@ def plan_from(
     path = folder / "job.yaml"
     texts = {**dict.fromkeys(SECTIONS, ""), "method": "lora", **sections}
     path.write_text(WORKSPACE % texts)
-    engine = Engine(RuleSet((), ()), Overrides(target="bundled"), SettingsFinder(isolated=True))
+    engine = Engine(RuleSet(), Overrides(target="bundled"), SettingsFinder(isolated=True))
     engine.library.add_given(str(path))
     (job,) = engine.jobs_of(engine.library.load(str(path)))
     return plan_of(job, data=data, eval_data=eval_data, model_path=model_path, output=output)
