@@ -73,7 +73,7 @@ def listed(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     server = ApiServer()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     named = [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.server_address[1]}"}}]
     contexts = [{"name": "a", "context": {"cluster": "a", "user": "a"}}]
     config = {"apiVersion": "v1", "kind": "Config", "clusters": named, "contexts": contexts, "current-context": "a",

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -375,6 +375,15 @@ def test_a_timeout_says_that_the_run_goes_on(cluster: StandIn) -> None:
     assert "not done after 0.2 s; the run goes on; stop it with `kubectl delete workspace tune" in str(failure)
 
 
+@pytest.fixture
+def with_ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts, also where the suite runs in a shell's background, which ignores it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("with_ctrl_c")
 def test_ctrl_c_exits_130_and_says_that_the_run_goes_on(cluster: StandIn) -> None:
     def interrupts() -> None:
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -192,7 +192,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     """The address of a server of `tmp_path`/served."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
     served = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=served.serve_forever, daemon=True).start()
+    threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{served.server_address[1]}"
     served.shutdown()
     served.server_close()

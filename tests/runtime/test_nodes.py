@@ -162,7 +162,7 @@ def test_one_process_of_all_nodes_downloads(tmp_path: Path, trial: int) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/rows.jsonl"
         ranks = [
             _CONTEXT.Process(target=download, args=(address, tmp_path, variables))

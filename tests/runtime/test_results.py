@@ -129,7 +129,7 @@ def test_no_planted_secret_is_written_or_logged(
         monkeypatch.setenv(name, "hf_SECRET")
     handler = partial(SimpleHTTPRequestHandler, directory=str(data.parent))
     with HTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/rows.jsonl?sig=SECRET#sha256={sha256(data.read_bytes()).hexdigest()}"
         plan = make_plan(
             data={"paths": [address]},
