@@ -136,7 +136,7 @@ def test_a_role_that_is_missing_is_told_until_it_is_there(
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(100):
+    for _ in range(2000):
         if condition():
             return
         time.sleep(0.05)

@@ -63,7 +63,7 @@ def test_partners_are_found_when_their_files_change(server: Server) -> None:
     other = review(workspace(config="later"))
     assert not response_of(server.review(other))["allowed"]
     (server.folder / "objects" / "later.yaml").write_text(yaml.safe_dump(config_map(name="later")))
-    for _ in range(60):
+    for _ in range(1000):
         if response_of(server.review(other))["allowed"]:
             return
         time.sleep(0.1)
@@ -163,7 +163,7 @@ def test_a_renewed_certificate_is_served_without_a_failed_handshake(server: Serv
     knocking.start()
     renewed = write_certificate(server.authority, server.folder)
     served = ""
-    for _ in range(80):
+    for _ in range(800):
         with tls(server) as connection:
             served = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
         if served.split() == renewed.split():
@@ -229,7 +229,7 @@ def test_judging_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> N
         assert len(children) >= 2
         server.process.kill()
         server.process.wait()
-        for _ in range(100):
+        for _ in range(1200):
             if not any(is_running(child) for child in children):
                 return
             time.sleep(0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from kaitoc.compiler.engines.kaito import ClusterTarget, run_on_cluster
 from kaitoc.compiler.engines.kubectl import ClusterError
 from kaitoc.compiler.engines.troubles import troubles_of
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
 NAME = "tune"
 CONFIG: Object = {
@@ -386,7 +386,7 @@ def with_ctrl_c() -> Iterator[None]:
 @pytest.mark.usefixtures("with_ctrl_c")
 def test_ctrl_c_exits_130_and_says_that_the_run_goes_on(cluster: StandIn) -> None:
     def interrupts() -> None:
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        os.kill(os.getpid(), signal.SIGINT)  # while the run waits for kubectl, which waits for this
 
     Script(cluster, "workspaces", starts(cluster), interrupts)
 

@@ -20,6 +20,7 @@ from kaitoc.compiler.memory.workload import (
     WorkloadError,
 )
 
+pytestmark = pytest.mark.slow
 PHI = find_model("phi-3-mini-128k-instruct")
 A100 = find_gpu("A100-80GB")
 assert PHI is not None

@@ -12,7 +12,7 @@ from kaitoc.compiler.memory.closed_form.footprint import saved_bytes
 from kaitoc.compiler.memory.workload import Attention, Lora, Workload
 from kaitoc.schemas import read_json
 
-pytestmark = pytest.mark.no_cover
+pytestmark = [pytest.mark.no_cover, pytest.mark.slow]
 BATCH, TOKENS = 2, 64
 COMMON = {
     "hidden_size": 256,

@@ -24,7 +24,7 @@ from kaitoc.compiler.memory.workload import (
     WorkloadError,
 )
 
-pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 CONFIG = {
     "model_type": "llama",

@@ -12,6 +12,7 @@ from artefacts import artefact_of_stop, artefact_of_training, is_explained, know
 from judging import ADMISSION, Judge
 from record import read_recording, recording_path
 
+pytestmark = pytest.mark.slow
 _Json = dict[str, Any]
 RELEASES = tuple(name for name in ("v0.10", "v0.11", "v0.12") if recording_path("variants", name).exists())
 MOST_MISSED = 0.01

@@ -17,6 +17,7 @@ from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, OBJECT_RULES, serving_rules
 
+pytestmark = pytest.mark.slow
 _Json = dict[str, Any]
 FOLDER = Path(__file__).parent
 RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12")

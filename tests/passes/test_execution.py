@@ -33,9 +33,9 @@ from kaitoc.runtime.observe.report import RunReport
 TINY = Path(__file__).parents[1] / "runtime"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MAX_TOKENS = 192
-NUM_STEPS = 3
+NUM_STEPS = 2
 EXACT_RTOL = 1e-4
-LEARNED_SHARE = 0.03
+LEARNED_SHARE = 0.02
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.no_cover]
 

@@ -23,7 +23,7 @@ from kaitoc.runtime.output.checkpoints import checkpoints
 from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 MakePlan = Callable[..., Plan]
 CPU = RunOptions("cpu", show_progress=False)
 HELD_OUT = {"train_fraction": 0.5}

@@ -29,7 +29,7 @@ from kaitoc.runtime.launch.ready import RunOptions, build_model, make_ready
 from kaitoc.runtime.launch.run import build_trainer, run_plan
 from kaitoc.runtime.quiet import quiet_libraries
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 MakePlan = Callable[..., Plan]
 CPU = RunOptions("cpu", show_progress=False)
 UNEVEN = [{"prompt": f"Name rule {n}:", "completion": " a key" * (1 + n % 5)} for n in range(16)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.yaml.parser import parse_documents
-from kaitoc.compiler.yaml.placeholders import placeholder_in, template_action
+from kaitoc.compiler.yaml.placeholders import is_sealed, placeholder_in, template_action
 from kaitoc.compiler.yaml.tree import Mapping, Scalar, walk
 
 PLACEHOLDERS = (
@@ -71,6 +71,13 @@ def test_a_placeholder_is_an_unknown_value_and_keeps_its_text(placeholder: str, 
     assert text[found["r"].span.start : found["r"].span.end] == placeholder
     assert found["next"].value == "1"
     assert not found["next"].placeholder
+
+
+def test_an_encrypted_value_of_several_lines_is_named_by_its_first() -> None:
+    found = scalars("r: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  62313365396662343061393464336163\n")
+
+    assert found["r"].placeholder == "$ANSIBLE_VAULT;1.1;AES256"
+    assert is_sealed(found["r"].placeholder)
 
 
 @pytest.mark.parametrize("value", VALUES)

@@ -49,6 +49,22 @@ def test_text_that_is_not_yaml_is_a_problem_at_its_line(text: str, line: int, wo
     assert words in message
 
 
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("a: 1\n@b: 1\n", "a: 1\n"),
+        ("a: 1\n\n\n}\n", "a: 1\n\n\n"),
+        ("a: {b: 1\n", "a: {b: 1"),
+        ("a: {b: 1\r\n\r\n", "a: {b: 1"),
+    ],
+    ids=["a line's first character", "after empty lines", "the end of the text", "the end behind empty lines"],
+)
+def test_a_syntax_error_is_shown_where_it_is_and_never_on_an_empty_line(text: str, before: str) -> None:
+    ((problem,),) = [document.problems for document in parse(text) if document.problems]
+
+    assert text[: problem.span.start] == before
+
+
 def test_an_alias_bomb_is_a_problem_and_is_never_expanded() -> None:
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
