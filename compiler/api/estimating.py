@@ -21,6 +21,7 @@ from kaitoc.compiler.job.assumptions import (
 )
 from kaitoc.compiler.job.memory import summarize, workload_of
 from kaitoc.compiler.job.missing_config import require_config
+from kaitoc.compiler.job.possible import lacking_gpus, why_impossible
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
@@ -145,23 +146,18 @@ def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     gpu: Gpu | None = None
     if overrides.gpu is not None:
         gpu = gpu_named(overrides.gpu)
-        _require_on_instance(overrides.gpu, fine_tune)
+        _require_on_instance(overrides.gpu, fine_tune.num_gpus, fine_tune.sharing.num_nodes)
     elif overrides.gpu_memory_gib is not None:
         gpu = custom_gpu(overrides.gpu_memory_gib)
     return Subject(workload_from(fine_tune), gpu, _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method))
 
 
-def _require_on_instance(name: str, fine_tune: FineTune) -> None:
+def _require_on_instance(name: str, num_gpus: int, num_nodes: int) -> None:
     """Raise `EstimateError` for more GPUs on a node than an instance type has; a bare GPU name has no limit."""
     instance = find_instance_type(name)
-    num_nodes = max(1, fine_tune.sharing.num_nodes)
-    if instance is None or fine_tune.num_gpus <= instance.num_gpus * num_nodes:
-        return
-    needed = -(-fine_tune.num_gpus // instance.num_gpus)
-    raise EstimateError(
-        f"{instance.name} has {instance.num_gpus} GPUs; {fine_tune.num_gpus} need --nodes {needed}, or take "
-        f"--gpus {instance.num_gpus * num_nodes}"
-    )
+    why = lacking_gpus(instance, num_gpus, num_nodes) if instance is not None else ""
+    if why:
+        raise EstimateError(why)
 
 
 def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
@@ -189,6 +185,9 @@ def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
                 line=start.line,
                 column=start.column,
             )
+        why = why_impossible(job, workload)
+        if why:
+            raise EstimateError(f"{job.manifest.source.path}: {why}", path=job.manifest.source.path)
         yield Subject(workload, job.gpu.value if job.gpu is not None else None, percent / 100, summarize(job))
 
 

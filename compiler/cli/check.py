@@ -9,7 +9,7 @@ import click
 from kaitoc.compiler.cli.check_options import CheckOptions, run_check
 from kaitoc.compiler.cli.check_report import Color
 from kaitoc.compiler.cli.completion import complete_format, complete_path
-from kaitoc.compiler.cli.options import F, judging_options, takes
+from kaitoc.compiler.cli.options import F, judging_options, sharing_options, takes
 from kaitoc.compiler.report import FORMATS
 
 _DEFAULTS = CheckOptions()
@@ -57,6 +57,7 @@ def _check_options(command: F) -> F:
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATHS|-]", shell_complete=complete_path)
 @judging_options
+@sharing_options
 @_check_options
 @takes(CheckOptions)
 def check(options: CheckOptions) -> int:

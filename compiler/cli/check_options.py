@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 from kaitoc.compiler.api.checking import ledgers_of_files, ledgers_of_outcome
 from kaitoc.compiler.check.engine import Engine
-from kaitoc.compiler.check.engine_options import engine_of
+from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.inputs import Inputs, Search
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.check_report import CheckReport, Color, conclude, tell_what_is_read, wanted_texts
-from kaitoc.compiler.cli.console import say
-from kaitoc.compiler.cli.option_records import JudgingOptions
+from kaitoc.compiler.cli.console import complain, say
+from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target
 from kaitoc.compiler.report.ledger import Ledgers
@@ -30,6 +30,7 @@ class CheckOptions:
 
     paths: tuple[str, ...] = ()
     judging: JudgingOptions = JudgingOptions()
+    sharing: SharingOptions = SharingOptions()
     formats: tuple[str, ...] = ()
     output_file: str | None = None
     stdin_filename: str = "<stdin>"
@@ -53,10 +54,16 @@ class CheckOptions:
     changed_since: str | None = None
     jobs: int = 0
 
+    @property
+    def engine(self) -> EngineOptions:
+        """Return what decides how files are judged."""
+        engine = self.judging.engine
+        return replace(engine, overrides=self.sharing.over(engine.overrides))
+
     def request(self, settings: Settings) -> CheckRequest:
         """Return what to check for, where the options are silent by the settings."""
         return CheckRequest(
-            self.judging.engine,
+            self.engine,
             settings.strict if self.strict is None else self.strict,
             self.baseline,
             self.changed_since,
@@ -97,7 +104,7 @@ class CheckOptions:
 
 def run_check(options: CheckOptions) -> int:
     """Check files, fix them, or show what would be checked; return the exit code."""
-    engine = engine_of(options.judging.engine)
+    engine = engine_of(options.engine)
     settings = engine.settings_for(".")
     report, request = options.report(settings), options.request(settings)
     inputs = inputs_from(options.paths, options.stdin_filename)
@@ -109,9 +116,22 @@ def run_check(options: CheckOptions) -> int:
     if options.show_effective:
         return _show_effective(engine, files)
     tell_what_is_read(report, settings, files)
+    _note_sharding(engine, options.sharing)
     if options.fix or options.diff:
         return _fix(engine, engine.check(files), inputs, options, request, report)
     return conclude(_found(engine, files, inputs, request, report), report, sys.stdout)
+
+
+def _note_sharding(engine: Engine, sharing: SharingOptions) -> None:
+    """Say when the software that is judged for cannot do what is assumed of the GPUs."""
+    if not sharing.request.is_sharded:
+        return
+    from kaitoc.compiler.job.memory import stack_for  # seldom asked for
+    from kaitoc.compiler.memory.sharing import image_note
+
+    note = image_note(sharing.request, stack_for(engine.assumptions_for(".")))
+    if note:
+        complain(f"note: {note}")
 
 
 def _show_settings(engine: Engine, inputs: Inputs) -> int:

@@ -9,17 +9,21 @@ from typing import Any
 import click
 
 from kaitoc.compiler.api.estimating import Estimate, Subject, architecture, predict, subject_of, subjects_in
+from kaitoc.compiler.api.solving import solve_gpus
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
 from kaitoc.compiler.cli.estimate_sweep import plot, sweep_points
+from kaitoc.compiler.cli.option_records import SharingOptions
 from kaitoc.compiler.cli.options import (
     gpu_memory_option,
     gpu_option,
     kaito_version_option,
     margin_option,
     model_option,
+    sharing_options,
     takes,
+    target_option,
 )
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source
@@ -36,9 +40,8 @@ from kaitoc.compiler.memory.estimate import (
     unmatched_targets,
 )
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.memory.sharding.model import Offload
-from kaitoc.compiler.memory.sharing import SHARDING_WORDS, SharingRequest, can_shard
-from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.compiler.memory.sharing import image_note
+from kaitoc.compiler.memory.stacks import BUNDLED, find_stack
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization
 
 EXIT_DOES_NOT_FIT = 1
@@ -71,14 +74,10 @@ class EstimateOptions:
     adapter_dtype: str | None
     allocator: str | None
     padding: bool | None
-    gpus: int | None
-    nodes: int
-    sharding: str
-    shard_group: int | None
-    reshard: bool
-    offload: str
+    sharing: SharingOptions
     stack: str | None
     kaito_version: str | None
+    target: str | None
     gpu: str | None
     gpu_memory: float | None
     margin: float | None
@@ -88,6 +87,7 @@ class EstimateOptions:
     phase: bool
     use_trace: bool
     sweep: str | None
+    solve: str | None
     plot: str | None
     format_name: str
     strict: bool
@@ -95,14 +95,16 @@ class EstimateOptions:
     @property
     def overrides(self) -> Overrides:
         """Return what holds for manifests; raises `DataLengthError` for data without a length."""
-        return Overrides(
+        stated = Overrides(
             model=self.model,
             gpu=self.gpu,
             gpu_memory_gib=self.gpu_memory,
             kaito_version=self.kaito_version,
+            target=self.target,
             seq_len_tokens=self._seq_len_tokens(),
             margin_percent=self.margin,
         )
+        return self.sharing.over(stated)
 
     def fine_tune(self, model: Architecture) -> FineTune:
         """Return what is described without a manifest; raises `AssumptionError` and `DataLengthError`."""
@@ -125,15 +127,17 @@ class EstimateOptions:
             "double_quant": self.double_quant,
             "kbit_prep": self.kbit_prep,
             "allocator": self.allocator,
-            "num_gpus": self.gpus,
+            "num_gpus": self.sharing.gpus,
             "is_padded": self.padding,
             "accumulation_steps": self.accumulation,
-            "sharing": SharingRequest(self.sharding, self.nodes, self.shard_group, self.reshard, Offload(self.offload)),
+            "sharing": self.sharing.request,
         }
         chosen = FineTune(model, self._stack_name(), dora=self.dora)
         return replace(chosen, **{name: value for name, value in given.items() if value is not None})
 
     def _stack_name(self) -> str:
+        if self.target == "bundled" and not self.stack:
+            return BUNDLED
         if self.stack or self.kaito_version is None:
             return self.stack or ""
         return f"kaito-{resolve_assumptions(Overrides(kaito_version=self.kaito_version), Settings()).release.name}"
@@ -188,26 +192,7 @@ class EstimateOptions:
 @click.option(
     "--padding/--no-padding", default=None, help="Whether batches are padded, so that attention takes a mask."
 )
-@click.option("--gpus", type=int, metavar="N", help="GPUs of the whole job, one process each (default: 1).")
-@click.option("--nodes", type=int, metavar="N", default=1, show_default=True, help="Machines that the GPUs stand on.")
-@click.option(
-    "--sharding",
-    type=click.Choice(SHARDING_WORDS),
-    default="auto",
-    show_default=True,
-    help="How the GPUs share the model: whole copies (ddp) or shards; auto does what the stack does.",
-)
-@click.option("--shard-group", type=int, metavar="N", help="GPUs that hold one copy together (default: all).")
-@click.option(
-    "--reshard/--no-reshard", default=True, show_default=True, help="Give up gathered weights until the way back."
-)
-@click.option(
-    "--offload",
-    type=click.Choice([one.value for one in Offload]),
-    default=Offload.NONE.value,
-    show_default=True,
-    help="What lives in the host's memory.",
-)
+@sharing_options
 @click.option(
     "--stack",
     metavar="S",
@@ -215,6 +200,7 @@ class EstimateOptions:
     help="Software: kaito-v0.12, transformers-5, trl-chunked, ...",
 )
 @kaito_version_option
+@target_option
 @gpu_option
 @gpu_memory_option
 @margin_option
@@ -224,6 +210,11 @@ class EstimateOptions:
 @click.option("--phase", is_flag=True, help="Show the peak of every phase.")
 @click.option("--trace", "use_trace", is_flag=True, help="Run the real model code on meta tensors (needs torch).")
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
+@click.option(
+    "--solve",
+    type=click.Choice(["gpus"]),
+    help="Find the smallest number of GPUs that fits, of --gpu or of all instance types; exit 1 when none does.",
+)
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
 @click.option("--strict", is_flag=True, help="Exit 1 for a tight fit too.")
 @click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -243,7 +234,9 @@ def estimate(options: EstimateOptions) -> int:
 
 def _subjects(options: EstimateOptions) -> Iterator[Subject]:
     if options.paths:
-        yield from subjects_in(Inputs(options.paths), options.overrides)
+        for subject in subjects_in(Inputs(options.paths), options.overrides):
+            _note_sharding(subject, options)
+            yield subject
         return
     subject = subject_of(options.fine_tune(_model(options)), options.overrides)
     _note_sharding(subject, options)
@@ -254,17 +247,15 @@ def _subjects(options: EstimateOptions) -> Iterator[Subject]:
 
 def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
     """Say when the stack's software cannot do what is asked for and estimated all the same."""
-    stack = find_stack(subject.workload.stack)
-    if subject.workload.sharding.is_sharded and not can_shard(stack):
-        click.echo(
-            f"kaitoc: note: the image of {stack.name} runs whole copies only (ddp); `{options.sharding}` needs "
-            "`kaitoc run` or another launcher",
-            err=True,
-        )
+    note = image_note(options.sharing.request, find_stack(subject.workload.stack))
+    if note:
+        click.echo(f"kaitoc: note: {note}", err=True)
 
 
 def _answer(subject: Subject, options: EstimateOptions) -> int:
     """Print the estimate of one fine-tune and return the exit code."""
+    if options.solve is not None:
+        return _answer_solved(subject, options)
     points = sweep_points(subject, options.sweep) if options.sweep else []
     estimated = predict(subject, use_trace=options.use_trace)
     if options.plot:
@@ -277,6 +268,19 @@ def _answer(subject: Subject, options: EstimateOptions) -> int:
         _print_text(estimated, points, options)
     is_tight = estimated.verdict is Verdict.TIGHT
     return EXIT_DOES_NOT_FIT if not estimated.ok or (options.strict and is_tight) else 0
+
+
+def _answer_solved(subject: Subject, options: EstimateOptions) -> int:
+    """Print the estimate on the fewest GPUs that fit, or that none do, and return the exit code."""
+    if options.sweep or options.use_trace:
+        raise EstimateError("--solve gpus is incompatible with --sweep and --trace")
+    solution = solve_gpus(subject, options.gpu)
+    if options.format_name == "json":
+        click.echo(solution.estimate.to_json(), nl=False)
+    else:
+        click.echo(str(solution.estimate))
+        click.echo(f"\n{solution.words}")
+    return 0 if solution.placement is not None else EXIT_DOES_NOT_FIT
 
 
 def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], options: EstimateOptions) -> None:

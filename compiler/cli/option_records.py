@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
 from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.core.records import dataclass, field_names
+from kaitoc.compiler.core.records import dataclass, field_names, replace
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.prices import parse_price
+from kaitoc.compiler.memory.sharding.model import Offload
+from kaitoc.compiler.memory.sharing import SharingRequest
 
 T = TypeVar("T")
 
@@ -46,6 +48,27 @@ class AssumptionOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class SharingOptions:
+    """How many GPUs a job has, and how they share its model."""
+
+    gpus: int | None = None
+    nodes: int = 1
+    sharding: str = "auto"
+    shard_group: int | None = None
+    reshard: bool = True
+    offload: str = Offload.NONE.value
+
+    @property
+    def request(self) -> SharingRequest:
+        """Return what is asked of the GPUs."""
+        return SharingRequest(self.sharding, self.nodes, self.shard_group, self.reshard, Offload(self.offload))
+
+    def over(self, overrides: Overrides) -> Overrides:
+        """Return what is stated of jobs, with the GPUs that are stated here."""
+        return replace(overrides, num_gpus=self.gpus, sharing=self.request)
+
+
+@dataclass(frozen=True, slots=True)
 class JudgingOptions:
     """What decides how files are judged: assumptions, the selected rules, and whether settings files count."""
 
@@ -69,7 +92,7 @@ class JudgingOptions:
         )
 
 
-GROUPS: Mapping[str, type] = {"assumptions": AssumptionOptions, "judging": JudgingOptions}
+GROUPS: Mapping[str, type] = {"assumptions": AssumptionOptions, "judging": JudgingOptions, "sharing": SharingOptions}
 """The records that many commands' options have in common, by the field that holds them."""
 
 

@@ -13,6 +13,8 @@ from kaitoc.compiler.cli.console import EXIT_USAGE, complain
 from kaitoc.compiler.cli.option_records import GROUPS, record_of
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.memory.sharding.model import Offload
+from kaitoc.compiler.memory.sharing import SHARDING_WORDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -29,6 +31,8 @@ model_option = click.option("--model", metavar="M", shell_complete=complete_mode
                             help="Model to assume: a Kaito preset, a hub id or a short name.")  # fmt: skip
 price_option = click.option("--price", "prices", multiple=True, metavar="TYPE=USD",
                             help="Price per hour of an instance type; repeatable.")  # fmt: skip
+target_option = click.option("--target", type=click.Choice(["kaito", "bundled"]),
+                             help="Runtime the manifest is meant for.")  # fmt: skip
 isolated_option = click.option("--isolated", is_flag=True, help="Ignore settings files.")
 config_option = click.option("--config", metavar="FILE", shell_complete=complete_path,
                              help="Take all settings from this file, not from those around the manifests.")  # fmt: skip
@@ -38,7 +42,7 @@ _ASSUMPTIONS = (
     gpu_option,
     gpu_memory_option,
     kaito_version_option,
-    click.option("--target", type=click.Choice(["kaito", "bundled"]), help="Runtime the manifest is meant for."),
+    target_option,
     click.option("--seq-len", type=click.IntRange(min=1), metavar="N",
                  help="Sequence length to assume, in tokens (default: what the release truncates to)."),
     margin_option,
@@ -54,6 +58,21 @@ _SELECTION = (
 )  # fmt: skip
 
 
+_SHARING = (
+    click.option("--gpus", type=int, metavar="N",
+                 help="GPUs of the whole job, one process each (default: 1, or those of the instance type)."),
+    click.option("--nodes", type=int, metavar="N", default=1, show_default=True,
+                 help="Machines that the GPUs stand on."),
+    click.option("--sharding", type=click.Choice(SHARDING_WORDS), default="auto", show_default=True,
+                 help="How the GPUs share the model: whole copies (ddp) or shards; auto does what the stack does."),
+    click.option("--shard-group", type=int, metavar="N", help="GPUs that hold one copy together (default: all)."),
+    click.option("--reshard/--no-reshard", default=True, show_default=True,
+                 help="Give up gathered weights until the way back."),
+    click.option("--offload", type=click.Choice([one.value for one in Offload]), default=Offload.NONE.value,
+                 show_default=True, help="What lives in the host's memory."),
+)  # fmt: skip
+
+
 def assumption_options(command: F) -> F:
     """Add the options of `AssumptionOptions`."""
     return _with(command, _ASSUMPTIONS)
@@ -62,6 +81,11 @@ def assumption_options(command: F) -> F:
 def judging_options(command: F) -> F:
     """Add the options of `JudgingOptions`."""
     return _with(command, (*_ASSUMPTIONS, *_SELECTION))
+
+
+def sharing_options(command: F) -> F:
+    """Add the options of `SharingOptions`."""
+    return _with(command, _SHARING)
 
 
 def _with(command: F, options: tuple[Callable[[F], F], ...]) -> F:

@@ -11,6 +11,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.job.prices import NO_PRICES, prices_from
 from kaitoc.compiler.job.settings import Settings
+from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
 
 DEFAULT_MARGIN_PERCENT = 5.0
 
@@ -35,6 +36,8 @@ class Overrides:
     margin_percent: float | None = None
     attention: str | None = None
     prices: tuple[tuple[str, float], ...] = ()
+    num_gpus: int | None = None
+    sharing: SharingRequest = AS_THE_STACK_DOES
 
 
 NOTHING_STATED = Overrides()
@@ -55,6 +58,8 @@ def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions
         attention=overrides.attention,
         margin=(DEFAULT_MARGIN_PERCENT if margin is None else margin) / 100,
         prices=prices_from((*settings.prices, *overrides.prices)) if settings.prices or overrides.prices else NO_PRICES,
+        num_gpus=overrides.num_gpus,
+        sharing=overrides.sharing,
     )
 
 

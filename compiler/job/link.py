@@ -152,7 +152,7 @@ def _config_map_job(config_map: Manifest, idle_workspaces: tuple[Manifest, ...],
         model=_assumed_model(assumptions),
         instance_type=None,
         gpu=_assumed_gpu(assumptions),
-        num_gpus=1,
+        num_gpus=_num_gpus(assumptions, 1),
         method=None,
         assumptions=assumptions,
         idle_workspaces=idle_workspaces,
@@ -197,6 +197,11 @@ def _assumed_gpu(assumptions: Assumptions) -> Setting[Gpu] | None:
     return Setting(assumptions.gpu, None, "--gpu") if assumptions.gpu is not None else None
 
 
+def _num_gpus(assumptions: Assumptions, per_node: int) -> int:
+    """Return the GPUs of a job: as many as stated, else all of as many nodes as are stated."""
+    return assumptions.num_gpus or per_node * max(1, assumptions.sharing.num_nodes)
+
+
 def _model(workspace: Manifest, assumptions: Assumptions) -> Setting[Architecture] | None:
     assumed = _assumed_model(assumptions)
     preset = _text(workspace, "tuning", "preset", "name")
@@ -211,9 +216,9 @@ def _gpu(workspace: Manifest, assumptions: Assumptions) -> tuple[Setting[Gpu] | 
     stated = _instance_type(workspace)
     instance = find_instance_type(stated.value) if stated is not None else None
     assumed = _assumed_gpu(assumptions)
-    num_gpus = instance.num_gpus if instance is not None else 1
+    num_gpus = _num_gpus(assumptions, instance.num_gpus if instance is not None else 1)
     if assumed is not None:
         return assumed, num_gpus
     if instance is None or instance.gpu is None or stated is None:
-        return None, 1
+        return None, _num_gpus(assumptions, 1)
     return Setting(instance.gpu, stated.place, stated.origin), num_gpus

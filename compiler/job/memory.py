@@ -14,11 +14,12 @@ from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.job import Assumptions, Job, Target
+from kaitoc.compiler.job.possible import why_impossible
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
-from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
+from kaitoc.compiler.memory.sharing import sharding_for
+from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     OPTIMIZERS_BY_OPTIM,
     Allocator,
@@ -48,7 +49,13 @@ _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FL
 
 def stack_of(job: Job) -> Stack:
     """Return the software stack that runs a job."""
-    return find_stack("trl-chunked" if job.target is Target.BUNDLED else f"{KAITO_PREFIX}{job.release.name}")
+    return stack_for(job.assumptions)
+
+
+def stack_for(assumptions: Assumptions) -> Stack:
+    """Return the software stack that runs what is judged under some assumptions."""
+    is_bundled = assumptions.target is Target.BUNDLED
+    return find_stack(BUNDLED if is_bundled else f"{KAITO_PREFIX}{assumptions.release.name}")
 
 
 def quantization_of(job: Job) -> Quantization:
@@ -190,7 +197,7 @@ def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) ->
         empty_cache_each_step=job.target is Target.KAITO,
         is_padded=pads(job) and batch_size_of(job) > 1,
         accumulates=accumulation_steps_of(job) > 1,
-        sharding=sharding_for(SharingRequest(), stack),
+        sharding=sharding_for(job.assumptions.sharing, stack),
     )
 
 
@@ -298,11 +305,10 @@ def _why_unknown(job: Job) -> str:
     try:
         if not targets_of(job):
             return "the modules to adapt are not known"
-        return (
-            "no run can have this shape"
-            if _shared_step(job).workload is not None
-            else "no module of the model is adapted"
-        )
+        workload = _shared_step(job).workload
+        if workload is None:
+            return "no module of the model is adapted"
+        return why_impossible(job, workload) or "no run can have this shape"
     except UnknownValueError:
         return "a value that decides it is not known"
 

@@ -31,8 +31,9 @@ class JobSummary:
     `path` is the file that brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the
     manifest names no namespace, and empty where there is none. `footprint` is None where what it needs cannot be told,
     which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown;
-    `margin` is the share of the GPU's memory that the verdict keeps free. A server has `method` "serve", its need in
-    `serving`, its context in `seq_len` and in `batch` the sequences of a step.
+    `margin` is the share of the GPU's memory that the verdict keeps free. `instance_type` is the one found by
+    `--solve gpus`, empty otherwise. A server has `method` "serve", its need in `serving`, its context in `seq_len` and
+    in `batch` the sequences of a step.
     """
 
     path: str = ""
@@ -49,6 +50,7 @@ class JobSummary:
     verdict: Verdict | None = None
     why_unknown: str = ""
     serving: ServingNeed | None = None
+    instance_type: str = ""
 
     @property
     def fits(self) -> bool | None:

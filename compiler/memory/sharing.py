@@ -31,6 +31,15 @@ class SharingRequest:
     reshards: bool = True
     offload: Offload = Offload.NONE
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether it names a way of splitting the model."""
+        return self.word not in ("auto", "ddp")
+
+
+AS_THE_STACK_DOES = SharingRequest()
+"""Nothing is asked for: one node, shared as the software does by itself."""
+
 
 def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
     """Return what a stack makes of a request: what is left to it is its default."""
@@ -53,6 +62,16 @@ def sharded(workload: Workload) -> Sharding:
     """Return how a workload's GPUs would share the model by FSDP2, on as many nodes."""
     request = SharingRequest("fsdp2", workload.sharding.num_nodes)
     return sharding_for(request, find_stack(workload.stack))
+
+
+def image_note(request: SharingRequest, stack: Stack) -> str:
+    """Return the note on a way of sharding that a stack's software cannot do, empty where it can."""
+    if not request.is_sharded or can_shard(stack):
+        return ""
+    return (
+        f"the image of {stack.name} runs whole copies only (ddp); `{request.word}` needs `kaitoc run` or another "
+        "launcher"
+    )
 
 
 def can_shard(stack: Stack) -> bool:

@@ -17,6 +17,8 @@ from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadErro
 from kaitoc.schemas import read_json
 
 _VERSION = pattern(r"transformers-(\d+)\.(\d+)(?:\.\w+)*")
+BUNDLED = "trl-chunked"
+"""The stack of the bundled runtime."""
 KAITO_PREFIX = "kaito-"
 """What the name of a release's stack begins with: `kaito-v0.12`."""
 

@@ -144,6 +144,7 @@ class JsonJob:
 
     `margin` is the share of the GPU's memory to keep free; `fits` is true for the verdicts `fits` and `tight`.
     `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU.
+    `instance_type` is the one whose GPUs are the fewest that fit, null unless `--solve gpus` looked for it.
     """
 
     workspace: str | None
@@ -157,6 +158,7 @@ class JsonJob:
     peak_bytes: JsonPeakBytes | None
     phase_bytes: JsonPhaseBytes | None
     sharding: JsonSharding | None
+    instance_type: str | None
     host_bytes: int | None
     interval_bytes: JsonInterval | None
     capacity_bytes: int | None

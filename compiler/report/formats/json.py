@@ -108,6 +108,7 @@ def to_json_job(job: JobSummary) -> JsonJob:
         peak_bytes=_peak_bytes(footprint) if footprint else None,
         phase_bytes=_phase_bytes(footprint) if footprint else None,
         sharding=_sharding(footprint) if footprint and footprint.num_gpus > 1 else None,
+        instance_type=job.instance_type or None,
         host_bytes=footprint.host_bytes if footprint else None,
         capacity_bytes=job.capacity_bytes,
         interval_bytes=JsonInterval(footprint.low_bytes, footprint.high_bytes) if footprint else None,

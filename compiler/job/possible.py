@@ -1,0 +1,35 @@
+"""Whether the GPUs that are stated for a job can be its."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.memory.closed_form.footprint import as_shared
+from kaitoc.compiler.memory.closed_form.validation import validate
+from kaitoc.compiler.memory.workload import Workload, WorkloadError
+
+
+def why_impossible(job: Job, workload: Workload) -> str:
+    """Return why no run of a job can be as it is stated, with the nearest that can be; empty where one can."""
+    stated, assumed = job.instance_type, job.assumptions
+    instance = find_instance_type(stated.value) if stated is not None and assumed.gpu is None else None
+    lacking = lacking_gpus(instance, job.num_gpus, assumed.sharing.num_nodes) if instance is not None else ""
+    if lacking:
+        return lacking
+    try:
+        validate(as_shared(workload, job.gpu.value if job.gpu is not None else None))
+    except WorkloadError as error:
+        return str(error)
+    return ""
+
+
+def lacking_gpus(instance: InstanceType, num_gpus: int, num_nodes: int) -> str:
+    """Return what to do about more GPUs than so many nodes of an instance type have, empty where there are enough."""
+    num_nodes = max(1, num_nodes)
+    if num_gpus <= instance.num_gpus * num_nodes:
+        return ""
+    gpus = "1 GPU" if instance.num_gpus == 1 else f"{instance.num_gpus} GPUs"
+    return (
+        f"{instance.name} has {gpus}; {num_gpus} need --nodes {-(-num_gpus // instance.num_gpus)}, or take "
+        f"--gpus {instance.num_gpus * num_nodes}"
+    )

@@ -1,0 +1,162 @@
+"""`kaitoc estimate` and `check` take the GPUs of a job and their sharding for manifests too; `--solve gpus`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler.cli import cli
+
+SHARED = ("--gpus", "8", "--sharding", "fsdp2")
+LARGE = ("--model", "llama-3.3-70b-instruct", "--checkpointing", "--seq-len", "2048")
+JOB = """apiVersion: v1
+kind: ConfigMap
+metadata: {name: params}
+data:
+  training_config.yaml: |
+    training_config:
+      ModelConfig: {torch_dtype: bfloat16}
+      LoraConfig: {r: 16, lora_alpha: 16, target_modules: [q_proj, v_proj]}
+      TrainingArguments:
+        output_dir: /mnt/results
+        max_length: 512
+        per_device_train_batch_size: 1
+        gradient_checkpointing: true
+        bf16: true
+      DatasetConfig: {train_test_split: 1}
+      DataCollator: {mlm: false}
+---
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {name: tune}
+resource:
+  instanceType: INSTANCE
+  labelSelector: {matchLabels: {app: tune}}
+tuning:
+  preset: {name: llama-3.3-70b-instruct}
+  method: lora
+  config: params
+  input: {urls: ["https://example.com/data.json"]}
+  output: {image: example.com/tuned:1, imagePushSecret: secret}
+"""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+def job_in(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)["jobs"][0]
+    return found
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    """Return a LoRA of a 70B model on a node of four A100."""
+    path = tmp_path / "tune.yaml"
+    path.write_text(JOB.replace("INSTANCE", "Standard_NC96ads_A100_v4"))
+    return str(path)
+
+
+def test_the_gpus_of_a_manifest_share_the_model_as_asked_for(manifest: str) -> None:
+    stated = job_in(run("estimate", manifest, "--format", "json").stdout)
+    shared = job_in(run("estimate", manifest, "--format", "json", *SHARED, "--nodes", "2").stdout)
+
+    assert (stated["sharding"]["kind"], stated["sharding"]["num_gpus"], stated["fits"]) == ("ddp", 4, False)
+    assert (shared["sharding"]["kind"], shared["sharding"]["num_gpus"], shared["fits"]) == ("fsdp2", 8, True)
+
+
+def test_nodes_alone_take_all_gpus_of_the_instance_type(manifest: str) -> None:
+    job = job_in(run("estimate", manifest, "--format", "json", "--nodes", "3").stdout)
+
+    assert (job["sharding"]["num_gpus"], job["sharding"]["num_nodes"]) == (12, 3)
+
+
+def test_check_judges_memory_by_the_sharding_that_is_assumed(manifest: str) -> None:
+    def codes(*options: str) -> set[str]:
+        found = json.loads(run("check", manifest, "--format", "json", "--isolated", *options).stdout)
+        return {finding["code"] for finding in found["findings"]} & {"KT501", "KT509"}
+
+    assert codes() == {"KT509"}
+    assert codes("--sharding", "fsdp2") == set()
+    assert codes("--target", "bundled") == set(), "the bundled runtime shards by itself"
+
+
+@pytest.mark.parametrize("command", ["estimate", "check"])
+def test_kaitos_image_is_said_to_run_whole_copies_only(command: str, manifest: str) -> None:
+    note = "whole copies only (ddp); `fsdp2` needs `kaitoc run`"
+
+    assert note in run(command, manifest, *SHARED, "--nodes", "2").stderr
+    assert note not in run(command, manifest, *SHARED, "--nodes", "2", "--target", "bundled").stderr
+
+
+BAD = [
+    (("--gpus", "16"), "need --nodes 4, or take --gpus 4"),
+    (("--gpus", "8", "--nodes", "3"), "2 nodes would do"),
+    (("--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 4"),
+    (("--sharding", "ddp", "--offload", "parameters"), "use fsdp2"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD)
+def test_gpus_that_a_manifest_cannot_have_are_an_error_that_names_the_nearest(
+    options: tuple[str, ...], message: str, manifest: str
+) -> None:
+    estimated = run("estimate", manifest, *options)
+    checked = run("check", manifest, "--isolated", "--verbose", "--format", "text", *options)
+
+    assert (estimated.exit_code, message in estimated.stderr) == (2, True)
+    assert message in checked.stdout
+
+
+def test_the_fewest_gpus_that_fit_are_found_with_the_instance_type_that_has_them() -> None:
+    result = run("estimate", *LARGE, "--target", "bundled", "--solve", "gpus", "--gpu", "A100-80GB")
+    job = job_in(
+        run("estimate", *LARGE, "--target", "bundled", "--solve", "gpus", "--gpu", "A100-80GB", "-f", "json").stdout
+    )
+
+    assert result.exit_code == 0
+    assert "smallest that fits: 3 GPUs, A100-80GB (3 nodes of Standard_NC24ads_A100_v4)" in result.stdout
+    assert (job["instance_type"], job["sharding"]["num_gpus"], job["verdict"]) == (
+        "Standard_NC24ads_A100_v4",
+        3,
+        "fits",
+    )
+    fewer = job_in(
+        run("estimate", *LARGE, "--target", "bundled", "--gpu", "A100-80GB", "--gpus", "2", "-f", "json").stdout
+    )
+    assert fewer["verdict"] != "fits"
+
+
+def test_a_named_instance_type_is_taken_whole() -> None:
+    node = ("--solve", "gpus", "--gpu", "Standard_NC96ads_A100_v4")
+
+    assert "4 GPUs, A100-80GB (1 node of" in run("estimate", *LARGE, "--target", "bundled", *node).stdout
+
+
+def test_where_no_number_fits_the_exit_code_and_the_verdict_say_so() -> None:
+    whole = run("estimate", *LARGE, "--solve", "gpus", "--gpu", "A100-80GB")
+    small = run("estimate", *LARGE, "--sharding", "fsdp2", "--solve", "gpus", "--gpu", "T4-16GB", "-f", "json")
+
+    assert (whole.exit_code, small.exit_code) == (1, 1)
+    assert "no number of GPUs fits: each GPU holds a whole copy (ddp); `--sharding fsdp2`" in whole.stdout
+    assert job_in(small.stdout)["verdict"] == "does-not-fit"
+    assert job_in(small.stdout)["instance_type"] is None
+
+
+def test_a_manifest_is_solved_for_too(manifest: str) -> None:
+    result = run("estimate", manifest, "--target", "bundled", "--solve", "gpus", "--gpu", "H100-80GB")
+
+    assert result.exit_code == 0
+    assert "smallest that fits: " in result.stdout
+
+
+def test_what_no_number_of_gpus_makes_possible_is_an_error() -> None:
+    result = run("estimate", *LARGE, "--sharding", "fsdp2", "--quantization", "int8", "--solve", "gpus")
+
+    assert result.exit_code == 2
+    assert "use 4 bit (nf4), or ddp" in result.stderr

@@ -1,0 +1,57 @@
+"""The fewest GPUs that fit, found by bisection, are those that trying every number finds."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaitoc.compiler.catalog.gpus import find_gpu
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.closed_form.footprint import fits
+from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
+from kaitoc.compiler.memory.solve_gpus import Machine, Placement, machines, smallest_placement
+from kaitoc.compiler.memory.workload import Dtype, Lora, Workload
+
+MARGIN = 0.05
+
+
+def workload(lora: Lora | None, kind: ShardingKind, seq_len_tokens: int) -> Workload:
+    model = find_model("mistral-7b-v0.1")
+    assert model is not None
+    return Workload(
+        architecture=model,
+        lora=lora,
+        batch_size=1,
+        seq_len_tokens=seq_len_tokens,
+        stack="trl-chunked",
+        autocast=Dtype.BFLOAT16,
+        gradient_checkpointing=True,
+        sharding=Sharding(kind),
+    )
+
+
+@pytest.mark.parametrize("kind", [ShardingKind.AUTO, ShardingKind.FSDP2])
+@pytest.mark.parametrize("lora", [None, Lora()], ids=["full", "lora"])
+def test_bisection_finds_what_trying_every_number_finds(lora: Lora | None, kind: ShardingKind) -> None:
+    asked = workload(lora, kind, 1024)
+    gpu = find_gpu("A10-24GB")
+    assert gpu is not None
+    machine = Machine(gpu, 1)
+    first = 1 if kind is ShardingKind.AUTO else 2
+    tried = [number for number in range(first, 25) if fits(Placement(machine, number).of(asked), gpu, MARGIN)]
+
+    found = smallest_placement(asked, [machine], MARGIN)
+
+    assert found is not None
+    assert found.num_gpus == tried[0]
+    assert tried == [*range(tried[0], 25)]
+
+
+def test_of_equally_many_gpus_the_smallest_that_fit_are_taken() -> None:
+    found = smallest_placement(workload(Lora(), ShardingKind.AUTO, 512), machines(), MARGIN)
+
+    assert found is not None
+    assert found.num_gpus == 1
+    smaller = [one for one in machines() if one.size < found.machine.size]
+    asked = workload(Lora(), ShardingKind.AUTO, 512)
+    assert smaller
+    assert not any(fits(Placement(one, 1).of(asked), one.gpu, MARGIN) for one in smaller if one.num_gpus == 1)
