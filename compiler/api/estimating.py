@@ -19,9 +19,10 @@ from kaitoc.compiler.job.assumptions import (
     gpu_named,
     model_named,
 )
+from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import summarize, workload_of
 from kaitoc.compiler.job.missing_config import require_config
-from kaitoc.compiler.job.possible import lacking_gpus, why_impossible
+from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
@@ -174,6 +175,7 @@ def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
         raise EstimateError("no tuning Workspace or training config found in the given paths")
     for job in jobs:
         require_config(job)
+        _require_possible(job, missing_gpus(job))
         workload = workload_of(job)
         if workload is None:
             manifest = job.manifest
@@ -185,10 +187,14 @@ def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
                 line=start.line,
                 column=start.column,
             )
-        why = why_impossible(job, workload)
-        if why:
-            raise EstimateError(f"{job.manifest.source.path}: {why}", path=job.manifest.source.path)
+        _require_possible(job, why_impossible(job, workload))
         yield Subject(workload, job.gpu.value if job.gpu is not None else None, percent / 100, summarize(job))
+
+
+def _require_possible(job: Job, obstacle: str) -> None:
+    if obstacle:
+        path = job.manifest.source.path
+        raise EstimateError(f"{path}: {obstacle}", path=path)
 
 
 def predict(subject: Subject, *, use_trace: bool = False) -> Estimate:

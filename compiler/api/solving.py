@@ -38,7 +38,7 @@ class Solution:
             )
         else:
             why = "each GPU holds a whole copy (ddp); `--sharding fsdp2` estimates shards"
-        return f"no number of GPUs fits: {why}"
+        return f"no number of GPUs surely fits: {why}"
 
 
 def solve_gpus(subject: Subject, gpu_name: str | None) -> Solution:

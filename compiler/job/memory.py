@@ -14,7 +14,7 @@ from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.job import Assumptions, Job, Target
-from kaitoc.compiler.job.possible import why_impossible
+from kaitoc.compiler.job.possible import missing_gpus, why_impossible
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
@@ -147,7 +147,7 @@ def _step_of(job: Job) -> _Step:
 
 def _shared_step(job: Job) -> _Step:
     """Return a job's training step, which is that of all jobs alike whose configs have one text."""
-    if job.config is None or job.model is None or not job.is_parsable:
+    if job.config is None or job.model is None or not job.is_parsable or missing_gpus(job):
         return _UNKNOWN
     model, targets = job.model.value, targets_of(job)
     key = _StepKey(model, job.assumptions, targets, job.num_gpus)
@@ -307,7 +307,7 @@ def _why_unknown(job: Job) -> str:
             return "the modules to adapt are not known"
         workload = _shared_step(job).workload
         if workload is None:
-            return "no module of the model is adapted"
+            return missing_gpus(job) or "no module of the model is adapted"
         return why_impossible(job, workload) or "no run can have this shape"
     except UnknownValueError:
         return "a value that decides it is not known"

@@ -9,13 +9,17 @@ from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
 
-def why_impossible(job: Job, workload: Workload) -> str:
-    """Return why no run of a job can be as it is stated, with the nearest that can be; empty where one can."""
+def missing_gpus(job: Job) -> str:
+    """Return what to do about GPUs that are stated for a job and that its nodes do not have; empty where they do."""
     stated, assumed = job.instance_type, job.assumptions
-    instance = find_instance_type(stated.value) if stated is not None and assumed.gpu is None else None
-    lacking = lacking_gpus(instance, job.num_gpus, assumed.sharing.num_nodes) if instance is not None else ""
-    if lacking:
-        return lacking
+    if stated is None or assumed.num_gpus is None or assumed.gpu is not None:
+        return ""
+    instance = find_instance_type(stated.value)
+    return lacking_gpus(instance, assumed.num_gpus, assumed.sharing.num_nodes) if instance is not None else ""
+
+
+def why_impossible(job: Job, workload: Workload) -> str:
+    """Return why no GPUs can share a job's model as it is stated, with the nearest that can; empty where they can."""
     try:
         validate(as_shared(workload, job.gpu.value if job.gpu is not None else None))
     except WorkloadError as error:

@@ -18,7 +18,7 @@ from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory, check_output, check_room, require_apart
 from kaitoc.runtime.model.adapter import adapt
 from kaitoc.runtime.model.load import check_vocabulary, load_config, load_model, load_tokenizer, require_model
-from kaitoc.runtime.model.sharding import is_sharded
+from kaitoc.runtime.model.shard_loading import give_addresses, is_read_once, is_sharded
 from kaitoc.runtime.observe.prediction import with_lengths
 from kaitoc.runtime.output.checkpoints import (
     newest_whole,
@@ -85,7 +85,10 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     set_seed(plan.training.seed)
     check_memory(with_lengths(plan, config, data.longest_tokens), device)
     model = build_model(plan, device, tokenizer)
-    require_isolation(plan, model, device)
+    if is_read_once(plan):
+        required(lambda: require_isolation(plan, model, device))  # the others have no weights to compute with
+    else:
+        require_isolation(plan, model, device)
     check_room(plan, model)
     if is_main_process():
         _prepare_output(plan, output, checkpoint, resume=options.resume)
@@ -104,7 +107,9 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
             use_gradient_checkpointing=plan.training.gradient_checkpointing,
             gradient_checkpointing_kwargs=checkpointing_settings(plan),
         )
-    return model if plan.lora is None else adapt(model, plan, plan.lora)
+    adapted = model if plan.lora is None else adapt(model, plan, plan.lora)
+    give_addresses(plan, adapted)
+    return adapted
 
 
 def _agreed_checkpoint(plan: Plan, output: Path) -> Path | None:

@@ -19,7 +19,8 @@ from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.model.base_model import with_fingerprint
 from kaitoc.runtime.model.hub import hub_requests
 from kaitoc.runtime.model.loss_tiles import loss_tiles
-from kaitoc.runtime.model.sharding import is_sharded, with_sharding
+from kaitoc.runtime.model.shard_loading import is_sharded
+from kaitoc.runtime.model.sharding import with_sharding
 from kaitoc.runtime.model.trained_modules import trainable_by_module
 from kaitoc.runtime.observe.device import device_bytes, held_bytes
 from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_live_bytes

@@ -17,6 +17,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
 from kaitoc.runtime.model.hub import is_cached, looks_like_path
 from kaitoc.runtime.model.quantization import quantization_config, tell_unquantised
+from kaitoc.runtime.model.shard_loading import has_no_values, reading_once
 from kaitoc.runtime.model.tokenizer import apply_stated
 from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.world import is_main_process
@@ -107,23 +108,31 @@ def load_model(plan: Plan, device: str) -> Any:
     Only safetensors are read unless the plan allows pickles, which can run code. A weight that is not there would be
     drawn at random, and trained as if it had been.
     """
-    model, loading_info = _from_pretrained(
-        AutoModelForCausalLM.from_pretrained,
-        plan,
-        "the model",
-        dtype=_dtype(plan.model.dtype),
-        attn_implementation=_attention(plan, device),
-        quantization_config=quantization_config(plan),
-        use_safetensors=None if plan.model.allow_pickle else True,
-        device_map={"": device} if plan.quantization.method != "none" else None,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    with reading_once(plan):
+        model, loading_info = _from_pretrained(
+            AutoModelForCausalLM.from_pretrained,
+            plan,
+            "the model",
+            dtype=_dtype(plan.model.dtype),
+            attn_implementation=_attention(plan, device),
+            quantization_config=quantization_config(plan),
+            use_safetensors=None if plan.model.allow_pickle else True,
+            device_map=_device_map(plan, device),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     _require_complete(plan, loading_info)
     tell_unquantised(plan, model)
     if device == "cpu":
         keep_layout(model)
     return model
+
+
+def _device_map(plan: Plan, device: str) -> dict[str, str] | None:
+    """Return where the weights go, None for the CPU, from where the trainer moves them."""
+    if has_no_values(plan):
+        return {"": "meta"}
+    return {"": device} if plan.quantization.method != "none" else None
 
 
 def keep_layout(model: Any) -> None:

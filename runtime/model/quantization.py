@@ -10,7 +10,7 @@ from transformers import BitsAndBytesConfig
 
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.model.sharding import is_sharded
+from kaitoc.runtime.model.shard_loading import is_sharded
 from kaitoc.runtime.world import is_main_process
 
 _QUANTISED = ("Params4bit", "Int8Params")

@@ -11,13 +11,13 @@ from kaitoc.compiler.memory.sharing import NOT_RUN
 from kaitoc.compiler.plan.memory import footprint_plan, shared_footprint, syncs_each_batch
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
+from kaitoc.runtime.model.shard_loading import is_read_once, is_sharded
 
 FSDP_CONFIG: dict[str, Any] = {
     "version": 2,
     "reshard_after_forward": True,
     "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
     "state_dict_type": "SHARDED_STATE_DICT",
-    "cpu_ram_efficient_loading": False,
 }
 
 
@@ -60,11 +60,6 @@ def _gpu(plan: Plan) -> Gpu | None:
     return custom_gpu(num_bytes / GIB) if known is None else replace(known, memory_bytes=num_bytes)
 
 
-def is_sharded(plan: Plan) -> bool:
-    """Return whether a process holds only its share of the model."""
-    return plan.sharding == "fsdp2"
-
-
 def fsdp_arguments(plan: Plan) -> dict[str, Any]:
     """Return transformers' arguments for a sharded run, none for another.
 
@@ -73,7 +68,8 @@ def fsdp_arguments(plan: Plan) -> dict[str, Any]:
     """
     if not is_sharded(plan):
         return {}
-    arguments: dict[str, Any] = {"fsdp": "full_shard auto_wrap", "fsdp_config": dict(FSDP_CONFIG)}
+    config = {**FSDP_CONFIG, "cpu_ram_efficient_loading": is_read_once(plan)}
+    arguments: dict[str, Any] = {"fsdp": "full_shard auto_wrap", "fsdp_config": config}
     if syncs_each_batch(plan):
         arguments["accelerator_config"] = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     return arguments

@@ -16,7 +16,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from kaitoc.compiler.catalog.packing import SHARED_STRATEGY, is_known_to_leak
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure, in_words
-from kaitoc.runtime.model.sharding import is_sharded
+from kaitoc.runtime.model.shard_loading import is_sharded
 from kaitoc.runtime.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:

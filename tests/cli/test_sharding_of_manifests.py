@@ -140,10 +140,12 @@ def test_a_named_instance_type_is_taken_whole() -> None:
 
 def test_where_no_number_fits_the_exit_code_and_the_verdict_say_so() -> None:
     whole = run("estimate", *LARGE, "--solve", "gpus", "--gpu", "A100-80GB")
-    small = run("estimate", *LARGE, "--sharding", "fsdp2", "--solve", "gpus", "--gpu", "T4-16GB", "-f", "json")
+    small = run(
+        "estimate", *LARGE, "--sharding", "fsdp2", "--batch", "8", "--solve", "gpus", "--gpu", "T4-16GB", "-f", "json"
+    )
 
     assert (whole.exit_code, small.exit_code) == (1, 1)
-    assert "no number of GPUs fits: each GPU holds a whole copy (ddp); `--sharding fsdp2`" in whole.stdout
+    assert "no number of GPUs surely fits: each GPU holds a whole copy (ddp); `--sharding fsdp2`" in whole.stdout
     assert job_in(small.stdout)["verdict"] == "does-not-fit"
     assert job_in(small.stdout)["instance_type"] is None
 
