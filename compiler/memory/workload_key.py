@@ -6,6 +6,8 @@ step.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from kaitoc.compiler.catalog.families import masked_window
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES
@@ -71,6 +73,7 @@ def key_of_need(workload: Workload) -> Workload:
     return replace(workload, lora=_unscaled(workload.lora))
 
 
+@lru_cache(maxsize=256)
 def adapter_shape(lora: Lora | None) -> Lora | None:
     """Return adapters without what scales their output, and with one probability for any dropout."""
     unscaled = _unscaled(lora)

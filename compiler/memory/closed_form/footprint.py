@@ -56,7 +56,7 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
         high_bytes=live.allocated_bytes + reserve.high_bytes,
         num_gpus=live.workload.num_gpus,
         sharding=live.workload.sharding,
-        host_bytes=_host_bytes(live.workload),
+        host_bytes=_host_bytes(live.sized),
     )
 
 
@@ -103,10 +103,12 @@ def bounds(workload: Workload, gpu: Gpu) -> Bounds:
 class _Live:
     """What a workload's tensors take on a GPU, before anything is known of fragmentation.
 
+    `sized` is the workload with batch and sequence length left open, by which derivations are kept.
     `moving_bytes` is what a step adds to the resident state, the optimizer's state included.
     """
 
     workload: Workload
+    sized: Workload
     gpu: Gpu | None
     derivation: Derivation
     phases: tuple[PhasePeak, ...]
@@ -158,7 +160,7 @@ def _live(asked: Workload, gpu: Gpu | None) -> _Live:
         base = _resident(workload, derivation, gpu)
         phases = tuple(_phases(workload, derivation, base))
     allocated = max(phase.allocated_bytes for phase in phases)
-    return _Live(workload, gpu, derivation, phases, allocated, allocated - base.total + base.optimizer)
+    return _Live(workload, sized, gpu, derivation, phases, allocated, allocated - base.total + base.optimizer)
 
 
 def _phases(workload: Workload, derivation: Derivation, base: Categories) -> list[PhasePeak]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.sharding.model import Offload
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload
 from kaitoc.compiler.memory.workload import Quantization, Workload, WorkloadError
 
 
@@ -39,31 +39,35 @@ def validate(workload: Workload) -> None:
 def _validate_sharding(workload: Workload) -> None:
     """Raise `WorkloadError` that names the nearest way of sharding that there is."""
     sharding, num_gpus = workload.sharding, workload.num_gpus
-    num_nodes, group, offload = sharding.num_nodes, sharding.shard_group, sharding.offload
-    _require(
-        num_nodes >= 1 and num_gpus % num_nodes == 0,
-        f"{num_gpus} GPUs cannot stand on {num_nodes} nodes evenly; {_nearest(num_gpus, num_nodes)} nodes would do",
-    )
-    if not sharding.is_sharded:
-        _require(
-            offload is Offload.NONE, "offload needs a sharded model: whole copies (ddp) stay on the GPU; use fsdp2"
-        )
-        _require(group is None, "a shard group needs a sharded model; use fsdp2")
+    if sharding is WHOLE_COPIES:
         return
-    kind = sharding.kind.value
+    num_nodes, offload = sharding.num_nodes, sharding.offload
+    if num_nodes < 1 or num_gpus % num_nodes:
+        raise WorkloadError(
+            f"{num_gpus} GPUs cannot stand on {num_nodes} nodes evenly; {_nearest(num_gpus, num_nodes)} nodes would do"
+        )
+    if sharding.is_sharded:
+        _validate_shards(workload)
+        return
+    _require(offload is Offload.NONE, "offload needs a sharded model: whole copies (ddp) stay on the GPU; use fsdp2")
+    _require(sharding.shard_group is None, "a shard group needs a sharded model; use fsdp2")
+
+
+def _validate_shards(workload: Workload) -> None:
+    sharding, num_gpus = workload.sharding, workload.num_gpus
+    kind, group = sharding.kind.value, sharding.shard_group
     _require(num_gpus > 1, f"{kind} needs at least 2 GPUs, not {num_gpus}")
     _require(
         workload.quantization is not Quantization.INT8,
         f"weights in 8 bit cannot be split by {kind}; use 4 bit (nf4), or ddp",
     )
-    if group is not None:
-        _require(
-            1 < group <= num_gpus and num_gpus % group == 0,
-            f"{num_gpus} GPUs cannot form shard groups of {group}; the nearest size is {_nearest(num_gpus, group, 2)}",
+    if group is not None and not (1 < group <= num_gpus and num_gpus % group == 0):
+        raise WorkloadError(
+            f"{num_gpus} GPUs cannot form shard groups of {group}; the nearest size is {_nearest(num_gpus, group, 2)}"
         )
     if sharding.kind.is_fsdp:
         _require(
-            offload is not Offload.OPTIMIZER,
+            sharding.offload is not Offload.OPTIMIZER,
             f"{kind} offloads the optimizer with the parameters only; use parameters, or zero3",
         )
         return

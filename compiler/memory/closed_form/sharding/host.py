@@ -10,20 +10,18 @@ from kaitoc.compiler.memory.closed_form.sharding.state import trained_shards
 from kaitoc.compiler.memory.closed_form.sharding.units import units_of
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
 from kaitoc.compiler.memory.workload import Quantization, Workload
-from kaitoc.compiler.memory.workload_key import of_any_size
 
 MAX_CHECKPOINT_FILE_BYTES = 5 * 10**9
 """How large a file of weights is at most (`max_shard_size` of `save_pretrained`, transformers until 4); a process that
 puts weights where they belong as it reads them holds one at a time."""
 
 
-def host_bytes(workload: Workload) -> int:
-    """Return the most that the processes of one node hold together while the model is loaded, trained or saved."""
-    return _host_bytes(of_any_size(workload))
-
-
 @lru_cache(maxsize=512)
-def _host_bytes(workload: Workload) -> int:
+def host_bytes(workload: Workload) -> int:
+    """Return the most that the processes of one node hold together while the model is loaded, trained or saved.
+
+    It is that of any batch and length, by whose absence (`of_any_size`) it is remembered.
+    """
     num_processes = workload.num_gpus // workload.sharding.num_nodes
     offloaded = _offloaded_bytes(workload) * num_processes
     return max(offloaded + _loading_bytes(workload, num_processes), offloaded + _saving_bytes(workload))
