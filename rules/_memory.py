@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job import memory as job_memory
-from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.job import Job, Target
 from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
@@ -28,6 +29,12 @@ def gpu_place(job: Job) -> Place:
 def needs(job: Job, workload: Workload) -> Footprint | None:
     """Return what another workload would need on the job's GPU, None when it cannot run."""
     return job_memory.needs(workload, job.gpu.value if job.gpu is not None else None)
+
+
+def as_split(job: Job) -> Footprint | None:
+    """Return what each GPU of a job needs when `kaitoc run` splits the model among them, None where it cannot."""
+    there = replace(job.assumptions, target=Target.BUNDLED, sharing=replace(job.assumptions.sharing, word="fsdp2"))
+    return job_memory.footprint_of(replace(job, assumptions=there)) if job.num_gpus > 1 else None
 
 
 def would_fit(job: Job, workload: Workload) -> bool:

@@ -10,11 +10,13 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import footprint_of, needs, verdict_of, workload_of
+from kaitoc.compiler.job.memory import footprint_of, needs, stack_of, verdict_of, workload_of
 from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Category, Footprint, Verdict
-from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.memory.sharing import can_shard
+from kaitoc.compiler.memory.solve_gpus import Machine, smallest_placement
+from kaitoc.compiler.memory.workload import Quantization, Workload, WorkloadError
 from kaitoc.rules._instances import has_removed_gpu
 
 CODE = "KT501"
@@ -34,14 +36,25 @@ def check(job: Job) -> Iterator[Fault]:
     fits_pooled = has_copies and predicted.device_bytes <= gpu.memory_bytes * job.num_gpus
     if verdict_of(job) is not Verdict.DOES_NOT_FIT or fits_pooled:
         return
+    ways = _advice(gpu, workload, job.assumptions.margin), _split_over_more(job, gpu, workload)
     yield Fault(
         _place(job),
         f"needs {gib(predicted.device_bytes)} GiB at {workload.batch_size} x {workload.seq_len_tokens:,} tokens; "
         f"one {gpu.name} has {gib(gpu.memory_bytes)} GiB (peak in {predicted.peak.phase.value}: "
         f"{_largest(predicted)})",
-        help=_advice(gpu, workload, job.assumptions.margin)
-        or "see `kaitoc compile` for the closest configuration that fits",
+        help="; ".join(filter(None, ways)) or "see `kaitoc compile` for the closest configuration that fits",
     )
+
+
+def _split_over_more(job: Job, gpu: Gpu, workload: Workload) -> str:
+    """Return over how many GPUs of the kind the model could be split, by software that splits; empty for none."""
+    if not can_shard(stack_of(job)):
+        return ""
+    try:
+        found = smallest_placement(workload, [Machine(gpu, 1)], job.assumptions.margin)
+    except WorkloadError:
+        return ""
+    return f"split over {found.num_gpus} {gpu.name} (fsdp2) it fits" if found is not None else ""
 
 
 def _place(job: Job) -> Place:

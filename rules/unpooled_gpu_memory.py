@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import footprint_of, verdict_of, workload_of
+from kaitoc.compiler.job.memory import footprint_of, verdict_of
+from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
 from kaitoc.rules._instances import has_removed_gpu
-from kaitoc.rules._memory import gpu_place, needs, would_fit
+from kaitoc.rules._memory import as_split, gpu_place
 
 CODE = "KT509"
 NAME = "unpooled-gpu-memory"
@@ -41,11 +40,9 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _sharded(job: Job) -> str:
     """Return what each GPU would need if they shared the model, where that fits: Kaito's image cannot."""
-    workload = workload_of(job)
-    if workload is None:
+    predicted = as_split(job)
+    if predicted is None or job.gpu is None:
         return ""
-    shared = replace(workload, sharding=Sharding(ShardingKind.FSDP2))
-    predicted = needs(job, shared)
-    if predicted is None or not would_fit(job, shared):
+    if verdict(predicted, job.gpu.value, job.assumptions.margin) is not Verdict.FITS:
         return ""
     return f"; `kaitoc run --sharding fsdp2` splits it: {gib(predicted.device_bytes)} GiB for each"

@@ -89,7 +89,8 @@ def plan(
     """Return the plan of a manifest's fine-tune, as `kaitoc run --dry-run` prints it.
 
     `model_path`, `data` and `output` stand for the folders of Kaito's image; `eval_data` is for evaluation alone;
-    `workspace` chooses one of several; `task` "dpo" learns from `chosen` and `rejected` answers.
+    `workspace` chooses one of several; `sharding` "auto" leaves it to `fsdp` of the manifest; `task` "dpo" learns from
+    `chosen` and `rejected` answers.
 
     Raises `RunError` where the manifest has errors or no fine-tune, `PlanError` for what no run can follow,
     `SourceError` for a file that cannot be read, `SettingsError` and `AssumptionError`.
@@ -140,7 +141,8 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
         "training": {"early_stopping_patience": request.early_stopping},
     }
     parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
-    made = made.model_copy(update={**parts, "sharding": _runnable(request.sharding)})
+    chosen = {} if request.sharding == "auto" else {"sharding": _runnable(request.sharding)}
+    made = made.model_copy(update={**parts, **chosen})
     if request.task == "dpo":
         made = read_plan(made.model_copy(update={"dpo": DpoPlan()}).to_json(), path)
         made = with_prediction(made, job.model.value if job.model else None, job.gpu.value if job.gpu else None)

@@ -12,13 +12,14 @@ from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.core.memo import Memo
-from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.possible import missing_gpus, why_impossible
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.memory.sharing import sharding_for
+from kaitoc.compiler.memory.sharding.model import Sharding
+from kaitoc.compiler.memory.sharing import request_in, sharding_for
 from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     OPTIMIZERS_BY_OPTIM,
@@ -197,7 +198,7 @@ def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) ->
         empty_cache_each_step=job.target is Target.KAITO,
         is_padded=pads(job) and batch_size_of(job) > 1,
         accumulates=accumulation_steps_of(job) > 1,
-        sharding=sharding_for(job.assumptions.sharing, stack),
+        sharding=_sharding(job, stack),
     )
 
 
@@ -212,6 +213,20 @@ def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
         rslora=job.flag("LoraConfig", "use_rslora"),
         modules_to_save=tuple(str(name) for name in saved) if isinstance(saved, (list, tuple)) else (),
     )
+
+
+def _sharding(job: Job, stack: Stack) -> Sharding:
+    """Return how a job's GPUs share its model: as stated, else as `fsdp` in the manifest says, else as the stack does.
+
+    Kaito's image starts whole copies whatever the manifest says. The bundled runtime reduces the gradients of trained
+    matrices after every batch (`plan.memory.syncs_each_batch`).
+    """
+    request = job.assumptions.sharing
+    if request.word == "auto" and job.target is Target.BUNDLED and job.num_gpus > 1:
+        written = request_in(job.value("TrainingArguments", "fsdp")) or request
+        request = replace(request, word=written.word)
+    is_reduced = job.target is Target.BUNDLED and bool(job.value("LoraConfig", "modules_to_save"))
+    return replace(sharding_for(request, stack), sync_each_batch=is_reduced)
 
 
 def _checkpoints(job: Job, *, quantized: bool) -> bool:

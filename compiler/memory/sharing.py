@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.sharding.model import Offload, Sharding, ShardingKind, Wrap
 from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import Workload
@@ -41,6 +41,28 @@ AS_THE_STACK_DOES = SharingRequest()
 """Nothing is asked for: one node, shared as the software does by itself."""
 
 
+FULL_SHARD = "full_shard"
+"""The word of `fsdp` in training arguments that splits weights, gradients and states, as the bundled runtime does."""
+
+_WRAPS = frozenset(("auto_wrap",))
+"""Words of `fsdp` that change nothing: transformers wraps by layers in any case."""
+
+
+def request_in(fsdp: object) -> SharingRequest | None:
+    """Return what the training argument `fsdp` asks for, AS_THE_STACK_DOES where it asks for nothing.
+
+    None is for words that the bundled runtime does not follow.
+    """
+    if not fsdp:
+        return AS_THE_STACK_DOES
+    if fsdp is True:
+        return SharingRequest("fsdp2")
+    words = fsdp.replace(",", " ").split() if isinstance(fsdp, str) else fsdp
+    if not isinstance(words, (list, tuple)):
+        return None
+    return SharingRequest("fsdp2") if set(map(str, words)) - _WRAPS == {FULL_SHARD} else None
+
+
 def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
     """Return what a stack makes of a request: what is left to it is its default."""
     word = EARLIER_NAMES.get(request.word, request.word)
@@ -61,7 +83,8 @@ def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
 def sharded(workload: Workload) -> Sharding:
     """Return how a workload's GPUs would share the model by FSDP2, on as many nodes."""
     request = SharingRequest("fsdp2", workload.sharding.num_nodes)
-    return sharding_for(request, find_stack(workload.stack))
+    sharding = sharding_for(request, find_stack(workload.stack))
+    return replace(sharding, sync_each_batch=workload.sharding.sync_each_batch)
 
 
 def image_note(request: SharingRequest, stack: Stack) -> str:

@@ -73,9 +73,10 @@ def syncs_each_batch(plan: Plan) -> bool:
     """Return whether a sharded run reduces gradients after every batch of an accumulation.
 
     Kept whole until the last one, as the Trainer does by itself, those of all weights outweigh everything else that a
-    process holds; those of adapters hardly count.
+    process holds, and those of a head are as large as it; those of adapters hardly count.
     """
-    return plan.lora is None and plan.training.gradient_accumulation_steps > 1
+    trains_matrices = plan.lora is None or bool(plan.lora.modules_to_save)
+    return trains_matrices and plan.training.gradient_accumulation_steps > 1
 
 
 def architecture_of(plan: Plan) -> Architecture | None:

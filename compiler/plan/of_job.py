@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from kaitoc.compiler import __version__
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import quantization_of
+from kaitoc.compiler.memory.sharing import FULL_SHARD, request_in
 from kaitoc.compiler.memory.workload import Quantization
 from kaitoc.compiler.plan.memory import with_prediction
 from kaitoc.compiler.plan.plan import (
@@ -41,7 +42,7 @@ _FORMATS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet",
 _PLANNED_ELSEWHERE = frozenset(
     ("output_dir", "max_length", "truncation_mode", "packing", "packing_strategy", "completion_only_loss",
      "assistant_only_loss", "pad_to_multiple_of", "dataset_text_field", "shuffle_dataset", "activation_checkpointing",
-     "disable_tqdm", "use_cpu", "local_rank", "resume_from_checkpoint", "do_train", "do_eval", "do_predict")
+     "disable_tqdm", "fsdp", "use_cpu", "local_rank", "resume_from_checkpoint", "do_train", "do_eval", "do_predict")
 )  # fmt: skip
 
 
@@ -70,6 +71,7 @@ def plan_of(
             training=_training(job),
             output=OutputPlan(path=_output_path(job, output)),
             num_processes=num_processes,
+            sharding=_sharding(job),  # type: ignore[arg-type]  # pydantic judges
             provenance=_provenance(job),
         )
         model, gpu = job.model, job.gpu
@@ -77,6 +79,16 @@ def plan_of(
     except ValidationError as error:
         path = job.manifest.source.path
         raise PlanError(f"{path}: {describe_first(error)}", path=path) from error
+
+
+def _sharding(job: Job) -> str:
+    """Return how processes share the model, by `fsdp` of the manifest."""
+    written = job.value("TrainingArguments", "fsdp")
+    request = request_in(written)
+    if request is None:
+        what = f"`fsdp: {written}` is not supported: the bundled runtime shards with `fsdp: {FULL_SHARD}`"
+        raise _refusal(job, "TrainingArguments", "fsdp", what)
+    return request.word
 
 
 def _model(job: Job, model_path: str | None) -> ModelPlan:

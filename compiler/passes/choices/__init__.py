@@ -17,6 +17,7 @@ from kaitoc.compiler.passes.choices import (
     optimizer,
     quantization,
     seq_len,
+    sharding,
 )
 from kaitoc.compiler.passes.choices.model import Choice
 
@@ -25,6 +26,7 @@ CHOICES: tuple[Choice[Any], ...] = (
     attention.CHOICE,
     loss.CHOICE,
     batch.CHOICE,
+    sharding.CHOICE,
     optimizer.CHOICE,
     double_quant.CHOICE,
     quantization.CHOICE,

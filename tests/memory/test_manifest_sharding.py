@@ -1,0 +1,112 @@
+"""`fsdp` of a manifest, the estimate, the plan and the compiler's choice mean one sharding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kaitoc.compiler.api.estimating import estimate
+from kaitoc.compiler.api.running import plan as plan_of_file
+from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.compile.driver import compile_files
+from kaitoc.compiler.compile.model import CompileRequest
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.sharding.model import ShardingKind
+from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, request_in
+from kaitoc.compiler.passes.model import Goal
+from kaitoc.compiler.plan.plan import PlanError
+
+BUNDLED = Overrides(target="bundled")
+JOB = """apiVersion: v1
+kind: ConfigMap
+metadata: {name: params}
+data:
+  training_config.yaml: |
+    training_config:
+      ModelConfig: {torch_dtype: bfloat16}
+      LoraConfig: {r: 16, lora_alpha: 16, target_modules: [qkv_proj, o_proj]}
+      TrainingArguments:
+        output_dir: /mnt/results
+        max_length: 4096
+        per_device_train_batch_size: BATCH
+        gradient_checkpointing: true
+        learning_rate: 2.0e-05
+        bf16: trueFSDP
+      DatasetConfig: {train_test_split: 1}
+      DataCollator: {mlm: false}
+---
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {name: tune}
+resource:
+  instanceType: Standard_NC48ads_A100_v4
+  labelSelector: {matchLabels: {app: tune}}
+tuning:
+  preset: {name: phi-4}
+  method: lora
+  config: params
+  input: {urls: ["https://example.com/data.json"]}
+  output: {image: example.com/tuned:1, imagePushSecret: secret}
+"""
+
+
+def write(folder: Path, batch: int, fsdp: str = "") -> str:
+    path = folder / "tune.yaml"
+    path.write_text(JOB.replace("BATCH", str(batch)).replace("FSDP", f"\n        fsdp: {fsdp}" if fsdp else ""))
+    return str(path)
+
+
+@pytest.mark.parametrize("word", ["full_shard", "full_shard auto_wrap", '["full_shard"]', "true"])
+def test_fsdp_of_the_manifest_shards_estimate_and_plan(word: str, tmp_path: Path) -> None:
+    path = write(tmp_path, 1, word)
+
+    (found,) = estimate([path], assume=BUNDLED)
+
+    assert found.footprint.sharding.kind is ShardingKind.FSDP2
+    assert plan_of_file(path, num_processes=2).sharding == "fsdp2"
+    assert plan_of_file(path, num_processes=2, sharding="ddp").sharding == "ddp", "the command line has the last word"
+
+
+def test_words_that_the_runtime_does_not_follow_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="`fsdp: shard_grad_op` is not supported"):
+        plan_of_file(write(tmp_path, 1, "shard_grad_op"), num_processes=2)
+
+
+def test_without_fsdp_the_stack_decides(tmp_path: Path) -> None:
+    path = write(tmp_path, 1)
+
+    assert request_in(None) is request_in("") is AS_THE_STACK_DOES
+    assert plan_of_file(path, num_processes=2).sharding == "auto"
+
+
+def test_the_compiler_splits_a_model_that_whole_copies_leave_no_room_for(tmp_path: Path) -> None:
+    """A batch of one leaves nothing else that keeps the result."""
+    path = write(tmp_path, 1)
+    overrides = Overrides(target="bundled", gpu_memory_gib=34.0)
+    (narrow,) = estimate([path], assume=overrides)
+    compiled = compile_files([path], Engine(RuleSet((), ()), overrides, SettingsFinder()), CompileRequest(overrides))
+    (written,) = [file for file in compiled.files if file.source.path == path]
+    again = write_text(tmp_path / "again.yaml", written.text)
+    (wide,) = estimate([again], assume=overrides)
+
+    assert narrow.verdict is not Verdict.FITS
+    assert "fsdp: full_shard" in written.text
+    assert (wide.verdict, wide.footprint.sharding.kind) == (Verdict.FITS, ShardingKind.FSDP2)
+
+
+def write_text(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("goal", [Goal.FIT, Goal.MEMORY])
+def test_kaitos_image_is_never_told_to_split(goal: Goal, tmp_path: Path) -> None:
+    path = write(tmp_path, 16)
+    overrides = Overrides(target="kaito")
+    request = CompileRequest(overrides, goal=goal)
+    compiled = compile_files([path], Engine(RuleSet((), ()), overrides, SettingsFinder()), request)
+
+    assert all("fsdp" not in file.text for file in compiled.files)
