@@ -53,9 +53,9 @@ def request_in(fsdp: object) -> SharingRequest | None:
 
     None is for words that the bundled runtime does not follow.
     """
-    if not fsdp:
+    if not fsdp or fsdp in ("False", "false"):
         return AS_THE_STACK_DOES
-    if fsdp is True:
+    if fsdp is True or fsdp in ("True", "true"):
         return SharingRequest("fsdp2")
     words = fsdp.replace(",", " ").split() if isinstance(fsdp, str) else fsdp
     if not isinstance(words, (list, tuple)):

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.api.estimating import estimate
 from kaitoc.compiler.api.running import plan as plan_of_file
-from kaitoc.compiler.check.engine import Engine, RuleSet
-from kaitoc.compiler.compile.driver import compile_files
-from kaitoc.compiler.compile.model import CompileRequest
+from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.job.assumptions import Overrides
-from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.sharding.model import ShardingKind
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, request_in
@@ -85,10 +84,10 @@ def test_without_fsdp_the_stack_decides(tmp_path: Path) -> None:
 def test_the_compiler_splits_a_model_that_whole_copies_leave_no_room_for(tmp_path: Path) -> None:
     """A batch of one leaves nothing else that keeps the result."""
     path = write(tmp_path, 1)
-    overrides = Overrides(target="bundled", gpu_memory_gib=34.0)
+    (roomy,) = estimate([path], assume=BUNDLED)
+    overrides = Overrides(target="bundled", gpu_memory_gib=roomy.footprint.device_bytes / GIB + 0.2)
     (narrow,) = estimate([path], assume=overrides)
-    compiled = compile_files([path], Engine(RuleSet((), ()), overrides, SettingsFinder()), CompileRequest(overrides))
-    (written,) = [file for file in compiled.files if file.source.path == path]
+    (written,) = compiled(Inputs((path,)), request_for(overrides)).files
     again = write_text(tmp_path / "again.yaml", written.text)
     (wide,) = estimate([again], assume=overrides)
 
@@ -105,8 +104,6 @@ def write_text(path: Path, text: str) -> str:
 @pytest.mark.parametrize("goal", [Goal.FIT, Goal.MEMORY])
 def test_kaitos_image_is_never_told_to_split(goal: Goal, tmp_path: Path) -> None:
     path = write(tmp_path, 16)
-    overrides = Overrides(target="kaito")
-    request = CompileRequest(overrides, goal=goal)
-    compiled = compile_files([path], Engine(RuleSet((), ()), overrides, SettingsFinder()), request)
+    result = compiled(Inputs((path,)), request_for(Overrides(target="kaito"), goal=goal))
 
-    assert all("fsdp" not in file.text for file in compiled.files)
+    assert all("fsdp" not in file.text for file in result.files)
