@@ -26,7 +26,7 @@ from kaitoc.runtime.launch.processes import (
     needs_launch,
     tell,
 )
-from kaitoc.runtime.output.checkpoints import newest_whole, step_of
+from kaitoc.runtime.output.checkpoints import describe_kept
 from kaitoc.runtime.output.names import CHECKPOINTS
 from kaitoc.runtime.world import free_memory, grow_segments, is_launched, is_main_process, leave, require_world
 
@@ -123,19 +123,11 @@ def _execute_once(plan: Plan, how: Execution, group: NodeGroup | None = None) ->
         tell(error)
         return error.exit_code
     except KeyboardInterrupt:
-        tell(RunFailure(f"stopped by Ctrl-C; {_kept_of(plan)}"))
+        tell(RunFailure(f"stopped by Ctrl-C; {describe_kept(Path(plan.output.path) / CHECKPOINTS)}"))
         return EXIT_INTERRUPTED
     if is_main_process():
         sys.stdout.write(report.to_text() + "\n")
     return 0
-
-
-def _kept_of(plan: Plan) -> str:
-    """Return in words what an interrupted run left to continue from."""
-    checkpoint = newest_whole(Path(plan.output.path) / CHECKPOINTS)
-    if checkpoint is None:
-        return "nothing was saved"
-    return f"`--resume` continues from step {step_of(checkpoint)}"
 
 
 if __name__ == "__main__":

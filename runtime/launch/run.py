@@ -32,11 +32,12 @@ from kaitoc.runtime.observe.report_html import render
 from kaitoc.runtime.observe.samples import answer_samples
 from kaitoc.runtime.observe.setup import describe_setup
 from kaitoc.runtime.output.adapter import gathered_state, place_for_pusher, result_folder, save
+from kaitoc.runtime.output.checkpoints import describe_kept
 from kaitoc.runtime.output.earlier_run import is_finished, list_results
 from kaitoc.runtime.output.finished_run import report_of_finished_run
 from kaitoc.runtime.output.merge import merge
 from kaitoc.runtime.output.model_card import write_card
-from kaitoc.runtime.output.names import COMPLETED, MERGED, METRICS, PAGE, REPORT
+from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, MERGED, METRICS, PAGE, REPORT
 from kaitoc.runtime.output.oci import write_image
 from kaitoc.runtime.peers import decided, require_shared
 from kaitoc.runtime.quiet import quiet_libraries
@@ -87,6 +88,13 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
             trainer.add_callback(callback)
     try:
         _train(plan, ready, trainer)
+    except RuntimeError as error:
+        if plan.num_processes == 1 or not termination.requested:
+            raise
+        # Processes that are stopped at once do not end at once; the others lose them while they save.
+        kept = describe_kept(ready.output / CHECKPOINTS)
+        stopped = f"stopped at step {trainer.state.global_step} before its checkpoint was saved; {kept}"
+        raise Stopped(stopped, termination.exit_code) from error
     finally:
         termination.close()
         if memory is not None:

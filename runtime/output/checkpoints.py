@@ -62,6 +62,12 @@ def newest_whole(folder: Path, skipped: Callable[[Path], None] = lambda _: None)
     return None
 
 
+def describe_kept(folder: Path) -> str:
+    """Return in words what a run that was stopped left to continue from."""
+    checkpoint = newest_whole(folder)
+    return "nothing was saved" if checkpoint is None else f"`--resume` continues from step {step_of(checkpoint)}"
+
+
 def rotate(folder: Path, limit: int | None, keep: str | None) -> None:
     """Delete the oldest checkpoints beyond a limit, never the newest and never the one named `keep`."""
     if limit is None:

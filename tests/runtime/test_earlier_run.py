@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +18,14 @@ from child_runs import ChildRun
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute
-from kaitoc.runtime.failures import ModelFailure, OutputRefused, PlanFailure
+from kaitoc.runtime.failures import ModelFailure, OutputRefused, PlanFailure, Stopped
 from kaitoc.runtime.launch.processes import Execution, exit_code_of, grace_seconds_of
-from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.ready import Ready, RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.output.checkpoints import is_whole, seal
 from kaitoc.runtime.output.earlier_run import LEDGER, list_results, remove_earlier_run, replace_result, require_free
 from kaitoc.runtime.output.names import COMPLETED
+from kaitoc.runtime.training.callbacks import TerminationCallback
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
@@ -271,3 +273,19 @@ def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(
 
     assert execute(make_plan(), Execution("cpu")) == 130
     assert "stopped by Ctrl-C; nothing was saved" in capsys.readouterr().err
+
+
+def test_processes_that_are_stopped_at_once_say_so_whichever_ends_first(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process hears of one that ended before it is an error of the network."""
+
+    def lose_a_peer(_plan: Plan, _ready: Ready, trainer: Any) -> None:
+        (termination,) = (one for one in trainer.callback_handler.callbacks if isinstance(one, TerminationCallback))
+        termination.requested, termination.exit_code = True, 130
+        raise RuntimeError("Read error: Connection reset by peer")
+
+    monkeypatch.setattr("kaitoc.runtime.launch.run._train", lose_a_peer)
+    with pytest.raises(Stopped, match="before its checkpoint was saved; nothing was saved") as caught:
+        run_plan(make_plan().model_copy(update={"num_processes": 2}), OPTIONS)
+    assert caught.value.exit_code == 130
