@@ -21,6 +21,8 @@ from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.schemas import read_json
 
 ARGUMENTS = "TrainingArguments"
+_PIECE = re.compile(r"[^\sA-Za-z0-9]?[A-Za-z]+|[0-9]{1,3}|[^\sA-Za-z0-9]+|<0x[0-9A-F]{2}>")
+_BRACKETED = re.compile(r"<\S+>|\[\S+\]")
 _HALF = {"bfloat16": "bfloat16", "float16": "float16", "half": "float16"}
 
 
@@ -230,12 +232,15 @@ def _has_words_among(value: object, operand: object) -> bool:
     return isinstance(value, str) and isinstance(operand, list) and all(word in operand for word in value.split())
 
 
-def _is_foreign_marker(value: object, own: object) -> bool:
-    """Return whether a text has the form of a special token, or is one in another case, and is none of the model's."""
-    if not isinstance(value, str) or _is_among(value, own):
+def _is_no_token(value: object, own: object) -> bool:
+    """Return whether a text is in no vocabulary: neither one of the model's own tokens nor a piece that can be learned.
+
+    A tokenizer splits a text where letters, digits and punctuation meet before it learns pieces. Without a list of the
+    model's own tokens, every text in brackets is taken for one.
+    """
+    if not isinstance(value, str) or not value.isascii() or _is_among(value, own):
         return False
-    is_marker = value.startswith("<|") and value.endswith("|>")
-    return is_marker or value.lower() in {text.lower() for text in _texts(own)}
+    return _PIECE.fullmatch(value) is None and (own is not None or _BRACKETED.fullmatch(value) is None)
 
 
 def _is_nowhere(value: object, _operand: object) -> bool:
@@ -297,6 +302,7 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "not in": lambda value, operand: not _is_among(value, operand),
     "text not in": lambda value, operand: isinstance(value, str) and not _is_among(value, operand),
     "text not like": lambda value, pattern: isinstance(value, str) and re.fullmatch(str(pattern), value) is None,
+    "text like": lambda value, pattern: isinstance(value, str) and re.fullmatch(str(pattern), value) is not None,
     "lower in": lambda value, operand: isinstance(value, str) and _is_among(value.lower(), operand),
     "lower not in": lambda value, operand: isinstance(value, str) and not _is_among(value.lower(), operand),
     "not reentrant off": lambda value, _: not (isinstance(value, dict) and value.get("use_reentrant") in (False, 0)),
@@ -304,8 +310,8 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "lacks": lambda value, operand: isinstance(value, (list, tuple)) and operand not in value,
     "ends with": lambda value, operand: isinstance(value, str) and value.endswith(_texts(operand)),
     "begins with none of": lambda value, operand: isinstance(value, str) and not value.startswith(_texts(operand)),
-    "marker not in": _is_foreign_marker,
-    "has blanks": lambda value, _: isinstance(value, str) and any(character.isspace() for character in value),
+    "no token beside": _is_no_token,
+    "no token": _is_no_token,
     "no path or repository": _is_nowhere,
     "skips not": _quantises,
     "has no pattern": _has_no_pattern,

@@ -17,12 +17,15 @@ from kaitoc.schemas import ROOT, read_json
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
-    """The keyword arguments of a scheduler: all, the required, those of which one is needed, those that exclude."""
+    """The keyword arguments of a scheduler: all, the required, those of which one is needed, pairs of which only one
+    may be given, and those that cannot be null.
+    """
 
     takes: tuple[str, ...]
     requires: tuple[str, ...]
     needs_one_of: tuple[str, ...]
     excludes: tuple[tuple[str, ...], ...]
+    refuses_null: tuple[str, ...]
     ignores_kwargs: bool
 
 
@@ -124,6 +127,7 @@ def _scheduler(row: dict[str, Any]) -> Scheduler:
         tuple(row.get("requires", ())),
         tuple(row.get("needs_one_of", ())),
         tuple(tuple(pair) for pair in row.get("excludes", ())),
+        tuple(row.get("refuses_null", ())),
         row.get("ignores_kwargs", False),
     )
 

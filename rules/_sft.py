@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.core.findings import Applicability
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._fixes import removal
-from kaitoc.rules._hazards import has_logits, uses_sft_config
+from kaitoc.rules._hazards import uses_sft_config
 
 _HEAD = "lm_head"
 
@@ -22,10 +22,16 @@ def useless_option(job: Job, name: str, message: str, *, help: str) -> Iterator[
         yield Fault(job.place_of(option), message, help=help, fix=removal(job, option, Applicability.SAFE))
 
 
+def _has_chunked_loss(job: Job) -> bool:
+    """Return whether the loss is computed from the weight of `lm_head`, chunk by chunk, by default or as written."""
+    loss = job.value("TrainingArguments", "loss_type")
+    return loss == "chunked_nll" or (loss is None and job.release.has(LibraryChange.CHUNKED_LOSS))
+
+
 def option_with_head(job: Job, name: str) -> tuple[Option, list[str]] | None:
     """Return a list of modules that names `lm_head`, and its other names; None where TRL's loss does not read it."""
     option = job.option("LoraConfig", name)
-    if option is None or not uses_sft_config(job) or can_pad_batches(job) or has_logits(job):
+    if option is None or not uses_sft_config(job) or not _has_chunked_loss(job):
         return None
     value = job.value("LoraConfig", name)
     names = [str(module) for module in value] if isinstance(value, (list, tuple)) else []

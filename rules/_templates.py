@@ -18,7 +18,23 @@ _BLOCKS = ("if", "for", "macro", "block", "filter", "call", "generation", "with"
 _RAW = pattern(r"\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
 _STATEMENTS = {"elif", "else", "set", "print", "break", "continue", "import", "from", "include", "extends"}
 _LOADS = {"import", "from", "include", "extends"}
-_SILENT = pattern(r"\{#.*?#\}|\{%[-+]?\s*set\s[^%]*=.*?%\}", re.DOTALL)
+_SILENT = pattern(r"\{#.*?#\}|\{%[-+]?\s*set\s[^%]*=.*?%\}|\{\{[-+]?\s*(''|\"\")\s*[-+]?\}\}", re.DOTALL)
+_PRINTED_NAME = pattern(r"\{\{[-+]?\s*([A-Za-z_]\w*)\s*[-+]?\}\}")
+_LOOP = pattern(
+    r"\{%[-+]?\s*for\s+[^%]*?\bin\s+([A-Za-z_]\w*)\s*[-+]?%\}((?:(?!\{%[-+]?\s*(?:for|else)\b).)*?)\{%[-+]?\s*endfor\s*[-+]?%\}",
+    re.DOTALL,
+)
+_CALL = pattern(r"(?<![.\w])([A-Za-z_]\w*)\s*\(")
+_OPERATORS = frozenset(("and", "or", "not", "in", "is", "if", "else"))
+_ASSIGNED = pattern(r"\bmacro\s+(\w+\s*\([^)]*\))|\bfor\s+([\w\s,]+?)\s+in\b|\b(?:set|with|import|as)\s+([\w\s,.]+)")
+_KNOWN = frozenset(
+    (
+        "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "raise_exception",
+        "strftime_now", "chat_template", "loop", "range", "dict", "lipsum", "cycler", "joiner", "namespace", "caller",
+        "true", "false", "none", "True", "False", "None", "self", "varargs", "kwargs", "super",
+    )
+)  # fmt: skip
+"""The names that a chat template has; tokens of the model (`bos_token`) end alike."""
 _STRING = pattern(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _FILTER = pattern(r"(?<!\|)\|\s*(\w+)")
 _TEST = pattern(r"\bis\s+(?:not\s+)?(\w+)")
@@ -52,18 +68,51 @@ def template_problem(template: str, language: TemplateLanguage) -> str:
         if opening in plain:
             return f"a `{opening}` is never closed"
     open_blocks: list[str] = []
+    assigned = _assigned_in(template)
     for tag in _TAG.finditer(template):
-        problem = _problem_of(tag, language, open_blocks)
+        problem = _problem_of(tag, language, open_blocks) or _call_problem(tag, assigned, open_blocks)
         if problem:
             return problem
     if open_blocks:
         return f"`{{% {open_blocks[-1]} %}}` has no end"
-    return "" if _SILENT.sub("", template).strip() else "it renders to nothing"
+    return "" if _without_what_is_silent(template).strip() else "it renders to nothing"
+
+
+def _without_what_is_silent(template: str) -> str:
+    """Return a template without comments, assignments, names that nothing has, and loops over those or over nothing."""
+    assigned = _assigned_in(template)
+
+    def is_undefined(name: str) -> bool:
+        return name not in _KNOWN and name not in assigned and "token" not in name
+
+    def shown(found: re.Match[str]) -> str:
+        return "" if is_undefined(found[1]) else found[0]
+
+    def repeated(found: re.Match[str]) -> str:
+        return "" if is_undefined(found[1]) or not _without_what_is_silent(found[2]) else found[0]
+
+    return _LOOP.sub(repeated, _PRINTED_NAME.sub(shown, _SILENT.sub("", template)))
 
 
 def has_generation_marks(template: str) -> bool:
     """Return whether a template marks what the assistant says, as TRL's `has_generation_markers` decides it."""
     return bool(re.search(r"\{%-?\s*generation\s*-?%\}", template))
+
+
+def _assigned_in(template: str) -> frozenset[str]:
+    """Return the names that a template gives values to."""
+    names = (name for groups in _ASSIGNED.findall(template) for name in re.findall(r"\w+", " ".join(groups)))
+    return frozenset(names)
+
+
+def _call_problem(tag: re.Match[str], assigned: frozenset[str], open_blocks: list[str]) -> str:
+    """Return what is wrong with a printed call of a name that nothing has, outside of blocks that may be skipped."""
+    if open_blocks or not tag["expression"]:
+        return ""
+    bare = _TEST.sub("", _FILTER.sub("", _STRING.sub("0", tag["expression"])))
+    known = _KNOWN | _OPERATORS | assigned
+    unknown = next((name for name in _CALL.findall(bare) if name not in known), None)
+    return f"there is no function `{unknown}`" if unknown else ""
 
 
 def _problem_of(tag: re.Match[str], language: TemplateLanguage, open_blocks: list[str]) -> str:

@@ -8,7 +8,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.repairs import (
-    evaluates,
+    evaluates_at_all,
 )
 from kaitoc.rules._hazards import AFTER_LOADING, written_number
 
@@ -25,7 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
     """Yield a fault for each batch size below 1."""
     for name in _NAMES:
         written = written_number(job, "TrainingArguments", name)
-        if written is None or written.value >= 1 or (name == _NAMES[1] and not evaluates(job)):
+        if written is None or written.value >= 1 or (name == _NAMES[1] and not evaluates_at_all(job)):
             continue
         yield Fault(
             job.place_of(written.option),

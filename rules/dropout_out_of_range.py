@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.rules._hazards import AFTER_LOADING, written_number
+from kaitoc.rules._hazards import AFTER_LOADING, trains_whole_layers, written_number
 
 CODE = "KT434"
 NAME = "dropout-out-of-range"
@@ -15,16 +15,20 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
+_ALL = 1 - 1e-7
+"""A share that leaves less than one activation of a step."""
+
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when the probability of dropping an activation is negative, or 1 and more."""
     written = written_number(job, "LoraConfig", "lora_dropout")
-    if written is None or 0 <= written.value < 1:
+    if written is None or 0 <= written.value < _ALL:
         return
     if written.value > 1:
         effect, severity = f"is no probability: torch refuses it and {AFTER_LOADING}", Severity.ERROR
-    elif written.value == 1:
-        effect, severity = "drops all of the adapter's input, so that nothing is trained", Severity.ERROR
+    elif written.value > 0:
+        effect = "drops all of the adapter's input, so that it is not trained"
+        severity = Severity.WARNING if trains_whole_layers(job) else Severity.ERROR
     else:
         effect, severity = "is taken for 0: PEFT only looks whether it is above", Severity.WARNING
     yield Fault(

@@ -76,7 +76,8 @@ def _problem(name: str, scheduler: Scheduler, given: Mapping[str, object]) -> st
     for pair in scheduler.excludes:
         if all(given.get(key) is not None for key in pair):
             return f"the scheduler {name} takes `{pair[0]}` or `{pair[1]}`, not both"
-    return ""
+    nulls = [key for key in scheduler.refuses_null if given.get(key, "") is None]
+    return f"the scheduler {name} computes with `{nulls[0]}`, which is null" if nulls else ""
 
 
 _WORDS = {
@@ -94,6 +95,8 @@ def _value_problem(job: Job, name: str, given: Mapping[str, object]) -> str:
             return f"`{key}` is one of {', '.join(words)}"
         if words is None and isinstance(value, (str, list, dict)):
             return f"`{key}` is a number"
+        if key == "last_epoch" and value != -1:
+            return "`last_epoch` resumes a schedule, and training begins anew"
     if name == "polynomial":
         return _polynomial_problem(job, given)
     factor = given.get("factor")

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.repairs import (
-    can_pad_batches,
-    evaluates,
-)
+from kaitoc.compiler.job.repairs import can_pad_batches, evaluates, evaluates_at_all
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._memory import option_place
 
@@ -25,15 +22,16 @@ _DEFAULT_BATCH = 8
 
 def check(job: Job) -> Iterator[Fault]:
     """Yield a fault when evaluation takes several sequences and the release's collator cannot pad them."""
-    if not job.parsed or can_pad_batches(job) or not evaluates(job):
+    if not job.parsed or can_pad_batches(job) or not evaluates_at_all(job):
         return
     batch = job.integer("TrainingArguments", "per_device_eval_batch_size", _DEFAULT_BATCH)
     if batch <= 1:
         return
     name = "per_device_eval_batch_size"
     is_written = job.option("TrainingArguments", name) is not None
+    asking = "eval_strategy" if evaluates(job) else "eval_on_start"
     yield Fault(
-        option_place(job, "TrainingArguments", name if is_written else "eval_strategy"),
+        option_place(job, "TrainingArguments", name if is_written else asking),
         f"evaluation takes batches of {batch}{'' if is_written else ' by default'}, which TRL {job.release.trl} of "
         f"{job.release.name} cannot pad with Kaito's collator: the first evaluation stops the run",
         help=f"write `{name}: 1`",

@@ -119,6 +119,12 @@ def evaluates(job: Job) -> bool:
     return job.value("TrainingArguments", "eval_strategy") not in (None, "no", False)
 
 
+def evaluates_at_all(job: Job) -> bool:
+    """Return whether a job evaluates while it trains, or before its first step."""
+    starts = job.flag("TrainingArguments", "eval_on_start") and job.value("DatasetConfig", "train_test_split") != 1
+    return evaluates(job) or starts
+
+
 def batch_values(job: Job, batch: int, effective: int) -> dict[str, object]:
     """Return the options to set for a batch per GPU that, accumulated, keeps the effective batch.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import batch_size_of
-from kaitoc.compiler.job.repairs import can_pad_batches, evaluates
+from kaitoc.compiler.job.repairs import can_pad_batches, evaluates_at_all
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_batch, set_to
 
@@ -27,5 +27,8 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
     accumulation = job.integer("TrainingArguments", "gradient_accumulation_steps", 1)
     if batch > 1:
         yield set_batch(job, 1, batch * accumulation, reason, Preserves.INTENT)
-    if evaluates(job) and job.integer("TrainingArguments", "per_device_eval_batch_size", _DEFAULT_EVAL_BATCH) > 1:
+    if (
+        evaluates_at_all(job)
+        and job.integer("TrainingArguments", "per_device_eval_batch_size", _DEFAULT_EVAL_BATCH) > 1
+    ):
         yield set_to(job, "TrainingArguments", "per_device_eval_batch_size", 1, reason, Preserves.INTENT)

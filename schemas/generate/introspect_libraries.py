@@ -58,6 +58,10 @@ def _scheduler(kind: Any, function: Any) -> _Json:
                 for pair in itertools.combinations(enough, 2)
                 if _refusal(function, {**given, **dict.fromkeys(pair, 1e-12)})
             ]
+    needed = described.get("needs_one_of", [])
+    refused = [name for name in takes if _refuses_null(function, given, needed, name)]
+    if refused:
+        described["refuses_null"] = refused
     return described
 
 
@@ -74,14 +78,25 @@ def _ignores(kind: Any) -> bool:
     return True
 
 
-def _refusal(function: Any, given: _Json) -> str:
+def _refuses_null(function: Any, given: _Json, needed: list[str], name: str) -> bool:
+    """Return whether a null for an argument is what stops a run, in the making or within a few steps."""
+    others = {key: value for key, value in given.items() if key != name}
+    others.update(dict.fromkeys([key for key in needed if key != name][:1], 1e-12))
+    return bool(_refusal(function, {**others, name: None}, num_steps=12))
+
+
+def _refusal(function: Any, given: _Json, num_steps: int = 0) -> str:
     import torch
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    passed = {"num_warmup_steps": 0, "num_training_steps": 10}
+    passed = {"num_warmup_steps": 2 if num_steps else 0, "num_training_steps": 10}
     wanted = {name: value for name, value in passed.items() if name in inspect.signature(function).parameters}
     try:
-        function(optimizer, **wanted, **given)
+        scheduler = function(optimizer, **wanted, **given)
+        measures = "metrics" in inspect.signature(scheduler.step).parameters
+        for _ in range(num_steps):
+            optimizer.step()
+            scheduler.step(*([1.0] if measures else []))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""

@@ -3,7 +3,7 @@
 A variant is a change to one of two complete configurations, `lora` or `qlora`: `set` has values by section, and a
 value of `DROP` takes a key out. `data` names the rows it trains on (`recorded_phi3.make_data`). The values of single
 options are in `option_values.json`, products of options that meet in a condition of the libraries in
-`related_options.json` (chosen) and `raising_conditions-RELEASE.jsonl` (read off the sources).
+`related_options.json` (chosen) and `schemas/generate/raises` (read off the sources).
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def _shared_conditions(release: str) -> Iterator[_Json]:
     """Yield boundary values together of options that share a raising condition in the release's libraries."""
     rng, sections = random.Random(7), _arguments(release)
     owners = {name: section for section, rows in reversed(sections.items()) for name in rows}
-    path = _FOLDER / f"raising_conditions-{release}.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        options = json.loads(line)["options"]
+    path = _FOLDER.parents[1] / "schemas" / "generate" / "raises" / f"{release}.jsonl"
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ())
+    for options in (row["options"] for row in rows if len(row["options"]) > 1):
         values = [
             [value for value in _values_of(owners[name], name, sections[owners[name]][name]) if value is not None]
             for name in options

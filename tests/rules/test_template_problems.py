@@ -23,6 +23,13 @@ RENDERED = [
     "{{ {'a': [1, (2)]}['a'] | length }}{{ 1 if x is not none else 2 }}",
     "{% if not tools is none and x is undefined %}{{ bos_token }}{% else %}a{% endif %}",
     "{% with x = 1 %}{{ x }}{% endwith %}{% filter upper %}a{% endfilter %}",
+    "{% macro say(x) %}{{ x }}{% endmacro %}{{ say('a') }}",
+    "{% set ns = namespace(a=1) %}{{ ns.a }}{{ namespace(b=2).b }}",
+    "{% for a, b in [(1, 2)] %}{{ a }}{% endfor %}",
+    "{% if false %}{{ nobody() }}{% endif %}x",
+    "{{ range(3) |  join(',') }}{{ messages[0].content.upper() }}{{ strftime_now('%Y') }}",
+    "{{ 4 is divisibleby(2) and not (5 is not divisibleby (2)) }}",
+    "{{ 'nobody(x)' }}{{ 1 if (true) else (2) }}",
 ]
 REFUSED = [
     "{{ messages",
@@ -36,6 +43,8 @@ REFUSED = [
     "{{ x is None }}",
     "{% break %}",
     "{% unknown %}",
+    "{{ nobody(messages) }}",
+    "{{ messages | length ~ nobody ('x') }}",
     "{% endunknown %}",
     "{% include 'x' %}",
     "{% extends 'x' %}",
@@ -43,14 +52,27 @@ REFUSED = [
     "{{ 'a }}",
     "{% for m in messages %}{% endif %}{% endfor %}",
 ]
-EMPTY = ["{# a comment #}", " \n", "{# one #} {# two #}", "{% set x = 1 %}{%- set y = 'a' -%}"]
+EMPTY = [
+    "{# a comment #}",
+    " \n",
+    "{# one #} {# two #}",
+    "{% set x = 1 %}{%- set y = 'a' -%}",
+    "{{ nobody }}",
+    "{{- '' -}}",
+    "{% for m in messages %}{% endfor %}",
+    "{% for m in conversation %}{{ m.content }}{% endfor %}",
+]
+
+
+def rendered(template: str) -> str:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    return str(render_jinja_template([MESSAGES], chat_template=template)[0][0])
 
 
 def is_rendered(template: str) -> bool:
-    from transformers.utils.chat_template_utils import render_jinja_template
-
     try:
-        render_jinja_template([MESSAGES], chat_template=template)
+        rendered(template)
     except Exception:
         return False
     return True
@@ -70,6 +92,7 @@ def test_a_template_that_is_refused_has_one(template: str) -> None:
 
 @pytest.mark.parametrize("template", EMPTY)
 def test_a_template_without_text_is_one_that_renders_to_nothing(template: str) -> None:
+    assert rendered(template).strip() == ""
     assert template_problem(template, _LANGUAGE) == "it renders to nothing"
 
 
