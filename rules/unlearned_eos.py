@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.models import lacks_pad_token
+from kaitoc.compiler.catalog.models import lacks_pad_token, turn_end
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._hazards import is_on_kaito
+from kaitoc.rules._templates import decoded_template
 
 CODE = "KT408"
 NAME = "unlearned-eos"
@@ -18,12 +19,29 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when the model's tokenizer has no padding token of its own."""
-    if not is_on_kaito(job) or not job.parsed or job.model is None or not lacks_pad_token(job.model.value):
+    """Yield a fault when the token that ends a sample is the one that pads."""
+    if not is_on_kaito(job) or not job.parsed or job.model is None:
+        return
+    if not lacks_pad_token(job.model.value):
+        yield from _of_a_template(job, turn_end(job.model.value))
         return
     yield Fault(
         job.section_place("ModelConfig"),
         f"the tokenizer of {job.model.value.name} has no padding token, so Kaito pads with the end-of-sequence token, "
         "and its collator takes that out of every label: the adapter never learns to stop",
         help="end each turn with another token in `chat_template`, and stop at that token when serving",
+    )
+
+
+def _of_a_template(job: Job, end: str) -> Iterator[Fault]:
+    """Yield a template without the token by which a model that pads with its end-of-sequence token ends a turn."""
+    option, value = job.option("ModelConfig", "chat_template"), job.value("ModelConfig", "chat_template")
+    template = decoded_template(value) if end and isinstance(value, str) else None
+    if option is None or job.model is None or template is None or end in template:
+        return
+    yield Fault(
+        job.place_of(option),
+        f"`chat_template` ends no turn with `{end}`, and {job.model.value.name} pads with its end-of-sequence token, "
+        "which Kaito's collator takes out of every label: the adapter never learns to stop",
+        help=f"end each turn with `{end}`, at which serving stops",
     )

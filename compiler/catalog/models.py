@@ -53,6 +53,11 @@ def lacks_pad_token(model: Architecture) -> bool:
     return _tokenizer_lacks(model, "pad_token")
 
 
+def turn_end(model: Architecture) -> str:
+    """Return what ends a turn where a tokenizer pads with its end-of-sequence token; empty where it does not."""
+    return str(_entries().get(model.name.lower(), {}).get("turn_end", ""))
+
+
 def lacks_chat_template(model: Architecture) -> bool:
     """Return whether a model's tokenizer is known to have no chat template, as those of base models have none."""
     return _tokenizer_lacks(model, "chat_template")

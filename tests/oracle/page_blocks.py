@@ -74,12 +74,16 @@ def all_blocks() -> list[Block]:
 
 
 def runnable(block: Block) -> bool:
-    """Return whether a block is a training config for Kaito's own image, for the recorded release and model."""
+    """Return whether a block is a training config for Kaito's own image, for the recorded release and model.
+
+    What is said of an update is said of two objects, and no job shows it.
+    """
     options = block.example.options
     is_kaito = options.get("target", "kaito") == "kaito" and options.get("kaito-version", RELEASE) == RELEASE
+    is_created = "update" not in options
     is_of_the_model = options.get("model", MODEL).startswith(MODEL) and "gpu" not in options
     is_known = "${" not in block.example.text and "{{ ." not in block.example.text
-    return block.config is not None and is_kaito and is_of_the_model and is_known
+    return block.config is not None and is_kaito and is_created and is_of_the_model and is_known
 
 
 def completed(block: Block) -> _Json:
