@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.module_classes import module_classes
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job, Target
 from kaitoc.compiler.manifest.training_config import Option
@@ -31,16 +30,6 @@ def is_on_kaito(job: Job) -> bool:
 def uses_sft_config(job: Job) -> bool:
     """Return whether the job runs on an image of Kaito that parses TrainingArguments into trl's SFTConfig."""
     return is_on_kaito(job) and job.release.has_sft_config
-
-
-def trains_whole_layers(job: Job) -> bool:
-    """Return whether `modules_to_save` trains a layer or an embedding whole; of an unknown model it may."""
-    saved = job.value("LoraConfig", "modules_to_save")
-    classes = module_classes(job.model.value.model_type) if job.model is not None else None
-    names = [str(name) for name in saved] if isinstance(saved, (list, tuple)) else []
-    if classes is None:
-        return bool(names)
-    return any(name.rpartition(".")[2] in classes.embedding or classes.holds_weights(name) for name in names)
 
 
 def written_number(job: Job, section: str, name: str) -> WrittenNumber | None:

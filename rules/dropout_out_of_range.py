@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.rules._hazards import AFTER_LOADING, trains_whole_layers, written_number
+from kaitoc.rules._hazards import AFTER_LOADING, written_number
+from kaitoc.rules._whole_layers import trains_whole_layers
 
 CODE = "KT434"
 NAME = "dropout-out-of-range"

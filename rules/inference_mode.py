@@ -8,7 +8,8 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._fixes import setting_fix
-from kaitoc.rules._hazards import flag_option, trains_whole_layers
+from kaitoc.rules._hazards import flag_option
+from kaitoc.rules._whole_layers import trains_whole_layers
 
 CODE = "KT426"
 NAME = "inference-mode"

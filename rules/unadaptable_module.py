@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.linear_modules import linear_modules
 from kaitoc.compiler.catalog.module_names import OtherModules, other_modules
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import stack_of
 from kaitoc.rules._conditions import stage_effect
 from kaitoc.rules._hazards import is_on_kaito
+from kaitoc.rules._whole_layers import holds_weights
 
 CODE = "KT466"
 NAME = "unadaptable-module"
@@ -27,8 +26,6 @@ _HELD = {
 }
 """The layers inside a block, as the models that Kaito tunes name them."""
 _LAYERS_OF_A_BLOCK = tuple(name for names in _HELD.values() for name in names)
-_CONTAINERS = ("model", "transformer", "layers", "h", "self_attn", "attention", "self_attention", "attn", "mlp")
-"""The modules that may have linear layers in them."""
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -67,7 +64,7 @@ def _saved(job: Job, model: Architecture, modules: OtherModules) -> Iterator[Fau
             help="name it in one of the two only",
         )
     elif job.flag("QuantizationConfig", "load_in_4bit"):
-        frozen = [name for name in names if name != "lm_head" and _holds_weights(job, model, modules, name)]
+        frozen = [name for name in names if name != "lm_head" and holds_weights(job, model, name)]
         if frozen:
             yield Fault(
                 job.place_of(option),
@@ -75,17 +72,6 @@ def _saved(job: Job, model: Architecture, modules: OtherModules) -> Iterator[Fau
                 f"trained whole; {stage_effect('adapter')}",
                 help="name them in `target_modules` instead",
             )
-
-
-def _holds_weights(job: Job, model: Architecture, modules: OtherModules, name: str) -> bool:
-    """Return whether a name is that of a linear layer, or of a module with some inside."""
-    last = name.rpartition(".")[2]
-    linear = linear_modules(model, fused_experts=stack_of(job).fused_experts)
-    return (
-        any(last == module.name for module in linear)
-        or last.isdigit()
-        or (last in _CONTAINERS and last in modules.refused_names)
-    )
 
 
 def _targets_inside(job: Job, saved: list[str]) -> tuple[str, str] | None:

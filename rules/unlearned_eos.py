@@ -9,7 +9,6 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._hazards import is_on_kaito
-from kaitoc.rules._templates import decoded_template
 
 CODE = "KT408"
 NAME = "unlearned-eos"
@@ -36,8 +35,12 @@ def check(job: Job) -> Iterator[Fault]:
 def _of_a_template(job: Job, end: str) -> Iterator[Fault]:
     """Yield a template without the token by which a model that pads with its end-of-sequence token ends a turn."""
     option, value = job.option("ModelConfig", "chat_template"), job.value("ModelConfig", "chat_template")
-    template = decoded_template(value) if end and isinstance(value, str) else None
-    if option is None or job.model is None or template is None or end in template:
+    if option is None or job.model is None or not end or not isinstance(value, str):
+        return
+    from kaitoc.rules._templates import decoded_template  # only written templates need it
+
+    template = decoded_template(value)
+    if template is None or end in template:
         return
     yield Fault(
         job.place_of(option),
