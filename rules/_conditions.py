@@ -14,6 +14,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import stack_of
+from kaitoc.compiler.job.repairs import evaluates_at_all
 from kaitoc.compiler.kaito.hub_name import is_repository_name, may_be_a_folder
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
@@ -283,6 +284,7 @@ def _exceeds_one(value: object, other: object) -> bool:
 
 _OF_THE_JOB: dict[str, Callable[[Job], object]] = {
     "gpus": lambda job: job.num_gpus,
+    "evaluates": evaluates_at_all,
     "adapter dtype": adapter_dtype,
     "has bfloat16": lambda job: job.gpu.value.has_bf16 if job.gpu is not None else None,
     "reentrant checkpointing": lambda job: stack_of(job).reentrant_checkpointing,

@@ -120,9 +120,19 @@ def evaluates(job: Job) -> bool:
 
 
 def evaluates_at_all(job: Job) -> bool:
-    """Return whether a job evaluates while it trains, or before its first step."""
+    """Return whether a job surely evaluates: while it trains, if `eval_delay` lets it, or before its first step."""
     starts = job.flag("TrainingArguments", "eval_on_start") and job.value("DatasetConfig", "train_test_split") != 1
-    return evaluates(job) or starts
+    return starts or (evaluates(job) and not _may_end_before_it_evaluates(job))
+
+
+def _may_end_before_it_evaluates(job: Job) -> bool:
+    """Return whether `eval_delay`, in steps or in epochs as evaluations are, may be longer than the training."""
+    delay = job.number("TrainingArguments", "eval_delay", 0.0)
+    num_steps = job.integer("TrainingArguments", "max_steps", -1)
+    if job.value("TrainingArguments", "eval_strategy") == "epoch":
+        num_epochs = job.number("TrainingArguments", "num_train_epochs", 3.0)
+        return delay > 0 if num_steps > 0 else not delay <= num_epochs
+    return num_steps > 0 and not delay <= num_steps
 
 
 def batch_values(job: Job, batch: int, effective: int) -> dict[str, object]:
