@@ -6,6 +6,7 @@ import base64
 import gzip
 import http.client
 import json
+import signal
 import socket
 import ssl
 import subprocess
@@ -38,6 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--partners", str(folder / "objects"), "--processes", "2", "--request-seconds", "1.5")
     with serving(folder, *options, "--drain-seconds", "0.5") as running:
         yield running
+        assert running.stop() == 0
 
 
 def response_of(answer: tuple[int, str]) -> dict[str, Any]:
@@ -200,8 +202,8 @@ def test_no_request_ends_in_a_server_error(server: Server, parts: dict[str, Any]
     assert server.review(json.dumps(data).encode(), path)[0] in (200, 400)
 
 
-def test_a_signal_lets_accepted_reviews_end(tmp_path: Path) -> None:
-    with serving(tmp_path, "--processes", "1", "--drain-seconds", "15") as server:
+def test_a_signal_lets_accepted_reviews_end_and_a_second_ends_the_server(tmp_path: Path) -> None:
+    with serving(tmp_path, "--processes", "1", "--drain-seconds", "300") as server:
         body = review(config_map(MISSPELT))
         answers: list[int] = []
         sent = threading.Barrier(31)  # a client that is still connecting has no review that was accepted
@@ -217,10 +219,12 @@ def test_a_signal_lets_accepted_reviews_end(tmp_path: Path) -> None:
         for client in clients:
             client.start()
         sent.wait(120)
-        assert server.stop() == 0
+        server.process.send_signal(signal.SIGTERM)
         for client in clients:
             client.join()
         assert answers == [200] * 30
+        assert server.process.poll() is None
+        assert server.stop() == 0
 
 
 def test_judging_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ LOST_ON_THE_WAY = {
 }
 """What admission cannot find any more, unless it is in the training config, which stays a text."""
 
-NUM_COMMITS = 8
+NUM_COMMITS = 5
 """pre-commit takes a second for each commit, so it is tried on some manifests, spread over all."""
 
 
@@ -161,7 +161,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(server, folder)
 
 
-@pytest.mark.parametrize("manifest", [str(path) for path in SERVED])
+@pytest.mark.parametrize("manifest", [str(manifest) for manifest in SERVED])
 def test_the_webhook_answers_what_admit_answers(manifest: str, cluster: Cluster) -> None:
     for content in cluster.objects_of(manifest):
         review = review_of(content)
@@ -178,6 +178,7 @@ def editor() -> Iterator[Editor]:
     assert editor.quit() == 0
 
 
+@pytest.mark.parametrize("manifest", SERVED, ids=str, indirect=True)
 def test_the_editor_shows_what_check_finds(manifest: Path, editor: Editor) -> None:
     uri = editor.open(manifest)
     assert set(editor.codes(uri)) == codes_of_check(manifest)

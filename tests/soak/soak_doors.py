@@ -1,4 +1,4 @@
-"""Ask the webhook about every example of the rules' pages, of which the suite asks for every fourth."""
+"""Ask the webhook and the editor about every example of the rules' pages, of which the suite asks for every fourth."""
 
 from __future__ import annotations
 
