@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ DEBUG = "KAITOC_DEBUG"
 _FINAL = (ArithmeticError, AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
 """What a library raises for arguments that it does not take; a lost peer or device is a RuntimeError or an OSError."""
 _FINAL_ERRNOS = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS})
+_OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")
+"""How libraries written in Rust tell an error of the system: tokenizers by a plain exception, when it saves."""
 
 
 @contextmanager
@@ -56,6 +59,9 @@ def _failure(plan: Plan, error: Exception) -> RunFailure:
     if isinstance(error, OSError):
         failed = OutputRefused if error.errno in _FINAL_ERRNOS else OutputFailure
         return failed(f"{error.filename or plan.output.path}: {error.strerror or in_words(error)}")
+    number = _OF_THE_SYSTEM.search(str(error))
+    if number is not None:
+        return _failure(plan, OSError(int(number[1]), os.strerror(int(number[1]))))
     kind = type(error).__name__
     failure = FinalFailure if isinstance(error, _FINAL) else RunFailure
     return failure(f"the run cannot go on: {in_words(error)} ({kind}; {DEBUG}=1 shows where)")

@@ -23,6 +23,7 @@ from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.output.checkpoints import newest_whole
 from kaitoc.runtime.output.names import COMPLETED
+from kaitoc.runtime.training.explain import explained
 
 pytestmark = pytest.mark.runtime
 MakePlan = Callable[..., Plan]
@@ -91,3 +92,10 @@ def test_a_write_that_fails_loses_nothing(
     assert run(plan, resume=True) == undisturbed
     assert (output / COMPLETED).exists()
     assert [(output / note).read_text() for note in NOTES] == list(NOTES)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a device that is always full")
+def test_a_disk_that_is_full_when_the_tokenizer_is_saved_is_told_as_such(make_plan: MakePlan, tokenizer: Any) -> None:
+    """tokenizers raises a plain exception, here on a device that is always full."""
+    with pytest.raises(OutputFailure, match="results: No space left on device"), explained(make_plan()):
+        tokenizer.backend_tokenizer.save("/dev/full")
