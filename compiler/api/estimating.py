@@ -28,7 +28,7 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
 from kaitoc.compiler.memory.result import Footprint, Verdict
-from kaitoc.compiler.memory.workload import Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Reference, Workload, WorkloadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class Estimate:
             model=workload.architecture.name,
             gpu=gpu.name if gpu is not None else "",
             seq_len=workload.seq_len_tokens,
-            batch=workload.batch_size,
+            batch=workload.batch_size // workload.rows_per_example,
+            task="sft" if workload.reference is Reference.NONE else "dpo",
             footprint=self.footprint,
             capacity_bytes=gpu.memory_bytes if gpu is not None else None,
             margin=self.subject.margin,
@@ -99,11 +100,13 @@ def estimate(
     *,
     assume: Overrides = NOTHING_STATED,
     trace: bool = False,
+    task: str = "sft",
     text_name: str = TEXT_NAME,
 ) -> tuple[Estimate, ...]:
     """Predict the GPU memory of every fine-tune in manifests, or of one that is described, as `kaitoc estimate` does.
 
-    Of `assume` a described fine-tune takes the GPU and the margin. `trace` runs the real model code on meta tensors.
+    Of `assume` a described fine-tune takes the GPU and the margin; `task` "dpo" prices manifests as `kaitoc run --task
+    dpo` runs them. `trace` runs the real model code on meta tensors.
 
     Raises `EstimateError` where nothing can be estimated, `SourceError` for a file that cannot be read,
     `SettingsError` and `AssumptionError`.
@@ -111,7 +114,7 @@ def estimate(
     try:
         if isinstance(what, FineTune):
             return (predict(subject_of(what, assume), use_trace=trace),)
-        subjects = tuple(subjects_in(inputs_of(what, text_name), assume))
+        subjects = tuple(subjects_in(inputs_of(what, text_name), assume, task))
         return tuple(predict(subject, use_trace=trace) for subject in subjects)
     except (ArchitectureError, WorkloadError) as error:
         raise EstimateError(str(error)) from error
@@ -161,7 +164,7 @@ def _require_on_instance(name: str, num_gpus: int, num_nodes: int) -> None:
         raise EstimateError(why)
 
 
-def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
+def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iterator[Subject]:
     """Yield the fine-tunes of manifests; raises `EstimateError` when there is none, or one cannot be estimated."""
     percent = _margin_percent(overrides)
     engine = Engine(RuleSet(), replace(overrides, margin_percent=percent), SettingsFinder())
@@ -177,6 +180,8 @@ def subjects_in(inputs: Inputs, overrides: Overrides) -> Iterator[Subject]:
         require_config(job)
         _require_possible(job, missing_gpus(job))
         workload = workload_of(job)
+        if workload is not None and task == "dpo":
+            workload = _on_preferences(job, workload.architecture)
         if workload is None:
             manifest = job.manifest
             start = manifest.source.position(manifest.node.span.start)
@@ -195,6 +200,16 @@ def _require_possible(job: Job, obstacle: str) -> None:
     if obstacle:
         path = job.manifest.source.path
         raise EstimateError(f"{path}: {obstacle}", path=path)
+
+
+def _on_preferences(job: Job, model: Architecture) -> Workload:
+    """Return the step of `kaitoc run --task dpo`; raises `PlanError` for a job that no run can follow."""
+    from kaitoc.compiler.plan.memory import workload_of_plan  # pydantic takes a tenth of a second
+    from kaitoc.compiler.plan.of_job import plan_of
+    from kaitoc.compiler.plan.plan import preferring
+
+    plan = preferring(plan_of(job, num_processes=job.num_gpus), job.manifest.source.path)
+    return workload_of_plan(plan, model)
 
 
 def predict(subject: Subject, *, use_trace: bool = False) -> Estimate:

@@ -26,7 +26,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.plan.memory import with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
-from kaitoc.compiler.plan.plan import DpoPlan, Plan, read_plan
+from kaitoc.compiler.plan.plan import Plan, preferring
 from kaitoc.runtime.world import is_launched, require_world
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
     chosen = {} if request.sharding == "auto" else {"sharding": _runnable(request.sharding)}
     made = made.model_copy(update={**parts, **chosen})
     if request.task == "dpo":
-        made = read_plan(made.model_copy(update={"dpo": DpoPlan()}).to_json(), path)
+        made = preferring(made, path)
         made = with_prediction(made, job.model.value if job.model else None, job.gpu.value if job.gpu else None)
     local = _local_architecture(request.model_path)
     return with_prediction(made, local, job.gpu.value if job.gpu is not None else None) if local is not None else made

@@ -33,6 +33,7 @@ from kaitoc.compiler.memory.data_lengths import longest_row_tokens
 from kaitoc.compiler.memory.estimate import (
     DEFAULT_SEQ_LEN_TOKENS,
     NO_AUTOCAST,
+    TASKS,
     EstimateError,
     FineTune,
     has_closed_form,
@@ -56,6 +57,7 @@ class EstimateOptions:
     model: str | None
     model_config: str | None
     method: str | None
+    task: str
     batch: int | None
     accumulation: int | None
     seq_len: int | None
@@ -132,11 +134,11 @@ class EstimateOptions:
             "accumulation_steps": self.accumulation,
             "sharing": self.sharing.request,
         }
-        chosen = FineTune(model, self._stack_name(), dora=self.dora)
+        chosen = FineTune(model, self._stack_name(), dora=self.dora, task=self.task)
         return replace(chosen, **{name: value for name, value in given.items() if value is not None})
 
     def _stack_name(self) -> str:
-        if self.target == "bundled" and not self.stack:
+        if (self.target == "bundled" or self.task != "sft") and not self.stack:
             return BUNDLED
         if self.stack or self.kaito_version is None:
             return self.stack or ""
@@ -158,7 +160,14 @@ class EstimateOptions:
     help="The config.json of a model that is not in the catalog.",
 )
 @click.option("--method", type=click.Choice(["lora", "qlora", "full"]), help="How to train (default: lora).")
-@click.option("--batch", type=int, metavar="N", help="Sequences per GPU and step (default: 1).")
+@click.option(
+    "--task",
+    type=click.Choice(TASKS),
+    default="sft",
+    show_default=True,
+    help="Learn text, or prefer `chosen` over `rejected` answers, as `kaitoc run --task dpo` does.",
+)
+@click.option("--batch", type=int, metavar="N", help="Sequences, or pairs of them, per GPU and step (default: 1).")
 @click.option("--accumulation", type=click.IntRange(min=1), metavar="N", help="Batches per update (default: 1).")
 @click.option("--seq-len", type=int, metavar="N", help="Tokens per sequence (default: 1024).")
 @click.option("--rank", type=int, metavar="N", help="Rank of the adapters (default: 8).")
@@ -234,7 +243,7 @@ def estimate(options: EstimateOptions) -> int:
 
 def _subjects(options: EstimateOptions) -> Iterator[Subject]:
     if options.paths:
-        for subject in subjects_in(Inputs(options.paths), options.overrides):
+        for subject in subjects_in(Inputs(options.paths), options.overrides, options.task):
             _note_sharding(subject, options)
             yield subject
         return

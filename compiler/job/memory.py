@@ -301,6 +301,7 @@ def summarize(job: Job) -> JobSummary:
         method=_method_of(job) if known or job.method is not None else "",
         seq_len=_known(job, seq_len_of) if known else None,
         batch=_known(job, batch_size_of) if known else None,
+        task="sft",
         footprint=footprint,
         capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
         margin=job.assumptions.margin,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.result import Footprint, Verdict
@@ -28,6 +28,8 @@ class ServingNeed:
 class JobSummary:
     """One tuning run and what it needs on one GPU, or one server.
 
+    `task` is what is learned: "sft" or "dpo", whose `batch` counts pairs; None for a server.
+
     `path` is the file that brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the
     manifest names no namespace, and empty where there is none. `footprint` is None where what it needs cannot be told,
     which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown;
@@ -44,6 +46,7 @@ class JobSummary:
     method: str = ""
     seq_len: int | None = None
     batch: int | None = None
+    task: Literal["sft", "dpo"] | None = None
     footprint: Footprint | None = None
     capacity_bytes: int | None = None
     margin: float | None = None

@@ -19,6 +19,7 @@ BYTES_PER_TOKEN = 3
 MOST_FIELD_CHARACTERS = 1 << 30
 _TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".txt")
 _TABLE_SUFFIXES = (".parquet", ".arrow")
+_ANSWERS = frozenset({"chosen", "rejected"})
 
 
 class DataLengthError(KaitocError, ValueError):
@@ -120,6 +121,8 @@ def _text_length(value: object) -> int:
     if isinstance(value, str):
         return len(value.encode("utf-8", "replace"))
     if isinstance(value, dict):
+        if value.keys() >= _ANSWERS:  # each is a sequence of its own, behind the same prompt
+            value = {**value, "chosen": max((value[name] for name in _ANSWERS), key=_text_length), "rejected": None}
         return sum(_text_length(item) for item in value.values())
     if isinstance(value, (list, tuple)):
         return sum(_text_length(item) for item in value)

@@ -14,7 +14,7 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
-from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
+from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
     Allocator,
     Attention,
@@ -23,10 +23,12 @@ from kaitoc.compiler.memory.workload import (
     Loss,
     Optimizer,
     Quantization,
+    Reference,
     Workload,
 )
 
 DEFAULT_SEQ_LEN_TOKENS = 1024
+TASKS = ("sft", "dpo")
 NO_AUTOCAST = "none"
 
 
@@ -38,12 +40,14 @@ class EstimateError(KaitocError, ValueError):
 class FineTune:
     """What is to be priced without a manifest; None leaves it to the method or to the stack.
 
-    `stack` names the software, that of the newest Kaito release when it is empty.
+    `stack` names the software, that of the newest Kaito release when it is empty. With `task` "dpo", direct preference
+    optimization on the bundled runtime, `batch_size` counts pairs, whose two rows differ in length.
     """
 
     architecture: Architecture
     stack: str = ""
     method: str = "lora"
+    task: str = "sft"
     batch_size: int = 1
     seq_len_tokens: int = DEFAULT_SEQ_LEN_TOKENS
     rank: int = 8
@@ -63,7 +67,7 @@ class FineTune:
     kbit_prep: bool | None = None
     allocator: str | None = None
     num_gpus: int = 1
-    is_padded: bool = False
+    is_padded: bool | None = None
     accumulation_steps: int = 1
     sharing: SharingRequest = SharingRequest()
 
@@ -74,7 +78,7 @@ def workload_from(options: FineTune) -> Workload:
     QLoRA means nf4 unless said otherwise, and what PEFT's `prepare_model_for_kbit_training` does, which turns
     checkpointing on. Kaito sets `expandable_segments:True` and empties PyTorch's cache after every step.
     """
-    stack = find_stack(options.stack or f"{KAITO_PREFIX}{newest_release().name}")
+    stack, reference = _stack(options), _reference(options)
     is_kaito = stack.name.startswith(KAITO_PREFIX)
     default_quantization = "nf4" if options.method == "qlora" else "none"
     quantization = Quantization(options.quantization or default_quantization)
@@ -84,7 +88,8 @@ def workload_from(options: FineTune) -> Workload:
         checkpointing = stack.default_checkpointing or (kbit_prep and quantization is not Quantization.NONE)
     default_allocator = Allocator.EXPANDABLE if is_kaito else Allocator.DEFAULT
     dtype = Dtype(options.dtype)
-    return Workload(
+    default_loss = stack.default_loss if reference is Reference.NONE else Loss.FUSED
+    workload = Workload(
         architecture=options.architecture,
         lora=None if options.method == "full" else _lora(options),
         batch_size=options.batch_size,
@@ -97,15 +102,32 @@ def workload_from(options: FineTune) -> Workload:
         autocast=_autocast(options, stack, quantization),
         gradient_checkpointing=checkpointing,
         attention=Attention(options.attention),
-        loss=Loss(options.loss) if options.loss is not None else stack.default_loss,
+        loss=Loss(options.loss) if options.loss is not None else default_loss,
         optimizer=Optimizer(options.optimizer) if options.optimizer is not None else stack.default_optimizer,
         allocator=Allocator(options.allocator) if options.allocator is not None else default_allocator,
         num_gpus=options.num_gpus,
         empty_cache_each_step=is_kaito,
-        is_padded=options.is_padded,
+        is_padded=reference is not Reference.NONE if options.is_padded is None else options.is_padded,
         accumulates=options.accumulation_steps > 1,
         sharding=sharding_for(options.sharing, stack),
+        reference=reference,
     )
+    return replace(workload, batch_size=options.batch_size * workload.rows_per_example)
+
+
+def _stack(options: FineTune) -> Stack:
+    """Return the software that is named, else what runs the task."""
+    if options.task == "sft":
+        return find_stack(options.stack or f"{KAITO_PREFIX}{newest_release().name}")
+    if options.stack not in ("", BUNDLED):
+        raise EstimateError(f"task dpo is estimated for the bundled runtime, --stack {BUNDLED}")
+    return find_stack(BUNDLED)
+
+
+def _reference(options: FineTune) -> Reference:
+    if options.task == "sft":
+        return Reference.NONE
+    return Reference.COPY if options.method == "full" else Reference.BASE
 
 
 def _autocast(options: FineTune, stack: Stack, quantization: Quantization) -> Dtype | None:
@@ -178,19 +200,23 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
         yield "fused attention (sdpa)", replace(workload, attention=Attention.SDPA)
     if workload.loss is Loss.FULL:
         yield "a loss in chunks", replace(workload, loss=Loss.CHUNKED)
-    if workload.batch_size > 1:
-        yield "batch 1 with accumulation", replace(workload, batch_size=1, accumulates=True, is_padded=False)
+    rows = workload.rows_per_example
+    if workload.batch_size > rows:
+        is_padded = workload.is_padded and rows > 1
+        yield "batch 1 with accumulation", replace(workload, batch_size=rows, accumulates=True, is_padded=is_padded)
     if workload.lora is not None and workload.quantization is Quantization.NONE:
         quantized = replace(workload, quantization=Quantization.NF4, double_quant=True, kbit_prep=True)
         yield "QLoRA (nf4, checkpointing)", replace(quantized, gradient_checkpointing=True)
     sharding = workload.sharding
-    if workload.num_gpus > 1 and not sharding.is_sharded and can_shard(find_stack(workload.stack)):
+    can_split = workload.reference is Reference.NONE and can_shard(find_stack(workload.stack))
+    if workload.num_gpus > 1 and not sharding.is_sharded and can_split:
         yield "shards instead of whole copies (fsdp2)", replace(workload, sharding=sharded(workload))
     if sharding.is_sharded and workload.accumulates and not sharding.sync_each_batch:
         reduced = replace(sharding, sync_each_batch=True)
         yield "gradients reduced after every batch (sync_each_batch)", replace(workload, sharding=reduced)
     if workload.lora is None:
-        yield "LoRA of rank 8 instead of full fine-tuning", replace(workload, lora=Lora())
+        reference = Reference.BASE if workload.reference is Reference.COPY else workload.reference
+        yield "LoRA of rank 8 instead of full fine-tuning", replace(workload, lora=Lora(), reference=reference)
     if workload.optimizer in (Optimizer.ADAMW, Optimizer.ADAMW_FUSED):
         yield "an 8-bit optimizer", replace(workload, optimizer=Optimizer.ADAMW_8BIT)
     if workload.dtype in (Dtype.FLOAT32, Dtype.FLOAT64):

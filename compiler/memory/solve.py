@@ -26,7 +26,7 @@ class SolvedSize(str, Enum):
 def resized(workload: Workload, dimension: SolvedSize, value: int) -> Workload:
     """Return a workload with another batch size, sequence length or rank; raises `WorkloadError` without adapter."""
     if dimension is SolvedSize.BATCH:
-        return replace(workload, batch_size=value)
+        return replace(workload, batch_size=value * workload.rows_per_example)
     if dimension is SolvedSize.SEQ_LEN:
         return replace(workload, seq_len_tokens=value)
     if workload.lora is None:

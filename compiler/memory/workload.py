@@ -65,6 +65,17 @@ class Kernels(str, Enum):
     CPU = "cpu"
 
 
+class Reference(str, Enum):
+    """What a step of direct preference optimization compares the trained model with, by a forward pass of its own.
+
+    BASE is the model with its adapters off, COPY a frozen copy of a model that is trained whole; NONE learns text.
+    """
+
+    NONE = "none"
+    BASE = "base"
+    COPY = "copy"
+
+
 class Loss(str, Enum):
     """How the cross-entropy over the vocabulary is computed."""
 
@@ -134,7 +145,7 @@ class Workload:
     a batch differ in length, so that attention takes a mask. `accumulates`: gradients of earlier batches are
     held, as with `gradient_accumulation_steps` above 1. `kernels`: what PyTorch has for the device;
     `device.as_run_on` tells it from the GPU. `num_gpus` are those of the whole job, one process each; `sharding` is how
-    they share the model.
+    they share the model. With a `reference`, the rows of a batch are pairs: a chosen and a rejected answer each.
     """
 
     architecture: Architecture
@@ -158,3 +169,9 @@ class Workload:
     accumulates: bool = False
     kernels: Kernels = Kernels.AMPERE
     sharding: Sharding = WHOLE_COPIES
+    reference: Reference = Reference.NONE
+
+    @property
+    def rows_per_example(self) -> int:
+        """Return how many rows of a batch one example of the data is."""
+        return 1 if self.reference is Reference.NONE else 2

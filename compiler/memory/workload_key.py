@@ -11,7 +11,16 @@ from functools import lru_cache
 from kaitoc.compiler.catalog.families import masked_window
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES
-from kaitoc.compiler.memory.workload import Allocator, Attention, Lora, Loss, Optimizer, Quantization, Workload
+from kaitoc.compiler.memory.workload import (
+    Allocator,
+    Attention,
+    Lora,
+    Loss,
+    Optimizer,
+    Quantization,
+    Reference,
+    Workload,
+)
 
 TILE_TOKENS = 4096
 """Tokens that the fused loss scores at a time (`TOKEN_CHUNK_SIZE` of TRL's `kernels/chunked_logprob.py`, 1.15)."""
@@ -48,6 +57,7 @@ def key_of_plan(workload: Workload) -> Workload:
         gradient_checkpointing=False,
         attention=Attention.SDPA,
         loss=Loss.FULL,
+        reference=Reference.NONE,
     )
 
 

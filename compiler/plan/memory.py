@@ -13,7 +13,6 @@ from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.memory.closed_form.footprint import footprint
-from kaitoc.compiler.memory.preference import preference_footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
 from kaitoc.compiler.memory.stacks import find_stack
@@ -26,6 +25,7 @@ from kaitoc.compiler.memory.workload import (
     Loss,
     Optimizer,
     Quantization,
+    Reference,
     Workload,
     WorkloadError,
 )
@@ -66,7 +66,14 @@ def workload_of_plan(
         sharding=replace(
             sharding_for(SharingRequest(plan.sharding), find_stack(STACK)), sync_each_batch=syncs_each_batch(plan)
         ),
+        reference=_reference(plan),
     )
+
+
+def _reference(plan: Plan) -> Reference:
+    if plan.dpo is None:
+        return Reference.NONE
+    return Reference.COPY if plan.lora is None else Reference.BASE
 
 
 def syncs_each_batch(plan: Plan) -> bool:
@@ -102,7 +109,7 @@ def shared_footprint(
     if architecture is None:
         return None
     try:
-        return footprint_of(plan, workload_of_plan(plan.model_copy(update=changes), architecture), gpu)
+        return footprint(workload_of_plan(plan.model_copy(update=changes), architecture), gpu)
     except WorkloadError:
         return None
 
@@ -112,15 +119,10 @@ def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | No
     if architecture is None:
         return plan
     try:
-        predicted = footprint_of(plan, workload_of_plan(plan, architecture), gpu)
+        predicted = footprint(workload_of_plan(plan, architecture), gpu)
     except WorkloadError:
         return plan
     return plan.model_copy(update={"predicted": footprint_plan(predicted)})
-
-
-def footprint_of(plan: Plan, workload: Workload, gpu: Gpu | None = None) -> Footprint:
-    """Return the footprint of a plan's step; raises `WorkloadError`."""
-    return (footprint if plan.dpo is None else preference_footprint)(workload, gpu)
 
 
 def footprint_plan(predicted: Footprint) -> FootprintPlan:

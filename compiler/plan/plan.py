@@ -274,6 +274,11 @@ class Plan(_Part):
         return self.model_dump_json(indent=2) + "\n"
 
 
+def preferring(plan: Plan, name: str = "plan") -> Plan:
+    """Return a plan that learns from `chosen` and `rejected` answers; raises `PlanError` for one that cannot."""
+    return read_plan(plan.model_copy(update={"dpo": DpoPlan()}).to_json(), name)
+
+
 def read_plan(text: str, name: str = "plan") -> Plan:
     """Read a plan from JSON; raises `PlanError`, in which `name` stands for the text."""
     try:

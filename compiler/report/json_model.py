@@ -142,6 +142,7 @@ class JsonInterval:
 class JsonJob:
     """One tuning run and what it needs on one GPU; null where that is unknown.
 
+    `batch` counts pairs where the `task` is `dpo`.
     `margin` is the share of the GPU's memory to keep free; `fits` is true for the verdicts `fits` and `tight`.
     `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU.
     `instance_type` is the one whose GPUs are the fewest that fit, null unless `--solve gpus` looked for it.
@@ -154,6 +155,7 @@ class JsonJob:
     method: str | None
     seq_len: int | None
     batch: int | None
+    task: Literal["sft", "dpo"] | None
     footprint: JsonFootprint | None
     peak_bytes: JsonPeakBytes | None
     phase_bytes: JsonPhaseBytes | None

@@ -11,9 +11,10 @@ from kaitoc.compiler.catalog.gpus import AMPERE
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint, Phase
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload, WorkloadError
-from kaitoc.compiler.plan.memory import footprint_of, footprint_plan, workload_of_plan
+from kaitoc.compiler.plan.memory import footprint_plan, workload_of_plan
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.model.loss_tiles import CPU_TILE_TOKENS
 from kaitoc.runtime.observe.device import asked
@@ -31,7 +32,7 @@ def predicted_footprint(plan: Plan, config: Any, batch_shape: tuple[int, int] | 
     `batch_shape` is (sequences, padded length in tokens); None takes the plan's.
     """
     workload = _workload(plan, config, batch_shape)
-    return footprint_of(plan, workload) if workload is not None else None
+    return footprint(workload) if workload is not None else None
 
 
 def with_lengths(plan: Plan, config: Any, longest_tokens: int) -> Plan:
@@ -51,7 +52,7 @@ def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) 
     workload = _workload(plan, config, batch_shape)
     if workload is None:
         return None
-    predicted = footprint_of(plan, replace(workload, kernels=Kernels.CPU))
+    predicted = footprint(replace(workload, kernels=Kernels.CPU))
     peaks = {peak.phase: peak.categories for peak in predicted.phases}
     loss, optimizer = peaks[Phase.LOSS], peaks[Phase.OPTIMIZER]
     in_loss = loss.total - loss.workspace - loss.logits + _loss_bytes(workload)

@@ -32,7 +32,7 @@ ONE_TOKEN = Workload(
 
 def script_of(workload: Workload, *, runs_all_layers: bool) -> Script | None:
     reader = ScriptReader(runs_all_layers=runs_all_layers)
-    reader.read(stream_of(workload))
+    reader.step(stream_of(workload))
     return unroll(reader.events, reader.runs)
 
 
@@ -72,7 +72,7 @@ def test_a_layer_that_differs_from_its_neighbour_is_not_taken_for_it() -> None:
     source = builder.new(Size(1024), 1, True)
     result = builder.repeat(lambda given: builder.apply([given], Size(1024), 1), source, 9, 0)
     reader = _Growing()
-    reader.read(builder.stream(result))
+    reader.step(builder.stream(result))
     assert unroll(reader.events, reader.runs) is None
 
 

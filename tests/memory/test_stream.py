@@ -125,7 +125,7 @@ def test_one_more_copy_adds_its_own_work_and_moves_nobody_elses(
 def test_the_work_of_all_groups_is_that_of_all_operations(workload: Workload) -> None:
     stream = stream_of(workload)
     reader = WorkReader()
-    reader.read(stream)
+    reader.step(stream)
     launches, flops = 0, ZERO
     for operation, count in _operations(stream.instructions):
         launches += operation.forward.num_launches * count
@@ -208,7 +208,7 @@ def _kernels(workload: Workload) -> Counter[Kernel]:
     """Return the work of a workload, derived anew."""
     model._derive.cache_clear()
     reader = WorkReader()
-    reader.read(stream_of(workload))
+    reader.step(stream_of(workload))
     model._derive.cache_clear()
     return Counter(reader.kernels)
 

@@ -33,7 +33,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Tensor,
     View,
 )
-from kaitoc.compiler.memory.closed_form.size import ZERO
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, fixed
 
 
 class Autograd(Graph):
@@ -64,6 +64,24 @@ class Autograd(Graph):
         """Read a forward pass; return its loss."""
         self._read(stream.instructions)
         return self._values[stream.loss.number]
+
+    def step(self, stream: Stream, reference: Stream | None = None) -> None:
+        """Read a step forward and backward, and a reference's forward pass between the two."""
+        loss = self.forward(stream)
+        if reference is not None:
+            self.pass_through(reference)
+        self.seed(loss, fixed(FLOAT32_BYTES))
+        self.backward()
+
+    def pass_through(self, stream: Stream) -> None:
+        """Read a forward pass without gradients, of which nothing is left; the one that was read before goes back."""
+        outer, self._values = self._values, {}
+        recording, self._recording = self._recording, False
+        self._read(stream.instructions)
+        for buffer in {id(value.buffer): value.buffer for value in self._values.values()}.values():
+            while buffer.holders > 0:
+                self._release(buffer)
+        self._values, self._recording = outer, recording
 
     def _launch(self, op: Op) -> None:
         """Take notice of an operation, whose output was just allocated."""

@@ -14,7 +14,7 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.closed_form.layout import Plan
-from kaitoc.compiler.memory.closed_form.model import stream_of
+from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
 from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
@@ -22,7 +22,7 @@ from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, repl
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
-from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.memory.workload import Quantization, Reference, Workload
 from kaitoc.compiler.memory.workload_key import key_of_step, of_any_size
 
 _MOST_SEGMENT_BYTES = 64 << 20
@@ -139,6 +139,7 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
         return asked
     whole = replace(asked, sharding=replace(sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE))
     can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
+    can_split = can_split and asked.reference is Reference.NONE
     if not can_split or gpu is None:
         return whole
     live = _live(whole, gpu)
@@ -166,7 +167,7 @@ def _live(asked: Workload, gpu: Gpu | None) -> _Live:
 def _phases(workload: Workload, derivation: Derivation, base: Categories) -> list[PhasePeak]:
     batch, tokens = workload.batch_size, workload.seq_len_tokens
     plan = derivation.plan
-    phases = [PhasePeak(Phase.LOAD, Categories(weights=plan.weights_bytes, adapters=plan.adapter_bytes))]
+    phases = [PhasePeak(Phase.LOAD, Categories(weights=base.weights, adapters=base.adapters))]
     held = plan.gradient_bytes if workload.accumulates else None
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         moments = derivation.moments[name]
@@ -227,15 +228,16 @@ def _derive_cached(workload: Workload) -> Derivation:
 
 @lru_cache(maxsize=256)
 def _derive_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
-    return peak_moments(stream_of(workload))
+    return peak_moments(stream_of(workload), reference_stream_of(workload))
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:
-    """Return what lives through every step; DDP adds a copy of the gradients in its buckets."""
+    """Return what lives through every step; DDP adds a copy of the gradients in its buckets, a reference its own."""
     plan = derivation.plan
     buckets = plan.gradient_bytes if workload.num_gpus > 1 else 0
+    copies = 2 if workload.reference is Reference.COPY else 1
     return Categories(
-        weights=plan.weights_bytes,
+        weights=copies * plan.weights_bytes,
         adapters=plan.adapter_bytes,
         gradients=buckets,
         optimizer=derivation.state_bytes,

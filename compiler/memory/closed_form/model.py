@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.dtypes import autocast_bytes, compute_bytes
 from kaitoc.compiler.memory.closed_form.elementwise import Precision
 from kaitoc.compiler.memory.closed_form.head import LossHead
@@ -17,7 +18,7 @@ from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.stacks import find_stack
-from kaitoc.compiler.memory.workload import Attention, Workload
+from kaitoc.compiler.memory.workload import Attention, Lora, Reference, Workload
 from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS, key_of_work
 
 INT64_BYTES = 8
@@ -26,7 +27,19 @@ NUM_INPUT_TENSORS = 3
 
 def stream_of(workload: Workload) -> Stream:
     """Return one training step of a workload, derived once for every batch and sequence length that is like it."""
-    return _derive(key_of_work(workload))
+    return _derive(replace(key_of_work(workload), reference=Reference.NONE))
+
+
+def reference_stream_of(workload: Workload) -> Stream | None:
+    """Return the forward pass of the reference, frozen and without adapters; None where a step has none.
+
+    TRL's `DPOTrainer` runs it once the policy's loss is there, without checkpointing (trl/trainer/dpo_trainer.py,
+    `_compute_loss`).
+    """
+    if workload.reference is Reference.NONE:
+        return None
+    frozen = replace(workload.lora or Lora(), targets=(), modules_to_save=(), dropout=0.0)
+    return stream_of(replace(workload, lora=frozen, gradient_checkpointing=False))
 
 
 @lru_cache(maxsize=16)

@@ -23,10 +23,13 @@ class Moment:
     by_kind: tuple[Size, ...]
 
 
-def peak_moments(stream: Stream) -> Mapping[Phase, tuple[Moment, ...]]:
+def peak_moments(stream: Stream, reference: Stream | None = None) -> Mapping[Phase, tuple[Moment, ...]]:
     """Return the moments that can be the peak of a phase, on top of the resident state."""
     reader = PeakReader()
     loss = reader.forward(stream)
+    if reference is not None:
+        reader.phase = Phase.FORWARD
+        reader.pass_through(reference)
     reader.phase = Phase.BACKWARD
     reader.seed(loss, fixed(FLOAT32_BYTES))
     reader.backward()

@@ -82,7 +82,7 @@ class _Planner:
         self._train(embedding_rank * architecture.hidden_size, self.adapter_size, min(embedding_rank, 1))
         if self.trains_base:
             self._train_base()
-        elif not self.trainable:
+        elif self._lora.targets and not self.trainable:
             raise WorkloadError(
                 f"none of the target modules {', '.join(self._lora.targets)} exists in "
                 f"{architecture.name}; its linear layers are {', '.join(self._names())}"

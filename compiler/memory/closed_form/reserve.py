@@ -13,7 +13,7 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
-from kaitoc.compiler.memory.closed_form.model import stream_of
+from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.script import Script, ScriptReader
@@ -72,10 +72,10 @@ def replayed_share(workload: Workload) -> float:
 @lru_cache(maxsize=256)
 def script_of(workload: Workload) -> Script:
     """Return what a step allocates, for any batch size and sequence length."""
-    stream = stream_of(workload)
+    stream, reference = stream_of(workload), reference_stream_of(workload)
     for runs_all_layers in (False, True):
         reader = ScriptReader(runs_all_layers=runs_all_layers)
-        reader.read(stream)
+        reader.step(stream, reference)
         script = unroll(reader.events, reader.runs)
         if script is not None:
             return script

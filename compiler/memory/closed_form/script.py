@@ -15,8 +15,8 @@ from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import rounded
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Repeat, Stream
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.op import Repeat
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 _NUM_RUN = 4
 TOUCH = 1 << 20
@@ -96,11 +96,6 @@ class ScriptReader(Autograd):
         self._runs_all_layers = runs_all_layers
         self._numbers: dict[Buffer, int] = {}
         self._num_blocks = 0
-
-    def read(self, stream: Stream) -> None:
-        """Read a step forward and backward."""
-        self.seed(self.forward(stream), fixed(FLOAT32_BYTES))
-        self.backward()
 
     def _allocate(self, buffer: Buffer) -> None:
         if any(buffer.size):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload
-from kaitoc.compiler.memory.workload import Quantization, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Loss, Quantization, Reference, Workload, WorkloadError
 
 
 def validate(workload: Workload) -> None:
@@ -30,8 +30,10 @@ def validate(workload: Workload) -> None:
         f"a hidden size of {architecture.hidden_size} cannot be split into {architecture.num_heads} heads",
     )
     _validate_sharding(workload)
+    _validate_reference(workload)
     if lora is not None:
         ranks = (lora.rank, *(rank for _, rank in lora.rank_pattern))
+        _require(bool(lora.targets or lora.modules_to_save), "an adapter needs target modules")
         _require(min(ranks) >= 1, f"the LoRA rank must be at least 1, not {min(ranks)}")
         _require(0.0 <= lora.dropout < 1.0, f"the LoRA dropout must be at least 0 and below 1, not {lora.dropout}")
 
@@ -73,6 +75,21 @@ def _validate_shards(workload: Workload) -> None:
         return
     _require(sharding.reshard_after_forward, "zero3 always gives up what it gathered; use fsdp2 to keep it")
     _require(group in (None, num_gpus), f"zero3 splits the model among all GPUs; use fsdp2 for shard groups of {group}")
+
+
+def _validate_reference(workload: Workload) -> None:
+    if workload.reference is Reference.NONE:
+        return
+    _require(workload.batch_size % 2 == 0, f"a batch of pairs has an even number of rows, not {workload.batch_size}")
+    _require(not workload.sharding.is_sharded, "a run on preferences cannot be sharded; use ddp")
+    _require(
+        (workload.reference is Reference.BASE) == (workload.lora is not None),
+        "the reference is the base model of an adapter, or a copy of a model that is trained whole",
+    )
+    _require(
+        workload.loss is Loss.FUSED,
+        f"TRL's DPOTrainer takes its own loss without logits (fused), not a {workload.loss.value} one",
+    )
 
 
 def _nearest(number: int, wanted: int, least: int = 1) -> int:

@@ -14,11 +14,10 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.kernel import Direction, Group, Kernel, Launch, launch, traffic
-from kaitoc.compiler.memory.closed_form.model import stream_of
-from kaitoc.compiler.memory.closed_form.op import Accumulate, Checkpoint, Op, Repeat, Scratch, Stream
+from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
+from kaitoc.compiler.memory.closed_form.op import Accumulate, Checkpoint, Op, Repeat, Scratch
 from kaitoc.compiler.memory.closed_form.optimizer import TrainableTensors
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, fixed
 from kaitoc.compiler.memory.throughput.rates import Rates, optimizer_bytes
 from kaitoc.compiler.memory.workload import Dtype, Optimizer, Workload
 from kaitoc.compiler.memory.workload_key import key_of_work
@@ -53,7 +52,7 @@ def work_of(workload: Workload) -> Work:
 def _derive(workload: Workload) -> Work:
     plan = plan_for(workload)
     reader = WorkReader()
-    reader.read(stream_of(workload))
+    reader.step(stream_of(workload), reference_stream_of(workload))
     return Work(
         kernels=tuple(reader.kernels.items()),
         num_launches=reader.num_launches,
@@ -78,11 +77,6 @@ class WorkReader(Autograd):
         self.num_launches = {Direction.FORWARD: 0, Direction.BACKWARD: 0}
         self._scale = 1
         self._tail: list[Launch] | None = None
-
-    def read(self, stream: Stream) -> None:
-        """Read a step forward and backward."""
-        self.seed(self.forward(stream), fixed(FLOAT32_BYTES))
-        self.backward()
 
     def _launch(self, op: Op) -> None:
         if op.saves_inputs:

@@ -29,6 +29,7 @@ from kaitoc.compiler.memory.trace.model import autocast_of, build_model, cuda_fu
 from kaitoc.compiler.memory.trace.optimizer import make_optimizer
 from kaitoc.compiler.memory.trace.quantized import constants
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Event
+from kaitoc.compiler.memory.trace.reference import ReferenceModel, reference_of
 from kaitoc.compiler.memory.trace.sharding import (
     hand_over_gradients,
     local,
@@ -140,6 +141,7 @@ def _record(workload: Workload, gpu: Gpu | None) -> tuple[AllocationRecorder, in
 
 def _record_steps(recorder: AllocationRecorder, model: Any, workload: Workload, gpu: Gpu | None) -> None:
     _hold_weights(recorder, model)
+    reference = reference_of(model, workload, lambda copied: _hold_weights(recorder, copied))
     _label_modules(recorder, model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     stepped = local_parameters(trained)
@@ -159,7 +161,7 @@ def _record_steps(recorder: AllocationRecorder, model: Any, workload: Workload, 
             modes.enter_context(recorder)
             is_last = not workload.accumulates or step != num_steps - 1
             sync_gradients(model, is_needed=is_last or workload.sharding.sync_each_batch)
-            _run_batch(recorder, model, workload, autocast)
+            _run_batch(recorder, model, workload, autocast, reference)
             if is_last:
                 hand_over_gradients(trained, stepped)
                 _update(recorder, optimizer)
@@ -170,11 +172,19 @@ def _num_steps(workload: Workload) -> int:
     return NUM_STEPS + 1 if workload.accumulates else NUM_STEPS
 
 
-def _run_batch(recorder: AllocationRecorder, model: Any, workload: Workload, autocast: Autocast | None) -> None:
+def _run_batch(
+    recorder: AllocationRecorder, model: Any, workload: Workload, autocast: Autocast | None,
+    reference: ReferenceModel | None,
+) -> None:  # fmt: skip
     with recorder.during(Phase.FORWARD):
         shape = (workload.batch_size, workload.seq_len_tokens)
         inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
-        loss = loss_of(recorder, model, Batch(*inputs), workload)
+        batch = Batch(*inputs)
+        loss = loss_of(recorder, model, batch, workload)
+        if reference is not None:
+            recorder.phase = Phase.FORWARD
+            with torch.no_grad(), reference() as frozen:
+                loss_of(recorder, frozen, batch, workload)
         if autocast is not None:
             autocast.forget()
     with recorder.during(Phase.BACKWARD):

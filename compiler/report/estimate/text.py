@@ -35,15 +35,16 @@ def headline(
     workload: Workload, gpu: Gpu | None, predicted: Footprint | None = None, *, swept: Sweep | None = None
 ) -> str:
     """Return in one line what is estimated; the prediction knows what `auto` sharding came to."""
-    batch, tokens, rank = f"{workload.batch_size}", f"{workload.seq_len_tokens:,}", None
+    batch, tokens, rank = f"{workload.batch_size // workload.rows_per_example}", f"{workload.seq_len_tokens:,}", None
     if swept is not None:
         batch = swept.words if swept.dimension is SolvedSize.BATCH else batch
         tokens = swept.words if swept.dimension is SolvedSize.SEQ_LEN else tokens
         rank = swept.words if swept.dimension is SolvedSize.RANK else None
     parts = [
         workload.architecture.name,
+        *(["DPO"] if workload.rows_per_example > 1 else []),
         *_method(workload, rank),
-        f"{batch} x {tokens} tokens",
+        f"{batch}{_unit(workload, batch)} x {tokens} tokens",
         f"{workload.attention.value} attention",
         f"checkpointing {'on' if workload.gradient_checkpointing else 'off'}",
         f"{workload.loss.value} loss",
@@ -51,6 +52,12 @@ def headline(
         workload.stack,
     ]
     return ", ".join([*parts, gpu.name] if gpu is not None else parts)
+
+
+def _unit(workload: Workload, batch: str) -> str:
+    if workload.rows_per_example == 1:
+        return ""
+    return " pair" if batch == "1" else " pairs"
 
 
 def _method(workload: Workload, rank: str | None) -> list[str]:

@@ -102,6 +102,7 @@ def to_json_job(job: JobSummary) -> JsonJob:
         model=job.model or None,
         gpu=job.gpu or None,
         method=job.method or None,
+        task=job.task,
         seq_len=job.seq_len,
         batch=job.batch,
         footprint=JsonFootprint(**parts_of(footprint)) if footprint else None,
