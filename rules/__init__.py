@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaitoc.compiler.job.faults import FileRule, ObjectRule, Rule, UpdateRule
-from kaitoc.compiler.job.job_rules import JobRules
+from kaitoc.compiler.job.job_rules import PRICES, JobRules
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.rules import (
     ambiguous_file_type,
@@ -36,7 +36,6 @@ from kaitoc.rules import (
     implicit_truncation,
     ineffective_option,
     invalid_image_reference,
-    invalid_json,
     invalid_workspace_name,
     invalid_yaml,
     late_config_map,
@@ -60,7 +59,6 @@ from kaitoc.rules import (
     non_boolean_quantization,
     non_nvidia_instance_type,
     number_out_of_range,
-    oversized_instance_type,
     oversized_optimizer,
     padding_waste,
     partial_default_target_modules,
@@ -128,7 +126,14 @@ JOB_RULES = JobRules(
     late("abbreviated_key", ArgProblemKind.ABBREVIATED_KEY),
     late("hyphenated_key", ArgProblemKind.HYPHENATED_KEY),
     late("negated_flag", ArgProblemKind.NEGATED_FLAG),
-    invalid_json,
+    late(
+        "invalid_json",
+        ArgProblemKind.INVALID_JSON,
+        "TrainingArguments.lr_scheduler_kwargs",
+        "TrainingArguments.gradient_checkpointing_kwargs",
+        "TrainingArguments.accelerator_config",
+        "TrainingArguments.fsdp_config",
+    ),
     late("unsettable_key", ArgProblemKind.UNREADABLE_ARGUMENT),
     late("overridden_key", ArgProblemKind.OVERRIDDEN),
     late("ignored_empty_mapping", ArgProblemKind.EMPTY_MAPPING),
@@ -271,7 +276,7 @@ JOB_RULES = JobRules(
     multiplied_batch,
     unused_bfloat16,
     needless_checkpointing,
-    oversized_instance_type,
+    late("oversized_instance_type", PRICES),
     padding_waste,
     unservable_adapter,
 )

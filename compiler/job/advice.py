@@ -7,7 +7,6 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import accumulation_steps_of, footprint_of, needs, workload_of
 from kaitoc.compiler.job.repairs import can_pad_batches
-from kaitoc.compiler.job.speed import seconds_per_token
 from kaitoc.compiler.memory.closed_form.footprint import fits
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.solve import SolvedSize, largest
@@ -90,6 +89,8 @@ def largest_idle_batch(job: Job) -> tuple[int, Gain] | None:
 def _gain(job: Job, workload: Workload, other: Workload, accumulation_steps: int) -> Gain | None:
     if job.gpu is None:
         return None
+    from kaitoc.compiler.job.speed import seconds_per_token  # the model of speed, for the few jobs that get this far
+
     gpu = job.gpu.value
     now = seconds_per_token(workload, gpu, job.num_gpus, accumulation_steps_of(job))
     then = seconds_per_token(other, gpu, job.num_gpus, accumulation_steps)

@@ -11,9 +11,12 @@ from kaitoc.compiler.job.faults import JobRule
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.unknown_options import Unknown
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
+from kaitoc.compiler.manifest.training_config import TrainingConfig
 
 Subject: TypeAlias = "str | ArgProblemKind"
-"""An option that a config writes or may write, as `Section.name`, or what the runtime's parser says of one."""
+"""An option that a config writes or may write, as `Section.name`, what the parser says of one, or `PRICES`."""
+PRICES = "prices"
+"""What an hour of an instance type costs, which settings may state."""
 Subjects: TypeAlias = "frozenset[Subject]"
 
 
@@ -51,15 +54,18 @@ class JobRules:
 
 
 def subjects_of(job: Job) -> Subjects:
-    """Return what late rules may be about in a job; jobs of one text share it."""
-    if job.config is None:
-        return frozenset()
-    return job.config.memo.get(("subjects", job.args_release), lambda: _subjects_of(job))
+    """Return what late rules may be about in a job."""
+    config = job.config
+    subjects: Subjects = frozenset()
+    if config is not None:
+        subjects = config.memo.get(("subjects", job.args_release), lambda: _subjects_in(config, job))
+    return subjects | {PRICES} if job.assumptions.prices.usd_per_hour else subjects
 
 
-def _subjects_of(job: Job) -> Subjects:
-    sections = job.config.sections if job.config is not None else ()
-    subjects: set[Subject] = {f"{section.name}.{option.name}" for section in sections for option in section.options}
+def _subjects_in(config: TrainingConfig, job: Job) -> Subjects:
+    """Return what a job's config holds; jobs with configs of one text share it."""
+    options = (option for section in config.sections for option in section.options)
+    subjects: set[Subject] = {f"{option.section}.{option.name}" for option in options}
     for section, parse in job.parsed.items():
         for name, parsed in parse.values.items():
             if parsed.entry_index is not None or isinstance(parsed.value, Unknown):
