@@ -13,7 +13,7 @@ from kaitoc.compiler.manifest.config_edits import replace_value
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import removal
 
-STOPS = "the server stops at its start"
+STOPS = "the server fails to start"
 _MOST_SHOWN = 60
 
 

@@ -22,8 +22,8 @@ def check(job: Job) -> Iterator[Fault]:
     for option, problem in problems_of(job, ArgProblemKind.ABBREVIATED_KEY):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
-            f"`{option.name}` is short for `{problem.key}`; the webhook does not know it, and the next release "
-            "may have another key that begins so",
+            f"`{option.name}` is short for `{problem.key}`; the webhook does not know it, and a later release "
+            "may add another key with this prefix",
             help=f"write `{problem.key}`",
             fix=renaming(job, option, problem.suggestion, Applicability.SAFE),
         )

@@ -20,9 +20,9 @@ def check(job: Job) -> Iterator[Fault]:
     written = written_number(job, "TrainingArguments", "gradient_accumulation_steps")
     if written is None or written.value >= 1:
         return
-    effect = AFTER_LOADING if written.value == 0 else "no step is trained, and the job ends well without a result"
+    effect = AFTER_LOADING if written.value == 0 else "no step is trained, and the job succeeds without a result"
     yield Fault(
         job.place_of(written.option),
-        f"`gradient_accumulation_steps` is at least 1, not {written.text}: {effect}",
+        f"`gradient_accumulation_steps` must be at least 1, not {written.text}: {effect}",
         help="write 1 for no accumulation",
     )

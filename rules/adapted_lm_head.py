@@ -36,5 +36,5 @@ def _fix(job: Job, remaining: list[str]) -> Fix | None:
     if not remaining:
         return None
     return setting_fix(
-        job, "LoraConfig", "target_modules", remaining, "Leave `lm_head` without adapter", Applicability.UNSAFE
+        job, "LoraConfig", "target_modules", remaining, "Take `lm_head` out of `target_modules`", Applicability.UNSAFE
     )

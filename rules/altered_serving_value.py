@@ -29,7 +29,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
             continue
         if option.plain is None or _is_same_number(node.value, served.word):
             continue
-        message = f"`{option.name}: {node.value}` reaches vLLM as `{served.word}`: YAML 1.1 reads it so"
+        message = f"`{option.name}: {node.value}` reaches vLLM as `{served.word}`: that is how YAML 1.1 reads it"
         fix = replacement(job, option, node.value, Applicability.UNSAFE) if known.kind == "str" else None
         yield Fault(option.value, message, help="put it in quotes", fix=fix)
 

@@ -31,6 +31,6 @@ def check(job: Job) -> Iterator[Fault]:
     stated = f"names {len(sources)} places, {join_names(sources)}" if sources else "names no place"
     yield Fault(
         field.key,
-        f"`tuning.input` {stated}; Kaito's webhook wants exactly one",
+        f"`tuning.input` {stated}; Kaito's webhook requires exactly one",
         help="keep one of `urls`, `image` and `volumeSource`",
     )

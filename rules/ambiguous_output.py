@@ -31,6 +31,6 @@ def check(job: Job) -> Iterator[Fault]:
     stated = f"names {len(destinations)} places, {join_names(destinations)}" if destinations else "names no place"
     yield Fault(
         field.key,
-        f"`tuning.output` {stated}; Kaito's webhook wants exactly one",
+        f"`tuning.output` {stated}; Kaito's webhook requires exactly one",
         help="name an `image`, with `imagePushSecret`, or a `volumeSource`",
     )

@@ -25,7 +25,7 @@ def check(file: ManifestFile) -> Iterator[Fault]:
             yield Fault(
                 tuning.key,
                 "a Workspace has either `inference` or `tuning`; Kaito's webhook refuses both",
-                help="make two Workspaces of it",
+                help="split it into two Workspaces",
                 related=(related("`inference` is here", inference.key),),
             )
         elif inference is None and tuning is None:
@@ -33,5 +33,5 @@ def check(file: ManifestFile) -> Iterator[Fault]:
             yield Fault(
                 spec.key if spec is not None else manifest.place,
                 "the Workspace has neither `inference` nor `tuning`; Kaito's webhook refuses it",
-                help="both stand at the top level beside `resource`, there is no `spec`",
+                help="both go at the top level, next to `resource`; there is no `spec`",
             )

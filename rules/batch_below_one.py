@@ -29,6 +29,6 @@ def check(job: Job) -> Iterator[Fault]:
             continue
         yield Fault(
             job.place_of(written.option),
-            f"`{name}` is at least 1, not {written.text}: {AFTER_LOADING}",
+            f"`{name}` must be at least 1, not {written.text}: {AFTER_LOADING}",
             help="write 1",
         )

@@ -25,7 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(option),
-        f"`fp16` and `bf16` are both true, and at most one can be: {STOPS}",
+        f"`fp16` and `bf16` are both true; at most one may be: {STOPS}",
         help="write `fp16: false`; bfloat16 needs no loss scaling and every GPU since Ampere has it",
         fix=setting_fix(job, "TrainingArguments", "fp16", False, "Turn `fp16` off", Applicability.UNSAFE),
     )

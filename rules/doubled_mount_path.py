@@ -29,7 +29,7 @@ def check(job: Job) -> Iterator[Fault]:
     meant = "/" + path.removeprefix(_PREFIX)
     yield Fault(
         job.place_of(option),
-        f"`dataset_path` is joined below /mnt, so this is /mnt/{path}, which does not exist: {AFTER_LOADING}",
+        f"`dataset_path` is relative to /mnt, so this is /mnt/{path}, which does not exist: {AFTER_LOADING}",
         help=f"write `dataset_path: {meant}`",
         fix=setting_fix(job, "DatasetConfig", "dataset_path", meant, f"Write `{meant}`", Applicability.SAFE),
     )

@@ -26,15 +26,15 @@ def check(job: Job) -> Iterator[Fault]:
     if written is None or 0 <= written.value < _ALL:
         return
     if written.value > 1:
-        effect, severity = f"is no probability: torch refuses it and {AFTER_LOADING}", Severity.ERROR
+        effect, severity = f"is not a probability: torch rejects it and {AFTER_LOADING}", Severity.ERROR
     elif written.value > 0:
-        effect = "drops all of the adapter's input, so that it is not trained"
+        effect = "drops all of the adapter's input, so it is not trained"
         severity = Severity.WARNING if trains_whole_layers(job) else Severity.ERROR
     else:
-        effect, severity = "is taken for 0: PEFT only looks whether it is above", Severity.WARNING
+        effect, severity = "counts as 0: PEFT only checks whether it is above 0", Severity.WARNING
     yield Fault(
         job.place_of(written.option),
         f"`lora_dropout: {written.text}` {effect}",
-        help="write a share below 1, such as 0.05",
+        help="write a probability below 1, such as 0.05",
         severity=severity,
     )

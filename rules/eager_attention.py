@@ -32,7 +32,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option_place(job, "ModelConfig", "attn_implementation"),
-        f"eager attention keeps a score for every pair of tokens: {gib(predicted.device_bytes)} GiB at "
+        f"eager attention stores a score for every pair of tokens: {gib(predicted.device_bytes)} GiB at "
         f"{workload.seq_len_tokens:,} tokens, {gib(fused.device_bytes)} with a fused kernel",
         help='write `attn_implementation: "sdpa"`',
         fix=_fix(job),

@@ -24,7 +24,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     names = {url_file_name(url.text or "") for url in urls}
     used = f"`{dataset_path(job)}`" if dataset_path(job) else "the first that a listing of the folder happens to give"
-    twins = " (and those of one name overwrite each other)" if len(names) < len(urls) else ""
+    twins = " (files of the same name overwrite each other)" if len(names) < len(urls) else ""
     yield Fault(
         urls[1].value,
         f"{len(urls)} files are downloaded{twins}, but the runtime reads one: {used}",

@@ -28,7 +28,7 @@ def check(job: Job) -> Iterator[Fault]:
     how = "is float32" if setting.is_stated else "is omitted, which means float32"
     yield Fault(
         option_place(job, "QuantizationConfig", NAME_OF_KEY),
-        f"`{NAME_OF_KEY}` {how}: the 4-bit weights are unpacked to twice the size and multiplied without tensor cores",
+        f"`{NAME_OF_KEY}` {how}: 4-bit weights are unpacked to float32 and multiplied without tensor cores",
         help='write `bnb_4bit_compute_dtype: "bfloat16"`',
         fix=setting_fix(
             job, "QuantizationConfig", NAME_OF_KEY, "bfloat16", "Compute in bfloat16", Applicability.UNSAFE

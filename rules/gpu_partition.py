@@ -21,5 +21,5 @@ def check(job: Job) -> Iterator[Fault]:
         return
     field = workspace.given("resource", "partition")
     if field is not None:
-        message = "tuning cannot run on a part of a GPU; Kaito's webhook refuses `partition`"
+        message = "tuning cannot run on a GPU partition; Kaito's webhook refuses `partition`"
         yield Fault(field.key, message, help="remove `partition`, or use it for inference")

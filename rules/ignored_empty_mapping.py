@@ -22,6 +22,6 @@ def check(job: Job) -> Iterator[Fault]:
     for option, _ in problems_of(job, ArgProblemKind.EMPTY_MAPPING):
         yield Fault(
             option.key if not job.uses_template else job.config_place,
-            f"`{option.name}` is an empty mapping and is dropped, as if it were not written",
+            f"`{option.name}` is an empty mapping and is dropped, as if it were not set",
             fix=removal(job, option, Applicability.SAFE),
         )

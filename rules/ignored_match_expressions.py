@@ -24,5 +24,5 @@ def check(job: Job) -> Iterator[Fault]:
         yield Fault(
             field.key,
             "tuning jobs are scheduled by `matchLabels` only; `matchExpressions` are ignored",
-            help="write what must hold as `matchLabels`",
+            help="express the requirement as `matchLabels`",
         )

@@ -22,5 +22,5 @@ def check(job: Job) -> Iterator[Fault]:
         job,
         "model_init_kwargs",
         "`model_init_kwargs` is ignored: Kaito builds the model itself, from ModelConfig, and hands it to the trainer",
-        help="write what ModelConfig has a key for there; attention cannot be chosen on Kaito's image",
+        help="set what ModelConfig has a key for there; Kaito's image offers no choice of attention",
     )

@@ -25,7 +25,7 @@ _TUNING: tuple[_Path, ...] = (("tuning", "preset"), _METHOD, ("tuning", "input",
 _INFERENCE: tuple[_Path, ...] = (("inference", "preset"),)
 _TEMPLATE = ("inference", "template")
 _DEFAULTS: dict[_Path, object] = {("resource", "count"): 1}
-_ANEW = "delete the Workspace and create it anew"
+_ANEW = "delete the Workspace and create it again"
 
 
 def check(old: Manifest, new: Manifest) -> Iterator[Fault]:
@@ -38,7 +38,7 @@ def check(old: Manifest, new: Manifest) -> Iterator[Fault]:
 
 def _workspace(old: Manifest, new: Manifest) -> Iterator[Fault]:
     if old.is_tuning_workspace != new.is_tuning_workspace:
-        message = "a Workspace stays what it is, inference or tuning; Kaito's webhook refuses the update"
+        message = "a Workspace cannot change between inference and tuning; Kaito's webhook refuses the update"
         yield Fault(new.place, message, help="create another Workspace")
         return
     for path in (*_RESOURCE, *(_TUNING if new.is_tuning_workspace else _INFERENCE)):

@@ -24,8 +24,8 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option_place(job, "TrainingArguments", "max_length"),
-        f"`max_length` is omitted: what is longer than {DEFAULT_CAP_TOKENS:,} tokens is cut without a word",
-        help=f"write the length your data needs, or `max_length: {DEFAULT_CAP_TOKENS}` to say that it is meant",
+        f"`max_length` is not set: sequences longer than {DEFAULT_CAP_TOKENS:,} tokens are silently truncated",
+        help=f"write the length your data needs, or `max_length: {DEFAULT_CAP_TOKENS}` if truncation is intended",
         fix=setting_fix(
             job, "TrainingArguments", "max_length", DEFAULT_CAP_TOKENS, "Write the default down", Applicability.SAFE
         ),

@@ -27,8 +27,13 @@ def check(job: Job) -> Iterator[Fault]:
         job.place_of(option),
         "`gradient_checkpointing: false` has no effect under QLoRA: Kaito prepares the model with PEFT's "
         "`prepare_model_for_kbit_training`, which turns checkpointing on, so steps take about a third longer",
-        help="write true, which is what runs; only LoRA on unquantised weights can go without",
+        help="write true, which is what runs; only LoRA on unquantised weights can run without it",
         fix=setting_fix(
-            job, "TrainingArguments", "gradient_checkpointing", True, "Say that it is on", Applicability.SAFE
+            job,
+            "TrainingArguments",
+            "gradient_checkpointing",
+            True,
+            "Write `gradient_checkpointing: true`",
+            Applicability.SAFE,
         ),
     )

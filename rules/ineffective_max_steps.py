@@ -25,7 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     keeps_rate = job.value("TrainingArguments", "lr_scheduler_type") in _STEADY
     effect = (
-        "the job ends well" if keeps_rate else "at a learning rate of zero: the job ends well and has learned nothing"
+        "the job succeeds" if keeps_rate else "at a learning rate of zero: the job succeeds and has learned nothing"
     )
     yield Fault(
         job.place_of(written.option),

@@ -31,7 +31,9 @@ def check(job: ServingJob) -> Iterator[Fault]:
     runtime = job.annotation(RUNTIME_ANNOTATION)
     annotation = view.holder.field("metadata", "annotations", RUNTIME_ANNOTATION)
     if annotation is not None and runtime not in ("vllm", TRANSFORMERS):
-        yield Fault(annotation.value, f"`{runtime}` is no runtime of Kaito: vllm runs the model", help="write `vllm`")
+        yield Fault(
+            annotation.value, f"`{runtime}` is not a runtime of Kaito: vLLM runs the model", help="write `vllm`"
+        )
     if view.config is not None and not job.uses_vllm:
         message = "the transformers runtime does not read `config`: nothing of the ConfigMap has an effect"
         yield Fault(view.config.key, message, severity=Severity.INFO)

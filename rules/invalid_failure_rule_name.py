@@ -30,6 +30,6 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             continue
         yield Fault(
             named.value,
-            f"JobSet refuses the name `{text}` when it creates the pods, which only an event tells",
+            f"JobSet refuses the name `{text}` when it creates the pods; only an event reports it",
             help="use letters, digits and `_`, such as `noRetry`",
         )

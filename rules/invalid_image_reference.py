@@ -36,7 +36,7 @@ def check(job: Job) -> Iterator[Fault]:
             continue
         shown = field.text[:_MAX_SHOWN]
         if _PLACEHOLDER.search(field.text):
-            message = f"`{shown}` is a placeholder; put the real image there before it is applied"
+            message = f"`{shown}` is a placeholder; replace it with the real image before you apply"
             yield Fault(field.value, message, severity=Severity.INFO)
         elif (refusal := image_refusal(field.text)) is not None:
             message = f"`{shown}` is not an image reference; Kaito's webhook refuses the Workspace"

@@ -45,11 +45,7 @@ def _other_texts(job: Job) -> Iterator[Fault]:
         option, value = job.option(ARGUMENTS, key), job.value(ARGUMENTS, key)
         if option is None or not isinstance(value, str) or option.plain is None or not _is_read(job, key):
             continue
-        reads = (
-            "is taken for the name of a file"
-            if key in ("accelerator_config", "fsdp_config")
-            else "is not a JSON mapping"
-        )
+        reads = "is read as a file name" if key in ("accelerator_config", "fsdp_config") else "is not a JSON mapping"
         yield Fault(
             job.place_of(option),
             f"{written(option)} {reads}; {stage_effect(stage)}",

@@ -33,7 +33,7 @@ def _fault(job: ServingJob, option: Option, problem: ServingProblem) -> Fault:
     name = problem.option or option.name
     written = str(option.plain)
     if problem.kind is ServingProblemKind.UNFINISHED:
-        message = f"vLLM reads `{written}` as an option because of its dash and point, and finds no value behind it"
+        message = f"vLLM reads `{written}` as an option because it starts with a dash and has a dot, and finds no value"
         return Fault(option.value, f"{message}; {STOPS}", help="write a number that is not negative")
     if option.plain is None:
         message = f"`{name}` is null, which Kaito hands to vLLM as the text `None`; it takes {problem.expected}"

@@ -25,8 +25,8 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(option),
-        "with `remove_unused_columns: false` the columns of text stay in each batch, and Kaito's collator cannot make "
-        "a tensor of them: the first step stops",
+        "with `remove_unused_columns: false` text columns stay in each batch, and Kaito's collator cannot turn them "
+        "into tensors: the first step stops",
         help="leave it out; the default is true",
         fix=setting_fix(
             job, "TrainingArguments", "remove_unused_columns", True, "Remove unused columns", Applicability.SAFE

@@ -28,9 +28,9 @@ def check(job: Job) -> Iterator[Fault]:
     tokens = int(written.value)
     keeps_end = job.value("TrainingArguments", "truncation_mode") == "keep_end"
     if tokens == 0 and is_on_kaito(job) and keeps_end:
-        effect, severity = "cuts nothing with `truncation_mode: keep_end`", Severity.WARNING
+        effect, severity = "truncates nothing with `truncation_mode: keep_end`", Severity.WARNING
     elif tokens == 0 and is_on_kaito(job) and not job.release.has(LibraryChange.EMPTIES_ROWS):
-        effect, severity = "cuts nothing in this release, and later ones refuse it", Severity.WARNING
+        effect, severity = "truncates nothing in this release, and later ones refuse it", Severity.WARNING
     elif tokens == 0:
         effect, severity = f"leaves no tokens and so no samples: {AFTER_LOADING}", Severity.ERROR
     else:
@@ -41,6 +41,6 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         job.place_of(written.option),
         f"`max_length: {tokens}` {effect}",
-        help="write the longest sequence to train on, in tokens; this release has no value for no limit",
+        help='write the longest sequence to train on, in tokens; this release has no "unlimited" setting',
         severity=severity,
     )

@@ -15,7 +15,7 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
-_ANEW = "emit the manifests anew with `kaitoc compile --emit`"
+_ANEW = "emit the manifests again with `kaitoc compile --emit`"
 _NODES = {JOB_SET: "completions", PYTORCH_JOB: "replicas"}
 
 
@@ -33,7 +33,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     yield Fault(
         world.place,
         f"{world.num_nodes} x {per_node} (nodes x processes) make {world.num_processes} processes, the plan is for "
-        f"{expected}; every pod stops at its start (exit code 2)",
+        f"{expected}; every pod fails to start (exit code 2)",
         help=f"set `{field}: {num_nodes}`, or {_ANEW} for other nodes" if is_direct else _ANEW,
     )
 

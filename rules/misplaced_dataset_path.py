@@ -42,5 +42,5 @@ def _problem(job: Job, path: str) -> str:
     names = [url_file_name(url.text) for url in input_urls(job) if url.text]
     name = full.rpartition("/")[2]
     if names and "*" not in full and full != "/mnt/data" and name not in names:
-        return f"is none of the files that the input downloads ({', '.join(names)})"
+        return f"is not one of the files that the input downloads ({', '.join(names)})"
     return ""

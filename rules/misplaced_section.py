@@ -30,6 +30,6 @@ def check(job: Job) -> Iterator[Fault]:
             place = Place(config.host.source, entry.key.span, pointer, config.host.object)
             yield Fault(
                 place,
-                f"`{entry.name}` stands beside `{ROOT_KEY}` and is ignored; its defaults are used",
-                help=f"indent it below `{ROOT_KEY}`",
+                f"`{entry.name}` is next to `{ROOT_KEY}`, not under it, and is ignored; its defaults apply",
+                help=f"indent it under `{ROOT_KEY}`",
             )

@@ -40,8 +40,7 @@ def _template(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(option),
-        f"`chat_template: {value}` has no braces, so it is taken for the path of a file, and none is mounted there: "
-        f"{STOPS}",
+        f"`chat_template: {value}` has no braces, so it is read as a file path, and no file is mounted there: {STOPS}",
         help="write the Jinja template itself, or the path of a file in a mounted volume",
     )
 
@@ -53,7 +52,7 @@ def _template_path(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(option),
-        f"`chat_template_path: {value}` is none of the files that the input downloads; {stage_effect('trainer')}",
+        f"`chat_template_path: {value}` is not one of the files that the input downloads; {stage_effect('trainer')}",
         help="write the template into `ModelConfig.chat_template`",
     )
 

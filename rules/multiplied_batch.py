@@ -26,5 +26,5 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
         f"{job.num_gpus} GPUs with batches of {batch}{accumulated}: an optimizer step takes {total} sequences",
-        help="divide by the number of GPUs, or raise the learning rate, if a smaller batch was meant",
+        help="if a smaller batch was intended, divide it by the number of GPUs; otherwise raise the learning rate",
     )

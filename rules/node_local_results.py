@@ -31,6 +31,6 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     place = local.key if local is not None else mounts.key if mounts is not None else group.holder.place
     yield Fault(
         place,
-        f"results go to `{plan.output_path}`, of which every node has its own; the runtime stops (exit code 2)",
+        f"results go to `{plan.output_path}`, which is local to each node; the runtime stops (exit code 2)",
         help="mount a ReadWriteMany PersistentVolumeClaim there",
     )

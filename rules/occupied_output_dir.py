@@ -44,10 +44,10 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _effect(path: str) -> tuple[str, Severity]:
     if path == MOUNT_ROOT:
-        refused = "is no folder below /mnt: Kaito's controller refuses it after the GPU node was provisioned"
+        refused = "is not a folder below /mnt: Kaito's controller refuses it after the GPU node was provisioned"
         return f"{refused}, and the job is never created", Severity.ERROR
     if path in _OCCUPIED:
         return f"is where {_OCCUPIED[path]} is mounted: Kubernetes refuses two mounts at one path", Severity.ERROR
     if path.startswith("/mnt/config/"):
-        return "lies in the read-only mount of the configuration, where nothing can be mounted", Severity.WARNING
+        return "is inside the read-only mount of the configuration, where nothing can be mounted", Severity.WARNING
     return "", Severity.ERROR

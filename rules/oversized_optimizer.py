@@ -35,7 +35,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option_place(job, "TrainingArguments", "optim"),
-        f"the optimizer's states take {gib(states_bytes)} of {gib(predicted.device_bytes)} GiB; with an 8-bit "
+        f"optimizer states take {gib(states_bytes)} of {gib(predicted.device_bytes)} GiB; with an 8-bit "
         f"optimizer the run needs {gib(small.device_bytes)} GiB",
         help="write `optim: adamw_bnb_8bit`, or lower the rank",
         fix=setting_fix(

@@ -22,6 +22,6 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(written.option),
-        f"`r` is the rank of the adapter and at least 1, not {written.text}: {AFTER_LOADING}",
+        f"`r`, the adapter's rank, must be at least 1, not {written.text}: {AFTER_LOADING}",
         help="write 8, Kaito's default, or 16",
     )

@@ -23,7 +23,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         image.value,
-        "with an image as output a run that crashes leaves the Workspace Running and its GPU node up: the container "
-        "that pushes waits for results without a limit",
-        help="watch the first minutes of the log, or write to a volume, with which a failed Job ends",
+        "if training crashes, the Workspace stays Running and its GPU node keeps billing: the push sidecar waits for "
+        "results forever",
+        help="watch the first minutes of the log, or use a volume output; then a failed Job ends",
     )

@@ -26,8 +26,8 @@ def check(job: Job) -> Iterator[Fault]:
         job.place_of(option),
         "the bundled runtime runs no code of a model's repository, and refuses the job"
         if is_bundled
-        else "`trust_remote_code: true` runs whatever Python lies beside the model's weights, with the pod's secrets",
-        help="leave it out: transformers has code of its own for every preset",
+        else "`trust_remote_code: true` runs whatever Python is next to the model's weights, with the pod's secrets",
+        help="leave it out: transformers supports every preset without it",
         fix=setting_fix(job, "ModelConfig", "trust_remote_code", False, "Trust no remote code", Applicability.UNSAFE),
         severity=Severity.ERROR if is_bundled else None,
     )

@@ -44,5 +44,5 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             yield Fault(
                 run.world.place,
                 f"{run.world.num_nodes} nodes without {', '.join(missing)}: {_ALONE}, and all write into one folder",
-                help="emit the manifests anew with `kaitoc compile --emit jobset`",
+                help="emit the manifests again with `kaitoc compile --emit jobset`",
             )

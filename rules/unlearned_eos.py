@@ -27,7 +27,7 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         job.section_place("ModelConfig"),
         f"the tokenizer of {job.model.value.name} has no padding token, so Kaito pads with the end-of-sequence token, "
-        "and its collator takes that out of every label: the adapter never learns to stop",
+        "and the collator masks it in every label: the model never learns to stop generating",
         help="end each turn with another token in `chat_template`, and stop at that token when serving",
     )
 

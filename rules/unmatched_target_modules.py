@@ -66,7 +66,7 @@ def _all_linear(job: Job, model: Architecture, option: Option) -> Iterator[Fault
     repaired = repaired_targets(job)
     yield Fault(
         option.key,
-        f"`{ALL_LINEAR}` becomes a list of one name, and {model.name} has no layer called so; PEFT finds no target "
+        f"`{ALL_LINEAR}` becomes a list of one name, and {model.name} has no layer of that name; PEFT finds no target "
         "module and the job stops",
         help=f"write {join_names(repaired)}" if repaired else "list the layers by name",
         fix=_fix(job, option, repaired),
@@ -108,7 +108,7 @@ def _fault(job: Job, model: Architecture, option: Option, match: TargetMatch) ->
 def _trained(job: Job, model: Architecture, match: TargetMatch, repaired: tuple[str, ...] | None) -> str:
     rank = job.integer("LoraConfig", "r", 8)
     names = tuple(dict.fromkeys((*match.embeddings, *(module.name for module in match.modules))))
-    trained = f"only {join_names(names)} is trained" if len(names) == 1 else f"only {join_names(names)} are trained"
+    trained = f"only {join_names(names)} will be trained"
     if repaired is None or rank < 1:
         return trained
     meant = match_targets(model, repaired, fused_experts=stack_of(job).fused_experts)

@@ -49,7 +49,7 @@ def _beside_mnt(job: Job, option: Option, written: str, path: str) -> Fault:
     if path.startswith(MOUNT_ROOT):
         return Fault(
             job.place_of(option),
-            f"`output_dir: {written}` is not below /mnt; it passes only because Kaito compares the first letters",
+            f"`output_dir: {written}` is not below /mnt; it passes only because Kaito compares the prefix",
             help=f"write `output_dir: {canonical_output_dir(None)}`",
             severity=Severity.INFO,
         )

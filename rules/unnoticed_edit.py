@@ -25,6 +25,6 @@ def check(old: Manifest, new: Manifest) -> Iterator[Fault]:
         return
     yield Fault(
         after.key,
-        "Kaito does not watch ConfigMaps: a run that has begun keeps the old config, and none is started anew",
+        "Kaito does not watch ConfigMaps: a running job keeps the old config and is not restarted",
         help="create a ConfigMap of another name, and point the Workspace's `tuning.config` to it",
     )

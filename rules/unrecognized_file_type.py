@@ -29,7 +29,9 @@ def check(job: Job) -> Iterator[Fault]:
     if (is_path and has_extension) or any(types_in(name) for _, name in names):
         return
     for place, name in names:
-        effect = "is no type that can be loaded" if is_path else 'is passed over: "Unable to find a valid dataset file"'
+        effect = (
+            "is not a type that can be loaded" if is_path else 'is passed over: "Unable to find a valid dataset file"'
+        )
         yield Fault(
             place,
             f"`{name}` has none of {join_names(FILE_TYPES)} in its name and {effect}; {AFTER_LOADING}",

@@ -49,7 +49,7 @@ def check(job: Job) -> Iterator[Fault]:
     if rank is not None:
         yield Fault(
             option_place(job, _SECTION, "r"),
-            f"{_server(job)} stops at its start with an adapter of rank {config['r']} unless `max-lora-rank` allows it",
+            f"{_server(job)} fails to start with an adapter of rank {config['r']} unless `max-lora-rank` allows it",
             help=f"to serve it, set `max-lora-rank: {rank}` under `vllm` in the server's `inference_config.yaml`",
         )
 

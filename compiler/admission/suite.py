@@ -97,7 +97,7 @@ def _expected(folder: str) -> Expected:
         raise SuiteError(f"{path}: must say `allowed: true` or `allowed: false`")
     unknown = sorted(str(key) for key in content.keys() - _KEYS)
     if unknown:
-        raise SuiteError(f"{path}: `{unknown[0]}` is none of {', '.join(sorted(_KEYS))}")
+        raise SuiteError(f"{path}: `{unknown[0]}` is not one of {', '.join(sorted(_KEYS))}")
     codes = content.get("codes")
     if codes is not None and not (isinstance(codes, list) and all(isinstance(code, str) for code in codes)):
         raise SuiteError(f"{path}: `codes` must be a list of rule codes")

@@ -79,4 +79,4 @@ def _named(choices: type[E], what: str, name: str) -> E:
         return choices(name)
     except ValueError as error:
         known = ", ".join(choice.value for choice in choices)
-        raise CompileError(f"{what}: `{name}` is none of {known}") from error
+        raise CompileError(f"{what}: `{name}` is not one of {known}") from error

@@ -186,7 +186,7 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
             manifest = job.manifest
             start = manifest.source.position(manifest.node.span.start)
             raise EstimateError(
-                f"{manifest.source.path}: the memory of `{manifest.ref.name}` cannot be told; `kaitoc check` says what "
+                f"{manifest.source.path}: cannot estimate `{manifest.ref.name}`; `kaitoc check` says what "
                 "is wrong, and --model names the model of a ConfigMap without Workspace",
                 path=manifest.source.path,
                 line=start.line,

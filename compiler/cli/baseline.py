@@ -50,7 +50,7 @@ def baseline(options: BaselineOptions) -> int:
     """Write the findings in PATHS to a file; `kaitoc check --baseline FILE` then reports only new ones.
 
     PATHS are files or folders (default: the current folder); - reads standard input. Nothing is written when one of
-    them cannot be read, so that a slip leaves the baseline that is there. With --update it only shrinks: what is not
+    them cannot be read, so a typo never overwrites an existing baseline. With --update it only shrinks: what is not
     found any more in PATHS, or was in files that are gone, is taken out.
     """
     request = CheckRequest(

@@ -110,7 +110,7 @@ def _engine_options(command: F) -> F:
 @click.option(
     "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without a better one."
 )
-@click.option("--allow-pickle", is_flag=True, help="Take weights that are no safetensors.")
+@click.option("--allow-pickle", is_flag=True, help="Allow weights that are not safetensors (pickle).")
 @click.option("--hub", is_flag=True, help="Download the model from the Hugging Face Hub if it is not cached.")
 @click.option("--resume", is_flag=True, help="Continue from the newest whole checkpoint in --output, if there is one.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into --output.")
@@ -131,7 +131,7 @@ def _engine_options(command: F) -> F:
     help="Run here, or apply with kubectl and follow: the Workspace, or a TrainJob or JobSet made of it.",
 )
 @click.option("--auto-fit", is_flag=True, help="When it does not fit the GPU, try again with less memory.")
-@click.option("--num-processes", type=click.IntRange(1), metavar="N", help="How many; one per GPU unless given.")
+@click.option("--num-processes", type=click.IntRange(1), metavar="N", help="Processes to start (default: one per GPU).")
 @click.option(
     "--sharding",
     type=click.Choice(SHARDING_WORDS),

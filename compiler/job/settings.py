@@ -164,7 +164,7 @@ class SettingsFinder:
         if settings is None:
             settings = load_settings(config)
             if settings is None:
-                raise SettingsError(f"{config}: no table `[tool.kaitoc]` in it", path=config)
+                raise SettingsError(f"{config}: there is no table `[tool.kaitoc]`", path=config)
             self._by_folder[config] = settings
         return settings
 

@@ -31,7 +31,7 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
             continue
         if name == _CHECKPOINTING and without_checkpointing(job) is not None:
             continue  # nothing is written that `check` would advise to change
-        reason = f"left out it is {_history(defaults)}; written down it stays when Kaito is upgraded"
+        reason = f"the default is {_history(defaults)}; setting it keeps the behaviour across upgrades"
         yield set_to(job, _SECTION, name, value, reason, Preserves.EXACT)
 
 

@@ -43,7 +43,7 @@ def _quant_type(job: Job) -> Iterator[Change]:
     if value == "nf4" or (value == "fp4" and job.option(_SECTION, "bnb_4bit_quant_type") is not None):
         return
     if value == "fp4":
-        reason = "left out it is fp4, which loses more than nf4 on normally distributed weights (arXiv:2305.14314)"
+        reason = "the default is fp4, which loses more than nf4 on normally distributed weights (arXiv:2305.14314)"
         yield set_to(job, _SECTION, "bnb_4bit_quant_type", "nf4", reason, Preserves.STATISTICAL)
     elif str(value).lower() in ("nf4", "fp4"):
         reason = "bitsandbytes takes the name in lower case only and stops while the model loads"
@@ -56,7 +56,7 @@ def _compute_dtype(job: Job) -> Iterator[Change]:
     if meant is None:
         return
     if job.option(_SECTION, "bnb_4bit_compute_dtype") is None:
-        reason = "left out it is float32: every matrix product runs without tensor cores"
+        reason = "the default is float32: every matrix product runs without tensor cores"
         yield set_to(job, _SECTION, "bnb_4bit_compute_dtype", meant, reason, Preserves.STATISTICAL)
     else:
         reason = f"`{value}` is not the name of a torch type: loading the model stops"

@@ -24,5 +24,5 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
     is_stated = job.option(_SECTION, "torch_dtype") is not None
     if is_stated or not has_bfloat16 or not context.preserve.allows(Preserves.STATISTICAL):
         return
-    reason = f"left out it is float32 in {job.release.name}: twice the memory of the checkpoint's own bfloat16"
+    reason = f"the default is float32 in {job.release.name}: twice the memory of the checkpoint's own bfloat16"
     yield set_to(job, _SECTION, "torch_dtype", "bfloat16", reason, Preserves.STATISTICAL)

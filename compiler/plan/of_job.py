@@ -200,7 +200,9 @@ def _data_format(job: Job) -> Any:
     name = written.lower().lstrip(".")
     if name not in _FORMATS:
         known = ", ".join(sorted(_FORMATS))
-        raise _refusal(job, "DatasetConfig", "dataset_extension", f"`dataset_extension: {written}` is none of {known}")
+        raise _refusal(
+            job, "DatasetConfig", "dataset_extension", f"`dataset_extension: {written}` is not one of {known}"
+        )
     return _FORMATS[name]
 
 
@@ -276,7 +278,7 @@ def _dtype(job: Job, section: str, name: str, known: tuple[str, ...]) -> Any:
     written = job.value(section, name)
     dtype = _DTYPE_ALIASES.get(written, written) if written is None or isinstance(written, str) else written
     if dtype not in known:
-        raise _refusal(job, section, name, f"`{name}: {written}` is none of {', '.join(known)}")
+        raise _refusal(job, section, name, f"`{name}: {written}` is not one of {', '.join(known)}")
     return dtype
 
 

@@ -54,7 +54,7 @@ def test_options_of_the_command_hold_for_every_case() -> None:
     ("expected", "complaint"),
     [
         ("allowed: maybe", "must say `allowed: true` or `allowed: false`"),
-        ("allowed: true\ncode: [KT401]", "`code` is none of"),
+        ("allowed: true\ncode: [KT401]", "`code` is not one of"),
         ("allowed: true\ncodes: KT401", "`codes` must be a list"),
         ("allowed: [", "is not YAML"),
     ],

@@ -79,7 +79,7 @@ def test_the_seed_s_config_map_is_found_to_train_o_proj_only(seed: Path) -> None
     (finding,) = [finding for finding in report["findings"] if finding["code"] == "KT401"]
     assert finding["span"]["start"]["line"] == 19
     assert SEED[finding["span"]["start"]["offset"] : finding["span"]["end"]["offset"]] == "target_modules"
-    assert "only `o_proj` is trained" in finding["message"]
+    assert "only `o_proj` will be trained" in finding["message"]
     assert finding["pointer"] == "/data/training_config.yaml/training_config/LoraConfig/target_modules"
     assert report["jobs"][0]["fits"] is True
 

@@ -161,7 +161,7 @@ def test_a_dataset_extension_is_read_with_or_without_dot(tmp_path: Path, written
 
 
 def test_an_unknown_dataset_extension_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="`dataset_extension: xml` is none of"):
+    with pytest.raises(PlanError, match="`dataset_extension: xml` is not one of"):
         plan_from(tmp_path, dataset="dataset_extension: xml")
 
 
@@ -175,7 +175,7 @@ def test_quantisation_is_what_the_section_says(tmp_path: Path, quantization: str
 
 
 def test_an_unknown_compute_type_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="`bnb_4bit_compute_dtype: bf16` is none of float32, float16, bfloat16"):
+    with pytest.raises(PlanError, match="`bnb_4bit_compute_dtype: bf16` is not one of float32, float16, bfloat16"):
         plan_from(tmp_path, quantization="load_in_4bit: true, bnb_4bit_compute_dtype: bf16")
 
 

@@ -159,7 +159,7 @@ class _Judge:
         backend = self.by_config.get("attention-backend")
         backends = self.table.vocabularies.get("attention-backend", ())
         if backend is not None and backends and str(backend.value or backends[0]).upper() not in backends:
-            yield self._problem(EngineProblemKind.NAME, "attention-backend", "is no backend of vLLM", tuple(backends))
+            yield self._problem(EngineProblemKind.NAME, "attention-backend", "is not a vLLM backend", tuple(backends))
         for name in ("model", "tokenizer", "hf-config-path", "spec-model"):
             served = self.by_config.get(name)
             if served is not None and served.value is not None and not _may_be_model(str(served.value)):
@@ -184,7 +184,7 @@ class _Judge:
         names = self.table.vocabularies["tool-call-parser"]
         if served is not None and served.value not in names and self.value("enable-auto-tool-choice") is True:
             message = (
-                "is no tool parser of this vLLM" if served.value is not None else "needs a value: tool choice is on"
+                "is not a tool parser of this vLLM" if served.value is not None else "needs a value: tool choice is on"
             )
             yield self._problem(EngineProblemKind.PARSER, "tool-call-parser", message, tuple(names))
         for name in ("reasoning-parser", "structured-outputs-config"):
@@ -196,7 +196,7 @@ class _Judge:
             if isinstance(value, str) and value and value not in known:
                 if name == "reasoning-parser" and self.table.content["ignores_reasoning_parser"]:
                     continue
-                yield self._problem(EngineProblemKind.PARSER, name, "is no reasoning parser of this vLLM", tuple(known))
+                yield self._problem(EngineProblemKind.PARSER, name, "is not a reasoning parser of vLLM", tuple(known))
             elif name == "reasoning-parser" and self._lacks_tokens(value):
                 message = "needs tokens that mark reasoning, which this model's tokenizer does not have"
                 yield self._problem(EngineProblemKind.PARSER, name, message)
@@ -210,7 +210,9 @@ class _Judge:
             return
         known = tuple(self.table.vocabularies["quantization"])
         if str(served.value).lower() not in known:
-            yield self._problem(EngineProblemKind.QUANTIZATION, "quantization", "is no method of this vLLM", known)
+            yield self._problem(
+                EngineProblemKind.QUANTIZATION, "quantization", "is not a quantization method of this vLLM", known
+            )
         elif self._is_refused_on_plain_weights(str(served.value).lower()):
             message = "cannot be used on weights that are not quantized so, as this model's are not"
             yield self._problem(EngineProblemKind.QUANTIZATION, "quantization", message)
