@@ -26,6 +26,6 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         eight_bit.key,
         "`load_in_4bit` and `load_in_8bit` are both true; Kaito's webhook refuses that",
-        help="keep `load_in_4bit: true` for QLoRA; Kaito's runtime cannot train on 8-bit weights",
+        help="write `load_in_8bit: false`; Kaito's runtime cannot train on 8-bit weights",
         related=(related("4-bit is asked for here", four_bit.key),),
     )

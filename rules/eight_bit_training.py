@@ -26,7 +26,7 @@ def check(job: Job) -> Iterator[Fault]:
         job.place_of(option),
         f"`load_in_8bit: true` crashes: PEFT {job.release.peft} reads a field that bitsandbytes "
         f"{job.release.bitsandbytes} no longer has, so {AFTER_LOADING}",
-        help="write `load_in_4bit: true` with `bnb_4bit_quant_type: nf4` and `bnb_4bit_compute_dtype: bfloat16`",
+        help="write `load_in_4bit: true`, `bnb_4bit_quant_type: nf4` and `bnb_4bit_compute_dtype: bfloat16` instead",
         fix=_fix(job),
     )
 

@@ -22,6 +22,6 @@ def check(job: Job) -> Iterator[Fault]:
         yield Fault(
             option.key if not job.uses_template else job.config_place,
             f"`{option.name}` is the command line's switch for `{problem.key}: false` and takes no value; {STOPS}",
-            help=f"write `{problem.key}: false`",
+            help=f"write `{problem.key}: false` instead",
             fix=negation(job, option, problem),
         )

@@ -76,7 +76,7 @@ def _unknown(job: Job, name: str, value: dict[str, object]) -> str:
 
 
 def _fault(job: Job, option: Option, name: str, problem: str, stage: str) -> Fault:
-    known = [f"`{key}`" for key in libraries_of(job).nested.get(name, ())]
+    known = libraries_of(job).nested.get(name, ())
     return Fault(
         job.place_of(option),
         f"{problem}; {stage_effect(stage)}",

@@ -34,7 +34,8 @@ def check(job: Job) -> Iterator[Fault]:
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
         f"{stated} cannot be padded: TRL {job.release.trl} of {job.release.name} hands Kaito's collator labels of "
         'different lengths, and the first step stops with "Unable to create tensor"',
-        help=f"write a batch of 1 and `gradient_accumulation_steps: {batch * steps}`: the same effective batch",
+        help=f"write `per_device_train_batch_size: 1` and `gradient_accumulation_steps: {batch * steps}`: "
+        "the same effective batch",
         fix=_fix(job, batch * steps),
     )
 
