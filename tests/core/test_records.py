@@ -79,6 +79,18 @@ def test_a_field_can_be_left_out_of_text_comparison_and_hash() -> None:
     assert hash(Quiet(1, "a")) == hash(Quiet(1, "b"))
 
 
+@pytest.mark.parametrize(("arguments", "complaint"), [((), "number"), ((1, 2), "positional argument")])
+def test_the_first_instance_of_a_class_is_refused_wrong_arguments_too(
+    arguments: tuple[int, ...], complaint: str
+) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fresh:
+        number: int
+
+    with pytest.raises(TypeError, match=complaint):
+        Fresh(*arguments)
+
+
 def test_records_of_two_classes_differ() -> None:
     assert Open(1) != Identity(1)
 
