@@ -259,6 +259,10 @@ def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
     note = image_note(options.sharing.request, find_stack(subject.workload.stack))
     if note:
         click.echo(f"kaitoc: note: {note}", err=True)
+    gpu = subject.gpu
+    if subject.workload.num_gpus > 1 and (gpu is None or not gpu.model):
+        links = "NVLink" if gpu is None or gpu.nvlink else "PCIe"
+        click.echo(f"kaitoc: note: what links the GPUs is not known; {links} is assumed for NCCL's buffers", err=True)
 
 
 def _answer(subject: Subject, options: EstimateOptions) -> int:

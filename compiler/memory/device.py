@@ -23,6 +23,8 @@ NCCL_CHANNEL_BYTES = 2 * 6 * MIB
 and LL128 (`src/include/comm.h`)."""
 NCCL_CHANNELS_NVLINK = 24
 NCCL_CHANNELS_PCIE = 4
+NCCL_MAX_CHANNELS = 32
+"""`MAXCHANNELS` of `src/include/devcomm.h` (NCCL 2.20)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,16 @@ def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int, fragment
     On a full device PyTorch gives unused segments back and tries again (`release_cached_blocks`), so fragmentation does
     not exceed what the GPU has left. The low bound takes the allocator to be perfect; the high one adds what a replay
     of the model's step cannot see, allocations of the loop around it and memory cached since loading: a third of the
-    fragmentation again and 2 % of what is allocated.
+    fragmentation again and 2 % of what is allocated. Of several processes that share a model another one's context can
+    be on the GPU too: libraries that ask before a process has chosen its device start one on the first
+    (https://github.com/pytorch/pytorch/issues/135279); and NCCL may take all its channels, by what it finds between
+    the GPUs.
     """
-    context = context_bytes(gpu) + nccl_bytes(workload, gpu)
+    own_context = context_bytes(gpu)
+    context = own_context + nccl_bytes(workload, gpu)
     high = fragmentation_bytes * 4 // 3 + allocated_bytes // 50 + context * 5 // 4
+    if workload.sharding.is_sharded:
+        high += own_context + NCCL_CHANNEL_BYTES * NCCL_MAX_CHANNELS - (context - own_context)
     if gpu is not None:
         left = max(0, gpu.memory_bytes - context - allocated_bytes)
         fragmentation_bytes = min(fragmentation_bytes, left)

@@ -7,6 +7,7 @@ written down for all between them. Where two layers in the middle differ, all ar
 from __future__ import annotations
 
 from array import array
+from enum import IntEnum
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.tuples import NamedTuple
@@ -21,8 +22,20 @@ from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 _NUM_RUN = 4
 TOUCH = 1 << 20
 """From here on an operation is scratch memory; no step has as many sizes."""
-ASIDE = 1 << 21
-"""From here on it is the allocation of a block of another stream, as sharded steps alone have them."""
+STREAM_SHIFT = 21
+"""Above these bits stands the stream of an allocation, as sharded steps alone have several."""
+
+
+class CudaStream(IntEnum):
+    """The streams that allocate; the allocator keeps the freed blocks of each to itself.
+
+    LENT is a block of COMPUTE that another stream reads last, so that it cannot be used again at once.
+    """
+
+    COMPUTE = 0
+    GATHER = 1
+    REDUCE = 2
+    LENT = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +43,8 @@ class Script:
     """What a step allocates, in order.
 
     An operation from 0 is the allocation of the size with that index, whose block gets the next number; from `TOUCH`
-    scratch memory of that size, given back at once; from `ASIDE` an allocation on another stream; below 0 the
-    complement of the number of a block to free.
+    scratch memory of that size, given back at once; with a stream above `STREAM_SHIFT` an allocation there; below 0
+    the complement of the number of a block to free.
     `left` are the blocks that the step leaves behind, the gradients.
     """
 
@@ -55,11 +68,11 @@ class Script:
 
 
 class Allocated(NamedTuple):
-    """The allocation of a recorded block, on the stream that computes or `is_aside` of it."""
+    """The allocation of a recorded block."""
 
     number: int
     size: Size
-    is_aside: bool = False
+    stream: CudaStream = CudaStream.COMPUTE
 
 
 class Freed(NamedTuple):

@@ -6,7 +6,16 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from kaitoc.compiler.core.tuples import NamedTuple
-from kaitoc.compiler.memory.closed_form.script import ASIDE, TOUCH, Allocated, Event, Freed, LayerRun, Script, Touched
+from kaitoc.compiler.memory.closed_form.script import (
+    STREAM_SHIFT,
+    TOUCH,
+    Allocated,
+    Event,
+    Freed,
+    LayerRun,
+    Script,
+    Touched,
+)
 from kaitoc.compiler.memory.closed_form.size import Size
 
 _FIRST, _SECOND, _MIDDLE, _LAST = range(4)
@@ -128,7 +137,7 @@ class _Unroller:
         index = self._sizes.setdefault(event.size, len(self._sizes))
         if isinstance(event, Touched):
             return TOUCH + index
-        return ASIDE + index if event.is_aside else index
+        return index | event.stream << STREAM_SHIFT
 
     def _block(self, origin: Origin) -> int:
         """Return the number of a group's block for who stands outside of the group."""
@@ -154,7 +163,7 @@ class _Unroller:
 
     def _seen_from(self, section: Section, event: Event) -> tuple[object, ...]:
         if not isinstance(event, Freed):
-            return type(event), event.size, isinstance(event, Allocated) and event.is_aside
+            return type(event), event.size, event.stream if isinstance(event, Allocated) else None
         origin = self._origins.get(event.number)
         if origin is None or origin.group != section.group:
             return Freed, event.number

@@ -8,6 +8,7 @@ of its own (`fsdp_auto_wrap_policy`); what they take gathered, some KiB at a tim
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units
 from kaitoc.compiler.memory.closed_form.size import fixed
@@ -68,18 +69,18 @@ class Fsdp1(Schedule):
         one.is_done = True
         self.current = self.root
         memory, shard_bytes = self.memory, one.reduced_bytes // one.num_shards
-        flat = memory.take(one.reduced_bytes, Kind.GRADIENT)
+        flat = memory.take(one.reduced_bytes, Kind.GRADIENT, CudaStream.LENT)
         memory.note()
         for gradient in one.gradients:
             memory.give_back(gradient)
         one.gradients = []
         self._reshard(one)
         memory.release(one)
-        shard = memory.take(shard_bytes, Kind.GRADIENT)
+        shard = memory.take(shard_bytes, Kind.GRADIENT, CudaStream.REDUCE)
         memory.note()
         memory.give_back(flat)
         if one.gradient_shard_bytes != shard_bytes:
-            widened = memory.take(one.gradient_shard_bytes, Kind.GRADIENT)
+            widened = memory.take(one.gradient_shard_bytes, Kind.GRADIENT, CudaStream.REDUCE)
             memory.note()
             memory.give_back(shard)
             shard = widened
@@ -97,7 +98,7 @@ class Fsdp1(Schedule):
         if not self.is_backward:
             self.memory.hold(one)
         if one.weights is None:
-            one.weights = self.memory.take(one.gathered_bytes, Kind.GATHERED, is_aside=True)
+            one.weights = self.memory.take(one.gathered_bytes, Kind.GATHERED, CudaStream.GATHER)
             self.memory.note(fixed(self.copied_bytes(one)))
 
     def _reshard(self, one: Gathered) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.graph import Buffer
 from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Units
 from kaitoc.compiler.memory.closed_form.size import fixed
@@ -104,7 +105,7 @@ class Fsdp2(Schedule):
     def _gather(self, one: Gathered) -> None:
         """`foreach_all_gather`: the buffer, and beside it what is narrowed or copied from the host."""
         if one.waiting is None and one.weights is None:
-            one.waiting = self.memory.take(one.gathered_bytes, Kind.WORKSPACE, is_aside=True)
+            one.waiting = self.memory.take(one.gathered_bytes, Kind.WORKSPACE, CudaStream.GATHER)
             self.memory.note(fixed(self.copied_bytes(one)))
 
     def _unshard(self, one: Gathered) -> None:
@@ -144,10 +145,10 @@ class Fsdp2(Schedule):
             memory.give_back(gradient)
         one.gradients = []
         memory.release(one)
-        output = memory.take(shard_bytes, Kind.GRADIENT, is_aside=True)
+        output = memory.take(shard_bytes, Kind.GRADIENT, CudaStream.REDUCE)
         memory.note()
         if one.gradient_shard_bytes != shard_bytes:
-            widened = memory.take(one.gradient_shard_bytes, Kind.GRADIENT, is_aside=True)
+            widened = memory.take(one.gradient_shard_bytes, Kind.GRADIENT, CudaStream.REDUCE)
             memory.note()
             if self.num_replicas > 1:
                 self._all_reducing.append(output)

@@ -7,19 +7,25 @@ from functools import lru_cache
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units, units_of
+from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind, Wrap
 from kaitoc.compiler.memory.workload import Quantization, Workload
 from kaitoc.compiler.memory.workload_key import of_any_size
+
+BROADCAST_BUCKET_BYTES = 250 << 20
+"""`PARAM_BROADCAST_BUCKET_SIZE` of `torch/distributed/fsdp/_init_utils.py`, by which `sync_module_states` sends."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadStep:
     """Tensors that are on the GPU whole at a time, in bytes, and the shards that stay of them.
 
-    `flat` is one tensor of them all, that FSDP1 makes to split it; none otherwise.
+    `sent` are the buffers that they are sent to the other processes in, given back before `flat` is made: one tensor of
+    them all, that FSDP1 splits; none otherwise.
     """
 
     whole: tuple[int, ...]
+    sent: tuple[int, ...]
     flat: tuple[int, ...]
     shards: tuple[int, ...]
 
@@ -46,17 +52,42 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
     num_shards = workload.sharding.group_of(workload.num_gpus)
     passes_singly = kind is ShardingKind.ZERO3 or (kind is ShardingKind.FSDP2 and split_after_loading(workload))
     stays = workload.sharding.offload is not Offload.PARAMETERS
+    if workload.quantization is not Quantization.NONE and split_after_loading(workload):
+        yield from _quantised_on_the_way(units)
     for unit, count in _in_order(workload, units):
         tensors = [(one.num_elements // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
         shards = [(one.shard_elements(num_shards) // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
         for _ in range(count):
             kept = tuple(size for size, copies in shards for _ in range(copies)) if stays else ()
             if passes_singly:
-                yield LoadStep((max(size for size, _ in tensors),), (), kept)
+                yield LoadStep((max(size for size, _ in tensors),), (), (), kept)
                 continue
             whole = tuple(size for size, copies in tensors for _ in range(copies))
-            flat = (sum(whole),) if kind is ShardingKind.FSDP1 else ()
-            yield LoadStep(whole, flat, (sum(kept),) if flat and kept else kept)
+            if kind is not ShardingKind.FSDP1:
+                yield LoadStep(whole, (), (), kept)
+                continue
+            sent = _broadcast(sum(whole)) if workload.sharding.ram_efficient_loading else ()
+            yield LoadStep(whole, sent, (sum(whole),), (sum(kept),) if kept else ())
+
+
+def _quantised_on_the_way(units: Units) -> Iterator[LoadStep]:
+    """Yield weights that are packed on the GPU and taken off it again, until their unit is split.
+
+    "For quantized modules with FSDP/DeepSpeed Stage 3, we need to quantize the parameter on the GPU and then cast it to
+    CPU" (`_load_state_dict_into_meta_model` of transformers 4.57.6).
+    """
+    for unit, _ in units.layers:
+        for one in unit.frozen.parameters:
+            if one.is_packed:
+                packed_bytes = one.num_elements // one.copies * one.num_bytes
+                yield LoadStep((packed_bytes * HALF_BYTES * 2, packed_bytes), (), (), ())
+
+
+def _broadcast(num_bytes: int) -> tuple[int, ...]:
+    """Return the buffers that a unit is broadcast in: two at a time (`broadcast_coalesced`, torch/csrc/distributed)."""
+    first = min(num_bytes, BROADCAST_BUCKET_BYTES)
+    second = min(num_bytes - first, BROADCAST_BUCKET_BYTES)
+    return (first, second) if second else (first,)
 
 
 def _in_order(workload: Workload, units: Units) -> Iterator[tuple[Unit, int]]:

@@ -8,7 +8,7 @@ from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.op import Begin, Body, Kind, Part, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.peak import Moment, PeakReader
-from kaitoc.compiler.memory.closed_form.script import ScriptReader
+from kaitoc.compiler.memory.closed_form.script import CudaStream, ScriptReader
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
@@ -48,20 +48,18 @@ class ShardedReader(Autograd, Memory):
     def _turn(self) -> None:
         """Take notice of the end of the forward pass."""
 
-    def take(self, num_bytes: int, kind: Kind, *, is_aside: bool = False) -> Buffer | None:
+    def take(self, num_bytes: int, kind: Kind, stream: CudaStream = CudaStream.COMPUTE) -> Buffer | None:
         """Allocate a buffer."""
         if not num_bytes:
             return None
         buffer = Buffer(fixed(num_bytes), kind)
-        if is_aside:
-            self._allocate_aside(buffer)
-        else:
-            self._allocate(buffer)
+        self._allocate(buffer)
+        if stream is not CudaStream.COMPUTE:
+            self._move_to(stream)
         return buffer
 
-    def _allocate_aside(self, buffer: Buffer) -> None:
-        """Take notice of a new buffer of another stream."""
-        self._allocate(buffer)
+    def _move_to(self, stream: CudaStream) -> None:
+        """Take notice that the last buffer is one of another stream."""
 
     def give_back(self, buffer: Buffer | None) -> None:
         """Free a buffer."""
@@ -206,9 +204,8 @@ class ShardedScriptReader(ShardedReader, ScriptReader):
         """Read a step forward and backward."""
         self.read_sharded(stream)
 
-    def _allocate_aside(self, buffer: Buffer) -> None:
-        self._allocate(buffer)
-        self.events[-1] = self.events[-1]._replace(is_aside=True)  # type: ignore[call-arg]  # an allocation
+    def _move_to(self, stream: CudaStream) -> None:
+        self.events[-1] = self.events[-1]._replace(stream=stream)  # type: ignore[call-arg]  # an allocation
 
     def hold(self, one: Gathered) -> None:
         """Allocate what earlier batches left of a unit."""

@@ -9,7 +9,7 @@ from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings, rounded
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
-from kaitoc.compiler.memory.closed_form.script import ASIDE, TOUCH, Script
+from kaitoc.compiler.memory.closed_form.script import STREAM_SHIFT, TOUCH, CudaStream, Script
 from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_script
 from kaitoc.compiler.memory.closed_form.sharding.load import LoadStep, load_steps
 from kaitoc.compiler.memory.closed_form.sharding.state import trained_shards
@@ -21,73 +21,92 @@ MAX_INFLIGHT_GATHERS = 2
 
 
 class StreamPools:
-    """The pools of the stream that computes and of the one that gathers.
+    """The pools of the streams that compute, gather and reduce.
 
-    `num_pending` freed blocks of the latter cannot be used again yet: FSDP1 frees them while the computation that
-    reads them is still queued (`record_stream`), and waits for the last but one (`limit_all_gathers`,
-    `_FreeEventQueue`). FSDP2 orders its streams by events instead.
+    `num_pending` freed blocks of gathers, and of gradients on their way to be reduced, cannot be used again yet: FSDP1
+    frees them while what reads them is still queued (`record_stream`), and waits for the last but one
+    (`limit_all_gathers`, `_FreeEventQueue`). FSDP2 orders its streams by events instead. Shards of gradients are
+    allocated by the stream that reduces (`_post_backward_stream`, `reduce_scatter_stream`), whose blocks no layer can
+    take.
     """
 
     def __init__(self, settings: AllocatorSettings, num_pending: int) -> None:
-        self.computing, self.gathering = CachingAllocator(settings), CachingAllocator(settings)
+        self.computing = CachingAllocator(settings)
+        gathering, reducing = CachingAllocator(settings), CachingAllocator(settings)
+        self._owners = self.computing, gathering, reducing
+        self._pools = {
+            CudaStream.COMPUTE: self.computing,
+            CudaStream.GATHER: gathering,
+            CudaStream.REDUCE: reducing,
+            CudaStream.LENT: self.computing,
+        }
         self.peak_allocated_bytes = 0
         self._num_pending = num_pending
-        self._pending: deque[Block] = deque()
+        self._pending: dict[CudaStream, deque[Block]] = {CudaStream.GATHER: deque(), CudaStream.LENT: deque()}
         self._pending_bytes = 0
 
     @property
     def reserved_bytes(self) -> int:
-        """Return what both pools hold."""
-        return self.computing.reserved_bytes + self.gathering.reserved_bytes
+        """Return what all pools hold."""
+        return sum(pool.reserved_bytes for pool in self._owners)
 
     def load(self, steps: Iterable[LoadStep]) -> None:
         """Load the model; what passed through whole leaves segments behind."""
         for step in steps:
-            whole = [self.computing.allocate(size) for size in (*step.whole, *step.flat)]
+            whole = [self.computing.allocate(size) for size in step.whole]
+            for block in [self.computing.allocate(size) for size in step.sent]:
+                self.computing.free(block)
+            whole += [self.computing.allocate(size) for size in step.flat]
             for size in step.shards:
                 self.computing.allocate(size)
             for block in whole:
                 self.computing.free(block)
 
-    def run(self, script: Script, batch_size: int, seq_len_tokens: int) -> list[Block]:
-        """Run a script; return the blocks that it leaves behind, those of the stream that computes."""
+    def run(self, script: Script, batch_size: int, seq_len_tokens: int) -> list[tuple[CudaStream, Block]]:
+        """Run a script; return the blocks that it leaves behind, each with its stream."""
         num_bytes = [rounded(size.at(batch_size, seq_len_tokens)) for size in script.sizes]
-        blocks: list[Block] = []
-        aside: set[int] = set()
+        blocks: list[tuple[CudaStream, Block]] = []
         for operation in script.operations:
             if operation < 0:
-                self._free(blocks[~operation], is_aside=~operation in aside)
-            elif operation >= ASIDE:
-                aside.add(len(blocks))
-                blocks.append(self._gather(num_bytes[operation - ASIDE]))
+                self.free(*blocks[~operation])
+                continue
+            stream = CudaStream(operation >> STREAM_SHIFT)
+            if stream is not CudaStream.COMPUTE:
+                if stream is CudaStream.GATHER:
+                    self._await_gathers()
+                size = num_bytes[operation & (1 << STREAM_SHIFT) - 1]
+                blocks.append((stream, self._pools[stream].allocate_rounded(size)))
                 self.note()
             elif operation >= TOUCH:
                 size = num_bytes[operation - TOUCH]
                 self.computing.touch_rounded(size)
                 self.note(size)
             else:
-                blocks.append(self.computing.allocate_rounded(num_bytes[operation]))
+                blocks.append((stream, self.computing.allocate_rounded(num_bytes[operation])))
                 self.note()
-        return [blocks[number] for number in script.left if number not in aside]
+        return [blocks[number] for number in script.left]
 
     def note(self, touched_bytes: int = 0) -> None:
         """Note what is allocated now."""
-        allocated = self.computing.allocated_bytes + self.gathering.allocated_bytes - self._pending_bytes
+        allocated = sum(pool.allocated_bytes for pool in self._owners) - self._pending_bytes
         self.peak_allocated_bytes = max(self.peak_allocated_bytes, allocated + touched_bytes)
 
-    def _gather(self, num_bytes: int) -> Block:
-        while len(self._pending) > max(0, self._num_pending - 1):
-            block = self._pending.popleft()
-            self._pending_bytes -= block.size
-            self.gathering.free(block)
-        return self.gathering.allocate_rounded(num_bytes)
+    def _await_gathers(self) -> None:
+        """Free what all but the last computations had: a further gather waits for them."""
+        for stream, pending in self._pending.items():
+            while len(pending) > max(0, self._num_pending - 1):
+                block = pending.popleft()
+                self._pending_bytes -= block.size
+                self._pools[stream].free(block)
 
-    def _free(self, block: Block, *, is_aside: bool) -> None:
-        if is_aside and self._num_pending:
-            self._pending.append(block)
-            self._pending_bytes += block.size
-        else:
-            (self.gathering if is_aside else self.computing).free(block)
+    def free(self, stream: CudaStream, block: Block) -> None:
+        """Free a block, at once or when its stream lets go of it."""
+        pending = self._pending.get(stream) if self._num_pending else None
+        if pending is None:
+            self._pools[stream].free(block)
+            return
+        pending.append(block)
+        self._pending_bytes += block.size
 
 
 def sharded_share(workload: Workload) -> float:
@@ -111,7 +130,7 @@ def sharded_share(workload: Workload) -> float:
             pools.note()
             for block in scratch:
                 pools.computing.free(block)
-        for block in left:
-            pools.computing.free(block)
+        for stream, block in left:
+            pools.free(stream, block)
     peak = pools.peak_allocated_bytes
     return (pools.reserved_bytes - peak) / max(1, peak - loaded_bytes)

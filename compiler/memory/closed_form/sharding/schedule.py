@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from kaitoc.compiler.memory.closed_form.graph import Buffer
 from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 from kaitoc.compiler.memory.sharding.model import Offload, Sharding
@@ -15,11 +16,8 @@ class Memory(ABC):
     """What a schedule calls when memory is taken and given back."""
 
     @abstractmethod
-    def take(self, num_bytes: int, kind: Kind, *, is_aside: bool = False) -> Buffer | None:
-        """Allocate a buffer, None where there is nothing to allocate.
-
-        `is_aside`: on the stream that gathers, whose freed blocks no other stream can use.
-        """
+    def take(self, num_bytes: int, kind: Kind, stream: CudaStream = CudaStream.COMPUTE) -> Buffer | None:
+        """Allocate a buffer on a stream, None where there is nothing to allocate."""
 
     @abstractmethod
     def give_back(self, buffer: Buffer | None) -> None:

@@ -20,6 +20,7 @@ class Parameter:
     """Equal parameters, split among processes along their first dimension of `num_rows`.
 
     An element takes `num_bytes` in its shard and `gathered_bytes` when it is put together. `copies` have that shape.
+    `is_packed`: 4-bit weights, several to an element.
     """
 
     num_rows: int
@@ -29,6 +30,7 @@ class Parameter:
     is_trained: bool
     copies: int = 1
     is_adapter: bool = False
+    is_packed: bool = False
 
     def shard_elements(self, num_shards: int) -> int:
         """Return the elements of all copies in the largest shard: rows are dealt out in equal chunks, rounded up."""
@@ -216,7 +218,7 @@ class _Divider:
         """Return the nibbles, stored in the type of the other weights so that they can be split (`quant_storage`)."""
         storage_bytes = self.workload.dtype.num_bytes
         rows = -(-linear.num_weights // (2 * storage_bytes))
-        return Parameter(rows, 1, storage_bytes, storage_bytes, False, copies)
+        return Parameter(rows, 1, storage_bytes, storage_bytes, False, copies, is_packed=True)
 
     def _expert_adapter(self, experts: Experts, rank: int, num_bytes: int) -> Iterator[Parameter]:
         inward, outward = experts.per_expert
