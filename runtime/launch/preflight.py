@@ -16,6 +16,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS
 from kaitoc.runtime.failures import OutOfMemory, OutputRefused
 from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
+from kaitoc.runtime.model.sharding import peaks_at_load
 from kaitoc.runtime.observe.device import free_and_total_bytes
 from kaitoc.runtime.output.names import ADAPTER, CHECKPOINTS, IMAGE, MERGED, MODEL
 
@@ -98,8 +99,9 @@ def check_memory(plan: Plan, device: str) -> None:
         return
     free_bytes, total_bytes = memory
     if needed_bytes > free_bytes:
+        what = "loading the model, whole until it is split," if peaks_at_load(plan) else "the run"
         raise OutOfMemory(
-            f"the run needs {format_gib(needed_bytes)}; of the GPU's {format_gib(total_bytes)} "
+            f"{what} needs {format_gib(needed_bytes)}; of the GPU's {format_gib(total_bytes)} "
             f"{gib(free_bytes)} are free{_holders()}"
         )
 

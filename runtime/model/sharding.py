@@ -7,6 +7,7 @@ from typing import Any
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharing import NOT_RUN
 from kaitoc.compiler.plan.memory import footprint_plan, shared_footprint, syncs_each_batch
 from kaitoc.compiler.plan.plan import Plan
@@ -94,6 +95,12 @@ def shard_on_cpu(trainer: Any) -> None:
 def needed_bytes(plan: Plan) -> int | None:
     """Return the memory that one process needs, None when nothing is predicted for how the model is shared."""
     return plan.predicted.reserved_bytes if plan.predicted is not None else None
+
+
+def peaks_at_load(plan: Plan) -> bool:
+    """Return whether a sharded run needs most while its model is loaded, as 4-bit weights do on many GPUs."""
+    found = shared_footprint(plan, None) if is_sharded(plan) else None
+    return found is not None and found.peak.phase is Phase.LOAD
 
 
 def _outgrows(plan: Plan, gpu: Gpu) -> bool:

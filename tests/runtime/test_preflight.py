@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import torch
 from test_sharding import FOOTPRINT
 
-from kaitoc.compiler.plan.plan import Plan
+from kaitoc.compiler.plan.plan import Plan, QuantizationPlan
 from kaitoc.runtime.failures import OutOfMemory
 from kaitoc.runtime.launch.preflight import check_memory
 from kaitoc.runtime.launch.ready import RunOptions
@@ -52,6 +52,20 @@ def test_a_run_that_needs_more_than_is_free_is_stopped_before_weights_are_loaded
     with pytest.raises(OutOfMemory, match="the run needs"):
         check_memory(predicted, "cuda")
     check_memory(predicted, "cpu")
+
+
+@pytest.mark.usefixtures("_gpu_of_3000_bytes")
+def test_4_bit_weights_that_are_whole_until_they_are_split_are_named_where_they_need_most(predicted: Plan) -> None:
+    provenance = predicted.provenance.model_copy(update={"preset": "llama-3.3-70b-instruct"})
+    model = predicted.model.model_copy(update={"path": "/mnt/model"})
+    quantization = QuantizationPlan(method="nf4")
+    many = {"num_processes": 8, "sharding": "fsdp2", "provenance": provenance, "model": model}
+    shared = predicted.model_copy(update={**many, "quantization": quantization})
+
+    with pytest.raises(OutOfMemory, match="loading the model, whole until it is split, needs"):
+        check_memory(shared, "cuda")
+    with pytest.raises(OutOfMemory, match="the run needs"):
+        check_memory(predicted.model_copy(update=many), "cuda")
 
 
 @pytest.mark.usefixtures("_gpu_of_3000_bytes")
