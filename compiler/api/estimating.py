@@ -20,39 +20,60 @@ from kaitoc.compiler.job.assumptions import (
     model_named,
 )
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import summarize, workload_of
+from kaitoc.compiler.job.memory import loading_of, summarize, workload_of
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.memory.batches import Lengths, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
 from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.variation import Drawing, Variation, variation
 from kaitoc.compiler.memory.workload import Reference, Workload, WorkloadError
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A fine-tune to estimate, the GPU to compare with, and what reports say of it; `margin` is a share, 0 to 1."""
+    """A fine-tune to estimate, the GPU to compare with, and what reports say of it; `margin` is a share, 0 to 1.
+
+    `loading` is how its batches are made of the data.
+    """
 
     workload: Workload
     gpu: Gpu | None
     margin: float
     job: JobSummary
+    loading: Loading = Loading()
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a fine-tune needs: `footprint` in bytes by category and phase, `verdict` None where no GPU is known."""
+    """What a fine-tune needs: `footprint` in bytes by category and phase, `verdict` None where no GPU is known.
+
+    `variation` is what batches of different lengths take, None where lengths are not known.
+    """
 
     subject: Subject
     footprint: Footprint
+    variation: Variation | None = None
 
     @property
     def verdict(self) -> Verdict | None:
-        """Return whether it fits the GPU, barely fits or does not; None where no GPU is known."""
-        subject = self.subject
-        return verdict(self.footprint, subject.gpu, subject.margin) if subject.gpu is not None else None
+        """Return whether it fits the GPU, barely fits or does not; None where no GPU is known.
+
+        Where lengths vary it also does not fit when no memory that PyTorch gives back makes room, and barely fits when
+        it has to give back any.
+        """
+        gpu, varied = self.subject.gpu, self.variation
+        if gpu is None:
+            return None
+        of_longest = verdict(self.footprint, gpu, self.subject.margin)
+        if varied is None or of_longest is Verdict.DOES_NOT_FIT:
+            return of_longest
+        if varied.fits is False:
+            return Verdict.DOES_NOT_FIT
+        return Verdict.TIGHT if varied.num_retries else of_longest
 
     @property
     def ok(self) -> bool:
@@ -74,6 +95,7 @@ class Estimate:
             capacity_bytes=gpu.memory_bytes if gpu is not None else None,
             margin=self.subject.margin,
             verdict=self.verdict,
+            variation=self.variation,
         )
 
     def to_json(self) -> str:
@@ -90,6 +112,7 @@ class Estimate:
         blocks = [
             tables.headline(subject.workload, subject.gpu, self.footprint),
             tables.footprint_table(self.footprint, subject.gpu, subject.margin),
+            *([tables.variation_table(self.variation, self.footprint, subject.gpu)] if self.variation else []),
             tables.levers_table(levers(subject.workload, subject.gpu, self.footprint)),
         ]
         return "\n\n".join(blocks)
@@ -153,7 +176,8 @@ def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
         _require_on_instance(overrides.gpu, fine_tune.num_gpus, fine_tune.sharing.num_nodes)
     elif overrides.gpu_memory_gib is not None:
         gpu = custom_gpu(overrides.gpu_memory_gib)
-    return Subject(workload_from(fine_tune), gpu, _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method))
+    margin, summary = _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method)
+    return Subject(workload_from(fine_tune), gpu, margin, summary, fine_tune.loading)
 
 
 def _require_on_instance(name: str, num_gpus: int, num_nodes: int) -> None:
@@ -193,7 +217,8 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
                 column=start.column,
             )
         _require_possible(job, why_impossible(job, workload))
-        yield Subject(workload, job.gpu.value if job.gpu is not None else None, percent / 100, summarize(job))
+        gpu = job.gpu.value if job.gpu is not None else None
+        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job))
 
 
 def _require_possible(job: Job, obstacle: str) -> None:
@@ -212,9 +237,19 @@ def _on_preferences(job: Job, model: Architecture) -> Workload:
     return workload_of_plan(plan, model)
 
 
-def predict(subject: Subject, *, use_trace: bool = False) -> Estimate:
-    """Return the estimate by the closed form, or by the trace where that is asked for or all there is."""
-    return Estimate(subject, footprint_of(subject.workload, subject.gpu, use_trace=use_trace))
+def predict(subject: Subject, *, lengths: Lengths | None = None, use_trace: bool = False) -> Estimate:
+    """Return the estimate by the closed form, or by the trace where that is asked for or all there is.
+
+    With `lengths` batches drawn from rows of those lengths are replayed beside the longest one, where there is a closed
+    form for a supervised run on a whole copy of the model. Raises `WorkloadError` and, where tracing lacks torch,
+    `EstimateError`.
+    """
+    workload, gpu = subject.workload, subject.gpu
+    predicted = footprint_of(workload, gpu, use_trace=use_trace)
+    is_whole = workload.reference is Reference.NONE and not predicted.sharding.is_sharded
+    can_vary = has_closed_form(workload.architecture) and is_whole
+    varied = variation(workload, gpu, Drawing(lengths, subject.loading)) if lengths is not None and can_vary else None
+    return Estimate(subject, predicted, varied)
 
 
 def footprint_of(workload: Workload, gpu: Gpu | None, *, use_trace: bool = False) -> Footprint:

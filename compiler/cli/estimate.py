@@ -29,7 +29,15 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.settings import Settings
-from kaitoc.compiler.memory.data_lengths import longest_row_tokens
+from kaitoc.compiler.memory.batches import (
+    NUM_BATCHES,
+    Batching,
+    Lengths,
+    assumed_lengths,
+    measured_lengths,
+    parse_lengths,
+)
+from kaitoc.compiler.memory.data_lengths import longest_row_tokens, row_tokens
 from kaitoc.compiler.memory.estimate import (
     DEFAULT_SEQ_LEN_TOKENS,
     NO_AUTOCAST,
@@ -86,6 +94,9 @@ class EstimateOptions:
     dora: bool
     modules_to_save: str | None
     data: str | None
+    lengths: str | None
+    batching: str | None
+    holds_outputs: bool
     phase: bool
     use_trace: bool
     sweep: str | None
@@ -132,6 +143,8 @@ class EstimateOptions:
             "num_gpus": self.sharing.gpus,
             "is_padded": self.padding,
             "accumulation_steps": self.accumulation,
+            "batching": self.batching,
+            "holds_outputs": self.holds_outputs or None,
             "sharing": self.sharing.request,
         }
         chosen = FineTune(model, self._stack_name(), dora=self.dora, task=self.task)
@@ -145,9 +158,27 @@ class EstimateOptions:
         return f"kaito-{resolve_assumptions(Overrides(kaito_version=self.kaito_version), Settings()).release.name}"
 
     def _seq_len_tokens(self) -> int | None:
-        if self.data is None:
-            return self.seq_len
-        return min(longest_row_tokens(self.data), self.seq_len or DEFAULT_SEQ_LEN_TOKENS)
+        if self.data is not None:
+            return min(longest_row_tokens(self.data), self.seq_len or DEFAULT_SEQ_LEN_TOKENS)
+        if self.lengths is not None and self.seq_len is None and not self.paths:
+            return parse_lengths(self.lengths)[2]
+        return self.seq_len
+
+    def varied(self, subject: Subject) -> tuple[Subject, Lengths | None]:
+        """Return a fine-tune with the longest batch of the lengths that are stated, and these; raises `LengthsError`.
+
+        Packed rows are as long as the cap, however long the rows in them are.
+        """
+        workload = subject.workload
+        if self.data is not None:
+            return subject, measured_lengths(row_tokens(self.data), workload.seq_len_tokens)
+        if self.lengths is None:
+            return subject, None
+        num_rows = NUM_BATCHES * workload.batch_size
+        lengths = assumed_lengths(*parse_lengths(self.lengths), workload.seq_len_tokens, num_rows)
+        if subject.loading.batching is Batching.PACKED:
+            return subject, lengths
+        return replace(subject, workload=replace(workload, seq_len_tokens=lengths.longest)), lengths
 
 
 @click.command()
@@ -215,7 +246,14 @@ class EstimateOptions:
 @margin_option
 @click.option("--dora", is_flag=True, help="DoRA adapters.")
 @click.option("--modules-to-save", metavar="M", help="Modules trained in full beside the adapters.")
-@click.option("--data", metavar="P", help="Take the sequence length from this data (its longest row).")
+@click.option("--data", metavar="P", help="Take the lengths of the rows from this data, estimated from their text.")
+@click.option("--lengths", metavar="P50,P90,MAX", help="Assume these lengths of the rows, in tokens.")
+@click.option(
+    "--batching",
+    type=click.Choice([one.value for one in Batching]),
+    help="How rows come together in a batch: at random, with rows of similar length (group_by_length), or packed.",
+)
+@click.option("--holds-outputs", is_flag=True, help="The training loop holds a step's outputs through the next one.")
 @click.option("--phase", is_flag=True, help="Show the peak of every phase.")
 @click.option("--trace", "use_trace", is_flag=True, help="Run the real model code on meta tensors (needs torch).")
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
@@ -233,6 +271,8 @@ def estimate(options: EstimateOptions) -> int:
 
     Exits 1 when it does not fit the GPU, with --strict also when it fits only if the estimate errs on the high side.
     """
+    if options.data is not None and options.lengths is not None:
+        raise EstimateError("--lengths assumes what --data measures; pass one of them")
     codes = []
     for number, subject in enumerate(_subjects(options)):
         if number and options.format_name == "text":
@@ -267,10 +307,15 @@ def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
 
 def _answer(subject: Subject, options: EstimateOptions) -> int:
     """Print the estimate of one fine-tune and return the exit code."""
+    subject, lengths = options.varied(subject)
     if options.solve is not None:
         return _answer_solved(subject, options)
     points = sweep_points(subject, options.sweep) if options.sweep else []
-    estimated = predict(subject, use_trace=options.use_trace)
+    estimated = predict(subject, lengths=lengths, use_trace=options.use_trace)
+    if lengths is not None and estimated.variation is None:
+        click.echo(
+            "kaitoc: note: lengths that vary are not replayed for a run that is sharded, traced or on pairs", err=True
+        )
     if options.plot:
         if not options.sweep:
             raise EstimateError("--plot draws a sweep; add --sweep, such as --sweep seq-len=512:8192")
@@ -302,6 +347,8 @@ def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], op
     subject, footprint = estimated.subject, estimated.footprint
     workload, gpu, margin = subject.workload, subject.gpu, subject.margin
     blocks = [tables.headline(workload, gpu, footprint), tables.footprint_table(footprint, gpu, margin)]
+    if estimated.variation is not None:
+        blocks.append(tables.variation_table(estimated.variation, footprint, gpu))
     if options.phase:
         blocks.append(tables.phase_table(footprint))
     if options.sweep:

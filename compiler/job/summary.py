@@ -9,6 +9,7 @@ from kaitoc.compiler.memory.result import Footprint, Verdict
 
 if TYPE_CHECKING:
     from kaitoc.compiler.memory.serving.footprint import ServingFootprint
+    from kaitoc.compiler.memory.variation import Variation
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class JobSummary:
     `path` is the file that brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the
     manifest names no namespace, and empty where there is none. `footprint` is None where what it needs cannot be told,
     which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown;
+    `variation` is what batches of different lengths take, where lengths are at hand.
     `margin` is the share of the GPU's memory that the verdict keeps free. `instance_type` is the one found by
     `--solve gpus`, empty otherwise. A server has `method` "serve", its need in `serving`, its context in `seq_len` and
     in `batch` the sequences of a step.
@@ -54,6 +56,7 @@ class JobSummary:
     why_unknown: str = ""
     serving: ServingNeed | None = None
     instance_type: str = ""
+    variation: Variation | None = None
 
     @property
     def fits(self) -> bool | None:

@@ -28,10 +28,15 @@ class DataLengthError(KaitocError, ValueError):
 
 def longest_row_tokens(path: str) -> int:
     """Return a cautious guess of the longest row's length in tokens; raises `DataLengthError`."""
-    longest = max((length for file in _files(path) for length in _lengths(file)), default=0)
-    if longest == 0:
+    return max(row_tokens(path))
+
+
+def row_tokens(path: str) -> list[int]:
+    """Return a cautious guess of every row's length in tokens, empty rows left out; raises `DataLengthError`."""
+    tokens = [-(-length // BYTES_PER_TOKEN) for file in _files(path) for length in _lengths(file) if length]
+    if not tokens:
         raise DataLengthError(f"{path}: no rows in {', '.join(_TEXT_SUFFIXES + _TABLE_SUFFIXES)} files")
-    return -(-longest // BYTES_PER_TOKEN)
+    return tokens
 
 
 def _files(path: str) -> list[str]:
@@ -59,7 +64,7 @@ def _lengths(path: str) -> Iterator[int]:
         raise DataLengthError(f"{path}: cannot be read: {error}") from error
     if path.endswith(".csv"):
         return _csv_lengths(path, lines)
-    return map(_line_length if path.endswith(".jsonl") else _text_length, lines)
+    return map(_line_length if path.endswith(".jsonl") else _text_length, filter(str.strip, lines))
 
 
 def _document_lengths(text: str) -> list[int]:

@@ -11,6 +11,7 @@ from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.catalog.releases import newest_release
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.memory.batches import Batching, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
@@ -69,7 +70,14 @@ class FineTune:
     num_gpus: int = 1
     is_padded: bool | None = None
     accumulation_steps: int = 1
+    batching: str = "random"
+    holds_outputs: bool = False
     sharing: SharingRequest = SharingRequest()
+
+    @property
+    def loading(self) -> Loading:
+        """Return how batches are made of the data."""
+        return Loading(Batching(self.batching), self.accumulation_steps)
 
 
 def workload_from(options: FineTune) -> Workload:
@@ -109,6 +117,7 @@ def workload_from(options: FineTune) -> Workload:
         empty_cache_each_step=is_kaito,
         is_padded=reference is not Reference.NONE if options.is_padded is None else options.is_padded,
         accumulates=options.accumulation_steps > 1,
+        holds_outputs=options.holds_outputs,
         sharding=sharding_for(options.sharing, stack),
         reference=reference,
     )
@@ -200,6 +209,8 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
         yield "fused attention (sdpa)", replace(workload, attention=Attention.SDPA)
     if workload.loss is Loss.FULL:
         yield "a loss in chunks", replace(workload, loss=Loss.CHUNKED)
+    if workload.holds_outputs:
+        yield "outputs dropped before the next step (`del outputs`)", replace(workload, holds_outputs=False)
     rows = workload.rows_per_example
     if workload.batch_size > rows:
         is_padded = workload.is_padded and rows > 1

@@ -87,6 +87,11 @@ class Stack:
     ram_efficient_loading: bool
 
     @property
+    def copies_into_cache(self) -> bool:
+        """Whether keys and values are copied into the key-value cache: since transformers 4.56, here from 4.54 on."""
+        return self.repeats_keys == "when masked"
+
+    @property
     def masks_are_boolean(self) -> bool:
         """Whether masks for scaled dot product attention hold truth values: since transformers 4.53
         (`masking_utils.py`), which is also when keys ceased to be repeated without one.

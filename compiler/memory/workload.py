@@ -144,8 +144,10 @@ class Workload:
     `kaitoc.compiler.memory.stacks`. `kbit_prep` is whether `prepare_model_for_kbit_training` runs. `is_padded`: rows of
     a batch differ in length, so that attention takes a mask. `accumulates`: gradients of earlier batches are
     held, as with `gradient_accumulation_steps` above 1. `kernels`: what PyTorch has for the device;
-    `device.as_run_on` tells it from the GPU. `num_gpus` are those of the whole job, one process each; `sharding` is how
-    they share the model. With a `reference`, the rows of a batch are pairs: a chosen and a rejected answer each.
+    `device.as_run_on` tells it from the GPU. `holds_outputs`: the loop's variable keeps a step's outputs, the logits
+    and the key-value cache, until those of the next one are there. `num_gpus` are those of the whole job, one process
+    each; `sharding` is how they share the model. With a `reference`, the rows of a batch are pairs: a chosen and a
+    rejected answer each.
     """
 
     architecture: Architecture
@@ -168,6 +170,7 @@ class Workload:
     is_padded: bool = False
     accumulates: bool = False
     kernels: Kernels = Kernels.AMPERE
+    holds_outputs: bool = False
     sharding: Sharding = WHOLE_COPIES
     reference: Reference = Reference.NONE
 

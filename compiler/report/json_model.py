@@ -139,12 +139,41 @@ class JsonInterval:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonAlternative:
+    """Another way of drawing or allocating batches, and the most that is reserved then, in bytes."""
+
+    change: str
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLengths:
+    """What batches of different lengths take, in bytes: intervals over orders of the data.
+
+    `p50`, `p90` and `max` are tokens per row, `reserved` is without a limit. `fits` is whether the GPU holds it once
+    unused memory has gone back to it, `retries` how often that was necessary; null for an unknown GPU.
+    """
+
+    p50: int
+    p90: int
+    max: int
+    batching: Literal["random", "grouped", "packed"]
+    batches: int
+    allocated: JsonInterval
+    reserved: JsonInterval
+    fits: bool | None
+    retries: int | None
+    alternatives: list[JsonAlternative]
+
+
+@dataclass(frozen=True, slots=True)
 class JsonJob:
     """One tuning run and what it needs on one GPU; null where that is unknown.
 
     `batch` counts pairs where the `task` is `dpo`.
     `margin` is the share of the GPU's memory to keep free; `fits` is true for the verdicts `fits` and `tight`.
-    `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU.
+    `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU, `lengths`
+    where those of the data were not given.
     `instance_type` is the one whose GPUs are the fewest that fit, null unless `--solve gpus` looked for it.
     """
 
@@ -163,6 +192,7 @@ class JsonJob:
     instance_type: str | None
     host_bytes: int | None
     interval_bytes: JsonInterval | None
+    lengths: JsonLengths | None
     capacity_bytes: int | None
     margin: float | None
     verdict: Literal["fits", "tight", "does-not-fit"] | None

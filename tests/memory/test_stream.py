@@ -147,6 +147,7 @@ def test_the_first_and_the_last_of_equal_layers_show_the_peak_of_all(workload: W
     every.phase = Phase.BACKWARD
     every.seed(loss, fixed(FLOAT32_BYTES))
     every.backward()
+    every.finish()
     for phase, moments in peak_moments(stream).items():
         for tokens in (16, 4096):
             peak = max(moment.total.at(1, tokens) for moment in moments)

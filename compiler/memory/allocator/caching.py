@@ -41,6 +41,7 @@ class CachingAllocator:
             self.settings.expandable_segments and self.settings.spares_growing_end
         )
         self._next_place = 0
+        self.num_retries = 0
 
     def allocate(self, num_bytes: int) -> Block:
         """Return a block for a request of `num_bytes`.
@@ -135,6 +136,7 @@ class CachingAllocator:
         """Take memory from the device; when it has none left, give ever more unused segments back and try again."""
         self._collect_garbage()
         block = self._try_grow(pool, size)
+        self.num_retries += block is None
         if block is None and self._release_oversized(pool, size):
             block = self._try_grow(pool, size)
         if block is None:

@@ -26,6 +26,7 @@ class AttentionBlock:
         falls_back = workload.attention is Attention.SDPA and not plan.family.supports_sdpa
         self.kind = Attention.EAGER if falls_back else workload.attention
         self.dropout = probability(plan.config, "attention_dropout", "attn_pdrop")
+        self.fills_cache = workload.holds_outputs and not workload.gradient_checkpointing
         self.projection_bytes = 0
 
     def run(self, layer: Layer, normed: Tensor) -> Tensor:
@@ -40,6 +41,8 @@ class AttentionBlock:
             rotated = [ops.rotary(item) for item in (query, key)]
             stream.drop(query, key)
             query, key = rotated
+        if self.fills_cache:
+            key, value = self._cached(key), self._cached(value)
         attended = self._attend(query, key, value, layer.is_masked and self.kind is Attention.SDPA)
         output = ops.linear(attended, layer.output, Group.ATTENTION)
         stream.drop(query, key, value, attended)
@@ -72,6 +75,17 @@ class AttentionBlock:
             ),
             value,
         )
+
+    def _cached(self, value: Tensor) -> Tensor:
+        """Return keys or values as they are in the cache of the model's outputs.
+
+        Since transformers 4.56 they are put behind those of an empty cache, a copy (`DynamicLayer.update`,
+        `cache_utils.py`).
+        """
+        if self.plan.stack.copies_into_cache:
+            value = self.stream.replace(self.ops.copy(value), value)
+        self.stream.keep(value)
+        return value
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, is_masked: bool) -> Tensor:
         stream, ops, architecture = self.stream, self.ops, self.plan.architecture

@@ -22,6 +22,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Enter,
     Hold,
     Instruction,
+    Keep,
     Kind,
     New,
     Op,
@@ -48,6 +49,7 @@ class Autograd(Graph):
             Op: self._apply,
             New: self._make,
             Hold: self._hold,
+            Keep: self._keep,
             Drop: self._drop,
             Relabel: self._relabel,
             Scratch: self._scratch,
@@ -143,6 +145,9 @@ class Autograd(Graph):
         self._values[instruction.tensor.number] = self._new_value(instruction.tensor)
 
     def _hold(self, instruction: Hold) -> None:
+        self._held(instruction.tensor)
+
+    def _keep(self, instruction: Keep) -> None:
         self._held(instruction.tensor)
 
     def _drop(self, instruction: Drop) -> None:

@@ -173,7 +173,9 @@ def _phases(workload: Workload, derivation: Derivation, base: Categories) -> lis
         moments = derivation.moments[name]
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
         phases.append(PhasePeak(name, categories_at(base, highest, batch, tokens, held)))
-    return [*phases, PhasePeak(Phase.OPTIMIZER, _optimizer_categories(base, derivation))]
+    (outputs,) = derivation.moments[Phase.OPTIMIZER]
+    stepping = _optimizer_categories(base, derivation)
+    return [*phases, PhasePeak(Phase.OPTIMIZER, categories_at(stepping, outputs, batch, tokens, None))]
 
 
 def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:

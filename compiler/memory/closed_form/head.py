@@ -50,6 +50,8 @@ class LossHead:
         own_loss = plan.family.own_loss and plan.stack.own_losses
         if plan.stack.widens_logits_in_model and not own_loss:
             logits = stream.replace(ops.cast(logits, FLOAT32_BYTES), logits)
+        if self.workload.holds_outputs:
+            stream.keep(logits)
         wide = stream.hold(logits) if own_loss else ops.cast(logits, FLOAT32_BYTES)
         shifted = ops.copy(wide) if plan.stack.copies_shifted_logits else stream.hold(wide)
         given = ops.cast(shifted, FLOAT32_BYTES) if self.workload.autocast else stream.hold(shifted)

@@ -162,6 +162,13 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Keep:
+    """A reference that outlives the step: the tensor is one of the model's outputs, which the loop holds."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Drop:
     """The end of a Python reference to each tensor."""
 
@@ -280,7 +287,7 @@ class Begin:
 
 
 Instruction = (
-    Op | New | Hold | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | Enter | Begin
+    Op | New | Hold | Keep | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | Enter | Begin
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Accumulate, Enter, Kind, Relabel, Repeat, Stream
+from kaitoc.compiler.memory.closed_form.op import Accumulate, Enter, Keep, Kind, Relabel, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Categories, Phase
 
@@ -21,6 +21,11 @@ class Moment:
 
     total: Size
     by_kind: tuple[Size, ...]
+
+    def beside(self, sizes: Sequence[Size]) -> Moment:
+        """Return the moment with more live beside it."""
+        by_kind = tuple(live + more for live, more in zip(self.by_kind, sizes, strict=True))
+        return Moment(self.total + sum(sizes, ZERO), by_kind)
 
 
 def peak_moments(stream: Stream, reference: Stream | None = None) -> Mapping[Phase, tuple[Moment, ...]]:
@@ -54,12 +59,21 @@ class PeakReader(Autograd):
     def __init__(self) -> None:
         super().__init__()
         self.live: list[Size] = [ZERO] * len(Kind)
+        self.kept: list[Size] = [ZERO] * len(Kind)
         self.phase = Phase.FORWARD
         self.moments: dict[Phase, list[Moment]] = {}
 
     def finish(self) -> None:
-        """Note what is live at the end."""
+        """Note what is live at the end.
+
+        Outputs of the step before, which a loop holds, are there until the loss is; those of this step stay after it.
+        """
         self._mark()
+        kept = tuple(self.kept)
+        if any(size != ZERO for size in kept):
+            for phase in (Phase.FORWARD, Phase.LOSS):
+                self.moments[phase] = [moment.beside(kept) for moment in self.moments[phase]]
+        self.moments[Phase.OPTIMIZER] = [Moment(sum(kept, ZERO), kept)]
 
     def _allocate(self, buffer: Buffer) -> None:
         self.live[buffer.kind] += buffer.size
@@ -89,15 +103,23 @@ class PeakReader(Autograd):
         buffer.kind = instruction.tensor.storage.kind
         self._allocate(buffer)
 
+    def _keep(self, instruction: Keep) -> None:
+        super()._keep(instruction)
+        buffer = self._values[instruction.tensor.number].buffer
+        self.kept[buffer.kind] += buffer.size
+
     def _repeat(self, instruction: Repeat) -> None:
         count = instruction.count
         if count <= _NUM_RUN_ALONE:
             super()._repeat(instruction)
             return
-        before = tuple(self.live)
+        before, kept_before = tuple(self.live), tuple(self.kept)
         result = self._layer(instruction.first, self._values[instruction.given.number])
         bridge = Value(result.buffer)
         skipped = self._skip(before, count - 2)
+        kept = [(now - then) * (count - 2) for now, then in zip(self.kept, kept_before, strict=True)]
+        self.kept = [size + more for size, more in zip(self.kept, kept, strict=True)]
+        skipped = [size - more for size, more in zip(skipped, kept, strict=True)]
         if instruction.first.result.needs_grad and self._recording:
             self._record_jump(result, bridge, skipped, instruction.gradient_bytes * (count - 2))
         self._layer(instruction.later, bridge)

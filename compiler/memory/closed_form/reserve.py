@@ -76,7 +76,7 @@ def script_of(workload: Workload) -> Script:
     for runs_all_layers in (False, True):
         reader = ScriptReader(runs_all_layers=runs_all_layers)
         reader.step(stream, reference)
-        script = unroll(reader.events, reader.runs)
+        script = unroll(reader.events, reader.runs, reader.num_forward, reader.kept)
         if script is not None:
             return script
     raise RuntimeError("a recording of all layers has no groups that could differ")

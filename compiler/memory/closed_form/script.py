@@ -7,6 +7,7 @@ written down for all between them. Where two layers in the middle differ, all ar
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from enum import IntEnum
 
 from kaitoc.compiler.core.records import dataclass
@@ -16,7 +17,7 @@ from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import rounded
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Repeat
+from kaitoc.compiler.memory.closed_form.op import Keep, Repeat
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 _NUM_RUN = 4
@@ -45,26 +46,39 @@ class Script:
     An operation from 0 is the allocation of the size with that index, whose block gets the next number; from `TOUCH`
     scratch memory of that size, given back at once; with a stream above `STREAM_SHIFT` an allocation there; below 0
     the complement of the number of a block to free.
-    `left` are the blocks that the step leaves behind, the gradients.
+    `left` are the blocks that the step leaves behind: the batch, `gradients`, and `outputs` where the loop holds them.
+    `num_forward` is the number of operations until the loss is there.
     """
 
     operations: array[int]
     sizes: tuple[Size, ...]
     left: tuple[int, ...]
+    num_forward: int
+    gradients: tuple[int, ...]
+    outputs: tuple[int, ...]
 
     def replay(self, allocator: CachingAllocator, batch_size: int, seq_len_tokens: int) -> list[Block]:
         """Run the script in an allocator; return the blocks that it leaves behind."""
-        num_bytes = [rounded(size.at(batch_size, seq_len_tokens)) for size in self.sizes]
-        allocate, free, touch = allocator.allocate_rounded, allocator.free, allocator.touch_rounded
         blocks: list[Block] = []
-        for operation in self.operations:
+        self.run(allocator, self.num_bytes(batch_size, seq_len_tokens), blocks, 0, len(self.operations))
+        return [blocks[number] for number in self.left]
+
+    def num_bytes(self, batch_size: int, seq_len_tokens: int) -> list[int]:
+        """Return the rounded sizes in bytes at one batch size and sequence length."""
+        return [rounded(size.at(batch_size, seq_len_tokens)) for size in self.sizes]
+
+    def run(
+        self, allocator: CachingAllocator, num_bytes: Sequence[int], blocks: list[Block], start: int, stop: int
+    ) -> None:
+        """Run the operations from `start` up to `stop`; `blocks` are those allocated so far, and grow."""
+        allocate, free, touch = allocator.allocate_rounded, allocator.free, allocator.touch_rounded
+        for operation in self.operations[start:stop]:
             if operation < 0:
                 free(blocks[~operation])
             elif operation < TOUCH:
                 blocks.append(allocate(num_bytes[operation]))
             else:
                 touch(num_bytes[operation - TOUCH])
-        return [blocks[number] for number in self.left]
 
 
 class Allocated(NamedTuple):
@@ -106,9 +120,16 @@ class ScriptReader(Autograd):
         super().__init__()
         self.events: list[Event] = []
         self.runs: list[LayerRun] = []
+        self.num_forward = 0
+        self.kept: set[int] = set()
         self._runs_all_layers = runs_all_layers
         self._numbers: dict[Buffer, int] = {}
         self._num_blocks = 0
+
+    def seed(self, value: Value, size: Size) -> None:
+        """Start backward, which ends the forward pass."""
+        self.num_forward = len(self.events)
+        super().seed(value, size)
 
     def _allocate(self, buffer: Buffer) -> None:
         if any(buffer.size):
@@ -119,6 +140,10 @@ class ScriptReader(Autograd):
     def _free(self, buffer: Buffer) -> None:
         if buffer in self._numbers:
             self.events.append(Freed(self._numbers.pop(buffer)))
+
+    def _keep(self, instruction: Keep) -> None:
+        super()._keep(instruction)
+        self.kept.add(self._numbers[self._values[instruction.tensor.number].buffer])
 
     def _mark(self, temporary: Size = ZERO) -> None:
         if temporary is not ZERO and any(temporary):

@@ -17,6 +17,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Enter,
     Hold,
     Instruction,
+    Keep,
     Kind,
     New,
     Op,
@@ -73,6 +74,10 @@ class StreamBuilder:
         """Add a Python reference."""
         self._write(Hold(tensor))
         return tensor
+
+    def keep(self, tensor: Tensor) -> None:
+        """Hand a tensor out with the model's outputs, which the loop holds."""
+        self._write(Keep(tensor))
 
     def relabel(self, tensor: Tensor, kind: Kind) -> Tensor:
         """Count a tensor's storage under another kind."""

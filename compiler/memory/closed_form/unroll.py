@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.script import (
@@ -16,7 +16,7 @@ from kaitoc.compiler.memory.closed_form.script import (
     Script,
     Touched,
 )
-from kaitoc.compiler.memory.closed_form.size import Size
+from kaitoc.compiler.memory.closed_form.size import Size, fixed
 
 _FIRST, _SECOND, _MIDDLE, _LAST = range(4)
 
@@ -40,14 +40,18 @@ class Origin(NamedTuple):
     place: int
 
 
-def unroll(events: Sequence[Event], groups: Sequence[LayerRun]) -> Script | None:
+def unroll(
+    events: Sequence[Event], groups: Sequence[LayerRun], num_forward: int = 0, kept: Collection[int] = ()
+) -> Script | None:
     """Return the script of a whole step, None where the layers in the middle of a group are not alike.
+
+    The first `num_forward` events are the forward pass; the blocks of `kept` are outputs.
 
     The layer in the middle is written once for every layer it stands for; a block of a neighbour that it refers to is
     that of the layer's own neighbour. So its references must be those of the layer before, seen from there.
     """
     unroller = _Unroller(events, groups)
-    return unroller.script() if unroller.is_uniform() else None
+    return unroller.script(num_forward, kept) if unroller.is_uniform() else None
 
 
 class _Unroller:
@@ -76,28 +80,40 @@ class _Unroller:
                 return False
         return True
 
-    def script(self) -> Script:
+    def script(self, num_forward: int, kept: Collection[int]) -> Script:
         """Write all events, those of the layers in the middle as often as there are such layers."""
-        position = 0
+        position, end_of_forward = 0, 0
         for section in self._sections:
+            if position <= num_forward <= section.start:
+                self._write_single(position, num_forward)
+                position, end_of_forward = num_forward, len(self._operations)
             self._write_single(position, section.start)
             self._write_layers(section)
             position = section.end
         self._write_single(position, len(self._events))
-        return Script(array("i", self._operations), tuple(self._sizes), tuple(sorted(self._left())))
+        left = sorted(self._left())
+        return Script(
+            operations=array("i", self._operations),
+            sizes=tuple(self._sizes),
+            left=tuple(number for number, _ in left),
+            num_forward=end_of_forward,
+            gradients=tuple(number for number, event in left if event.size == fixed(event.size.fixed)),
+            outputs=tuple(number for number, event in left if event.number in kept),
+        )
 
-    def _left(self) -> Iterator[int]:
-        """Yield the blocks that nothing frees: the recorded ones, and those of all layers that one stands for."""
+    def _left(self) -> Iterator[tuple[int, Allocated]]:
+        """Yield what nothing frees with its event: the recorded blocks, and those of all layers that one stands for."""
         freed = {event.number for event in self._events if isinstance(event, Freed)}
         for event in self._events:
             if not isinstance(event, Allocated) or event.number in freed:
                 continue
             origin = self._origins.get(event.number)
             if origin is None:
-                yield self._single[event.number]
+                yield self._single[event.number], event
                 continue
             for layer in self._real_layers(origin.group, origin.layer):
-                yield self._first_blocks[origin.group, origin.is_backward, layer] + origin.place
+                number = self._first_blocks[origin.group, origin.is_backward, layer] + origin.place
+                yield number, event
 
     def _write_single(self, start: int, end: int) -> None:
         """Write events that stand outside of the groups."""

@@ -29,6 +29,14 @@ def validate(workload: Workload) -> None:
         "head_dim" in architecture.config or architecture.hidden_size % architecture.num_heads == 0,
         f"a hidden size of {architecture.hidden_size} cannot be split into {architecture.num_heads} heads",
     )
+    _require(
+        not workload.holds_outputs or workload.loss is Loss.FULL,
+        f"a loop holds logits with its outputs, which a {workload.loss.value} loss does not return; use the full loss",
+    )
+    _require(
+        not workload.holds_outputs or not (workload.sharding.is_sharded or workload.reference is not Reference.NONE),
+        "outputs that the loop holds are predicted for supervised runs on whole copies of a model only (ddp)",
+    )
     _validate_sharding(workload)
     _validate_reference(workload)
     if lora is not None:

@@ -29,6 +29,11 @@ class Batch(NamedTuple):
     labels: torch.Tensor
 
 
+def outputs_of(model: Any, batch: Batch, workload: Workload) -> Any:
+    """Return all that the model returns for a batch; checkpointing turns its key-value cache off."""
+    return model(**batch._asdict(), use_cache=not workload.gradient_checkpointing)
+
+
 def loss_of(recorder: AllocationRecorder, model: Any, batch: Batch, workload: Workload) -> torch.Tensor:
     """Return the loss of a batch."""
     if workload.loss is Loss.FULL:

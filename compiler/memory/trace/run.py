@@ -7,7 +7,7 @@ replayed through a model of PyTorch's caching allocator.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,12 +19,13 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
+from kaitoc.compiler.memory.batches import BatchShape
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Category, Footprint, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace.autocast import Autocast, regions_on_meta
 from kaitoc.compiler.memory.trace.kernels import scratch_bytes
-from kaitoc.compiler.memory.trace.losses import Batch, loss_of
+from kaitoc.compiler.memory.trace.losses import Batch, loss_of, outputs_of
 from kaitoc.compiler.memory.trace.model import autocast_of, build_model, cuda_functions
 from kaitoc.compiler.memory.trace.optimizer import make_optimizer
 from kaitoc.compiler.memory.trace.quantized import constants
@@ -84,15 +85,30 @@ def trace(workload: Workload, gpu: Gpu | None = None) -> Trace:
     Raises `WorkloadError` for a workload that no run can have, a model that transformers does not know, and a
     software stack other than the installed one.
     """
+    shapes = [BatchShape(workload.batch_size, workload.seq_len_tokens)] * _num_steps(workload)
+    updates = {1, len(shapes)} if workload.accumulates else set(range(1, len(shapes) + 1))
+    return _trace(workload, gpu, shapes, updates)
+
+
+def trace_batches(
+    workload: Workload, shapes: Sequence[BatchShape], gpu: Gpu | None = None, *, accumulation_steps: int = 1
+) -> Trace:
+    """Run batches of different sizes one after the other; raises as `trace` does. Phases are those of the last."""
+    updates = set(range(accumulation_steps, len(shapes) + 1, accumulation_steps))
+    return _trace(workload, gpu, shapes, updates)
+
+
+def _trace(workload: Workload, gpu: Gpu | None, shapes: Sequence[BatchShape], updates: set[int]) -> Trace:
+    """Return the trace of batches; the optimizer steps after those whose numbers, from 1, are in `updates`."""
     validate(workload)
     require_traceable(workload)
     with _quiet(), regions_on_meta(is_enabled=workload.autocast is not None):
-        recorder, num_trainable = _record(workload, gpu)
+        recorder, num_trainable = _record(workload, gpu, shapes, updates)
     events = tuple(recorder.events)
     allocator = replay(workload, events)
     return Trace(
         events,
-        _phase_peaks(events, _num_steps(workload)),
+        _phase_peaks(events, len(shapes)),
         num_trainable,
         allocator.peak_allocated_bytes,
         allocator.peak_reserved_bytes,
@@ -127,7 +143,9 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _record(workload: Workload, gpu: Gpu | None) -> tuple[AllocationRecorder, int]:
+def _record(
+    workload: Workload, gpu: Gpu | None, shapes: Sequence[BatchShape], updates: set[int]
+) -> tuple[AllocationRecorder, int]:
     """Return the log of all steps and the number of trainable parameters."""
     model = build_model(workload, find_stack(workload.stack))
     recorder = AllocationRecorder(scratch_bytes, workload.architecture.vocab_size)
@@ -135,11 +153,14 @@ def _record(workload: Workload, gpu: Gpu | None) -> tuple[AllocationRecorder, in
         num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         if mesh is not None:
             shard(model, workload, mesh)
-        _record_steps(recorder, model, workload, gpu)
+        _record_steps(recorder, model, workload, gpu, shapes, updates)
     return recorder, num_trained
 
 
-def _record_steps(recorder: AllocationRecorder, model: Any, workload: Workload, gpu: Gpu | None) -> None:
+def _record_steps(
+    recorder: AllocationRecorder, model: Any, workload: Workload, gpu: Gpu | None, shapes: Sequence[BatchShape],
+    updates: set[int],
+) -> None:  # fmt: skip
     _hold_weights(recorder, model)
     reference = reference_of(model, workload, lambda copied: _hold_weights(recorder, copied))
     _label_modules(recorder, model)
@@ -151,17 +172,17 @@ def _record_steps(recorder: AllocationRecorder, model: Any, workload: Workload, 
             lambda item: recorder.relabel(local(item.grad), Category.GRADIENTS)
         )
     autocast = autocast_of(workload)
-    num_steps = _num_steps(workload)
-    for step in range(1, num_steps + 1):
+    outputs: list[Any] = []
+    for step, shape in enumerate(shapes, 1):
         recorder.step = step
         if step == 1:
             _hold_buffers(recorder, workload, gpu, trained)
         with ExitStack() as modes:
             modes.enter_context(cuda_functions(workload, autocast))
             modes.enter_context(recorder)
-            is_last = not workload.accumulates or step != num_steps - 1
+            is_last = step in updates
             sync_gradients(model, is_needed=is_last or workload.sharding.sync_each_batch)
-            _run_batch(recorder, model, workload, autocast, reference)
+            _run_batch(recorder, model, workload, autocast, shape, outputs, reference)
             if is_last:
                 hand_over_gradients(trained, stepped)
                 _update(recorder, optimizer)
@@ -173,14 +194,18 @@ def _num_steps(workload: Workload) -> int:
 
 
 def _run_batch(
-    recorder: AllocationRecorder, model: Any, workload: Workload, autocast: Autocast | None,
-    reference: ReferenceModel | None,
+    recorder: AllocationRecorder, model: Any, workload: Workload, autocast: Autocast | None, shape: BatchShape,
+    outputs: list[Any], reference: ReferenceModel | None,
 ) -> None:  # fmt: skip
+    """Go through a batch forward and backward; `outputs` are those of the batch before where the loop holds them."""
     with recorder.during(Phase.FORWARD):
-        shape = (workload.batch_size, workload.seq_len_tokens)
         inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
         batch = Batch(*inputs)
-        loss = loss_of(recorder, model, batch, workload)
+        if workload.holds_outputs:
+            outputs[:] = [outputs_of(model, batch, workload)]
+            loss = outputs[0].loss
+        else:
+            loss = loss_of(recorder, model, batch, workload)
         if reference is not None:
             recorder.phase = Phase.FORWARD
             with torch.no_grad(), reference() as frozen:

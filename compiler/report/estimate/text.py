@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import format_gib, gib
+from kaitoc.compiler.memory.batches import Batching
 from kaitoc.compiler.memory.closed_form.footprint import margin_bytes, verdict
 from kaitoc.compiler.memory.estimate import Lever
 from kaitoc.compiler.memory.result import Category, Footprint
 from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.solve import SolvedSize
+from kaitoc.compiler.memory.variation import Variation
 from kaitoc.compiler.memory.workload import Quantization, Workload
 
 _WIDTH = 16
@@ -48,6 +50,7 @@ def headline(
         f"{workload.attention.value} attention",
         f"checkpointing {'on' if workload.gradient_checkpointing else 'off'}",
         f"{workload.loss.value} loss",
+        *(["outputs held"] if workload.holds_outputs else []),
         *_sharing(workload, predicted),
         workload.stack,
     ]
@@ -98,6 +101,28 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
         state = f"{format_gib(free)} free" if free >= 0 else f"{format_gib(-free)} short"
         lines.append(_row(gpu.name, gpu.memory_bytes, f"{verdict(predicted, gpu, margin).value}, {state}"))
     return "\n".join([f"{'':<{_WIDTH}}   GiB", *lines])
+
+
+def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) -> str:
+    """Return what batches of different lengths take beside the longest one alone, in GiB, and what changes that."""
+    lengths, loading = varied.drawing.lengths, varied.drawing.loading
+    rows = "packed rows" if loading.batching is Batching.PACKED else "rows"
+    like = " of similar length" if loading.batching is Batching.GROUPED else ""
+    lines = [
+        f"lengths vary: {varied.drawing.num_batches} batches of {varied.batch_size} {rows}{like} (tokens per row: "
+        f"p50 {lengths.percentile(0.5):,}, p90 {lengths.percentile(0.9):,}, max {lengths.longest:,})",
+        _row("allocated", varied.allocated_high_bytes, f"from {gib(varied.allocated_low_bytes, 2)}, by order of rows"),
+        _row("reserved", varied.reserved_high_bytes, f"from {gib(varied.reserved_low_bytes, 2)}, by order of rows; "
+             f"{gib(predicted.reserved_bytes, 2)} for the longest batch alone"),
+        *(_row("", other.reserved_bytes, f"with {other.words}") for other in varied.alternatives),
+    ]  # fmt: skip
+    if gpu is not None and varied.fits is False:
+        lines.append(
+            f"does not fit {gpu.name} because lengths vary: the gaps they leave are too small for later batches"
+        )
+    elif gpu is not None and varied.num_retries:
+        lines.append(f"fills {gpu.name}: PyTorch gives unused memory back to go on, which takes time")
+    return "\n".join(lines)
 
 
 def phase_table(predicted: Footprint) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Fix
@@ -13,12 +13,14 @@ from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.result import Footprint, Phase, Verdict, parts_of
 from kaitoc.compiler.report.json_model import (
+    JsonAlternative,
     JsonEdit,
     JsonFinding,
     JsonFix,
     JsonFootprint,
     JsonInterval,
     JsonJob,
+    JsonLengths,
     JsonObject,
     JsonPeakBytes,
     JsonPhaseBytes,
@@ -31,6 +33,9 @@ from kaitoc.compiler.report.json_model import (
 )
 from kaitoc.compiler.report.json_pieces import filled, item, joined
 from kaitoc.compiler.report.model import FormatOptions, Frame, Totals
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.variation import Variation
 
 
 def of_file(_path: str, findings: Sequence[Finding], _options: FormatOptions) -> str:
@@ -113,6 +118,7 @@ def to_json_job(job: JobSummary) -> JsonJob:
         host_bytes=footprint.host_bytes if footprint else None,
         capacity_bytes=job.capacity_bytes,
         interval_bytes=JsonInterval(footprint.low_bytes, footprint.high_bytes) if footprint else None,
+        lengths=_lengths(job.variation) if job.variation is not None else None,
         margin=job.margin,
         verdict=_verdict(job.verdict) if job.verdict is not None else None,
         fits=job.fits,
@@ -137,6 +143,22 @@ def _sharding(footprint: Footprint) -> JsonSharding:
         shard_group=sharding.group_of(footprint.num_gpus),
         reshard_after_forward=sharding.reshard_after_forward,
         offload=sharding.offload.value,
+    )
+
+
+def _lengths(variation: Variation) -> JsonLengths:
+    drawing = variation.drawing
+    return JsonLengths(
+        p50=drawing.lengths.percentile(0.5),
+        p90=drawing.lengths.percentile(0.9),
+        max=drawing.lengths.longest,
+        batching=drawing.loading.batching.value,
+        batches=drawing.num_batches,
+        allocated=JsonInterval(variation.allocated_low_bytes, variation.allocated_high_bytes),
+        reserved=JsonInterval(variation.reserved_low_bytes, variation.reserved_high_bytes),
+        fits=variation.fits,
+        retries=variation.num_retries,
+        alternatives=[JsonAlternative(other.words, other.reserved_bytes) for other in variation.alternatives],
     )
 
 

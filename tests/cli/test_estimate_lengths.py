@@ -1,0 +1,98 @@
+"""`kaitoc estimate` with the lengths of the data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler.cli import cli
+
+TINY = {
+    "model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 8000, "max_position_embeddings": 2048,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    path = tmp_path_factory.mktemp("model") / "config.json"
+    path.write_text(json.dumps(TINY), encoding="utf-8")
+    return "--model-config", str(path), "--stack", "transformers-5"
+
+
+def estimate(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["estimate", *arguments])
+
+
+def lengths_of(result: Result) -> Any:
+    found: Any = json.loads(result.stdout)["jobs"][0]["lengths"]
+    return found
+
+
+def test_assumed_lengths_are_replayed_as_an_interval(small: tuple[str, ...]) -> None:
+    result = estimate(*small, "--batch", "2", "--lengths", "20,60,128", "--format", "json")
+
+    found = lengths_of(result)
+    assert (found["p50"], found["p90"], found["max"], found["batching"]) == (20, 60, 128, "random")
+    assert found["reserved"]["low"] <= found["reserved"]["high"]
+    assert json.loads(result.stdout)["jobs"][0]["seq_len"] == 128
+
+
+def test_the_text_says_what_would_change_them(small: tuple[str, ...]) -> None:
+    result = estimate(*small, "--batch", "2", "--lengths", "20,60,128")
+
+    assert "lengths vary: 200 batches of 2 rows (tokens per row: p50 20, p90 60, max 128)" in result.stdout
+    assert "with expandable segments" in result.stdout
+    assert "with batches of similar length (group_by_length)" in result.stdout
+
+
+def test_data_is_replayed_as_it_is(small: tuple[str, ...], tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": "x" * length}) + "\n" for length in (30, 90, 300)), encoding="utf-8")
+
+    found = lengths_of(estimate(*small, "--data", str(rows), "--format", "json"))
+    assert (found["p50"], found["max"]) == (30, 100)
+
+
+def test_packed_rows_fill_the_cap(small: tuple[str, ...]) -> None:
+    result = estimate(*small, "--seq-len", "512", "--lengths", "20,60,128", "--batching", "packed", "--format", "json")
+
+    assert json.loads(result.stdout)["jobs"][0]["seq_len"] == 512
+    assert [other["change"] for other in lengths_of(result)["alternatives"]] == ["expandable segments"]
+
+
+def test_shards_are_estimated_without_it(small: tuple[str, ...]) -> None:
+    result = estimate(*small, "--gpus", "2", "--sharding", "fsdp2", "--lengths", "20,60,128", "--format", "json")
+
+    assert result.exit_code == 0
+    assert lengths_of(result) is None
+    assert "note: lengths that vary are not replayed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--lengths", "60,20,128"), "must not decrease"),
+        (("--lengths", "0,0,0"), "at least 1 token"),
+        (("--lengths", "20,60"), "p50,p90,max"),
+        (("--lengths", "20,60,1280000"), "longer than"),
+        (("--seq-len", "64", "--lengths", "20,60,128"), "beyond the 64 tokens"),
+        (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "pass one of them"),
+        (("--data", "empty.jsonl"), "no rows"),
+        (("--holds-outputs", "--loss", "chunked"), "use the full loss"),
+    ],
+)
+def test_what_no_run_can_have_is_said_in_one_line(
+    small: tuple[str, ...], arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    result = estimate(*small, *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1

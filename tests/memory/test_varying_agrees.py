@@ -1,0 +1,61 @@
+"""The replay of differing batches against the log of the real code running the same batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch")
+
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.batches import Loading, assumed_lengths, batches
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.closed_form.varying import replay_batches
+from kaitoc.compiler.memory.trace.run import trace, trace_batches
+from kaitoc.compiler.memory.workload import Allocator, Lora, Loss, Quantization, Workload
+
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
+TOLERANCE = 0.03
+MODEL = find_model("qwen2.5-0.5b")
+assert MODEL is not None
+SHALLOW = from_config("shallow", {**MODEL.config, "model_type": MODEL.model_type, "num_hidden_layers": 3})
+STEP = Workload(SHALLOW, Lora(), batch_size=4, seq_len_tokens=1024, stack="transformers-5", is_padded=True)
+SHAPES = batches(assumed_lengths(200, 600, 1024, 1024, 64), Loading(), 4, seed=1, num_batches=5)
+QLORA = {"quantization": Quantization.NF4, "kbit_prep": True, "gradient_checkpointing": True}
+WAYS = {
+    "LoRA": {},
+    "LoRA in expandable segments": {"allocator": Allocator.EXPANDABLE},
+    "checkpointed, cache emptied": {
+        "gradient_checkpointing": True, "allocator": Allocator.EXPANDABLE, "empty_cache_each_step": True,
+    },
+    "QLoRA with a fused loss": {**QLORA, "loss": Loss.FUSED, "allocator": Allocator.EXPANDABLE},
+    "full": {"lora": None},
+    "outputs held": {"holds_outputs": True},
+    "outputs held, checkpointed": {"holds_outputs": True, "gradient_checkpointing": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_replay_agrees_with_the_log_of_the_same_batches(way: str) -> None:
+    step = replace(STEP, **WAYS[way])
+    logged, replayed = trace_batches(step, SHAPES), replay_batches(step, SHAPES)
+
+    assert replayed.allocated_bytes == pytest.approx(logged.allocated_bytes, rel=TOLERANCE)
+    assert replayed.reserved_bytes == pytest.approx(logged.reserved_bytes, rel=TOLERANCE)
+
+
+def test_it_agrees_over_an_accumulation() -> None:
+    logged = trace_batches(STEP, SHAPES, accumulation_steps=3)
+    replayed = replay_batches(STEP, SHAPES, accumulation_steps=3)
+
+    assert replayed.reserved_bytes == pytest.approx(logged.reserved_bytes, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_both_engines_agree_on_outputs_that_the_loop_holds(checkpointing: bool) -> None:
+    step = replace(STEP, seq_len_tokens=512, holds_outputs=True, gradient_checkpointing=checkpointing)
+
+    for found, derived in zip(trace(step).phases, footprint(step).phases, strict=True):
+        assert derived.allocated_bytes == pytest.approx(found.allocated_bytes, rel=0.01), found.phase
