@@ -10,15 +10,15 @@ import click
 
 from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.check.engine_options import EngineOptions
-from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
 from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EngineCommandOptions, emit
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import F, assumption_options, config_option, isolated_option, takes
+from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
-from kaitoc.compiler.compile.output import in_place, into_folder, write_all
+from kaitoc.compiler.compile.output import in_place, into, write_all
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.passes.model import Goal, Preserve
 
@@ -26,8 +26,8 @@ EXIT_CHANGES = 1
 EXIT_REFUSED = 1
 
 _OPTIONS: tuple[Callable[[F], F], ...] = (
-    click.option("-o", "--output", metavar="DIR", shell_complete=complete_path,
-                 help="Write the compiled files into a folder, under their names."),
+    click.option("-o", "--output", metavar="PATH", shell_complete=complete_path,
+                 help="Write the compiled file to a path that ends as it does, all files into a folder, or to `-`."),
     click.option("--in-place", is_flag=True, help="Replace the files."),
     click.option("--diff", is_flag=True, help="Show the changes and write nothing; exit 1 when there are any."),
     click.option("--goal", "goals", type=click.Choice([goal.value for goal in Goal]), multiple=True,
@@ -93,12 +93,14 @@ def _compile_options(command: F) -> F:
 def compile_command(options: CompileOptions) -> int:
     """Rewrite manifests into a configuration that is right and fits.
 
-    PATHS are files or folders. Without -o, --in-place or --diff the report tells what would be changed.
+    PATHS are files, folders, or - for standard input, whose compiled text goes to standard output unless -o is given.
+    For paths without -o, --in-place or --diff the report tells what would be changed.
     """
     try:
         if options.emit_engine is not None:
             _require_emittable(options)
-            return emit(options.paths, options.request, options.engine.of(options.emit_engine), options.output)
+            emitted = options.engine.of(options.emit_engine)
+            return emit(options.paths, options.request, emitted, None if _prints_text(options) else options.output)
         options.engine.require_none("--emit")
         return _compile(options)
     except OutputError as error:
@@ -112,7 +114,7 @@ def _compile(options: CompileOptions) -> int:
 
     _require_one_output(options)
     reports = [parse_report_path(path) for path in options.reports]
-    result = compiled(Inputs(options.paths), options.request)
+    result = compiled(inputs_from(options.paths), options.request)
     for note in (*result.notes, *result.missing, *map(str, result.errors)):
         complain(note)
     if result.errors or (result.missing and not result.jobs):
@@ -123,7 +125,7 @@ def _compile(options: CompileOptions) -> int:
         _refuse(result)
         return EXIT_REFUSED
     text = render_text(result, color=_wants_color(options))
-    click.echo(text, nl=False, err=options.diff)
+    click.echo(text, nl=False, err=options.diff or _prints_text(options))
     if not result.jobs:
         complain("no Kaito object found in the given paths")
     return _emit(result, options)
@@ -131,13 +133,33 @@ def _compile(options: CompileOptions) -> int:
 
 def _emit(result: Compilation, options: CompileOptions) -> int:
     if options.diff:
-        click.echo(result.diff, nl=False)
+        click.echo(_painted(result.diff), nl=False)
         return EXIT_CHANGES if result.diff else 0
-    if options.output is not None:
-        write_all(into_folder(result.files, options.output, options.paths))
+    if _prints_text(options):
+        click.echo(_only_text(result), nl=False)
+    elif options.output is not None:
+        write_all(into(options.output, result.files, options.paths))
     elif options.in_place:
         write_all(in_place(result.files))
     return 0
+
+
+def _prints_text(options: CompileOptions) -> bool:
+    """Return whether the compiled text itself goes to standard output, and the report to standard error."""
+    return options.output == "-" or (options.paths == ("-",) and options.output is None and not options.diff)
+
+
+def _only_text(result: Compilation) -> str:
+    """Return the compiled text of the one file; raises `CompileError` where there are several."""
+    if len(result.files) > 1:
+        raise CompileError(f"-o -: {len(result.files)} files would be written one after the other; use -o DIR")
+    return "".join(file.text for file in result.files)
+
+
+def _painted(diff: str) -> str:
+    from kaitoc.compiler.report.style import Style, wants_color  # as above
+
+    return Style(wants_color(sys.stdout, os.environ)).diff(diff)
 
 
 def _require_emittable(options: CompileOptions) -> None:
@@ -154,8 +176,8 @@ def _require_emittable(options: CompileOptions) -> None:
 def _require_one_output(options: CompileOptions) -> None:
     if sum((options.output is not None, options.in_place, options.diff)) > 1:
         raise CompileError("-o, --in-place and --diff exclude each other")
-    if options.output is not None and os.path.exists(options.output) and not os.path.isdir(options.output):
-        raise CompileError(f"{options.output}: not a folder; -o names the folder to write into", path=options.output)
+    if options.in_place and "-" in options.paths:
+        raise CompileError("--in-place replaces files; standard input is written to standard output or with -o")
 
 
 def _refuse(result: Compilation) -> None:
@@ -166,7 +188,7 @@ def _refuse(result: Compilation) -> None:
     for job in result.jobs:
         if job.binding:
             complain(job.binding)
-    complain("nothing written: no pass can repair this")
+    complain("nothing written: resolve the errors above first")
 
 
 def _wants_color(options: CompileOptions) -> bool:

@@ -17,14 +17,16 @@ from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.findings import Applicability
 from kaitoc.compiler.core.source import Source, SourceError, write_atomically
+from kaitoc.compiler.report.style import Style
 from kaitoc.compiler.report.wording import plural
 
 
 def show_fixes(engine: Engine, outcome: Outcome, allow: Applicability, report: CheckReport) -> int:
     """Print what fixes would change as a diff; return the exit code."""
     texts = _sorted(fix_until_stable(engine, outcome, allow))
+    style = Style(report.wants_color())
     for source, text in texts:
-        click.echo(unified_diff(source, text), nl=False)
+        click.echo(style.diff(unified_diff(source, text)), nl=False)
     return int(bool(texts)) if not report.exit_zero else 0
 
 

@@ -9,6 +9,8 @@ from kaitoc.compiler.compile.model import CompiledFile, CompileError, OutputErro
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
 
+_ENDINGS = (".yaml", ".yml", ".json")
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedWrite:
@@ -21,6 +23,20 @@ class PlannedWrite:
 def in_place(files: Iterable[CompiledFile]) -> list[PlannedWrite]:
     """Return the writes that replace the changed files."""
     return [PlannedWrite(file.source.path, file.source.encode(file.text)) for file in files if file.is_changed]
+
+
+def into(output: str, files: Iterable[CompiledFile], roots: Iterable[str]) -> list[PlannedWrite]:
+    """Return the writes to a path: one file where it ends as one and is no folder, else all files into a folder.
+
+    Raises `CompileError` where several files would go to one.
+    """
+    compiled = list(files)
+    if os.path.isdir(output) or not output.endswith(_ENDINGS):
+        return into_folder(compiled, output, roots)
+    if len(compiled) != 1:
+        raise CompileError(f"{output}: one file cannot hold {len(compiled)}; name a folder", path=output)
+    (file,) = compiled
+    return [PlannedWrite(output, file.source.encode(file.text))]
 
 
 def into_folder(files: Iterable[CompiledFile], folder: str, roots: Iterable[str]) -> list[PlannedWrite]:

@@ -14,6 +14,7 @@ _DIM = "\x1b[2m"
 _SEVERITY = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.INFO: "\x1b[1;34m"}
 _RELATED = "\x1b[36m"
 _FIX = "\x1b[1;32m"
+_DIFF = {"---": _BOLD, "+++": _BOLD, "@@": _DIM, "-": "\x1b[31m", "+": "\x1b[32m"}
 
 
 def wants_color(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -53,6 +54,17 @@ class Style:
     def fix(self, text: str) -> str:
         """Paint the word that a fix exists."""
         return self._paint(_FIX, text)
+
+    def diff(self, text: str) -> str:
+        """Paint a unified diff: what goes red, what comes green, the places faint."""
+        return "".join(self._diff_line(line) for line in text.splitlines(keepends=True))
+
+    def _diff_line(self, line: str) -> str:
+        for mark, code in _DIFF.items():
+            if line.startswith(mark):
+                content = line.rstrip("\n")
+                return self._paint(code, content) + line[len(content) :]
+        return line
 
     def _paint(self, code: str, text: str) -> str:
         return f"{code}{text}{_RESET}" if self.color and text else text

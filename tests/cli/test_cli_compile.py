@@ -115,7 +115,10 @@ def test_what_cannot_be_repaired_is_named_and_nothing_is_written(here: Path) -> 
     [
         (("compile", "cm.yaml", "--diff", "--in-place"), "exclude each other"),
         (("compile", "cm.yaml", "--goal", "memory", "--goal", "throughput"), "contradict each other"),
-        (("compile", "cm.yaml", "-o", "cm.yaml"), "not a folder"),
+        (("compile", "cm.yaml", "second.yaml", "-o", "out.yaml"), "one file cannot hold 2"),
+        (("compile", "cm.yaml", "second.yaml", "-o", "-"), "2 files would be written"),
+        (("compile", "-", "--in-place"), "--in-place replaces files"),
+        (("compile", "-", "cm.yaml"), "cannot be mixed"),
         (("compile", "cm.yaml", "--report", "report.txt"), "ends in .json, .md, .html"),
         (("compile", "missing.yaml"), "cannot be read"),
         (("compile", "cm.yaml", "--model", "phi-5000"), "not in the catalog"),
@@ -123,6 +126,7 @@ def test_what_cannot_be_repaired_is_named_and_nothing_is_written(here: Path) -> 
     ],
 )
 def test_wrong_usage_is_told_without_a_traceback(here: Path, words: tuple[str, ...], message: str) -> None:
+    (here / "second.yaml").write_text(CONFIG_MAP.replace("tune-params", "second"), encoding="utf-8")
     result = kaitoc(*words)
 
     assert result.exit_code == 2
@@ -155,6 +159,40 @@ def test_two_files_of_one_name_cannot_go_into_one_folder(here: Path) -> None:
     assert result.exit_code == 2
     assert "two of the given files have this name" in result.stderr
     assert not (here / "out").exists()
+
+
+def test_one_file_is_written_to_a_path_that_ends_as_it_does(here: Path) -> None:
+    into_folder = kaitoc("compile", "cm.yaml", "-o", "out")
+    into_file = kaitoc("compile", "cm.yaml", "-o", "new/compiled.yaml")
+
+    assert (into_folder.exit_code, into_file.exit_code) == (0, 0)
+    assert (here / "new" / "compiled.yaml").read_bytes() == (here / "out" / "cm.yaml").read_bytes()
+
+
+def test_standard_input_is_compiled_to_standard_output(here: Path) -> None:
+    piped = CliRunner().invoke(cli, ["compile", "-"], input=CONFIG_MAP)
+    from_file = kaitoc("compile", "cm.yaml", "-o", "-")
+    kaitoc("compile", "cm.yaml", "-o", "out")
+
+    assert piped.exit_code == 0
+    assert piped.stdout == from_file.stdout == (here / "out" / "cm.yaml").read_text(encoding="utf-8")
+    assert "gradient_accumulation_steps" in piped.stderr
+
+
+def test_a_diff_of_standard_input_is_a_diff(here: Path) -> None:
+    piped = CliRunner().invoke(cli, ["compile", "-", "--diff"], input=CONFIG_MAP)
+
+    assert piped.exit_code == 1
+    assert piped.stdout.startswith("--- ")
+
+
+def test_a_diff_is_coloured_on_request(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = kaitoc("compile", "cm.yaml", "--diff").stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    painted = CliRunner().invoke(cli, ["compile", "cm.yaml", "--diff"], color=True).stdout
+
+    assert "\x1b[32m+" in painted
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
 
 
 def test_a_price_gives_a_cost(here: Path) -> None:

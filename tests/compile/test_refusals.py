@@ -87,4 +87,4 @@ def test_errors_that_no_pass_repairs_are_named_with_their_place(tmp_path: Path, 
     assert result.exit_code == 1
     assert re.search(r"tune\.yaml:\d+:\d+: KT\d{3}", result.stderr)
     assert named in result.stderr
-    assert "nothing written: no pass can repair this" in result.stderr
+    assert "nothing written: resolve the errors above first" in result.stderr

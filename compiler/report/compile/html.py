@@ -62,7 +62,7 @@ def render(result: Compilation) -> str:
 def _refusal(result: Compilation) -> Iterator[str]:
     if not result.is_refused:
         return
-    yield '<p class="changes">Nothing was written: no pass can repair this.</p>\n<ul>'
+    yield '<p class="changes">Nothing was written: resolve these errors first.</p>\n<ul>'
     for problem in result.problems:
         line = problem.source.position(problem.span.start).line
         yield f"<li>{_text(f'{problem.source.path}:{line}: {problem.code} {problem.message}')}</li>"

@@ -34,7 +34,7 @@ def render(result: Compilation) -> str:
 def _refusal_lines(result: Compilation) -> Iterator[str]:
     if not result.is_refused:
         return
-    yield "Nothing was written: no pass can repair this."
+    yield "Nothing was written: resolve these errors first."
     yield ""
     for problem in result.problems:
         line = problem.source.position(problem.span.start).line
