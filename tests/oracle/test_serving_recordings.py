@@ -9,19 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
+from kaitoc.compiler.kaito.serving.parse import parse_words
+from kaitoc.compiler.kaito.serving.words import words_of
 from kaitoc.rules import FILE_RULES, OBJECT_RULES, serving_rules
 
 pytestmark = pytest.mark.slow
 _Json = dict[str, Any]
 FOLDER = Path(__file__).parent
 RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12")
-MOST_MISSED = 0.01
+KNOWN_MISSES = {
+    "vllm:\n  distributed-executor-backend: ray\n",
+    'vllm:\n  hf-overrides: \'{"architectures": ["Nothing"]}\'\n',
+    "vllm:\n  config-format: mistral\n",
+    'vllm:\n  kv-transfer-config: \'{"kv_connector_module_path": "text"}\'\n',
+}
+"""A refusal of a value that no schema of vLLM tells: no more than these are missed."""
 ARTEFACTS = json.loads((FOLDER / "serving" / "artefacts.json").read_text(encoding="utf-8"))
 _WORKSPACE = """apiVersion: kaito.sh/v1beta1
 kind: Workspace
@@ -94,10 +104,38 @@ def _is_inverted(text: str, record: _Json) -> bool:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_hardly_a_stop_is_missed(release: str) -> None:
-    compared = comparison(release)
+def test_no_stop_is_missed_that_is_not_known_to_be(release: str) -> None:
+    assert {text for text, _ in comparison(release).missed} - KNOWN_MISSES == set()
 
-    assert len(compared.missed) <= MOST_MISSED * compared.found, compared.missed
+
+def test_a_miss_that_is_known_is_one() -> None:
+    assert {text for release in RELEASES for text, _ in comparison(release).missed} == KNOWN_MISSES
+
+
+def numbers_in(table: ServingTable, text: str) -> dict[str, float]:
+    """Return what kaitoc reads as numbers in a text, by vLLM's names of the options."""
+    try:
+        options = yaml.safe_load(text)["vllm"]
+        values = parse_words([], words_of(list(options.items())), table).values
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return {}
+    named = {name.replace("-", "_"): served.value for name, served in values.items()}
+    return {name: value for name, value in named.items() if type(value) in (int, float)}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_number_is_read_as_vllm_reads_it(release: str) -> None:
+    table = serving_table(release)
+    pairs = [
+        (text, value, record["changed"][name])
+        for text, record in recording(release)
+        if "changed" in record
+        for name, value in numbers_in(table, text).items()
+        if type(record["changed"].get(name)) in (int, float)
+    ]
+
+    assert len(pairs) >= 150
+    assert [pair for pair in pairs if str(pair[1]) != str(pair[2])] == []
 
 
 @pytest.mark.parametrize("release", RELEASES)
