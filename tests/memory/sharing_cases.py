@@ -34,11 +34,13 @@ def random_jobs(seed: int, number: int) -> Iterator[tuple[Plan, Gpu]]:
             num_processes=draw.choice((1, 2, 4, 8, 16)),
             provenance=Provenance(kaitoc_version="0", preset=draw.choice(models).name),
         )
+        sharding = draw.choice(("auto", "auto", "ddp", "fsdp2"))
         changes = {
             "per_device_train_batch_size": draw.choice((1, 2, 4)),
             "gradient_accumulation_steps": draw.choice((1, 4)),
         }
-        yield plan.model_copy(update={"training": plan.training.model_copy(update=changes)}), draw.choice(all_gpus())
+        training = plan.training.model_copy(update=changes)
+        yield plan.model_copy(update={"training": training, "sharding": sharding}), draw.choice(all_gpus())
 
 
 def disagreement(plan: Plan, gpu: Gpu) -> str:
