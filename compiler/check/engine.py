@@ -178,6 +178,7 @@ class Engine:
         servers = list(self._servers_in(file))
         for server in servers:
             findings.extend(self._in_scope(server, self._check_server(server, settings)))
+            self._add_server(server, checked)
         checked.num_kaito_objects = max(checked.num_kaito_objects, len(servers))
         if PLAN_LABEL in file.source.text:
             from kaitoc.compiler.check.cluster_runs import check_cluster_runs  # with it comes pydantic
@@ -347,6 +348,14 @@ class Engine:
                 return
             self._met.jobs.add(_identity(job))
         checked.jobs.append(summarize(job))
+
+    def _add_server(self, server: ServingJob, checked: FileOutcome) -> None:
+        """Add a server that a file brings in; a ConfigMap that nothing at hand uses serves nothing by itself."""
+        if server.view is None or server.manifest.source.path != checked.path:
+            return
+        from kaitoc.compiler.job.serving_memory import summarize_server  # with it comes the memory of servers
+
+        checked.jobs.append(summarize_server(server))
 
 
 def _identity(job: Job) -> tuple[str, int, str, int]:

@@ -13,6 +13,13 @@ from kaitoc.compiler.api.solving import solve_gpus
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
+from kaitoc.compiler.cli.estimate_serving import (
+    SOLVABLE,
+    ServingOptions,
+    ServingRequest,
+    estimate_servers,
+    serving_options,
+)
 from kaitoc.compiler.cli.estimate_sweep import plot, sweep_points
 from kaitoc.compiler.cli.option_records import SharingOptions
 from kaitoc.compiler.cli.options import (
@@ -54,6 +61,7 @@ from kaitoc.compiler.memory.stacks import BUNDLED, find_stack
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization
 
 EXIT_DOES_NOT_FIT = 1
+_SERVE = "serve"
 _DTYPES = click.Choice([dtype.value for dtype in Dtype])
 
 
@@ -104,6 +112,7 @@ class EstimateOptions:
     plot: str | None
     format_name: str
     strict: bool
+    serving: ServingOptions
 
     @property
     def overrides(self) -> Overrides:
@@ -193,10 +202,10 @@ class EstimateOptions:
 @click.option("--method", type=click.Choice(["lora", "qlora", "full"]), help="How to train (default: lora).")
 @click.option(
     "--task",
-    type=click.Choice(TASKS),
+    type=click.Choice([*TASKS, _SERVE]),
     default="sft",
     show_default=True,
-    help="Learn text, or prefer `chosen` over `rejected` answers, as `kaitoc run --task dpo` does.",
+    help="Learn text, prefer `chosen` over `rejected` answers, as `kaitoc run --task dpo` does, or serve with vLLM.",
 )
 @click.option("--batch", type=int, metavar="N", help="Sequences, or pairs of them, per GPU and step (default: 1).")
 @click.option("--accumulation", type=click.IntRange(min=1), metavar="N", help="Batches per update (default: 1).")
@@ -259,18 +268,26 @@ class EstimateOptions:
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
 @click.option(
     "--solve",
-    type=click.Choice(["gpus"]),
-    help="Find the smallest number of GPUs that fits, of --gpu or of all instance types; exit 1 when none does.",
+    type=click.Choice(SOLVABLE),
+    help="Find the smallest number of GPUs that fits, of --gpu or of all instance types; exit 1 when none does. "
+    "Server: also the largest context, the requests at once, or the instance types that fit.",
 )
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
 @click.option("--strict", is_flag=True, help="Exit 1 for a tight fit too.")
 @click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@takes(EstimateOptions)  # fmt: skip
+@serving_options
+@takes(EstimateOptions, serving=ServingOptions)  # fmt: skip
 def estimate(options: EstimateOptions) -> int:
-    """Predict the GPU memory of a fine-tune, of manifests in PATHS or of what the options describe.
+    """Predict the GPU memory of a fine-tune or a server, of manifests in PATHS or of what the options describe.
 
-    Exits 1 when it does not fit the GPU, with --strict also when it fits only if the estimate errs on the high side.
+    With --task serve, the memory of vLLM: what is left for the KV cache, the largest context, how many requests are
+    served at once. Exits 1 when it does not fit the GPU, with --strict also when it fits only if the estimate errs on
+    the high side.
     """
+    if options.task == _SERVE:
+        return estimate_servers(_request(options))
+    if options.serving.is_used or options.solve not in (None, "gpus"):
+        raise EstimateError("options of a server need --task serve")
     if options.data is not None and options.lengths is not None:
         raise EstimateError("--lengths assumes what --data measures; pass one of them")
     codes = []
@@ -279,6 +296,22 @@ def estimate(options: EstimateOptions) -> int:
             click.echo("")
         codes.append(_answer(subject, options))
     return max(codes)
+
+
+def _request(options: EstimateOptions) -> ServingRequest:
+    """Return what is asked of servers; raises `EstimateError` for options of a fine-tune."""
+    tuned = (options.method, options.batch, options.accumulation, options.seq_len, options.rank, options.targets,
+             options.dropout, options.dtype, options.autocast, options.checkpointing, options.attention, options.loss,
+             options.optimizer, options.quantization, options.double_quant, options.kbit_prep, options.adapter_dtype,
+             options.allocator, options.padding, options.stack, options.modules_to_save, options.data, options.sweep,
+             options.plot, options.lengths)  # fmt: skip
+    shares = options.sharing != SharingOptions(gpus=options.sharing.gpus)
+    if any(value is not None for value in tuned) or options.use_trace or options.phase or options.dora or shares:
+        raise EstimateError("options of a fine-tune do not apply to --task serve")
+    return ServingRequest(
+        options.paths, options.model, options.model_config, options.sharing.gpus, options.overrides, options.serving,
+        options.solve, options.format_name, options.strict,
+    )  # fmt: skip
 
 
 def _subjects(options: EstimateOptions) -> Iterator[Subject]:

@@ -9,10 +9,10 @@ from kaitoc.compiler.catalog.gpus import InstanceType
 from kaitoc.compiler.catalog.served_models import ServedConfig, find_served
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
-from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.job.job import Assumptions, Setting
 from kaitoc.compiler.kaito.serving.controller import ControllerFacts, controller_does, controller_words
 from kaitoc.compiler.kaito.serving.engine import EngineFacts, EngineProblem, engine_problems
+from kaitoc.compiler.kaito.serving.layout import takes_replicas
 from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
 from kaitoc.compiler.kaito.serving.parse import ServingParse, parse_words
 from kaitoc.compiler.kaito.serving.words import Word, words_of
@@ -132,17 +132,15 @@ class ServingJob:
         served = self.served
         if self.instance is None or served is None or served.checkpoint_bytes is None:
             return None
-        if not controller_does(self.release, "has_data_parallel_tier"):
-            return False
-        per_gpu_gib = self.instance.value.total_gib / max(1, self.instance.value.num_gpus)
-        return served.checkpoint_bytes / GIB < per_gpu_gib / 2
+        has_replicas = controller_does(self.release, "has_data_parallel_tier")
+        return has_replicas and takes_replicas(self.instance.value, served.checkpoint_bytes)
 
     @property
     def served(self) -> ServedConfig | None:
         """Return what is known of the model that Kaito serves, from the catalog of models to serve too."""
-        if self.model is not None:
-            return find_served(self.model.value.name)
-        return find_served(self.preset.value) if self.preset is not None else None
+        if self.preset is not None and self.assumptions.model is None:
+            return find_served(self.preset.value)
+        return find_served(self.model.value.name) if self.model is not None else None
 
     @property
     def offloads(self) -> bool:
@@ -182,6 +180,11 @@ class ServingJob:
             config_keys=frozenset(field.pointer.rpartition("/")[2] for field in data),
             offloads=self.offloads,
         )
+
+    @property
+    def preset_place(self) -> Place:
+        """Return where to point for the model: its name, else the object."""
+        return self.preset.place if self.preset is not None and self.preset.place is not None else self.manifest.place
 
     @property
     def config_place(self) -> Place:

@@ -104,7 +104,7 @@ def _known_memory(job: ServingJob) -> ServingMemory:
     num_nodes = kaito.num_nodes if kaito is not None and kaito.num_nodes is not None else 1
     workload = on_nodes(workload, instance, num_nodes)
     footprint = serving_footprint(workload, gpu, margin)
-    needed = nodes_needed(_workload(job, model), instance, footprint if num_nodes == 1 else None, margin)
+    needed = nodes_needed(_workload(job, model), instance, margin)
     return ServingMemory(workload, footprint, kaito, num_nodes, needed)
 
 
@@ -122,15 +122,12 @@ def on_nodes(workload: ServingWorkload, instance: InstanceType, num_nodes: int) 
     )
 
 
-def nodes_needed(
-    workload: ServingWorkload, instance: InstanceType, on_one: ServingFootprint | None, margin: float
-) -> int | None:
+def nodes_needed(workload: ServingWorkload, instance: InstanceType, margin: float) -> int | None:
     """Return the smallest number of nodes on which a server starts, None where none does."""
     for num_nodes in range(1, min(_MOST_NODES, len(workload.model.layers)) + 1):
         try:
-            footprint = on_one if num_nodes == 1 else None
             laid_out = on_nodes(workload, instance, num_nodes)
-            if (footprint or serving_footprint(laid_out, instance.gpu, margin)).verdict is not Verdict.DOES_NOT_FIT:
+            if serving_footprint(laid_out, instance.gpu, margin).verdict is not Verdict.DOES_NOT_FIT:
                 return num_nodes
         except ServingError:
             return None
@@ -300,5 +297,4 @@ def summarize_server(job: ServingJob) -> JobSummary:
 def _need(memory: ServingMemory) -> ServingNeed | None:
     if memory.footprint is None:
         return None
-    kaito = memory.kaito.num_nodes if memory.kaito is not None else None
-    return ServingNeed(memory.footprint, memory.num_nodes, memory.needed_nodes, kaito)
+    return ServingNeed(memory.footprint, memory.num_nodes, memory.needed_nodes, memory.kaito)

@@ -8,21 +8,31 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.result import Footprint, Verdict
 
 if TYPE_CHECKING:
+    from kaitoc.compiler.kaito.serving.nodes import NodeEstimate
     from kaitoc.compiler.memory.serving.footprint import ServingFootprint
     from kaitoc.compiler.memory.variation import Variation
 
 
 @dataclass(frozen=True, slots=True)
 class ServingNeed:
-    """What a server needs: on `num_nodes` nodes, while it fits on `needed_nodes` and Kaito estimates `kaito_nodes`.
+    """What a server needs on the `num_nodes` that Kaito starts.
 
-    Either is None where it is unknown; `needed_nodes` also where no number of nodes is enough.
+    `needed_nodes` is the fewest on which it fits, None where it is unknown or no number is enough; `kaito` is what
+    Kaito's estimator computes, None where it is unknown. `lengths` are those to
+    show the concurrency at, `solved` the answer to what is asked for beside.
     """
 
     footprint: ServingFootprint
     num_nodes: int = 1
     needed_nodes: int | None = None
-    kaito_nodes: int | None = None
+    kaito: NodeEstimate | None = None
+    lengths: tuple[int, ...] = ()
+    solved: str = ""
+
+    @property
+    def kaito_nodes(self) -> int | None:
+        """Return how many nodes Kaito estimates, None where it refuses or that is unknown."""
+        return self.kaito.num_nodes if self.kaito is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,13 +167,72 @@ class JsonLengths:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonConcurrency:
+    """How many requests of a length are served at once, by all replicas together."""
+
+    tokens: int
+    requests: float
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRankBytes:
+    """What one GPU holds: weights, slots for adapters, the peak of the profiling run, CUDA graphs.
+
+    `graphs` come off the KV cache where `counts_graphs`; `requested` is what vLLM may take, `kv_cache` what is left.
+    """
+
+    weights: int
+    adapters: int
+    profiling_peak: int
+    graphs: int
+    counts_graphs: bool
+    requested: int
+    kv_cache: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonServing:
+    """What a server needs and what it can hold.
+
+    `context` is the length that is served, 0 where the server does not start for the reason in `fault`;
+    `longest_context` the longest that its KV cache holds, `needed_bytes` what a request of the context asked for takes
+    on one GPU. `kv_tokens` is the capacity of one replica, `logged_kv_tokens` what its vLLM logs. `nodes` are those
+    that Kaito starts, `needed_nodes` the fewest on which it fits; `host_share` is LMCache's share of the free memory.
+    """
+
+    tensor_parallel: int
+    pipeline_parallel: int
+    data_parallel: int
+    rank_bytes: JsonRankBytes
+    kv_cache_interval_bytes: JsonInterval
+    kv_tokens: int
+    logged_kv_tokens: int
+    context: int
+    longest_context: int
+    needed_bytes: int
+    concurrency: list[JsonConcurrency]
+    nodes: int
+    needed_nodes: int | None
+    kaito_nodes: int | None
+    host_share: float
+    fault: Literal["utilization", "no cache", "length"] | None
+    solved: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JsonJob:
-    """One tuning run and what it needs on one GPU; null where that is unknown.
+    """One tuning run and what it needs on one GPU, or one server (`method` "serve"); null where that is unknown.
 
     `batch` counts pairs where the `task` is `dpo`.
     `margin` is the share of the GPU's memory to keep free; `fits` is true for the verdicts `fits` and `tight`.
     `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU, `lengths`
     where those of the data were not given.
+
+
+    @dataclass(frozen=True, slots=True)
+    Of a server, `seq_len` is the context, `batch` the sequences of a step, and `margin` the share by which what is
+    beside the KV cache may exceed its estimate. `sharding` and `host_bytes`, what the processes of one node hold
+    outside of GPUs, are null for one GPU.
     `instance_type` is the one whose GPUs are the fewest that fit, null unless `--solve gpus` looked for it.
     """
 
@@ -197,6 +256,7 @@ class JsonJob:
     margin: float | None
     verdict: Literal["fits", "tight", "does-not-fit"] | None
     fits: bool | None
+    serving: JsonServing | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix
 from kaitoc.compiler.core.units import format_gib
-from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.job.summary import JobSummary, ServingNeed
 from kaitoc.compiler.report.model import Totals
 
 _FIX_HINTS = {
@@ -66,6 +66,8 @@ def summary_line(totals: Totals) -> str:
 def job_facts(job: JobSummary) -> list[str]:
     """Return what defines a job, the known parts only: method, model, GPU, sequence length, batch."""
     facts = [fact for fact in (job.method, job.model, job.gpu) if fact]
+    if job.serving is not None:
+        return [*facts, *_layout_facts(job.serving), *([f"{job.seq_len:,} tokens"] if job.seq_len else [])]
     if job.seq_len is not None:
         facts.append(f"{job.seq_len} tokens")
     if job.batch is not None:
@@ -73,8 +75,27 @@ def job_facts(job: JobSummary) -> list[str]:
     return facts
 
 
+def _layout_facts(need: ServingNeed) -> list[str]:
+    """Return how a server is laid out, where it takes more than one GPU."""
+    workload = need.footprint.workload
+    names = (("TP", workload.tensor_parallel), ("PP", workload.pipeline_parallel), ("DP", workload.data_parallel))
+    return [f"{name} {size}" for name, size in names if size > 1]
+
+
+def _serving_need(job: JobSummary) -> str:
+    """Return what the KV cache of a server holds, and the verdict."""
+    verdict = f": {job.verdict.value}" if job.verdict else ""
+    footprint = job.serving.footprint if job.serving is not None else None
+    if footprint is None or footprint.pool.num_blocks == 0:
+        return f"has no memory for a KV cache{verdict}"
+    cache = format_gib(footprint.tightest.available_bytes)
+    return f"holds {footprint.kv_tokens:,} tokens in {cache} of KV cache{verdict}"
+
+
 def job_need(job: JobSummary) -> str:
     """Return the predicted device memory, beside what the GPU has where that is known."""
+    if job.serving is not None:
+        return _serving_need(job)
     if job.footprint is None:
         return f"is not estimated: {job.why_unknown}" if job.why_unknown else "is not estimated"
     need = format_gib(job.footprint.device_bytes)

@@ -32,6 +32,15 @@ def controller_does(release: str, what: str) -> bool:
     return bool(serving_traits(release)[what])
 
 
+def utilization_of(release: str, gpu_model: str) -> float:
+    """Return the share of a GPU's memory that a release's controller lets vLLM take."""
+    known = serving_traits(release)
+    for override in known["utilization_overrides"]:
+        if override["gpu_model"] == gpu_model:
+            return float(override["value"])
+    return float(known["arguments"]["gpu-memory-utilization"])
+
+
 def controller_words(facts: ControllerFacts) -> list[Word]:
     """Return the controller's arguments; those of a model's generator are left out, as any of them may be absent."""
     known = serving_traits(facts.release)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.serving.shape import CacheKind, LayerCache, StateShape
 from kaitoc.compiler.memory.serving.workload import ServingError, ServingWorkload
@@ -20,7 +21,7 @@ _LATENT_BLOCK_TOKENS = 64
 class CacheSpec:
     """What a layer's cache takes: pages of `page_bytes` for `block_tokens` each.
 
-    `state_pages` is how many pages a request's recurrent state takes.
+    `state_pages` is how many pages a request's recurrent state takes, 0 for one in each block.
     """
 
     kind: CacheKind
@@ -34,7 +35,7 @@ class CacheSpec:
 
         A window may begin inside a block, hence one page more; chunks of a prompt are held beside it.
         """
-        if self.kind is CacheKind.STATE:
+        if self.kind is CacheKind.STATE and self.state_pages:
             return self.state_pages
         tokens = length_tokens
         if self.kind is CacheKind.SLIDING:
@@ -55,7 +56,7 @@ def specs_of(workload: ServingWorkload) -> tuple[tuple[int, CacheSpec], ...]:
             continue
         if cache.state is not None:
             page = _padded_state_bytes(workload, cache.state, block)
-            pages = 2 if workload.prefix_caching else 1
+            pages = _state_pages(workload)
             found.append((index, CacheSpec(CacheKind.STATE, block, page, state_pages=pages)))
             continue
         page = block * token_bytes(workload, cache)
@@ -67,6 +68,12 @@ def specs_of(workload: ServingWorkload) -> tuple[tuple[int, CacheSpec], ...]:
         if cache.index_bytes:
             found.append((index, CacheSpec(CacheKind.MLA, block, block * cache.index_bytes)))
     return tuple(found)
+
+
+def _state_pages(workload: ServingWorkload) -> int:
+    if not workload.prefix_caching:
+        return 1
+    return 2 if workload.has(LibraryChange.ALIGNED_STATES) else 0
 
 
 def _keeps_windows(workload: ServingWorkload) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
@@ -137,16 +137,14 @@ def serving_footprint(workload: ServingWorkload, gpu: Gpu | None, margin: float 
     layout = layout_of(workload, limits.tokens)
     stages = stages_of(len(workload.model.layers), workload.pipeline_parallel)
     ranks = tuple(_rank(workload, stage, layout_on(layout, stage), gpu, limits) for stage in stages)
-    caching = [rank for rank in ranks if rank.layout.block_bytes]
-    if not caching:
-        raise ServingError(f"{workload.model.name} keeps nothing of its requests, which is not modelled")
+    if any(rank.layout.block_bytes == 0 for rank in ranks):
+        raise ServingError(f"a stage of {workload.model.name} has no layer with a KV cache of its own")
     limit = workload.length_limit_tokens
-    longest = min(_longest(workload, rank, limit, rank.available_bytes) for rank in caching)
-    is_stated = workload.max_length_tokens is not None
-    pool = pool_of(workload, layout, min(rank.available_bytes // rank.layout.block_bytes for rank in caching))
-    fault = _fault(workload, ranks, gpu, longest)
-    tightest = min(caching, key=lambda rank: rank.available_bytes // rank.layout.block_bytes)
-    served = limit if is_stated else longest
+    accepted = _longest_accepted(workload, ranks)
+    pool = pool_of(workload, layout, min(rank.available_bytes // rank.layout.block_bytes for rank in ranks))
+    fault = _fault(workload, ranks, gpu, accepted)
+    tightest = min(ranks, key=lambda rank: rank.available_bytes // rank.layout.block_bytes)
+    served = limit if workload.max_length_tokens is not None else accepted
     return ServingFootprint(
         workload=workload,
         gpu=gpu,
@@ -154,21 +152,25 @@ def serving_footprint(workload: ServingWorkload, gpu: Gpu | None, margin: float 
         ranks=ranks,
         pool=pool,
         length_tokens=served if fault is None else 0,
-        longest_tokens=longest if is_stated is False else _longest_of_all(workload, caching),
+        longest_tokens=_longest_held(workload, ranks),
         needed_bytes=needed_bytes(workload, tightest.layout, limit),
         fault=fault,
-        verdict=_verdict(workload, caching, fault, gpu, margin),
+        verdict=_verdict(workload, ranks, fault, gpu, margin),
     )
 
 
-def _longest_of_all(workload: ServingWorkload, ranks: list[RankMemory]) -> int:
-    """Return the longest context that the memory holds, up to what the model can take."""
+def _longest_held(workload: ServingWorkload, ranks: tuple[RankMemory, ...]) -> int:
+    """Return the longest context that the pool holds, up to what the model can take."""
     limit = max(workload.model.max_length_tokens, workload.length_limit_tokens)
-    return min(_longest(workload, rank, limit, rank.available_bytes) for rank in ranks)
+    return min(largest_length(limit, rank.available_bytes, rank.layout.request_bytes) for rank in ranks)
 
 
-def _longest(workload: ServingWorkload, rank: RankMemory, limit: int, available_bytes: int) -> int:
-    return largest_length(limit, available_bytes, lambda length: needed_bytes(workload, rank.layout, length))
+def _longest_accepted(workload: ServingWorkload, ranks: tuple[RankMemory, ...]) -> int:
+    """Return the longest context, up to the one asked for, that passes vLLM's check at the start."""
+    limit = workload.length_limit_tokens
+    return min(
+        largest_length(limit, rank.available_bytes, partial(needed_bytes, workload, rank.layout)) for rank in ranks
+    )
 
 
 def _rank(
@@ -216,7 +218,7 @@ def _fault(
 
 
 def _verdict(
-    workload: ServingWorkload, ranks: list[RankMemory], fault: ServingFault | None, gpu: Gpu | None, margin: float
+    workload: ServingWorkload, ranks: tuple[RankMemory, ...], fault: ServingFault | None, gpu: Gpu | None, margin: float
 ) -> Verdict:
     """Return "fits" where a request of the stated context fits at the low end, "tight" where it may.
 

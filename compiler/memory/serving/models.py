@@ -16,6 +16,7 @@ def served_model(name: str) -> ServedModel | None:
     return shape_of(known) if known is not None else None
 
 
+@lru_cache(maxsize=256)
 def shape_of(known: ServedConfig) -> ServedModel:
     """Return the shape of a model of a catalog."""
     return read_served_model(

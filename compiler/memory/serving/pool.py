@@ -26,9 +26,9 @@ class CacheGroup:
         return max(spec.pages(length_tokens, max_batched_tokens) for spec in set(self.specs))
 
     def on(self, stage: Stage) -> CacheGroup:
-        """Return what a stage of the pipeline has of the group."""
+        """Return what a stage of the pipeline has of the group, whose requests take blocks there in any case."""
         kept = [(index, spec) for index, spec in zip(self.layers, self.specs, strict=True) if index in stage.layers]
-        return CacheGroup(tuple(index for index, _ in kept), tuple(spec for _, spec in kept))
+        return CacheGroup(tuple(index for index, _ in kept), tuple(spec for _, spec in kept) or self.specs[:1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class CacheLayout:
     def block_bytes(self) -> int:
         """Return the bytes of one block over all layers that share it."""
         if not self.is_shared:
-            return sum(spec.page_bytes for spec in self.groups[0].specs)
+            return sum(spec.page_bytes for spec in self.groups[0].specs) if self.groups[0].layers else 0
         size = max(len(group.layers) for group in self.groups)
         page = max(spec.page_bytes for group in self.groups for spec in group.specs)
         return size * page
 
     def blocks_of(self, length_tokens: int) -> int:
         """Return the blocks that one request of a length takes of the pool."""
-        return sum(group.pages(length_tokens, self.max_batched_tokens) for group in self.groups if group.specs)
+        return sum(group.pages(length_tokens, self.max_batched_tokens) for group in self.groups)
 
     def request_bytes(self, length_tokens: int) -> int:
         """Return the memory that one request of a length takes at most."""
@@ -67,7 +67,8 @@ class CacheLayout:
     def layer_bytes(self, length_tokens: int) -> int:
         """Return the same summed layer by layer, as vLLM checked it before it did so by groups."""
         tokens = self.max_batched_tokens
-        return sum(spec.pages(length_tokens, tokens) * spec.page_bytes for group in self.groups for spec in group.specs)
+        specs = [spec for group in self.groups if group.layers for spec in group.specs]
+        return sum(spec.pages(length_tokens, tokens) * spec.page_bytes for spec in specs)
 
 
 def layout_of(workload: ServingWorkload, max_batched_tokens: int) -> CacheLayout:
@@ -151,9 +152,11 @@ def pool_of(workload: ServingWorkload, layout: CacheLayout, num_blocks: int) -> 
 
 def needed_bytes(workload: ServingWorkload, layout: CacheLayout, length_tokens: int) -> int:
     """Return what vLLM demands for one request of a length (`_check_enough_kv_cache_memory`)."""
-    if workload.has(LibraryChange.LENGTH_BY_GROUPS):
-        return layout.request_bytes(length_tokens)
-    return layout.layer_bytes(length_tokens)
+    if workload.has(LibraryChange.LENGTH_BY_LAYERS):
+        return layout.layer_bytes(length_tokens)
+    if workload.has(LibraryChange.LENGTH_BY_FIRST_GROUP):
+        return layout.block_bytes * layout.groups[0].pages(length_tokens, layout.max_batched_tokens)
+    return layout.request_bytes(length_tokens)
 
 
 def largest_length(limit_tokens: int, available_bytes: int, need: Callable[[int], int]) -> int:

@@ -141,6 +141,9 @@ class ServedModel:
     num_draft_layers: int = 0
     checkpoint_bytes: int | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.model_type, self.hidden_size, len(self.layers), self.quantization))
+
     @property
     def is_hybrid(self) -> bool:
         """Return whether some layers keep a recurrent state instead of keys and values."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
-from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.job.summary import JobSummary, ServingNeed
 from kaitoc.compiler.memory.result import Footprint, Phase, Verdict, parts_of
 from kaitoc.compiler.report.json_model import (
     JsonAlternative,
@@ -27,6 +27,7 @@ from kaitoc.compiler.report.json_model import (
     JsonPosition,
     JsonRelated,
     JsonReport,
+    JsonServing,
     JsonSharding,
     JsonSpan,
     JsonSummary,
@@ -122,7 +123,14 @@ def to_json_job(job: JobSummary) -> JsonJob:
         margin=job.margin,
         verdict=_verdict(job.verdict) if job.verdict is not None else None,
         fits=job.fits,
+        serving=_serving(job.serving) if job.serving is not None else None,
     )
+
+
+def _serving(need: ServingNeed) -> JsonServing:
+    from kaitoc.compiler.report.json_serving import to_json_serving  # a report of fine-tunes does without
+
+    return to_json_serving(need)
 
 
 def _verdict(verdict: Verdict) -> Literal["fits", "tight", "does-not-fit"]:

@@ -1,0 +1,184 @@
+"""`kaitoc estimate --task serve`: its options, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+
+from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.memory.estimate import EstimateError
+from kaitoc.compiler.memory.result import Verdict
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WEIGHT_FORMATS = ("bf16", "fp16", "fp8", "int8", "awq", "gptq", "int4-experts", "mxfp4", "nvfp4", "bitsandbytes")
+_UNSOLVED = ("none", "0")
+SOLVABLE = ("max-model-len", "concurrency", "gpus", "instance")
+
+
+@dataclass(frozen=True, slots=True)
+class ServingOptions:
+    """The options of a server; None leaves it to Kaito's controller, or to vLLM."""
+
+    tp: int | None
+    pp: int | None
+    dp: int | None
+    expert_parallel: bool
+    max_model_len: int | None
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
+    kv_dtype: str | None
+    weights: str | None
+    gpu_memory_utilization: float | None
+    kv_cache_memory_bytes: int | None
+    enforce_eager: bool
+    enable_prefix_caching: bool
+    kv_offload: bool
+    max_loras: int | None
+    max_lora_rank: int | None
+    at: str | None
+
+    @property
+    def describes(self) -> bool:
+        """Return whether an option describes a server, which a manifest does by itself."""
+        values = (self.tp, self.pp, self.dp, self.max_model_len, self.max_num_seqs, self.max_num_batched_tokens,
+                  self.kv_dtype, self.weights, self.gpu_memory_utilization, self.kv_cache_memory_bytes, self.max_loras,
+                  self.max_lora_rank)  # fmt: skip
+        switches = (self.expert_parallel, self.enforce_eager, self.enable_prefix_caching, not self.kv_offload)
+        return any(value is not None for value in values) or any(switches)
+
+    @property
+    def is_used(self) -> bool:
+        """Return whether any of them is given."""
+        return self.describes or self.at is not None
+
+
+_POSITIVE = click.IntRange(min=1)
+_OPTIONS = (
+    click.option("--tp", type=_POSITIVE, metavar="N", help="Server: GPUs that share the model (default: Kaito's)."),
+    click.option("--pp", type=_POSITIVE, metavar="N", help="Server: stages of the pipeline (default: 1)."),
+    click.option("--dp", type=_POSITIVE, metavar="N", help="Server: replicas (default: Kaito's)."),
+    click.option("--expert-parallel", is_flag=True, help="Server: divide experts among the replicas too."),
+    click.option("--max-model-len", type=_POSITIVE, metavar="N", help="Server: context (default: what fits)."),
+    click.option("--max-num-seqs", type=_POSITIVE, metavar="N", help="Server: sequences of a step."),
+    click.option("--max-num-batched-tokens", type=_POSITIVE, metavar="N", help="Server: tokens of a step."),
+    click.option("--kv-dtype", metavar="T", help="Server: type of the KV cache, such as fp8 (default: the model's)."),
+    click.option("--weights", type=click.Choice(WEIGHT_FORMATS), help="Server: weights (default: the checkpoint's)."),
+    click.option("--gpu-memory-utilization", type=click.FloatRange(0, 1, min_open=True), metavar="U",
+                 help="Server: share of the GPU that vLLM may take (default: Kaito's)."),
+    click.option("--kv-cache-memory-bytes", type=_POSITIVE, metavar="N", help="Server: bytes of the KV cache."),
+    click.option("--enforce-eager", is_flag=True, help="Server: capture no CUDA graphs."),
+    click.option("--enable-prefix-caching", is_flag=True, help="Server: cache prefixes of recurrent models too."),
+    click.option("--kv-offload/--no-kv-offload", default=True, help="Server: LMCache, which Kaito turns on."),
+    click.option("--max-loras", type=_POSITIVE, metavar="N", help="Server: adapters at once (default: none)."),
+    click.option("--max-lora-rank", type=_POSITIVE, metavar="N", help="Server: rank of the adapters (default: 16)."),
+    click.option("--at", metavar="N,N", help="Server: show the concurrency at these lengths."),
+)  # fmt: skip
+
+
+def serving_options(command: F) -> F:
+    """Add the options of `ServingOptions`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class ServingRequest:
+    """What `kaitoc estimate --task serve` is asked for."""
+
+    paths: tuple[str, ...]
+    model: str | None
+    model_config: str | None
+    num_gpus: int | None
+    overrides: Overrides
+    options: ServingOptions
+    solve: str | None
+    format_name: str
+    strict: bool
+
+
+def estimate_servers(request: ServingRequest) -> int:
+    """Print the estimates of servers and return the exit code."""
+    codes = []
+    for number, estimated in enumerate(_estimates(request)):
+        if request.format_name == "json":
+            click.echo(estimated.to_json(), nl=False)
+        else:
+            click.echo(("\n" if number else "") + str(estimated))
+        failing = (Verdict.DOES_NOT_FIT, *((Verdict.TIGHT,) if request.strict else ()))
+        solved = estimated.need.solved
+        codes.append(int(solved in _UNSOLVED if solved else estimated.verdict in failing))
+    return max(codes)
+
+
+def _estimates(request: ServingRequest) -> Iterator[Any]:
+    from kaitoc.compiler.api.serving import (  # a fine-tune is estimated without what serves
+        Serve,
+        described,
+        estimates_in,
+        model_to_serve,
+        predict_described,
+    )
+    from kaitoc.compiler.memory.serving.solve import SolvedServing
+    from kaitoc.compiler.memory.serving.workload import LoraSlots, WeightFormat
+
+    options, overrides = request.options, request.overrides
+    lengths, solve = _lengths(options.at), SolvedServing(request.solve) if request.solve else None
+    if request.paths:
+        if options.describes or request.num_gpus is not None:
+            raise EstimateError("manifests describe their servers: leave the server's options out, or the paths")
+        yield from estimates_in(Inputs(request.paths), overrides, lengths=lengths, solve=solve)
+        return
+    lora = None
+    if options.max_loras is not None or options.max_lora_rank is not None:
+        lora = LoraSlots(options.max_loras or 1, options.max_lora_rank or 16)
+    serve = Serve(
+        model=model_to_serve(*_named(request)),
+        num_gpus=request.num_gpus,
+        tensor_parallel=options.tp,
+        pipeline_parallel=options.pp,
+        data_parallel=options.dp,
+        expert_parallel=options.expert_parallel,
+        utilization=options.gpu_memory_utilization,
+        max_length_tokens=options.max_model_len,
+        max_sequences=options.max_num_seqs,
+        max_batched_tokens=options.max_num_batched_tokens,
+        kv_dtype=options.kv_dtype or "auto",
+        weight_format=WeightFormat(options.weights) if options.weights else None,
+        eager=options.enforce_eager,
+        prefix_caching=options.enable_prefix_caching,
+        offloads=options.kv_offload,
+        lora=lora,
+        kv_cache_bytes=options.kv_cache_memory_bytes,
+    )
+    subject = described(serve, overrides)
+    yield predict_described(subject, overrides, lengths=lengths, solve=solve)
+
+
+def _named(request: ServingRequest) -> tuple[str, dict[str, object] | None]:
+    path = request.model_config
+    if path is None:
+        if request.model is None:
+            raise EstimateError("name a model with --model or --model-config, or pass a manifest")
+        return request.model, None
+    try:
+        config = json.loads(Source.read(path).text)
+    except (ValueError, RecursionError) as error:
+        raise EstimateError(f"{path}: not a JSON file: {error}", path=path) from error
+    if not isinstance(config, dict):
+        raise EstimateError(f"{path}: not a model's config.json", path=path)
+    return request.model or path, config
+
+
+def _lengths(text: str | None) -> tuple[int, ...]:
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if any(not part.isdigit() or int(part) < 1 for part in parts):
+        raise EstimateError(f"--at {text}: not a list of lengths, such as 2048,8192")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,29 @@
+"""More GPU nodes than the model needs, by Kaito's estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_memory import serving_memory
+from kaitoc.rules._serving_memory import gpu_place
+
+CODE = "KT744"
+NAME = "excess-nodes"
+SEVERITY = Severity.WARNING
+FIX = None
+SINCE = "0.1.0"
+
+
+def check(job: ServingJob) -> Iterator[Fault]:
+    """Yield a server for which Kaito starts more nodes than vLLM needs: its KV cache is counted whole on one node."""
+    memory = serving_memory(job)
+    if memory.needed_nodes is None or memory.num_nodes <= memory.needed_nodes:
+        return
+    extra = memory.num_nodes - memory.needed_nodes
+    nodes = f"{extra} node{'s' if extra > 1 else ''}"
+    message = f"Kaito starts {memory.num_nodes} nodes and vLLM needs {memory.needed_nodes}: {nodes} billed for nothing"
+    help_text = "Kaito's estimate falls with `max-model-len`" if job.option_of("max-model-len") is not None else ""
+    yield Fault(gpu_place(job), message, help=help_text)
