@@ -57,20 +57,27 @@ class CachingAllocator:
         pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
         if self._takes_any:
             pool.num_searches += 1
-            block = pool.take(size)
+            found = pool.take(size)
         else:
-            block = self._find(pool, size)
-            if block is not None:
-                pool.remove(block)
-        return self._take(block or self._grow(pool, size), size)
+            found = self._find(pool, size)
+            if found is not None:
+                pool.remove(found)
+        block = found or self._grow(pool, size)
+        if block.size != size and (pool.splits_any or self._should_split(block, size)):
+            pool.add(split(block, size))
+        block.is_free = False
+        allocated = self.allocated_bytes = self.allocated_bytes + block.size
+        if allocated > self.peak_allocated_bytes:
+            self.peak_allocated_bytes = allocated
+        return block
 
     def touch_rounded(self, size: int) -> None:
         """Allocate and free at once, as a kernel does its scratch memory; where a block is free only peaks change."""
         pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
         block = self._find(pool, size)
         if block is None:
-            self.free(self._take(self._grow(pool, size), size))
-            return
+            block = self._grow(pool, size)
+            pool.add(block)
         allocated = self.allocated_bytes + (size if self._should_split(block, size) else block.size)
         if allocated > self.peak_allocated_bytes:
             self.peak_allocated_bytes = allocated
@@ -112,16 +119,6 @@ class CachingAllocator:
             return None
         if limit is not None and size >= limit and block.size >= size + OVERSIZE_TOLERANCE_BYTES:
             return None
-        return block
-
-    def _take(self, block: Block, size: int) -> Block:
-        """Hand out a block that is in no pool, cut to a size where enough remains."""
-        if block.size != size and self._should_split(block, size):
-            block.pool.add(split(block, size))
-        block.is_free = False
-        allocated = self.allocated_bytes = self.allocated_bytes + block.size
-        if allocated > self.peak_allocated_bytes:
-            self.peak_allocated_bytes = allocated
         return block
 
     def _should_split(self, block: Block, size: int) -> bool:
