@@ -219,7 +219,7 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
         quantized = replace(workload, quantization=Quantization.NF4, double_quant=True, kbit_prep=True)
         yield "QLoRA (nf4, checkpointing)", replace(quantized, gradient_checkpointing=True)
     sharding = workload.sharding
-    can_split = workload.reference is Reference.NONE and can_shard(find_stack(workload.stack))
+    can_split = workload.reference is not Reference.COPY and can_shard(find_stack(workload.stack))
     if workload.num_gpus > 1 and not sharding.is_sharded and can_split:
         yield "shards instead of whole copies (fsdp2)", replace(workload, sharding=sharded(workload))
     if sharding.is_sharded and workload.accumulates and not sharding.sync_each_batch:

@@ -253,8 +253,8 @@ class Plan(_Part):
         if self.lora is None or self.lora.init_lora_weights not in (True, "gaussian"):
             raise ValueError("dpo trains a LoRA adapter that begins without effect: `init_lora_weights: true`")
         groups = self.training.train_sampling_strategy == "group_by_length"
-        if self.sharding not in ("auto", "ddp") or self.data.packing or self.training.loss_type != "nll" or groups:
-            raise ValueError("dpo is incompatible with `sharding`, `packing`, `loss_type` and `group_by_length`")
+        if self.data.packing or self.training.loss_type != "nll" or groups:
+            raise ValueError("dpo is incompatible with `packing`, `loss_type` and `group_by_length`")
         return self
 
     @property

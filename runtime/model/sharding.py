@@ -109,7 +109,7 @@ def _outgrows(plan: Plan, gpu: Gpu) -> bool:
 
 
 def _is_shardable(plan: Plan) -> bool:
-    return plan.num_processes > 1 and plan.quantization.method != "int8" and plan.dpo is None
+    return plan.num_processes > 1 and plan.quantization.method != "int8"
 
 
 def _require_shardable(plan: Plan) -> None:
@@ -117,5 +117,3 @@ def _require_shardable(plan: Plan) -> None:
         raise PlanFailure("sharding needs several processes; set --num-processes, or leave --sharding to auto")
     if plan.quantization.method == "int8":
         raise PlanFailure("a model in 8 bit cannot be sharded; use 4 bit (nf4), or --sharding ddp")
-    if plan.dpo is not None:
-        raise PlanFailure("a run on preferences cannot be sharded; use --sharding ddp")

@@ -17,7 +17,7 @@ from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind, Wrap
 from kaitoc.compiler.memory.trace.run import trace
-from kaitoc.compiler.memory.workload import Lora, Quantization, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import Lora, Loss, Quantization, Reference, Workload, WorkloadError
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 TOLERANCE = 0.003
@@ -64,6 +64,20 @@ def test_4_bit_weights_are_split_too() -> None:
 
     in_steps = [peak.allocated_bytes for peak in footprint(asked).phases if peak.phase is not Phase.LOAD]
     assert max(in_steps) == pytest.approx(traced, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "sharding"),
+    [(True, fsdp2()), (False, fsdp2(wrap=Wrap.ROOT)), (True, fsdp2(reshard_after_forward=False))],
+    ids=["adapters", "a root with the embedding, no checkpoints", "gathered until the way back"],
+)
+def test_a_reference_gathers_the_model_once_more(checkpoints: bool, sharding: Sharding) -> None:
+    pairs = {"reference": Reference.BASE, "loss": Loss.FUSED, "batch_size": 2, "stack": "trl-chunked"}
+    asked = workload(4, sharding, gradient_checkpointing=checkpoints, **pairs)
+    traced = {peak.phase: peak.allocated_bytes for peak in trace(asked).phases if peak.phase is not Phase.LOAD}
+    told = {peak.phase: peak.allocated_bytes for peak in footprint(asked).phases}
+
+    assert {phase: told[phase] for phase in traced} == pytest.approx(traced, rel=0.02)
 
 
 def test_what_the_trace_cannot_run_is_said() -> None:

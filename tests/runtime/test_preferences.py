@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 
 import torch
 from accelerate import Accelerator
+from child_runs import run_ranks
 from datasets import Dataset
 from peft import LoraConfig
 from safetensors.torch import load_file
@@ -135,6 +136,26 @@ def test_a_run_on_preferences_is_resumed_and_its_memory_predicted(make_dpo: Make
     assert report.predicted_allocated_bytes is not None
     assert report.measured_allocated_bytes is not None
     assert report.predicted_allocated_bytes == pytest.approx(report.measured_allocated_bytes, rel=0.1)
+
+
+@pytest.mark.slow
+def test_two_shares_prefer_what_a_whole_model_does(make_dpo: MakePlan, tmp_path: Path) -> None:
+    def plan_of(name: str, num_accumulated: int) -> Plan:
+        training = {"gradient_accumulation_steps": num_accumulated, "gradient_checkpointing": True}
+        return make_dpo(training=training, output={"path": str(tmp_path / name)})
+
+    shares = plan_of("shares", 1).model_copy(update={"num_processes": 2, "sharding": "fsdp2"})
+    whole = plan_of("whole", 2)
+
+    ended = run_ranks(shares, tmp_path / "ranks")
+    run_plan(whole, OPTIONS)
+
+    assert [rank.returncode for rank in ended] == [0, 0], ended[0].stderr
+    assert losses(shares) == pytest.approx(losses(whole), abs=1e-4)
+    ours, expected = (
+        load_file(Path(plan.output.path) / "adapter" / "adapter_model.safetensors") for plan in (shares, whole)
+    )
+    assert all(torch.allclose(ours[name], expected[name], atol=1e-5) for name in expected)
 
 
 @pytest.mark.slow

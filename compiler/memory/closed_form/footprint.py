@@ -139,7 +139,7 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
         return asked
     whole = replace(asked, sharding=replace(sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE))
     can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
-    can_split = can_split and asked.reference is Reference.NONE
+    can_split = can_split and asked.reference is not Reference.COPY
     if not can_split or gpu is None:
         return whole
     live = _live(whole, gpu)

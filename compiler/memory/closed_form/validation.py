@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload, ShardingKind
 from kaitoc.compiler.memory.workload import Loss, Quantization, Reference, Workload, WorkloadError
 
 
@@ -89,7 +89,11 @@ def _validate_reference(workload: Workload) -> None:
     if workload.reference is Reference.NONE:
         return
     _require(workload.batch_size % 2 == 0, f"a batch of pairs has an even number of rows, not {workload.batch_size}")
-    _require(not workload.sharding.is_sharded, "a run on preferences cannot be sharded; use ddp")
+    kind = workload.sharding.kind
+    _require(
+        not workload.sharding.is_sharded or (kind is ShardingKind.FSDP2 and workload.reference is Reference.BASE),
+        "a run on preferences trains an adapter where GPUs share the model, and shards with fsdp2",
+    )
     _require(
         (workload.reference is Reference.BASE) == (workload.lora is not None),
         "the reference is the base model of an adapter, or a copy of a model that is trained whole",

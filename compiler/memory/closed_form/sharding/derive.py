@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from kaitoc.compiler.memory.closed_form.model import stream_of
+from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
 from kaitoc.compiler.memory.closed_form.peak import Moment
 from kaitoc.compiler.memory.closed_form.script import Script
 from kaitoc.compiler.memory.closed_form.sharding.fsdp1 import Fsdp1
@@ -31,7 +31,8 @@ def moments_of(workload: Workload, accumulates: bool) -> Mapping[Phase, tuple[Mo
     state = shard_state_of(workload, accumulates=accumulates)
     adds_up = accumulates and not state.held_gradient_bytes
     held_bytes = state.gradient_bytes if adds_up else state.held_gradient_bytes
-    return reader.moments_of(stream_of(as_computed(workload)), held_bytes)
+    computed = as_computed(workload)
+    return reader.moments_of(stream_of(computed), reference_stream_of(computed), held_bytes)
 
 
 def sharded_script(workload: Workload) -> Script:
@@ -41,11 +42,11 @@ def sharded_script(workload: Workload) -> Script:
 
 @lru_cache(maxsize=256)
 def _script(workload: Workload, accumulates: bool) -> Script:
-    stream = stream_of(as_computed(workload))
+    computed = as_computed(workload)
     for runs_all_layers in (False, True):
         reader = ShardedScriptReader(runs_all_layers=runs_all_layers)
         reader.follow(_schedule(reader, workload, accumulates))
-        reader.read(stream)
+        reader.read_sharded(stream_of(computed), reference_stream_of(computed))
         script = unroll(reader.events, reader.runs)
         if script is not None:
             return script

@@ -46,20 +46,37 @@ class Fsdp2(Schedule):
             self._unshard(self.tail)
 
     def before(self, one: Gathered) -> None:
-        """Gather a unit."""
-        self._unshard(one)
+        """Gather a unit, which a reference finds gathered where nothing is given up."""
+        if not self.is_passing or self.sharding.reshard_after_forward:
+            self._unshard(one)
 
     def after(self, one: Gathered) -> None:
         """Give a unit up until it goes back."""
         if self.sharding.reshard_after_forward:
             self._reshard(one)
-        self.order.append(one)
+        if not self.is_passing:
+            self.order.append(one)
+
+    def begin_reference(self) -> None:
+        """Give up what the end of a forward pass gives up, and gather the root anew."""
+        self._end_forward()
+        if self.root is not None and self.reshards_root:
+            self._reshard(self.root)
+        self.is_passing = True
+        self.start()
+
+    def end_reference(self) -> None:
+        """Read what follows as part of the step."""
+        self.is_passing = False
+
+    def _end_forward(self) -> None:
+        self.memory.give_back(self._gathered)
+        self._gathered = None
 
     def turn(self) -> None:
         """Give up the last buffer; gather what comes first, and the layer that comes second, for the way back."""
         last = self.tail if self.tail is not None else self.root
-        self.memory.give_back(self._gathered)
-        self._gathered = None
+        self._end_forward()
         self.is_backward = True
         if last is not None:
             self.order.append(last)
@@ -110,7 +127,7 @@ class Fsdp2(Schedule):
 
     def _unshard(self, one: Gathered) -> None:
         """`unshard` and `wait_for_unshard`."""
-        if not self.is_backward:
+        if not (self.is_backward or self.is_passing):
             self.memory.hold(one)
         if one.weights is not None:
             return

@@ -32,11 +32,17 @@ class ShardedReader(Autograd, Memory):
         self.schedule = schedule
         self._runs = [*reversed(schedule.units.layers)]
 
-    def read_sharded(self, stream: Stream) -> None:
-        """Read a step forward and backward."""
-        schedule = self.schedule
+    def read_sharded(self, stream: Stream, reference: Stream | None) -> None:
+        """Read a step forward and backward, and a reference's forward pass between the two."""
+        schedule, runs = self.schedule, [*self._runs]
         schedule.start()
         loss = self.forward(stream)
+        if reference is not None:
+            self._runs = runs
+            self._pass()
+            schedule.begin_reference()
+            self.pass_through(reference)
+            schedule.end_reference()
         self._turn()
         self.seed(loss, fixed(FLOAT32_BYTES))
         schedule.turn()
@@ -44,6 +50,9 @@ class ShardedReader(Autograd, Memory):
         schedule.finish()
         for buffer in self._kept:
             self._release(buffer)
+
+    def _pass(self) -> None:
+        """Take notice of the beginning of a reference's forward pass."""
 
     def _turn(self) -> None:
         """Take notice of the end of the forward pass."""
@@ -125,7 +134,9 @@ class ShardedReader(Autograd, Memory):
         return result
 
     def _hooked(self, value: Value, event: Callable[[], None]) -> Value:
-        """Return an alias of a value whose way back calls `event`."""
+        """Return an alias of a value whose way back calls `event`; the value itself where there is no way back."""
+        if not self._recording:
+            return value
 
         def pass_on(grad: Buffer) -> None:
             event()
@@ -143,10 +154,12 @@ class ShardedPeakReader(ShardedReader, PeakReader):
     every other in the middle changes, buffers that pass from layer to layer included.
     """
 
-    def moments_of(self, stream: Stream, held_bytes: int) -> Mapping[Phase, tuple[Moment, ...]]:
+    def moments_of(
+        self, stream: Stream, reference: Stream | None, held_bytes: int
+    ) -> Mapping[Phase, tuple[Moment, ...]]:
         """Return the moments on top of the resident state; `held_bytes` are gradients of earlier batches."""
         self.live[Kind.GRADIENT] += fixed(held_bytes)
-        self.read_sharded(stream)
+        self.read_sharded(stream, reference)
         self.finish()
         return {name: tuple(moments) for name, moments in self.moments.items()}
 
@@ -156,6 +169,9 @@ class ShardedPeakReader(ShardedReader, PeakReader):
     def release(self, one: Gathered) -> None:
         """Give up what earlier batches left of a unit."""
         self.live[Kind.GRADIENT] -= fixed(one.held_bytes)
+
+    def _pass(self) -> None:
+        self.phase = Phase.FORWARD
 
     def _turn(self) -> None:
         self.phase = Phase.BACKWARD
@@ -199,10 +215,6 @@ class _Jump:
 
 class ShardedScriptReader(ShardedReader, ScriptReader):
     """Writes down what a process allocates."""
-
-    def read(self, stream: Stream) -> None:
-        """Read a step forward and backward."""
-        self.read_sharded(stream)
 
     def _move_to(self, stream: CudaStream) -> None:
         self.events[-1] = self.events[-1]._replace(stream=stream)  # type: ignore[call-arg]  # an allocation

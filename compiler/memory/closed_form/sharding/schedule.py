@@ -83,6 +83,8 @@ class Schedule:
         registers `register_multi_grad_hook` on the inputs of a layer whose flat parameter needs no gradient, and
         the reentrant variant's detached input holds its gradient too."""
         self.is_backward = False
+        self.is_passing = False
+        """Whether a forward pass is read that no backward pass follows, that of a reference."""
         self.runs_head = False
         """Whether the head runs as a module, and the way back through it is heard of."""
         self.embedding: Gathered | None = None
@@ -119,6 +121,12 @@ class Schedule:
 
     def after(self, one: Gathered) -> None:
         """End the forward pass of a layer, or of the embedding."""
+
+    def begin_reference(self) -> None:
+        """End the forward pass of the model, and begin that of a reference."""
+
+    def end_reference(self) -> None:
+        """End the forward pass of a reference."""
 
     def turn(self) -> None:
         """End the forward pass of the model, loss included, and begin the backward pass."""
