@@ -36,6 +36,7 @@ class WebhookOptions:
     max_in_flight: int
     request_seconds: float
     drain_seconds: float
+    log_format: str
 
     @property
     def certificate(self) -> tuple[str, str]:
@@ -71,6 +72,8 @@ class WebhookOptions:
               help="Time in which a request's head, and its body, must arrive.")  # fmt: skip
 @click.option("--drain-seconds", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="S",
               help="After SIGTERM, time to go on answering while the cluster notices.")  # fmt: skip
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="How start, denials and stop are logged on standard error.")  # fmt: skip
 @takes(WebhookOptions, admission=AdmissionOptions)
 def webhook(options: WebhookOptions) -> int:
     """Serve `/validate` and `/mutate` for the API server, and `/healthz`, `/readyz` and `/metrics`."""
@@ -90,6 +93,7 @@ def _serve(options: WebhookOptions) -> None:
     policy_of(policy, mutates=False)  # what is wrong with the options is told now, not by each process
     from kaitoc.compiler.webhook.app import RequestLimits, Webhook
     from kaitoc.compiler.webhook.judging import Judges
+    from kaitoc.compiler.webhook.log import LogFormat, start_logging
     from kaitoc.compiler.webhook.metrics import Metrics
     from kaitoc.compiler.webhook.server import Address, serve
 
@@ -98,6 +102,7 @@ def _serve(options: WebhookOptions) -> None:
     limits = RequestLimits(max_in_flight=options.max_in_flight, body_seconds=options.request_seconds)
     hook = Webhook(judges, partners, limits, Metrics(), fails_open=options.fail_open)
     address = Address(options.host, options.port, certificate, key, options.request_seconds)
+    start_logging(LogFormat(options.log_format))
     serve(hook, partners, address, options.drain_seconds)
 
 

@@ -17,6 +17,7 @@ from kaitoc.compiler.admission.partners import Partners
 from kaitoc.compiler.admission.review import Answer, Request, ReviewError, read_review, render_answer
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.webhook.judging import Judges, JudgingError
+from kaitoc.compiler.webhook.log import log_denial
 from kaitoc.compiler.webhook.metrics import Metrics
 
 JSON_TYPE = "application/json"
@@ -119,6 +120,8 @@ class Webhook:
         path = http_request.url.path
         verdict, answer = await self._judged(request, data, mutates=path == "/mutate")
         self.metrics.count(path, verdict, answer)
+        if not answer.is_allowed:
+            log_denial(request, answer)
         headers = {"Connection": "close"} if self.is_draining else {}
         return Response(render_answer(request.uid, answer), media_type=JSON_TYPE, headers=headers)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +15,8 @@ from kaitoc.compiler.manifest.objects import ManifestFile
 from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, PLAN_KEY, SERVING_DATA_KEY
 from kaitoc.compiler.manifest.serving_objects import config_names_in
+from kaitoc.compiler.webhook.log import LOGGER
 
-LOGGER = logging.getLogger("kaitoc.webhook")
 _WATCH_SECONDS = 300
 _LIST_SECONDS = 60
 _RETRY_SECONDS = 5.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -21,8 +20,8 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.webhook.app import Webhook
 from kaitoc.compiler.webhook.judging import JudgingError
+from kaitoc.compiler.webhook.log import LOGGER, log_start, log_stop
 
-LOGGER = logging.getLogger("kaitoc.webhook")
 _POLL_SECONDS = 2.0
 _KEEP_ALIVE_SECONDS = 75
 _MAX_HEADER_BYTES = 16 << 10
@@ -63,13 +62,13 @@ def serve(webhook: Webhook, partners: Partners, address: Address, drain_seconds:
     """
     certificate = Certificate(address, webhook.metrics.certificate_loads.inc) if address.certificate else None
     config = uvicorn.Config(
-        webhook.app(_lifespan(webhook, partners, certificate)),
+        webhook.app(_lifespan(webhook, partners, certificate, address)),
         host=address.host,
         port=address.port,
         http=_protocol(address.head_seconds),
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -134,21 +133,25 @@ def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
     context.load_cert_chain(certificate, key, password="")
 
 
-def _lifespan(webhook: Webhook, partners: Partners, certificate: Certificate | None) -> Callable[[Starlette], Any]:
+def _lifespan(
+    webhook: Webhook, partners: Partners, certificate: Certificate | None, address: Address
+) -> Callable[[Starlette], Any]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_start(webhook)), asyncio.create_task(_poll(partners, certificate))]
+        tasks = [asyncio.create_task(_start(webhook, address)), asyncio.create_task(_poll(partners, certificate))]
         yield
         for task in tasks:
             task.cancel()
         webhook.close()
+        log_stop()
 
     return lifespan
 
 
-async def _start(webhook: Webhook) -> None:
+async def _start(webhook: Webhook, address: Address) -> None:
     try:
         await webhook.start()
+        log_start(address.host, address.port)
     except JudgingError as error:
         LOGGER.error("kaitoc cannot judge, and will not be ready: %s", error)
 

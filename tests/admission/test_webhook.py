@@ -227,6 +227,20 @@ def test_a_signal_lets_accepted_reviews_end_and_a_second_ends_the_server(tmp_pat
         assert server.stop() == 0
 
 
+def test_start_denials_and_stop_are_logged_as_json_without_content(tmp_path: Path) -> None:
+    with serving(tmp_path, "--processes", "1", "--drain-seconds", "0", "--log-format", "json") as server:
+        server.review(review(config_map(MISSPELT + "# hf_secretsecretsecret\n")))
+        assert server.stop() == 0
+
+    text = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [line.get("event") for line in lines] == ["start", "denial", "stop"]
+    assert lines[1]["kind"] == "ConfigMap"
+    assert lines[1]["name"]
+    assert lines[1]["codes"] == ["KT202"]
+    assert "hf_secret" not in text
+
+
 def test_judging_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
     with serving(tmp_path, "--processes", "2") as server:
         children = children_of(server.process.pid)
