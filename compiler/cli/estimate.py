@@ -167,7 +167,7 @@ class EstimateOptions:
         return f"kaito-{resolve_assumptions(Overrides(kaito_version=self.kaito_version), Settings()).release.name}"
 
     def _seq_len_tokens(self) -> int | None:
-        if self.data is not None:
+        if self.data is not None and self.batching != Batching.PACKED.value:
             return min(longest_row_tokens(self.data), self.seq_len or DEFAULT_SEQ_LEN_TOKENS)
         if self.lengths is not None and self.seq_len is None and not self.paths:
             return parse_lengths(self.lengths)[2]

@@ -65,6 +65,15 @@ def test_packed_rows_fill_the_cap(small: tuple[str, ...]) -> None:
     assert [other["change"] for other in lengths_of(result)["alternatives"]] == ["expandable segments"]
 
 
+def test_packed_data_fills_the_cap_however_short_its_rows_are(small: tuple[str, ...], tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "short"}\n' * 9, encoding="utf-8")
+
+    result = estimate(*small, "--data", str(rows), "--batching", "packed", "--format", "json")
+    assert json.loads(result.stdout)["jobs"][0]["seq_len"] == 1024
+    assert lengths_of(result)["max"] == 2
+
+
 def test_shards_are_estimated_without_it(small: tuple[str, ...]) -> None:
     result = estimate(*small, "--gpus", "2", "--sharding", "fsdp2", "--lengths", "20,60,128", "--format", "json")
 
