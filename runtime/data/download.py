@@ -23,6 +23,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from kaitoc.compiler.core.redaction import redacted_address
 from kaitoc.compiler.core.units import MIB
+from kaitoc.runtime.data.digest import sha256_of
 from kaitoc.runtime.data.discover import format_of
 from kaitoc.runtime.failures import DataFailure, NetworkFailure, OutputFailure
 from kaitoc.runtime.peers import decided
@@ -147,7 +148,7 @@ def _download(address: str, place: Path, wanted: str | None, limits: DownloadLim
             _copy(address, answer, stream, offset, limits)
         _require_complete(answer, part, offset)
         name = _file_name(address, answer)
-    digest = _sha256(part)
+    digest = sha256_of(part)
     if wanted is not None and digest != wanted:
         part.unlink()
         raise DataFailure(f"{redacted_address(address)}: the content's sha256 is {digest}, not {wanted}")
@@ -243,11 +244,3 @@ def _file_name(address: str, answer: Any) -> str:
     if format_of(Path(name)) is not None:
         return name
     return name + _SUFFIX_OF_TYPE.get(answer.headers.get_content_type(), "")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.data.digest import sha256_of
 from kaitoc.runtime.data.discover import data_files, other_splits
 from kaitoc.runtime.failures import DataFailure
 
@@ -23,7 +23,6 @@ _CHANGES_NO_TOKEN = frozenset(
 _LIBRARIES = ("datasets", "jinja2", "pyarrow", "tokenizers", "transformers", "trl")
 _CLOCK = "strftime_now"
 """What templates call for the date, as those of Llama 3 do."""
-_BLOCK_BYTES = MIB
 
 
 def token_key(plan: Plan, paths: tuple[str, ...], tokenizer: Any) -> str:
@@ -65,11 +64,7 @@ def _saved(tokenizer: Any) -> Iterator[bytes]:
 
 
 def _digest(file: Path) -> bytes:
-    digest = hashlib.sha256()
     try:
-        with file.open("rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
+        return sha256_of(file).encode("ascii")
     except OSError as error:
         raise DataFailure(f"{file}: cannot be read: {error.strerror or error}") from error
-    return digest.digest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
@@ -14,12 +13,11 @@ from typing import Any
 import pyarrow
 from datasets import Dataset
 
-from kaitoc.compiler.core.units import MIB
+from kaitoc.runtime.data.digest import sha256_of
 
 _ABOUT = b"kaitoc"
 _SUFFIX = ".arrow"
 _PART = ".part-"
-_BLOCK_BYTES = MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def write_tokens(tokens: Tokens, folder: Path, key: str) -> Path:
                 writer.write_table(table)
             stream.flush()
             os.fsync(stream.fileno())
-        place = folder / f"{key}-{_sha256(part)}{_SUFFIX}"
+        place = folder / f"{key}-{sha256_of(part)}{_SUFFIX}"
         part.replace(place)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -72,7 +70,7 @@ def find_tokens(folder: Path, key: str) -> list[Path]:
 def require_whole(file: Path) -> None:
     """Raise `DamagedTokens` unless a file of tokens holds what was written into it."""
     try:
-        is_whole = file.stem.endswith(f"-{_sha256(file)}")
+        is_whole = file.stem.endswith(f"-{sha256_of(file)}")
     except OSError as error:
         raise DamagedTokens(str(error)) from error
     if not is_whole:
@@ -88,11 +86,3 @@ def read_tokens(file: Path) -> Tokens:
         return Tokens(examples, **about)
     except (OSError, pyarrow.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DamagedTokens(str(error)) from error
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
