@@ -19,6 +19,8 @@ from kaitoc.compiler.memory.serving.workload import LoraSlots, ServingError, Ser
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 _HALF_BYTES = 2
+_LARGEST = 1e12
+"""More than any option can mean; neither infinity nor NaN is below it."""
 _MOST_NODES = 64
 """No instance type needs more for a model of the catalog."""
 _OFFLOADED_SHARE = 0.5
@@ -52,11 +54,9 @@ def serving_memory(job: ServingJob) -> ServingMemory:
 
 
 def _serving_memory(job: ServingJob) -> ServingMemory:
-    why = _why_unknown(job)
-    if why:
-        return _unknown(why)
     try:
-        return _known_memory(job)
+        why = _why_unknown(job)
+        return _unknown(why) if why else _known_memory(job)
     except UnknownValueError:
         return _unknown("a value that decides it is not known")
     except ServingError as error:
@@ -78,7 +78,7 @@ def _why_unknown(job: ServingJob) -> str:
         return "the launcher stops at its config"
     if len(job.known_options) < len(job.options):
         return "a value that decides it is not known"
-    return "" if job.parsed.is_accepted else "vLLM stops at its arguments"
+    return "" if job.parsed.is_accepted and not job.engine_problems else "vLLM stops at its arguments"
 
 
 def gpu_of(job: ServingJob) -> Gpu | None:
@@ -171,7 +171,9 @@ class _Values:
 
     def number(self, name: str, default: float) -> float:
         value = self.get(name)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return default
+        return float(value) if abs(value) < _LARGEST else default
 
     def text(self, name: str, default: str) -> str:
         value = self.get(name)
