@@ -14,6 +14,8 @@ class LibraryChange(str, Enum):
 
     RAGGED_LABELS = "ragged_labels"
     CHUNKED_LOSS = "chunked_loss"
+    NARROW_CHUNK_PRODUCT = "narrow_chunk_product"
+    TILED_LOSS = "tiled_loss"
     EMPTIES_ROWS = "empties_rows"
     FSDP_CONFIG_WITH_FSDP = "fsdp_config_with_fsdp"
     CASTS_VOCABULARY_BACK = "casts_vocabulary_back"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError, text_part
+from kaitoc.compiler.catalog.families import find_family
 from kaitoc.compiler.catalog.parameter_count import count_parameters
 from kaitoc.compiler.core.frozen import FrozenMapping
 from kaitoc.compiler.core.records import replace
@@ -15,7 +16,6 @@ _NAMES = {
     "num_layers": ("num_hidden_layers", "n_layer"),
     "num_heads": ("num_attention_heads", "n_head"),
     "vocab_size": ("vocab_size",),
-    "max_position_embeddings": ("max_position_embeddings", "n_positions"),
 }
 _TIED_BY_DEFAULT = ("falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "starcoder2")
 
@@ -37,6 +37,7 @@ def from_config(
     model_type = str(config.get("model_type", ""))
     _require_known(name, model_type)
     sizes = {key: _integer(name, config, names) for key, names in _NAMES.items()}
+    length = _longest(name, config, model_type)
     hidden, heads = sizes["hidden_size"], sizes["num_heads"]
     head_dim = config.get("head_dim")
     if head_dim is None and hidden % heads:
@@ -55,7 +56,7 @@ def from_config(
         num_kv_heads=kv_heads,
         head_dim=int(str(head_dim)) if head_dim is not None else hidden // heads,
         vocab_size=sizes["vocab_size"],
-        max_position_embeddings=sizes["max_position_embeddings"],
+        max_position_embeddings=length,
         tied_embeddings=bool(config.get("tie_word_embeddings", model_type in _TIED_BY_DEFAULT)),
         num_parameters=num_parameters or 0,
         num_experts=_num_experts(config),
@@ -93,6 +94,23 @@ def _integer(name: str, config: Mapping[str, object], names: tuple[str, ...]) ->
                 raise ArchitectureError(f"{name}: `{key}` must be at least 1, not {value}")
             return value
     raise ArchitectureError(f"{name}: config.json has no `{names[0]}`")
+
+
+def _longest(name: str, config: Mapping[str, object], model_type: str) -> int:
+    """Return the longest sequence, 0 where the config has no limit, as Falcon's has none.
+
+    Positions that are learned need a table; scaled ones reach `factor` times as far as what they were trained on.
+    """
+    names = "max_position_embeddings", "n_positions"
+    if all(config.get(key) is None for key in names) and find_family(model_type).rotary:
+        return 0
+    length = _integer(name, config, names)
+    scaling = config.get("rope_scaling") or config.get("rope_parameters")
+    factor = scaling.get("factor") if isinstance(scaling, Mapping) else None
+    if not isinstance(scaling, Mapping) or isinstance(factor, bool) or not isinstance(factor, (int, float)):
+        return length
+    trained = scaling.get("original_max_position_embeddings", config.get("original_max_position_embeddings", length))
+    return max(length, int(trained * factor)) if isinstance(trained, int) else length
 
 
 def _num_kv_heads(config: Mapping[str, object], model_type: str, heads: int) -> int:

@@ -44,7 +44,6 @@ DEFAULT_CAP_TOKENS = 1024
 _MOST_NAMES = 2000
 """More do not fit into a config that is read, written as paths of layers; workloads are remembered for long."""
 
-_LOSSES = {"nll": Loss.FULL, "chunked_nll": Loss.CHUNKED}
 _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
            "bfloat16": Dtype.BFLOAT16, "float64": Dtype.FLOAT64, "double": Dtype.FLOAT64}  # fmt: skip
 
@@ -255,7 +254,8 @@ def _loss(job: Job, stack: Stack) -> Loss:
     """Return how a job's loss is computed; ours has one way, whatever the manifest names (TRL 1.15 and later)."""
     if job.target is Target.BUNDLED:
         return Loss.FUSED
-    return _LOSSES.get(str(job.value("TrainingArguments", "loss_type")), stack.default_loss)
+    named = {"nll": Loss.FULL, "chunked_nll": stack.chunked_loss}
+    return named.get(str(job.value("TrainingArguments", "loss_type")), stack.default_loss)
 
 
 def _autocast(job: Job) -> Dtype | None:

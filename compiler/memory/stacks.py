@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from kaitoc.compiler.catalog.errors import CatalogError
-from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes, version_number
 from kaitoc.compiler.catalog.releases import Release, all_releases
 from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass, replace
@@ -17,6 +17,8 @@ from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadErro
 from kaitoc.schemas import read_json
 
 _VERSION = pattern(r"transformers-(\d+)\.(\d+)(?:\.\w+)*")
+_TRL_VERSION = pattern(r"trl-(1\.\d+(?:\.\w+)*)")
+_TRL_STACK = "trl-chunked"
 BUNDLED = "trl-chunked"
 """The stack of the bundled runtime."""
 KAITO_PREFIX = "kaito-"
@@ -87,6 +89,19 @@ class Stack:
     ram_efficient_loading: bool
 
     @property
+    def chunked_loss(self) -> Loss:
+        """What TRL's `chunked_nll` is: chunks that are computed again, or tiles in one fused pass."""
+        return Loss.FUSED if self._trl_has(LibraryChange.TILED_LOSS) else Loss.CHUNKED
+
+    @property
+    def widens_chunked_head(self) -> bool:
+        """Whether a chunk of the loss widens the whole output layer to float32."""
+        return not self._trl_has(LibraryChange.NARROW_CHUNK_PRODUCT)
+
+    def _trl_has(self, change: LibraryChange) -> bool:
+        return bool(self.trl) and changes()[change].includes(self.trl)
+
+    @property
     def copies_into_cache(self) -> bool:
         """Whether keys and values are copied into the key-value cache: since transformers 4.56, here from 4.54 on."""
         return self.repeats_keys == "when masked"
@@ -114,6 +129,9 @@ def find_stack(name: str) -> Stack:
     by_name = {stack.name: stack for stack in all_stacks()}
     if name in by_name:
         return by_name[name]
+    trl = _TRL_VERSION.fullmatch(name)
+    if trl is not None:
+        return _with_trl(by_name[_TRL_STACK], name, trl[1])
     asked = _VERSION.fullmatch(name)
     covering = _covering((int(asked[1]), int(asked[2]))) if asked is not None else None
     if covering is not None:
@@ -122,6 +140,13 @@ def find_stack(name: str) -> Stack:
 
     nearest = get_close_matches(name, by_name, n=1, cutoff=0.0)
     raise WorkloadError(f"unknown software stack {name!r}; did you mean {nearest[0]!r}? Known: {', '.join(by_name)}")
+
+
+def _with_trl(profile: Stack, name: str, version: str) -> Stack:
+    """Return the profile with another TRL 1, whose default loss is in chunks from the version on that has them."""
+    stack = replace(profile, name=name, trl=version, summary=f"TRL {version} on transformers {profile.transformers}")
+    has_chunks = changes()[LibraryChange.CHUNKED_LOSS].includes(version)
+    return replace(stack, default_loss=stack.chunked_loss if has_chunks else Loss.FULL)
 
 
 @lru_cache(maxsize=1)
@@ -144,7 +169,7 @@ def _stack_of_release(release: Release) -> Stack:
         raise CatalogError(
             f"schemas/catalog/stacks.json has no profile for the transformers {release.transformers} of {release.name}"
         )
-    return replace(
+    stack = replace(
         profile,
         name=f"{KAITO_PREFIX}{release.name}",
         since="",
@@ -161,11 +186,11 @@ def _stack_of_release(release: Release) -> Stack:
         adapts_fused_experts=release.has(LibraryChange.ADAPTED_FUSED_EXPERTS),
         adapters_follow_weights=not release.has(LibraryChange.FLOAT32_ADAPTERS),
         quantized_adapter_dtype=Dtype.BFLOAT16 if release.has(LibraryChange.BFLOAT16_ADAPTERS) else Dtype.FLOAT32,
-        default_loss=Loss.CHUNKED if release.has(LibraryChange.CHUNKED_LOSS) else Loss.FULL,
         default_autocast="always" if release.has_sft_config else "never",
         default_checkpointing=release.has_sft_config,
         default_optimizer=Optimizer.ADAMW_FUSED if release.has(LibraryChange.FUSED_OPTIMIZER) else Optimizer.ADAMW,
     )
+    return replace(stack, default_loss=stack.chunked_loss if release.has(LibraryChange.CHUNKED_LOSS) else Loss.FULL)
 
 
 def _read(entry: dict[str, object]) -> Stack:

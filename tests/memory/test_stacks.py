@@ -78,3 +78,24 @@ def test_a_releases_profile_follows_from_its_libraries(
     assert (stack.quantized_adapter_dtype, stack.fused_experts) == (adapters, fused_experts)
     assert stack.default_optimizer is Optimizer.ADAMW_FUSED
     assert stack.casts_vocabulary_back is not fused_experts
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("trl-1.6", Loss.FULL),
+        ("trl-1.7.0", Loss.CHUNKED),
+        ("trl-1.14", Loss.CHUNKED),
+        ("trl-1.15", Loss.FUSED),
+        ("trl-chunked", Loss.FUSED),
+        ("kaito-v0.12", Loss.CHUNKED),
+    ],
+)
+def test_the_version_of_trl_decides_what_its_default_loss_is(name: str, loss: Loss) -> None:
+    assert find_stack(name).default_loss is loss
+
+
+def test_chunks_widen_the_whole_head_up_to_trl_1_12() -> None:
+    assert [find_stack(f"trl-1.{minor}").widens_chunked_head for minor in (7, 12, 13, 14)] == [True, True, False, False]
+    assert find_stack("kaito-v0.12").widens_chunked_head
+    assert not find_stack("trl-chunked").widens_chunked_head

@@ -79,9 +79,8 @@ class LossHead:
         again going back.
         """
         stream, is_single = self.stream, self.workload.batch_size == 1
-        chunk = LossChunk.of(
-            self.plan.head, normed.num_bytes, self.ops.precision.autocast_bytes, softcap=self._has_softcap
-        )
+        chunk_of = LossChunk.of if self.plan.stack.widens_chunked_head else LossChunk.narrow
+        chunk = chunk_of(self.plan.head, normed.num_bytes, self.ops.precision.autocast_bytes, softcap=self._has_softcap)
         shifted = stream.view(normed, normed.elements) if is_single else self.ops.copy(normed)
         packed = stream.replace(self.ops.copy(shifted), shifted)
         stream.drop(normed)

@@ -17,6 +17,26 @@ class LossChunk:
     backward_bytes: int
 
     @classmethod
+    def narrow(cls, head: Linear, hidden_bytes: int, autocast_bytes: int | None, *, softcap: bool) -> LossChunk:
+        """Return the peaks since TRL 1.13, where `(h @ w.to(h.dtype).t()).float()` widens the logits alone."""
+        inputs, logits = CHUNK_TOKENS * head.in_features, CHUNK_TOKENS * head.out_features
+        cast = hidden_bytes * head.num_weights if head.weight_bytes != hidden_bytes else 0
+        num_bytes = autocast_bytes or hidden_bytes
+        narrowed = num_bytes * (head.num_weights + inputs) if num_bytes != hidden_bytes else 0
+        product = cast + narrowed + num_bytes * logits
+        widening = (num_bytes + FLOAT32_BYTES) * logits if num_bytes != FLOAT32_BYTES else 0
+        capped = FLOAT32_BYTES * logits if softcap else 0
+        entropy = 4 * FLOAT32_BYTES * logits
+        saved = narrowed or cast
+        if not head.trainable and narrowed:
+            saved -= num_bytes * inputs
+        again = max(product, saved + widening, saved + 3 * capped, saved + capped + entropy)
+        formed = saved + num_bytes * (logits + head.num_weights) if head.trainable else 0
+        recast = (num_bytes + head.weight_bytes) * head.num_weights if num_bytes != head.weight_bytes else 0
+        backward = max(again, formed, recast if head.trainable else 0)
+        return cls(max(product, widening, 3 * capped, entropy), backward)
+
+    @classmethod
     def of(cls, head: Linear, hidden_bytes: int, autocast_bytes: int | None, *, softcap: bool) -> LossChunk:
         """Return the peaks for an output layer; `hidden_bytes` are those of one element of the hidden states.
 

@@ -12,6 +12,7 @@ from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.head import TILE_WORDS
 from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS
 from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace.model import checkpoint_contexts, torch_dtype
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder
 from kaitoc.compiler.memory.trace.sharding import run_as_forward
@@ -54,15 +55,19 @@ def _loss_without_logits(recorder: AllocationRecorder, model: Any, batch: Batch,
 def _chunked_loss(hidden: torch.Tensor, head: Any, labels: torch.Tensor, workload: Workload) -> torch.Tensor:
     """Score the hidden states chunk by chunk, as TRL 1.7 to 1.14 does (`_chunked_cross_entropy_loss`).
 
-    The tokens are put in order, two copies; each chunk widens the output layer to float32, tells the entropy besides
-    the loss, and is computed again on the way back.
+    The tokens are put in order, two copies; each chunk widens the output layer to float32 (the logits alone from 1.13
+    on), tells the entropy besides the loss, and is computed again on the way back.
     """
+    widens_head = find_stack(workload.stack).widens_chunked_head
     softcap: Any = workload.architecture.config.get("final_logit_softcapping")
     order = torch.empty(hidden[..., 0].numel(), dtype=torch.int64, device=hidden.device)
     hidden, labels = hidden.reshape(-1, hidden.shape[-1])[order], labels.reshape(-1)[order]
 
     def score(part: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = part.float() @ head.weight.float().t()
+        if widens_head:
+            logits = part.float() @ head.weight.float().t()
+        else:
+            logits = (part @ head.weight.to(part.dtype).t()).float()
         if softcap is not None:
             logits = softcap * torch.tanh(logits / softcap)
         log_probabilities = functional.log_softmax(logits, dim=-1)
