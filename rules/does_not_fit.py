@@ -15,7 +15,6 @@ from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Category, Footprint, Verdict
 from kaitoc.compiler.memory.sharing import can_shard
-from kaitoc.compiler.memory.solve_gpus import Machine, smallest_placement
 from kaitoc.compiler.memory.workload import Quantization, Workload, WorkloadError
 from kaitoc.rules._instances import has_removed_gpu
 
@@ -48,6 +47,8 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _split_over_more(job: Job, gpu: Gpu, workload: Workload) -> str:
     """Return over how many GPUs of the kind the model could be split, by software that splits; empty for none."""
+    from kaitoc.compiler.memory.solve_gpus import Machine, smallest_placement  # for runs that do not fit
+
     if not can_shard(stack_of(job)):
         return ""
     try:

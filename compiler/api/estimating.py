@@ -20,7 +20,8 @@ from kaitoc.compiler.job.assumptions import (
     model_named,
 )
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import loading_of, summarize, workload_of
+from kaitoc.compiler.job.loading import loading_of
+from kaitoc.compiler.job.memory import summarize, workload_of
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.settings import SettingsFinder

@@ -9,7 +9,6 @@ from kaitoc.compiler.job.memory import accumulation_steps_of, footprint_of, need
 from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.memory.closed_form.footprint import fits
 from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.memory.solve import SolvedSize, largest
 from kaitoc.compiler.memory.workload import Dtype, Quantization, Workload, WorkloadError
 
 _ARGUMENTS = "TrainingArguments"
@@ -78,6 +77,8 @@ def largest_idle_batch(job: Job) -> tuple[int, Gain] | None:
     gpu, steps = job.gpu.value, accumulation_steps_of(job)
     if predicted.high_bytes > gpu.memory_bytes * _IDLE_SHARE:
         return None
+    from kaitoc.compiler.memory.solve import SolvedSize, largest  # few GPUs are idle
+
     room = largest(workload, SolvedSize.BATCH, gpu, job.assumptions.margin)
     sizes = [size for size in range(2, steps + 1) if steps % size == 0] if steps > 1 else range(4, _LARGEST_BATCH + 1)
     batch = max((size for size in sizes if size <= room), default=1)

@@ -16,7 +16,6 @@ from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.possible import missing_gpus, why_impossible
 from kaitoc.compiler.job.summary import JobSummary
-from kaitoc.compiler.memory.batches import Batching, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.sharding.model import Sharding
@@ -88,18 +87,6 @@ def accumulation_steps_of(job: Job) -> int:
 def pads(job: Job) -> bool:
     """Return whether sequences of one batch are padded to one length; packing fills them with text."""
     return not job.flag("TrainingArguments", "packing")
-
-
-def loading_of(job: Job) -> Loading:
-    """Return how a job's trainer makes batches of its rows."""
-    section = "TrainingArguments"
-    groups = job.flag(section, "group_by_length") or job.value(section, "train_sampling_strategy") == "group_by_length"
-    batching = Batching.GROUPED if groups else Batching.RANDOM
-    return Loading(
-        batching if pads(job) else Batching.PACKED,
-        accumulation_steps_of(job),
-        max(1, job.integer("DataCollator", "pad_to_multiple_of", 1)),
-    )
 
 
 def targets_of(job: Job) -> tuple[str, ...]:
