@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from transformers import EarlyStoppingCallback, PrinterCallback
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.data.preferences import as_answered
-from kaitoc.runtime.failures import Stopped, in_words
+from kaitoc.runtime.failures import Stopped
+from kaitoc.runtime.launch.answers import answers_in_shares, samples_of
 from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
 from kaitoc.runtime.model.base_model import with_fingerprint
 from kaitoc.runtime.model.hub import hub_requests
@@ -27,9 +28,8 @@ from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_liv
 from kaitoc.runtime.observe.progress import ProgressCallback
 from kaitoc.runtime.observe.prometheus import PrometheusCallback, serving
 from kaitoc.runtime.observe.ranks import largest, largest_batch, of_all_ranks, total
-from kaitoc.runtime.observe.report import RunReport, Sample
+from kaitoc.runtime.observe.report import RunReport
 from kaitoc.runtime.observe.report_html import render
-from kaitoc.runtime.observe.samples import answer_samples
 from kaitoc.runtime.observe.setup import describe_setup
 from kaitoc.runtime.output.adapter import gathered_state, place_for_pusher, result_folder, save
 from kaitoc.runtime.output.checkpoints import describe_kept
@@ -39,7 +39,7 @@ from kaitoc.runtime.output.merge import merge
 from kaitoc.runtime.output.model_card import write_card
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, MERGED, METRICS, PAGE, REPORT
 from kaitoc.runtime.output.oci import write_image
-from kaitoc.runtime.peers import decided, require_shared
+from kaitoc.runtime.peers import decided, require_shared, required
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
 from kaitoc.runtime.training.callbacks import History, MetricsCallback, TerminationCallback
@@ -149,7 +149,7 @@ def _finish(
     plan: Plan, ready: Ready, trainer: CheckpointedTrainer, history: History, memory: MeasureFirstSteps | None,
     held_by_others: int | None,
 ) -> RunReport:  # fmt: skip
-    """Save the result and the report; the completion marker comes last."""
+    """Save the result and the report, and mark the run as complete."""
     shape = memory.largest_batch if memory is not None else trainer.largest_batch
     measured = (*_measured_bytes(ready.device, memory), device_bytes(ready.device, held_by_others))
     of_ranks = of_all_ranks((trainer.num_tokens_seen, *shape, *measured), trainer.args.device)
@@ -177,15 +177,45 @@ def _finish(
         measured_reserved_bytes=reserved,
         predicted_device_bytes=footprint.device_bytes if footprint is not None and ready.device == "cuda" else None,
         measured_device_bytes=on_device,
-        adapter_folder=str(_save(plan, ready, trainer)),
+        adapter_folder=str(result_folder(plan)),
         first_token_loss=history.token_losses[0] if history.token_losses else None,
         last_token_loss=history.token_losses[-1] if history.token_losses else None,
-        samples=_samples(plan, ready, trainer),
     )
-    if is_main_process():
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    require_numbers(model, trainer.state.global_step)
+    if answers_in_shares(plan):
+        return _complete_in_shares(plan, ready, model, report)
+    state = gathered_state(model) if is_sharded(plan) else None
+    leave_others()
+    if not is_main_process():
+        return report
+    _save(plan, ready, model, state)
+    return _complete(plan, replace(report, samples=samples_of(plan, ready, model)), ready.output)
+
+
+def _complete_in_shares(plan: Plan, ready: Ready, model: Any, report: RunReport) -> RunReport:
+    """Complete a run whose processes answer together: one that dies while it answers costs the answers alone.
+
+    Meanwhile the others wait without a collective, whose time is limited where that of `--merge` is not.
+    """
+    state = gathered_state(model)
+
+    def complete() -> None:
+        _save(plan, ready, model, state)
+        _complete(plan, report, ready.output)
+
+    required(complete)
+    report = replace(report, samples=samples_of(plan, ready, model))
+    if is_main_process() and report.samples:
         write_reports(plan, report, ready.output)
-        list_results(ready.output)
-        write_atomically(ready.output / COMPLETED, b"done\n")
+    return report
+
+
+def _complete(plan: Plan, report: RunReport, output: Path) -> RunReport:
+    """Write the reports of a run and, last, its completion marker."""
+    write_reports(plan, report, output)
+    list_results(output)
+    write_atomically(output / COMPLETED, b"done\n")
     return report
 
 
@@ -197,42 +227,16 @@ def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
     write_atomically(output / PAGE, render(plan.name, report, entries).encode("utf-8"))
 
 
-def _samples(plan: Plan, ready: Ready, trainer: CheckpointedTrainer) -> tuple[Sample, ...]:
-    """Return answers for the report; whatever stops them stops no run, whose result is saved by now."""
-    if not plan.output.samples or not is_main_process():
-        return ()
-    if is_sharded(plan):
-        sys.stderr.write("samples: a model that is shared out answers nothing here\n")
-        return ()
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    rows: Any = ready.eval_set if ready.eval_set is not None else ready.train_set
-    if plan.dpo is not None:
-        rows = [as_answered(row) for row in rows.select(range(min(plan.output.samples, len(rows))))]
-    try:
-        return answer_samples(model, ready.tokenizer, rows, plan.output.samples)
-    except Exception as error:
-        sys.stderr.write(f"samples: no answers: {in_words(error)}\n")
-        return ()
-
-
-def _save(plan: Plan, ready: Ready, trainer: CheckpointedTrainer) -> Path:
-    """Write the result, and whatever else the plan asks to make of it, in the main process."""
-    folder = result_folder(plan)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    require_numbers(model, trainer.state.global_step)
-    state = gathered_state(model) if is_sharded(plan) else None
-    leave_others()
-    if not is_main_process():
-        return folder
-    save(model, ready.tokenizer, plan, state)
+def _save(plan: Plan, ready: Ready, model: Any, state: dict[str, torch.Tensor] | None) -> None:
+    """Write the result, and whatever else the plan asks to make of it."""
+    folder = save(model, ready.tokenizer, plan, state)
     if plan.lora is None:
-        return folder
+        return
     place_for_pusher(folder, ready.output)
     if plan.output.merge:
         merge(plan, folder, ready.tokenizer, ready.output / MERGED)
     if plan.output.oci_layout:
         write_image(plan, folder, ready.output)
-    return folder
 
 
 def _measured_bytes(device: str, memory: MeasureFirstSteps | None) -> tuple[int | None, int | None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
 from kaitoc.runtime.data.encode import IGNORED
 from kaitoc.runtime.observe.report import Sample
@@ -18,9 +19,15 @@ _TEXT_PROMPT_TOKENS = 16
 
 
 def answer_samples(model: Any, tokenizer: Any, rows: Sequence[Any], num_samples: int) -> tuple[Sample, ...]:
-    """Return greedy answers to the first prompts of rows of tokens and labels; the model is left as it was."""
+    """Return greedy answers to the first prompts of rows of tokens and labels; the model is left as it was.
+
+    All processes that share a model have to call it, with the same rows.
+    """
     was_training = model.training
     model.eval()
+    if isinstance(model, PeftModel):
+        # It generates by the model inside it, past the call in which its share of the embeddings is gathered.
+        register_fsdp_forward_method(model, "generate")
     try:
         return tuple(_sample(model, tokenizer, rows[index]) for index in range(min(num_samples, len(rows))))
     finally:
@@ -53,6 +60,8 @@ def _answer(model: Any, tokenizer: Any, prompt: list[int]) -> str:
         use_cache=True,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        # As many steps in each process, should one find another token than the others and end elsewhere.
+        synced_gpus=isinstance(model, FSDPModule),
     )
     return _text(tokenizer, made[0, len(prompt) :].tolist())
 

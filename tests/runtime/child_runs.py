@@ -101,8 +101,13 @@ class ChildRun:
         return Ended(self._process.exitcode or 0, *written)
 
 
-def start_ranks(plan: Plan, folder: Path, *arguments: str) -> list[ChildRun]:
-    """Start a plan in its number of processes, each told its rank by the variables that `torchrun` sets."""
+def start_ranks(
+    plan: Plan, folder: Path, *arguments: str, kill_last_at: tuple[str, int] | None = None
+) -> list[ChildRun]:
+    """Start a plan in its number of processes, each told its rank by the variables that `torchrun` sets.
+
+    `kill_last_at` kills the process of the last rank as `ChildRun` says.
+    """
     if plan.num_processes == 1:
         return [ChildRun(plan, folder / "rank-0", *arguments)]
     with socket.socket() as free:
@@ -112,10 +117,14 @@ def start_ranks(plan: Plan, folder: Path, *arguments: str) -> list[ChildRun]:
     shared = {
         "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
+    kill_at = {plan.num_processes - 1: kill_last_at}
     return [
-        ChildRun(plan, folder / f"rank-{rank}", *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
+        ChildRun(
+            plan, folder / f"rank-{rank}", *arguments, kill_at=kill_at.get(rank), RANK=str(rank), LOCAL_RANK=str(rank),
+            **shared,
+        )
         for rank in range(plan.num_processes)
-    ]
+    ]  # fmt: skip
 
 
 def run_ranks(plan: Plan, folder: Path, *arguments: str) -> list[Ended]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,22 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from child_runs import run_ranks
+from child_runs import run_ranks, start_ranks
 from test_two_processes import in_two, losses
 
 from kaitoc.compiler.memory.sharding.model import ShardingKind
 from kaitoc.compiler.plan.memory import shared_footprint, syncs_each_batch
 from kaitoc.compiler.plan.plan import FootprintPlan, Plan, read_plan
+from kaitoc.runtime.data.load import load_data
 from kaitoc.runtime.failures import PlanFailure
-from kaitoc.runtime.launch.ready import RunOptions
+from kaitoc.runtime.launch.ready import RunOptions, build_model
 from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.model.load import load_tokenizer
 from kaitoc.runtime.model.quantization import quantization_config
 from kaitoc.runtime.model.sharding import fsdp_arguments, needed_bytes, with_sharding
+from kaitoc.runtime.observe.samples import answer_samples
+from kaitoc.runtime.output.adapter import result_folder
+from kaitoc.runtime.output.earlier_run import is_finished
 from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
@@ -39,6 +45,33 @@ FOOTPRINT = FootprintPlan(
 
 def sharded(plan: Plan) -> Plan:
     return in_two(plan).model_copy(update={"sharding": "fsdp2", "predicted": FOOTPRINT})
+
+
+def answering(plan: Plan) -> Plan:
+    return plan.model_copy(update={"output": plan.output.model_copy(update={"samples": 2})})
+
+
+def told_answers(plan: Plan) -> list[dict[str, Any]]:
+    samples: list[dict[str, Any]] = json.loads((Path(plan.output.path) / "report.json").read_text())["samples"]
+    return samples
+
+
+def whole_answers(plan: Plan) -> list[dict[str, Any]]:
+    """Return what the saved result answers in one process that has all of it."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    alone = plan.model_copy(update={"num_processes": 1, "sharding": "auto"})
+    (file,) = result_folder(plan).glob("*model.safetensors")
+    with quiet_libraries():
+        tokenizer = load_tokenizer(alone)
+        model = build_model(alone, "cpu", tokenizer)
+        if plan.lora is None:
+            model.load_state_dict(load_file(file), strict=False)
+        else:
+            set_peft_model_state_dict(model, load_file(file))
+        rows = load_data(alone, Path(plan.output.path) / "downloads", tokenizer, reuse=False).training
+        return [asdict(sample) for sample in answer_samples(model, tokenizer, rows, plan.output.samples)]
 
 
 def test_a_process_needs_what_the_estimate_says_of_its_shard(make_plan: MakePlan) -> None:
@@ -124,12 +157,13 @@ def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
         )
         for name, accumulation in (("two", 1), ("one", 2))
     )
-    two = in_two(two).model_copy(update={"sharding": "fsdp2"})
+    two = answering(in_two(two).model_copy(update={"sharding": "fsdp2"}))
     run_plan(one, RunOptions("cpu", show_progress=False))
     ends = run_ranks(two, tmp_path / "first")
 
     assert [end.returncode for end in ends] == [0, 0], ends
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert told_answers(two) == whole_answers(two)
     whole, gathered = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
     assert whole.keys() == gathered.keys()
     assert all(torch.allclose(whole[name].float(), gathered[name].float(), atol=1e-3) for name in whole)
@@ -159,12 +193,26 @@ def test_two_shares_train_every_weight_of_a_model_as_one_process_does(make_plan:
         )
         for name, accumulation in (("two", 1), ("one", 2))
     )
-    two = in_two(two).model_copy(update={"sharding": "fsdp2"})
+    two = answering(in_two(two).model_copy(update={"sharding": "fsdp2"}))
     run_plan(one, RunOptions("cpu", show_progress=False))
     ends = run_ranks(two, tmp_path / "first")
 
     assert [end.returncode for end in ends] == [0, 0], ends
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert told_answers(two) == whole_answers(two)
     whole, gathered = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert whole.keys() == gathered.keys()
     assert all(torch.allclose(whole[name], gathered[name], atol=1e-3) for name in whole)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_it_answers_costs_the_answers_alone(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = answering(sharded(make_plan(training={"max_steps": 1})))
+    generate = "transformers.generation.utils.GenerationMixin.generate"
+    main, other = (run.end() for run in start_ranks(plan, tmp_path / "ranks", kill_last_at=(generate, 2)))
+
+    assert (main.returncode, other.returncode) == (0, -9), main
+    assert "samples: no answers" in main.stderr
+    assert is_finished(Path(plan.output.path))
+    assert (result_folder(plan) / "adapter_model.safetensors").is_file()
+    assert told_answers(plan) == []
