@@ -32,14 +32,14 @@ _JUDGED = frozenset({"CREATE", "UPDATE"})
 
 
 def surroundings_of(request: Request, partners: Partners) -> RelatedObjects:
-    """Return what an object is judged with: a Workspace its ConfigMap, a ConfigMap the Workspaces that name it."""
+    """Return what an object is judged with: an object its ConfigMap, a ConfigMap the objects that name it."""
     content = _judged_content(request)
     metadata = content.get("metadata") if content is not None else None
     if content is None or not isinstance(metadata, dict):
         return RelatedObjects(is_complete=partners.is_complete)
     namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
     if request.kind == "ConfigMap":
-        return RelatedObjects(tuple(partners.workspaces_using(namespace, name)), partners.is_complete)
+        return RelatedObjects(tuple(partners.users_of(namespace, name)), partners.is_complete)
     config_maps = (partners.config_map(namespace, config) for config in _names_of_partners(request, content))
     return RelatedObjects(tuple(found for found in config_maps if found is not None), partners.is_complete)
 

@@ -22,7 +22,7 @@ _REVIEW = Source("<review>", "")
 
 
 class Partners(Protocol):
-    """Finds ConfigMaps by name and Workspaces by the ConfigMap they name."""
+    """Finds ConfigMaps by name and Kaito's objects by the ConfigMap they name."""
 
     @property
     def is_complete(self) -> bool:
@@ -42,8 +42,8 @@ class Partners(Protocol):
         """Return the file of a ConfigMap."""
         ...
 
-    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
-        """Return the files of the tuning Workspaces that name a ConfigMap."""
+    def users_of(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the files of Kaito's objects that name a ConfigMap."""
         ...
 
 
@@ -68,7 +68,7 @@ class NoPartners:
         """Return None."""
         return None
 
-    def workspaces_using(self, _namespace: str, _name: str) -> Sequence[ManifestFile]:
+    def users_of(self, _namespace: str, _name: str) -> Sequence[ManifestFile]:
         """Return nothing."""
         return ()
 
@@ -112,8 +112,8 @@ class FolderPartners:
         manifest = self._library.config_map(name, _asking("Workspace", namespace, name))
         return self._file(manifest) if manifest is not None else None
 
-    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
-        """Return the files of the tuning Workspaces that name a ConfigMap."""
+    def users_of(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the files of Kaito's objects that name a ConfigMap."""
         users = self._library.workspaces_using(_asking("ConfigMap", namespace, name))
         return [file for user in users if (file := self._file(user)) is not None]
 

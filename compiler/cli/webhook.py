@@ -61,7 +61,7 @@ class WebhookOptions:
     multiple=True,
     metavar="kubernetes|PATH",
     shell_complete=complete_path,
-    help="Where ConfigMaps and Workspaces are found: in the cluster, or in files and folders; repeatable.",
+    help="Where ConfigMaps and Kaito's objects are found: in the cluster, or in files and folders; repeatable.",
 )
 @click.option("--fail-open/--fail-closed", default=True, show_default=True, help="Let pass what could not be judged.")
 @click.option(
@@ -113,7 +113,8 @@ def _partners(paths: tuple[str, ...]) -> Partners:
         return partners_in(paths)
     if len(paths) > 1:
         raise KaitocError("`--partners kubernetes` cannot be mixed with files")
-    from kaitoc.compiler.webhook.cluster_partners import ClusterPartners, KubernetesApi  # kubernetes is optional
+    from kaitoc.compiler.webhook.cluster_api import KubernetesApi  # kubernetes is optional
+    from kaitoc.compiler.webhook.cluster_partners import ClusterPartners
 
     partners = ClusterPartners(KubernetesApi())
     partners.start()

@@ -11,7 +11,8 @@ from kaitoc.compiler.yaml.tree import Mapping, Node
 
 SERVING_KINDS = ("InferenceSet", "MultiRoleInference")
 INFERENCE_SET, MULTI_ROLE = "InferenceSet", "MultiRoleInference"
-_VERSIONS = {INFERENCE_SET: ("v1alpha1", "v1beta1"), MULTI_ROLE: ("v1alpha1",)}
+SERVING_VERSIONS = {INFERENCE_SET: ("v1alpha1", "v1beta1"), MULTI_ROLE: ("v1alpha1",)}
+"""The versions of each kind, the newest last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +90,7 @@ def _views(manifest: Manifest) -> tuple[ServingView, ...]:
     if manifest.is_workspace:
         return _view(manifest, manifest, "") if manifest.is_served and not manifest.is_tuning_workspace else ()
     kind = manifest.ref.kind
-    if manifest.api_version.partition("/")[2] not in _VERSIONS.get(kind, ()):
+    if manifest.api_version.partition("/")[2] not in SERVING_VERSIONS.get(kind, ()):
         return ()
     spec = _below(manifest, "spec")
     if spec is None:

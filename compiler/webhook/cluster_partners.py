@@ -1,39 +1,33 @@
-"""Partners from the Kubernetes API: ConfigMaps with a training config and Workspaces, listed and then watched."""
+"""Partners from the Kubernetes API: ConfigMaps with a config, and Kaito's objects, listed and then watched."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
 from kaitoc.compiler.admission.objects import path_of, source_of
-from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import ManifestFile
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, PLAN_KEY, SERVING_DATA_KEY
+from kaitoc.compiler.manifest.recognition import DATA_KEY, PLAN_KEY, SERVING_DATA_KEY
 from kaitoc.compiler.manifest.serving_objects import config_names_in
+from kaitoc.compiler.webhook.cluster_api import CONFIG_MAP, KAITOS_KINDS, PARTNER_KINDS, UnknownKindError
 from kaitoc.compiler.webhook.log import LOGGER
 
-_WATCH_SECONDS = 300
-_LIST_SECONDS = 60
 _RETRY_SECONDS = 5.0
 _RELIST_SECONDS = 1.0
-_VERSION = "v1beta1"
 _KEPT_METADATA = ("name", "namespace", "annotations")
-
-
-class KubernetesError(KaitocError):
-    """A cluster that cannot be reached as configured."""
+_HOLDERS = ("tuning", "inference", "spec")
 
 
 class Api(Protocol):
     """What is asked of the cluster: objects as plain JSON."""
 
     def list(self, kind: str) -> tuple[str, Sequence[Mapping[str, Any]]]:
-        """Return the resource version and all objects of a kind."""
+        """Return the resource version and all objects of a kind; raises `UnknownKindError`."""
         ...
 
     def watch(self, kind: str, resource_version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -42,12 +36,12 @@ class Api(Protocol):
 
 
 class ClusterPartners:
-    """Keeps what reviews need of the cluster's objects; complete once both kinds were listed."""
+    """Keeps what reviews need of the cluster's objects; complete once every kind was listed."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._lock = threading.Lock()
-        self._objects: dict[str, dict[tuple[str, str], _Object]] = {"ConfigMap": {}, "Workspace": {}}
+        self._objects: dict[str, dict[tuple[str, str], _Object]] = {kind: {} for kind in PARTNER_KINDS}
         self._listed: set[str] = set()
         self._problems: dict[str, str] = {}
 
@@ -72,18 +66,19 @@ class ClusterPartners:
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
         """Return a ConfigMap."""
         with self._lock:
-            stored = self._objects["ConfigMap"].get((namespace, name))
+            stored = self._objects[CONFIG_MAP].get((namespace, name))
         return stored.file if stored is not None else None
 
-    def workspaces_using(self, namespace: str, name: str) -> Sequence[ManifestFile]:
-        """Return the Workspaces of a namespace that name a ConfigMap."""
+    def users_of(self, namespace: str, name: str) -> Sequence[ManifestFile]:
+        """Return the objects of Kaito's in a namespace that name a ConfigMap."""
         with self._lock:
-            workspaces = [
-                workspace
-                for (its_namespace, _), workspace in self._objects["Workspace"].items()
-                if its_namespace == namespace and name in config_names_in(workspace.content)
+            users = [
+                user
+                for kind in KAITOS_KINDS
+                for (its_namespace, _), user in self._objects[kind].items()
+                if its_namespace == namespace and name in config_names_in(user.content)
             ]
-        return [workspace.file for workspace in workspaces]
+        return [user.file for user in users]
 
     def _follow(self, kind: str) -> None:
         while True:
@@ -91,10 +86,21 @@ class ClusterPartners:
                 self.follow_once(kind)
                 time.sleep(_RELIST_SECONDS)  # a server that breaks each watch at once is not asked for all without end
             except Exception as error:
-                self._listed.discard(kind)
-                self._problems[kind] = str(error).partition("\n")[0]
-                LOGGER.warning("%ss cannot be watched: %s", kind, self._problems[kind])
+                self._note(kind, error)
                 time.sleep(_RETRY_SECONDS)
+
+    def _note(self, kind: str, error: Exception) -> None:
+        """Keep and log why a kind cannot be followed; of one that the cluster does not define all is known: nothing."""
+        if isinstance(error, UnknownKindError):
+            with self._lock:
+                self._objects[kind] = {}
+            self._listed.add(kind)
+        else:
+            self._listed.discard(kind)
+        problem = str(error).partition("\n")[0]
+        if self._problems.get(kind) != problem:
+            LOGGER.warning("%ss cannot be watched: %s", kind, problem)
+        self._problems[kind] = problem
 
     def follow_once(self, kind: str) -> None:
         """List a kind, then apply changes until a watch breaks."""
@@ -124,7 +130,7 @@ class ClusterPartners:
 def _trimmed(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the parts of an object that judging needs; the rest is not kept."""
     metadata = content.get("metadata") or {}
-    trimmed = {key: content[key] for key in ("apiVersion", "kind", "resource", "tuning", "inference") if key in content}
+    trimmed = {key: content[key] for key in ("apiVersion", "kind", "resource", *_HOLDERS) if key in content}
     trimmed["metadata"] = {key: metadata[key] for key in _KEPT_METADATA if metadata.get(key)}
     data = content.get("data") or {}
     texts = {key: data[key] for key in (DATA_KEY, SERVING_DATA_KEY, PLAN_KEY) if isinstance(data.get(key), str)}
@@ -134,7 +140,7 @@ def _trimmed(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _matters(content: Mapping[str, Any]) -> bool:
-    return any(name in content for name in ("data", "tuning", "inference"))
+    return any(name in content for name in ("data", *_HOLDERS))
 
 
 def _key(content: Mapping[str, Any]) -> tuple[str, str]:
@@ -154,61 +160,3 @@ class _Object:
         namespace, name = _key(self.content)
         path = path_of(str(self.content.get("kind")), namespace, name)
         return read_manifests(source_of(path, dict(self.content)))
-
-
-class KubernetesApi:
-    """The cluster through the `kubernetes` client: the pod's service account, else the user's kubeconfig."""
-
-    def __init__(self) -> None:
-        """Load the configuration; raises `KubernetesError`."""
-        from kubernetes import client, config
-
-        try:
-            config.load_incluster_config()  # type: ignore[no-untyped-call]  # the client declares no types
-        except config.ConfigException:
-            try:
-                config.load_kube_config()  # type: ignore[no-untyped-call]
-            except Exception as error:  # a kubeconfig that is no YAML, or no mapping, ends in errors of any kind
-                why = " ".join(str(error).split())
-                raise KubernetesError(f"--partners kubernetes: no cluster is configured: {why}") from error
-        core, custom = client.CoreV1Api(), client.CustomObjectsApi()
-        self._lists: dict[str, Callable[..., Any]] = {
-            "ConfigMap": lambda **options: core.list_config_map_for_all_namespaces(_preload_content=False, **options),
-            "Workspace": lambda **options: custom.list_cluster_custom_object(
-                KAITO_API_GROUP, _VERSION, "workspaces", _preload_content=False, **options
-            ),
-        }
-
-    def list(self, kind: str) -> tuple[str, Sequence[Mapping[str, Any]]]:
-        """Return the resource version and all objects of a kind."""
-        import json
-
-        # Without a limit a connection that the server has forgotten would be waited for without end.
-        response = json.loads(self._lists[kind](_request_timeout=(10, _LIST_SECONDS)).data)
-        api_version = response["apiVersion"].removesuffix("List")
-        items = [{"apiVersion": api_version, "kind": kind, **item} for item in response.get("items") or []]
-        return str(response["metadata"]["resourceVersion"]), items
-
-    def watch(self, kind: str, resource_version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield changes until the server ends the watch."""
-        import json
-
-        response = self._lists[kind](
-            watch=True,
-            resource_version=resource_version,
-            timeout_seconds=_WATCH_SECONDS,
-            _request_timeout=(10, _WATCH_SECONDS + 30),
-        )
-        try:
-            for line in _lines(response.stream(None)):
-                event = json.loads(line)
-                yield str(event["type"]), event["object"]
-        finally:
-            response.release_conn()
-
-
-def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    remaining = b""
-    for piece in pieces:
-        *whole, remaining = (remaining + piece).split(b"\n")
-        yield from (line for line in whole if line)

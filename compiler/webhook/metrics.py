@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from kaitoc.compiler.admission.review import Answer
+from kaitoc.compiler.webhook.cluster_api import PARTNER_KINDS
 
-PARTNER_KINDS = ("ConfigMap", "Workspace")
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 

@@ -53,6 +53,42 @@ def workspace(**changes: Any) -> dict[str, Any]:
     return {**WORKSPACE, "tuning": tuning}
 
 
+def serving_config_map(inference_config: str) -> dict[str, Any]:
+    """Return a ConfigMap with an inference config."""
+    metadata = {"name": "serving-config", "namespace": "ml"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
+            "data": {"inference_config.yaml": inference_config}}  # fmt: skip
+
+
+def inference_set() -> dict[str, Any]:
+    """Return an InferenceSet that names the ConfigMap of `serving_config_map`."""
+    return {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "InferenceSet",
+        "metadata": {"name": "serving", "namespace": "ml"},
+        "spec": {
+            "replicas": 1,
+            "labelSelector": {"matchLabels": {"app": "serving"}},
+            "template": {
+                "resource": {"instanceType": "Standard_NC24ads_A100_v4"},
+                "inference": {"preset": {"name": "phi-4-mini-instruct"}, "config": "serving-config"},
+            },
+        },
+    }
+
+
+def multi_role_inference() -> dict[str, Any]:
+    """Return a MultiRoleInference whose roles name the ConfigMap of `serving_config_map`."""
+    roles = [{"type": role, "replicas": 1, "instanceType": "Standard_NC24ads_A100_v4",
+              "runtimeConfig": "serving-config"} for role in ("prefill", "decode")]  # fmt: skip
+    return {
+        "apiVersion": "kaito.sh/v1alpha1",
+        "kind": "MultiRoleInference",
+        "metadata": {"name": "serving", "namespace": "ml"},
+        "spec": {"model": {"name": "phi-4-mini-instruct"}, "roles": roles},
+    }
+
+
 def review(content: dict[str, Any] | None, operation: str = "CREATE", old: dict[str, Any] | None = None) -> bytes:
     """Return an AdmissionReview of an object."""
     subject = content or old or {}

@@ -14,6 +14,8 @@ import yaml
 from click.testing import CliRunner
 
 from kaitoc.compiler.cli.webhook import webhook
+from kaitoc.compiler.manifest.recognition import DATA_KEY, SERVING_DATA_KEY
+from kaitoc.compiler.webhook.cluster_api import PARTNER_KINDS
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
@@ -40,7 +42,25 @@ def test_the_webhook_may_only_list_and_watch() -> None:
     rules = only("ClusterRole")["rules"]
 
     assert {verb for rule in rules for verb in rule["verbs"]} == {"list", "watch"}
-    assert {resource for rule in rules for resource in rule["resources"]} == {"configmaps", "workspaces"}
+    assert {resource for rule in rules for resource in rule["resources"]} == {
+        "configmaps",
+        "workspaces",
+        "inferencesets",
+        "multiroleinferences",
+    }
+
+
+@pytest.mark.parametrize("kind", ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"])
+def test_the_webhook_is_asked_about_every_kind_that_it_follows(kind: str) -> None:
+    rules = [rule for hook in only(kind)["webhooks"] for rule in hook["rules"]]
+    asked = {resource for rule in rules for resource in rule["resources"]}
+    assert {f"{partner.lower()}s" for partner in PARTNER_KINDS} <= asked
+
+
+@pytest.mark.parametrize("kind", ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"])
+def test_config_maps_with_either_config_reach_the_webhook(kind: str) -> None:
+    conditions = [one["expression"] for hook in only(kind)["webhooks"] for one in hook.get("matchConditions", ())]
+    assert all(f"'{key}' in object.data" in conditions[0] for key in (DATA_KEY, SERVING_DATA_KEY))
 
 
 def test_the_pod_meets_the_restricted_standard() -> None:
