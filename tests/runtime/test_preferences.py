@@ -139,21 +139,26 @@ def test_a_run_on_preferences_is_resumed_and_its_memory_predicted(make_dpo: Make
 
 
 @pytest.mark.slow
-def test_two_shares_prefer_what_a_whole_model_does(make_dpo: MakePlan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+def test_two_processes_prefer_what_one_does_and_learn_no_pair_twice(
+    make_dpo: MakePlan, tmp_path: Path, sharding: str
+) -> None:
+    """Of five pairs in batches of two each epoch ends with one pair, and with none for the second process."""
+
     def plan_of(name: str, num_accumulated: int) -> Plan:
         training = {"gradient_accumulation_steps": num_accumulated, "gradient_checkpointing": True}
-        return make_dpo(training=training, output={"path": str(tmp_path / name)})
+        return make_dpo(TEXTS[:5], training=training, output={"path": str(tmp_path / name)})
 
-    shares = plan_of("shares", 1).model_copy(update={"num_processes": 2, "sharding": "fsdp2"})
-    whole = plan_of("whole", 2)
+    two = plan_of("two", 1).model_copy(update={"num_processes": 2, "sharding": sharding})
+    one = plan_of("one", 2)
 
-    ended = run_ranks(shares, tmp_path / "ranks")
-    run_plan(whole, OPTIONS)
+    ended = run_ranks(two, tmp_path / "ranks")
+    run_plan(one, OPTIONS)
 
     assert [rank.returncode for rank in ended] == [0, 0], ended[0].stderr
-    assert losses(shares) == pytest.approx(losses(whole), abs=1e-4)
+    assert losses(two) == pytest.approx(losses(one), abs=1e-4)
     ours, expected = (
-        load_file(Path(plan.output.path) / "adapter" / "adapter_model.safetensors") for plan in (shares, whole)
+        load_file(Path(plan.output.path) / "adapter" / "adapter_model.safetensors") for plan in (two, one)
     )
     assert all(torch.allclose(ours[name], expected[name], atol=1e-5) for name in expected)
 
