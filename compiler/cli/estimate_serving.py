@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
 
 from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.cli.estimate_model import named_model
+from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Verdict
@@ -84,9 +84,7 @@ _OPTIONS = (
 
 def serving_options(command: F) -> F:
     """Add the options of `ServingOptions`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(command, _OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def _estimates(request: ServingRequest) -> Iterator[Any]:
     if options.max_loras is not None or options.max_lora_rank is not None:
         lora = LoraSlots(options.max_loras or 1, options.max_lora_rank or 16)
     serve = Serve(
-        model=model_to_serve(*_named(request)),
+        model=model_to_serve(*named_model(request.model, request.model_config)),
         num_gpus=request.num_gpus,
         tensor_parallel=options.tp,
         pipeline_parallel=options.pp,
@@ -160,21 +158,6 @@ def _estimates(request: ServingRequest) -> Iterator[Any]:
     )
     subject = described(serve, overrides)
     yield predict_described(subject, overrides, lengths=lengths, solve=solve)
-
-
-def _named(request: ServingRequest) -> tuple[str, dict[str, object] | None]:
-    path = request.model_config
-    if path is None:
-        if request.model is None:
-            raise EstimateError("name a model with --model or --model-config, or pass a manifest")
-        return request.model, None
-    try:
-        config = json.loads(Source.read(path).text)
-    except (ValueError, RecursionError) as error:
-        raise EstimateError(f"{path}: not a JSON file: {error}", path=path) from error
-    if not isinstance(config, dict):
-        raise EstimateError(f"{path}: not a model's config.json", path=path)
-    return request.model or path, config
 
 
 def _lengths(text: str | None) -> tuple[int, ...]:

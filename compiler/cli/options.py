@@ -75,20 +75,21 @@ _SHARING = (
 
 def assumption_options(command: F) -> F:
     """Add the options of `AssumptionOptions`."""
-    return _with(command, _ASSUMPTIONS)
+    return with_options(command, _ASSUMPTIONS)
 
 
 def judging_options(command: F) -> F:
     """Add the options of `JudgingOptions`."""
-    return _with(command, (*_ASSUMPTIONS, *_SELECTION))
+    return with_options(command, (*_ASSUMPTIONS, *_SELECTION))
 
 
 def sharing_options(command: F) -> F:
     """Add the options of `SharingOptions`."""
-    return _with(command, _SHARING)
+    return with_options(command, _SHARING)
 
 
-def _with(command: F, options: tuple[Callable[[F], F], ...]) -> F:
+def with_options(command: F, options: tuple[Callable[[F], F], ...]) -> F:
+    """Add options in the order of the help page."""
     for option in reversed(options):
         command = option(command)
     return command

@@ -1,0 +1,91 @@
+"""The command line of `kaitoc estimate` as a record, and the fine-tune or the servers that it describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.cli.estimate_rows import RowOptions
+from kaitoc.compiler.cli.estimate_serving import ServingOptions, ServingRequest
+from kaitoc.compiler.cli.estimate_training import TrainingOptions
+from kaitoc.compiler.cli.option_records import SharingOptions
+from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
+from kaitoc.compiler.job.settings import Settings
+from kaitoc.compiler.memory.estimate import EstimateError, FineTune
+from kaitoc.compiler.memory.stacks import BUNDLED
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateOptions:
+    """The command line of `kaitoc estimate`."""
+
+    paths: tuple[str, ...]
+    model: str | None
+    model_config: str | None
+    task: str
+    training: TrainingOptions
+    sharing: SharingOptions
+    stack: str | None
+    kaito_version: str | None
+    target: str | None
+    gpu: str | None
+    gpu_memory: float | None
+    margin: float | None
+    rows: RowOptions
+    phase: bool
+    use_trace: bool
+    sweep: str | None
+    solve: str | None
+    plot: str | None
+    format_name: str
+    strict: bool
+    serving: ServingOptions
+
+    @property
+    def overrides(self) -> Overrides:
+        """Return what holds for manifests; raises `DataLengthError` for data without a length."""
+        stated = Overrides(
+            model=self.model,
+            gpu=self.gpu,
+            gpu_memory_gib=self.gpu_memory,
+            kaito_version=self.kaito_version,
+            target=self.target,
+            seq_len_tokens=self._seq_len_tokens(),
+            margin_percent=self.margin,
+        )
+        return self.sharing.over(stated)
+
+    def fine_tune(self, model: Architecture) -> FineTune:
+        """Return what is described without a manifest; raises `AssumptionError` and `DataLengthError`."""
+        given: dict[str, Any] = {
+            "seq_len_tokens": self._seq_len_tokens(),
+            "num_gpus": self.sharing.gpus,
+            "batching": self.rows.batching,
+            "holds_outputs": self.rows.holds_outputs or None,
+        }
+        stated = {name: value for name, value in given.items() if value is not None}
+        chosen = FineTune(model, self._stack_name(), task=self.task, sharing=self.sharing.request)
+        return replace(chosen, **self.training.stated, **stated)
+
+    def servers(self) -> ServingRequest:
+        """Return what is asked of servers; raises `EstimateError` for options of a fine-tune."""
+        names = (self.stack, self.sweep, self.plot)
+        shares = self.sharing != SharingOptions(gpus=self.sharing.gpus)
+        is_tuned = self.training.is_used or self.rows.has_lengths or any(name is not None for name in names) or shares
+        if is_tuned or self.use_trace or self.phase:
+            raise EstimateError("options of a fine-tune do not apply to --task serve")
+        return ServingRequest(
+            self.paths, self.model, self.model_config, self.sharing.gpus, self.overrides, self.serving, self.solve,
+            self.format_name, self.strict,
+        )  # fmt: skip
+
+    def _stack_name(self) -> str:
+        if (self.target == "bundled" or self.task != "sft") and not self.stack:
+            return BUNDLED
+        if self.stack or self.kaito_version is None:
+            return self.stack or ""
+        return f"kaito-{resolve_assumptions(Overrides(kaito_version=self.kaito_version), Settings()).release.name}"
+
+    def _seq_len_tokens(self) -> int | None:
+        return self.rows.seq_len_tokens(self.training.seq_len, has_manifests=bool(self.paths))

@@ -1,0 +1,49 @@
+"""The fine-tunes that `kaitoc estimate` is asked about: those of manifests, or the one that options describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from kaitoc.compiler.api.estimating import Subject, architecture, subject_of, subjects_in
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.cli.estimate_model import named_model
+from kaitoc.compiler.cli.estimate_options import EstimateOptions
+from kaitoc.compiler.memory.estimate import has_closed_form, unmatched_targets
+from kaitoc.compiler.memory.sharing import image_note
+from kaitoc.compiler.memory.stacks import find_stack
+
+
+def subjects(options: EstimateOptions) -> Iterator[Subject]:
+    """Yield the fine-tunes of the manifests, else the one that is described, with notes on stderr."""
+    if options.paths:
+        for subject in subjects_in(Inputs(options.paths), options.overrides, options.task):
+            _note_sharding(subject, options)
+            yield subject
+        return
+    subject = subject_of(options.fine_tune(_model(options)), options.overrides)
+    _note_sharding(subject, options)
+    for name in unmatched_targets(subject.workload):
+        click.echo(f"kaitoc: note: {subject.workload.architecture.name} has no layer `{name}`", err=True)
+    yield subject
+
+
+def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
+    """Say when the stack's software cannot do what is asked for and estimated all the same."""
+    note = image_note(options.sharing.request, find_stack(subject.workload.stack))
+    if note:
+        click.echo(f"kaitoc: note: {note}", err=True)
+    gpu = subject.gpu
+    if subject.workload.num_gpus > 1 and (gpu is None or not gpu.model):
+        links = "NVLink" if gpu is None or gpu.nvlink else "PCIe"
+        click.echo(f"kaitoc: note: what links the GPUs is not known; {links} is assumed for NCCL's buffers", err=True)
+
+
+def _model(options: EstimateOptions) -> Architecture:
+    name, config = named_model(options.model, options.model_config)
+    model = architecture(name, config)
+    if config is not None and not has_closed_form(model):
+        click.echo(f"kaitoc: note: no closed form for `{model.model_type}`: its code is traced", err=True)
+    return model

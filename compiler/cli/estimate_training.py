@@ -1,0 +1,130 @@
+"""The options of `kaitoc estimate` that describe a fine-tune's training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from kaitoc.compiler.cli.options import with_options
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.estimate import NO_AUTOCAST
+from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DTYPES = click.Choice([dtype.value for dtype in Dtype])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """The options of a training step; None leaves it to the method or to the stack."""
+
+    method: str | None = None
+    batch: int | None = None
+    accumulation: int | None = None
+    seq_len: int | None = None
+    rank: int | None = None
+    targets: str | None = None
+    dropout: float | None = None
+    dtype: str | None = None
+    autocast: str | None = None
+    checkpointing: bool | None = None
+    attention: str | None = None
+    loss: str | None = None
+    optimizer: str | None = None
+    quantization: str | None = None
+    double_quant: bool | None = None
+    kbit_prep: bool | None = None
+    adapter_dtype: str | None = None
+    allocator: str | None = None
+    padding: bool | None = None
+    dora: bool = False
+    modules_to_save: str | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Return whether any of them is given."""
+        return self != TrainingOptions()
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Return what is stated, by the fields of `FineTune`; the length of the rows is not the options' alone."""
+        given: dict[str, Any] = {
+            "method": self.method,
+            "batch_size": self.batch,
+            "rank": self.rank,
+            "targets": _names(self.targets),
+            "modules_to_save": _names(self.modules_to_save),
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+            "autocast": self.autocast,
+            "adapter_dtype": self.adapter_dtype,
+            "gradient_checkpointing": self.checkpointing,
+            "attention": self.attention,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "quantization": self.quantization,
+            "double_quant": self.double_quant,
+            "kbit_prep": self.kbit_prep,
+            "allocator": self.allocator,
+            "is_padded": self.padding,
+            "accumulation_steps": self.accumulation,
+            "dora": self.dora,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+method_option = click.option("--method", type=click.Choice(["lora", "qlora", "full"]),
+                             help="How to train (default: lora).")  # fmt: skip
+dora_option = click.option("--dora", is_flag=True, help="DoRA adapters.")
+modules_to_save_option = click.option("--modules-to-save", metavar="M",
+                                      help="Modules trained in full beside the adapters.")  # fmt: skip
+_STEP = (
+    click.option("--batch", type=int, metavar="N", help="Sequences, or pairs of them, per GPU and step (default: 1)."),
+    click.option("--accumulation", type=click.IntRange(min=1), metavar="N", help="Batches per update (default: 1)."),
+    click.option("--seq-len", type=int, metavar="N", help="Tokens per sequence (default: 1024)."),
+    click.option("--rank", type=int, metavar="N", help="Rank of the adapters (default: 8)."),
+    click.option("--targets", metavar="A,B", help="Modules that get adapters (default: all-linear)."),
+    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), metavar="P", help="Adapters' (default: 0)."),
+    click.option("--dtype", type=_DTYPES, help="Type of the weights (default: bfloat16)."),
+    click.option(
+        "--autocast",
+        type=click.Choice([NO_AUTOCAST, Dtype.FLOAT16.value, Dtype.BFLOAT16.value]),
+        help="Mixed precision, `fp16` or `bf16` of the Trainer (default: the stack's).",
+    ),
+    click.option(
+        "--checkpointing/--no-checkpointing", default=None, help="Gradient checkpointing (default: the stack's)."
+    ),
+    click.option("--attention", type=click.Choice([one.value for one in Attention]), help="Kernel (default: sdpa)."),
+    click.option("--loss", type=click.Choice([one.value for one in Loss]), help="Loss (default: the stack's)."),
+    click.option("--optimizer", type=click.Choice([one.value for one in Optimizer]), help="Default: the stack's."),
+    click.option(
+        "--quantization",
+        type=click.Choice([one.value for one in Quantization]),
+        help="Storage of the frozen weights (default: nf4 for qlora).",
+    ),
+    click.option("--double-quant/--no-double-quant", default=None, help="Quantise the 4-bit constants too."),
+    click.option(
+        "--kbit-prep/--no-kbit-prep", default=None, help="PEFT's prepare_model_for_kbit_training (default: with qlora)."
+    ),
+    click.option("--adapter-dtype", type=_DTYPES, help="Type of the adapters (default: the stack's)."),
+    click.option(
+        "--allocator",
+        type=click.Choice(["default", "expandable"]),
+        help="PyTorch's allocator, without or with expandable segments (default: the stack's).",
+    ),
+    click.option(
+        "--padding/--no-padding", default=None, help="Whether batches are padded, so that attention takes a mask."
+    ),
+)
+
+
+def step_options(command: F) -> F:
+    """Add the options of `TrainingOptions` that follow `--task`, from the batch to its padding."""
+    return with_options(command, _STEP)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
