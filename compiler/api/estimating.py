@@ -21,10 +21,11 @@ from kaitoc.compiler.job.assumptions import (
 )
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.loading import loading_of
-from kaitoc.compiler.job.memory import summarize, workload_of
+from kaitoc.compiler.job.memory import workload_of
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.batches import Lengths, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kaitoc.compiler.check.known_findings import known_findings, without_unknown
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
+from kaitoc.compiler.check.remembered import BySettings, Met, identity_of
 from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
-from kaitoc.compiler.core.memo import SizedCache
-from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.faults import JobRule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
-from kaitoc.compiler.job.job_rules import Subjects, subjects_of
+from kaitoc.compiler.job.job_rules import subjects_of
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
-from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.job.servers import Server, servers_elsewhere, servers_in
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
+from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.manifest.inner_configs import is_kaitos_config
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.recognition import PLAN_LABEL
@@ -35,33 +33,6 @@ if TYPE_CHECKING:
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
-_REMEMBERED_JOBS = 512
-"""Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""
-
-_REMEMBERED_SUBJECTS = 64
-"""Different configs whose rules are kept: files of one repository mostly write the same options."""
-
-
-@dataclass(slots=True)
-class _Met:
-    """What one check has met: findings of jobs of two files, owners of ConfigMaps beside files, jobs told already."""
-
-    found_in_jobs: OrderedDict[tuple[str, int, str, int, str], list[Finding]] = field(default_factory=OrderedDict)
-    owners: dict[str, str] = field(default_factory=dict)
-    jobs: set[tuple[str, int, str, int]] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _BySettings:
-    """What follows from the options and a settings file alone, by the file's path; it holds for every check.
-
-    Of the rules for jobs those of the jobs of late, by what they have for rules to be about.
-    """
-
-    assumptions: dict[str, Assumptions] = field(default_factory=dict)
-    job_rules: SizedCache[tuple[str, Subjects], tuple[JobRule, ...]] = field(
-        default_factory=lambda: SizedCache(_REMEMBERED_SUBJECTS)
-    )
 
 
 class Engine:
@@ -89,8 +60,8 @@ class Engine:
         self.severity = severity
         self.refuse_error_suppressions = refuse_error_suppressions
         self.library = Library()
-        self._met = _Met()
-        self._by_settings = _BySettings()
+        self._met = Met()
+        self._by_settings = BySettings()
 
     def check(self, paths: Iterable[str]) -> Outcome:
         """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
@@ -281,16 +252,14 @@ class Engine:
 
     def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
         """Return what the rules find in a job, which is asked for with its Workspace and with its ConfigMap."""
-        key = (*_identity(job), settings.path)
+        key = (*identity_of(job), settings.path)
         findings = self._met.found_in_jobs.get(key)
         if findings is None:
             findings = known_findings(self._job_rules(job, settings), job)
             if job.config_map is not None:
                 findings.extend(self._check_object(job.config_map, job.assumptions, settings))
             if job.config_map is not None and job.config_map.source is not job.manifest.source:
-                self._met.found_in_jobs[key] = findings
-                if len(self._met.found_in_jobs) > _REMEMBERED_JOBS:
-                    self._met.found_in_jobs.popitem(last=False)
+                self._met.keep_found(key, findings)
         return findings
 
     def _check_object(self, manifest: Manifest, assumptions: Assumptions, settings: Settings) -> Iterator[Finding]:
@@ -344,9 +313,9 @@ class Engine:
     def _add_summary(self, job: Job, checked: FileOutcome) -> None:
         """Add a job; one that several files bring in, as they are not its Workspace's, is told once."""
         if job.manifest.source.path != checked.path:
-            if _identity(job) in self._met.jobs or self.library.is_given(job.manifest):
+            if identity_of(job) in self._met.jobs or self.library.is_given(job.manifest):
                 return
-            self._met.jobs.add(_identity(job))
+            self._met.jobs.add(identity_of(job))
         checked.jobs.append(summarize(job))
 
     def _add_server(self, server: ServingJob, checked: FileOutcome) -> None:
@@ -356,9 +325,3 @@ class Engine:
         from kaitoc.compiler.job.serving_memory import summarize_server  # with it comes the memory of servers
 
         checked.jobs.append(summarize_server(server))
-
-
-def _identity(job: Job) -> tuple[str, int, str, int]:
-    """Return what tells jobs apart: where the Workspace and the ConfigMap stand."""
-    manifest, other = job.manifest, job.config_map or job.manifest
-    return (manifest.source.path, manifest.node.span.start, other.source.path, other.node.span.start)

@@ -14,8 +14,8 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.default_drift import ChangedDefault, changed_defaults, keeping_fix
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.job.speed import throughput_of
+from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 

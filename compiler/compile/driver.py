@@ -29,8 +29,8 @@ from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.library import Library
-from kaitoc.compiler.job.memory import summarize
 from kaitoc.compiler.job.missing_config import missing_config
+from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import Section
 from kaitoc.compiler.passes import PASSES, passes_after

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu
@@ -14,8 +12,7 @@ from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.job.job import Assumptions, Job, Target
-from kaitoc.compiler.job.possible import missing_gpus, why_impossible
-from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.job.possible import missing_gpus
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.sharding.model import Sharding
@@ -34,8 +31,6 @@ from kaitoc.compiler.memory.workload import (
 )
 from kaitoc.compiler.memory.workload_key import key_of_need
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
-
-T = TypeVar("T")
 
 DEFAULT_CAP_TOKENS = 1024
 """What Kaito's runtimes cut sequences to by default: TRL 0.11 at min(tokenizer's limit, 1024), SFTConfig at 1024."""
@@ -125,6 +120,11 @@ def attention_of(job: Job) -> Attention:
 def workload_of(job: Job) -> Workload | None:
     """Return a job's training step for the memory engine, None while something that decides it is unknown."""
     return _step_of(job).workload
+
+
+def decided_workload_of(job: Job) -> Workload | None:
+    """Return a job's training step like `workload_of`; raises `UnknownValueError` where a placeholder decides it."""
+    return _shared_step(job).workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,64 +286,3 @@ def verdict_of(job: Job) -> Verdict | None:
     if predicted is None or job.gpu is None:
         return None
     return verdict(predicted, job.gpu.value, job.assumptions.margin)
-
-
-def summarize(job: Job) -> JobSummary:
-    """Return what reports say of a job."""
-    known = bool(job.parsed)
-    footprint = footprint_of(job)
-    return JobSummary(
-        path=job.manifest.source.path,
-        workspace=_name(job.workspace.ref.namespace, job.workspace.ref.name) if job.workspace is not None else "",
-        configmap=_name(job.config_map.ref.namespace, job.config_map.ref.name) if job.config_map is not None else "",
-        model=job.model.value.name if job.model is not None else "",
-        gpu=job.gpu.value.name if job.gpu is not None else "",
-        method=_method_of(job) if known or job.method is not None else "",
-        seq_len=_known(job, seq_len_of) if known else None,
-        batch=_known(job, batch_size_of) if known else None,
-        task="sft",
-        footprint=footprint,
-        capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
-        margin=job.assumptions.margin,
-        verdict=verdict_of(job),
-        why_unknown=_why_unknown(job) if footprint is None else "",
-    )
-
-
-def _why_unknown(job: Job) -> str:
-    """Return what keeps a job's need from being told."""
-    if job.config is None:
-        return "its training config is not at hand" if job.config_map is None else "its training config cannot be read"
-    if job.model is None:
-        return "the model is not known; name it with `--model`"
-    if not job.is_parsable:
-        return "Kaito stops at its training config"
-    try:
-        if not targets_of(job):
-            return "the modules to adapt are not known"
-        workload = _shared_step(job).workload
-        if workload is None:
-            return missing_gpus(job) or "no module of the model is adapted"
-        return why_impossible(job, workload) or "no run can have this shape"
-    except UnknownValueError:
-        return "a value that decides it is not known"
-
-
-def _method_of(job: Job) -> str:
-    """Return the method that a Workspace states, else that of the quantization; empty when neither is known."""
-    if job.method is not None:
-        return job.method.value.lower()
-    quantization = _known(job, quantization_of)
-    return "" if quantization is None else "lora" if quantization is Quantization.NONE else "qlora"
-
-
-def _known(job: Job, read: Callable[[Job], T]) -> T | None:
-    """Return what is read of a job, None where a placeholder stands for it."""
-    try:
-        return read(job)
-    except UnknownValueError:
-        return None
-
-
-def _name(namespace: str, name: str) -> str:
-    return f"{namespace}/{name}" if namespace else name

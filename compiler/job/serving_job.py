@@ -11,7 +11,8 @@ from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.job import Assumptions, Setting
 from kaitoc.compiler.kaito.serving.controller import ControllerFacts, controller_does, controller_words
-from kaitoc.compiler.kaito.serving.engine import EngineFacts, EngineProblem, engine_problems
+from kaitoc.compiler.kaito.serving.engine import engine_problems
+from kaitoc.compiler.kaito.serving.engine_problem import EngineFacts, EngineProblem
 from kaitoc.compiler.kaito.serving.layout import takes_replicas
 from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
 from kaitoc.compiler.kaito.serving.parse import ServingParse, parse_words

@@ -10,7 +10,7 @@ from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import summarize
+from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.language_server.config_jobs import ConfigPlace, Prospect, config_place, jobs_with, prospects
 from kaitoc.compiler.language_server.documents import OpenDocument
 from kaitoc.compiler.language_server.keys import KeyInfo, config_key, section_key, workspace_keys

@@ -18,11 +18,11 @@ from kaitoc.compiler.job.memory import (
     footprint_of,
     footprint_on,
     seq_len_of,
-    summarize,
     weight_dtype_of,
     workload_of,
 )
 from kaitoc.compiler.job.settings import DEFAULTS
+from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.memory.workload import Attention, Dtype
 
 CONFIG = """training_config:

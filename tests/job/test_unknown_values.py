@@ -10,8 +10,9 @@ from kaitoc.compiler.compile.model import CompileRequest
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
-from kaitoc.compiler.job.memory import summarize, workload_of
+from kaitoc.compiler.job.memory import workload_of
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 from kaitoc.compiler.yaml.tree import Mapping, Scalar, walk
 from kaitoc.rules import FILE_RULES, JOB_RULES

@@ -4,63 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import version_number
-from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.kaito.serving.conditions import applies
+from kaitoc.compiler.kaito.serving.engine_problem import EngineFacts, EngineProblem, EngineProblemKind
 from kaitoc.compiler.kaito.serving.options import ServingTable
 from kaitoc.compiler.kaito.serving.parse import ServingParse
 from kaitoc.schemas import read_json
 
 _REPOSITORY = r"[A-Za-z0-9](?:[-\w.]*[\w])?(?:/[A-Za-z0-9_](?:[-\w.]*[\w])?)?"
 _MOST_NAME_CHARACTERS = 96
-
-
-class EngineProblemKind(str, Enum):
-    """What a refusal is about."""
-
-    BOUND = "bound"
-    CONDITION = "condition"
-    LENGTH = "length"
-    BATCH = "batch"
-    LAYOUT = "layout"
-    QUANTIZATION = "quantization"
-    PARSER = "parser"
-    TEMPLATE = "template"
-    NAME = "name"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """What is known of the model and the machine; None for what is not.
-
-    `is_dense` says that a model has no experts, `is_text` that it takes nothing but text, `lacks_think_tokens` that its
-    tokenizer does. `config_keys` are the keys of the ConfigMap, which are files in /mnt/config. `offloads` says whether
-    Kaito's launcher turns on the offloading of the KV cache.
-    """
-
-    num_gpus: int | None = None
-    max_length: int | None = None
-    is_dense: bool = False
-    is_text: bool = False
-    is_quantized: bool | None = None
-    lacks_think_tokens: bool = False
-    config_keys: frozenset[str] = frozenset()
-    offloads: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class EngineProblem:
-    """A value that ends the server after its parser took it: the pair that sets it, and in `known` what it takes."""
-
-    kind: EngineProblemKind
-    index: int
-    option: str
-    message: str
-    known: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
