@@ -21,7 +21,7 @@ from kaitoc.compiler.memory.serving.models import served_model
 from kaitoc.compiler.memory.serving.weights import format_of
 from kaitoc.compiler.memory.serving.workload import ServingWorkload
 
-DATA = Path(__file__).parent / "data" / "serving.csv"
+DATA = Path(__file__).parent / "data" / "serving" / "vllm.csv"
 UNSTATED, NEWEST = "0.17.1", "0.25.1"
 DEFAULT_UTILIZATION = 0.9
 _USABLE = 0.985
