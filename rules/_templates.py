@@ -75,7 +75,12 @@ def template_problem(template: str, language: TemplateLanguage) -> str:
             return problem
     if open_blocks:
         return f"`{{% {open_blocks[-1]} %}}` has no end"
-    return "" if _without_what_is_silent(template).strip() else "it renders to nothing"
+    return ""
+
+
+def renders_to_nothing(template: str) -> bool:
+    """Return whether a template that can be rendered leaves no text of any conversation."""
+    return not _without_what_is_silent(_RAW.sub("raw", template)).strip()
 
 
 def _without_what_is_silent(template: str) -> str:

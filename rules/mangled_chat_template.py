@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._conditions import stage_effect
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._libraries import libraries_of
-from kaitoc.rules._templates import template_problem
+from kaitoc.rules._templates import renders_to_nothing, template_problem
 
 CODE = "KT457"
 NAME = "mangled-chat-template"
@@ -34,14 +35,8 @@ def check(job: Job) -> Iterator[Fault]:
             help="double the backslash",
             severity=Severity.ERROR,
         )
-    syntax = "" if problem else template_problem(value, libraries_of(job).template_language)
-    if syntax:
-        yield Fault(
-            job.place_of(option),
-            f"`chat_template` is not Jinja: {syntax}; {stage_effect('trainer')}",
-            help="close what is open, or leave it out for the model's own template",
-            severity=Severity.ERROR,
-        )
+    else:
+        yield from _rendering_faults(job, option, value)
     if problem or value.isascii():
         return
     offender = next(character for character in value if not character.isascii())
@@ -52,6 +47,23 @@ def check(job: Job) -> Iterator[Fault]:
         f"Kaito decodes escapes in `chat_template` byte by byte, which makes {garbled!r} of "
         f"{offender!r} in every sample",
         help=f"write it as `{escape}`, in single quotes so that YAML leaves the escape to Kaito",
+    )
+
+
+def _rendering_faults(job: Job, option: Option, template: str) -> Iterator[Fault]:
+    """Yield a fault when the trainer cannot render a template, or has no text of it to train on."""
+    syntax = template_problem(template, libraries_of(job).template_language)
+    if syntax:
+        words, way_out = f"is not Jinja: {syntax}", "close what is open, or leave it out for the model's own template"
+    elif renders_to_nothing(template):
+        words, way_out = "renders to nothing", "leave it out for the model's own template"
+    else:
+        return
+    yield Fault(
+        job.place_of(option),
+        f"`chat_template` {words}; {stage_effect('trainer')}",
+        help=way_out,
+        severity=Severity.ERROR,
     )
 
 

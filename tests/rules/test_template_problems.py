@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kaitoc.rules._libraries import libraries
-from kaitoc.rules._templates import has_generation_marks, template_problem
+from kaitoc.rules._templates import has_generation_marks, renders_to_nothing, template_problem
 
 MESSAGES = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 _LANGUAGE = libraries("v0.12").template_language
@@ -82,6 +82,7 @@ def is_rendered(template: str) -> bool:
 def test_a_template_that_is_rendered_has_no_problem(template: str) -> None:
     assert is_rendered(template)
     assert template_problem(template, _LANGUAGE) == ""
+    assert not renders_to_nothing(template)
 
 
 @pytest.mark.parametrize("template", REFUSED)
@@ -93,7 +94,8 @@ def test_a_template_that_is_refused_has_one(template: str) -> None:
 @pytest.mark.parametrize("template", EMPTY)
 def test_a_template_without_text_is_one_that_renders_to_nothing(template: str) -> None:
     assert rendered(template).strip() == ""
-    assert template_problem(template, _LANGUAGE) == "it renders to nothing"
+    assert template_problem(template, _LANGUAGE) == ""
+    assert renders_to_nothing(template)
 
 
 @pytest.mark.parametrize("mark", ["{% generation %}", "{%- generation %}", "{%generation-%}", "{%+ generation %}", "x"])
