@@ -60,6 +60,17 @@ def serving_config_map(inference_config: str) -> dict[str, Any]:
             "data": {"inference_config.yaml": inference_config}}  # fmt: skip
 
 
+def serving_workspace() -> dict[str, Any]:
+    """Return a Workspace that serves with the ConfigMap of `serving_config_map`."""
+    return {
+        "apiVersion": "kaito.sh/v1beta1",
+        "kind": "Workspace",
+        "metadata": {"name": "serving", "namespace": "ml"},
+        "resource": WORKSPACE["resource"],
+        "inference": {"preset": {"name": "phi-4-mini-instruct"}, "config": "serving-config"},
+    }
+
+
 def inference_set() -> dict[str, Any]:
     """Return an InferenceSet that names the ConfigMap of `serving_config_map`."""
     return {

@@ -19,10 +19,12 @@ import yaml
 from click.testing import CliRunner
 from lsp_editor import Editor
 from page_examples import examples
+from reviews import inference_set, multi_role_inference, serving_config_map, serving_workspace
 from serving import Server, serving
 
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.manifest.recognition import DATA_KEY, SERVING_DATA_KEY
 from kaitoc.compiler.yaml.kubernetes import json_content
 from kaitoc.compiler.yaml.parser import parse_documents
 from kaitoc.rules import RULES
@@ -36,7 +38,9 @@ LOST_ON_THE_WAY = {
     "KT108": "objects come one by one, so none stands beside another",
     "KT340": "objects come one by one, in the order in which they were created",
 }
-"""What admission cannot find any more, unless it is in the training config, which stays a text."""
+"""What admission cannot find any more, unless it is in a config, which stays a text."""
+
+TEXTS = tuple(f"/data/{key}" for key in (DATA_KEY, SERVING_DATA_KEY))
 
 NUM_COMMITS = 5
 """pre-commit takes a second for each commit, so it is tried on some manifests, spread over all."""
@@ -68,9 +72,32 @@ def further_ones() -> list[Manifest]:
     return [Manifest(file.name, file.read_text(encoding="utf-8")) for file in files]
 
 
+def serving_ones() -> list[Manifest]:
+    """Return each object that serves, and a ConfigMap that none uses, with faults of the text and of both together."""
+    configs = {"faulty": FAULTY_CONFIG, "unreadable": "vllm:\n  max-model-len: [1\n"}
+    users: dict[str, list[dict[str, Any]]] = {
+        "Workspace": [serving_workspace()],
+        "InferenceSet": [inference_set()],
+        "MultiRoleInference": [multi_role_inference()],
+        "unused": [],
+    }
+    return [
+        Manifest(f"serving-{user}-{name}", yaml.safe_dump_all([serving_config_map(config), *objects]))
+        for user, objects in users.items()
+        for name, config in configs.items()
+    ]
+
+
+FAULTY_CONFIG = """vllm:
+  no-such-option: 1
+  max-num-seqs: 8
+  max-num-seqs: 16
+  tensor-parallel-size: 3
+"""
 EXAMPLES = examples_of_pages()
-MANIFESTS = [*EXAMPLES, *further_ones()]
-SERVED = [*EXAMPLES[:: 1 if os.environ.get("KAITOC_SOAK") else 4], *further_ones()]
+SERVING = serving_ones()
+MANIFESTS = [*EXAMPLES, *SERVING, *further_ones()]
+SERVED = [*EXAMPLES[:: 1 if os.environ.get("KAITOC_SOAK") else 4], *SERVING, *further_ones()]
 """A server's answer takes ten times that of a function, so the suite asks for some, and the soak for all."""
 MANIFESTS_BY_NAME = {manifest.name: number for number, manifest in enumerate(MANIFESTS)}
 
@@ -90,12 +117,25 @@ def codes_of_check(path: Path) -> set[str]:
     return {finding["code"] for finding in json.loads(result.stdout)["findings"]}
 
 
+def test_each_object_that_serves_is_judged_with_its_config_map(tmp_path: Path) -> None:
+    alone = codes_of_text(tmp_path, "serving-unused-faulty")
+    assert alone == {"KT102", "KT701"}
+    for kind in ("Workspace", "InferenceSet", "MultiRoleInference"):
+        assert alone < codes_of_text(tmp_path, f"serving-{kind}-faulty")
+
+
+def codes_of_text(folder: Path, name: str) -> set[str]:
+    path = folder / "manifest.yaml"
+    path.write_text(MANIFESTS[MANIFESTS_BY_NAME[name]].text, encoding="utf-8")
+    return codes_of_check(path)
+
+
 def codes_left_in_the_cluster(path: Path) -> set[str]:
     result = CliRunner().invoke(cli, ["check", "--isolated", "--format", "json", str(path)])
     return {
         finding["code"]
         for finding in json.loads(result.stdout)["findings"]
-        if finding["code"] not in LOST_ON_THE_WAY or finding["pointer"].startswith("/data/training_config.yaml")
+        if finding["code"] not in LOST_ON_THE_WAY or finding["pointer"].startswith(TEXTS)
     }
 
 
@@ -185,9 +225,17 @@ def test_the_editor_shows_what_check_finds(manifest: Path, editor: Editor) -> No
     editor.close_all()
 
 
+def test_the_editor_shows_what_check_finds_in_a_plain_config(tmp_path: Path, editor: Editor) -> None:
+    path = tmp_path / SERVING_DATA_KEY
+    path.write_text(FAULTY_CONFIG, encoding="utf-8")
+    codes = set(editor.codes(editor.open(path)))
+    assert codes == codes_of_check(path) != set()
+    editor.close_all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "manifest", [*EXAMPLES[:: len(EXAMPLES) // NUM_COMMITS], *further_ones()], ids=str, indirect=True
+    "manifest", [*EXAMPLES[:: len(EXAMPLES) // NUM_COMMITS], *SERVING[::2], *further_ones()], ids=str, indirect=True
 )
 def test_the_hook_finds_what_check_finds(manifest: Path, tmp_path: Path) -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
