@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kaitoc.runtime.data.cache import cache_folder, cached_file, locked
+from kaitoc.runtime.data.cache import cache_folder, cached_file, locked, remove_unused
 from kaitoc.runtime.data.source import Source
 from kaitoc.runtime.data.tokens import DamagedTokens, Tokens, read_tokens, write_tokens
 from kaitoc.runtime.failures import RunFailure
@@ -74,6 +74,7 @@ def _cached_or_made(sources: Sequence[Source], *, use_cache: bool) -> list[_Made
     keys = [source.key for source in sources]
     with locked(folder, keys[0]):
         files = [cached_file(folder, key) for key in keys]
+        remove_unused(folder)
         fresh = iter(_tokenized([source for source, file in zip(sources, files, strict=True) if file is None]))
         return [
             _Made(_from_cache(file), file) if file is not None else _kept(next(fresh), folder, key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from kaitoc.runtime.data.digest import sha256_of
 
 _ABOUT = b"kaitoc"
 _SUFFIX = ".arrow"
-_PART = ".part-"
+_PART = ".kaitoc-part-"
+_NAME = re.compile(rf"[0-9a-f]{{32}}-[0-9a-f]{{64}}{re.escape(_SUFFIX)}|{re.escape(_PART)}[0-9a-z_]{{8}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ def write_tokens(tokens: Tokens, folder: Path, key: str) -> Path:
 def find_tokens(folder: Path, key: str) -> list[Path]:
     """Return the files of a folder that were written for a key."""
     return sorted(folder.glob(f"{key}-*{_SUFFIX}"))
+
+
+def is_of_tokens(name: str) -> bool:
+    """Return whether a file's name is one that tokens are written under, or part of them by a run that was killed."""
+    return _NAME.fullmatch(name) is not None
 
 
 def require_whole(file: Path) -> None:

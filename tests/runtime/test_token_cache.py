@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -214,7 +215,7 @@ def test_a_full_disk_stops_no_run(
 
     assert len(load(make_plan(), tokenizer).training) == 24
     assert "tokens are not cached: No space left on device" in capsys.readouterr().err
-    assert [file.suffix for file in folder.iterdir()] == [".lock"]
+    assert list(folder.iterdir()) == []
 
 
 def test_a_run_waits_for_another_that_makes_the_same_tokens(
@@ -241,6 +242,73 @@ def test_a_run_waits_for_another_that_makes_the_same_tokens(
     monkeypatch.setattr(cache, "_LOCK_SECONDS", 0.0)
     with cache.locked(found, "key"), cache.locked(found, "key"):
         pass  # a lock that is never given back holds nobody for ever
+    assert [file.suffix for file in folder.iterdir()] == [".arrow"]
+
+
+def age(file: Path, days: float) -> None:
+    then = time.time() - days * 24 * 3600
+    os.utime(file, (then, then), follow_symlinks=False)
+
+
+def test_tokens_that_no_run_used_for_30_days_are_removed(
+    make_plan: MakePlan, tokenizer: Any, folder: Path, tmp_path: Path
+) -> None:
+    for length in (32, 48, 64):
+        load(make_plan(data={"max_length": length}), tokenizer)
+    unused, recent, used = sorted(files(folder), key=lambda file: file.stat().st_mtime_ns)
+    for file, days in ((unused, 30.1), (recent, 29.9), (used, 60)):
+        age(file, days)
+
+    assert FROM_CACHE in load(make_plan(data={"max_length": 64}), tokenizer).summary
+    assert files(folder) == sorted([recent, used])
+    assert time.time() - used.stat().st_mtime < 3600
+
+
+def test_what_killed_runs_left_is_removed_and_nothing_of_the_user_s(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(parents=True)
+    key, kept = "0a" * 16, tmp_path / "kept"
+    kept.write_text("")
+    left = [folder / f"{key}.lock", folder / ".kaitoc-part-ab_12cde"]
+    users = [
+        folder / name
+        for name in ("notes.txt", "rows.arrow", f"{key}.arrow", f"{key}-rows.arrow", "poetry.lock", ".part-ab_12cde")
+    ]
+    for file in (*left, *users):
+        file.write_text("")
+    link, directory, held = (folder / f"{sign * 32}.lock" for sign in "123")
+    link.symlink_to(kept)
+    directory.mkdir()
+    with cache.locked(folder, held.stem):
+        for file in folder.iterdir():
+            age(file, 365)
+        cache.remove_unused(folder)
+
+        assert sorted(folder.iterdir()) == sorted([*users, link, directory, held])
+    assert kept.exists()
+
+
+def test_a_lock_that_its_holder_removed_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_POLL_SECONDS", 0.001)
+    folder.mkdir(parents=True)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(20):
+            with cache.locked(folder, "key"):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+
+    workers = [Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert (len(most), max(most)) == (80, 1)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -274,3 +342,13 @@ def test_one_process_of_a_node_makes_or_takes_the_tokens_of_all(
     assert cached.returncode == 0, cached.stderr
     assert (FROM_CACHE in without.stderr, FROM_CACHE in cached.stderr) == (False, True)
     assert not [place for place in temporary.iterdir() if place.name.startswith("kaitoc-")]
+
+
+def test_where_storage_has_no_locks_no_file_is_left_for_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    folder.mkdir(parents=True)
+    with cache.locked(folder, "key"):
+        assert list(folder.iterdir()) == []
