@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kaitoc.compiler.catalog.gpus import all_instance_types
 from kaitoc.compiler.catalog.releases import Release, all_releases
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.default_drift import drifting_defaults
+from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
 from kaitoc.compiler.kaito.table import SectionArguments, release_arguments
+from kaitoc.compiler.manifest.recognition import SERVING_SECTION
 
-_LIBRARIES = ("transformers", "peft", "trl", "bitsandbytes", "accelerate", "torch", "datasets")
+_LIBRARIES = ("transformers", "peft", "trl", "bitsandbytes", "accelerate", "torch", "datasets", "vllm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,9 @@ class ReleaseDifference:
     options_gone: tuple[str, ...]
     options_new: tuple[str, ...]
     defaults: tuple[TableDefault, ...]
+    serving_options_gone: tuple[str, ...]
+    serving_options_new: tuple[str, ...]
+    serving_defaults: tuple[TableDefault, ...]
     presets_gone: tuple[str, ...]
     presets_new: tuple[str, ...]
     instance_types_gone: tuple[str, ...]
@@ -41,6 +48,7 @@ def difference(before: Release, after: Release) -> ReleaseDifference:
         (name, section, release_arguments(after.name).sections[name])
         for name, section in release_arguments(before.name).sections.items()
     ]
+    old_server, new_server = serving_table(before.name), serving_table(after.name)
     return ReleaseDifference(
         libraries=tuple(
             (name, old, new)
@@ -50,6 +58,13 @@ def difference(before: Release, after: Release) -> ReleaseDifference:
         options_gone=tuple(f"{name}.{option}" for name, old, new in sections for option in _missing(old, new)),
         options_new=tuple(f"{name}.{option}" for name, old, new in sections for option in _missing(new, old)),
         defaults=tuple(found for name, old, new in sections for found in _defaults(name, old, new)),
+        serving_options_gone=tuple(
+            f"{SERVING_SECTION}.{name}" for name in old_server.names if name not in new_server.names
+        ),
+        serving_options_new=tuple(
+            f"{SERVING_SECTION}.{name}" for name in new_server.names if name not in old_server.names
+        ),
+        serving_defaults=tuple(_serving_defaults(old_server, new_server)),
         presets_gone=tuple(name for name in before.tunable_presets if name not in after.tunable_presets),
         presets_new=tuple(name for name in after.tunable_presets if name not in before.tunable_presets),
         instance_types_gone=_instance_types_gone(before, after),
@@ -72,6 +87,14 @@ def _defaults(name: str, before: SectionArguments, after: SectionArguments) -> l
         if old != new:
             found.append(TableDefault(name, option, old, new, known.effects))
     return found
+
+
+def _serving_defaults(before: ServingTable, after: ServingTable) -> Iterator[TableDefault]:
+    """Yield the defaults of vLLM's parser that differ; Kaito's controller sets some of these options itself."""
+    for name in before.names:
+        old, new = before.option(name), after.option(name)
+        if old is not None and new is not None and old.default != new.default:
+            yield TableDefault(SERVING_SECTION, name, old.default, new.default, ())
 
 
 def _instance_types_gone(before: Release, after: Release) -> tuple[str, ...]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from kaitoc.compiler.check.baseline import baseline_of
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.edits import apply_edits, collect_edits, select_fixes
-from kaitoc.compiler.core.findings import Applicability, Finding, Severity
+from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.default_drift import ChangedDefault, changed_defaults, keeping_fix
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.serving_drift import changed_serving_defaults, keeping_serving_fix, starts
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_link import link_serving_jobs
 from kaitoc.compiler.job.speed import throughput_of
 from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 _MOST_ROUNDS = 10
@@ -39,8 +44,18 @@ class UpgradedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradedServer:
+    """One server before and after; `ran_before` is false where the older release's vLLM does not start with it."""
+
+    path: str
+    title: str
+    ran_before: bool
+    changes: tuple[ChangedDefault, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What the newer release finds wrong and the older one did not, and the other way round; and the runs.
+    """What the newer release finds wrong and the older one did not, and the other way round; the runs and servers.
 
     `breaks` are errors, `warnings` the rest of what is new, `mended` errors of the older release that are gone.
     """
@@ -49,13 +64,14 @@ class Upgrade:
     warnings: tuple[Finding, ...]
     mended: tuple[Finding, ...]
     jobs: tuple[UpgradedJob, ...]
+    servers: tuple[UpgradedServer, ...]
     outcome_before: Outcome
     outcome: Outcome
 
     @property
     def changes(self) -> tuple[ChangedDefault, ...]:
-        """Return the defaults that change in any run."""
-        return tuple(change for job in self.jobs for change in job.changes)
+        """Return the defaults that change in any run or server."""
+        return tuple(chain.from_iterable([one.changes for one in self.jobs] + [one.changes for one in self.servers]))
 
 
 def upgrade(before: Engine, after: Engine, paths: Sequence[str]) -> Upgrade:
@@ -69,6 +85,7 @@ def upgrade(before: Engine, after: Engine, paths: Sequence[str]) -> Upgrade:
             finding for finding in _new_among(old.findings, new.findings) if finding.severity is Severity.ERROR
         ),
         jobs=tuple(_jobs(before, after, old.files)),
+        servers=tuple(_servers(before, after, old.files)),
         outcome_before=old,
         outcome=new,
     )
@@ -101,11 +118,16 @@ def _missing_lines(after: Engine, found: Upgrade) -> Iterator[Finding]:
     jobs = (job for path in found.outcome.files for job in after.jobs_of(after.library.load(path)))
     for job, upgraded in zip(jobs, found.jobs, strict=True):
         for change in upgraded.changes:
-            fix = keeping_fix(job, change)
-            if fix is not None:
-                place = job.section_place(change.section)
-                severity = Severity.WARNING
-                yield Finding("", "changed-default", severity, change.option, place.source, place.span, fix=fix)
+            yield from _missing_line(change, keeping_fix(job, change), job.section_place(change.section))
+    servers = (server for path in found.outcome.files for server in _servers_of(after, path))
+    for server, served in zip(servers, found.servers, strict=True):
+        for change in served.changes:
+            yield from _missing_line(change, keeping_serving_fix(server, change), server.config_place)
+
+
+def _missing_line(change: ChangedDefault, fix: Fix | None, place: Place) -> Iterator[Finding]:
+    if fix is not None:
+        yield Finding("", "changed-default", Severity.WARNING, change.option, place.source, place.span, fix=fix)
 
 
 def errors_left(before: Outcome, now: Outcome) -> list[Finding]:
@@ -129,6 +151,29 @@ def _jobs(before: Engine, after: Engine, paths: Sequence[str]) -> Iterator[Upgra
             yield UpgradedJob(
                 summarize(old), summarize(new), old.is_parsable, _speed(old), _speed(new), _changes(old, new)
             )
+
+
+def _servers(before: Engine, after: Engine, paths: Sequence[str]) -> Iterator[UpgradedServer]:
+    for path in paths:
+        for old, new in zip(_servers_of(before, path), _servers_of(after, path), strict=True):
+            ref = new.manifest.ref
+            role = f", role {new.view.role}" if new.view is not None and new.view.role else ""
+            ran_before, changes = _drift_of(old, new)
+            yield UpgradedServer(path, f"{ref.kind} {ref.name}{role}", ran_before, changes)
+
+
+def _servers_of(engine: Engine, path: str) -> Iterator[ServingJob]:
+    return link_serving_jobs(engine.library.load(path), engine.library, engine.assumptions_for(path))
+
+
+def _drift_of(before: ServingJob, after: ServingJob) -> tuple[bool, tuple[ChangedDefault, ...]]:
+    """Return whether a server ran before, and what changes under it; what is not known yet is taken to run."""
+    try:
+        if not starts(before):
+            return not before.uses_vllm, ()
+        return True, tuple(changed_serving_defaults(before, after)) if after.uses_vllm else ()
+    except UnknownValueError:
+        return True, ()
 
 
 def _speed(job: Job) -> float | None:

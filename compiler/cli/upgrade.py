@@ -136,8 +136,8 @@ def _tell(found: Upgrade, options: UpgradeOptions, before: Release, after: Relea
         click.echo(upgrade_json(found, before, after))
         return
     click.echo(upgrade_text(found, before, after, color=wants_color(sys.stdout, os.environ)))
-    if not found.outcome.checked or not found.jobs:
-        complain("no tuning job found in the given paths")
+    if not found.jobs and not found.servers:
+        complain("no tuning job and no server found in the given paths")
 
 
 def _tell_what_is_left(found: Upgrade, now: Outcome) -> int:

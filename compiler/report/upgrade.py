@@ -9,7 +9,7 @@ from itertools import groupby
 
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.check.release_difference import ReleaseDifference
-from kaitoc.compiler.check.upgrade import Upgrade, UpgradedJob
+from kaitoc.compiler.check.upgrade import Upgrade, UpgradedJob, UpgradedServer
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.units import format_gib
@@ -36,6 +36,15 @@ def difference_text(found: ReleaseDifference, before: Release, after: Release) -
             for default in found.defaults
         ),
     )
+    lines += _paragraph("serving options gone", found.serving_options_gone)
+    lines += _paragraph("serving options new", found.serving_options_new)
+    lines += _paragraph(
+        "serving defaults changed",
+        (
+            f"{default.section}.{default.option} {_value_text(default.before)} -> {_value_text(default.after)}"
+            for default in found.serving_defaults
+        ),
+    )
     lines += _paragraph("presets no longer tunable", found.presets_gone)
     lines += _paragraph("presets newly tunable", found.presets_new)
     lines += _paragraph("instance types no longer listed", found.instance_types_gone)
@@ -57,6 +66,7 @@ def _paragraph(title: str, items: Iterable[str]) -> Iterator[str]:
 def upgrade_text(found: Upgrade, before: Release, after: Release, *, color: bool) -> str:
     """Return what breaks, then each run with what changes under it, then a summary."""
     blocks = ["\n".join(_job_lines(job, before)) for job in found.jobs]
+    blocks += ["\n".join(_server_lines(server, before)) for server in found.servers]
     return findings_text((*found.breaks, *found.warnings), color=color) + "\n\n".join(
         [*blocks, _summary(found, before, after)]
     )
@@ -90,10 +100,26 @@ def _job_lines(job: UpgradedJob, before: Release) -> Iterator[str]:
         yield "  runs as before"
 
 
+def _server_lines(server: UpgradedServer, before: Release) -> Iterator[str]:
+    yield f"{printable(server.path)}: {printable(server.title)}"
+    if not server.ran_before:
+        yield f"  {before.name}'s vLLM does not start with its config, so there is no server to keep"
+        return
+    yield from (f"  {_change_text(change)}" for change in server.changes)
+    if not server.changes:
+        yield "  starts as before"
+
+
 def _change_text(change: ChangedDefault) -> str:
     keep = f"; `{change.line}` keeps it" if change.can_be_kept else ""
-    values = f"{yaml_text(change.before)} -> {yaml_text(change.after)}"
-    return f"{change.section}.{change.option}, which is left out: {values} ({', '.join(change.effects)}){keep}"
+    values = f"{_value_text(change.before)} -> {_value_text(change.after)}"
+    effects = f" ({', '.join(change.effects)})" if change.effects else ""
+    return f"{change.section}.{change.option}, which is left out: {values}{effects}{keep}"
+
+
+def _value_text(value: object) -> str:
+    """Return a value as YAML; what only a server's command line holds, such as a mapping, as JSON."""
+    return json.dumps(value, default=str) if isinstance(value, dict) else yaml_text(value)
 
 
 def _memory_text(before: JobSummary, after: JobSummary) -> str:
@@ -135,6 +161,7 @@ def upgrade_json(found: Upgrade, before: Release, after: Release) -> str:
         "warnings": [asdict(to_json_finding(finding)) for finding in found.warnings],
         "mended": [asdict(to_json_finding(finding)) for finding in found.mended],
         "jobs": [_json_job(job) for job in found.jobs],
+        "servers": [_json_server(server) for server in found.servers],
     }
     return json.dumps(document, indent=2)
 
@@ -149,15 +176,25 @@ def _json_job(job: UpgradedJob) -> dict[str, object]:
         "tokens_per_second": {"before": job.tokens_per_second_before, "after": job.tokens_per_second_after},
         "ran_before": job.ran_before,
         "verdict": job.after.verdict.value if job.after.verdict is not None else None,
-        "changes": [
-            {
-                "section": change.section,
-                "option": change.option,
-                "before": change.before,
-                "after": change.after,
-                "effects": list(change.effects),
-                "keep": change.line if change.can_be_kept else None,
-            }
-            for change in job.changes
-        ],
+        "changes": [_json_change(change) for change in job.changes],
+    }
+
+
+def _json_server(server: UpgradedServer) -> dict[str, object]:
+    return {
+        "path": server.path,
+        "server": server.title,
+        "ran_before": server.ran_before,
+        "changes": [_json_change(change) for change in server.changes],
+    }
+
+
+def _json_change(change: ChangedDefault) -> dict[str, object]:
+    return {
+        "section": change.section,
+        "option": change.option,
+        "before": change.before,
+        "after": change.after,
+        "effects": list(change.effects),
+        "keep": change.line if change.can_be_kept else None,
     }
