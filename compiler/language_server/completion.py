@@ -1,7 +1,8 @@
-"""Completion: names of sections and keys, and values, in the training config and in Workspaces."""
+"""Completion: names of sections and keys, and values, in the configs and in Workspaces."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 
@@ -18,6 +19,8 @@ from kaitoc.compiler.language_server.config_jobs import jobs_with
 from kaitoc.compiler.language_server.cursor import Cursor, cursor_at, document_lines
 from kaitoc.compiler.language_server.documents import OpenDocument
 from kaitoc.compiler.language_server.keys import KeyInfo, config_key, config_names, section_key, workspace_keys
+from kaitoc.compiler.language_server.serving_keys import serving_key, serving_keys
+from kaitoc.compiler.manifest.recognition import SERVING_DATA_KEY
 from kaitoc.compiler.manifest.training_config import DATA_KEY, ROOT_KEY, SECTIONS
 from kaitoc.compiler.memory.workload import WorkloadError
 
@@ -38,6 +41,8 @@ def completions_at(
     if DATA_KEY in cursor.path:
         inner = cursor.path[cursor.path.index(DATA_KEY) + 1 :]
         keys = _config_keys(engine, document, beside, offset, cursor, inner)
+    elif (inner_path := _serving_path(document, cursor)) is not None:
+        keys = _serving_keys(engine, document, cursor, inner_path)
     elif any(map(_WORKSPACE_LINE.match, document_lines(document.source, offset))):
         keys = _workspace_keys(engine, document, cursor)
     else:
@@ -75,6 +80,21 @@ def _config_names(release: str, inner: tuple[str, ...]) -> Iterator[KeyInfo]:
     elif len(inner) == 2:
         names = config_names(release, inner[1])
         yield from (key for name in names if (key := config_key(release, inner[1], name)) is not None)
+
+
+def _serving_path(document: OpenDocument, cursor: Cursor) -> tuple[str, ...] | None:
+    """Return the keys around the cursor within an inference config, None outside of one."""
+    if SERVING_DATA_KEY in cursor.path:
+        return cursor.path[cursor.path.index(SERVING_DATA_KEY) + 1 :]
+    return cursor.path if os.path.basename(document.path) == SERVING_DATA_KEY else None
+
+
+def _serving_keys(engine: Engine, document: OpenDocument, cursor: Cursor, inner: tuple[str, ...]) -> Iterable[KeyInfo]:
+    release = engine.assumptions_for(document.path).release.name
+    if not cursor.in_value:
+        return serving_keys(release, inner)
+    key = serving_key(release, inner) if inner else None
+    return [KeyInfo(value, "") for value in key.values] if key is not None else ()
 
 
 def _jobs_at(engine: Engine, document: OpenDocument, beside: tuple[OpenDocument, ...], offset: int) -> list[Job]:
@@ -127,7 +147,7 @@ def _workspace_keys(engine: Engine, document: OpenDocument, cursor: Cursor) -> I
 def _written_elements(cursor: Cursor) -> set[str]:
     """Return what stands there already: the other keys, or the other elements of a list on the line."""
     if not cursor.in_value:
-        return set(cursor.siblings)
+        return {*cursor.siblings, *(name.replace("_", "-") for name in cursor.siblings)}  # vLLM reads both alike
     return set(re.findall(r"[\w.-]+", cursor.before.partition("[")[2] + cursor.after)) if cursor.in_list else set()
 
 

@@ -15,8 +15,10 @@ from kaitoc.compiler.kaito.table import ArgType, release_arguments
 from kaitoc.compiler.language_server.documents import OpenDocument
 from kaitoc.compiler.language_server.keys import config_key
 from kaitoc.compiler.manifest.config_edits import replace_value
+from kaitoc.compiler.manifest.inner_config import InnerConfig
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.reading import read_manifests
+from kaitoc.compiler.manifest.serving_config import read_serving_config
 from kaitoc.compiler.manifest.training_config import Option, Section, TrainingConfig, read_training_config
 from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.result import Verdict
@@ -55,12 +57,33 @@ def config_place(engine: Engine, document: OpenDocument, offset: int) -> ConfigP
     """Return the section or option of a training config at an offset of a document, None elsewhere."""
     for manifest in engine.library.load(document.path).manifests:
         config = read_training_config(manifest) if manifest.is_config_map else None
-        for section in config.sections if config is not None else ():
-            if config is not None and _covers(section.key.span, offset):
-                return ConfigPlace(manifest, config, section, None)
-            for option in section.options:
-                if config is not None and (_covers(option.key.span, offset) or _covers(option.value.span, offset)):
-                    return ConfigPlace(manifest, config, section, option)
+        found = _key_at(config, offset) if config is not None else None
+        if config is not None and found is not None:
+            return ConfigPlace(manifest, config, *found)
+    return None
+
+
+def serving_path(engine: Engine, document: OpenDocument, offset: int) -> tuple[tuple[str, ...], Span] | None:
+    """Return the path to the key of an inference config at an offset and the key's span, None elsewhere."""
+    for manifest in engine.library.load(document.path).manifests:
+        config = read_serving_config(manifest) if manifest.is_config_map else None
+        found = _key_at(config, offset) if config is not None else None
+        if found is not None:
+            section, option = found
+            if option is None:
+                return (section.name,), section.key.span
+            return (section.name, option.name), option.key.span
+    return None
+
+
+def _key_at(config: InnerConfig, offset: int) -> tuple[Section, Option | None] | None:
+    """Return the section whose key, or the option whose key or value, an offset is on."""
+    for section in config.sections:
+        if _covers(section.key.span, offset):
+            return section, None
+        for option in section.options:
+            if _covers(option.key.span, offset) or _covers(option.value.span, offset):
+                return section, option
     return None
 
 

@@ -11,9 +11,17 @@ from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.summarize import summarize
-from kaitoc.compiler.language_server.config_jobs import ConfigPlace, Prospect, config_place, jobs_with, prospects
+from kaitoc.compiler.language_server.config_jobs import (
+    ConfigPlace,
+    Prospect,
+    config_place,
+    jobs_with,
+    prospects,
+    serving_path,
+)
 from kaitoc.compiler.language_server.documents import OpenDocument
 from kaitoc.compiler.language_server.keys import KeyInfo, config_key, section_key, workspace_keys
+from kaitoc.compiler.language_server.serving_keys import serving_key
 from kaitoc.compiler.manifest.config_edits import yaml_text
 from kaitoc.compiler.report.wording import job_facts, job_need
 from kaitoc.compiler.yaml.tree import Entry, Mapping, Node
@@ -31,7 +39,7 @@ def hover_at(
     if place is not None:
         text, span = _config_text(engine, place, jobs_with(engine, beside, place.config_map)[:MAX_JOBS]), place.span
     else:
-        hover_text = _workspace_key(engine, document, offset)
+        hover_text = _serving_key(engine, document, offset) or _workspace_key(engine, document, offset)
         if hover_text is None:
             return None
         text, span = hover_text
@@ -77,6 +85,18 @@ def _prospect_table(job: Job, rows: Sequence[Prospect]) -> str:
 
 def _name(job: Job) -> str:
     return f"`{job.manifest.ref.name}`"
+
+
+def _serving_key(engine: Engine, document: OpenDocument, offset: int) -> tuple[str, Span] | None:
+    """Return the text and the span of the key of an inference config at an offset."""
+    place = serving_path(engine, document, offset)
+    if place is None:
+        return None
+    path, span = place
+    release = engine.assumptions_for(document.path).release
+    key = serving_key(release.name, path)
+    owner = f"vLLM {release.vllm}, Kaito {release.name}" if len(path) > 1 else f"Kaito {release.name}"
+    return (_documentation(key, owner), span) if key is not None else None
 
 
 def _workspace_key(engine: Engine, document: OpenDocument, offset: int) -> tuple[str, Span] | None:

@@ -180,7 +180,7 @@ class _Parser:
             texts = [one.text for one in words[position + 1 : position + 1 + count]]
             position += 1 + count
         if not texts and option.nargs != "?":
-            self._fault(ServingProblemKind.NO_VALUE, word.pair, option.name, _expected(option))
+            self._fault(ServingProblemKind.NO_VALUE, word.pair, option.name, expected_of(option))
             return position
         try:
             read = [read_word(self.table, option, text) for text in texts]
@@ -217,7 +217,8 @@ class _Parser:
         )
 
 
-def _expected(option: ServingOption) -> str:
+def expected_of(option: ServingOption) -> str:
+    """Return in words what an option takes."""
     if option.choices:
         return f"one of {', '.join(option.choices)}"
     return EXPECTATIONS.get(option.kind, "a value")
