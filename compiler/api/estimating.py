@@ -24,13 +24,16 @@ from kaitoc.compiler.job.loading import loading_of
 from kaitoc.compiler.job.memory import workload_of
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
+from kaitoc.compiler.job.prices import prices_from
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.job.speed import price_of
 from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.batches import Lengths, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
 from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.throughput.epoch import Epoch, epoch_of
 from kaitoc.compiler.memory.variation import Drawing, Variation, variation
 from kaitoc.compiler.memory.workload import Reference, Workload, WorkloadError
 
@@ -39,7 +42,8 @@ from kaitoc.compiler.memory.workload import Reference, Workload, WorkloadError
 class Subject:
     """A fine-tune to estimate, the GPU to compare with, and what reports say of it; `margin` is a share, 0 to 1.
 
-    `loading` is how its batches are made of the data.
+    `loading` is how its batches are made of the data; `usd_per_hour` is the price of all its machines, None where it is
+    not stated.
     """
 
     workload: Workload
@@ -47,18 +51,21 @@ class Subject:
     margin: float
     job: JobSummary
     loading: Loading = Loading()
+    usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a fine-tune needs: `footprint` in bytes by category and phase, `verdict` None where no GPU is known.
 
-    `variation` is what batches of different lengths take, None where lengths are not known.
+    `variation` is what batches of different lengths take, None where lengths are not known, `epoch` the time of one
+    pass over the data, None where the number of samples is not.
     """
 
     subject: Subject
     footprint: Footprint
     variation: Variation | None = None
+    epoch: Epoch | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -98,6 +105,7 @@ class Estimate:
             margin=self.subject.margin,
             verdict=self.verdict,
             variation=self.variation,
+            epoch=self.epoch,
         )
 
     def to_json(self) -> str:
@@ -115,6 +123,7 @@ class Estimate:
             tables.headline(subject.workload, subject.gpu, self.footprint),
             tables.footprint_table(self.footprint, subject.gpu, subject.margin),
             *([tables.variation_table(self.variation, self.footprint, subject.gpu)] if self.variation else []),
+            *([tables.epoch_line(self.epoch)] if self.epoch else []),
             tables.levers_table(levers(subject.workload, subject.gpu, self.footprint)),
         ]
         return "\n\n".join(blocks)
@@ -179,7 +188,14 @@ def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     elif overrides.gpu_memory_gib is not None:
         gpu = custom_gpu(overrides.gpu_memory_gib)
     margin, summary = _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method)
-    return Subject(workload_from(fine_tune), gpu, margin, summary, fine_tune.loading)
+    return Subject(workload_from(fine_tune), gpu, margin, summary, fine_tune.loading, _price(fine_tune, overrides))
+
+
+def _price(fine_tune: FineTune, overrides: Overrides) -> float | None:
+    """Return what an hour of the described machines costs, None where no price is stated."""
+    instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
+    usd_per_hour = prices_from(overrides.prices).of(instance)
+    return usd_per_hour * max(1, fine_tune.sharing.num_nodes) if usd_per_hour is not None else None
 
 
 def _require_on_instance(name: str, num_gpus: int, num_nodes: int) -> None:
@@ -220,7 +236,7 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
             )
         _require_possible(job, why_impossible(job, workload))
         gpu = job.gpu.value if job.gpu is not None else None
-        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job))
+        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job), price_of(job))
 
 
 def _require_possible(job: Job, obstacle: str) -> None:
@@ -239,19 +255,37 @@ def _on_preferences(job: Job, model: Architecture) -> Workload:
     return workload_of_plan(plan, model)
 
 
-def predict(subject: Subject, *, lengths: Lengths | None = None, use_trace: bool = False) -> Estimate:
+def predict(
+    subject: Subject, *, lengths: Lengths | None = None, num_samples: int | None = None, use_trace: bool = False
+) -> Estimate:
     """Return the estimate by the closed form, or by the trace where that is asked for or all there is.
 
     With `lengths` batches drawn from rows of those lengths are replayed beside the longest one, where there is a closed
-    form for a supervised run on a whole copy of the model. Raises `WorkloadError` and, where tracing lacks torch,
-    `EstimateError`.
+    form for a supervised run on a whole copy of the model; `num_samples` adds the time of an epoch.
+
+    Raises `WorkloadError` and `EstimateError`, the latter where tracing lacks torch or an epoch lacks a GPU.
     """
     workload, gpu = subject.workload, subject.gpu
     predicted = footprint_of(workload, gpu, use_trace=use_trace)
     is_whole = workload.reference is Reference.NONE and not predicted.sharding.is_sharded
     can_vary = has_closed_form(workload.architecture) and is_whole
     varied = variation(workload, gpu, Drawing(lengths, subject.loading)) if lengths is not None and can_vary else None
-    return Estimate(subject, predicted, varied)
+    epoch = _epoch(subject, predicted, num_samples) if num_samples is not None else None
+    return Estimate(subject, predicted, varied, epoch)
+
+
+def _epoch(subject: Subject, predicted: Footprint, num_samples: int) -> Epoch:
+    if subject.gpu is None:
+        raise EstimateError("--samples times an epoch on a GPU of the catalog; name one with --gpu")
+    if not has_closed_form(subject.workload.architecture):
+        raise EstimateError("--samples needs a model with a closed form; this one can only be traced")
+    return epoch_of(
+        replace(subject.workload, sharding=predicted.sharding),
+        subject.gpu,
+        num_samples,
+        accumulation_steps=subject.loading.accumulation_steps,
+        usd_per_hour=subject.usd_per_hour,
+    )
 
 
 def footprint_of(workload: Workload, gpu: Gpu | None, *, use_trace: bool = False) -> Footprint:

@@ -1,12 +1,14 @@
-"""Finds how many GPUs a fine-tune needs."""
+"""Finds how many GPUs a fine-tune needs, and how large it may be on those it has."""
 
 from __future__ import annotations
 
 from kaitoc.compiler.api.estimating import Estimate, Subject, predict
 from kaitoc.compiler.catalog.gpus import custom_gpu, find_instance_type
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.job.summary import Solved
 from kaitoc.compiler.memory.estimate import EstimateError, has_closed_form
 from kaitoc.compiler.memory.sharing import can_shard
+from kaitoc.compiler.memory.solve import SolvedSize, largest, resized
 from kaitoc.compiler.memory.solve_gpus import MAX_NODES, Machine, Placement, machines, smallest_placement
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.report.wording import plural
@@ -21,6 +23,11 @@ class Solution:
 
     placement: Placement | None
     estimate: Estimate
+
+    @property
+    def fits(self) -> bool:
+        """Return whether any number of GPUs is enough."""
+        return self.placement is not None
 
     @property
     def words(self) -> str:
@@ -39,6 +46,48 @@ class Solution:
         else:
             why = "each GPU holds a whole copy (ddp); `--sharding fsdp2` estimates shards"
         return f"no number of GPUs surely fits: {why}"
+
+
+@dataclass(frozen=True, slots=True)
+class LargestSize:
+    """The largest batch, length or rank with which a fine-tune surely fits, and what it needs with it.
+
+    Where it fits with none, the value is 0 and the estimate that of the smallest.
+    """
+
+    size: SolvedSize
+    value: int
+    estimate: Estimate
+
+    @property
+    def fits(self) -> bool:
+        """Return whether the run fits with any value."""
+        return self.value > 0
+
+    @property
+    def words(self) -> str:
+        """Return the answer in a line."""
+        gpu = self.estimate.subject.gpu
+        name = gpu.name if gpu is not None else ""
+        if not self.value:
+            return f"no {self.size.value} surely fits {name}: it does not with 1"
+        return f"largest that surely fits {name}: --{self.size.value} {self.value}"
+
+
+def solve_size(subject: Subject, size: SolvedSize) -> LargestSize:
+    """Return the largest value of a size with which a fine-tune surely fits its GPU.
+
+    Raises `EstimateError` without a GPU, or where only the trace tells the memory, and `WorkloadError` for a rank where
+    there are no adapters.
+    """
+    workload, gpu = subject.workload, subject.gpu
+    if gpu is None:
+        raise EstimateError(f"--solve {size.value} has no bound without a GPU; name one with --gpu or --gpu-memory")
+    if not has_closed_form(workload.architecture):
+        raise EstimateError(f"--solve {size.value} needs a model with a closed form; this one can only be traced")
+    value = largest(workload, size, gpu, subject.margin)
+    solved = replace(subject, workload=resized(workload, size, max(1, value)))
+    return LargestSize(size, value, predict(replace(solved, job=replace(subject.job, solved=Solved(size, value)))))
 
 
 def solve_gpus(subject: Subject, gpu_name: str | None) -> Solution:

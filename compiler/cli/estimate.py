@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from kaitoc.compiler.api.estimating import Estimate, Subject, predict
-from kaitoc.compiler.api.solving import solve_gpus
+from kaitoc.compiler.api.solving import solve_gpus, solve_size
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.cli.estimate_rows import RowOptions, row_options
@@ -27,15 +27,19 @@ from kaitoc.compiler.cli.options import (
     kaito_version_option,
     margin_option,
     model_option,
+    price_option,
     sharing_options,
     takes,
     target_option,
 )
 from kaitoc.compiler.memory.estimate import TASKS, EstimateError, levers
 from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.solve import SolvedSize
 
 EXIT_DOES_NOT_FIT = 1
 _SERVE = "serve"
+_GPUS = "gpus"
+_SIZES = tuple(size.value for size in SolvedSize)
 
 
 @click.command()
@@ -76,10 +80,12 @@ _SERVE = "serve"
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
 @click.option(
     "--solve",
-    type=click.Choice(SOLVABLE),
-    help="Find the smallest number of GPUs that fits, of --gpu or of all instance types; exit 1 when none does. "
-    "Server: also the largest context, the requests at once, or the instance types that fit.",
+    type=click.Choice([*_SIZES, *SOLVABLE]),
+    help="Find the largest size that surely fits, or the fewest GPUs, of --gpu or of all instance types; exit 1 when "
+    "nothing does. Server: the largest context, the requests at once, the fewest GPUs, or instance types that fit.",
 )
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Show the time of an epoch of N samples.")
+@price_option
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
 @click.option("--strict", is_flag=True, help="Exit 1 for a tight fit too.")
 @click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -94,7 +100,7 @@ def estimate(options: EstimateOptions) -> int:
     """
     if options.task == _SERVE:
         return estimate_servers(options.servers())
-    if options.serving.is_used or options.solve not in (None, "gpus"):
+    if options.serving.is_used or options.solve not in (None, _GPUS, *_SIZES):
         raise EstimateError("options of a server need --task serve")
     if options.rows.data is not None and options.rows.lengths is not None:
         raise EstimateError("--lengths assumes what --data measures; pass one of them")
@@ -112,7 +118,7 @@ def _answer(subject: Subject, options: EstimateOptions) -> int:
     if options.solve is not None:
         return _answer_solved(subject, options)
     points = sweep_points(subject, options.sweep) if options.sweep else []
-    estimated = predict(subject, lengths=lengths, use_trace=options.use_trace)
+    estimated = predict(subject, lengths=lengths, num_samples=options.samples, use_trace=options.use_trace)
     if lengths is not None and estimated.variation is None:
         click.echo(
             "kaitoc: note: lengths that vary are not replayed for a run that is sharded, traced or on pairs", err=True
@@ -130,16 +136,17 @@ def _answer(subject: Subject, options: EstimateOptions) -> int:
 
 
 def _answer_solved(subject: Subject, options: EstimateOptions) -> int:
-    """Print the estimate on the fewest GPUs that fit, or that none do, and return the exit code."""
-    if options.sweep or options.use_trace:
-        raise EstimateError("--solve gpus is incompatible with --sweep and --trace")
-    solution = solve_gpus(subject, options.gpu)
+    """Print the estimate of what was solved for, and return the exit code."""
+    solve = options.solve
+    if options.sweep or options.use_trace or options.samples:
+        raise EstimateError(f"--solve {solve} is incompatible with --sweep, --trace and --samples")
+    solution = solve_size(subject, SolvedSize(solve)) if solve in _SIZES else solve_gpus(subject, options.gpu)
     if options.format_name == "json":
         click.echo(solution.estimate.to_json(), nl=False)
     else:
         click.echo(str(solution.estimate))
         click.echo(f"\n{solution.words}")
-    return 0 if solution.placement is not None else EXIT_DOES_NOT_FIT
+    return 0 if solution.fits else EXIT_DOES_NOT_FIT
 
 
 def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], options: EstimateOptions) -> None:
@@ -152,6 +159,8 @@ def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], op
         blocks.append(tables.variation_table(estimated.variation, footprint, gpu))
     if options.phase:
         blocks.append(tables.phase_table(footprint))
+    if estimated.epoch is not None:
+        blocks.append(tables.epoch_line(estimated.epoch))
     if options.sweep:
         blocks.append(tables.sweep_table(options.sweep.partition("=")[0], points, gpu, margin))
     blocks.append(tables.levers_table(levers(workload, gpu, footprint)))

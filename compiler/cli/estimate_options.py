@@ -11,6 +11,7 @@ from kaitoc.compiler.cli.estimate_training import TrainingOptions
 from kaitoc.compiler.cli.option_records import SharingOptions
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
+from kaitoc.compiler.job.prices import parse_price
 from kaitoc.compiler.job.settings import Settings
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune
 from kaitoc.compiler.memory.stacks import BUNDLED
@@ -37,6 +38,8 @@ class EstimateOptions:
     use_trace: bool
     sweep: str | None
     solve: str | None
+    samples: int | None
+    prices: tuple[str, ...]
     plot: str | None
     format_name: str
     strict: bool
@@ -53,6 +56,7 @@ class EstimateOptions:
             target=self.target,
             seq_len_tokens=self._seq_len_tokens(),
             margin_percent=self.margin,
+            prices=tuple(parse_price(text) for text in self.prices),
         )
         return self.sharing.over(stated)
 
@@ -73,7 +77,7 @@ class EstimateOptions:
         names = (self.stack, self.sweep, self.plot)
         shares = self.sharing != SharingOptions(gpus=self.sharing.gpus)
         is_tuned = self.training.is_used or self.rows.has_lengths or any(name is not None for name in names) or shares
-        if is_tuned or self.use_trace or self.phase:
+        if is_tuned or self.use_trace or self.phase or self.samples or self.prices:
             raise EstimateError("options of a fine-tune do not apply to --task serve")
         return ServingRequest(
             self.paths, self.model, self.model_config, self.sharing.gpus, self.overrides, self.serving, self.solve,

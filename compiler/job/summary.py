@@ -10,6 +10,8 @@ from kaitoc.compiler.memory.result import Footprint, Verdict
 if TYPE_CHECKING:
     from kaitoc.compiler.kaito.serving.nodes import NodeEstimate
     from kaitoc.compiler.memory.serving.footprint import ServingFootprint
+    from kaitoc.compiler.memory.solve import SolvedSize
+    from kaitoc.compiler.memory.throughput.epoch import Epoch
     from kaitoc.compiler.memory.variation import Variation
 
 
@@ -36,18 +38,26 @@ class ServingNeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Solved:
+    """The largest value of a size with which a run fits, 0 where it fits with none."""
+
+    size: SolvedSize
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobSummary:
     """One tuning run and what it needs on one GPU, or one server.
 
-    `task` is what is learned: "sft" or "dpo", whose `batch` counts pairs; None for a server.
+    `task` is what is learned: "sft" or "dpo", whose `batch` counts pairs; None for a server. `path` is the file that
+    brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the manifest names no
+    namespace, and empty where there is none. `footprint` is None where the need is unknown, which `why_unknown`
+    explains; `verdict` and `capacity_bytes` are None where the GPU is unknown; `variation` is what batches of different
+    lengths take, where lengths are at hand. `margin` is the share of the GPU's memory that the verdict keeps free.
 
-    `path` is the file that brings it in. `workspace` and `configmap` are `namespace/name`, or the bare name where the
-    manifest names no namespace, and empty where there is none. `footprint` is None where what it needs cannot be told,
-    which `why_unknown` explains; `verdict` and `capacity_bytes` are None where the GPU is unknown;
-    `variation` is what batches of different lengths take, where lengths are at hand.
-    `margin` is the share of the GPU's memory that the verdict keeps free. `instance_type` is the one found by
-    `--solve gpus`, empty otherwise. A server has `method` "serve", its need in `serving`, its context in `seq_len` and
-    in `batch` the sequences of a step.
+    `instance_type` is the one found by `--solve gpus`, empty otherwise; `solved` is the size found by another
+    `--solve`, `epoch` the time of one pass over the data where that was asked for. A server has `method` "serve", its
+    need in `serving`, its context in `seq_len` and in `batch` the sequences of a step.
     """
 
     path: str = ""
@@ -66,6 +76,8 @@ class JobSummary:
     why_unknown: str = ""
     serving: ServingNeed | None = None
     instance_type: str = ""
+    solved: Solved | None = None
+    epoch: Epoch | None = None
     variation: Variation | None = None
 
     @property

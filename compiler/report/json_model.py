@@ -220,20 +220,34 @@ class JsonServing:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonEpoch:
+    """The time and the cost of one pass over the samples; `usd` is null where no price is stated."""
+
+    samples: int
+    tokens_per_second: float
+    hours: float
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSolved:
+    """The largest value of a size with which the run fits; 0 where it fits with none."""
+
+    size: Literal["batch", "seq-len", "rank"]
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class JsonJob:
     """One tuning run and what it needs on one GPU, or one server (`method` "serve"); null where that is unknown.
 
-    `batch` counts pairs where the `task` is `dpo`.
-    `margin` is the share of the GPU's memory to keep free; `fits` is true for the verdicts `fits` and `tight`.
+    `batch` counts pairs where the `task` is `dpo`. `margin` is the share of the GPU's memory to keep free; `fits` is
+    true for the verdicts `fits` and `tight`. Of a server, `seq_len` is the context, `batch` the sequences of a step,
+    and `margin` the share by which what is beside the KV cache may exceed its estimate.
+
     `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU, `lengths`
-    where those of the data were not given.
-
-
-    @dataclass(frozen=True, slots=True)
-    Of a server, `seq_len` is the context, `batch` the sequences of a step, and `margin` the share by which what is
-    beside the KV cache may exceed its estimate. `sharding` and `host_bytes`, what the processes of one node hold
-    outside of GPUs, are null for one GPU.
-    `instance_type` is the one whose GPUs are the fewest that fit, null unless `--solve gpus` looked for it.
+    where those of the data were not given. `instance_type` is the one whose GPUs are the fewest that fit, `solved` the
+    largest size that fits, each null unless `--solve` looked for it; `epoch` is null without `--samples`.
     """
 
     workspace: str | None
@@ -249,6 +263,8 @@ class JsonJob:
     phase_bytes: JsonPhaseBytes | None
     sharding: JsonSharding | None
     instance_type: str | None
+    solved: JsonSolved | None
+    epoch: JsonEpoch | None
     host_bytes: int | None
     interval_bytes: JsonInterval | None
     lengths: JsonLengths | None

@@ -13,6 +13,7 @@ from kaitoc.compiler.memory.estimate import Lever
 from kaitoc.compiler.memory.result import Category, Footprint
 from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.solve import SolvedSize
+from kaitoc.compiler.memory.throughput.epoch import Epoch
 from kaitoc.compiler.memory.variation import Variation
 from kaitoc.compiler.memory.workload import Quantization, Workload
 
@@ -101,6 +102,13 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
         state = f"{format_gib(free)} free" if free >= 0 else f"{format_gib(-free)} short"
         lines.append(_row(gpu.name, gpu.memory_bytes, f"{verdict(predicted, gpu, margin).value}, {state}"))
     return "\n".join([f"{'':<{_WIDTH}}   GiB", *lines])
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """Return how fast the run is, how long a pass over the data takes, and what it costs where a price is stated."""
+    cost = f", USD {epoch.usd:,.2f}" if epoch.usd is not None else ""
+    hours = f"{epoch.hours:,.1f} h" if epoch.hours >= 1 else f"{epoch.hours * 60:,.0f} min"
+    return f"{epoch.tokens_per_second:,.0f} tokens/s; an epoch of {epoch.num_samples:,} samples: {hours}{cost}"
 
 
 def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) -> str:

@@ -15,6 +15,7 @@ from kaitoc.compiler.memory.result import Footprint, Phase, Verdict, parts_of
 from kaitoc.compiler.report.json_model import (
     JsonAlternative,
     JsonEdit,
+    JsonEpoch,
     JsonFinding,
     JsonFix,
     JsonFootprint,
@@ -29,6 +30,7 @@ from kaitoc.compiler.report.json_model import (
     JsonReport,
     JsonServing,
     JsonSharding,
+    JsonSolved,
     JsonSpan,
     JsonSummary,
 )
@@ -36,6 +38,7 @@ from kaitoc.compiler.report.json_pieces import filled, item, joined
 from kaitoc.compiler.report.model import FormatOptions, Frame, Totals
 
 if TYPE_CHECKING:
+    from kaitoc.compiler.memory.throughput.epoch import Epoch
     from kaitoc.compiler.memory.variation import Variation
 
 
@@ -116,6 +119,8 @@ def to_json_job(job: JobSummary) -> JsonJob:
         phase_bytes=_phase_bytes(footprint) if footprint else None,
         sharding=_sharding(footprint) if footprint and footprint.num_gpus > 1 else None,
         instance_type=job.instance_type or None,
+        epoch=_epoch(job.epoch) if job.epoch is not None else None,
+        solved=JsonSolved(job.solved.size.value, job.solved.value) if job.solved is not None else None,
         host_bytes=footprint.host_bytes if footprint else None,
         capacity_bytes=job.capacity_bytes,
         interval_bytes=JsonInterval(footprint.low_bytes, footprint.high_bytes) if footprint else None,
@@ -125,6 +130,10 @@ def to_json_job(job: JobSummary) -> JsonJob:
         fits=job.fits,
         serving=_serving(job.serving) if job.serving is not None else None,
     )
+
+
+def _epoch(epoch: Epoch) -> JsonEpoch:
+    return JsonEpoch(epoch.num_samples, epoch.tokens_per_second, epoch.hours, epoch.usd)
 
 
 def _serving(need: ServingNeed) -> JsonServing:

@@ -1,0 +1,91 @@
+"""`kaitoc estimate --solve seq-len|batch|rank` and `--samples`: the largest that fits, and the time of an epoch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler.cli import cli
+
+INSTANCE = "Standard_NV36ads_A10_v5"
+QLORA = ("--model", "phi-4", "--method", "qlora", "--gpu", INSTANCE)
+
+
+def estimate(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["estimate", *words])
+
+
+def job_of(result: Result) -> dict[str, Any]:
+    (job,) = json.loads(result.stdout)["jobs"]
+    return dict(job)
+
+
+@pytest.mark.parametrize("size", ["seq-len", "batch", "rank"])
+def test_the_largest_fits_and_the_next_does_not(size: str) -> None:
+    solved = job_of(estimate(*QLORA, "--solve", size, "-f", "json"))["solved"]
+    value = solved["value"]
+
+    assert solved == {"size": size, "value": value}
+    assert job_of(estimate(*QLORA, f"--{size}", str(value), "-f", "json"))["verdict"] == "fits"
+    assert job_of(estimate(*QLORA, f"--{size}", str(value + 1), "-f", "json"))["verdict"] != "fits"
+
+
+def test_the_estimate_is_that_of_the_largest() -> None:
+    result = estimate(*QLORA, "--solve", "seq-len", "-f", "json")
+    job = job_of(result)
+
+    assert result.exit_code == 0
+    assert job["seq_len"] == job["solved"]["value"]
+
+
+def test_the_text_names_the_option_to_write() -> None:
+    result = estimate(*QLORA, "--solve", "batch")
+
+    assert "largest that surely fits A10-24GB: --batch " in result.stdout
+
+
+def test_what_fits_with_no_size_exits_with_1() -> None:
+    result = estimate("--model", "phi-4", "--method", "lora", "--gpu", INSTANCE, "--solve", "seq-len", "-f", "json")
+
+    assert result.exit_code == 1
+    assert job_of(result)["solved"] == {"size": "seq-len", "value": 0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "phi-4", "--solve", "batch"), "--solve batch has no bound without a GPU"),
+        (("--model", "gpt2", "--method", "full", "--gpu", INSTANCE, "--solve", "rank"), "full fine-tuning has no rank"),
+        ((*QLORA, "--solve", "batch", "--sweep", "batch=1:4"), "incompatible with --sweep"),
+        ((*QLORA, "--solve", "concurrency"), "--task serve"),
+        (("--model", "phi-4", "--samples", "10"), "name one with --gpu"),
+        ((*QLORA, "--samples", "10", "--price", "A10=3"), "cannot set a price for `A10`"),
+    ],
+)
+def test_contradictions_are_one_line_and_exit_code_2(words: tuple[str, ...], message: str) -> None:
+    result = estimate(*words)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_epoch_is_tokens_over_speed_and_costs_hours_times_price() -> None:
+    epoch = job_of(
+        estimate(*QLORA, "--seq-len", "512", "--samples", "10000", "--price", f"{INSTANCE}=3", "-f", "json")
+    )["epoch"]
+
+    assert epoch["samples"] == 10000
+    assert epoch["hours"] == pytest.approx(10000 * 512 / epoch["tokens_per_second"] / 3600)
+    assert epoch["usd"] == pytest.approx(3 * epoch["hours"])
+
+
+def test_an_epoch_without_a_price_costs_nothing_known() -> None:
+    result = estimate(*QLORA, "--samples", "10000")
+
+    assert "an epoch of 10,000 samples: " in result.stdout
+    assert "USD" not in result.stdout
+    assert job_of(estimate(*QLORA, "-f", "json"))["epoch"] is None
