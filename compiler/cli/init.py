@@ -12,11 +12,13 @@ from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
 from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.options import takes
+from kaitoc.compiler.compile.consequences import with_reasons
 from kaitoc.compiler.compile.model import CompileError, CompileRequest
 from kaitoc.compiler.compile.output import PlannedWrite, write_all
 from kaitoc.compiler.compile.scaffold import METHODS, Blueprint, instance_type_named, scaffold
 from kaitoc.compiler.compile.serving_scaffold import server_text
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
 from kaitoc.compiler.job.job import Assumptions
 from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
@@ -131,16 +133,18 @@ def _write_scaffold(options: InitOptions) -> int:
     overrides = Overrides(kaito_version=options.kaito_version, target=options.target)
     settings = SettingsFinder()
     assumptions = resolve_assumptions(overrides, settings.for_path("."))
+    rules = all_rules()
+    context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=tuple(rules.job_rules))
+    request = CompileRequest(overrides, settings, rules, context)
     if options.serve:
-        _emit(server_text(_blueprint(options, assumptions), assumptions), output)
+        blueprint = _blueprint(options, assumptions)
+        server = Source(f"{blueprint.name}-server.yaml", server_text(blueprint, assumptions))
+        _emit(with_reasons(server, request), output)
         return 0
     if options.data_format == "text" and assumptions.target.value == "kaito":
         raise SettingsError(
             "Kaito's image stops on plain text; it takes messages or prompt-completion (or --target bundled)"
         )
-    rules = all_rules()
-    context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=tuple(rules.job_rules))
-    request = CompileRequest(overrides, settings, rules, context)
     result = scaffold(_blueprint(options, assumptions), request, assumptions)
     _emit(result.files[0].text, output)
     if output is not None or not sys.stdout.isatty():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from kaitoc.compiler.check.engine import Engine
-from kaitoc.compiler.compile.model import CompileRequest
+from kaitoc.compiler.compile.driver import describe_problem
+from kaitoc.compiler.compile.model import CompileError, CompileRequest
 from kaitoc.compiler.core.edits import apply_edits
-from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.findings import Edit, Severity
 from kaitoc.compiler.core.source import Source, Span
 
 _REASONS = {
@@ -15,16 +16,23 @@ _REASONS = {
     "KT415": "the adapter is wanted as an image",
     "KT432": "the data has columns prompt and completion",
     "KT731": "this model is asked for",
+    "KT743": "this GPU is asked for",
+    "KT744": "this GPU is asked for, and Kaito counts the nodes",
 }
 """The findings that a choice of model or output brings with it; any other is a fault of the manifest."""
 
 
 def with_reasons(source: Source, request: CompileRequest) -> str:
-    """Return a text whose expected findings are suppressed on their lines, with the reason."""
+    """Return a text whose expected findings are suppressed on their lines, with the reason.
+
+    Raises `CompileError` for an error that is found in it.
+    """
     engine = Engine(request.rule_set, request.overrides, request.settings)
     engine.library.add_source(source)
     codes_by_line: dict[int, list[str]] = defaultdict(list)
     for finding in engine.check([source.path]).findings:
+        if finding.severity is Severity.ERROR:
+            raise CompileError(describe_problem(finding), path=source.path)
         if finding.code in _REASONS and finding.source == source:
             codes_by_line[source.position(finding.span.start).line].append(finding.code)
     return apply_edits(source, [_comment(source, line, sorted(set(codes))) for line, codes in codes_by_line.items()])
