@@ -61,7 +61,7 @@ class Prepared:
     def describe(self, max_length: int | None) -> str:
         """Return the lengths in words, for the log before training."""
         shares = ", ".join(f"p{round(100 * share)} {self.percentile_tokens(share)}" for share in _SHARES)
-        text = f"{len(self.examples)} examples of {shares}, at most {max(self.lengths_tokens)} tokens"
+        text = f"{len(self.examples)} examples; tokens per example: {shares}, max {max(self.lengths_tokens)}"
         if self.num_truncated:
             text += f"; {self.num_truncated} cut to {max_length}"
         text += f", {self.num_emptied} of them left out: no answer was left" if self.num_emptied else ""

@@ -28,7 +28,7 @@ def test_the_run_that_is_shown_has_the_demos_number_of_steps() -> None:
     )
     num_steps = num_epochs * -(-num_rows // (batch * accumulation))
     assert f"steps     {num_steps} in " in shown_output("kaitoc run")
-    assert f"data: {num_rows} examples" in shown_output("kaitoc run")
+    assert f"data: {num_rows} examples;" in shown_output("kaitoc run")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -77,7 +77,7 @@ def test_lengths_cut_rows_and_skipped_rows_are_told_before_training(
     run_plan(make_plan(data={"paths": [str(data)], "max_length": 32, "skip_bad_rows": True}), RunOptions("cpu"))
     first, device, second, *_ = capsys.readouterr().err.splitlines()
 
-    assert first.startswith("data: 2 examples of p50 ")
+    assert first.startswith("data: 2 examples; tokens per example: p50 ")
     assert "; 1 cut to 32; 1 rows skipped, the first: " in first
     assert f"{data}:3" in first
     assert device == "device: CPU, float32 weights, attention sdpa, loss nll in chunks, 1 process"
