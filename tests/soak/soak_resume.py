@@ -37,6 +37,7 @@ TRAINING = {
 EXIT_CODES = {signal.SIGKILL: {0, -9}, signal.SIGTERM: {0, -15, 143}, signal.SIGINT: {0, 130}}
 """What a process ends with that gets a signal: 0 when it was done; by SIGTERM itself before the first step."""
 LOST_PEER = 1
+GRACE_SECONDS = 15
 NOTES = ("notes.txt", "checkpoints/notes.txt", "checkpoints/mine/notes.txt")
 
 
@@ -73,8 +74,9 @@ def _interrupt(plan: Plan, folder: Path, number: signal.Signals, chance: random.
         runs = start_ranks(plan, folder, "--resume")
         step = NUM_STEPS if is_last else min(_last_step(plan) + chance.randint(0, 3), NUM_STEPS - 2)
         num_signals += _signal_after(runs, plan, step, number, chance)
+        _end_survivors(runs)
         ended = [run.end() for run in runs]
-        allowed = EXIT_CODES[number] | ({LOST_PEER} if plan.num_processes > 1 else set())
+        allowed = EXIT_CODES[number] | ({LOST_PEER, -9} if plan.num_processes > 1 else set())
         _require(_codes(ended) <= allowed, seed, f"{number.name}: {ended}")
         if is_last:
             break
@@ -88,6 +90,19 @@ def _interrupt(plan: Plan, folder: Path, number: signal.Signals, chance: random.
     _require(_codes(ended) == {0}, seed, f"the run does not go on after {number.name}: {ended}")
     _require(all(map(is_whole, checkpoints(output / "checkpoints"))), seed, "a checkpoint is damaged")
     return num_signals
+
+
+def _end_survivors(runs: list[ChildRun]) -> None:
+    """End what outlives a process of its run, as a launcher does: before they have met, the others wait for it."""
+    while all(run.is_alive() for run in runs):
+        time.sleep(0.01)
+    end = time.monotonic() + GRACE_SECONDS
+    while any(run.is_alive() for run in runs) and time.monotonic() < end:
+        time.sleep(0.01)
+    for run in runs:
+        if run.is_alive():
+            with suppress(ProcessLookupError):  # it ended in the meantime
+                run.send_signal(signal.SIGKILL)
 
 
 def _add_notes(output: Path) -> None:
