@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ from drawn_variants import drawn_variants
 FOLDER = Path(__file__).parent
 _Json = dict[str, Any]
 _PLAIN = '"base":"lora","set":{}'
+_FILE = re.compile(r'File "[^"]*')
+"""Where a machine keeps the file that a traceback names."""
 
 
 def recording_path(kind: str, release: str) -> Path:
@@ -43,7 +46,7 @@ def condensed(record: _Json) -> _Json:
     """Return a record of the runner without what no test asks."""
     if record["verdict"] == "stopped":
         kept = {key: record[key] for key in ("id", "verdict", "stage", "exception") if key in record}
-        message = " ".join(str(record.get("message", "")).split())
+        message = _FILE.sub('File "', " ".join(str(record.get("message", "")).split()))
         return {**kept, "message": message[:120]} if record.get("exception") != "SystemExit" else kept
     is_learned = record["changed"] > 0 and record["finite"]
     return {"id": record["id"], "verdict": "trained" if is_learned else "unlearned"}
