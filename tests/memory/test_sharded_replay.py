@@ -21,7 +21,7 @@ def reserved_blocks(*operations: int, num_pending: int = 0) -> int:
     """Return how many blocks the pools hold after operations on blocks of one size."""
     settings = AllocatorSettings(expandable_segments=False, spares_growing_end=False)
     pools = StreamPools(settings, num_pending)
-    pools.run(Script(array("q", operations), (fixed(BLOCK_BYTES),), ()), 1, 1)
+    pools.run(Script(array("q", operations), (fixed(BLOCK_BYTES),), (), 0, (), ()), 1, 1)
     return pools.reserved_bytes // BLOCK_BYTES
 
 
@@ -44,7 +44,7 @@ def test_fsdp2_uses_a_gradient_that_was_reduced_again_at_once_and_fsdp1_after_th
 def test_what_a_step_leaves_behind_is_freed_in_its_own_pool() -> None:
     """Gradients of two steps: the second step's take the place of the first's, which are on the stream that reduces."""
     pools = StreamPools(AllocatorSettings(expandable_segments=False, spares_growing_end=False), 0)
-    script = Script(array("q", [on(CudaStream.REDUCE)]), (fixed(BLOCK_BYTES),), (0,))
+    script = Script(array("q", [on(CudaStream.REDUCE)]), (fixed(BLOCK_BYTES),), (0,), 0, (), ())
     for _ in range(2):
         for stream, block in pools.run(script, 1, 1):
             pools.free(stream, block)

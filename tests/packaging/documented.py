@@ -22,7 +22,7 @@ PLACEHOLDERS = {
 OPTIONS_ONLY = {
     "kaitoc compile --emit", "kaitoc compile --in-place", "kaitoc estimate --gpus 8 --nodes 2 --sharding fsdp2",
     "kaitoc estimate --model-config", "kaitoc lsp --kaito-version v0.11", "kaitoc run --dry-run",
-    "kaitoc run --on cluster",
+    "kaitoc run --on cluster", "kaitoc estimate --task serve",
 }  # fmt: skip
 """Named in running text, with what they work on left out: `--help` has to know their options."""
 TRAINS = "trains: tests/runtime, and the demo as a whole in `make soak`"

@@ -69,7 +69,7 @@ def test_a_model_that_is_not_cached_is_refused_without_a_request(make_plan: Make
 
 
 def test_the_hub_is_asked_where_the_plan_allows_it(make_plan: MakePlan, asked: list[Any]) -> None:
-    with pytest.raises(ModelFailure, match="owner/tiny: the tokenizer cannot be loaded"):
+    with pytest.raises(ModelFailure, match="owner/tiny: the config cannot be loaded"):
         run_plan(make_plan(model={"path": NAME, "hub": True}), CPU)
     assert asked != []
 
