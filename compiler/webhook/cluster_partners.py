@@ -44,6 +44,7 @@ class ClusterPartners:
         self._objects: dict[str, dict[tuple[str, str], _Object]] = {kind: {} for kind in PARTNER_KINDS}
         self._listed: set[str] = set()
         self._problems: dict[str, str] = {}
+        self._is_stopped = threading.Event()
 
     @property
     def is_complete(self) -> bool:
@@ -59,6 +60,10 @@ class ClusterPartners:
         """Follow the cluster in the background."""
         for kind in self._objects:
             threading.Thread(target=self._follow, args=(kind,), name=f"watch-{kind}", daemon=True).start()
+
+    def stop(self) -> None:
+        """End following: what is asked of the cluster at this moment is the last."""
+        self._is_stopped.set()
 
     def refresh(self) -> None:
         """Do nothing: the watches tell what changes."""
@@ -81,13 +86,16 @@ class ClusterPartners:
         return [user.file for user in users]
 
     def _follow(self, kind: str) -> None:
-        while True:
+        while not self._is_stopped.is_set():
             try:
                 self.follow_once(kind)
-                time.sleep(_RELIST_SECONDS)  # a server that breaks each watch at once is not asked for all without end
+                pause_seconds = _RELIST_SECONDS  # a server that breaks each watch is not asked for all without end
             except Exception as error:
+                if self._is_stopped.is_set():
+                    return
                 self._note(kind, error)
-                time.sleep(_RETRY_SECONDS)
+                pause_seconds = _RETRY_SECONDS
+            self._is_stopped.wait(pause_seconds)
 
     def _note(self, kind: str, error: Exception) -> None:
         """Keep and log why a kind cannot be followed; of one that the cluster does not define all is known: nothing."""
@@ -109,7 +117,7 @@ class ClusterPartners:
             self._objects[kind] = {_key(item): _Object(item) for item in map(_trimmed, objects) if _matters(item)}
         self._listed.add(kind)
         self._problems.pop(kind, None)
-        while True:
+        while not self._is_stopped.is_set():
             started = time.monotonic()
             for change, content in self._api.watch(kind, version):
                 if change == "ERROR":
@@ -117,7 +125,7 @@ class ClusterPartners:
                 version = str(content.get("metadata", {}).get("resourceVersion", version))
                 self._apply(kind, change, _trimmed(content))
             if time.monotonic() - started < 1.0:
-                time.sleep(1.0)
+                self._is_stopped.wait(1.0)
 
     def _apply(self, kind: str, change: str, content: Mapping[str, Any]) -> None:
         with self._lock:

@@ -92,6 +92,24 @@ def listed(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in ("apiVersion", "kind")}
 
 
+Following = Callable[[ClusterPartners], ClusterPartners]
+
+
+@pytest.fixture
+def following() -> Iterator[Following]:
+    """Starts partners that follow the cluster, and stops them after the test: no other test meets their requests."""
+    started: list[ClusterPartners] = []
+
+    def follow(partners: ClusterPartners) -> ClusterPartners:
+        partners.start()
+        started.append(partners)
+        return partners
+
+    yield follow
+    for partners in started:
+        partners.stop()
+
+
 @pytest.fixture
 def api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     server = ApiServer()
@@ -181,14 +199,13 @@ def test_a_version_that_the_cluster_does_not_serve_is_asked_for_in_the_one_befor
 
 
 def test_a_kind_without_a_definition_is_told_and_has_no_objects_until_it_is_defined(
-    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    api_server: ApiServer, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = "/apis/kaito.sh/v1alpha1/multiroleinferences"
     api_server.served.remove(path)
     monkeypatch.setattr("kaitoc.compiler.webhook.cluster_partners._RETRY_SECONDS", 0.05)
     monkeypatch.setattr("kaitoc.compiler.webhook.cluster_partners._RELIST_SECONDS", 600)
-    partners = ClusterPartners(KubernetesApi())
-    partners.start()
+    partners = following(ClusterPartners(KubernetesApi()))
 
     wait_for(lambda: partners.is_complete and "MultiRoleInference" in partners.problems)
     assert partners.problems == {
@@ -199,12 +216,11 @@ def test_a_kind_without_a_definition_is_told_and_has_no_objects_until_it_is_defi
 
 
 def test_a_role_that_is_missing_is_told_until_it_is_there(
-    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    api_server: ApiServer, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api_server.forbidden = True
     monkeypatch.setattr("kaitoc.compiler.webhook.cluster_partners._RETRY_SECONDS", 0.05)
-    partners = ClusterPartners(KubernetesApi())
-    partners.start()
+    partners = following(ClusterPartners(KubernetesApi()))
 
     wait_for(lambda: sorted(partners.problems) == sorted(PARTNER_KINDS))
     assert "403" in partners.problems["ConfigMap"]
@@ -260,10 +276,10 @@ def test_a_server_that_does_not_answer_is_not_waited_for_without_end(
 
 
 def test_a_server_that_breaks_each_watch_is_asked_again_after_a_pause(
-    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    api_server: ApiServer, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kaitoc.compiler.webhook.cluster_partners._RELIST_SECONDS", 600)
-    ClusterPartners(KubernetesApi()).start()
+    following(ClusterPartners(KubernetesApi()))
     deadline = time.monotonic() + 120
     while len(api_server.asked) < 2 * len(PARTNER_KINDS) and time.monotonic() < deadline:
         time.sleep(0.01)
