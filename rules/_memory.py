@@ -6,8 +6,7 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job import memory as job_memory
 from kaitoc.compiler.job.job import Job, Target
 from kaitoc.compiler.manifest.objects import Place
-from kaitoc.compiler.memory.closed_form.footprint import verdict
-from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.workload import Workload
 
 GRADIENT_CHECKPOINTING = "gradient_checkpointing"
@@ -35,11 +34,3 @@ def as_split(job: Job) -> Footprint | None:
     """Return what each GPU of a job needs when `kaitoc run` splits the model among them, None where it cannot."""
     there = replace(job.assumptions, target=Target.BUNDLED, sharing=replace(job.assumptions.sharing, word="fsdp2"))
     return job_memory.footprint_of(replace(job, assumptions=there)) if job.num_gpus > 1 else None
-
-
-def would_fit(job: Job, workload: Workload) -> bool:
-    """Return whether another workload surely fits the job's GPU."""
-    predicted = needs(job, workload)
-    if predicted is None or job.gpu is None:
-        return False
-    return verdict(predicted, job.gpu.value, job.assumptions.margin) is Verdict.FITS

@@ -12,6 +12,7 @@ from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs, find_files
 from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.assumptions import (
     DEFAULT_MARGIN_PERCENT,
     AssumptionError,
@@ -134,9 +135,7 @@ def model_to_serve(name: str, config: Mapping[str, object] | None = None) -> Ser
             raise EstimateError(str(error)) from error
     known = find_served(name)
     if known is None:
-        nearest = suggest_served(name)
-        hint = f"; did you mean {' or '.join(f'`{one}`' for one in nearest)}?" if nearest else ""
-        raise AssumptionError(f"the model `{name}` is not in the catalog{hint}")
+        raise AssumptionError(f"the model `{name}` is not in the catalog{did_you_mean(suggest_served(name))}")
     return shape_of(known)
 
 

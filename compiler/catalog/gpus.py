@@ -179,17 +179,17 @@ def find_instance_type(name: str) -> InstanceType | None:
 
 def suggest_gpus(name: str) -> list[str]:
     """Return the names of GPUs and instance types that are closest to a name, the closest first."""
-    from difflib import get_close_matches
-
-    names = {gpu.name.lower(): gpu.name for gpu in all_gpus()} | _names_of_instance_types()
-    return [names[match] for match in get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
+    return _closest(name, {gpu.name.lower(): gpu.name for gpu in all_gpus()} | _names_of_instance_types())
 
 
 def suggest_instance_types(name: str) -> list[str]:
     """Return the names of instance types that are closest to a name, the closest first."""
+    return _closest(name, _names_of_instance_types())
+
+
+def _closest(name: str, names: dict[str, str]) -> list[str]:
     from difflib import get_close_matches
 
-    names = _names_of_instance_types()
     return [names[match] for match in get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
 
 

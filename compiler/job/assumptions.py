@@ -8,6 +8,7 @@ from kaitoc.compiler.catalog.models import find_model, suggest_models
 from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, newest_release
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.job.prices import NO_PRICES, prices_from
 from kaitoc.compiler.job.settings import Settings
@@ -67,7 +68,7 @@ def model_named(name: str) -> Architecture:
     """Return a model by name; raises `AssumptionError` that names the closest ones."""
     model = find_model(name)
     if model is None:
-        raise AssumptionError(f"the model `{name}` is not in the catalog{_hint(suggest_models(name))}")
+        raise AssumptionError(f"the model `{name}` is not in the catalog{did_you_mean(suggest_models(name))}")
     return model
 
 
@@ -78,7 +79,8 @@ def gpu_named(name: str) -> Gpu:
     if instance is not None:
         gpu = instance.gpu
     if gpu is None:
-        raise AssumptionError(f"the GPU or instance type `{name}` is not in the catalog{_hint(suggest_gpus(name))}")
+        hint = did_you_mean(suggest_gpus(name))
+        raise AssumptionError(f"the GPU or instance type `{name}` is not in the catalog{hint}")
     return gpu
 
 
@@ -105,7 +107,3 @@ def release_named(name: str) -> Release:
         known = ", ".join(release.name for release in all_releases())
         raise AssumptionError(f"the Kaito release `{name}` is not known (known: {known})")
     return release
-
-
-def _hint(names: list[str]) -> str:
-    return f"; did you mean {' or '.join(f'`{name}`' for name in names[:3])}?" if names else ""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type, suggest_instance_types
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.wording import did_you_mean
 
 
 class PriceError(KaitocError, ValueError):
@@ -36,8 +37,7 @@ def prices_from(stated: Iterable[tuple[str, float]]) -> Prices:
     for name, usd in stated:
         instance = find_instance_type(name)
         if instance is None:
-            close = suggest_instance_types(name)
-            hint = f"; did you mean {' or '.join(f'`{other}`' for other in close)}?" if close else ""
+            hint = did_you_mean(suggest_instance_types(name))
             raise PriceError(f"cannot set a price for `{name}`: it is not an instance type of the catalog{hint}")
         prices[instance.name] = usd
     return Prices(tuple(prices.items()))
