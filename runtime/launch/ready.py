@@ -29,6 +29,7 @@ from kaitoc.runtime.output.checkpoints import (
 )
 from kaitoc.runtime.output.earlier_run import holds_run, remove_earlier_run, require_free
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, METRICS
+from kaitoc.runtime.output.rotation import finish_removals
 from kaitoc.runtime.peers import decided, required
 from kaitoc.runtime.training.arguments import checkpointing_settings
 from kaitoc.runtime.training.integrations import require_integrations
@@ -64,6 +65,8 @@ class Ready:
     train_set: Dataset
     eval_set: Dataset | None
     checkpoint: Path | None
+    passed_over: tuple[Path, ...]
+    """Damaged checkpoints newer than the one that is resumed from; the main process alone knows them."""
 
 
 def make_ready(plan: Plan, options: RunOptions) -> Ready:
@@ -73,7 +76,8 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     require_apart(plan)
     if not options.resume:
         required(lambda: require_free(output, overwrite=options.overwrite))
-    checkpoint = _agreed_checkpoint(plan, output) if options.resume else None
+    passed_over: list[Path] = []
+    checkpoint = _agreed_checkpoint(plan, output, passed_over) if options.resume else None
     device = choose_device(options.device)
     require_integrations(plan, device)
     require_options(plan, device)
@@ -93,7 +97,8 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     if is_main_process():
         _prepare_output(plan, output, checkpoint, resume=options.resume)
     counts = data.num_skipped, data.num_truncated
-    return Ready(device, output, tokenizer, model, data.summary, *counts, data.training, data.evaluation, checkpoint)
+    sets = data.training, data.evaluation
+    return Ready(device, output, tokenizer, model, data.summary, *counts, *sets, checkpoint, tuple(passed_over))
 
 
 def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
@@ -112,19 +117,21 @@ def build_model(plan: Plan, device: str, tokenizer: Any) -> Any:
     return adapted
 
 
-def _agreed_checkpoint(plan: Plan, output: Path) -> Path | None:
+def _agreed_checkpoint(plan: Plan, output: Path, passed_over: list[Path]) -> Path | None:
     """Return the checkpoint that the main process chose, so that no process begins elsewhere than the others."""
-    name = decided(lambda: checkpoint.name if (checkpoint := _checkpoint(plan, output)) is not None else "")
+    name = decided(lambda: one.name if (one := _checkpoint(plan, output, passed_over)) is not None else "")
     return output / CHECKPOINTS / name if name else None
 
 
-def _checkpoint(plan: Plan, output: Path) -> Path | None:
+def _checkpoint(plan: Plan, output: Path, passed_over: list[Path]) -> Path | None:
     """Return the checkpoint to continue from; says which damaged ones are passed over, and when there is none.
 
     Raises `PlanFailure` when the run in the output folder had another plan.
     """
     folder = output / CHECKPOINTS
-    checkpoint = newest_whole(folder, _tell_damaged)
+    checkpoint = newest_whole(folder, passed_over.append)
+    for damaged in passed_over:
+        sys.stderr.write(f"kaitoc: {damaged} is damaged or incomplete and is passed over\n")
     if holds_run(output):
         require_same_plan(plan, output)
     if checkpoint is None and is_main_process():
@@ -132,14 +139,10 @@ def _checkpoint(plan: Plan, output: Path) -> Path | None:
     return checkpoint
 
 
-def _tell_damaged(checkpoint: Path) -> None:
-    if is_main_process():
-        sys.stderr.write(f"kaitoc: {checkpoint} is damaged or incomplete and is passed over\n")
-
-
 def _prepare_output(plan: Plan, output: Path, checkpoint: Path | None, *, resume: bool) -> None:
     """Make the output folder this run's, now that everything is loaded and training can begin."""
     output.mkdir(parents=True, exist_ok=True)
+    finish_removals(output / CHECKPOINTS)
     if not resume:
         remove_earlier_run(output)
     trim_metrics(output / METRICS, step_of(checkpoint) if checkpoint is not None else -1)

@@ -39,6 +39,7 @@ from kaitoc.runtime.output.merge import merge
 from kaitoc.runtime.output.model_card import write_card
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, MERGED, METRICS, PAGE, REPORT
 from kaitoc.runtime.output.oci import write_image
+from kaitoc.runtime.output.rotation import remove_damaged
 from kaitoc.runtime.peers import decided, require_shared, required
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
@@ -119,6 +120,7 @@ def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer | PreferenceTrainer
         processing_class=ready.tokenizer,
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
     )
+    trainer.passed_over = ready.passed_over
     trainer.remove_callback(PrinterCallback)
     if trainer.args.fp16:
         _widen_trained(ready.model)
@@ -230,6 +232,7 @@ def write_reports(plan: Plan, report: RunReport, output: Path) -> None:
 def _save(plan: Plan, ready: Ready, model: Any, state: dict[str, torch.Tensor] | None) -> None:
     """Write the result, and whatever else the plan asks to make of it."""
     folder = save(model, ready.tokenizer, plan, state)
+    remove_damaged(ready.passed_over)
     if plan.lora is None:
         return
     place_for_pusher(folder, ready.output)

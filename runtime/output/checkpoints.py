@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kaitoc.compiler.core.source import write_atomically
@@ -15,37 +14,42 @@ from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.output.names import PLAN_FILE
+from kaitoc.runtime.output.own_files import BEING_REMOVED, CHECKSUMS, files_of, is_library_file
 from kaitoc.runtime.redact import redacted
 
-CHECKSUMS = "checksums.json"
 PREFIX = "checkpoint-"
 _CHECKPOINT = re.compile(rf"{PREFIX}(\d+)")
 _BLOCK_BYTES = MIB
 _MAY_DIFFER = frozenset({"name", "output", "predicted", "provenance"})
 
 
-def seal(folder: Path) -> None:
-    """Write the checksum of every file of a folder into it, and make the files durable."""
-    sums = {str(file.relative_to(folder)): _sha256(file, durable=True) for file in _files(folder)}
+def seal(folder: Path, users: Collection[Path] = ()) -> None:
+    """Write the checksum of every file of a folder into it, and make the files durable; `users` are no part of it."""
+    files = [file for file in files_of(folder) if file.name != CHECKSUMS and file not in users]
+    sums = {str(file.relative_to(folder)): _sha256(file, durable=True) for file in files}
     write_atomically(folder / CHECKSUMS, json.dumps(sums, indent=2).encode("utf-8"))
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a sealed folder holds exactly what was written."""
+    """Return whether a sealed folder holds what was written; a file that came later does no harm."""
     try:
         sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-        digests = {str(file.relative_to(folder)): _sha256(file) for file in _files(folder)}
-    except (OSError, ValueError):
+        return all(_sha256(folder / name) == digest for name, digest in sums.items())
+    except (OSError, ValueError, AttributeError):
         return False
-    return bool(digests == sums)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder, the newest first."""
+    """Return the checkpoints of a folder, the newest first, damaged ones too."""
     if not folder.is_dir():
         return []
     folders = [path for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
-    return sorted(folders, key=step_of, reverse=True)
+    return sorted(filter(_is_checkpoint, folders), key=step_of, reverse=True)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Return whether a folder is one: not one that is being removed, or in which nothing but the user's is left."""
+    return not (folder / BEING_REMOVED).exists() and any(map(is_library_file, files_of(folder)))
 
 
 def step_of(checkpoint: Path) -> int:
@@ -66,15 +70,6 @@ def describe_kept(folder: Path) -> str:
     """Return in words what a run that was stopped left to continue from."""
     checkpoint = newest_whole(folder)
     return "nothing was saved" if checkpoint is None else f"`--resume` continues from step {step_of(checkpoint)}"
-
-
-def rotate(folder: Path, limit: int | None, keep: str | None) -> None:
-    """Delete the oldest checkpoints beyond a limit, never the newest and never the one named `keep`."""
-    if limit is None:
-        return
-    for checkpoint in checkpoints(folder)[limit:]:
-        if keep is None or checkpoint.name != Path(keep).name:
-            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def is_same_plan(plan: Plan, output: Path) -> bool:
@@ -134,10 +129,6 @@ def _first_difference(part: str, old: object, new: object) -> str:
         if was != is_now:
             return f"`{part}.{name}` was {was!r} and is {is_now!r} now"
     return f"`{part}` is another"
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != CHECKSUMS)
 
 
 def _sha256(file: Path, *, durable: bool = False) -> str:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.runtime.failures import OutputRefused
-from kaitoc.runtime.output.checkpoints import CHECKSUMS, checkpoints
+from kaitoc.runtime.output.checkpoints import checkpoints
 from kaitoc.runtime.output.names import (
     ADAPTER,
+    CARD,
     CHECKPOINTS,
     COMPLETED,
     IMAGE,
@@ -28,16 +28,18 @@ from kaitoc.runtime.output.names import (
     REPORT,
     ROOT_FILES,
 )
+from kaitoc.runtime.output.own_files import (
+    checkpoint_files,
+    files_of,
+    is_inside,
+    is_library_file,
+    library_files,
+    remove_empty,
+)
 
 LEDGER = ".kaitoc-files.json"
 _RESULTS = (ADAPTER, MODEL, MERGED, IMAGE)
 _FOLDERS = (*_RESULTS, CHECKPOINTS)
-_LIBRARY_FILE = re.compile(
-    r"(adapter_model|adapter_config|model|pytorch_model|config|generation_config|optimizer|scheduler|scaler|rng_state"
-    r"|trainer_state|training_args|tokenizer|special_tokens_map|added_tokens|vocab|merges|chat_template|README"
-    r"|kaitoc-plan|checksums|index|oci-layout)[\w.-]*|sha256/[0-9a-f]{64}"
-)
-"""Files as PEFT, transformers and this program name them: for folders of runs that kept no list, or were killed."""
 
 
 def require_free(output: Path, *, overwrite: bool) -> None:
@@ -62,11 +64,9 @@ def is_finished(output: Path) -> bool:
 
 
 def list_results(output: Path) -> None:
-    """Write the list of what the run made, beside it; `--overwrite` removes these files and no others."""
-    made = [file for name in _RESULTS for file in _files(output / name)]
-    made += [output / name for name in ROOT_FILES if (output / name).is_file()]
-    names = sorted({*_listed(output), *(file.relative_to(output).as_posix() for file in made)})
-    write_atomically(output / LEDGER, json.dumps(names, indent=1).encode("utf-8"))
+    """Add what a run wrote beside its results, and their cards, to the list of its files."""
+    cards = [f"{name}/{CARD}" for name in (ADAPTER, MODEL)]
+    _list(output, [name for name in (*ROOT_FILES, *cards) if (output / name).is_file()])
 
 
 def remove_earlier_run(output: Path) -> None:
@@ -74,34 +74,55 @@ def remove_earlier_run(output: Path) -> None:
     for file in sorted({*_own_files(output)}):
         file.unlink(missing_ok=True)
     for name in _FOLDERS:
-        _remove_empty(output / name)
+        remove_empty(output / name)
     (output / LEDGER).unlink(missing_ok=True)
 
 
 def replace_result(unfinished: Path, folder: Path) -> None:
-    """Put a finished result in the place of an earlier one; files in it that no run wrote move along."""
+    """Put a finished result in the place of an earlier one and list its files, which `--overwrite` may remove.
+
+    Files in the earlier one that no run wrote move along. A process that is killed at any moment leaves them either
+    where they were or in a folder from which the next result takes them.
+    """
+    output, replaced = folder.parent, folder.with_name(f".{folder.name}.replaced")
+    before = _listed(output)
     if folder.is_dir():
-        own = {*_own_files(folder.parent)}
-        for file in [file for file in _files(folder) if file not in own]:
-            target = unfinished / file.relative_to(folder)
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
-        for file in _files(folder):
-            file.unlink()
-        _remove_empty(folder)
+        _move_along(replaced, folder, before)
+        os.replace(folder, replaced)
+    _list(output, [f"{folder.name}/{file.relative_to(unfinished).as_posix()}" for file in files_of(unfinished)])
     os.replace(unfinished, folder)
+    _move_along(replaced, folder, before)
+
+
+def _move_along(replaced: Path, folder: Path, listed: list[str]) -> None:
+    """Move the user's files of a result that was replaced into the one that replaces it; remove the others."""
+    own = {replaced / Path(name).relative_to(folder.name) for name in listed if Path(name).parts[0] == folder.name}
+    for file in files_of(replaced):
+        if file in own or (not listed and is_library_file(file)):
+            file.unlink()
+        else:
+            target = _free(folder / file.relative_to(replaced))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+    remove_empty(replaced)
+
+
+def _free(path: Path) -> Path:
+    """Return a path, with another ending where a run has put a file of its own."""
+    others = (path.with_name(f"{path.name}.{number}") for number in count(1))
+    return path if not path.exists() else next(other for other in others if not other.exists())
 
 
 def _held(output: Path) -> Iterator[str]:
-    """Yield what a run would replace, the most precious first; a plan alone, or downloads, are no loss."""
+    """Yield what a run would replace, the most precious first; a run's plan and metrics alone are no loss."""
     for name in _RESULTS:
-        if any(_files(output / name)):
+        if any(files_of(output / name)):
             yield f"`{name}/`"
     if any((output / CHECKPOINTS).glob("*")):
         yield f"`{CHECKPOINTS}/`"
+    no_loss = (PLAN_FILE, METRICS) if _is_of_a_run(output) else ()
     for name in ROOT_FILES:
-        if name not in (PLAN_FILE, METRICS) and (output / name).exists():
+        if name not in no_loss and (output / name).exists():
             yield f"`{name}`"
 
 
@@ -124,27 +145,16 @@ def _own_files(output: Path) -> Iterator[Path]:
     yield from (output / name for name in listed)
     yield from (output / name for name in ROOT_FILES)
     for checkpoint in checkpoints(output / CHECKPOINTS):
-        yield from _own_in_checkpoint(checkpoint)
+        yield from checkpoint_files(checkpoint)
     if not listed:
         for name in _RESULTS:
-            yield from _library_files(output / name)
+            yield from library_files(output / name)
 
 
-def _own_in_checkpoint(checkpoint: Path) -> Iterable[Path]:
-    try:
-        sums = json.loads((checkpoint / CHECKSUMS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return _library_files(checkpoint)
-    names = [name for name in sums if isinstance(name, str) and _is_inside(name)] if isinstance(sums, dict) else []
-    return [checkpoint / CHECKSUMS, *(checkpoint / name for name in names)]
-
-
-def _library_files(folder: Path) -> list[Path]:
-    return [
-        file
-        for file in _files(folder)
-        if _LIBRARY_FILE.fullmatch(file.name) or _LIBRARY_FILE.fullmatch(f"{file.parent.name}/{file.name}")
-    ]
+def _list(output: Path, names: Iterable[str]) -> None:
+    """Add names to the list of the files that runs wrote into an output folder."""
+    content = json.dumps(sorted({*_listed(output), *names}), indent=1)
+    write_atomically(output / LEDGER, content.encode("utf-8"))
 
 
 def _listed(output: Path) -> list[str]:
@@ -153,21 +163,4 @@ def _listed(output: Path) -> list[str]:
         names = json.loads((output / LEDGER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [name for name in names if isinstance(name, str) and _is_inside(name)] if isinstance(names, list) else []
-
-
-def _is_inside(name: str) -> bool:
-    return not Path(name).is_absolute() and ".." not in Path(name).parts
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if not file.is_dir() or file.is_symlink())
-
-
-def _remove_empty(folder: Path) -> None:
-    for inner in sorted(folder.rglob("*"), reverse=True):
-        if inner.is_dir() and not inner.is_symlink():
-            with suppress(OSError):
-                inner.rmdir()
-    with suppress(OSError):
-        folder.rmdir()
+    return [name for name in names if is_inside(name)] if isinstance(names, list) else []

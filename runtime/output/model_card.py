@@ -9,6 +9,7 @@ from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.output.names import CARD
 from kaitoc.runtime.redact import redacted
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
@@ -17,7 +18,7 @@ _METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 
 def write_card(folder: Path, plan: Plan, report: RunReport) -> None:
     """Write the card into the folder of a result; raises `OSError`."""
-    write_atomically(folder / "README.md", card(plan, report).encode("utf-8"))
+    write_atomically(folder / CARD, card(plan, report).encode("utf-8"))
 
 
 def card(plan: Plan, report: RunReport) -> str:

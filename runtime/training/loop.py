@@ -15,7 +15,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 from kaitoc.runtime.failures import FinalFailure
 from kaitoc.runtime.model.sharding import shard_on_cpu
 from kaitoc.runtime.output.adapter import gathered_state
-from kaitoc.runtime.output.checkpoints import PREFIX, rotate, seal
+from kaitoc.runtime.output.checkpoints import PREFIX, seal
+from kaitoc.runtime.output.own_files import files_of, is_library_file
+from kaitoc.runtime.output.rotation import remove_damaged, rotate
 from kaitoc.runtime.output.whole_model import load_weights
 from kaitoc.runtime.training.even_batches import FilledRows, SeededSampler, fill_last_batches
 
@@ -25,6 +27,8 @@ class CheckpointedTrainer(Trainer):
 
     largest_batch: tuple[int, int] = (0, 0)
     num_tokens_seen: int = 0
+    passed_over: tuple[Path, ...] = ()
+    """Damaged checkpoints of the run that is resumed, which go once there is a newer whole one."""
 
     def create_accelerator_and_postprocess(self) -> None:
         """Set accelerate up, which by itself would not shard on a CPU."""
@@ -129,6 +133,9 @@ class CheckpointedTrainer(Trainer):
         TRL's own method would add a model card to each; it is passed over.
         """
         require_numbers(model, self.state.global_step)
+        folder = Path(str(self.args.output_dir))
+        checkpoint = folder / f"{PREFIX}{self.state.global_step}"
+        users = [file for file in files_of(checkpoint) if not is_library_file(file)]
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             Trainer._save_checkpoint(self, model, trial)
@@ -136,8 +143,9 @@ class CheckpointedTrainer(Trainer):
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = Path(str(self.args.output_dir))
-            seal(folder / f"{PREFIX}{self.state.global_step}")
+            seal(checkpoint, users)
+            remove_damaged(self.passed_over)
+            self.passed_over = ()
             rotate(folder, limit, self.state.best_model_checkpoint)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from kaitoc.runtime.failures import ModelFailure, OutputRefused, PlanFailure, St
 from kaitoc.runtime.launch.processes import Execution, exit_code_of, grace_seconds_of
 from kaitoc.runtime.launch.ready import Ready, RunOptions
 from kaitoc.runtime.launch.run import run_plan
-from kaitoc.runtime.output.checkpoints import is_whole, seal
+from kaitoc.runtime.output.checkpoints import checkpoints, is_whole, seal
 from kaitoc.runtime.output.earlier_run import LEDGER, list_results, remove_earlier_run, replace_result, require_free
 from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.training.callbacks import TerminationCallback
@@ -64,8 +68,6 @@ def finished(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan
 @pytest.fixture
 def plan(finished: Plan, tmp_path: Path) -> Plan:
     """A copy of the finished run."""
-    import shutil
-
     output = tmp_path / "results"
     shutil.copytree(finished.output.path, output)
     return finished.model_copy(update={"output": finished.output.model_copy(update={"path": str(output)})})
@@ -155,8 +157,11 @@ def test_removing_an_earlier_run_keeps_every_file_of_the_user(
     output = tmp_path_factory.mktemp("output")
     own = ["adapter/adapter_model.safetensors", "merged/model.safetensors", "image/blobs/sha256/" + "0" * 64]
     for name in (*own, "checkpoints/checkpoint-3/optimizer.pt", "report.json", "plan.json", COMPLETED):
-        (output / name).parent.mkdir(parents=True, exist_ok=True)
-        (output / name).write_text("{}")
+        place = name.replace("/", ".unfinished/", 1) if name in own else name
+        (output / place).parent.mkdir(parents=True, exist_ok=True)
+        (output / place).write_text("{}")
+    for name in ("adapter", "merged", "image"):
+        replace_result(output / f"{name}.unfinished", output / name)
     seal(output / "checkpoints" / "checkpoint-3")
     list_results(output)
     users = {Path(place, name).as_posix() for place, name in files}
@@ -169,18 +174,77 @@ def test_removing_an_earlier_run_keeps_every_file_of_the_user(
     assert set(tree(output)) == users
 
 
+def replace_adapter(output: Path, **files: str) -> None:
+    """Put a result of these files into the place of the adapter, as a run does."""
+    unfinished = output / ".adapter.unfinished"
+    unfinished.mkdir()
+    for name, text in files.items():
+        (unfinished / name).write_text(text)
+    replace_result(unfinished, output / "adapter")
+
+
 def test_a_result_takes_the_place_of_an_earlier_one_with_the_files_that_no_run_wrote(tmp_path: Path) -> None:
-    folder, unfinished = tmp_path / "adapter", tmp_path / ".adapter.unfinished"
-    for place, weights in ((folder, "old"), (unfinished, "new")):
-        place.mkdir()
-        (place / "adapter_model.safetensors").write_text(weights)
+    replace_adapter(tmp_path, config="old", vocab="old")
+    (tmp_path / "adapter" / "notes.txt").write_text("the user's")
+
+    replace_adapter(tmp_path, config="new")
+
+    assert tree(tmp_path / "adapter") == {"config": b"new", "notes.txt": b"the user's"}
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", LEDGER}
+
+
+def test_the_file_of_the_user_s_whose_name_a_result_takes_gets_another(tmp_path: Path) -> None:
+    replace_adapter(tmp_path, config="old")
+    (tmp_path / "adapter" / "template").write_text("the user's")
+
+    replace_adapter(tmp_path, config="new", template="new")
+
+    assert tree(tmp_path / "adapter") == {"config": b"new", "template": b"new", "template.1": b"the user's"}
+
+
+def test_files_of_the_user_s_among_the_results_stay_the_user_s_however_often_these_are_replaced(tmp_path: Path) -> None:
+    replace_adapter(tmp_path, config="old")
+    (tmp_path / "plan.json").write_text("{}")
+    (tmp_path / "adapter" / "notes.txt").write_text("the user's")
     list_results(tmp_path)
-    (folder / "notes.txt").write_text("the user's")
+    replace_adapter(tmp_path, config="new")
+    list_results(tmp_path)
 
-    replace_result(unfinished, folder)
+    remove_earlier_run(tmp_path)
 
-    assert tree(folder) == {"adapter_model.safetensors": b"new", "notes.txt": b"the user's"}
-    assert not unfinished.exists()
+    assert tree(tmp_path) == {"adapter/notes.txt": b"the user's"}
+
+
+@pytest.mark.parametrize("num_calls", range(1, 6))
+def test_a_kill_while_a_result_is_replaced_loses_no_file_of_the_user_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_calls: int
+) -> None:
+    replace_adapter(tmp_path, config="old")
+    (tmp_path / "adapter" / "notes.txt").write_text("the user's")
+    real, calls = os.replace, count(1)
+
+    def killed(*arguments: Any) -> None:
+        if next(calls) == num_calls:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", killed)
+        with suppress(KeyboardInterrupt):
+            replace_adapter(tmp_path, config="new")
+    shutil.rmtree(tmp_path / ".adapter.unfinished", ignore_errors=True)  # as a run does before it saves
+
+    replace_adapter(tmp_path, config="newest")
+
+    assert tree(tmp_path / "adapter") == {"config": b"newest", "notes.txt": b"the user's"}
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "plan.json"])
+def test_files_of_other_programs_by_the_names_of_a_run_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"format_version": "1.2"}')
+
+    with pytest.raises(OutputRefused, match=f"`{name}`, which no run of kaitoc wrote"):
+        require_free(tmp_path, overwrite=True)
 
 
 def test_a_list_that_leads_out_of_the_folder_removes_nothing_there(tmp_path: Path) -> None:
@@ -214,6 +278,7 @@ def test_each_damaged_checkpoint_is_named(plan: Plan, capsys: pytest.CaptureFixt
 
     told = capsys.readouterr().err
     assert all(f"checkpoint-{step} is damaged or incomplete" in told for step in (2, 4))
+    assert all(map(is_whole, checkpoints(output / "checkpoints")))
 
 
 @pytest.mark.parametrize(
