@@ -42,6 +42,12 @@ def local_rank() -> int:
     return _number("LOCAL_RANK", 0)
 
 
+def num_nodes() -> int | None:
+    """Return how many machines a launcher's processes run on, None where it does not say, or not as many on each."""
+    size, on_this = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 0)
+    return size // on_this if is_launched() and on_this > 0 and size % on_this == 0 else None
+
+
 def require_world(num_processes: int) -> None:
     """Raise `FinalFailure` where the environment tells of another number of processes than the plan's.
 

@@ -23,7 +23,9 @@ from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.memory.closed_form.validation import validate_group
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
+from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan, preferring
@@ -55,6 +57,7 @@ class PlanRequest:
     skip_bad_rows: bool = False
     num_processes: int = 1
     sharding: str = "auto"
+    shard_group: int | None = None
     task: str = "sft"
 
 
@@ -84,13 +87,14 @@ def plan(
     skip_bad_rows: bool = False,
     num_processes: int = 1,
     sharding: str = "auto",
+    shard_group: int | None = None,
     task: str = "sft",
 ) -> Plan:
     """Return the plan of a manifest's fine-tune, as `kaitoc run --dry-run` prints it.
 
     `model_path`, `data` and `output` stand for the folders of Kaito's image; `eval_data` is for evaluation alone;
-    `workspace` chooses one of several; `sharding` "auto" leaves it to `fsdp` of the manifest; `task` "dpo" learns from
-    `chosen` and `rejected` answers.
+    `workspace` chooses one of several; `sharding` "auto" leaves it to `fsdp` of the manifest; `shard_group` is how many
+    processes hold one copy of a sharded model together; `task` "dpo" learns from `chosen` and `rejected` answers.
 
     Raises `RunError` where the manifest has errors or no fine-tune, `PlanError` for what no run can follow,
     `SourceError` for a file that cannot be read, `SettingsError` and `AssumptionError`.
@@ -110,6 +114,7 @@ def plan(
         skip_bad_rows=skip_bad_rows,
         num_processes=num_processes,
         sharding=sharding,
+        shard_group=shard_group,
         task=task,
     )
     return checked_plan(os.fspath(path), assume, request).plan
@@ -126,6 +131,7 @@ def checked_plan(path: str, assume: Overrides, request: PlanRequest) -> CheckedP
 
 
 def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
+    _require_group(request)
     made = plan_of(
         job,
         model_path=request.model_path,
@@ -134,6 +140,7 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
         output=request.output,
         skip_bad_rows=request.skip_bad_rows,
         num_processes=request.num_processes,
+        shard_group=request.shard_group,
     )
     changes = {
         "model": {"allow_pickle": request.allow_pickle, "hub": request.hub},
@@ -250,6 +257,16 @@ def _runnable(sharding: str) -> str:
     if name in NOT_RUN:
         raise RunError(f"the bundled runtime shards with fsdp2, not with {name}; use --sharding fsdp2, or auto")
     return name
+
+
+def _require_group(request: PlanRequest) -> None:
+    """Raise `RunError` for a shard group that processes cannot form, or with whole copies of the model."""
+    if request.shard_group is not None and request.sharding == "ddp":
+        raise RunError("--shard-group needs a sharded model: use --sharding fsdp2, or auto")
+    try:
+        validate_group(request.num_processes, request.shard_group)
+    except WorkloadError as error:
+        raise RunError(f"--shard-group {request.shard_group}: {error}") from error
 
 
 def _local_architecture(folder: str | None) -> Architecture | None:

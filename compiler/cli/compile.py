@@ -64,6 +64,7 @@ class CompileOptions:
     isolated: bool
     emit_engine: str | None
     engine: EngineCommandOptions
+    shard_group: int | None
 
     @property
     def request(self) -> CompileRequest:
@@ -99,9 +100,11 @@ def compile_command(options: CompileOptions) -> int:
     try:
         if options.emit_engine is not None:
             _require_emittable(options)
-            emitted = options.engine.of(options.emit_engine)
+            emitted = options.engine.of(options.emit_engine, options.shard_group)
             return emit(options.paths, options.request, emitted, None if _prints_text(options) else options.output)
         options.engine.require_none("--emit")
+        if options.shard_group is not None:
+            raise CompileError("--shard-group goes with --emit")
         return _compile(options)
     except OutputError as error:
         complain(f"{error}; nothing written")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaitoc.compiler.cli.console import complain
-from kaitoc.compiler.cli.options import F
+from kaitoc.compiler.cli.options import F, shard_group_option
 from kaitoc.compiler.compile.model import CompileError, CompileRequest, OutputError
 from kaitoc.compiler.core.records import dataclass
 
@@ -37,6 +37,7 @@ EMIT_OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--emit", "emit_engine", type=click.Choice(["trainjob", "jobset", "pytorchjob"]),
                  help="Print manifests for another engine, which run the bundled runtime on one node or several."),
     *engine_options("With --emit"),
+    shard_group_option,
 )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ class EngineCommandOptions:
             if getattr(self, name) is not None:
                 raise CompileError(f"--{name.replace('_', '-')} goes with {needed}")
 
-    def of(self, engine: str) -> EmitOptions:
+    def of(self, engine: str, shard_group: int | None) -> EmitOptions:
         """Return what to emit for an engine; raises `CompileError` and `EmitError`."""
         from kaitoc.compiler.engines.emit.options import EmitOptions, Rdma  # `--help` needs none of it
 
@@ -73,6 +74,7 @@ class EngineCommandOptions:
             model_claim=self.model_claim or "",
             data_claim=self.data_claim or "",
             rdma=Rdma.parse(self.rdma) if self.rdma is not None else None,
+            shard_group=shard_group,
         )
 
 

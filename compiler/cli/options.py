@@ -57,6 +57,9 @@ _SELECTION = (
     isolated_option,
 )  # fmt: skip
 
+shard_group_option = click.option("--shard-group", type=int, metavar="N",
+                                  help="GPUs that hold one copy together (default: all, or with auto those of a node "
+                                  "where they suffice).")  # fmt: skip
 
 _SHARING = (
     click.option("--gpus", type=int, metavar="N",
@@ -65,7 +68,7 @@ _SHARING = (
                  help="Machines that the GPUs stand on."),
     click.option("--sharding", type=click.Choice(SHARDING_WORDS), default="auto", show_default=True,
                  help="How the GPUs share the model: whole copies (ddp) or shards; auto does what the stack does."),
-    click.option("--shard-group", type=int, metavar="N", help="GPUs that hold one copy together (default: all)."),
+    shard_group_option,
     click.option("--reshard/--no-reshard", default=True, show_default=True,
                  help="Give up gathered weights until the way back."),
     click.option("--offload", type=click.Choice([one.value for one in Offload]), default=Offload.NONE.value,

@@ -14,7 +14,7 @@ from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.emit import EngineCommandOptions, engine_options
 from kaitoc.compiler.cli.option_records import AssumptionOptions
-from kaitoc.compiler.cli.options import F, assumption_options, takes
+from kaitoc.compiler.cli.options import F, assumption_options, shard_group_option, takes
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
@@ -52,6 +52,7 @@ class RunCommandOptions:
     auto_fit: bool
     num_processes: int | None
     sharding: str
+    shard_group: int | None
     task: str
     report: str | None
     metrics_port: int | None
@@ -79,6 +80,7 @@ class RunCommandOptions:
             skip_bad_rows=self.skip_bad_rows,
             num_processes=self.num_processes or 1,
             sharding=self.sharding,
+            shard_group=self.shard_group,
             task=self.task,
         )
 
@@ -139,6 +141,7 @@ def _engine_options(command: F) -> F:
     show_default=True,
     help="Whether processes hold whole copies of the model or shares; auto shards what outgrows a GPU.",
 )
+@shard_group_option
 @click.option(
     "--task",
     type=click.Choice(["sft", "dpo"]),
@@ -182,6 +185,8 @@ def run(options: RunCommandOptions) -> int:
         return _on_engine(options)
     options.engine.require_none("--on trainjob or jobset")
     if options.place == "cluster":
+        if options.shard_group is not None:
+            raise RunError("--shard-group is incompatible with --on cluster: Kaito's image runs whole copies (ddp)")
         return _on_cluster(options)
     if options.report is not None:
         raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
@@ -258,7 +263,7 @@ def _on_engine(options: RunCommandOptions) -> int:
     from kaitoc.compiler.engines.kubeflow import run_emitted
     from kaitoc.compiler.engines.report import report_of
 
-    asked = options.engine.of(options.place)
+    asked = options.engine.of(options.place, options.shard_group)
     request = request_for(options.assumptions.overrides)
     emission = _chosen(emissions((options.path,), request, asked, options.workspace), options.path)
     for note in emission.notes:

@@ -64,7 +64,8 @@ def workload_of_plan(
         is_padded=size > 1 and not plan.data.packing,
         accumulates=training.gradient_accumulation_steps > 1,
         sharding=replace(
-            sharding_for(SharingRequest(plan.sharding), find_stack(STACK)), sync_each_batch=syncs_each_batch(plan)
+            sharding_for(SharingRequest(plan.sharding, plan.num_nodes, plan.shard_group), find_stack(STACK)),
+            sync_each_batch=syncs_each_batch(plan),
         ),
         reference=_reference(plan),
     )

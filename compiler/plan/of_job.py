@@ -55,6 +55,7 @@ def plan_of(
     output: str | None = None,
     skip_bad_rows: bool = False,
     num_processes: int = 1,
+    shard_group: int | None = None,
 ) -> Plan:
     """Return the plan of a job whose config parses.
 
@@ -72,6 +73,7 @@ def plan_of(
             output=OutputPlan(path=_output_path(job, output)),
             num_processes=num_processes,
             sharding=_sharding(job),  # type: ignore[arg-type]  # pydantic judges
+            shard_group=shard_group,
             provenance=_provenance(job),
         )
         model, gpu = job.model, job.gpu

@@ -223,6 +223,13 @@ class Plan(_Part):
         description="Whether each process holds a whole copy (ddp) or a shard (fsdp2); auto shards what outgrows a "
         "GPU. The bundled runtime takes neither fsdp1 nor zero3; fsdp is an earlier name of fsdp2.",
     )
+    num_nodes: int = Field(default=1, ge=1, description="Machines that the processes run on, as many on each.")
+    shard_group: int | None = Field(
+        default=None,
+        ge=2,
+        description="Processes that hold one copy of a sharded model together; several groups are replicas of each "
+        "other (hybrid sharding). Null is all processes, or with auto those of a node where one copy fits on it.",
+    )
     predicted: FootprintPlan | None = None
     provenance: Provenance
 

@@ -7,12 +7,15 @@ from typing import Any
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.memory.closed_form.validation import validate_group
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharing import NOT_RUN
+from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import footprint_plan, shared_footprint, syncs_each_batch
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.shard_loading import is_read_once, is_sharded
+from kaitoc.runtime.world import num_nodes
 
 FSDP_CONFIG: dict[str, Any] = {
     "version": 2,
@@ -35,19 +38,23 @@ def with_sharding(plan: Plan, device: str) -> Plan:
         )
     if plan.sharding == "fsdp2":
         _require_shardable(plan)
+    _require_group(plan)
+    plan = plan.model_copy(update={"num_nodes": num_nodes() or plan.num_nodes})
     gpu = _gpu(plan) if device != "cpu" else None
     found = shared_footprint(plan, gpu)
     if found is None:
         outgrows = plan.sharding == "auto" and _is_shardable(plan) and gpu is not None and _outgrows(plan, gpu)
-        return plan.model_copy(update={"sharding": "fsdp2"} if outgrows else {"sharding": _chosen(plan)})
-    sharding = found.sharding.kind.value
-    if sharding == plan.sharding == "ddp" or plan.predicted is None:
-        return plan.model_copy(update={"sharding": sharding})
-    return plan.model_copy(update={"sharding": sharding, "predicted": footprint_plan(found)})
+        return _shared_by(plan, "fsdp2" if outgrows or plan.sharding == "fsdp2" else "ddp", plan.shard_group)
+    kind = found.sharding.kind.value
+    is_predicted = plan.predicted is not None and not kind == plan.sharding == "ddp"
+    shared = _shared_by(plan, kind, found.sharding.shard_group)
+    return shared.model_copy(update={"predicted": footprint_plan(found)}) if is_predicted else shared
 
 
-def _chosen(plan: Plan) -> str:
-    return "ddp" if plan.sharding == "auto" else plan.sharding
+def _shared_by(plan: Plan, kind: str, group: int | None) -> Plan:
+    """Return a plan with a way of sharing; a group of all processes is none."""
+    is_hybrid = kind == "fsdp2" and group != plan.num_processes
+    return plan.model_copy(update={"sharding": kind, "shard_group": group if is_hybrid else None})
 
 
 def _gpu(plan: Plan) -> Gpu | None:
@@ -71,6 +78,8 @@ def fsdp_arguments(plan: Plan) -> dict[str, Any]:
         return {}
     config = {**FSDP_CONFIG, "cpu_ram_efficient_loading": is_read_once(plan)}
     arguments: dict[str, Any] = {"fsdp": "full_shard auto_wrap", "fsdp_config": config}
+    if plan.shard_group is not None:
+        arguments["parallelism_config"] = _groups(plan.num_processes, plan.shard_group)
     if syncs_each_batch(plan):
         arguments["accelerator_config"] = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     return arguments
@@ -92,6 +101,24 @@ def shard_on_cpu(trainer: Any) -> None:
     trainer.is_fsdp_enabled = True
 
 
+def _groups(num_processes: int, size: int) -> Any:
+    # The launcher, which asks how a plan is shared, needs none of it.
+    from accelerate import ParallelismConfig  # type: ignore[import-untyped]  # untyped
+
+    return ParallelismConfig(dp_replicate_size=num_processes // size, dp_shard_size=size)
+
+
+def form_groups(trainer: Any, groups: Any) -> None:
+    """Have a trainer split its model inside groups of processes that follow each other, each a replica of the others.
+
+    accelerate takes what forms them in its constructor, but there refuses a CPU (`_validate_accelerator` of
+    accelerate/parallelism_config.py); so they are put where it looks for them when it prepares model and data.
+    """
+    accelerator = trainer.accelerator
+    accelerator.state.parallelism_config = groups
+    accelerator.state.device_mesh = groups.get_device_mesh(accelerator.device.type)
+
+
 def needed_bytes(plan: Plan) -> int | None:
     """Return the memory that one process needs, None when nothing is predicted for how the model is shared."""
     return plan.predicted.reserved_bytes if plan.predicted is not None else None
@@ -110,6 +137,17 @@ def _outgrows(plan: Plan, gpu: Gpu) -> bool:
 
 def _is_shardable(plan: Plan) -> bool:
     return plan.num_processes > 1 and plan.quantization.method != "int8"
+
+
+def _require_group(plan: Plan) -> None:
+    if plan.shard_group is None:
+        return
+    if plan.sharding == "ddp":
+        raise PlanFailure("a shard group needs a sharded model: set sharding to fsdp2, or to auto")
+    try:
+        validate_group(plan.num_processes, plan.shard_group)
+    except WorkloadError as error:
+        raise PlanFailure(str(error)) from error
 
 
 def _require_shardable(plan: Plan) -> None:

@@ -18,9 +18,15 @@ def describe_setup(plan: Plan, device: str, trainer: Any) -> str:
         _data_types(plan, trainer),
         f"attention {attention}" if attention else "",
         _loss(plan, trainer),
-        "1 process" if plan.num_processes == 1 else f"{plan.num_processes} processes ({plan.sharding})",
+        "1 process" if plan.num_processes == 1 else f"{plan.num_processes} processes ({_sharing(plan)})",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _sharing(plan: Plan) -> str:
+    if plan.shard_group is None:
+        return plan.sharding
+    return f"{plan.sharding}, {plan.num_processes // plan.shard_group} groups of {plan.shard_group}"
 
 
 def _loss(plan: Plan, trainer: Any) -> str:

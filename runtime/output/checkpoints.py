@@ -20,7 +20,7 @@ from kaitoc.runtime.redact import redacted
 PREFIX = "checkpoint-"
 _CHECKPOINT = re.compile(rf"{PREFIX}(\d+)")
 _BLOCK_BYTES = MIB
-_MAY_DIFFER = frozenset({"name", "output", "predicted", "provenance"})
+_MAY_DIFFER = frozenset({"name", "num_nodes", "output", "predicted", "provenance"})
 
 
 def seal(folder: Path, users: Collection[Path] = ()) -> None:

@@ -13,7 +13,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.sft_trainer import SFTTrainer
 
 from kaitoc.runtime.failures import FinalFailure
-from kaitoc.runtime.model.sharding import shard_on_cpu
+from kaitoc.runtime.model.sharding import form_groups, shard_on_cpu
 from kaitoc.runtime.output.adapter import gathered_state
 from kaitoc.runtime.output.checkpoints import PREFIX, seal
 from kaitoc.runtime.output.own_files import files_of, is_library_file
@@ -31,10 +31,13 @@ class CheckpointedTrainer(Trainer):
     """Damaged checkpoints of the run that is resumed, which go once there is a newer whole one."""
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Set accelerate up, which by itself would not shard on a CPU."""
+        """Set accelerate up, which by itself would not shard on a CPU, nor in groups there."""
+        groups, self.args.parallelism_config = self.args.parallelism_config, None
         super().create_accelerator_and_postprocess()
         if self.args.fsdp_plugin_args is not None and not self.is_fsdp_enabled:
             shard_on_cpu(self)
+        if groups is not None:
+            form_groups(self, groups)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self._drawn_alike(super()._get_train_sampler(train_dataset))

@@ -67,6 +67,28 @@ def test_processes_and_sharding_are_set_by_options() -> None:
     assert (plan["num_processes"], plan["sharding"]) == (2, "fsdp2")
 
 
+def test_a_shard_group_is_part_of_the_plan() -> None:
+    options = ("--num-processes", "8", "--sharding", "fsdp2", "--shard-group", "4")
+
+    assert json.loads(run(str(DEMO), "--dry-run", *options).stdout)["shard_group"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--num-processes", "4", "--shard-group", "3"), "cannot form shard groups of 3; the nearest size is 2"),
+        (("--num-processes", "4", "--shard-group", "8"), "cannot form shard groups of 8; the nearest size is 4"),
+        (("--sharding", "ddp", "--shard-group", "2"), "--shard-group needs a sharded model"),
+        (("--on", "cluster", "--shard-group", "2"), "--shard-group is incompatible with --on cluster"),
+    ],
+)
+def test_a_shard_group_that_no_run_can_have_is_refused(options: tuple[str, ...], told: str) -> None:
+    result = run(str(DEMO), "--dry-run", *options)
+
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
 @pytest.mark.parametrize("kind", ["fsdp1", "zero3"])
 def test_what_the_runtime_cannot_do_is_refused_by_name(kind: str) -> None:
     result = run(str(DEMO), "--dry-run", "--num-processes", "2", "--sharding", kind)

@@ -192,6 +192,41 @@ def test_nodes_auto_takes_the_fewest_that_the_memory_fits_on(tmp_path: Path) -> 
     assert f"it fits from {num_nodes} nodes on (--nodes {num_nodes})" in fewer.stderr
 
 
+def plan_in(result: Result) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(objects(result)["ConfigMap"]["data"]["plan.json"])
+    return plan
+
+
+def test_each_of_several_nodes_holds_a_copy_where_one_fits_there(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text(LARGE.replace("Standard_NC24ads_A100_v4", "Standard_ND96amsr_A100_v4"))
+    in_nodes = emit("--emit", "trainjob", "--nodes", "2", *IMAGE, path=path)
+
+    plan = plan_in(in_nodes)
+    assert (plan["num_processes"], plan["num_nodes"], plan["sharding"], plan["shard_group"]) == (16, 2, "fsdp2", 8)
+    assert "16 processes (fsdp2 in 2 groups of 8)" in in_nodes.stderr
+    in_pairs = plan_in(emit("--emit", "trainjob", "--nodes", "2", "--shard-group", "4", *IMAGE, path=path))
+    assert in_pairs["shard_group"] == 4
+    assert in_pairs["predicted"]["weights"] > 1.5 * plan["predicted"]["weights"]
+    over_all = plan_in(emit("--emit", "trainjob", "--nodes", "2", "--shard-group", "16", *IMAGE, path=path))
+    assert (over_all["shard_group"], over_all["sharding"]) == (None, "fsdp2")
+    assert over_all["predicted"]["weights"] < plan["predicted"]["weights"]
+
+
+def test_a_copy_that_no_node_holds_is_split_over_all(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text(LARGE)
+
+    assert plan_in(emit("--emit", "trainjob", "--nodes", "auto", *IMAGE, path=path))["shard_group"] is None
+
+
+def test_groups_of_whole_copies_are_said_to_have_no_effect() -> None:
+    result = emit("--emit", "trainjob", "--nodes", "2", "--shard-group", "2", *IMAGE)
+
+    assert plan_in(result)["shard_group"] is None
+    assert "--shard-group 2 has no effect: each GPU holds a whole copy (ddp)" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -209,6 +244,11 @@ def test_nodes_auto_takes_the_fewest_that_the_memory_fits_on(tmp_path: Path) -> 
         (("--emit", "trainjob", *IMAGE, "--in-place"), "excludes --in-place and --diff"),
         (("--emit", "trainjob", *IMAGE, "--target", "kaito"), "leave --target out"),
         (("--nodes", "2"), "--nodes goes with --emit"),
+        (("--shard-group", "2"), "--shard-group goes with --emit"),
+        (
+            ("--emit", "trainjob", *IMAGE, "--nodes", "4", "--shard-group", "3"),
+            "--shard-group 3: 4 GPUs cannot form shard groups of 3; the nearest size is 2",
+        ),
     ],
 )
 def test_what_cannot_be_emitted_is_refused_with_what_to_write(options: tuple[str, ...], told: str) -> None:

@@ -34,13 +34,21 @@ def random_jobs(seed: int, number: int) -> Iterator[tuple[Plan, Gpu]]:
             num_processes=draw.choice((1, 2, 4, 8, 16)),
             provenance=Provenance(kaitoc_version="0", preset=draw.choice(models).name),
         )
+        nodes = [number for number in (1, 2, 4) if plan.num_processes % number == 0]
+        groups = [group for group in (2, 4, 8) if plan.num_processes % group == 0]
         sharding = draw.choice(("auto", "auto", "ddp", "fsdp2"))
         changes = {
             "per_device_train_batch_size": draw.choice((1, 2, 4)),
             "gradient_accumulation_steps": draw.choice((1, 4)),
         }
         training = plan.training.model_copy(update=changes)
-        yield plan.model_copy(update={"training": training, "sharding": sharding}), draw.choice(all_gpus())
+        shared = {
+            "training": training,
+            "sharding": sharding,
+            "num_nodes": draw.choice(nodes),
+            "shard_group": draw.choice((None, None, *groups)) if sharding != "ddp" else None,
+        }
+        yield plan.model_copy(update=shared), draw.choice(all_gpus())
 
 
 def disagreement(plan: Plan, gpu: Gpu) -> str:
@@ -56,8 +64,8 @@ def disagreement(plan: Plan, gpu: Gpu) -> str:
     at_run = shared_footprint(plan, gpu)
     if at_run is None or planned is None:
         return "only the estimate knows an answer"
-    kind = estimated.sharding.kind
-    if {kind, as_shared(workload, gpu).sharding.kind, at_run.sharding.kind} != {kind} or kind is ShardingKind.AUTO:
+    shared = estimated.sharding
+    if {shared, as_shared(workload, gpu).sharding, at_run.sharding} != {shared} or shared.kind is ShardingKind.AUTO:
         return "how the model is shared"
     if len({estimated.reserved_bytes, planned.reserved_bytes, at_run.reserved_bytes}) > 1:
         return "what a process reserves"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from sharing_cases import disagreement, random_jobs
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.footprint import as_shared
 from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind, Wrap
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS, SharingRequest, can_shard, sharding_for
 from kaitoc.compiler.memory.stacks import all_stacks, find_stack
-from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.memory.workload import Lora, Quantization, Workload, WorkloadError
 
 
 @pytest.mark.no_cover
@@ -21,6 +23,30 @@ def test_estimate_compile_dry_run_and_preflight_never_disagree() -> None:
     told = Counter(disagreement(plan, gpu) for plan, gpu in random_jobs(seed=19, number=100))
 
     assert set(told) == {""}
+
+
+def test_on_several_nodes_auto_keeps_a_copy_on_each_where_one_surely_fits() -> None:
+    model, gpu = find_model("llama-3.3-70b-instruct"), find_gpu("A100-80GB")
+    assert model is not None
+    lora = Workload(model, Lora(), 1, 512, "trl-chunked", num_gpus=16, gradient_checkpointing=True)
+
+    def group_of(num_nodes: int, **changes: Any) -> int | None:
+        auto = Sharding(ShardingKind.AUTO, num_nodes=num_nodes)
+        return as_shared(replace(lora, sharding=auto, **changes), gpu).sharding.shard_group
+
+    assert [group_of(1), group_of(2), group_of(4)] == [None, 8, 4]
+    assert group_of(8) is None, "two GPUs hold no 70B model"
+    assert group_of(16) is None, "a node with one GPU has nobody to share with"
+    assert group_of(2, lora=None) is None, "a full fine-tune needs all GPUs"
+
+
+def test_a_group_that_does_not_divide_is_refused_whatever_auto_comes_to() -> None:
+    model, gpu = find_model("phi-4"), find_gpu("H100-80GB")
+    assert model is not None
+    auto = Sharding(ShardingKind.AUTO, shard_group=3)
+
+    with pytest.raises(WorkloadError, match="the nearest size is 2"):
+        as_shared(Workload(model, Lora(), 1, 512, "trl-chunked", num_gpus=8, sharding=auto), gpu)
 
 
 @pytest.mark.parametrize("stack", [stack.name for stack in all_stacks()])

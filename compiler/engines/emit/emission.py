@@ -74,9 +74,15 @@ def _planned(job: Job, instance: InstanceType, options: EmitOptions, storage: St
     # Several processes hold buffers that one does not, so a run that may have several is predicted as such.
     num_processes = 1 if options.num_nodes == instance.num_gpus == 1 else several
     plan = plan_of(job, model_path=MODEL_PATH, data=data, output=RESULTS_PATH, num_processes=num_processes)
-    world = world_of(plan, instance, options.num_nodes, job.assumptions.margin)
+    world = world_of(plan, instance, options.num_nodes, job.assumptions.margin, options.shard_group)
     provenance = plan.provenance.model_copy(update={"manifest": posixpath.basename(plan.provenance.manifest)})
-    changes = {"num_processes": world.num_processes, "sharding": world.sharding, "provenance": provenance}
+    changes = {
+        "num_processes": world.num_processes,
+        "sharding": world.sharding,
+        "num_nodes": world.num_nodes,
+        "shard_group": world.shard_group,
+        "provenance": provenance,
+    }
     plan = plan.model_copy(update=changes)
     shared = shared_footprint(plan, instance.gpu)
     return (plan if shared is None else plan.model_copy(update={"predicted": footprint_plan(shared)})), world
@@ -102,8 +108,10 @@ def _namespace(job: Job) -> str:
 
 def _notes(bundle: Bundle, plan: Plan) -> list[str]:
     world, storage = bundle.world, bundle.storage
-    shape = f"{world.num_nodes} x {bundle.instance_type}, {world.num_processes} processes ({world.sharding})"
+    shape = f"{world.num_nodes} x {bundle.instance_type}, {world.num_processes} processes ({world.words})"
     notes = [f"{bundle.name}: {shape}; Kaito provisions no nodes for it: the cluster needs a pool of them"]
+    if bundle.options.shard_group is not None and world.sharding == "ddp":
+        notes.append(f"--shard-group {bundle.options.shard_group} has no effect: each GPU holds a whole copy (ddp)")
     if world.num_nodes > 1:
         notes.append(f"claim `{storage.results_claim}` must be ReadWriteMany: all nodes write checkpoints into it")
         if not nccl_environment(bundle.instance_type):

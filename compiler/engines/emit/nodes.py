@@ -6,39 +6,57 @@ from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.engines.emit.options import MAX_NODES, EmitError
+from kaitoc.compiler.memory.closed_form.validation import validate_group
+from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import shared_footprint
 from kaitoc.compiler.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The nodes of a run and the processes on each; `needed_bytes` is what one process needs, None if not known."""
+    """The nodes of a run and the processes on each; `needed_bytes` is what one process needs, None if not known.
+
+    `shard_group` processes hold one copy of a sharded model together, all of them where it is None.
+    """
 
     num_nodes: int
     processes_per_node: int
     sharding: str
     needed_bytes: int | None
+    shard_group: int | None = None
 
     @property
     def num_processes(self) -> int:
         """Return the number of processes on all nodes."""
         return self.num_nodes * self.processes_per_node
 
+    @property
+    def words(self) -> str:
+        """Return how the processes share the model."""
+        if self.shard_group is None:
+            return self.sharding
+        return f"{self.sharding} in {self.num_processes // self.shard_group} groups of {self.shard_group}"
 
-def world_of(plan: Plan, instance: InstanceType, num_nodes: int | None, margin: float) -> World:
+
+def world_of(
+    plan: Plan, instance: InstanceType, num_nodes: int | None, margin: float, shard_group: int | None = None
+) -> World:
     """Return the nodes for a plan, the fewest that its memory fits on for None.
 
-    Each GPU has a process. A plan that fits on one GPU is copied to all (DDP); one that does not is sharded over them.
-    Raises `EmitError` when it does not fit on as many as asked for.
+    Each GPU has a process. A plan that fits on one GPU is copied to all (DDP). One that does not is sharded: over the
+    GPUs of each node where they hold a copy, else over all, or over groups of a size that is asked for. Raises
+    `EmitError` when it does not fit on as many nodes as asked for.
     """
     gpu = instance.gpu
     if gpu is None:
         raise EmitError(f"{instance.name} has no GPU that a run can use")
+    if num_nodes is not None:
+        _require_group(num_nodes * instance.num_gpus, shard_group)
     whole_bytes = _needed_bytes(plan, gpu, max(2, plan.num_processes), "ddp")
     if whole_bytes is None:
         if num_nodes is None:
             raise EmitError("--nodes auto needs a memory estimate, and there is none for this model; give a number")
-        return World(num_nodes, instance.num_gpus, plan.sharding, None)
+        return World(num_nodes, instance.num_gpus, plan.sharding, None, shard_group)
     room_bytes = int(gpu.memory_bytes * (1 - margin))
     if whole_bytes <= room_bytes:
         return World(num_nodes or 1, instance.num_gpus, "ddp", whole_bytes)
@@ -47,35 +65,51 @@ def world_of(plan: Plan, instance: InstanceType, num_nodes: int | None, margin: 
             f"one process needs {format_gib(whole_bytes)}, more than a {gpu.name} has, and a model in "
             "8 bit cannot be sharded; use `load_in_4bit`"
         )
-    smallest = _smallest(plan, instance, room_bytes)
+    smallest = _smallest(plan, instance, room_bytes, shard_group)
     if smallest is None:
         raise EmitError(
             f"one process needs more than the {format_gib(room_bytes)} that a {gpu.name} has free, on any number of "
             "nodes: activations are not sharded; shorten `max_length` or lower the batch size"
         )
     if num_nodes is not None and num_nodes < smallest:
-        needed = _needed_bytes(plan, gpu, num_nodes * instance.num_gpus, "fsdp2") or whole_bytes
+        needed = _needed_bytes(plan, gpu, num_nodes * instance.num_gpus, "fsdp2", shard_group) or whole_bytes
         raise EmitError(
             f"--nodes {num_nodes}: one process needs {format_gib(needed)} of a {gpu.name} that has "
             f"{format_gib(room_bytes)} free; it fits from {smallest} nodes on (--nodes {smallest})"
         )
-    world = num_nodes or smallest
-    return World(world, instance.num_gpus, "fsdp2", _needed_bytes(plan, gpu, world * instance.num_gpus, "fsdp2"))
+    chosen = num_nodes or smallest
+    num_processes = chosen * instance.num_gpus
+    if shard_group is None and smallest == 1 and chosen > 1 and instance.num_gpus > 1:
+        shard_group = instance.num_gpus
+    elif shard_group == num_processes:
+        shard_group = None
+    needed_bytes = _needed_bytes(plan, gpu, num_processes, "fsdp2", shard_group)
+    return World(chosen, instance.num_gpus, "fsdp2", needed_bytes, shard_group)
 
 
-def _smallest(plan: Plan, instance: InstanceType, room_bytes: int) -> int | None:
+def _require_group(num_processes: int, shard_group: int | None) -> None:
+    try:
+        validate_group(num_processes, shard_group)
+    except WorkloadError as error:
+        raise EmitError(f"--shard-group {shard_group}: {error}") from error
+
+
+def _smallest(plan: Plan, instance: InstanceType, room_bytes: int, shard_group: int | None) -> int | None:
     for count in range(1, MAX_NODES + 1):
         if count * instance.num_gpus == 1 or instance.gpu is None:
             continue
-        needed = _needed_bytes(plan, instance.gpu, count * instance.num_gpus, "fsdp2")
+        needed = _needed_bytes(plan, instance.gpu, count * instance.num_gpus, "fsdp2", shard_group)
         if needed is not None and needed <= room_bytes:
             return count
     return None
 
 
-def _needed_bytes(plan: Plan, gpu: Gpu, num_processes: int, sharding: str) -> int | None:
+def _needed_bytes(
+    plan: Plan, gpu: Gpu, num_processes: int, sharding: str, shard_group: int | None = None
+) -> int | None:
     """Return what one of several processes reserves, None where no run can be so or the model is not known."""
-    found = shared_footprint(plan, gpu, num_processes=num_processes, sharding=sharding)
+    asked = plan.model_copy(update={"shard_group": shard_group})
+    found = shared_footprint(asked, gpu, num_processes=num_processes, sharding=sharding)
     if found is not None:
         return found.reserved_bytes
     return plan.predicted.reserved_bytes if plan.predicted is not None and sharding == "ddp" else None

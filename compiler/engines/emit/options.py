@@ -53,6 +53,7 @@ class EmitOptions:
     model_claim: str = ""
     data_claim: str = ""
     rdma: Rdma | None = None
+    shard_group: int | None = None
 
     def require_valid(self) -> None:
         """Raise `EmitError` for what no API server would take."""

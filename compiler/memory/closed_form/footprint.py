@@ -19,7 +19,7 @@ from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
-from kaitoc.compiler.memory.closed_form.validation import validate
+from kaitoc.compiler.memory.closed_form.validation import validate, validate_group
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
 from kaitoc.compiler.memory.workload import Quantization, Reference, Workload
@@ -28,6 +28,10 @@ from kaitoc.compiler.memory.workload_key import key_of_step, of_any_size
 _MOST_SEGMENT_BYTES = 64 << 20
 """Partly filled segments of a tiny step; otherwise no step was seen to lose more to fragmentation than 0.6 of what it
 adds, and `bounds` takes all of it."""
+
+_SHARE_FOR_REPLICAS = 0.9
+"""The share of a GPU that a copy on each node may take by the most cautious bound: no margin that users keep free then
+makes a run tight that would fit over all nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +136,13 @@ class _Live:
 def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     """Return a workload as its GPUs share it: with `auto` whole copies where one fits, else shards (FSDP2).
 
-    Raises `WorkloadError` as `footprint` does.
+    On several nodes each holds a copy among its GPUs where one surely fits there, so that weights are gathered inside
+    the nodes alone. Raises `WorkloadError` as `footprint` does.
     """
     sharding = asked.sharding
     if sharding.kind is not ShardingKind.AUTO:
         return asked
+    validate_group(asked.num_gpus, sharding.shard_group)
     whole = replace(asked, sharding=replace(sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE))
     can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
     can_split = can_split and asked.reference is not Reference.COPY
@@ -145,7 +151,19 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     live = _live(whole, gpu)
     if live.allocated_bytes + live.reserve(0.0).context_bytes <= gpu.memory_bytes:
         return whole
-    return replace(asked, sharding=replace(sharding, kind=ShardingKind.FSDP2))
+    split = replace(asked, sharding=replace(sharding, kind=ShardingKind.FSDP2))
+    return split if sharding.shard_group is not None else _in_nodes(split, gpu)
+
+
+def _in_nodes(split: Workload, gpu: Gpu) -> Workload:
+    """Return a sharded workload with a copy on each node, as it is where the node's GPUs might be too small for one."""
+    sharding, num_gpus = split.sharding, split.num_gpus
+    if sharding.num_nodes < 2 or num_gpus % sharding.num_nodes or num_gpus < 2 * sharding.num_nodes:
+        return split
+    in_nodes = replace(split, sharding=replace(sharding, shard_group=num_gpus // sharding.num_nodes))
+    live = _live(in_nodes, gpu)
+    fits_surely = live.high_bytes(live.most_fragmentation_bytes) <= gpu.memory_bytes * _SHARE_FOR_REPLICAS
+    return in_nodes if fits_surely else split
 
 
 def _live(asked: Workload, gpu: Gpu | None) -> _Live:

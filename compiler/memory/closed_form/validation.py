@@ -71,10 +71,7 @@ def _validate_shards(workload: Workload) -> None:
         workload.quantization is not Quantization.INT8,
         f"weights in 8 bit cannot be split by {kind}; use 4 bit (nf4), or ddp",
     )
-    if group is not None and not (1 < group <= num_gpus and num_gpus % group == 0):
-        raise WorkloadError(
-            f"{num_gpus} GPUs cannot form shard groups of {group}; the nearest size is {_nearest(num_gpus, group, 2)}"
-        )
+    validate_group(num_gpus, group)
     if sharding.kind.is_fsdp:
         _require(
             sharding.offload is not Offload.OPTIMIZER,
@@ -83,6 +80,14 @@ def _validate_shards(workload: Workload) -> None:
         return
     _require(sharding.reshard_after_forward, "zero3 always gives up what it gathered; use fsdp2 to keep it")
     _require(group in (None, num_gpus), f"zero3 splits the model among all GPUs; use fsdp2 for shard groups of {group}")
+
+
+def validate_group(num_gpus: int, group: int | None) -> None:
+    """Raise `WorkloadError` that names the nearest size to a shard group that so many GPUs cannot form."""
+    if group is not None and num_gpus > 1 and not (1 < group <= num_gpus and num_gpus % group == 0):
+        raise WorkloadError(
+            f"{num_gpus} GPUs cannot form shard groups of {group}; the nearest size is {_nearest(num_gpus, group, 2)}"
+        )
 
 
 def _validate_reference(workload: Workload) -> None:

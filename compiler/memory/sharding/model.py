@@ -49,13 +49,13 @@ class Offload(str, Enum):
 class Sharding:
     """How the GPUs of a job share one model.
 
-    `num_nodes` are the machines that the GPUs stand on. `shard_group` GPUs hold one copy together, all of the job
-    where it is None; more groups are replicas of each other (hybrid sharding). `reshard_after_forward` False keeps the
-    weights gathered until a layer has gone back. `prefetches_backward`: FSDP1 gathers the next layer while one goes
-    back (`BACKWARD_PRE`), as FSDP2 always does. `ram_efficient_loading`: only one process of a node reads the
-    weights. `sync_each_batch`: gradients are reduced after every batch of an accumulation, and not kept whole until
-    the last. Mixed precision needs no field: `bf16` and `fp16` of the Trainer are what the shards are gathered and
-    reduced in (`set_mixed_precision` of accelerate).
+    `num_nodes` are the machines that the GPUs stand on. `shard_group` GPUs hold one copy together, all of the job where
+    it is None, or with AUTO those of a node; more groups are replicas of each other (hybrid sharding).
+    `reshard_after_forward` False keeps the weights gathered until a layer has gone back. `prefetches_backward`: FSDP1
+    gathers the next layer while one goes back (`BACKWARD_PRE`), as FSDP2 always does. `ram_efficient_loading`: only one
+    process of a node reads the weights. `sync_each_batch`: gradients are reduced after every batch of an accumulation,
+    and not kept whole until the last. Mixed precision needs no field: `bf16` and `fp16` of the Trainer are what the
+    shards are gathered and reduced in (`set_mixed_precision` of accelerate).
     """
 
     kind: ShardingKind = ShardingKind.DDP
