@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kaitoc.compiler.job.faults import ClusterRule, ServingRule
-from kaitoc.compiler.job.job_rules import LateRule, Subject
+from kaitoc.compiler.job.job_rules import LateRule
+from kaitoc.compiler.job.subjects import Subject
 
 
 def late(name: str, *subjects: Subject) -> LateRule:

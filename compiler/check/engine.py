@@ -16,7 +16,6 @@ from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.faults import JobRule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
-from kaitoc.compiler.job.job_rules import subjects_of
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
 from kaitoc.compiler.job.servers import Server, servers_elsewhere, servers_in
@@ -276,7 +275,7 @@ class Engine:
 
     def _job_rules(self, job: Job, settings: Settings) -> tuple[JobRule, ...]:
         """Return the rules that may find something in a job, of those that a settings file leaves on."""
-        key = (settings.path, subjects_of(job))
+        key = (settings.path, self.rule_set.job_rules.subjects_of(job))
         rules = self._by_settings.job_rules.get(key)
         if rules is None:
             about = self.rule_set.job_rules.about(key[1])

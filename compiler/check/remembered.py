@@ -9,7 +9,7 @@ from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.faults import JobRule
 from kaitoc.compiler.job.job import Assumptions, Job
-from kaitoc.compiler.job.job_rules import Subjects
+from kaitoc.compiler.job.subjects import Subjects
 
 _REMEMBERED_JOBS = 512
 """Jobs of two files whose findings are kept until the other file is checked, which often lies close by."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -29,9 +29,14 @@ class Memo:
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the value of a key, made when it is first asked for."""
-        if key not in self._values:
-            self._values[key] = make()
-        return cast("T", self._values[key])
+        try:
+            value: T = self._values[key]
+        except KeyError:
+            pass
+        else:
+            return value
+        value = self._values[key] = make()
+        return value
 
 
 class PlainKey(Generic[T]):

@@ -24,8 +24,10 @@ def specificity(selector: str, code: str, name: str) -> int:
     return len(selector) if selector.startswith(CODE_PREFIX) and code.startswith(selector) else _NO_MATCH
 
 
-def is_selected(code: str, name: str, select: Iterable[str], ignore: Iterable[str]) -> bool:
+def is_selected(code: str, name: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
     """Return whether a rule runs: the closest selector decides, and `ignore` wins a draw."""
+    if not ignore and ALL in select:
+        return True
     selected = max((specificity(selector, code, name) for selector in select), default=_NO_MATCH)
     ignored = max((specificity(selector, code, name) for selector in ignore), default=_NO_MATCH)
     return selected > ignored

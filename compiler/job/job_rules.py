@@ -1,23 +1,22 @@
-"""The rules for jobs, and which of them to ask about one: half of all are about an option that few configs write."""
+"""The rules for jobs, and which of them to ask about one: most are about what few jobs have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TypeAlias, cast
+from typing import cast
 
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.faults import JobRule
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.unknown_options import Unknown
-from kaitoc.compiler.kaito.arguments import ArgProblemKind
-from kaitoc.compiler.manifest.training_config import TrainingConfig
-
-Subject: TypeAlias = "str | ArgProblemKind"
-"""An option that a config writes or may write, as `Section.name`, what the parser says of one, or `PRICES`."""
-PRICES = "prices"
-"""What an hour of an instance type costs, which settings may state."""
-Subjects: TypeAlias = "frozenset[Subject]"
+from kaitoc.compiler.job.subjects import (
+    Subjects,
+    is_option,
+    path_of,
+    situations_of,
+    subjects_of_config,
+    subjects_of_fields,
+)
 
 
 class LateRule(NamedTuple):
@@ -36,6 +35,9 @@ class JobRules:
 
     def __init__(self, *rules: JobRule | LateRule) -> None:
         self._rules = rules
+        paths = {path_of(subject) for rule in self.late_rules() for subject in rule.subjects} - {""}
+        self._options = tuple(sorted(path for path in paths if is_option(path)))
+        self._fields = tuple(sorted(path for path in paths if not is_option(path)))
 
     def __iter__(self) -> Iterator[JobRule]:
         return (rule.load() if isinstance(rule, LateRule) else rule for rule in self._rules)
@@ -44,6 +46,11 @@ class JobRules:
         """Return the rules that are not asked about every job."""
         return tuple(rule for rule in self._rules if isinstance(rule, LateRule))
 
+    def subjects_of(self, job: Job) -> Subjects:
+        """Return what a job has for late rules to be about."""
+        fields = subjects_of_fields(job.workspace, self._fields) if job.workspace is not None else ()
+        return subjects_of_config(job, self._options).union(fields, situations_of(job))
+
     def about(self, subjects: Subjects) -> Iterator[JobRule]:
         """Yield the rules that may find something in a job with some subjects."""
         for rule in self._rules:
@@ -51,24 +58,3 @@ class JobRules:
                 yield rule
             elif not rule.subjects.isdisjoint(subjects):
                 yield rule.load()
-
-
-def subjects_of(job: Job) -> Subjects:
-    """Return what late rules may be about in a job."""
-    config = job.config
-    subjects: Subjects = frozenset()
-    if config is not None:
-        subjects = config.memo.get(("subjects", job.args_release), lambda: _subjects_in(config, job))
-    return subjects | {PRICES} if job.assumptions.prices.usd_per_hour else subjects
-
-
-def _subjects_in(config: TrainingConfig, job: Job) -> Subjects:
-    """Return what a job's config holds; jobs with configs of one text share it."""
-    options = (option for section in config.sections for option in section.options)
-    subjects: set[Subject] = {f"{option.section}.{option.name}" for option in options}
-    for section, parse in job.parsed.items():
-        for name, parsed in parse.values.items():
-            if parsed.entry_index is not None or isinstance(parsed.value, Unknown):
-                subjects.add(f"{section}.{name}")
-        subjects.update(problem.kind for problem in parse.problems)
-    return frozenset(subjects)

@@ -120,15 +120,16 @@ def _workspace_job(workspace: Manifest, library: Library, assumptions: Assumptio
         config = read_training_config(config_map)
     elif template:
         config = _template_config(template, assumptions)
-    gpu, num_gpus = _gpu(workspace, assumptions)
+    preset, instance_type = _text(workspace, "tuning", "preset", "name"), _instance_type(workspace)
+    gpu, num_gpus = _gpu(instance_type, assumptions)
     return Job(
         workspace=workspace,
         config_map=config_map,
         config=config,
         template=template,
-        preset=_text(workspace, "tuning", "preset", "name"),
-        model=_model(workspace, assumptions),
-        instance_type=_instance_type(workspace),
+        preset=preset,
+        model=_model(preset, assumptions),
+        instance_type=instance_type,
         gpu=gpu,
         num_gpus=num_gpus,
         method=_text(workspace, "tuning", "method"),
@@ -202,18 +203,16 @@ def _num_gpus(assumptions: Assumptions, per_node: int) -> int:
     return assumptions.num_gpus or per_node * max(1, assumptions.sharing.num_nodes)
 
 
-def _model(workspace: Manifest, assumptions: Assumptions) -> Setting[Architecture] | None:
+def _model(preset: Setting[str] | None, assumptions: Assumptions) -> Setting[Architecture] | None:
     assumed = _assumed_model(assumptions)
-    preset = _text(workspace, "tuning", "preset", "name")
     if assumed is not None or preset is None:
         return assumed
     model = find_model(preset.value)
     return Setting(model, preset.place, "file") if model is not None else None
 
 
-def _gpu(workspace: Manifest, assumptions: Assumptions) -> tuple[Setting[Gpu] | None, int]:
+def _gpu(stated: Setting[str] | None, assumptions: Assumptions) -> tuple[Setting[Gpu] | None, int]:
     """Return the GPU of the instance type and how many it has; Kaito starts one process on each."""
-    stated = _instance_type(workspace)
     instance = find_instance_type(stated.value) if stated is not None else None
     assumed = _assumed_gpu(assumptions)
     num_gpus = _num_gpus(assumptions, instance.num_gpus if instance is not None else 1)

@@ -256,7 +256,7 @@ def _autocast(job: Job) -> Dtype | None:
 
 def footprint_of(job: Job) -> Footprint | None:
     """Return a job's predicted footprint, None when it cannot be told or no run can have that shape."""
-    return footprint_on(job, job.gpu.value if job.gpu is not None else None)
+    return job.memo.get("footprint", lambda: footprint_on(job, job.gpu.value if job.gpu is not None else None))
 
 
 def footprint_on(job: Job, gpu: Gpu | None) -> Footprint | None:

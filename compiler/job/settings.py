@@ -126,6 +126,8 @@ class Settings:
             )
 
     def _level(self, code: str, name: str) -> Level | None:
+        if not self.severity:
+            return None
         levels = dict(self.severity)
         selector = closest(levels, code, name)
         return None if selector is None else levels[selector]

@@ -56,13 +56,16 @@ def _zero(schema: Schema) -> Any:
 
 
 def is_surely_valid(value: Any, schema: Schema) -> bool:
-    """Return whether a normalized value surely fits a schema; False means "ask the JSON Schema"."""
+    """Return whether a value surely fits a schema; False of a normalized one means "ask the JSON Schema".
+
+    A value that fits has no null that normalizing it would change.
+    """
     if not schema or "x-kubernetes-preserve-unknown-fields" in schema:
         return True
     if not _KNOWN.issuperset(schema):
         return False
     kind, wanted = _TYPES.get(type(value)), schema.get("type")
-    if wanted is not None and kind != wanted:
+    if value is None or (wanted is not None and kind != wanted):
         return False
     if kind == "object":
         return _is_mapping(value, schema)

@@ -78,6 +78,8 @@ def json_value(node: Node) -> object:
         return _json_scalar(node)
     if isinstance(node, Sequence):
         return [json_value(item.value) for item in node.items]
+    if node.is_plain:
+        return {_key(entry): json_value(entry.value) for entry in node.entries}
     return {name: json_value(entry.value) for name, entry in json_entries(node).items()}
 
 

@@ -68,8 +68,12 @@ class Masked:
         return found[0] if original is None else original * (len(found[0]) // len(original))
 
 
+@lru_cache(maxsize=2)
 def mask(text: str) -> Masked | None:
-    """Return a text of the same length in which placeholders are words, None where it has none."""
+    """Return a text of the same length in which placeholders are words, None where it has none.
+
+    A file's own text is asked about by its parser, then by what looks for values that are not known.
+    """
     if not any(hint in text for hint in _HINTS) and not _BRACED.search(text):
         return None
     free = (chr(code) for code in _MASKS if chr(code) not in text)

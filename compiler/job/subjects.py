@@ -1,0 +1,142 @@
+"""What a job has for rules to be about. Most rules find something in few jobs only, and are loaded for those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.memory import verdict_of, workload_of
+from kaitoc.compiler.job.unknown_options import Unknown
+from kaitoc.compiler.kaito.arguments import ArgProblemKind
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.training_config import SECTIONS, TrainingConfig
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.workload import Attention, Dtype
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
+from kaitoc.compiler.yaml.tree import Scalar
+
+Subject: TypeAlias = "str | ArgProblemKind"
+"""An option that a config may write (`Section.name`), a field that a Workspace may have (`tuning.input`), one of both
+that it lacks (`lacks`), what the parser says of an option, or one of the situations below.
+"""
+Subjects: TypeAlias = "frozenset[Subject]"
+
+PRICES = "prices"
+"""What an hour of an instance type costs, which settings may state."""
+NO_WORKSPACE = "no Workspace"
+TEMPLATE = "a default template of Kaito's as the config"
+SEVERAL_GPUS = "several GPUs"
+NO_PRESET = "no preset"
+NO_INSTANCE_TYPE = "no instance type"
+NO_ROOT = "no `training_config` in the ConfigMap"
+UNKNOWN_SECTION = "a section that Kaito does not have"
+UNMAPPED_SECTION = "a section that is no mapping"
+EAGER = "eager attention"
+FLOAT32 = "weights in float32"
+NO_CHECKPOINTING = "no gradient checkpointing"
+GPU_WITHOUT_BFLOAT16 = "a GPU without bfloat16"
+TIGHT = Verdict.TIGHT.value
+DOES_NOT_FIT = Verdict.DOES_NOT_FIT.value
+
+SITUATIONS = (
+    *(PRICES, NO_WORKSPACE, TEMPLATE, SEVERAL_GPUS, NO_PRESET, NO_INSTANCE_TYPE, NO_ROOT, UNKNOWN_SECTION),
+    *(UNMAPPED_SECTION, EAGER, FLOAT32, NO_CHECKPOINTING, GPU_WITHOUT_BFLOAT16, TIGHT, DOES_NOT_FIT),
+)
+"""What a job can be besides what it writes and leaves out."""
+
+_LACKS = "no "
+
+
+def lacks(path: str) -> str:
+    """Return what a job is that has no option, or a Workspace no field, of a name."""
+    return f"{_LACKS}{path}"
+
+
+def path_of(subject: Subject) -> str:
+    """Return the option or field that a subject is about, present or not; empty for other subjects."""
+    if not isinstance(subject, str) or subject in SITUATIONS:
+        return ""
+    return subject.removeprefix(_LACKS)
+
+
+def is_option(path: str) -> bool:
+    """Return whether a path names an option, as its section does, not a field of a Workspace."""
+    return path.partition(".")[0] in SECTIONS
+
+
+def subjects_of_config(job: Job, options: tuple[str, ...]) -> Subjects:
+    """Return what a job's config holds, and which of some options it lacks; jobs with configs of one text share it."""
+    config = job.config
+    if config is None:
+        return frozenset(lacks(option) for option in options)
+    return config.memo.get(("subjects", job.args_release, options), lambda: _subjects_in(config, job, options))
+
+
+def _subjects_in(config: TrainingConfig, job: Job, options: tuple[str, ...]) -> Subjects:
+    written = (option for section in config.sections for option in section.options)
+    subjects: set[Subject] = {f"{option.section}.{option.name}" for option in written}
+    set_options = set()
+    for section, parse in job.parsed.items():
+        for name, parsed in parse.values.items():
+            if isinstance(parsed.value, Unknown):
+                subjects.add(f"{section}.{name}")
+            elif parsed.entry_index is not None:
+                set_options.add(f"{section}.{name}")
+        subjects.update(problem.kind for problem in parse.problems)
+    subjects |= set_options
+    subjects.update(lacks(option) for option in options if option not in set_options)
+    if any(section.name not in SECTIONS for section in config.sections):
+        subjects.add(UNKNOWN_SECTION)
+    if not all(section.is_mapping for section in config.sections):
+        subjects.add(UNMAPPED_SECTION)
+    return frozenset(subjects)
+
+
+def subjects_of_fields(workspace: Manifest, fields: tuple[str, ...]) -> Iterator[Subject]:
+    """Yield which of some fields a Workspace has and which it lacks, both where that is not known yet."""
+    for field in fields:
+        try:
+            entry = workspace.entry(*field.split("."))
+        except UnknownValueError:
+            yield from (field, lacks(field))
+            continue
+        if entry is not None:
+            yield field
+        if entry is None or isinstance(entry.value, Scalar):  # null, which is the same as none, is a scalar
+            yield lacks(field)
+
+
+def situations_of(job: Job) -> Iterator[Subject]:
+    """Yield which of the situations a job is in."""
+    if job.assumptions.prices.usd_per_hour:
+        yield PRICES
+    if job.workspace is None:
+        yield NO_WORKSPACE
+    if job.uses_template:
+        yield TEMPLATE
+    if job.num_gpus > 1:
+        yield SEVERAL_GPUS
+    if job.preset is None:
+        yield NO_PRESET
+    if job.instance_type is None:
+        yield NO_INSTANCE_TYPE
+    if job.config is None or job.config.root is None:
+        yield NO_ROOT
+    if job.gpu is not None and not job.gpu.value.has_bf16:
+        yield GPU_WITHOUT_BFLOAT16
+    yield from _situations_of_step(job)
+
+
+def _situations_of_step(job: Job) -> Iterator[Subject]:
+    workload, fit = workload_of(job), verdict_of(job)
+    if workload is None:
+        return
+    if workload.attention is Attention.EAGER:
+        yield EAGER
+    if workload.dtype in (Dtype.FLOAT32, Dtype.FLOAT64):
+        yield FLOAT32
+    if not workload.gradient_checkpointing:
+        yield NO_CHECKPOINTING
+    if fit is not None:
+        yield fit.value
