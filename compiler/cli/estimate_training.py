@@ -33,7 +33,9 @@ class TrainingOptions:
     checkpointing: bool | None = None
     attention: str | None = None
     loss: str | None = None
+    liger_version: str | None = None
     optimizer: str | None = None
+    optimizer_in_backward: bool = False
     quantization: str | None = None
     double_quant: bool | None = None
     kbit_prep: bool | None = None
@@ -64,7 +66,9 @@ class TrainingOptions:
             "gradient_checkpointing": self.checkpointing,
             "attention": self.attention,
             "loss": self.loss,
+            "liger_version": self.liger_version,
             "optimizer": self.optimizer,
+            "steps_in_backward": self.optimizer_in_backward,
             "quantization": self.quantization,
             "double_quant": self.double_quant,
             "kbit_prep": self.kbit_prep,
@@ -99,7 +103,15 @@ _STEP = (
     ),
     click.option("--attention", type=click.Choice([one.value for one in Attention]), help="Kernel (default: sdpa)."),
     click.option("--loss", type=click.Choice([one.value for one in Loss]), help="Loss (default: the stack's)."),
+    click.option(
+        "--liger-version", metavar="V", help="liger-kernel of --loss liger, such as 0.5.2 (default: the newest known)."
+    ),
     click.option("--optimizer", type=click.Choice([one.value for one in Optimizer]), help="Default: the stack's."),
+    click.option(
+        "--optimizer-in-backward",
+        is_flag=True,
+        help="Step each parameter as soon as its gradient is there, and drop the gradient.",
+    ),
     click.option(
         "--quantization",
         type=click.Choice([one.value for one in Quantization]),

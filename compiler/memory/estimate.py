@@ -17,6 +17,7 @@ from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
 from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.workload import (
+    NEWEST_LIGER,
     Allocator,
     Attention,
     Dtype,
@@ -62,7 +63,9 @@ class FineTune:
     gradient_checkpointing: bool | None = None
     attention: str = "sdpa"
     loss: str | None = None
+    liger_version: str = NEWEST_LIGER
     optimizer: str | None = None
+    steps_in_backward: bool = False
     quantization: str | None = None
     double_quant: bool = False
     kbit_prep: bool | None = None
@@ -120,7 +123,11 @@ def workload_from(options: FineTune) -> Workload:
         holds_outputs=options.holds_outputs,
         sharding=sharding_for(options.sharing, stack),
         reference=reference,
+        liger_version=options.liger_version,
+        steps_in_backward=options.steps_in_backward,
     )
+    if options.liger_version != NEWEST_LIGER and workload.loss is not Loss.LIGER:
+        raise EstimateError("--liger-version needs --loss liger")
     return replace(workload, batch_size=options.batch_size * workload.rows_per_example)
 
 

@@ -77,11 +77,20 @@ class Reference(str, Enum):
 
 
 class Loss(str, Enum):
-    """How the cross-entropy over the vocabulary is computed."""
+    """How the cross-entropy over the vocabulary is computed.
+
+    CHUNKED and FUSED are TRL's; LIGER is Liger Kernel's fused linear cross-entropy, CCE Apple's cut cross-entropy.
+    """
 
     FULL = "full"
     CHUNKED = "chunked"
     FUSED = "fused"
+    LIGER = "liger"
+    CCE = "cce"
+
+
+NEWEST_LIGER = "0.8.5"
+"""The newest liger-kernel whose code was read."""
 
 
 class Optimizer(str, Enum):
@@ -147,7 +156,9 @@ class Workload:
     `device.as_run_on` tells it from the GPU. `holds_outputs`: the loop's variable keeps a step's outputs, the logits
     and the key-value cache, until those of the next one are there. `num_gpus` are those of the whole job, one process
     each; `sharding` is how they share the model. With a `reference`, the rows of a batch are pairs: a chosen and a
-    rejected answer each.
+    rejected answer each. `liger_version` is that of liger-kernel, where it computes the loss. `steps_in_backward`: each
+    parameter has an optimizer of its own, which steps once its gradient is there and drops it
+    (`register_post_accumulate_grad_hook`; torchtune's `optimizer_in_bwd`).
     """
 
     architecture: Architecture
@@ -173,6 +184,8 @@ class Workload:
     holds_outputs: bool = False
     sharding: Sharding = WHOLE_COPIES
     reference: Reference = Reference.NONE
+    liger_version: str = NEWEST_LIGER
+    steps_in_backward: bool = False
 
     @property
     def rows_per_example(self) -> int:

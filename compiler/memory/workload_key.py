@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import masked_window
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES
 from kaitoc.compiler.memory.workload import (
+    NEWEST_LIGER,
     Allocator,
     Attention,
     Lora,
@@ -30,6 +32,17 @@ SORTED_EMBEDDING_TOKENS = 3073
 another kernel takes up to 3,072 tokens)."""
 
 
+def liger_chunk_tokens(architecture: Architecture, num_tokens: int) -> int:
+    """Return how many tokens Liger's loss scores at a time: a power of two, so that their logits take about what all
+    hidden states take (`fused_linear_cross_entropy_forward` of `liger_kernel/ops/fused_linear_cross_entropy.py`).
+    """
+    return 1 << (-(-num_tokens // _liger_parts(architecture)) - 1).bit_length()
+
+
+def _liger_parts(architecture: Architecture) -> int:
+    return -(-architecture.vocab_size // architecture.hidden_size)
+
+
 def of_any_size(workload: Workload) -> Workload:
     """Return a workload with batch and sequence length set to one value: derivations leave them open."""
     batch_size, length = _representative(workload)
@@ -41,6 +54,13 @@ def of_any_size(workload: Workload) -> Workload:
 def key_of_step(workload: Workload) -> Workload:
     """Return the key of what the kernels of a step depend on: not the optimizer, nor how weights are stored."""
     return _without_surroundings(workload)
+
+
+def key_of_stream(workload: Workload) -> Workload:
+    """Return the key of a step's operations, which the optimizer has no part in."""
+    return replace(
+        key_of_work(workload), reference=Reference.NONE, optimizer=Optimizer.ADAMW_FUSED, steps_in_backward=False
+    )
 
 
 def key_of_work(workload: Workload) -> Workload:
@@ -57,6 +77,9 @@ def key_of_plan(workload: Workload) -> Workload:
         gradient_checkpointing=False,
         attention=Attention.SDPA,
         loss=Loss.FULL,
+        liger_version=NEWEST_LIGER,
+        optimizer=Optimizer.ADAMW_FUSED,
+        steps_in_backward=False,
         reference=Reference.NONE,
     )
 
@@ -71,7 +94,7 @@ def _without_surroundings(workload: Workload) -> Workload:
         num_gpus=1,
         sharding=WHOLE_COPIES,
         double_quant=False,
-        optimizer=Optimizer.ADAMW_FUSED,
+        optimizer=workload.optimizer if workload.steps_in_backward else Optimizer.ADAMW_FUSED,
         allocator=Allocator.DEFAULT,
         empty_cache_each_step=False,
         accumulates=False,
@@ -113,12 +136,15 @@ def _representative(workload: Workload) -> tuple[int, int]:
 
 
 def _tells_single(workload: Workload) -> bool:
-    return workload.architecture.num_kv_heads == 1 or workload.loss in (Loss.FUSED, Loss.CHUNKED)
+    return workload.architecture.num_kv_heads == 1 or workload.loss in (Loss.FUSED, Loss.CHUNKED, Loss.LIGER)
 
 
 def _thresholds(workload: Workload) -> list[int]:
     """Return the numbers of tokens from which on a kernel of the loss or of the embedding works in another way."""
     thresholds = [TILE_TOKENS] if workload.loss is Loss.FUSED else []
+    if workload.loss is Loss.LIGER:
+        parts, num_tokens = _liger_parts(workload.architecture), workload.batch_size * workload.seq_len_tokens
+        thresholds = [parts * (1 << power) + 1 for power in range(num_tokens.bit_length())]
     if workload.lora is None or workload.lora.modules_to_save:
         thresholds += [SORTED_EMBEDDING_TOKENS, workload.architecture.vocab_size + 1]
     return thresholds

@@ -134,6 +134,7 @@ class Autograd(Graph):
             return
         step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op)
         step.temporary, step.parameter_gradients = op.backward_temporary, op.parameter_gradients
+        step.hands_on, step.is_tied = op.saves_gradients, op.is_tied
         step.saved = [self._held(tensor) for tensor in op.saved]
         if op.saved_size != ZERO:
             extra = Buffer(op.saved_size, Kind.ACTIVATION)

@@ -15,7 +15,7 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
-from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
+from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes, step_scratch_of
 from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
@@ -191,6 +191,8 @@ def _phases(workload: Workload, derivation: Derivation, base: Categories) -> lis
         moments = derivation.moments[name]
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
         phases.append(PhasePeak(name, categories_at(base, highest, batch, tokens, held)))
+    if workload.steps_in_backward:
+        return phases
     (outputs,) = derivation.moments[Phase.OPTIMIZER]
     stepping = _optimizer_categories(base, derivation)
     return [*phases, PhasePeak(Phase.OPTIMIZER, categories_at(stepping, outputs, batch, tokens, None))]
@@ -248,7 +250,8 @@ def _derive_cached(workload: Workload) -> Derivation:
 
 @lru_cache(maxsize=256)
 def _derive_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
-    return peak_moments(stream_of(workload), reference_stream_of(workload))
+    step_scratch = step_scratch_of(workload, plan_for(workload).trainable)
+    return peak_moments(stream_of(workload), reference_stream_of(workload), step_scratch)
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:

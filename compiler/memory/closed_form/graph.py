@@ -32,11 +32,13 @@ class Value:
 class BackwardStep:
     """How one operation that was read goes back; `gradients` are as in `Op`. `replay` does it in place of the rules.
 
+    `is_tied`: its parameters get another gradient later. With `hands_on` what was saved goes on as the gradients.
     `launched_by` carries the kernels of the way back. `scale` is how often the operation runs where it stands for many.
     """
 
     __slots__ = (
-        "gradients", "inputs", "launched_by", "output", "parameter_gradients", "replay", "saved", "scale", "temporary",
+        "gradients", "hands_on", "inputs", "is_tied", "launched_by", "output", "parameter_gradients", "replay", "saved",
+        "scale", "temporary",
     )  # fmt: skip
 
     def __init__(
@@ -55,15 +57,26 @@ class BackwardStep:
         self.saved: list[Buffer] = []
         self.temporary = ZERO
         self.parameter_gradients = 0
+        self.hands_on = False
+        self.is_tied = False
         self.scale = 1
 
 
+StepScratch = Callable[[int], int]
+"""What an optimizer takes while it steps over a parameter with a gradient of so many bytes."""
+
+
 class Graph:
-    """The operations that were recorded; what a reader is after it gets from the methods that it overrides."""
+    """The operations that were recorded; what a reader is after it gets from the methods that it overrides.
+
+    `step_scratch` is set where each parameter is stepped over, and its gradient dropped, as soon as that is complete.
+    """
 
     def __init__(self) -> None:
         self._steps: list[BackwardStep] = []
         self._retained: list[Buffer] = []
+        self._incomplete: Buffer | None = None
+        self.step_scratch: StepScratch | None = None
 
     def seed(self, value: Value, size: Size) -> None:
         """Start backward with a gradient of the given size."""
@@ -88,17 +101,29 @@ class Graph:
         """Take notice of the gradient of parameters, which outlives the way back."""
         self._allocate(gradient)
 
+    def _step_over(self, gradient: Buffer, scratch: StepScratch) -> None:
+        """Step the optimizer over parameters, and drop their gradient."""
+        self._mark(fixed(scratch(gradient.size.fixed)))
+        self._release(gradient)
+
     def _mark(self, temporary: Size = ZERO) -> None:
         """Take notice of a moment at which a kernel runs with its scratch memory."""
 
     def _undo(self, step: BackwardStep) -> None:
         grad, step.output.grad = step.output.grad, None
+        if step.hands_on:
+            self._mark()
+            self._release_saved(step)
         if grad is not None and step.replay is not None:
             step.replay(grad)
         elif grad is not None:
             self._go_back(step, grad)
+        self._release_saved(step)
+
+    def _release_saved(self, step: BackwardStep) -> None:
         for buffer in step.saved:
             self._release(buffer)
+        step.saved = []
 
     def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
         results: list[tuple[Value, Buffer]] = []
@@ -112,12 +137,17 @@ class Graph:
             buffer = Buffer(size, Kind.WORKSPACE)
             self._allocate(buffer)
             results.append((value, buffer))
-        if step.parameter_gradients:
-            self._leave(Buffer(fixed(step.parameter_gradients), Kind.GRADIENT))
+        gradient = Buffer(fixed(step.parameter_gradients), Kind.GRADIENT) if step.parameter_gradients else None
+        if gradient is not None:
+            self._leave(gradient)
         self._mark(step.temporary)
         self._release(grad)
         for value, buffer in results:
             self._accumulate(value, buffer)
+        if step.is_tied:
+            gradient, self._incomplete = self._incomplete, gradient
+        if gradient is not None and self.step_scratch is not None:
+            self._step_over(gradient, self.step_scratch)
 
     def _accumulate(self, value: Value, grad: Buffer) -> None:
         old = value.grad

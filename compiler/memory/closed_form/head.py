@@ -1,17 +1,18 @@
-"""The output layer and the loss: full logits, logits in chunks that are computed again, and a fused kernel."""
+"""The output layer and the loss: full logits, logits in chunks that are computed again, and fused kernels."""
 
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Plan
+from kaitoc.compiler.memory.closed_form.liger import LigerLoss
 from kaitoc.compiler.memory.closed_form.loss import LossChunk
 from kaitoc.compiler.memory.closed_form.op import Effects, Kind, Part, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Loss, Workload
-from kaitoc.compiler.memory.workload_key import TILE_TOKENS
+from kaitoc.compiler.memory.workload_key import TILE_TOKENS, liger_chunk_tokens
 
 TILE_WORDS = 32768
 NUM_TILE_STATISTICS = 8
@@ -37,6 +38,10 @@ class LossHead:
             return self._chunked(normed)
         if self.workload.loss is Loss.FUSED:
             return self._fused(normed)
+        if self.workload.loss is Loss.LIGER:
+            return self._liger(normed)
+        if self.workload.loss is Loss.CCE:
+            return self._cut(normed)
         return self._full(normed)
 
     def _full(self, normed: Tensor) -> Tensor:
@@ -111,6 +116,49 @@ class LossHead:
         forward = launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product))
         return self._over(valid, tile + statistics, backward_bytes, forward, None)
 
+    def _liger(self, normed: Tensor) -> Tensor:
+        """Liger Kernel's fused linear cross-entropy, as its patched models call it (`closed_form/liger.py`)."""
+        workload, head = self.workload, self.plan.head
+        loss = LigerLoss(workload.liger_version, head, normed.num_bytes, self.ops.precision.autocast_bytes)
+        is_copied = loss.copies_hidden and workload.batch_size > 1
+        given = self.ops.copy(normed) if is_copied else self.stream.hold(normed)
+        chunk_tokens = liger_chunk_tokens(self.plan.architecture, workload.batch_size * workload.seq_len_tokens)
+        product = self._product()
+        effects = Effects(
+            saves_size=given.size + fixed(loss.saved_bytes),
+            saves_gradients=True,
+            forward_temporary=per_token(FLOAT32_BYTES) + fixed(loss.chunk_bytes(chunk_tokens)),
+            parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
+            is_tied=head.is_tied,
+            forward=launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product)),
+            backward=launch(traffic(Group.HEAD, given.size * 2)),
+        )
+        result = self.stream.apply([given], fixed(1), FLOAT32_BYTES, effects)
+        self.stream.drop(given, normed)
+        return result
+
+    def _cut(self, normed: Tensor) -> Tensor:
+        """Apple's cut cross-entropy (`cut_cross_entropy/cce.py` and `cce_backward.py`, 25.1.1), labels shifted by it.
+
+        It computes logits in registers, both ways, and keeps a float32 sum per token, the valid positions in int64,
+        and a float32 mean per word. Going back sorts the words by that mean, counts locks in int32 per token and word,
+        and takes the head's gradient in the hidden states' type.
+        """
+        head, num_words = self.plan.head, self.plan.head.out_features
+        product = self._product()
+        narrow = head.num_weights * normed.num_bytes if head.trainable and head.weight_bytes != normed.num_bytes else 0
+        effects = Effects(
+            saves=(normed,),
+            saves_size=per_token(FLOAT32_BYTES + INT64_BYTES) + fixed(num_words * FLOAT32_BYTES),
+            forward_temporary=per_token(FLOAT32_BYTES),
+            backward_temporary=per_token(FLOAT32_BYTES) + fixed(narrow + num_words * 2 * FLOAT32_BYTES),
+            parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
+            is_tied=head.is_tied,
+            forward=launch(product.output()),
+            backward=launch(product.output(), *self._gradients(product)),
+        )
+        return self.stream.replace(self.stream.apply([normed], fixed(1), FLOAT32_BYTES, effects), normed)
+
     def _over(
         self, given: Tensor, forward_bytes: Size, backward_bytes: Size, forward: Launch, backward: Launch | None
     ) -> Tensor:
@@ -121,6 +169,7 @@ class LossHead:
             forward_temporary=forward_bytes,
             backward_temporary=backward_bytes,
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
+            is_tied=head.is_tied,
             forward=forward,
             backward=backward,
         )

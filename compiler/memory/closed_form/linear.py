@@ -28,7 +28,10 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """One linear layer as the step meets it. `num_stacked` weights lie in one, those of fused experts."""
+    """One linear layer as the step meets it. `num_stacked` weights lie in one, those of fused experts.
+
+    `is_tied`: it trains the embedding's weight.
+    """
 
     in_features: int
     out_features: int
@@ -37,6 +40,7 @@ class Linear:
     trainable: bool = False
     adapter: Adapter | None = None
     num_stacked: int = 1
+    is_tied: bool = False
 
     @property
     def num_weights(self) -> int:
@@ -80,6 +84,7 @@ class LinearOps(Elementwise):
             forward_temporary=ZERO if needs_weight else fixed(copy_bytes),
             backward_temporary=fixed(layer.num_weights * given.num_bytes) if layer.trainable and copy_bytes else ZERO,
             parameter_gradients=layer.num_weights * layer.weight_bytes if layer.trainable else 0,
+            is_tied=layer.is_tied,
             forward=forward,
             backward=backward,
         )

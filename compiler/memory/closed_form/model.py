@@ -15,19 +15,18 @@ from kaitoc.compiler.memory.closed_form.linear import Adapter
 from kaitoc.compiler.memory.closed_form.op import Effects, Part, Stream, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_pair, per_token
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Lora, Reference, Workload
-from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS, key_of_work
+from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS, key_of_stream
 
-INT64_BYTES = 8
 NUM_INPUT_TENSORS = 3
 
 
 def stream_of(workload: Workload) -> Stream:
     """Return one training step of a workload, derived once for every batch and sequence length that is like it."""
-    return _derive(replace(key_of_work(workload), reference=Reference.NONE))
+    return _derive(key_of_stream(workload))
 
 
 def reference_stream_of(workload: Workload) -> Stream | None:
@@ -148,6 +147,7 @@ class DecoderModel:
         effects = Effects(
             gradients=(None,) if trains else (),
             parameter_gradients=num_bytes if trains and not adds else 0,
+            is_tied=adds,
             backward_temporary=(fixed(num_bytes) if adds else ZERO) + (self._embedding_sums() if trains else ZERO),
         )
         hidden = stream.apply([source] if trains else [], per_token(hidden_size), plan.embedding_bytes, effects)

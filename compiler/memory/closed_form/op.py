@@ -68,6 +68,8 @@ class Effects:
     that the operation holds outside autograd's saved variables, until its whole graph is gone. `gradients` are the
     sizes of the inputs' gradients, by default those of the inputs, or `PASSED_ON`.
     `parameter_gradients` are the bytes of gradients of trainable parameters, which stay until the optimizer has run.
+    `is_tied`: the gradient is not complete before that of the embedding, which has the same weight.
+    `saves_gradients`: what it saves besides are the gradients, which going back hands on.
     `reads_again` is what its kernels pass over a second time, both ways.
     Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
     """
@@ -75,11 +77,13 @@ class Effects:
     saves: tuple[Tensor, ...] = ()
     saves_output: bool = False
     saves_size: Size = ZERO
+    saves_gradients: bool = False
     retains: tuple[Tensor, ...] = ()
     gradients: tuple[Size | None, ...] | None = None
     forward_temporary: Size = ZERO
     backward_temporary: Size = ZERO
     parameter_gradients: int = 0
+    is_tied: bool = False
     kind: Kind = Kind.ACTIVATION
     reads_again: Size = ZERO
     forward: Launch | None = None
@@ -100,11 +104,13 @@ class Op:
     output: Tensor
     saved: tuple[Tensor, ...]
     saved_size: Size
+    saves_gradients: bool
     retained: tuple[Tensor, ...]
     gradients: tuple[Size | None, ...]
     forward_temporary: Size
     backward_temporary: Size
     parameter_gradients: int
+    is_tied: bool
     has_backward: bool
     group: Group
     reads_again: Size

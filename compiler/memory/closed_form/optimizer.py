@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from kaitoc.compiler.memory.closed_form.graph import StepScratch
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES
-from kaitoc.compiler.memory.workload import Optimizer
+from kaitoc.compiler.memory.workload import Optimizer, Workload
 
 BLOCK_8BIT = 256
 MIN_8BIT_ELEMENTS = 4096
@@ -46,14 +47,27 @@ def step_bytes(optimizer: Optimizer, trainable: TrainableTensors) -> int:
     """Return the bytes that one step holds besides parameters, gradients and state.
 
     The foreach AdamW takes the square roots of all second moments at once, one more tensor per parameter
-    (`_multi_tensor_adam`); the fused one works in registers. Adafactor widens gradient and parameter to float32 and
-    forms the squared gradient and the update, for one tensor at a time.
+    (`_multi_tensor_adam`); the fused one works in registers. Adafactor widens gradient and parameter to float32, where
+    they are not, and forms the squared gradient and the update, for one tensor at a time.
     """
     if optimizer is Optimizer.ADAMW:
         return sum(count * elements * size for count, elements, size in trainable)
     if optimizer is Optimizer.ADAFACTOR:
-        return max((elements * FLOAT32_BYTES * 4 for _, elements, _ in trainable), default=0)
+        return max((elements * _adafactor_scratch(size) for _, elements, size in trainable), default=0)
     return 0
+
+
+def _adafactor_scratch(element_bytes: int) -> int:
+    is_half = element_bytes < FLOAT32_BYTES
+    return 4 * FLOAT32_BYTES if is_half else 2 * element_bytes
+
+
+def step_scratch_of(workload: Workload, trainable: TrainableTensors) -> StepScratch | None:
+    """Return what a step over one parameter takes by its gradient's bytes, where the backward pass makes it."""
+    if not workload.steps_in_backward:
+        return None
+    size = min((size for _, _, size in trainable), default=FLOAT32_BYTES)
+    return lambda num_bytes: step_bytes(workload.optimizer, ((1, num_bytes // size, size),))
 
 
 def _tensor_state_bytes(optimizer: Optimizer, elements: int, num_bytes: int) -> int:

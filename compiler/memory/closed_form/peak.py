@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
-from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
+from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, StepScratch, Value
 from kaitoc.compiler.memory.closed_form.op import Accumulate, Enter, Keep, Kind, Relabel, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Categories, Phase
@@ -28,9 +28,15 @@ class Moment:
         return Moment(self.total + sum(sizes, ZERO), by_kind)
 
 
-def peak_moments(stream: Stream, reference: Stream | None = None) -> Mapping[Phase, tuple[Moment, ...]]:
-    """Return the moments that can be the peak of a phase, on top of the resident state."""
+def peak_moments(
+    stream: Stream, reference: Stream | None = None, step_scratch: StepScratch | None = None
+) -> Mapping[Phase, tuple[Moment, ...]]:
+    """Return the moments that can be the peak of a phase, on top of the resident state.
+
+    `step_scratch` is given where the optimizer steps in the backward pass.
+    """
     reader = PeakReader()
+    reader.step_scratch = step_scratch
     loss = reader.forward(stream)
     if reference is not None:
         reader.phase = Phase.FORWARD
@@ -151,7 +157,8 @@ class PeakReader(Autograd):
 
         def jump(grad: Buffer) -> None:
             self._shift(skipped, -1)
-            self._allocate(Buffer(fixed(gradient_bytes), Kind.GRADIENT))
+            if self.step_scratch is None:
+                self._allocate(Buffer(fixed(gradient_bytes), Kind.GRADIENT))
             self._accumulate(first, grad)
 
         self._record(BackwardStep((first,), bridge, replay=jump))

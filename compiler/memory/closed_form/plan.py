@@ -73,7 +73,11 @@ class _Planner:
         num_vocab_weights = architecture.vocab_size * architecture.hidden_size
         head_trainable = self.trains_base or self._saves(self.family.head)
         head = Linear(
-            architecture.hidden_size, architecture.vocab_size, self.vocabulary_bytes, trainable=head_trainable
+            architecture.hidden_size,
+            architecture.vocab_size,
+            self.vocabulary_bytes,
+            trainable=head_trainable,
+            is_tied=self.trains_base and architecture.tied_embeddings,
         )
         if not self.trains_base:
             self._train(num_vocab_weights, self.vocabulary_bytes, embedding_trainable + head_trainable)

@@ -14,7 +14,7 @@ from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
-from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
+from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_scratch_of, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.script import Script, ScriptReader
 from kaitoc.compiler.memory.closed_form.unroll import unroll
@@ -61,7 +61,8 @@ def replayed_share(workload: Workload) -> float:
         left = script.replay(allocator, workload.batch_size, workload.seq_len_tokens)
         if number == 0:
             _allocate(allocator, state_sizes(workload.optimizer, plan.trainable))
-        for block in _allocate(allocator, step_sizes(workload.optimizer, plan.trainable)):
+        after = () if workload.steps_in_backward else step_sizes(workload.optimizer, plan.trainable)
+        for block in _allocate(allocator, after):
             allocator.free(block)
         for block in left:
             allocator.free(block)
@@ -73,8 +74,10 @@ def replayed_share(workload: Workload) -> float:
 def script_of(workload: Workload) -> Script:
     """Return what a step allocates, for any batch size and sequence length."""
     stream, reference = stream_of(workload), reference_stream_of(workload)
+    step_scratch = step_scratch_of(workload, plan_for(workload).trainable)
     for runs_all_layers in (False, True):
         reader = ScriptReader(runs_all_layers=runs_all_layers)
+        reader.step_scratch = step_scratch
         reader.step(stream, reference)
         script = unroll(reader.events, reader.runs, reader.num_forward, reader.kept)
         if script is not None:

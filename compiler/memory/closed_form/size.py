@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.core.tuples import NamedTuple
 
+INT64_BYTES = 8
 FLOAT32_BYTES = 4
 HALF_BYTES = 2
 

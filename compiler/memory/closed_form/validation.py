@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload, ShardingKind
-from kaitoc.compiler.memory.workload import Loss, Quantization, Reference, Workload, WorkloadError
+from kaitoc.compiler.memory.workload import (
+    NEWEST_LIGER,
+    Loss,
+    Quantization,
+    Reference,
+    Workload,
+    WorkloadError,
+)
 
 
 def validate(workload: Workload) -> None:
@@ -37,6 +46,8 @@ def validate(workload: Workload) -> None:
         not workload.holds_outputs or not (workload.sharding.is_sharded or workload.reference is not Reference.NONE),
         "outputs that the loop holds are predicted for supervised runs on whole copies of a model only (ddp)",
     )
+    _validate_loss(workload)
+    _validate_steps(workload)
     _validate_sharding(workload)
     _validate_reference(workload)
     if lora is not None:
@@ -44,6 +55,37 @@ def validate(workload: Workload) -> None:
         _require(bool(lora.targets or lora.modules_to_save), "an adapter needs target modules")
         _require(min(ranks) >= 1, f"the LoRA rank must be at least 1, not {min(ranks)}")
         _require(0.0 <= lora.dropout < 1.0, f"the LoRA dropout must be at least 0 and below 1, not {lora.dropout}")
+
+
+def _validate_steps(workload: Workload) -> None:
+    """Refuse the optimizer in the backward pass where gradients are needed after it."""
+    if not workload.steps_in_backward:
+        return
+    _require(
+        not workload.accumulates,
+        "the optimizer cannot step in the backward pass (--optimizer-in-backward) of a run that accumulates gradients",
+    )
+    _require(
+        workload.num_gpus == 1,
+        "the optimizer in the backward pass is predicted for one GPU: several would step before they have averaged "
+        "their gradients",
+    )
+
+
+def _validate_loss(workload: Workload) -> None:
+    """Refuse what cut cross-entropy asserts (`cce_backward_kernel`: hidden states in half precision)."""
+    _require(
+        bool(version_number(workload.liger_version)),
+        f"{workload.liger_version!r} is not a version of liger-kernel such as {NEWEST_LIGER}",
+    )
+    if workload.loss is not Loss.CCE:
+        return
+    is_prepared = workload.kbit_prep and workload.quantization is not Quantization.NONE
+    _require(
+        workload.dtype.num_bytes == HALF_BYTES and not is_prepared,
+        "cut cross-entropy (cce) takes hidden states in bfloat16 or float16: load the weights so, and leave the norms "
+        "there (prepare_model_for_kbit_training widens them)",
+    )
 
 
 def _validate_sharding(workload: Workload) -> None:

@@ -95,7 +95,7 @@ class _Run:
             if leaves_gradients or not any(_covers(other, shape) for other, first in idle if first is is_first):
                 self._batch(shape)
                 idle.append((shape, is_first))
-            if is_updated and self._gradients:
+            if is_updated and (self._gradients or self.workload.steps_in_backward):
                 self._update()
             if (reserved, peak) != (allocator.reserved_bytes, allocator.peak_reserved_bytes):
                 idle.clear()
@@ -125,7 +125,8 @@ class _Run:
             for size in state_sizes(optimizer, trainable):
                 self.allocator.allocate(size)
             self._has_states = True
-        scratch = [self.allocator.allocate(size) for size in step_sizes(optimizer, trainable)]
+        after = () if self.workload.steps_in_backward else step_sizes(optimizer, trainable)
+        scratch = [self.allocator.allocate(size) for size in after]
         for block in (*scratch, *self._gradients):
             self.allocator.free(block)
         self._gradients = []

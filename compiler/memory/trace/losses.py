@@ -13,6 +13,7 @@ from kaitoc.compiler.memory.closed_form.head import TILE_WORDS
 from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.compiler.memory.trace.fused_losses import cut_loss, liger_loss
 from kaitoc.compiler.memory.trace.model import checkpoint_contexts, torch_dtype
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder
 from kaitoc.compiler.memory.trace.sharding import run_as_forward
@@ -46,10 +47,14 @@ def loss_of(recorder: AllocationRecorder, model: Any, batch: Batch, workload: Wo
 def _loss_without_logits(recorder: AllocationRecorder, model: Any, batch: Batch, workload: Workload) -> torch.Tensor:
     backbone = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    hidden = backbone(**inputs, use_cache=False).last_hidden_state[:, :-1]
+    hidden, head = backbone(**inputs, use_cache=False).last_hidden_state, model.get_output_embeddings()
     recorder.phase = Phase.LOSS
+    if workload.loss is Loss.LIGER:
+        return liger_loss(hidden, head, workload)
+    if workload.loss is Loss.CCE:
+        return cut_loss(hidden, head, batch.labels)
     score = _chunked_loss if workload.loss is Loss.CHUNKED else _fused_loss
-    return score(hidden, model.get_output_embeddings(), batch.labels[:, 1:], workload)
+    return score(hidden[:, :-1], head, batch.labels[:, 1:], workload)
 
 
 def _chunked_loss(hidden: torch.Tensor, head: Any, labels: torch.Tensor, workload: Workload) -> torch.Tensor:

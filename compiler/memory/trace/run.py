@@ -7,7 +7,7 @@ replayed through a model of PyTorch's caching allocator.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -166,11 +166,9 @@ def _record_steps(
     _label_modules(recorder, model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     stepped = local_parameters(trained)
-    optimizer = make_optimizer(workload.optimizer, stepped)
+    optimizer = None if workload.steps_in_backward else make_optimizer(workload.optimizer, stepped)
     for parameter in trained:
-        parameter.register_post_accumulate_grad_hook(
-            lambda item: recorder.relabel(local(item.grad), Category.GRADIENTS)
-        )
+        parameter.register_post_accumulate_grad_hook(_after_gradient(recorder, workload, parameter))
     autocast = autocast_of(workload)
     outputs: list[Any] = []
     for step, shape in enumerate(shapes, 1):
@@ -183,7 +181,7 @@ def _record_steps(
             is_last = step in updates
             sync_gradients(model, is_needed=is_last or workload.sharding.sync_each_batch)
             _run_batch(recorder, model, workload, autocast, shape, outputs, reference)
-            if is_last:
+            if is_last and optimizer is not None:
                 hand_over_gradients(trained, stepped)
                 _update(recorder, optimizer)
 
@@ -222,6 +220,30 @@ def _update(recorder: AllocationRecorder, optimizer: torch.optim.Optimizer) -> N
         optimizer.step()
         recorder.settle(Phase.OPTIMIZER, Category.OPTIMIZER)
         optimizer.zero_grad(set_to_none=True)
+
+
+def _after_gradient(
+    recorder: AllocationRecorder, workload: Workload, parameter: torch.nn.Parameter
+) -> Callable[[Any], None]:
+    """Return what happens once a parameter's gradient is there: it stays, or the parameter is stepped over."""
+
+    def keep(item: Any) -> None:
+        recorder.relabel(local(item.grad), Category.GRADIENTS)
+
+    if not workload.steps_in_backward:
+        return keep
+    optimizer = make_optimizer(workload.optimizer, [parameter])
+
+    def step(item: Any) -> None:
+        keep(item)
+        optimizer.step()
+        for state in optimizer.state.values():
+            for held in state.values():
+                if isinstance(held, torch.Tensor):
+                    recorder.relabel(held, Category.OPTIMIZER)
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
 
 
 def _hold_weights(recorder: AllocationRecorder, model: torch.nn.Module) -> None:

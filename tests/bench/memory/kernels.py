@@ -20,15 +20,15 @@ from kaitoc.compiler.memory.closed_form.head import LossHead
 from kaitoc.compiler.memory.closed_form.kernel import Group
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
-from kaitoc.compiler.memory.closed_form.model import INT64_BYTES, DecoderModel
+from kaitoc.compiler.memory.closed_form.model import DecoderModel
 from kaitoc.compiler.memory.closed_form.op import Kind, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.peak import PeakReader
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.device import CUBLAS_WORKSPACE_BYTES
-from kaitoc.compiler.memory.workload import Dtype, Workload
+from kaitoc.compiler.memory.workload import NEWEST_LIGER, Dtype, Loss, Workload
 
 FOLDER = Path(__file__).parent / "data" / "kernels"
 MIB = 1 << 20
@@ -47,6 +47,7 @@ class Row:
     activation: str
     measured_bytes: float
     gpu: str
+    liger_version: str = NEWEST_LIGER
 
     @property
     def name(self) -> str:
@@ -175,6 +176,7 @@ def _rows(path: Path) -> list[Row]:
             row["activation"],
             float(row["memory_mib"]) * MIB,
             row["gpu"],
+            row["liger_version"],
         )
         for row in found
     ]
@@ -263,7 +265,17 @@ def _cross_entropy(row: Row) -> int:
 
 def _linear_cross_entropy(row: Row) -> int:
     """A head and `CrossEntropyLoss` in its type; the script makes a second head. Both threads have run a product."""
+    return _head_and_loss(row, Loss.FULL)
+
+
+def _liger_linear_cross_entropy(row: Row) -> int:
+    """Liger Kernel's fused one in the same script."""
+    return _head_and_loss(row, Loss.LIGER)
+
+
+def _head_and_loss(row: Row, loss: Loss) -> int:
     workload, plan = _workload(row)
+    workload = replace(workload, loss=loss, liger_version=row.liger_version)
     run = Run(retains=False)
     run.new(per_token(1), INT64_BYTES, False)
     run.hold_bytes(CUBLAS_WORKSPACE_BYTES + 3 * row.hidden_size * row.inner_size * row.dtype.num_bytes)
@@ -311,6 +323,7 @@ KERNELS: dict[str, Callable[[Row], int]] = {
     "fused_linear_cross_entropy": _linear_cross_entropy,
     "geglu": _mlp,
     "layer_norm": _layer_norm,
+    "liger_linear_cross_entropy": _liger_linear_cross_entropy,
     "rms_norm": _rms_norm,
     "rope": _rope,
     "softmax": _softmax,
