@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from kaitoc.runtime.data.chat_template import ChatTemplate, find_beginning, num_common
 from kaitoc.runtime.data.examples import Row
-from kaitoc.runtime.data.marks import MarkedText, Place, Places, mark, read_marks
+from kaitoc.runtime.data.marks import MarkedText, Places, mark, read_marks
 from kaitoc.runtime.data.messages import Message
 from kaitoc.runtime.failures import DataFailure, in_words
 
@@ -57,7 +57,8 @@ class _Conversation:
     def rendering(self, scope: Scope, eos: str) -> Rendering:
         text, spans = self._text, self._spans(scope)
         for index in self._turns(has_loss=False):
-            spans = _without(spans, self._answer(index))
+            for hole in self._answer(index):
+                spans = _without(spans, hole)
         last = self._messages[-1]
         is_open = scope != "everything" and not self._answers and not self._template.frame.ends_answers
         if is_open and last.role == "assistant" and last.has_loss:
@@ -72,7 +73,7 @@ class _Conversation:
         if scope == "completion":
             prompt = self._render(self._messages[: self._row.num_prompt_messages], cue=True)
             return [(num_common(prompt, self._text), len(self._text))]
-        return self._answers or [self._answer(index) for index in self._turns(has_loss=True)]
+        return self._answers or [span for index in self._turns(has_loss=True) for span in self._answer(index)]
 
     def _turns(self, *, has_loss: bool) -> list[int]:
         """Return the answers that are learned, or those that are context alone; a prompt's are left out."""
@@ -83,10 +84,13 @@ class _Conversation:
             if index >= start and message.role == "assistant" and message.has_loss == has_loss
         ]
 
-    def _answer(self, index: int) -> Span:
-        """Return where an answer stands; raises `DataFailure` when nothing of it is rendered, or it cannot be found."""
+    def _answer(self, index: int) -> list[Span]:
+        """Return where an answer stands, in parts where a template puts what a tool returned between them.
+
+        Raises `DataFailure` when nothing of it is rendered, or it cannot be found.
+        """
         if self._places is None:
-            return self._answer_behind_prefix(index)
+            return [self._answer_behind_prefix(index)]
         places, own = self._places.places, self._places.of_turn(index)
         if not own:
             keys = ", ".join(
@@ -96,12 +100,17 @@ class _Conversation:
                 f"{self._row.origin}: the chat template renders nothing of turn {index + 1} ({keys}); name one that "
                 "does in ModelConfig.chat_template, or give the turn `weight: 0`"
             )
-        before = places[own[0] - 1].end if own[0] else 0
-        start = self._start(index, before, places[own[0]].end)
-        return start, self._end(index, own[-1], places)
+        parts = [number for number, place in enumerate(own) if number == 0 or place != own[number - 1] + 1]
+        spans = []
+        for first, following in zip(parts, [*parts[1:], len(own)], strict=True):
+            start = places[own[first]].start if first else self._start(index, own[0])
+            spans.append((start, self._end(index, following - 1 - len(own), own[following - 1])))
+        return spans
 
-    def _start(self, index: int, before: int, end: int) -> int:
+    def _start(self, index: int, first: int) -> int:
         """Return where an answer begins between the text before it and the end of its own first text."""
+        places = self._places.places if self._places is not None else ()
+        before, end = places[first - 1].end if first else 0, places[first].end
         frame, window = self._template.frame, self._text[before:end]
         place, length = find_beginning(frame.cue, window)
         if 0 < frame.num_cue_characters <= length:
@@ -109,13 +118,19 @@ class _Conversation:
         for skipped in {0, len(window) - len(window.lstrip())}:
             if frame.header and window.startswith(frame.header, skipped):
                 return before + skipped + len(frame.header)
-        cued = num_common(self._render(self._messages[:index], cue=True), self._text)
+        prompt = self._render(self._messages[:index], cue=True)
+        cued = num_common(prompt, self._text)
         if before <= cued <= end:
             return cued
+        asked = self._read_places(index, prompt, cue=True)
+        tail = prompt[asked.places[-1].end :] if asked is not None and asked.places else ""
+        if tail and window.startswith(tail):
+            return before + len(tail)
         raise self._failure(f"cannot tell where turn {index + 1} begins in what the chat template renders; ")
 
-    def _end(self, index: int, last: int, places: Sequence[Place]) -> int:
-        """Return where an answer ends, by its last text in the order of the rendering."""
+    def _end(self, index: int, number: int, last: int) -> int:
+        """Return where an answer or a part of it ends by its last text, whose number counts from the turn's end."""
+        places = self._places.places if self._places is not None else ()
         if last + 1 == len(places):
             return len(self._text)
         start, following = places[last].end, self._text[places[last].end : places[last + 1].end]
@@ -124,14 +139,14 @@ class _Conversation:
             for skipped in {0, len(following) - len(following.lstrip())}:
                 if following.startswith(frame.ending, skipped):
                     return start + skipped + len(frame.ending)
-        return start + len(self._template.ending_of(self._tail(index), following))
+        return start + len(self._template.ending_of(self._tail(index, number), following))
 
-    def _tail(self, index: int) -> str:
-        """Return what follows an answer's text where the conversation ends with it; "" when that cannot be told."""
+    def _tail(self, index: int, number: int) -> str:
+        """Return what follows an answer's text where the conversation ends with it, "" when that cannot be told."""
         text = self._render(self._messages[: index + 1])
         places = self._read_places(index + 1, text)
         own = places.of_turn(index) if places is not None else []
-        return text[places.places[own[-1]].end :] if places is not None and own else ""
+        return text[places.places[own[number]].end :] if places is not None and -number <= len(own) else ""
 
     def _answer_behind_prefix(self, index: int) -> Span:
         """Return where an answer stands by what the turns up to it render to, where marks alter the rendering."""
@@ -142,10 +157,11 @@ class _Conversation:
             return start, end
         raise self._failure(f"cannot find turn {index + 1} in what the chat template renders; ")
 
-    def _read_places(self, num_turns: int, text: str) -> Places | None:
+    def _read_places(self, num_turns: int, text: str, *, cue: bool = False) -> Places | None:
         marked = mark(self._messages[:num_turns])
+        tools, values = self._row.tools, self._row.template_values
         try:
-            rendered = self._template.render(marked.messages, tools=self._row.tools, values=self._row.template_values)
+            rendered = self._template.render(marked.messages, tools=tools, values=values, cue=cue)
         except Exception:
             # The template refuses what carries marks; it is known to take the conversation without them.
             return None

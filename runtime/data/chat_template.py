@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from kaitoc.runtime.data.files import parsed_json
 from kaitoc.runtime.data.messages import Message
 from kaitoc.runtime.failures import ModelFailure
 
@@ -61,10 +62,14 @@ class ChatTemplate:
         return bool(_GENERATION.search(self._source(tools)))
 
     def in_form(self, message: Message) -> Message:
-        """Return a message with its content in the form that the template reads: text, or a list of parts.
+        """Return a message in the form that the template reads: its content as text, or as a list of parts.
 
-        Parts of text are joined by line breaks where the template reads text alone, as vLLM does when it serves it.
+        Parts of text are joined by line breaks where the template reads text alone, as vLLM does when it serves it. So
+        does it with the arguments of calls that are JSON text, as OpenAI has them: here a template is given mappings
+        where it refuses text.
         """
+        if message.extras.get("tool_calls") and self._refuses_json_text:
+            message = replace(message, extras={**message.extras, "tool_calls": _parsed(message.extras["tool_calls"])})
         takes_text, takes_parts = self._forms
         content = message.content
         if isinstance(content, str) and not takes_text and takes_parts:
@@ -77,9 +82,11 @@ class ChatTemplate:
         """Return what belongs to an answer of what follows its text.
 
         `tail` is what follows it where the conversation ends with it; what both share belongs to the answer. Where a
-        template writes another token at the end of a conversation, or none, it is the next token of control.
+        template writes another token at the end of a conversation, or none, it is the next token of control, unless
+        that is the one by which an answer begins.
         """
-        return self._ending(tail, following, ends_answers=self.frame.ends_answers)
+        ending, frame = self._ending(tail, following, ends_answers=self.frame.ends_answers), self.frame
+        return "" if frame.ends_answers and frame.cue.startswith(ending) else ending
 
     def _ending(self, tail: str, following: str, *, ends_answers: bool) -> str:
         shared = self._cut_between_tokens(following, num_common(tail, following))
@@ -133,6 +140,20 @@ class ChatTemplate:
         """Whether the template renders a content that is text, and one that is a list of parts."""
         return self._shows(_QUESTIONS[0]), self._shows([{"type": "text", "text": _QUESTIONS[0]}])
 
+    @cached_property
+    def _refuses_json_text(self) -> bool:
+        """Whether the template renders calls whose arguments are mappings alone."""
+        return self._renders_call({"key": "value"}) and not self._renders_call('{"key": "value"}')
+
+    def _renders_call(self, arguments: Any) -> bool:
+        call = {"type": "function", "function": {"name": "look_up", "arguments": arguments}}
+        try:
+            self.render([Message("user", _QUESTIONS[0]), Message("assistant", "", {"tool_calls": [call]})])
+        except Exception:
+            # As above: a template that cannot read arguments says so in many ways.
+            return False
+        return True
+
     def _shows(self, content: Any) -> bool:
         try:
             text = self.render([Message("user", content)])
@@ -178,6 +199,17 @@ def find_beginning(wanted: str, text: str) -> tuple[int, int]:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if wanted[:middle] in text else (low, middle - 1)
     return text.find(wanted[:low]), low
+
+
+def _parsed(value: Any) -> Any:
+    """Return calls with the arguments that are JSON text of a mapping as that mapping."""
+    if isinstance(value, list):
+        return [_parsed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    arguments = parsed_json(value["arguments"]) if isinstance(value.get("arguments"), str) else None
+    inner = {name: _parsed(item) if name == "function" else item for name, item in value.items()}
+    return {**inner, "arguments": arguments} if isinstance(arguments, dict) else inner
 
 
 def _end_of(wanted: str, text: str) -> int:

@@ -31,9 +31,10 @@ class MarkedText:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a marked text ends in a rendering."""
+    """Where a marked text stands in a rendering, as far as the template left its end as it is."""
 
     turn: int
+    start: int
     end: int
 
 
@@ -78,7 +79,14 @@ def read_marks(marked: Marked, rendered: str, text: str) -> Places | None:
         for number, marked_text in enumerate(marked.texts)
         if number not in ends or not _is_whole(marked_text, ends[number], text)
     ]
-    return Places(tuple(Place(marked.texts[number].turn, end) for number, end in ends.items()), tuple(removed))
+    return Places(tuple(_place(marked.texts[number], end, text) for number, end in ends.items()), tuple(removed))
+
+
+def _place(marked: MarkedText, end: int, text: str) -> Place:
+    shown = text[max(0, end - len(marked.text)) : end]
+    pairs = zip(reversed(marked.text), reversed(shown), strict=False)
+    length = next((number for number, (one, other) in enumerate(pairs) if one != other), len(shown))
+    return Place(marked.turn, end - length, end)
 
 
 def _is_whole(marked: MarkedText, end: int, text: str) -> bool:

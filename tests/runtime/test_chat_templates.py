@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 import trl_templates
 
 from kaitoc.compiler.plan.plan import DataPlan
-from kaitoc.runtime.data.answers import render
+from kaitoc.runtime.data.answers import Rendering, render
 from kaitoc.runtime.data.chat_template import ChatTemplate
 from kaitoc.runtime.data.encode import IGNORED, Encoder
 from kaitoc.runtime.data.examples import Row
@@ -49,6 +49,16 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
         {"role": "tool", "name": "look_up", "content": "8"}, {"role": "assistant", "content": "Eight."},
         {"role": "user", "content": "And alpha?"}, {"role": "assistant", "content": "Sixteen."},
     ],
+    "an answer with a call": [
+        ASKED, {"role": "assistant", "content": "Let me see.", "tool_calls": CALL},
+        {"role": "tool", "name": "look_up", "content": "returned"}, {"role": "assistant", "content": "Eight."},
+    ],
+    "reasoning around a tool": [
+        ASKED, {"role": "assistant", "content": "", "reasoning_content": "Look it up.", "tool_calls": CALL},
+        {"role": "tool", "name": "look_up", "content": "returned"},
+        {"role": "assistant", "content": "Eight.", "reasoning_content": "It is small."},
+        {"role": "user", "content": "And alpha?"}, {"role": "assistant", "content": "Sixteen."},
+    ],
 }  # fmt: skip
 
 
@@ -75,6 +85,16 @@ def by_trl(name: str, conversation: Row, template: ChatTemplate) -> tuple[str, s
     return texts[0], places(spans[0])
 
 
+def rendered(template: ChatTemplate, conversation: Row) -> Rendering | None:
+    """A rendering, None for a conversation that the template does not take: without system prompts, without tools."""
+    try:
+        return render(template, conversation, "answers", "<eos>")
+    except DataFailure as failure:
+        if "cannot" in str(failure):
+            raise
+        return None
+
+
 def places(spans: Any) -> set[int]:
     return {place for start, end in spans for place in range(start, end)}
 
@@ -93,9 +113,8 @@ def test_answers_are_found_where_trl_s_training_templates_mark_them(name: str) -
     template = ChatTemplate(trl_templates.with_template(source))
     num_compared = 0
     for conversation in map(row, CONVERSATIONS):
-        try:
-            found = render(template, conversation, "answers", "<eos>")
-        except DataFailure:
+        found = rendered(template, conversation)
+        if found is None:
             continue
         text, expected = by_trl(name, conversation, template)
         ours = places(found.learned)
@@ -104,7 +123,7 @@ def test_answers_are_found_where_trl_s_training_templates_mark_them(name: str) -
             assert lost in template.frame.cue or lost == PROMPTED_BEHIND_TOOLS
         assert runs(text, ours - expected) <= {LEARNED_HERE_ALONE.get(name)}
         num_compared += 1
-    assert num_compared >= len(CONVERSATIONS) - 2  # without system prompts, without tools
+    assert num_compared >= len(CONVERSATIONS) - 4
 
 
 @pytest.mark.parametrize("name", trl_templates.names())
@@ -138,6 +157,19 @@ def test_labels_are_trl_s_token_by_token_where_a_template_marks_answers(name: st
 
         assert example.input_ids == expected["input_ids"]
         assert [label != IGNORED for label in example.labels] == [bool(bit) for bit in expected["assistant_masks"]]
+
+
+@pytest.mark.parametrize("name", trl_templates.all_names())
+def test_what_is_asked_and_what_a_tool_returns_is_not_learned(name: str) -> None:
+    """Gemma 4 writes an answer behind what the tool returned that the answer calls."""
+    template = ChatTemplate(trl_templates.with_template(trl_templates.without_markers(trl_templates.source(name))))
+    for conversation in map(row, CONVERSATIONS):
+        found = rendered(template, conversation)
+        if found is None:
+            continue
+        answers = "".join(found.text[start:end] for start, end in found.learned)
+        assert not any(text in answers for text in ("rank?", "alpha?", "Be brief", "returned"))
+        assert "Eight." in answers
 
 
 def learned(name: str, turns: list[dict[str, Any]], **beside: Any) -> list[str]:
@@ -187,6 +219,15 @@ def test_tools_and_tool_calls_reach_the_template_as_trl_hands_them() -> None:
 
     assert example.input_ids == tokenizer.apply_chat_template(turns, tools=tools, return_dict=True)["input_ids"]
     assert '"look_up"' in tokenizer.decode([label for label in example.labels if label != IGNORED])
+
+
+@pytest.mark.parametrize("name", ["qwen3_6", "glm4moe", "gemma4_v5"])
+def test_arguments_that_are_json_text_reach_a_template_that_takes_mappings_alone(name: str) -> None:
+    def turns(arguments: Any) -> list[dict[str, Any]]:
+        call = {"type": "function", "function": {"name": "look_up", "arguments": arguments}}
+        return [ASKED, {"role": "assistant", "content": "", "tool_calls": [call]}]
+
+    assert learned(name, turns('{"key": "r"}')) == learned(name, turns({"key": "r"}))
 
 
 def test_values_of_a_row_reach_the_template() -> None:

@@ -25,6 +25,11 @@ def names() -> list[str]:
     return sorted(path.stem.removesuffix("_training") for path in _folder().glob("*_training.jinja"))
 
 
+def all_names() -> list[str]:
+    """All templates that TRL ships."""
+    return sorted(path.stem for path in _folder().glob("*.jinja"))
+
+
 def source(name: str) -> str:
     """The text of a template."""
     return (_folder() / f"{name}.jinja").read_text(encoding="utf-8")
