@@ -59,7 +59,19 @@ def wait_for_node() -> None:
         return
     key = f"here/{node.name}/{next(_numbers)}"
     if node.is_decided_here:
-        _await_others(store, key, node)
+        _await_others(store, key, node.num_others)
+    else:
+        store.add(key, 1)
+
+
+def wait_for_all() -> None:
+    """Have the main process, with which the store may end, wait until the others heard what it decided."""
+    store, num_others = _store(), _environment_number("WORLD_SIZE") - 1
+    if store is None:
+        return
+    key = f"heard/{next(_numbers)}"
+    if is_main_process():
+        _await_others(store, key, num_others)
     else:
         store.add(key, 1)
 
@@ -99,7 +111,7 @@ def _decided(decide: Callable[[], str], circle: _Circle) -> str:
         decision = decide()
     except RunFailure as error:
         store.set(key, json.dumps({"failure": str(error), "exit_code": error.exit_code}))
-        _await_others(store, f"{key}/heard", circle)
+        _await_others(store, f"{key}/heard", circle.num_others)
         raise
     store.set(key, json.dumps({"decision": decision}))
     return decision
@@ -161,10 +173,10 @@ def _require_seen(store: Any, place: Path, num_nodes: int) -> None:
         )
 
 
-def _await_others(store: Any, key: str, circle: _Circle) -> None:
+def _await_others(store: Any, key: str, num_others: int) -> None:
     """Wait until all other processes counted themselves: a store ends with the main process or with its launcher."""
     end = time.monotonic() + _LISTENERS_SECONDS
-    while store.add(key, 0) < circle.num_others and time.monotonic() < end:
+    while store.add(key, 0) < num_others and time.monotonic() < end:
         time.sleep(0.05)
 
 

@@ -40,7 +40,7 @@ from kaitoc.runtime.output.model_card import write_card
 from kaitoc.runtime.output.names import CHECKPOINTS, COMPLETED, MERGED, METRICS, PAGE, REPORT
 from kaitoc.runtime.output.oci import write_image
 from kaitoc.runtime.output.rotation import remove_damaged
-from kaitoc.runtime.peers import decided, require_shared, required
+from kaitoc.runtime.peers import decided, require_shared, required, wait_for_all
 from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.arguments import training_arguments
 from kaitoc.runtime.training.callbacks import History, MetricsCallback, TerminationCallback
@@ -62,6 +62,7 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
         require_shared(Path(plan.output.path))
         plan = with_fingerprint(with_sharding(plan, options.device))
         if options.resume and decided(lambda: "yes" if is_finished(Path(plan.output.path)) else ""):
+            wait_for_all()
             return report_of_finished_run(plan)
         return _run(plan, options, served)
 

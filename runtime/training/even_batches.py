@@ -79,8 +79,10 @@ class SeededSampler(Sampler[int]):
         self._epoch = epoch
 
 
-def fill_last_batches(loader: Any, num_processes: int) -> None:
+def fill_last_batches(loader: Any, num_processes: int, *, padding_free: bool) -> None:
     """Have a data loader over `FilledRows` that accelerate prepared end with fillers in every process.
+
+    Where rows are put behind each other, `without_fillers` finds none, so they are left out before.
 
     accelerate has each process take every `num_processes`-th batch (`BatchSamplerShard`), and repeats rows only where
     their number is no multiple. Batches that one process hands out are left to it.
@@ -91,6 +93,29 @@ def fill_last_batches(loader: Any, num_processes: int) -> None:
     batches: Any = shard.batch_sampler
     rows_a_round = batches.batch_size * (1 if shard.split_batches else num_processes)
     batches.sampler = FilledSampler(batches.sampler, len(loader.dataset), rows_a_round)
+    if padding_free:
+        loader.collate_fn = RowsAlone(loader.collate_fn)
+
+
+class RowsAlone:
+    """A collator that leaves fillers out of a batch which has rows."""
+
+    def __init__(self, collator: Any) -> None:
+        self._collator = collator
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> Any:
+        """Return the batch of some examples."""
+        rows = [example for example in examples if any(label != IGNORED for label in example["labels"])]
+        return self._collator(rows or examples[:1])
+
+
+def without_fillers(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a padded batch without the fillers behind its rows, unless there is nothing else in it."""
+    labels = batch["labels"]
+    num_rows = int((labels != IGNORED).any(dim=1).sum())
+    if num_rows in (0, len(labels)):
+        return batch
+    return {name: value[:num_rows] if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
 def _without_loss(row: dict[str, Any]) -> dict[str, Any]:

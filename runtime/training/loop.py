@@ -9,9 +9,10 @@ import torch
 from peft import PeftModel
 from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.sft_trainer import SFTTrainer
+from typing_extensions import override
 
+from kaitoc.runtime.data.encode import IGNORED
 from kaitoc.runtime.failures import FinalFailure
 from kaitoc.runtime.model.sharding import form_groups, shard_on_cpu
 from kaitoc.runtime.output.adapter import gathered_state
@@ -19,10 +20,11 @@ from kaitoc.runtime.output.checkpoints import PREFIX, seal
 from kaitoc.runtime.output.own_files import files_of, is_library_file
 from kaitoc.runtime.output.rotation import remove_damaged, rotate
 from kaitoc.runtime.output.whole_model import load_weights
-from kaitoc.runtime.training.even_batches import FilledRows, SeededSampler, fill_last_batches
+from kaitoc.runtime.training.even_batches import without_fillers
+from kaitoc.runtime.training.several_processes import SeveralProcesses, router_loss_times
 
 
-class CheckpointedTrainer(Trainer):
+class CheckpointedTrainer(SeveralProcesses):
     """Seals checkpoints, and shards on a CPU too; `largest_batch` is (sequences, padded tokens)."""
 
     largest_batch: tuple[int, int] = (0, 0)
@@ -38,43 +40,6 @@ class CheckpointedTrainer(Trainer):
             shard_on_cpu(self)
         if groups is not None:
             form_groups(self, groups)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return self._drawn_alike(super()._get_train_sampler(train_dataset))
-
-    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        return self._drawn_alike(super()._get_eval_sampler(eval_dataset))
-
-    def _drawn_alike(self, sampler: Any) -> Any:
-        """Return an order of rows whose groups of one length are drawn anew by epoch, alike in all processes."""
-        if not isinstance(sampler, LengthGroupedSampler):
-            return sampler
-        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        return SeededSampler(sampler, seed)
-
-    def get_train_dataloader(self) -> Any:
-        """Return the batches of an epoch; several processes get as many each, and learn no row twice."""
-        if self.accelerator.num_processes == 1:
-            return super().get_train_dataloader()
-        rows, self.train_dataset = self.train_dataset, FilledRows(self.train_dataset)
-        try:
-            loader = super().get_train_dataloader()
-        finally:
-            self.train_dataset = rows
-        fill_last_batches(loader, self.accelerator.num_processes)
-        return loader
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Return the batches of an evaluation; several processes count no row twice.
-
-        Fillers come last in the order of ranks, where transformers cuts the gathered losses off at the number of rows.
-        """
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        if self.accelerator.num_processes == 1 or rows is None:
-            return super().get_eval_dataloader(eval_dataset)
-        loader = super().get_eval_dataloader(FilledRows(rows))
-        fill_last_batches(loader, self.accelerator.num_processes)
-        return loader
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Train on one batch and note its size."""
@@ -160,6 +125,32 @@ class TuningTrainer(CheckpointedTrainer, SFTTrainer):
         # TRL's loss shifts labels for every model. transformers asks the name of the model's class, and counts the
         # first token of a GPT2LMHeadModel's row as learned, which makes each loss and gradient too small.
         self._loss_shifts_labels = True
+
+    @property
+    @override
+    def weighs_batches(self) -> bool:
+        return bool(self.aux_loss_enabled)
+
+    @override
+    def has_rows(self, batch: dict[str, Any]) -> bool:
+        return bool((batch["labels"] != IGNORED).any())
+
+    @override
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the loss of a batch; of fillers alone a mixture's router has none, and the others have its share."""
+        if self.accelerator.num_processes == 1 or not self.weighs_batches:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        has_rows, coefficient = self.has_rows(inputs), self.router_aux_loss_coef
+        self.router_aux_loss_coef = coefficient * (self.weight if model.training else 1)
+        try:
+            with router_loss_times(model, float(has_rows)) as router_losses:
+                loss = super().compute_loss(model, without_fillers(inputs), *args, **kwargs)
+        finally:
+            self.router_aux_loss_coef = coefficient
+        num_with_rows, router_loss = self.totals(has_rows, router_losses[0])
+        mean = router_loss / max(1.0, num_with_rows)
+        self.note_means("train" if model.training else "eval", num_with_rows, {"aux_loss": mean})
+        return loss
 
 
 def require_numbers(model: torch.nn.Module, step: int) -> None:

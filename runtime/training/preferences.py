@@ -11,6 +11,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from typing_extensions import override
 
 from kaitoc.runtime.training.loop import CheckpointedTrainer
+from kaitoc.runtime.training.several_processes import router_loss_times
 
 _LOSS_OF_FILLER = math.log(2)
 """Without answers both rewards are 0: `-logsigmoid(0)`, which has no gradient (trl's `_compute_loss`)."""
@@ -23,9 +24,6 @@ _MEANS_OF_PAIRS = (
 class PreferenceTrainer(CheckpointedTrainer, DPOTrainer):
     """Prefers chosen answers over rejected ones; the reference is the model without its new adapter."""
 
-    _weight = 1.0
-    """What makes the mean over all processes' batches of a step one over those that hold pairs."""
-
     def __init__(self, *, model: Any, **options: Any) -> None:
         super().__init__(model=model, **options)
         # TRL takes an adapter for a trained one, of which it keeps a copy. A new one adds nothing, so that the base is
@@ -36,34 +34,37 @@ class PreferenceTrainer(CheckpointedTrainer, DPOTrainer):
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
+    @property
     @override
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the batches of a step; of those of several processes the last may be fillers alone."""
-        batches, num_items = super().get_batch_samples(*args, **kwargs)
-        if self.accelerator.num_processes > 1:
-            has_pairs = [batch["completion_mask"].any() for batch in batches]
-            counts = torch.tensor([len(batches), sum(map(int, has_pairs))], device=self.args.device)
-            num_batches, num_with_pairs = self.accelerator.reduce(counts, "sum").tolist()
-            self._weight = num_batches / max(1, num_with_pairs)
-        return batches, num_items
+    def weighs_batches(self) -> bool:
+        return True
+
+    @override
+    def has_rows(self, batch: dict[str, Any]) -> bool:
+        return bool(batch["completion_mask"].any())
 
     @override
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return the mean loss of a batch's pairs, without the fillers behind them."""
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        with router_loss_times(model, float(self.has_rows(inputs))) as router_losses:
+            loss = super().compute_loss(model, inputs, *args, **kwargs)
+        num_rows, num_pairs = _count(inputs["completion_mask"])
+        router_loss = router_losses[0] if router_losses else 0.0
+        self._note("train" if model.training else "eval", num_rows, num_pairs, router_loss)
         if self.accelerator.num_processes == 1:
             return loss
-        num_rows, num_pairs = _count(inputs["completion_mask"])
-        self._leave_out_fillers("train" if model.training else "eval", num_rows, num_pairs)
-        mean = (loss * num_rows - _LOSS_OF_FILLER * (num_rows - num_pairs)) / max(1, num_pairs)
-        return mean * self._weight if model.training else mean
+        weighted = self.router_aux_loss_coef * router_loss
+        loss_of_fillers = _LOSS_OF_FILLER * (num_rows - num_pairs)
+        mean = ((loss - weighted) * num_rows - loss_of_fillers) / max(1, num_pairs) + weighted
+        return mean * self.weight if model.training else mean
 
-    def _leave_out_fillers(self, mode: str, num_rows: int, num_pairs: int) -> None:
-        """Have what TRL noted of a batch of all processes be the mean over its pairs."""
-        counts = torch.tensor([num_rows, num_pairs], device=self.args.device)
-        num_rows, num_pairs = self.accelerator.reduce(counts, "sum").tolist()
-        for name in _MEANS_OF_PAIRS:
-            self._metrics[mode][name][-1] *= num_rows / max(1, num_pairs)
+    def _note(self, mode: str, num_rows: int, num_pairs: int, router_loss: float | torch.Tensor) -> None:
+        """Have what TRL noted of a batch of all processes be means over its pairs."""
+        rows, pairs, with_pairs, router = self.totals(num_rows, num_pairs, num_pairs > 0, router_loss)
+        means = {name: self._metrics[mode][name][-1] * rows / max(1.0, pairs) for name in _MEANS_OF_PAIRS}
+        if self.aux_loss_enabled:
+            means["aux_loss"] = router / max(1.0, with_pairs)
+        self.note_means(mode, pairs, means)
 
 
 def _count(completion_mask: torch.Tensor) -> tuple[int, int]:

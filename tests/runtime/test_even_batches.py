@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +13,18 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
+from accelerate import Accelerator
 from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
+from tiny_architectures import save_tiny
 from torch.utils.data import BatchSampler, SequentialSampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from kaitoc.runtime.training.even_batches import FilledRows, FilledSampler, SeededSampler
+from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.launch.ready import RunOptions, make_ready
+from kaitoc.runtime.launch.run import build_trainer
+from kaitoc.runtime.quiet import quiet_libraries
+from kaitoc.runtime.training.even_batches import FilledRows, FilledSampler, RowsAlone, SeededSampler
 
 pytestmark = pytest.mark.runtime
 
@@ -53,6 +61,39 @@ def test_the_pair_behind_the_last_has_no_answers() -> None:
     pair = {"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [4]}
 
     assert FilledRows([pair])[1] == {"prompt_ids": [1, 2], "chosen_ids": [], "rejected_ids": []}
+
+
+def test_a_mixture_s_router_learns_nothing_of_fillers(
+    make_plan: Callable[..., Plan], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is a mean over all tokens of a batch, and the last one of a process may hold fillers alone."""
+    save_tiny("qwen3_moe", tmp_path / "mixture", tokenizer)
+    plan = make_plan(model={"path": str(tmp_path / "mixture")})
+    with quiet_libraries():
+        trainer = build_trainer(plan, make_ready(plan, RunOptions("cpu", show_progress=False)))
+    rows = FilledRows(trainer.train_dataset)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+
+    def loss_of(*places: int, weight: float = 1.0) -> tuple[float, float]:
+        trainer.weight = weight
+        batch = trainer.data_collator([rows[place] for place in places])
+        loss = trainer.compute_loss(trainer.model.train(), batch)
+        return float(loss.detach()), trainer._metrics["train"]["aux_loss"][-1]
+
+    alone, of_router = loss_of(0, 1)
+    assert loss_of(0, 1, len(rows)) == pytest.approx((alone, of_router), abs=1e-5)
+    assert loss_of(len(rows)) == (0.0, 0.0)
+    share = trainer.router_aux_loss_coef * of_router
+    assert share > 1e-4
+    assert loss_of(0, 1, weight=2.0)[0] - alone == pytest.approx(share, rel=1e-2)
+
+
+def test_rows_that_are_put_behind_each_other_are_collated_without_fillers() -> None:
+    rows = FilledRows([{"input_ids": [3, 4, 5], "labels": [-100, 4, 5]}])
+    collator = RowsAlone(list)
+
+    assert collator([rows[0], rows[1], rows[1]]) == [rows[0]]
+    assert collator([rows[1], rows[1]]) == [rows[1]]
 
 
 def test_groups_of_one_length_are_drawn_alike_in_each_process_and_anew_in_each_epoch() -> None:

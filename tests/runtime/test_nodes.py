@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from threading import Thread
 
@@ -19,6 +20,7 @@ pytest.importorskip("torch")
 
 from child_runs import _CONTEXT, ChildRun, Ended
 from test_two_processes import TRAINING, losses
+from torch.distributed import HashStore
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import local_paths
@@ -26,6 +28,7 @@ from kaitoc.runtime.failures import FinalFailure
 from kaitoc.runtime.launch.nodes import NodeGroup, node_group
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
+from kaitoc.runtime.peers import wait_for_all
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 MakePlan = Callable[..., Plan]
@@ -61,6 +64,24 @@ def test_a_pods_environment_says_which_node_it_is(environment: dict[str, str]) -
 def test_an_environment_that_contradicts_the_plan_is_refused(changes: dict[str, str], words: str) -> None:
     with pytest.raises(FinalFailure, match=words):
         node_group(32, "cpu", {**TRAINER, **changes})
+
+
+def test_a_main_process_that_ends_at_once_waits_until_the_others_heard_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it ends the store: who reads a decision later would have lost the main process."""
+    store, asked = HashStore(), count(1)
+
+    class Store:
+        def add(self, key: str, number: int) -> int:
+            if next(asked) == 3:
+                store.add(key, 1)  # by the other process
+            return int(store.add(key, number))
+
+    monkeypatch.setattr("kaitoc.runtime.peers._store", Store)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    wait_for_all()
+
+    assert next(asked) == 4
 
 
 def test_one_node_or_none_is_no_group() -> None:

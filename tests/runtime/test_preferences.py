@@ -64,9 +64,13 @@ def make_dpo(make_plan: MakePlan, tmp_path: Path) -> MakePlan:
     return make
 
 
-def losses(plan: Plan) -> list[float]:
+def logged(plan: Plan, name: str) -> list[float]:
     lines = (Path(plan.output.path) / "metrics.jsonl").read_text().splitlines()
-    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+    return [entry[name] for entry in map(json.loads, lines) if name in entry]
+
+
+def losses(plan: Plan) -> list[float]:
+    return logged(plan, "loss")
 
 
 @pytest.mark.parametrize("rows", [TEXTS, CHATS], ids=["texts", "conversations"])
@@ -146,8 +150,14 @@ def test_two_processes_prefer_what_one_does_and_learn_no_pair_twice(
     """Of five pairs in batches of two each epoch ends with one pair, and with none for the second process."""
 
     def plan_of(name: str, num_accumulated: int) -> Plan:
-        training = {"gradient_accumulation_steps": num_accumulated, "gradient_checkpointing": True}
-        return make_dpo(TEXTS[:5], training=training, output={"path": str(tmp_path / name)})
+        training = {
+            "gradient_accumulation_steps": num_accumulated, "gradient_checkpointing": True, "eval_strategy": "epoch",
+            "per_device_eval_batch_size": 2,
+        }  # fmt: skip
+        output = {"path": str(tmp_path / name)}
+        return make_dpo(TEXTS[:5], training=training, data={"eval_paths": [held_out]}, output=output)
+
+    held_out = write(tmp_path / "eval.jsonl", TEXTS[5:10])
 
     two = plan_of("two", 1).model_copy(update={"num_processes": 2, "sharding": sharding})
     one = plan_of("one", 2)
@@ -156,7 +166,9 @@ def test_two_processes_prefer_what_one_does_and_learn_no_pair_twice(
     run_plan(one, OPTIONS)
 
     assert [rank.returncode for rank in ended] == [0, 0], ended[0].stderr
-    assert losses(two) == pytest.approx(losses(one), abs=1e-4)
+    for name in ("loss", "rewards/margins", "eval_loss", "eval_rewards/margins", "eval_logps/chosen"):
+        assert logged(two, name) == pytest.approx(logged(one, name), abs=1e-4), name
+    assert len(logged(two, "eval_rewards/margins")) == 2
     ours, expected = (
         load_file(Path(plan.output.path) / "adapter" / "adapter_model.safetensors") for plan in (two, one)
     )

@@ -32,6 +32,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "packed": {"data": {"packing": True}},
     "grouped by length": {"training": {"train_sampling_strategy": "group_by_length"}},
     "pairs": {"dpo": {}},
+    "mixture": {},
+    "packed mixture": {"data": {"packing": True}},
+    "pairs on a mixture": {"dpo": {}},
 }
 ACCUMULATED = (1, 2)
 MAX_LOSS_DIFFERENCE, MAX_WEIGHT_DIFFERENCE = 1e-4, 1e-5
@@ -47,13 +50,19 @@ def fault(kind: str, num_accumulated: int, folder: Path) -> str:
                 return ended.stderr
     differences = {
         name: max(abs(ours - theirs) for ours, theirs in zip(logged(two, name), logged(one, name), strict=True))
-        for name in ("loss", "eval_loss", *(("rewards/margins",) if kind == "pairs" else ()))
+        for name in ("loss", "eval_loss", *_more(kind))
     }
     difference = largest_difference(two, one)
     told = ", ".join(f"{name} {value:.1e}" for name, value in {**differences, "weights": difference}.items())
     is_same = max(differences.values()) <= MAX_LOSS_DIFFERENCE and difference <= MAX_WEIGHT_DIFFERENCE
     print(f"{kind}, {num_accumulated} accumulated: {told}", flush=True)
     return "" if is_same else "two processes differ from one"
+
+
+def _more(kind: str) -> list[str]:
+    """Return what else a run of a kind logs that does not depend on the number of processes."""
+    names = ["rewards/margins"] if "pairs" in kind else ["token_loss"] if "mixture" in kind else []
+    return [*names, *(f"eval_{name}" for name in names)]
 
 
 def plan_of(kind: str, num_accumulated: int, output: Path) -> Plan:
@@ -98,6 +107,7 @@ def write_data(folder: Path) -> None:
 def main() -> int:
     """Run all and print what differs."""
     from build_tiny_model import build_tokenizer
+    from tiny_architectures import save_tiny
     from tiny_phi3 import save_tiny_phi3
 
     num_wrong = 0
@@ -106,7 +116,10 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 write_data(folder)
-                save_tiny_phi3(folder / "model", build_tokenizer())
+                if "mixture" in kind:
+                    save_tiny("qwen3_moe", folder / "model", build_tokenizer())
+                else:
+                    save_tiny_phi3(folder / "model", build_tokenizer())
                 wrong = fault(kind, num_accumulated, folder)
                 num_wrong += bool(wrong)
                 print(f"{kind}, {num_accumulated} accumulated: {wrong or 'right'}", flush=True)
