@@ -51,7 +51,7 @@ def check(job: Job) -> Iterator[Fault]:
 def _cost_on(job: Job, instance: InstanceType) -> float | None:
     """Return what a million tokens of the run cost on an instance type, None where that is unknown."""
     price = job.assumptions.prices.of(instance)
-    speed = throughput_on(job, instance.gpu, instance.num_gpus) if price is not None else None
+    speed = throughput_on(job, instance.gpu, instance.num_gpus, instance) if price is not None else None
     if price is None or speed is None:
         return None
     return usd_per_million_tokens(price, 1.0 / speed.tokens_per_second)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
-from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_instance_type
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_instance_type
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
@@ -26,7 +26,7 @@ from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.prices import prices_from
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.compiler.job.speed import price_of
+from kaitoc.compiler.job.speed import instance_type_of, price_of
 from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.batches import Lengths, Loading
@@ -43,7 +43,7 @@ class Subject:
     """A fine-tune to estimate, the GPU to compare with, and what reports say of it; `margin` is a share, 0 to 1.
 
     `loading` is how its batches are made of the data; `usd_per_hour` is the price of all its machines, None where it is
-    not stated.
+    not stated. `instance` is the kind of machine, None where only the GPU is known.
     """
 
     workload: Workload
@@ -52,6 +52,7 @@ class Subject:
     job: JobSummary
     loading: Loading = Loading()
     usd_per_hour: float | None = None
+    instance: InstanceType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +189,13 @@ def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     elif overrides.gpu_memory_gib is not None:
         gpu = custom_gpu(overrides.gpu_memory_gib)
     margin, summary = _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method)
-    return Subject(workload_from(fine_tune), gpu, margin, summary, fine_tune.loading, _price(fine_tune, overrides))
-
-
-def _price(fine_tune: FineTune, overrides: Overrides) -> float | None:
-    """Return what an hour of the described machines costs, None where no price is stated."""
     instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
+    price = _price(fine_tune, overrides, instance)
+    return Subject(workload_from(fine_tune), gpu, margin, summary, fine_tune.loading, price, instance)
+
+
+def _price(fine_tune: FineTune, overrides: Overrides, instance: InstanceType | None) -> float | None:
+    """Return what an hour of the described machines costs, None where no price is stated."""
     usd_per_hour = prices_from(overrides.prices).of(instance)
     return usd_per_hour * max(1, fine_tune.sharing.num_nodes) if usd_per_hour is not None else None
 
@@ -236,7 +238,8 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
             )
         _require_possible(job, why_impossible(job, workload))
         gpu = job.gpu.value if job.gpu is not None else None
-        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job), price_of(job))
+        instance = instance_type_of(job)
+        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job), price_of(job), instance)
 
 
 def _require_possible(job: Job, obstacle: str) -> None:
@@ -283,8 +286,10 @@ def _epoch(subject: Subject, predicted: Footprint, num_samples: int) -> Epoch:
         replace(subject.workload, sharding=predicted.sharding),
         subject.gpu,
         num_samples,
+        predicted,
         accumulation_steps=subject.loading.accumulation_steps,
         usd_per_hour=subject.usd_per_hour,
+        instance=subject.instance,
     )
 
 

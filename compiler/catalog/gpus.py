@@ -17,16 +17,21 @@ HOPPER = (9, 0)
 
 _GPUS = "schemas/catalog/gpus.json"
 _INSTANCE_TYPES = "schemas/catalog/instance_types.json"
-_GPU_KEYS = ("name", "model", "generation", "compute_capability", "nvlink", "nominal_gib", "memory_bytes",
-             "bandwidth_gb_per_second", "cache_bytes", "fp16_tflops", "bf16_tflops", "tf32_tflops", "fp32_tflops",
-             "multiprocessors", "threads_per_multiprocessor")  # fmt: skip
+_NETWORK = "network_gbit_per_second"
+_GBIT = 1e9 / 8
+"""Bytes in a gigabit."""
+
+_GPU_KEYS = ("name", "model", "generation", "compute_capability", "nvlink_gb_per_second", "pcie_generation",
+             "nominal_gib", "memory_bytes", "bandwidth_gb_per_second", "cache_bytes", "fp16_tflops", "bf16_tflops",
+             "tf32_tflops", "fp32_tflops", "multiprocessors", "threads_per_multiprocessor")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU. `memory_bytes` is what CUDA offers to a process; rates are dense peaks, 0 where there is no unit.
 
-    `cache_bytes` is its second-level cache, `resident_threads` what it can run at once.
+    `cache_bytes` is its second-level cache, `resident_threads` what it can run at once. `nvlink_bytes_per_second` is
+    what all its NVLinks carry in each direction, 0 without.
     """
 
     name: str
@@ -40,7 +45,8 @@ class Gpu:
     bf16_flops: float
     tf32_flops: float
     fp32_flops: float
-    nvlink: bool
+    nvlink_bytes_per_second: float
+    pcie_generation: int
     num_multiprocessors: int
     resident_threads: int
     cache_bytes: int
@@ -49,6 +55,11 @@ class Gpu:
     def has_bf16(self) -> bool:
         """Return whether the GPU computes in bfloat16."""
         return self.compute_capability >= AMPERE
+
+    @property
+    def nvlink(self) -> bool:
+        """Return whether the card has NVLinks; what they join is the machine's matter."""
+        return self.nvlink_bytes_per_second > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,9 @@ class ContextReport:
 class InstanceType:
     """A virtual machine type. `gpu` is None for accelerators on which tuning cannot run.
 
-    `last_release` is the last Kaito release that lists it, None while the newest does.
+    `last_release` is the last Kaito release that lists it, None while the newest does. `joins_gpus_by_nvlink` is
+    whether NVLinks join all its GPUs, `network_bytes_per_second` what it reaches other machines with; None where that
+    is not known.
     """
 
     name: str
@@ -76,6 +89,8 @@ class InstanceType:
     num_gpus: int
     total_gib: float
     last_release: str | None
+    joins_gpus_by_nvlink: bool | None = None
+    network_bytes_per_second: float | None = None
 
 
 @lru_cache(maxsize=1)
@@ -102,7 +117,8 @@ def _gpu(entry: dict[str, Any]) -> Gpu:
         bf16_flops=float(entry["bf16_tflops"]) * 1e12,
         tf32_flops=float(entry["tf32_tflops"]) * 1e12,
         fp32_flops=float(entry["fp32_tflops"]) * 1e12,
-        nvlink=entry["nvlink"],
+        nvlink_bytes_per_second=float(entry["nvlink_gb_per_second"]) * 1e9,
+        pcie_generation=entry["pcie_generation"],
         num_multiprocessors=entry["multiprocessors"],
         resident_threads=entry["multiprocessors"] * entry["threads_per_multiprocessor"],
         cache_bytes=entry["cache_bytes"],
@@ -157,7 +173,16 @@ def _instance_type(entry: dict[str, Any]) -> InstanceType:
             entry["total_gib"] if "total_gib" in entry or gpu is None else gpu.nominal_gib * entry["num_gpus"]
         ),
         last_release=entry.get("last_release"),
+        joins_gpus_by_nvlink=_joins_by_nvlink(entry, gpu),
+        network_bytes_per_second=entry[_NETWORK] * _GBIT if _NETWORK in entry else None,
     )
+
+
+def _joins_by_nvlink(entry: dict[str, Any], gpu: Gpu | None) -> bool | None:
+    """Return whether NVLinks join all GPUs of an instance type, None where the cards have them and nobody says."""
+    if "nvlink" in entry:
+        return True
+    return None if gpu is not None and gpu.nvlink else False
 
 
 def _gpu_of(instance_type: str, name: str) -> Gpu:
@@ -209,6 +234,6 @@ def custom_gpu(memory_gib: float) -> Gpu:
         model="",
         nominal_gib=memory_gib,
         memory_bytes=int(memory_gib * GIB),
-        nvlink=unlisted["nvlink"],
+        nvlink_bytes_per_second=float(unlisted["nvlink_gb_per_second"]) * 1e9,
         cache_bytes=unlisted["cache_bytes"],
     )

@@ -90,11 +90,14 @@ def largest_idle_batch(job: Job) -> tuple[int, Gain] | None:
 def _gain(job: Job, workload: Workload, other: Workload, accumulation_steps: int) -> Gain | None:
     if job.gpu is None:
         return None
-    from kaitoc.compiler.job.speed import seconds_per_token  # the model of speed, for the few jobs that get this far
+    from kaitoc.compiler.job.speed import (  # the model of speed, for the few jobs that get this far
+        instance_type_of,
+        seconds_per_token,
+    )
 
-    gpu = job.gpu.value
-    now = seconds_per_token(workload, gpu, job.num_gpus, accumulation_steps_of(job))
-    then = seconds_per_token(other, gpu, job.num_gpus, accumulation_steps)
+    gpu, instance = job.gpu.value, instance_type_of(job)
+    now = seconds_per_token(workload, gpu, job.num_gpus, accumulation_steps_of(job), instance)
+    then = seconds_per_token(other, gpu, job.num_gpus, accumulation_steps, instance)
     return Gain(1 / now, 1 / then) if then <= now * (1 - _WORTHWHILE) else None
 
 

@@ -11,36 +11,38 @@ from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
 def throughput_of(job: Job) -> Throughput | None:
     """Return a job's predicted speed on all its GPUs, None when its model or GPU is unknown."""
-    return throughput_on(job, job.gpu.value, job.num_gpus) if job.gpu is not None else None
+    return throughput_on(job, job.gpu.value, job.num_gpus, instance_type_of(job)) if job.gpu is not None else None
 
 
-def throughput_on(job: Job, gpu: Gpu | None, num_gpus: int) -> Throughput | None:
+def throughput_on(job: Job, gpu: Gpu | None, num_gpus: int, instance: InstanceType | None) -> Throughput | None:
     """Return a job's predicted speed as it would be on other GPUs, None when its model is unknown."""
     workload = workload_of(job)
     if workload is None or gpu is None:
         return None
     try:
-        return throughput(workload, gpu, num_gpus, accumulation_steps=accumulation_steps_of(job))
+        return throughput(workload, gpu, num_gpus, accumulation_steps=accumulation_steps_of(job), instance=instance)
     except WorkloadError:
         return None
 
 
 def price_of(job: Job) -> float | None:
     """Return what an hour of a job's instance type costs in US dollars, None where no price is stated."""
-    return job.assumptions.prices.of(_instance_type_of(job))
+    return job.assumptions.prices.of(instance_type_of(job))
 
 
-def _instance_type_of(job: Job) -> InstanceType | None:
+def instance_type_of(job: Job) -> InstanceType | None:
     """Return the instance type that a job runs on: the assumed one, else the Workspace's."""
     if job.assumptions.gpu is not None:
         return job.assumptions.instance_type
     return find_instance_type(job.instance_type.value) if job.instance_type is not None else None
 
 
-def seconds_per_token(workload: Workload, gpu: Gpu, num_gpus: int, accumulation_steps: int) -> float:
+def seconds_per_token(
+    workload: Workload, gpu: Gpu, num_gpus: int, accumulation_steps: int, instance: InstanceType | None
+) -> float:
     """Return the predicted time per trained token, infinite for a step that no run can have."""
     try:
-        predicted = throughput(workload, gpu, num_gpus, accumulation_steps=accumulation_steps)
+        predicted = throughput(workload, gpu, num_gpus, accumulation_steps=accumulation_steps, instance=instance)
     except WorkloadError:
         return float("inf")
     return 1.0 / predicted.tokens_per_second

@@ -101,7 +101,7 @@ def is_smaller(instance: InstanceType, other: InstanceType | None) -> bool:
 def _fitting(job: Job, context: PassContext, instance: InstanceType) -> Iterator[tuple[Search, Candidate]]:
     if instance.gpu is None:
         return
-    runs = situations_on(job, instance.gpu, instance.num_gpus)
+    runs = situations_on(job, instance.gpu, instance)
     if not runs:
         return
     search = search_for_runs(job, replace(context, siblings=()), runs)

@@ -44,7 +44,7 @@ def apply(candidate: Candidate, run: Situation) -> Workload:
 def _seconds(candidate: Candidate, run: Situation) -> float:
     workload = apply(candidate, run)
     accumulation_steps = max(1, run.effective_batch // workload.batch_size)
-    return seconds_per_token(workload, run.gpu, run.num_gpus, accumulation_steps)
+    return seconds_per_token(workload, run.gpu, run.num_gpus, accumulation_steps, run.instance)
 
 
 def _hint(candidate: Candidate, run: Situation) -> Hint:

@@ -220,11 +220,24 @@ class JsonServing:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonRates:
+    """Tokens per second between which the predicted ones lie."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class JsonEpoch:
-    """The time and the cost of one pass over the samples; `usd` is null where no price is stated."""
+    """The time and the cost of one pass over the samples; `usd` is null where no price is stated.
+
+    `tokens_per_second` are those of all GPUs; `assumptions` say what of the links between them is not known.
+    """
 
     samples: int
     tokens_per_second: float
+    tokens_per_second_interval: JsonRates
+    assumptions: list[str]
     hours: float
     usd: float | None
 

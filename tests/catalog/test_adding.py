@@ -61,8 +61,9 @@ data:
 """
 GPU = {
     "name": "B7-12GB", "model": "NVIDIA B7", "aliases": ["B7"], "generation": "blackwell",
-    "compute_capability": [10, 0], "nvlink": False, "nominal_gib": 12, "memory_bytes": 12_500_000_000,
-    "bandwidth_gb_per_second": 500, "cache_bytes": 33_554_432, "fp16_tflops": 100, "bf16_tflops": 100,
+    "compute_capability": [10, 0], "nvlink_gb_per_second": 0, "pcie_generation": 5, "nominal_gib": 12,
+    "memory_bytes": 12_500_000_000, "bandwidth_gb_per_second": 500, "cache_bytes": 33_554_432, "fp16_tflops": 100,
+    "bf16_tflops": 100,
     "tf32_tflops": 50, "fp32_tflops": 25, "multiprocessors": 48, "threads_per_multiprocessor": 1536,
 }  # fmt: skip
 INSTANCE_TYPE = {"name": "Standard_NX1_B7", "cloud": "azure", "gpu": "B7-12GB", "num_gpus": 1}

@@ -89,3 +89,32 @@ def test_an_epoch_without_a_price_costs_nothing_known() -> None:
     assert "an epoch of 10,000 samples: " in result.stdout
     assert "USD" not in result.stdout
     assert job_of(estimate(*QLORA, "-f", "json"))["epoch"] is None
+
+
+def test_an_epoch_on_several_machines_has_an_interval_and_says_what_it_assumes() -> None:
+    model = ("--model", "llama-3.1-8b-instruct", "--stack", "trl-chunked", "--seq-len", "2048", "--samples", "10000")
+    shared = ("--gpus", "8", "--nodes", "2", "--sharding", "fsdp2", "--price", "Standard_NC96ads_A100_v4=14")
+    words = (*model, *shared, "--gpu", "Standard_NC96ads_A100_v4")
+    epoch = job_of(estimate(*words, "-f", "json"))["epoch"]
+    interval, text = epoch["tokens_per_second_interval"], estimate(*words).stdout
+
+    assert epoch["usd"] == pytest.approx(2 * 14 * epoch["hours"])
+    assert interval["low"] < epoch["tokens_per_second"] < interval["high"]
+    assert len(epoch["assumptions"]) == 2
+    assert all(assumption in text for assumption in epoch["assumptions"])
+    assert f"(between {interval['low']:,.0f} and {interval['high']:,.0f})" in text
+
+
+def test_a_run_that_nearly_fills_its_gpu_may_be_slower() -> None:
+    no_margin = (*QLORA, "--margin", "0")
+    room = job_of(estimate(*no_margin, "--solve", "seq-len", "-f", "json"))["solved"]["value"]
+    jobs = [
+        job_of(estimate(*no_margin, "--seq-len", str(size), "--samples", "10", "-f", "json"))
+        for size in (room, room + 1)
+    ]
+    roomy, full = (job["epoch"] for job in jobs)
+
+    assert [job["verdict"] for job in jobs] == ["fits", "tight"]
+    assert (roomy["assumptions"], roomy["tokens_per_second_interval"]["low"]) == ([], roomy["tokens_per_second"])
+    assert "nearly full" in full["assumptions"][0]
+    assert full["tokens_per_second_interval"]["low"] < full["tokens_per_second"]

@@ -130,7 +130,7 @@ def _counted(model_type: str, num_layers: int, rank: int, checkpointing: bool) -
         attention=Attention.EAGER,
     )
     counts, scores = Counts(), 0
-    for kernel, number in work_of(workload).kernels:
+    for kernel, number, _ in work_of(workload).kernels:
         moved = number * kernel.moved.at(BATCH, LENGTH)
         if kernel.unit is Unit.NONE:
             counts.other_bytes += moved

@@ -19,6 +19,7 @@ class Group(str, Enum):
     ELEMENTWISE = "norms and elementwise"
     OPTIMIZER = "optimizer"
     COMMUNICATION = "communication"
+    WAITING = "waiting for the slowest GPU"
     LAUNCH = "launch overhead"
 
 

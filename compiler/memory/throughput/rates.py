@@ -33,8 +33,6 @@ class Rates:
     cache_bytes: int
     num_multiprocessors: int
     dequantization: float
-    link: float
-    bucket_bytes: int
     launch_seconds: Mapping[Direction, float]
 
     def move_seconds(self, num_bytes: int) -> float:
@@ -74,8 +72,6 @@ def rates_of(gpu: Gpu, half_dtype: Dtype, stack_name: str) -> Rates:
         cache_bytes=gpu.cache_bytes,
         num_multiprocessors=gpu.num_multiprocessors,
         dequantization=gpu.bandwidth_bytes_per_second * _dequantization_share(shares, stack_name),
-        link=shares["nvlink_bytes_per_second"] if gpu.nvlink else data["pcie_bytes_per_second"],
-        bucket_bytes=data["bucket_bytes"],
         launch_seconds={
             Direction.FORWARD: data["forward_launch_seconds"],
             Direction.BACKWARD: data["backward_launch_seconds"],
@@ -89,6 +85,16 @@ def optimizer_bytes(optimizer: Optimizer, num_elements: int, element_bytes: int)
     costs = data["optimizers"][optimizer.value]
     passes = costs["passes"] + data["clipping_passes"]
     return num_elements * int(passes * element_bytes + costs["bytes"])
+
+
+def gpu_spread() -> float:
+    """Return the standard deviation of the speeds of equal GPUs, of their mean."""
+    return float(_data()["gpu_spread"])
+
+
+def full_gpu_slowdown() -> float:
+    """Return how many times as long a step takes at most when the allocator has to give memory back in each."""
+    return float(_data()["full_gpu_slowdown"])
 
 
 def _dequantization_share(shares: Mapping[str, Any], stack_name: str) -> float:

@@ -18,6 +18,7 @@ from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream
 from kaitoc.compiler.memory.closed_form.op import Accumulate, Checkpoint, Op, Repeat, Scratch
 from kaitoc.compiler.memory.closed_form.optimizer import TrainableTensors
 from kaitoc.compiler.memory.closed_form.plan import plan_for
+from kaitoc.compiler.memory.closed_form.size import Size
 from kaitoc.compiler.memory.throughput.rates import Rates, optimizer_bytes
 from kaitoc.compiler.memory.workload import Dtype, Optimizer, Workload
 from kaitoc.compiler.memory.workload_key import key_of_work
@@ -25,12 +26,13 @@ from kaitoc.compiler.memory.workload_key import key_of_work
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All kernels of a forward and backward pass with how often each runs, and what surrounds them."""
+    """All kernels of a forward and backward pass with how often each runs, in all and on the way back, and what
+    surrounds them.
+    """
 
-    kernels: tuple[tuple[Kernel, int], ...]
+    kernels: tuple[tuple[Kernel, int, int], ...]
     num_launches: Mapping[Direction, int]
     trainable: TrainableTensors
-    gradient_bytes: int
     half_dtype: Dtype
     stack_name: str
 
@@ -54,10 +56,9 @@ def _derive(workload: Workload) -> Work:
     reader = WorkReader()
     reader.step(stream_of(workload), reference_stream_of(workload))
     return Work(
-        kernels=tuple(reader.kernels.items()),
+        kernels=tuple((kernel, count, reader.kernels_back.get(kernel, 0)) for kernel, count in reader.kernels.items()),
         num_launches=reader.num_launches,
         trainable=plan.trainable,
-        gradient_bytes=plan.gradient_bytes,
         half_dtype=_half_dtype(workload),
         stack_name=workload.stack,
     )
@@ -69,14 +70,21 @@ def _half_dtype(workload: Workload) -> Dtype:
 
 
 class WorkReader(Autograd):
-    """Counts the kernels that the operations of a stream carry."""
+    """Counts the kernels that the operations of a stream carry, all and those of the way back with what runs again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kernels: dict[Kernel, int] = {}
+        self.kernels_back: dict[Kernel, int] = {}
+        self._goes_back = False
         self.num_launches = {Direction.FORWARD: 0, Direction.BACKWARD: 0}
         self._scale = 1
         self._tail: list[Launch] | None = None
+
+    def seed(self, value: Value, size: Size) -> None:
+        """Start backward."""
+        self._goes_back = True
+        super().seed(value, size)
 
     def _launch(self, op: Op) -> None:
         if op.saves_inputs:
@@ -144,6 +152,8 @@ class WorkReader(Autograd):
             return
         for kernel in launched.kernels:
             self.kernels[kernel] = self.kernels.get(kernel, 0) + self._scale
+            if self._goes_back:
+                self.kernels_back[kernel] = self.kernels_back.get(kernel, 0) + self._scale
         self.num_launches[direction] += launched.num_launches * self._scale
 
     def _keep_tail(self) -> None:

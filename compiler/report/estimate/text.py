@@ -108,7 +108,12 @@ def epoch_line(epoch: Epoch) -> str:
     """Return how fast the run is, how long a pass over the data takes, and what it costs where a price is stated."""
     cost = f", USD {epoch.usd:,.2f}" if epoch.usd is not None else ""
     hours = f"{epoch.hours:,.1f} h" if epoch.hours >= 1 else f"{epoch.hours * 60:,.0f} min"
-    return f"{epoch.tokens_per_second:,.0f} tokens/s; an epoch of {epoch.num_samples:,} samples: {hours}{cost}"
+    low, high = epoch.low_tokens_per_second, epoch.high_tokens_per_second
+    interval = f" (between {low:,.0f} and {high:,.0f})" if low < high else ""
+    line = (
+        f"{epoch.tokens_per_second:,.0f} tokens/s{interval}; an epoch of {epoch.num_samples:,} samples: {hours}{cost}"
+    )
+    return "\n".join([line, *(f"{'':<{_WIDTH}}   {assumption}" for assumption in epoch.assumptions)])
 
 
 def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) -> str:

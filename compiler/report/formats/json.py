@@ -26,6 +26,7 @@ from kaitoc.compiler.report.json_model import (
     JsonPeakBytes,
     JsonPhaseBytes,
     JsonPosition,
+    JsonRates,
     JsonRelated,
     JsonReport,
     JsonServing,
@@ -133,7 +134,10 @@ def to_json_job(job: JobSummary) -> JsonJob:
 
 
 def _epoch(epoch: Epoch) -> JsonEpoch:
-    return JsonEpoch(epoch.num_samples, epoch.tokens_per_second, epoch.hours, epoch.usd)
+    interval = JsonRates(epoch.low_tokens_per_second, epoch.high_tokens_per_second)
+    return JsonEpoch(
+        epoch.num_samples, epoch.tokens_per_second, interval, list(epoch.assumptions), epoch.hours, epoch.usd
+    )
 
 
 def _serving(need: ServingNeed) -> JsonServing:

@@ -10,8 +10,8 @@ from kaitoc.compiler.memory.closed_form.peak import Moment
 from kaitoc.compiler.memory.closed_form.script import Script
 from kaitoc.compiler.memory.closed_form.sharding.fsdp1 import Fsdp1
 from kaitoc.compiler.memory.closed_form.sharding.fsdp2 import Fsdp2
-from kaitoc.compiler.memory.closed_form.sharding.reader import ShardedPeakReader, ShardedReader, ShardedScriptReader
-from kaitoc.compiler.memory.closed_form.sharding.schedule import Schedule
+from kaitoc.compiler.memory.closed_form.sharding.reader import ShardedPeakReader, ShardedScriptReader
+from kaitoc.compiler.memory.closed_form.sharding.schedule import Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.state import as_computed, shard_state_of
 from kaitoc.compiler.memory.closed_form.sharding.units import units_of
 from kaitoc.compiler.memory.closed_form.sharding.zero3 import Zero3
@@ -27,7 +27,7 @@ from kaitoc.compiler.memory.workload_key import of_any_size
 def moments_of(workload: Workload, accumulates: bool) -> Mapping[Phase, tuple[Moment, ...]]:
     """Return the moments of a process that can be the peak of a phase, on top of what it keeps, at any size."""
     reader = ShardedPeakReader()
-    reader.follow(_schedule(reader, workload, accumulates))
+    reader.follow(schedule_for(reader, workload, accumulates))
     state = shard_state_of(workload, accumulates=accumulates)
     adds_up = accumulates and not state.held_gradient_bytes
     held_bytes = state.gradient_bytes if adds_up else state.held_gradient_bytes
@@ -45,7 +45,7 @@ def _script(workload: Workload, accumulates: bool) -> Script:
     computed = as_computed(workload)
     for runs_all_layers in (False, True):
         reader = ShardedScriptReader(runs_all_layers=runs_all_layers)
-        reader.follow(_schedule(reader, workload, accumulates))
+        reader.follow(schedule_for(reader, workload, accumulates))
         reader.read_sharded(stream_of(computed), reference_stream_of(computed))
         script = unroll(reader.events, reader.runs)
         if script is not None:
@@ -53,10 +53,11 @@ def _script(workload: Workload, accumulates: bool) -> Script:
     raise RuntimeError("a recording of all layers has no groups that could differ")
 
 
-def _schedule(reader: ShardedReader, workload: Workload, accumulates: bool) -> Schedule:
+def schedule_for(memory: Memory, workload: Workload, accumulates: bool) -> Schedule:
+    """Return what a way of sharding does around the units of a workload, as calls on `memory`."""
     sharding = workload.sharding
     num_shards = sharding.group_of(workload.num_gpus)
-    how = reader, units_of(workload), sharding, num_shards, workload.num_gpus // num_shards, accumulates
+    how = memory, units_of(workload), sharding, num_shards, workload.num_gpus // num_shards, accumulates
     if sharding.kind is ShardingKind.FSDP2:
         return Fsdp2(*how)
     if sharding.kind is ShardingKind.ZERO3:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.script import CudaStream
+from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units
 from kaitoc.compiler.memory.closed_form.size import fixed
 from kaitoc.compiler.memory.sharding.model import Sharding
+
+_COPIES_OF_A_GRADIENT = 4
+"""Gradients are joined into a flat one (`SplitWithSizesBackward`), which is divided in place (`_div_if_needed`)."""
 
 
 class Fsdp1(Schedule):
@@ -27,6 +31,8 @@ class Fsdp1(Schedule):
         self.order: list[Gathered] = []
         self.prefetches = sharding.prefetches_backward and not recomputes_reentrantly
         """A layer that first ran without gradients never asked to be gathered ahead (`_needs_pre_backward_unshard`)."""
+        self.gathers_again = recomputes_reentrantly and sharding.reshard_after_forward
+        """The layer that runs again is given up after its forward pass, as it was the first time."""
         is_frozen = any(unit.frozen.parameters for unit, _ in units.layers)
         self.keeps_checkpoints = recomputes_reentrantly and is_frozen
 
@@ -59,6 +65,8 @@ class Fsdp1(Schedule):
     def before_back(self, one: Gathered) -> None:
         """Gather a layer, and with prefetching the one that goes back next."""
         self._unshard(one)
+        if self.gathers_again:
+            self._tell_gather(one)
         self.current = one
         place = self.order.index(one)
         if self.prefetches and place > 0:
@@ -70,6 +78,7 @@ class Fsdp1(Schedule):
         self.current = self.root
         memory, shard_bytes = self.memory, one.reduced_bytes // one.num_shards
         flat = memory.take(one.reduced_bytes, Kind.GRADIENT, CudaStream.LENT)
+        self._tell_reduction(one)
         memory.note()
         for gradient in one.gradients:
             memory.give_back(gradient)
@@ -98,8 +107,22 @@ class Fsdp1(Schedule):
         if not self.is_backward:
             self.memory.hold(one)
         if one.weights is None:
+            self._tell_gather(one)
             one.weights = self.memory.take(one.gathered_bytes, Kind.GATHERED, CudaStream.GATHER)
             self.memory.note(fixed(self.copied_bytes(one)))
+
+    def _tell_gather(self, one: Gathered) -> None:
+        communicate = self.memory.communicate
+        communicate(Collective(CollectiveKind.GATHER, one.gathered_bytes))
+        if one.num_apart:
+            communicate(Collective(CollectiveKind.GATHER, one.apart_bytes // one.num_apart), one.num_apart)
+
+    def _tell_reduction(self, one: Gathered) -> None:
+        """Adapters are reduced one by one, a flat gradient when its parts have been joined."""
+        if one.num_apart:
+            self.reduce_shards(one, num_calls=one.num_apart)
+        else:
+            self.reduce_shards(one, copied_bytes=_COPIES_OF_A_GRADIENT * one.reduced_bytes)
 
     def _reshard(self, one: Gathered) -> None:
         self.memory.give_back(one.weights)

@@ -10,10 +10,15 @@ from __future__ import annotations
 from kaitoc.compiler.memory.closed_form.graph import Buffer
 from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.script import CudaStream
+from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Units
 from kaitoc.compiler.memory.closed_form.size import fixed
 from kaitoc.compiler.memory.sharding.model import Sharding, Wrap
+
+_COPY = 2
+"""Units are copied out of the buffer that they are gathered in, and gradients into the one that they are reduced in
+(`foreach_all_gather_copy_out`, `foreach_reduce_scatter_copy_in`): read and written."""
 
 
 class Fsdp2(Schedule):
@@ -122,6 +127,8 @@ class Fsdp2(Schedule):
     def _gather(self, one: Gathered) -> None:
         """`foreach_all_gather`: the buffer, and beside it what is narrowed or copied from the host."""
         if one.waiting is None and one.weights is None:
+            num_bytes = one.gathered_bytes
+            self.memory.communicate(Collective(CollectiveKind.GATHER, num_bytes, _COPY * num_bytes))
             one.waiting = self.memory.take(one.gathered_bytes, Kind.WORKSPACE, CudaStream.GATHER)
             self.memory.note(fixed(self.copied_bytes(one)))
 
@@ -157,6 +164,7 @@ class Fsdp2(Schedule):
         memory, shard_bytes = self.memory, one.reduced_bytes // one.num_shards
         memory.give_back(self._reducing)
         self._reducing = memory.take(one.reduced_bytes, Kind.WORKSPACE)
+        self.reduce_shards(one, copied_bytes=_COPY * one.reduced_bytes)
         memory.note()
         for gradient in one.gradients:
             memory.give_back(gradient)

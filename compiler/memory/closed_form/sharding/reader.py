@@ -9,6 +9,7 @@ from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.op import Begin, Body, Kind, Part, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.peak import Moment, PeakReader
 from kaitoc.compiler.memory.closed_form.script import CudaStream, ScriptReader
+from kaitoc.compiler.memory.closed_form.sharding.collective import Collective
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
@@ -78,6 +79,9 @@ class ShardedReader(Autograd, Memory):
     def note(self, temporary: Size = ZERO) -> None:
         """Note a moment."""
         self._mark(temporary)
+
+    def communicate(self, collective: Collective, num_calls: int = 1) -> None:
+        """Take no notice: what is sent lies in buffers that the schedule takes."""
 
     def _leave(self, gradient: Buffer) -> None:
         super()._leave(gradient)

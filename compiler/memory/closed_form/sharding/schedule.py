@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from kaitoc.compiler.memory.closed_form.graph import Buffer
 from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.script import CudaStream
+from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 from kaitoc.compiler.memory.sharding.model import Offload, Sharding
@@ -35,17 +36,22 @@ class Memory(ABC):
     def release(self, one: Gathered) -> None:
         """Give them up."""
 
+    @abstractmethod
+    def communicate(self, collective: Collective, num_calls: int = 1) -> None:
+        """Take notice of equal collectives."""
+
 
 class Gathered:
     """A unit in one pass over the model: its sizes on one process, and what of it is put together at the moment.
 
     `gathered_bytes` is the whole unit in the type that it is computed in, `cast_bytes` what a process narrows of its
     shard for that. `reduced_bytes` are all its gradients as they are reduced, `held_bytes` those of earlier batches.
+    `num_apart` of its parameters are units of their own, of `apart_bytes` in all.
     """
 
     __slots__ = (
-        "cast_bytes", "gathered_bytes", "gradient_shard_bytes", "gradients", "held", "held_bytes", "is_done",
-        "num_shards", "reduced_bytes", "waiting", "weights",
+        "apart_bytes", "cast_bytes", "gathered_bytes", "gradient_shard_bytes", "gradients", "held", "held_bytes",
+        "is_done", "num_apart", "num_shards", "reduced_bytes", "waiting", "weights",
     )  # fmt: skip
 
     def __init__(self, unit: Unit, together: Unit, num_shards: int, *, holds_gradients: bool) -> None:
@@ -53,6 +59,8 @@ class Gathered:
         trained = unit.trained
         self.num_shards = num_shards
         self.gathered_bytes = together.gathered_bytes(num_shards)
+        self.apart_bytes = unit.gathered_bytes(num_shards) - self.gathered_bytes
+        self.num_apart = unit.num_parameters - together.num_parameters
         self.cast_bytes = together.cast_bytes(num_shards)
         self.reduced_bytes = trained.gathered_bytes(num_shards)
         self.gradient_shard_bytes = trained.shard_bytes(num_shards)
@@ -105,6 +113,14 @@ class Schedule:
     def copied_bytes(self, one: Gathered) -> int:
         """Return what a process holds of its shard, narrowed or copied from the host, while it is gathered."""
         return one.gathered_bytes // one.num_shards if self.is_offloaded else one.cast_bytes
+
+    def reduce_shards(self, one: Gathered, *, copied_bytes: int = 0, num_calls: int = 1) -> None:
+        """Tell of the reduction of a unit's gradients, and of that of its shard among replicas."""
+        communicate, num_bytes = self.memory.communicate, one.reduced_bytes // num_calls
+        communicate(Collective(CollectiveKind.REDUCE_SCATTER, num_bytes, copied_bytes // num_calls), num_calls)
+        if self.num_replicas > 1:
+            shard_bytes = num_bytes // one.num_shards
+            communicate(Collective(CollectiveKind.ALL_REDUCE, shard_bytes, joins_replicas=True), num_calls)
 
     def of(self, unit: Unit) -> Gathered:
         """Return a unit as this schedule handles it."""

@@ -73,6 +73,11 @@ class Unit:
         )
 
     @property
+    def num_parameters(self) -> int:
+        """Return the number of tensors, copies included."""
+        return sum(one.copies for one in self.parameters)
+
+    @property
     def stored_bytes(self) -> int:
         """What the unit takes put together as it is kept."""
         return sum(one.num_elements * one.num_bytes for one in self.parameters)

@@ -7,6 +7,7 @@ soon; so models of less than that are never given up. Gradients are copied into 
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit
 from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
@@ -17,9 +18,15 @@ MAX_LIVE_PARAMETERS = 10**9
 NUM_REDUCE_BUCKETS = 2
 """With `overlap_comm`, which stage 3 turns on, one bucket fills while the other is reduced."""
 
+_COPY = 2
+"""Gradients are copied into the bucket: read and written."""
+
 
 class Zero3(Schedule):
     """Holds what is live at most through the whole step: no point of it is known to hold less."""
+
+    keeps_all = False
+    """Whether all parameters stay gathered once the forward pass has seen them."""
 
     def of(self, unit: Unit) -> Gathered:
         """Return a unit; its gradients go into the bucket."""
@@ -30,11 +37,17 @@ class Zero3(Schedule):
         units = self.units
         elements = [sum(one.num_elements for one in unit.parameters) for unit, _ in units.all_units()]
         total = sum(size * count for size, (_, count) in zip(elements, units.all_units(), strict=True))
+        self.keeps_all = total <= MAX_LIVE_PARAMETERS
+        self._tell_gather(self.of(units.root))
         self.memory.take(min(total, max(MAX_LIVE_PARAMETERS, *elements)) * HALF_BYTES, Kind.GATHERED)
         trained = sum(one.num_elements * count for unit, count in units.all_units() for one in unit.trained.parameters)
         hidden_size = units.embedding.parameters[0].row_length
         self.memory.take(NUM_REDUCE_BUCKETS * min(hidden_size**2, trained) * HALF_BYTES, Kind.WORKSPACE)
         self.memory.note()
+
+    def before(self, one: Gathered) -> None:
+        """Gather a unit that is not live."""
+        self._tell_gather(one)
 
     def turn(self) -> None:
         """Begin the backward pass."""
@@ -43,16 +56,24 @@ class Zero3(Schedule):
 
     def before_back(self, one: Gathered) -> None:
         """Let the gradients of what was before go."""
+        if not self.keeps_all:
+            self._tell_gather(one)
         self._drop_gradients()
         self.current = one
 
-    def after_back(self, _one: Gathered) -> None:
+    def after_back(self, one: Gathered) -> None:
         """Let the gradients of a layer go: they are in the bucket."""
+        self.reduce_shards(one, copied_bytes=_COPY * one.reduced_bytes)
         self._drop_gradients()
 
     def finish(self) -> None:
-        """Let the last gradients go."""
+        """Let the last gradients go, and reduce those of what is around the layers."""
+        root = self.of(self.units.root)
+        self.reduce_shards(root, copied_bytes=_COPY * root.reduced_bytes)
         self._drop_gradients()
+
+    def _tell_gather(self, one: Gathered) -> None:
+        self.memory.communicate(Collective(CollectiveKind.GATHER, one.gathered_bytes))
 
     def _drop_gradients(self) -> None:
         if self.current is None:
