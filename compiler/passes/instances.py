@@ -12,8 +12,9 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.prices import usd_per_million_tokens
 from kaitoc.compiler.passes.model import Goal, PassContext
 from kaitoc.compiler.passes.plan import Search, search_for_runs
-from kaitoc.compiler.passes.search import TIE, Candidate
+from kaitoc.compiler.passes.search import Candidate
 from kaitoc.compiler.passes.situation import situations_on
+from kaitoc.compiler.passes.space import TIE
 
 _DEFAULT_CLOUD = "azure"
 

@@ -6,78 +6,21 @@ result is that of judging them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import product
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.passes.choices.model import Alternative, Choice
-from kaitoc.compiler.passes.model import Goal, Preserve, Preserves
-
-TIE = 0.01
-"""Predicted times or peaks this close are equal: the models are not more exact, and the smaller change wins."""
+from kaitoc.compiler.passes import space as spaces
+from kaitoc.compiler.passes.choices.model import Choice
+from kaitoc.compiler.passes.model import Goal, Preserve
+from kaitoc.compiler.passes.space import TIE
 
 WORTHWHILE = 0.02
 """The share of time a change must save to be made when nobody asked for speed."""
 
-_ORDER = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """The values per choice, from the mildest choice to the strongest; the first value of each is the present one."""
-
-    choices: Mapping[Choice[Any], tuple[Alternative[Any], ...]]
-
-    @property
-    def present(self) -> Candidate:
-        """Return the configuration as it is."""
-        return self._candidate((0,) * len(self.choices))
-
-    def candidates(self, preserve: Preserve) -> list[Candidate]:
-        """Return every combination that keeps as much of the result as asked for."""
-        allowed = [
-            [place for place, one in enumerate(values) if place == 0 or preserve.allows(one.preserves)]
-            for values in self.choices.values()
-        ]
-        return [self._candidate(places) for places in product(*allowed)]
-
-    def taken(self, candidate: Candidate) -> Iterator[tuple[Choice[Any], Alternative[Any]]]:
-        """Yield what a candidate changes, the mildest choice first."""
-        for (choice, values), place in zip(self.choices.items(), candidate.places, strict=True):
-            if place:
-                yield choice, values[place]
-
-    def _candidate(self, places: tuple[int, ...]) -> Candidate:
-        picked = [
-            (choice, place, values[place]) for (choice, values), place in zip(self.choices.items(), places, strict=True)
-        ]
-        return Candidate(
-            {choice: one.value for choice, _, one in picked},
-            places,
-            tuple(choice for choice, place, _ in picked if place),
-            max((_ORDER.index(one.preserves) for _, place, one in picked if place), default=0),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One combination: the value of each choice, their places among its values, and which differ from the present.
-
-    `severity` is the place of the weightiest change in the order from "keeps everything" to "changes the result".
-    """
-
-    values: Mapping[Choice[Any], Any]
-    places: tuple[int, ...]
-    changed: tuple[Choice[Any], ...]
-    severity: int
-
-    @property
-    def change_key(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
-        """Order candidates from the smallest change to the largest; no two are equal."""
-        changed = tuple(number for number, place in enumerate(self.places) if place)
-        return (self.severity, len(changed), changed, self.places)
+Space: TypeAlias = spaces.Space[Choice[Any]]
+Candidate: TypeAlias = spaces.Candidate[Choice[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +84,8 @@ def search(space: Space, judge: Judge, goal: Goal, preserve: Preserve) -> Candid
     if goal is Goal.FIT:
         return _smallest_that_fits(candidates, judge)
     if goal is Goal.MEMORY:
-        return _leanest_that_fits(candidates, judge)
-    return _fastest_that_fits(candidates, judge)
+        return spaces.best_by(candidates, lambda one: judge.hint(one).least_bytes, judge.fits)
+    return spaces.best_by(candidates, judge.time, judge.fits)
 
 
 def _smallest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
@@ -163,7 +106,7 @@ def _free_speed(start: Candidate, candidates: list[Candidate], judge: Judge) -> 
         if _extends(start, candidate) and candidate.severity <= max(1, start.severity)
         and judge.time(candidate) <= limit
     ]  # fmt: skip
-    better = _first_by(faster, judge.time, lambda one: judge.hint(one).least_bytes <= peak and judge.fits(one))
+    better = spaces.first_by(faster, judge.time, lambda one: judge.hint(one).least_bytes <= peak and judge.fits(one))
     if better is None:
         return None
     best_seconds = judge.time(better)
@@ -181,26 +124,3 @@ def _extends(start: Candidate, candidate: Candidate) -> bool:
         for choice, value in start.values.items()
         if (choice in start.changed or choice.costs_memory) and not choice.stays_open
     )
-
-
-def _fastest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
-    best = _first_by(candidates, judge.time, judge.fits)
-    if best is None:
-        return None
-    limit = judge.time(best) * (1 + TIE)
-    return next((one for one in candidates if judge.time(one) <= limit and judge.fits(one)), best)
-
-
-def _first_by(
-    candidates: Iterable[Candidate], measure: Callable[[Candidate], float], accepts: Callable[[Candidate], bool]
-) -> Candidate | None:
-    """Return the accepted candidate of the lowest measure; of equal ones the first."""
-    return next(filter(accepts, sorted(candidates, key=measure)), None)
-
-
-def _leanest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate | None:
-    best = _first_by(candidates, lambda one: judge.hint(one).least_bytes, judge.fits)
-    if best is None:
-        return None
-    limit = judge.hint(best).least_bytes * (1 + TIE)
-    return next((one for one in candidates if judge.hint(one).least_bytes <= limit and judge.fits(one)), best)

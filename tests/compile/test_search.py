@@ -18,9 +18,10 @@ from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.passes.choices import batch, checkpointing
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
 from kaitoc.compiler.passes.plan import Search, search_for
-from kaitoc.compiler.passes.search import TIE, WORTHWHILE, Candidate
+from kaitoc.compiler.passes.search import WORTHWHILE, Candidate
 from kaitoc.compiler.passes.search_space import apply
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import TIE
 
 JOBS = range(0, 200, 8)
 """An eighth of the jobs that `make soak` takes."""

@@ -16,11 +16,12 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.workload import Lora, Workload
 from kaitoc.compiler.passes import search_space
 from kaitoc.compiler.passes.choices import CHOICES
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.choices.model import Choice, Question
 from kaitoc.compiler.passes.model import Change, Goal, PassContext, Preserve, Preserves
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.plan import search_for
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 from kaitoc.compiler.report.compile.formats import render_report
 
 RANK = 2048

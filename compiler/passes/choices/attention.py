@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Target
 from kaitoc.compiler.memory.workload import Attention, Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.choices.model import Choice, Question
 from kaitoc.compiler.passes.model import Change
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 
 
 def _present(workload: Workload) -> Attention:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.choices.model import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_batch
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 
 
 def _present(workload: Workload) -> int:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.workload import Quantization, Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question, writes
+from kaitoc.compiler.passes.choices.model import Choice, Question, writes
 from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 
 
 def _present(workload: Workload) -> bool:

@@ -9,10 +9,11 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.memory.workload import Loss, Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.choices.model import Choice, Question
 from kaitoc.compiler.passes.model import Change
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 
 _NAMES = {Loss.FULL: "nll", Loss.CHUNKED: "chunked_nll"}
 

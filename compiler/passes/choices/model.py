@@ -8,19 +8,12 @@ from typing import Any, Generic, TypeVar
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.passes.model import Change, PassContext, Preserves
+from kaitoc.compiler.passes.model import Change, PassContext
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative(Generic[T]):
-    """One value of a choice and what taking it, instead of the present value, keeps of the training result."""
-
-    value: T
-    preserves: Preserves = Preserves.EXACT
 
 
 @dataclass(frozen=True, slots=True)

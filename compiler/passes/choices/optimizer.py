@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.workload import Optimizer, Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.choices.model import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 
 _REPLACEABLE = (Optimizer.ADAMW, Optimizer.ADAMW_FUSED, Optimizer.ADAMW_8BIT)
 _NAMES = {Optimizer.PAGED_ADAMW_8BIT: "paged_adamw_8bit"}

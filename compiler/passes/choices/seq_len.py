@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.passes.choices.model import Alternative, Choice, Question
+from kaitoc.compiler.passes.choices.model import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation
+from kaitoc.compiler.passes.space import Alternative
 
 _SHORTEST_TOKENS = 512
 
