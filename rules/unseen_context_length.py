@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_memory import nodes_at
 from kaitoc.compiler.kaito.serving.controller import controller_does
 from kaitoc.rules._fixes import renaming
 from kaitoc.rules._serving import replacement
@@ -32,9 +33,17 @@ def check(job: ServingJob) -> Iterator[Fault]:
     if not isinstance(value, int) or value <= 2048 or re.fullmatch(_SEEN, line):
         return
     message = f"Kaito's estimate of nodes does not see `{line.strip()}` and assumes 2,048 tokens"
-    fix = None if option.name == "max-model-len" else renaming(job, option, "max-model-len", Applicability.SAFE)
+    applicability = _applicability(job, value)
+    fix = None if option.name == "max-model-len" else renaming(job, option, "max-model-len", applicability)
     if fix is None and option.value.source.slice(option.value.span) != str(value):
-        fix = replacement(job, option, value, Applicability.SAFE)
+        fix = replacement(job, option, value, applicability)
     yield Fault(
         option.key, message, help=f"write `max-model-len: {value}` on a line of its own, without a comment", fix=fix
     )
+
+
+def _applicability(job: ServingJob, length_tokens: int) -> Applicability:
+    """Return "unsafe" where Kaito starts other nodes, or none, once it sees the length."""
+    seen, unseen = nodes_at(job, length_tokens), nodes_at(job, None)
+    is_same = seen is None or unseen is None or seen.num_nodes == unseen.num_nodes
+    return Applicability.SAFE if is_same else Applicability.UNSAFE

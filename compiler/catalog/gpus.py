@@ -13,6 +13,9 @@ from kaitoc.schemas import read_json
 AMPERE = (8, 0)
 """The first compute capability with bfloat16, TF32 and the flash kernels."""
 
+ADA = (8, 9)
+"""The first compute capability with units for 8-bit floats."""
+
 HOPPER = (9, 0)
 
 _GPUS = "schemas/catalog/gpus.json"

@@ -127,6 +127,11 @@ class Engine:
         """Yield the jobs of a file."""
         return link_jobs(file, self.library, self.assumptions_for(file.source.path))
 
+    def servers_of(self, file: ManifestFile) -> Iterator[ServingJob]:
+        """Yield the servers of a file."""
+        for server in servers_in(file, self.library):
+            yield self._serving_job(server, file.source.path)
+
     def _check_file(self, file: ManifestFile, *, is_alone: bool) -> FileOutcome:
         """Return what the rules find in a file, in its jobs, and in jobs from elsewhere that use its ConfigMaps."""
         checked = FileOutcome(file.source.path)
@@ -145,7 +150,8 @@ class Engine:
         for job in jobs:
             findings.extend(self._in_scope(job, self._check_job(job, settings)))
             self._add_summary(job, checked)
-        servers = list(self._servers_in(file))
+        has_servers = bool(file.config_maps) or any(serving_views(manifest) for manifest in file.manifests)
+        servers = list(self.servers_of(file)) if has_servers else []
         for server in servers:
             findings.extend(self._in_scope(server, self._check_server(server, settings)))
             self._add_server(server, checked)
@@ -185,12 +191,6 @@ class Engine:
         jobs = list(self.jobs_of(file)) if has_jobs else []
         checked.num_kaito_objects = max(num_objects, len(jobs))
         return jobs
-
-    def _servers_in(self, file: ManifestFile) -> Iterator[ServingJob]:
-        """Yield the servers that a file brings in."""
-        if file.config_maps or any(serving_views(manifest) for manifest in file.manifests):
-            for server in servers_in(file, self.library):
-                yield self._serving_job(server, file.source.path)
 
     def _serving_job(self, server: Server, path: str) -> ServingJob:
         from kaitoc.compiler.job.serving_link import serving_job  # with it comes vLLM's parser: loaded when one serves

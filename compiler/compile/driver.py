@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.outcome import Outcome
@@ -20,29 +21,23 @@ from kaitoc.compiler.compile.model import (
     CompileRequest,
     Performance,
 )
-from kaitoc.compiler.compile.performance import performance_of
+from kaitoc.compiler.compile.serving import ServingSubject
+from kaitoc.compiler.compile.subject import Scope, Subject
 from kaitoc.compiler.compile.texts import breaks_yaml, changed_texts
-from kaitoc.compiler.compile.verdict import binding_of, proposal_of
+from kaitoc.compiler.compile.tuning import TuningSubject
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.offsets import TextHistory
-from kaitoc.compiler.core.records import dataclass, field, replace
+from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, SourceError
-from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.library import Library
-from kaitoc.compiler.job.missing_config import missing_config
-from kaitoc.compiler.job.summarize import summarize
-from kaitoc.compiler.manifest.objects import Manifest
-from kaitoc.compiler.manifest.training_config import Section
-from kaitoc.compiler.passes import PASSES, passes_after
-from kaitoc.compiler.passes.instance_type import missing_prices
-from kaitoc.compiler.passes.model import Change, Goal, Pass, PassContext, known_changes
-from kaitoc.compiler.yaml.tree import Scalar, Sequence
+from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
+from kaitoc.compiler.passes.model import Change
 
 MAX_ROUNDS = 300
 """A bound far above what one manifest needs; a pass that undoes another would run into it."""
 
-_JobKey = tuple[str, int]
-_NULLS = ("", "~", "null", "Null", "NULL")
+_Key = tuple[str, str, int]
+"""A file, the kind of subject, and which of its kind it is there."""
 
 
 def compile_files(paths: Iterable[str], request: CompileRequest, sources: Iterable[Source] = ()) -> Compilation:
@@ -59,10 +54,10 @@ def compile_files(paths: Iterable[str], request: CompileRequest, sources: Iterab
 
 @dataclass(slots=True)
 class _Trail:
-    """What happened to one job so far."""
+    """What happened to one subject so far."""
 
-    before: Job
-    now: Job
+    before: Subject
+    now: Subject
     changes: list[AppliedChange] = field(default_factory=list)
 
 
@@ -70,8 +65,8 @@ class _Trail:
 class _Pending:
     """A change that a pass wants to make, not made yet."""
 
-    key: _JobKey
-    job: Job
+    key: _Key
+    subject: Subject
     pass_name: str
     change: Change
 
@@ -85,26 +80,25 @@ class _Compiler:
     originals: dict[str, Source] = field(default_factory=dict)
     histories: dict[str, TextHistory] = field(default_factory=dict)
     current: dict[str, Source] = field(default_factory=dict)
-    trails: dict[_JobKey, _Trail] = field(default_factory=dict)
+    trails: dict[_Key, _Trail] = field(default_factory=dict)
     library: Library = field(default_factory=Library)
-    _impossible: set[tuple[_JobKey, str, str]] = field(default_factory=set)
-    _settled: dict[_JobKey, tuple[Source, ...]] = field(default_factory=dict)
+    _impossible: set[tuple[_Key, str, str]] = field(default_factory=set)
+    _settled: dict[_Key, tuple[Source, ...]] = field(default_factory=dict)
 
     def settle(self) -> None:
         """Apply changes until no pass has any."""
-        jobs = self._read()
+        subjects = self._read()
         for _ in range(MAX_ROUNDS):
-            pending = list(self._wanted(jobs))
+            pending = list(self._wanted(subjects))
             if not pending:
                 return
             applied = self._apply(pending)
-            jobs = self._read()
-            self._account(applied, jobs)
+            subjects = self._read()
+            self._account(applied, subjects)
         last = pending[0]
+        path = last.subject.manifest.source.path
         raise CompileError(
-            f"{last.job.manifest.source.path}: the passes do not settle; {last.pass_name} would change "
-            f"{last.change.what} without end",
-            path=last.job.manifest.source.path,
+            f"{path}: the passes do not settle; {last.pass_name} would change {last.change.what} without end", path=path
         )
 
     def conclude(self) -> Compilation:
@@ -115,36 +109,52 @@ class _Compiler:
             files=tuple(self._files(outcome)),
             jobs=tuple(self._compiled_jobs()),
             problems=tuple(problems),
-            notes=(*(checked.note for checked in outcome.checked if checked.note), *self._missing_prices()),
-            missing=tuple(message for trail in self.trails.values() if (message := missing_config(trail.now))),
+            notes=(*(checked.note for checked in outcome.checked if checked.note), *self._notes()),
+            missing=tuple(trail.now.missing_config for trail in self.trails.values() if trail.now.missing_config),
             errors=tuple(outcome.errors),
             goal=self.request.goal,
         )
 
-    def _engine(self) -> Engine:
+    def _engine(self, instead: Iterable[Source] = ()) -> Engine:
+        """Return an engine that reads the texts as they are now, or others `instead` of some."""
         engine = Engine(self.request.rule_set, self.request.overrides, self.request.settings)
-        for source in self.current.values():
+        for source in {**self.current, **{source.path: source for source in instead}}.values():
             engine.library.add_source(source)
         return engine
 
-    def _read(self) -> dict[_JobKey, Job]:
-        """Read all files as they are now and return their jobs; a file that cannot be read is told at the end."""
+    def _read(self) -> dict[_Key, Subject]:
+        """Read all files as they are now and return what they hold; one that cannot be read is told at the end."""
         engine = self._engine()
         self.library = engine.library
+        subjects: dict[_Key, Subject] = {}
+        for file in self._files_of(engine):
+            self._remember(file.source)
+            subjects.update(_subjects_in(file, engine))
+        for key, subject in subjects.items():
+            self.trails.setdefault(key, _Trail(subject, subject)).now = subject
+            for source in subject.sources:
+                self._remember(source)
+        return subjects
+
+    def _files_of(self, engine: Engine) -> list[ManifestFile]:
         files = []
         for path in self.paths:
             with suppress(SourceError):
                 files.append(engine.library.add_given(path))
-        jobs: dict[_JobKey, Job] = {}
-        for file in files:
-            self._remember(file.source)
-            for index, job in enumerate(engine.jobs_of(file)):
-                jobs[file.source.path, index] = job
-        for key, job in jobs.items():
-            self.trails.setdefault(key, _Trail(job, job)).now = job
-            for source in _sources(job):
-                self._remember(source)
-        return jobs
+        return files
+
+    def _after(self, keys: tuple[_Key, ...], change: Change) -> tuple[Subject, ...]:
+        """Return subjects as they would be after a change, nothing where the change cannot be made."""
+        texts = changed_texts(change)
+        if texts is None or any(breaks_yaml(source, text) for source, text in texts.items()):
+            return ()
+        engine = self._engine(Source(source.path, text, source.has_bom) for source, text in texts.items())
+        paths = {path for path, _, _ in keys}
+        after: dict[_Key, Subject] = {}
+        for file in self._files_of(engine):
+            if file.source.path in paths:
+                after.update(_subjects_in(file, engine))
+        return tuple(after[key] for key in keys) if all(key in after for key in keys) else ()
 
     def _has_config_map(self, name: str, near: Manifest) -> bool:
         return self.library.config_map(name, near) is not None
@@ -154,24 +164,28 @@ class _Compiler:
         self.originals.setdefault(source.path, source)
         self.current.setdefault(source.path, source)
 
-    def _wanted(self, jobs: dict[_JobKey, Job]) -> Iterator[_Pending]:
-        """Yield the next change of each job, at most one per file."""
+    def _wanted(self, subjects: dict[_Key, Subject]) -> Iterator[_Pending]:
+        """Yield the next change of each subject, at most one per file."""
         touched: set[str] = set()
-        for key, job in jobs.items():
-            if self._settled.get(key) == _sources(job):
+        for key, subject in subjects.items():
+            if self._settled.get(key) == subject.sources:
                 continue
-            context = replace(self.request.context, siblings=_siblings(job, jobs), has_config_map=self._has_config_map)
-            wanted = next((candidate for candidate in _changes(job, context) if self._is_open(key, candidate[1])), None)
+            changes = subject.changes(self._scope(key, subject, subjects))
+            wanted = next((one for one in changes if self._is_open(key, one.change)), None)
             if wanted is None:
-                self._settled[key] = _sources(job)
+                self._settled[key] = subject.sources
                 continue
-            step, change = wanted
-            paths = {edit.source.path for edit in change.edits}
+            paths = {edit.source.path for edit in wanted.change.edits}
             if not paths & touched:
                 touched |= paths
-                yield _Pending(key, job, step.NAME, change)
+                yield _Pending(key, subject, wanted.pass_name, wanted.change)
 
-    def _is_open(self, key: _JobKey, change: Change) -> bool:
+    def _scope(self, key: _Key, subject: Subject, subjects: dict[_Key, Subject]) -> Scope:
+        siblings = _siblings(subject, subjects)
+        keys = (key, *siblings)
+        return Scope(self.request, tuple(siblings.values()), self._has_config_map, partial(self._after, keys))
+
+    def _is_open(self, key: _Key, change: Change) -> bool:
         return (key, change.what, change.after) not in self._impossible
 
     def _apply(self, pending: list[_Pending]) -> list[_Pending]:
@@ -187,11 +201,12 @@ class _Compiler:
                 self.current[source.path] = Source(source.path, text, source.has_bom)
         return applied
 
-    def _account(self, pending: list[_Pending], jobs: dict[_JobKey, Job]) -> None:
+    def _account(self, pending: list[_Pending], subjects: dict[_Key, Subject]) -> None:
         """Note the changes that were made, with what they are predicted to give."""
         for wanted in pending:
-            after = jobs.get(wanted.key, wanted.job)
-            applied = self._applied(wanted, performance_of(wanted.job), performance_of(after))
+            after = subjects.get(wanted.key, wanted.subject)
+            before_now = (one.performance(self.request) for one in (wanted.subject, after))
+            applied = self._applied(wanted, *before_now)
             trail = self.trails[wanted.key]
             if sum(_is_same(applied, earlier) for earlier in trail.changes) > 1:
                 raise CompileError(
@@ -227,27 +242,25 @@ class _Compiler:
         )
 
     def _compiled_jobs(self) -> Iterator[CompiledJob]:
-        jobs = {key: trail.now for key, trail in self.trails.items()}
-        for trail in self.trails.values():
-            if missing_config(trail.now):
+        subjects = {key: trail.now for key, trail in self.trails.items()}
+        for key, trail in self.trails.items():
+            if trail.now.missing_config:
                 continue
-            context = replace(self.request.context, siblings=_siblings(trail.now, jobs))
+            scope = self._scope(key, trail.now, subjects)
             yield CompiledJob(
-                before=summarize(trail.before),
-                after=summarize(trail.now),
-                performance_before=performance_of(trail.before),
-                performance_after=performance_of(trail.now),
+                before=trail.before.summary(),
+                after=trail.now.summary(),
+                performance_before=trail.before.performance(self.request),
+                performance_after=trail.now.performance(self.request),
                 changes=tuple(trail.changes),
-                binding=binding_of(trail.now, context),
-                proposal=proposal_of(trail.now, context),
+                binding=trail.now.binding(scope),
+                proposal=trail.now.proposal(scope),
             )
 
-    def _missing_prices(self) -> Iterator[str]:
-        """Yield what keeps runs from being compared by cost, where that is the goal."""
-        if self.request.goal is Goal.COST:
-            context = self.request.context
-            notes = (missing_prices(trail.now, context) for trail in self.trails.values())
-            yield from dict.fromkeys(note for note in notes if note)
+    def _notes(self) -> Iterator[str]:
+        """Yield what the goal lacks, or does not mean for some of the subjects, once each."""
+        notes = (trail.now.note(self.request) for trail in self.trails.values())
+        yield from dict.fromkeys(note for note in notes if note)
 
     def _files(self, outcome: Outcome) -> Iterator[CompiledFile]:
         """Yield the given files, and of those beside them the ones that were changed."""
@@ -258,35 +271,24 @@ class _Compiler:
                 yield file
 
 
-def _changes(job: Job, context: PassContext) -> Iterator[tuple[Pass, Change]]:
-    """Yield what the passes want, pipeline order first; only what can be placed exactly in the user's files."""
-    config = job.config
-    if config is None or config.root is None or any(_is_misshapen(section) for section in config.sections):
-        return
-    if not (job.uses_template or config.is_editable):
-        return
-    files = _sources(job)
-    for step in PASSES:
-        for change in known_changes(step, job, replace(context, later_passes=passes_after(step))):
-            if all(edit.source in files for edit in change.edits):
-                yield step, change
+def _subjects_in(file: ManifestFile, engine: Engine) -> dict[_Key, Subject]:
+    """Return the runs and the servers that a file brings in."""
+    path = file.source.path
+    found: dict[_Key, Subject] = {}
+    for index, job in enumerate(engine.jobs_of(file)):
+        found[path, "run", index] = TuningSubject(job)
+    for index, server in enumerate(engine.servers_of(file)):
+        found[path, "server", index] = ServingSubject(server)
+    return found
 
 
-def _is_misshapen(section: Section) -> bool:
-    """Return whether a section is neither a mapping nor empty: nobody knows what is meant."""
-    return isinstance(section.node, Sequence) or (isinstance(section.node, Scalar) and section.node.value not in _NULLS)
-
-
-def _sources(job: Job) -> tuple[Source, ...]:
-    manifests = (job.workspace, job.config_map)
-    return tuple(manifest.source for manifest in manifests if manifest is not None)
-
-
-def _siblings(job: Job, jobs: dict[_JobKey, Job]) -> tuple[Job, ...]:
-    """Return the other jobs that use the same ConfigMap: a change of it is a change to all of them."""
-    if job.config_map is None:
-        return ()
-    return tuple(other for other in jobs.values() if other is not job and other.config_map is job.config_map)
+def _siblings(subject: Subject, subjects: dict[_Key, Subject]) -> dict[_Key, Subject]:
+    """Return the others that use the same ConfigMap: a change of it is a change to all of them."""
+    if subject.config_map is None:
+        return {}
+    return {
+        key: other for key, other in subjects.items() if other is not subject and other.config_map is subject.config_map
+    }
 
 
 def _is_same(change: AppliedChange, other: AppliedChange) -> bool:

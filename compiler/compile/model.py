@@ -42,17 +42,32 @@ class CompileRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerPerformance:
+    """What a server holds: tokens in the KV cache of one replica, the context that it serves, requests of that context.
+
+    They are 0 where it does not start. `num_nodes` are those that Kaito starts for it.
+    """
+
+    kv_tokens: int
+    context_tokens: int
+    num_requests: float
+    num_nodes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Performance:
     """What a configuration is predicted to need and to give. Each part is None where it cannot be told.
 
     `peak_bytes` is what the device must hold, `step_seconds` the time of one optimizer step of all GPUs;
-    `usd_per_million_tokens` is hours times the price of the instance type.
+    `usd_per_million_tokens` is hours times the price of the instance type. `server` is for servers alone, which have
+    neither peak nor step.
     """
 
     peak_bytes: int | None = None
     tokens_per_second: float | None = None
     step_seconds: float | None = None
     usd_per_million_tokens: float | None = None
+    server: ServerPerformance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +174,15 @@ def _job_lines(job: CompiledJob) -> Iterator[str]:
     for change in job.changes:
         before, after = change.before or "(not set)", change.after or "(removed)"
         yield printable(f"{change.path}:{change.position.line}: {change.what}: {before} -> {after}")
-    peaks = (job.performance_before.peak_bytes, job.performance_after.peak_bytes)
-    peak = " -> ".join(f"{gib(peak)} GiB" if peak is not None else "unknown" for peak in peaks)
     verdict = job.binding or (job.after.verdict.value if job.after.verdict is not None else "")
     num_changes = f"{len(job.changes)} change{'' if len(job.changes) == 1 else 's'}"
-    yield printable(f"{job.after.title}: {num_changes}, peak {peak}" + (f", {verdict}" if verdict else ""))
+    yield printable(f"{job.after.title}: {num_changes}, {_need_of(job)}" + (f", {verdict}" if verdict else ""))
+
+
+def _need_of(job: CompiledJob) -> str:
+    performances = (job.performance_before, job.performance_after)
+    if job.performance_after.server is not None:
+        tokens = (f"{one.server.kv_tokens:,}" if one.server is not None else "unknown" for one in performances)
+        return f"KV tokens {' -> '.join(tokens)}"
+    peaks = (f"{gib(one.peak_bytes)} GiB" if one.peak_bytes is not None else "unknown" for one in performances)
+    return f"peak {' -> '.join(peaks)}"

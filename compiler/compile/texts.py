@@ -5,8 +5,8 @@ from __future__ import annotations
 from kaitoc.compiler.core.edits import OverlapError, apply_edits
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.manifest.inner_configs import inner_configs
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.manifest.training_config import read_training_config
 from kaitoc.compiler.passes.model import Change
 
 
@@ -30,6 +30,6 @@ def breaks_yaml(before: Source, text: str) -> bool:
 def _num_problems(source: Source) -> int:
     """Return how many faults a file's YAML has, that inside ConfigMaps included."""
     file = read_manifests(source)
-    inner = [read_training_config(manifest) for manifest in file.manifests if manifest.is_config_map]
+    inner = [config for manifest in file.manifests if manifest.is_config_map for config in inner_configs(manifest)]
     outer = sum(len(document.problems) for document in file.documents)
-    return outer + sum(len(config.problems) for config in inner if config is not None)
+    return outer + sum(len(config.problems) for config in inner)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.objects import Field
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.job.serving_job import ServingJob
 
 
 class MissingConfigError(KaitocError):
@@ -14,7 +21,20 @@ def missing_config(job: Job) -> str:
     """Return where a Workspace names a ConfigMap that is not at hand, and what to do; empty where it has its config."""
     if job.workspace is None or job.config is not None or job.config_map is not None or job.may_name_unknown:
         return ""
-    field = job.workspace.field("tuning", "config")
+    return _missing(job.workspace.field("tuning", "config"))
+
+
+def missing_serving_config(job: ServingJob) -> str:
+    """Return the same of what serves."""
+    if job.view is None or job.config_map is not None or job.may_name_unknown:
+        return ""
+    try:
+        return _missing(job.view.config)
+    except UnknownValueError:
+        return ""
+
+
+def _missing(field: Field | None) -> str:
     if field is None or not field.is_known or not field.text:
         return ""
     source = field.value.source

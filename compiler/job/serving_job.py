@@ -20,6 +20,8 @@ from kaitoc.compiler.kaito.serving.words import Word, words_of
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, Option, ServingConfig, serving_text
 from kaitoc.compiler.manifest.serving_objects import ServingView
+from kaitoc.compiler.memory.serving.models import shape_of
+from kaitoc.compiler.memory.serving.weights import files_bytes
 from kaitoc.compiler.yaml.tree import Mapping, ProblemKind
 
 RUNTIME_ANNOTATION = "kaito.sh/runtime"
@@ -131,10 +133,10 @@ class ServingJob:
     def is_data_parallel(self) -> bool | None:
         """Return whether Kaito runs a replica on each GPU: where the weights take less than half of one's memory."""
         served = self.served
-        if self.instance is None or served is None or served.checkpoint_bytes is None:
+        if self.instance is None or served is None:
             return None
         has_replicas = controller_does(self.release, "has_data_parallel_tier")
-        return has_replicas and takes_replicas(self.instance.value, served.checkpoint_bytes)
+        return has_replicas and takes_replicas(self.instance.value, files_bytes(shape_of(served)))
 
     @property
     def served(self) -> ServedConfig | None:

@@ -14,7 +14,7 @@ from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
 from kaitoc.compiler.memory.serving.models import shape_of
 from kaitoc.compiler.memory.serving.shape import CacheKind, ServedModel
-from kaitoc.compiler.memory.serving.weights import FORMATS_BY_METHOD, format_of
+from kaitoc.compiler.memory.serving.weights import FORMATS_BY_METHOD, files_bytes, format_of
 from kaitoc.compiler.memory.serving.workload import LoraSlots, ServingError, ServingWorkload, WeightFormat
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
@@ -98,14 +98,25 @@ def _known_memory(job: ServingJob) -> ServingMemory:
     if instance is None:
         footprint = serving_footprint(workload, gpu, margin)
         return ServingMemory(workload, footprint, None, 1, None)
-    kaito = estimate_nodes(
-        job.release, instance, served.checkpoint_bytes or 0, kaito_token_bytes(model), _scanned_length(job)
-    )
+    kaito = kaito_nodes(job)
     num_nodes = kaito.num_nodes if kaito is not None and kaito.num_nodes is not None else 1
     workload = on_nodes(workload, instance, num_nodes)
     footprint = serving_footprint(workload, gpu, margin)
     needed = nodes_needed(_workload(job, model), instance, margin)
     return ServingMemory(workload, footprint, kaito, num_nodes, needed)
+
+
+def kaito_nodes(job: ServingJob) -> NodeEstimate | None:
+    """Return how many nodes Kaito starts for a server as it is written, None where that is unknown."""
+    return nodes_at(job, _scanned_length(job))
+
+
+def nodes_at(job: ServingJob, length_tokens: int | None) -> NodeEstimate | None:
+    """Return what Kaito's estimator makes of a server where it reads a context, None where that is unknown."""
+    if job.instance is None or job.served is None:
+        return None
+    model = shape_of(job.served)
+    return estimate_nodes(job.release, job.instance.value, files_bytes(model), kaito_token_bytes(model), length_tokens)
 
 
 def on_nodes(workload: ServingWorkload, instance: InstanceType, num_nodes: int) -> ServingWorkload:
@@ -195,7 +206,7 @@ def _workload(job: ServingJob, model: ServedModel) -> ServingWorkload:
         pipeline_parallel=pipeline,
         data_parallel=data_parallel,
         expert_parallel=values.get("enable-expert-parallel") is True,
-        utilization=values.number("gpu-memory-utilization", 0.0) or _default_utilization(job),
+        utilization=values.number("gpu-memory-utilization", 0.0) or default_utilization(job),
         max_length_tokens=_stated_length(values),
         max_sequences=values.integer("max-num-seqs"),
         max_batched_tokens=values.integer("max-num-batched-tokens"),
@@ -223,7 +234,8 @@ def _stated_length(values: _Values) -> int | None:
     return length if length is not None and length > 0 else None
 
 
-def _default_utilization(job: ServingJob) -> float:
+def default_utilization(job: ServingJob) -> float:
+    """Return the share of a GPU that the release's vLLM takes where nobody says otherwise."""
     option = job.table.option("gpu-memory-utilization")
     return float(str(option.default)) if option is not None else 0.9
 

@@ -126,6 +126,22 @@ def set_options(config: InnerConfig, section_name: str, values: dict[str, object
     return (_add_section(config, section_name, lines),)
 
 
+def set_key(config: InnerConfig, name: str, value: object) -> Edit:
+    """Return the edit that sets a key beside the sections, which holds one value: where it is, else behind them all."""
+    section, text = config.section(name), yaml_text(value)
+    if section is not None:
+        span = section.value.span
+        return _edit(config, span, text if span.end > span.start else f" {text}")
+    root = config.root
+    if root is None:
+        raise ValueError("a config that is not a mapping cannot be extended")
+    if root.is_flow:
+        return _edit(
+            config, Span(root.span.end - 1, root.span.end - 1), f"{', ' if root.entries else ''}{name}: {text}"
+        )
+    return _insert_line_after(config, root.entries[-1].value_span, root.entries[0].key.span, f"{name}: {text}")
+
+
 def remove_option(config: InnerConfig, option: Option) -> Edit:
     """Return the edit that removes an option: its whole lines, or its part of a `{...}`."""
     section = config.section(option.section)

@@ -46,10 +46,12 @@ class Goal(str, Enum):
     """What to make best among the configurations that fit.
 
     FIT makes the smallest change with which the run fits, THROUGHPUT the shortest predicted time, MEMORY the lowest
-    predicted peak, COST the lowest price of a token: hours times the instance type's price.
+    predicted peak, COST the lowest price of a token: hours times the instance type's price. LATENCY is a server's: the
+    shortest predicted time of one request alone.
     """
 
     FIT = "fit"
+    LATENCY = "latency"
     THROUGHPUT = "throughput"
     MEMORY = "memory"
     COST = "cost"

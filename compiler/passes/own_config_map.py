@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, count
 
 from kaitoc.compiler.catalog.releases import default_template
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.manifest.document_order import document_starts, start_of_first_document
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.render import render_config_map
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves, known_changes
+from kaitoc.compiler.passes.new_config_map import SUFFIX, free_name, new_document
 from kaitoc.compiler.yaml.tree import Entry, Mapping
 
 NAME = "own-config-map"
-
-_MAX_NAME_LENGTH = 253
-_SUFFIX = "-params"
 
 
 def run(job: Job, context: PassContext) -> Iterator[Change]:
@@ -26,11 +22,11 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
     if not job.uses_template or job.workspace is None or job.config is None:
         return
     wanted = _first_wanted(job, context)
-    name = _config_map_name(job.workspace, context)
+    name = free_name(job.workspace, context.has_config_map)
     edits = _edits(job, job.workspace, name)
     if wanted is None or not edits:
         return
-    method = job.template.removesuffix(f"{_SUFFIX}-template")
+    method = job.template.removesuffix(f"{SUFFIX}-template")
     reason = f"Kaito's default template for {method} needs another `{wanted.what}` here: {wanted.reason}"
     yield Change("tuning.config", reason, Preserves.EXACT, job.config_place, edits, f"{job.template}", name)
 
@@ -39,32 +35,14 @@ def _first_wanted(job: Job, context: PassContext) -> Change | None:
     return next((change for step in context.later_passes for change in known_changes(step, job, context)), None)
 
 
-def _config_map_name(workspace: Manifest, context: PassContext) -> str:
-    """Return the Workspace's name with a suffix, and a number where that name is taken."""
-    stem = f"{workspace.ref.name[: _MAX_NAME_LENGTH - 2 * len(_SUFFIX)]}{_SUFFIX}"
-    numbered = (f"{stem}-{number}" for number in count(2))
-    return next(name for name in chain([stem], numbered) if not context.has_config_map(name, workspace))
-
-
 def _edits(job: Job, workspace: Manifest, name: str) -> tuple[Edit, ...]:
     """Return the edits that name the ConfigMap in the Workspace and put it before the Workspace's document."""
     reference = _reference(workspace, name)
     if reference is None or not workspace.ref.name:
         return ()
-    source = workspace.source
-    method = job.template.removesuffix(f"{_SUFFIX}-template")
+    method = job.template.removesuffix(f"{SUFFIX}-template")
     document = render_config_map(name, workspace.ref.namespace, default_template(method))
-    place, text = _before(workspace, document)
-    return (Edit(source, Span(place, place), text.replace("\n", source.newline)), reference)
-
-
-def _before(workspace: Manifest, document: str) -> tuple[int, str]:
-    """Return where a document goes so that it is created before a Workspace, and its text with a `---`."""
-    source = workspace.source
-    start = [start for start in document_starts(source) if start <= workspace.node.span.start][-1]
-    if source.text.startswith("---", start):
-        return start, f"---\n{document}"
-    return start_of_first_document(source), f"{document}---\n"
+    return (new_document(workspace, document), reference)
 
 
 def _reference(workspace: Manifest, name: str) -> Edit | None:

@@ -35,7 +35,7 @@ class Space(Generic[C]):
     @property
     def present(self) -> Candidate[C]:
         """Return the configuration as it is."""
-        return self._candidate((0,) * len(self.choices))
+        return self.at((0,) * len(self.choices))
 
     def candidates(self, preserve: Preserve) -> list[Candidate[C]]:
         """Return every combination that keeps as much of the result as asked for."""
@@ -43,7 +43,7 @@ class Space(Generic[C]):
             [place for place, one in enumerate(values) if place == 0 or preserve.allows(one.preserves)]
             for values in self.choices.values()
         ]
-        return [self._candidate(places) for places in product(*allowed)]
+        return [self.at(places) for places in product(*allowed)]
 
     def taken(self, candidate: Candidate[C]) -> Iterator[tuple[C, Alternative[Any]]]:
         """Yield what a candidate changes, the mildest choice first."""
@@ -51,7 +51,8 @@ class Space(Generic[C]):
             if place:
                 yield choice, values[place]
 
-    def _candidate(self, places: tuple[int, ...]) -> Candidate[C]:
+    def at(self, places: tuple[int, ...]) -> Candidate[C]:
+        """Return the combination of the values at given places."""
         picked = [
             (choice, place, values[place]) for (choice, values), place in zip(self.choices.items(), places, strict=True)
         ]

@@ -16,11 +16,13 @@ import pytest
 from kaitoc.compiler.cli.compile import CompileOptions, compile_command
 from kaitoc.compiler.cli.emit import EngineCommandOptions
 from kaitoc.compiler.cli.option_records import GROUPS, record_of
-from kaitoc.compiler.compile import driver
+from kaitoc.compiler.compile import driver, serving, tuning
 from kaitoc.compiler.compile.model import Compilation
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.passes import PASSES
 from kaitoc.compiler.passes.model import Pass
+from kaitoc.compiler.passes.serving import SERVING_PASSES
+from kaitoc.compiler.passes.serving.model import ServingPass
 
 FOLDER = Path(__file__).parent
 RELEASE = "v0.12"
@@ -29,12 +31,12 @@ RELEASE = "v0.12"
 CASES = sorted(path.parent for path in FOLDER.glob("*/*/before.yaml"))
 
 
-def pass_of(case: Path) -> Pass:
-    return next(step for step in PASSES if case.parent.name.replace("_", "-") == step.NAME)
+def pass_of(case: Path) -> Pass | ServingPass:
+    return next(step for step in (*PASSES, *SERVING_PASSES) if case.parent.name.replace("_", "-") == step.NAME)
 
 
 def compiled(
-    source: Source, step: Pass | None, monkeypatch: pytest.MonkeyPatch, options_of: Source | None = None
+    source: Source, step: Pass | ServingPass | None, monkeypatch: pytest.MonkeyPatch, options_of: Source | None = None
 ) -> Compilation:
     """Compile a text by the options in its first line, or that of another, with one pass or with all of them."""
     first = (options_of or source).line_text(1)
@@ -44,7 +46,8 @@ def compiled(
     ).params
     options = record_of(CompileOptions, parameters, {**GROUPS, "engine": EngineCommandOptions})
     if step is not None:
-        monkeypatch.setattr(driver, "PASSES", (step,))
+        monkeypatch.setattr(tuning, "PASSES", tuple(one for one in PASSES if one is step))
+        monkeypatch.setattr(serving, "SERVING_PASSES", tuple(one for one in SERVING_PASSES if one is step))
     return driver.compile_files([source.path], options.request, [source])
 
 
@@ -106,11 +109,14 @@ def test_the_pairs_to_execute_are_predicted_to_move_as_they_say(
 def test_every_pass_has_a_fixture_and_a_name() -> None:
     with_fixtures = {case.parent.name.replace("_", "-") for case in CASES}
 
-    assert with_fixtures == {step.NAME for step in PASSES}
+    assert with_fixtures == {step.NAME for step in (*PASSES, *SERVING_PASSES)}
 
 
-def test_the_page_lists_every_pass_in_order() -> None:
+@pytest.mark.parametrize(
+    ("heading", "passes"), [("Passes, in order", PASSES), ("Passes over servers, in order", SERVING_PASSES)]
+)
+def test_the_page_lists_every_pass_in_order(heading: str, passes: tuple[Pass | ServingPass, ...]) -> None:
     page = (FOLDER.parents[1] / "docs" / "compile.md").read_text(encoding="utf-8")
-    table = page.partition("## Passes, in order")[2].partition("\n## ")[0]
+    table = page.partition(f"## {heading}")[2].partition("\n## ")[0]
 
-    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [step.NAME for step in PASSES]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [step.NAME for step in passes]

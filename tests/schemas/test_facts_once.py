@@ -19,7 +19,7 @@ from kaitoc.schemas import read_json
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = written_files()
 RELEASES = {entry["name"]: entry for entry in read_json("catalog/releases")["releases"]}
-NAMED_CAPABILITIES = {("compiler/catalog/gpus.py", name) for name in ("AMPERE", "HOPPER")}
+NAMED_CAPABILITIES = {("compiler/catalog/gpus.py", name) for name in ("AMPERE", "ADA", "HOPPER")}
 
 
 def test_nothing_is_told_twice() -> None:

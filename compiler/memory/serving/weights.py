@@ -67,6 +67,14 @@ def format_of(model: ServedModel) -> WeightFormat:
     return WeightFormat.FP16 if found is WeightFormat.BF16 and model.dtype == "float16" else found
 
 
+def files_bytes(model: ServedModel) -> int:
+    """Return the size of a model's weight files: as its catalog states it, else what one GPU would hold of it all."""
+    if model.checkpoint_bytes is not None:
+        return model.checkpoint_bytes
+    whole = Stage(0, len(model.layers), embeds=True, has_head=True)
+    return stage_weights_bytes(ServingWorkload(model, "0", weight_format=format_of(model)), whole)
+
+
 def stage_weights_bytes(workload: ServingWorkload, stage: Stage) -> int:
     """Return what one rank of a stage holds of the model, once it is loaded."""
     model = workload.model

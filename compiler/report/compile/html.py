@@ -11,9 +11,11 @@ from kaitoc.compiler.core.escape import printable, printable_lines
 from kaitoc.compiler.report.compile.chart import chart
 from kaitoc.compiler.report.compile.wording import (
     cost_text,
+    figures_of,
     has_cost,
-    pace_text,
-    peak_text,
+    is_server,
+    moved_figures,
+    names_of_figures,
     preserves_text,
     proposal_text,
     size_text,
@@ -81,7 +83,8 @@ def _job(job: CompiledJob) -> Iterator[str]:
         yield f'<div class="scroll">{drawing}</div>'
     if job.changes:
         yield '<div class="scroll"><table>'
-        yield "<tr><th>Place</th><th>Change</th><th>Result</th><th>Peak</th><th>Speed</th></tr>"
+        first, second = names_of_figures(job)
+        yield f"<tr><th>Place</th><th>Change</th><th>Result</th><th>{first}</th><th>{second}</th></tr>"
         yield from (_change(change) for change in job.changes)
         yield "</table></div>"
     else:
@@ -91,16 +94,21 @@ def _job(job: CompiledJob) -> Iterator[str]:
 
 
 def _numbers(job: CompiledJob) -> str:
+    rows = [(one.name, one.before, one.after) for one in figures_of(job)] if is_server(job) else _training_rows(job)
+    cells = "".join(f"<tr><th>{name}</th><td>{was}</td><td>{now}</td></tr>\n" for name, was, now in rows)
+    return f'<table class="numbers">\n<tr><th></th><th>before</th><th>after</th></tr>\n{cells}</table>'
+
+
+def _training_rows(job: CompiledJob) -> list[tuple[str, str, str]]:
     before, after = job.performance_before, job.performance_after
     room = f" of {size_text(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
-    rows: list[tuple[str, ...]] = [
+    rows = [
         ("Peak of one GPU", size_text(before.peak_bytes), f"{size_text(after.peak_bytes)}{room}"),
         ("Speed", speed_text(before.tokens_per_second), speed_text(after.tokens_per_second)),
     ]
     if has_cost(job):
         rows.append(("Cost of a million tokens", cost_text(before), cost_text(after)))
-    cells = "".join(f"<tr><th>{name}</th><td>{was}</td><td>{now}</td></tr>\n" for name, was, now in rows)
-    return f'<table class="numbers">\n<tr><th></th><th>before</th><th>after</th></tr>\n{cells}</table>'
+    return rows
 
 
 def _change(change: AppliedChange) -> str:
@@ -110,7 +118,7 @@ def _change(change: AppliedChange) -> str:
         f"<td><code>{_text(change.what)}: {_text(before)} → {_text(after)}</code><br>"
         f'<span class="why">{_text(change.pass_name)}: {_text(change.reason)}</span></td>'
         f'<td class="{change.preserves.value}">{preserves_text(change.preserves)}</td>'
-        f"{_figure(peak_text(change))}{_figure(pace_text(change))}</tr>"
+        f"{''.join(_figure(text) for text in moved_figures(change))}</tr>"
     )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob, InstanceProposal, Performance
+from kaitoc.compiler.compile.model import (
+    AppliedChange,
+    Compilation,
+    CompiledJob,
+    InstanceProposal,
+    Performance,
+    ServerPerformance,
+)
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.report.compile.json_model import (
     JsonChange,
@@ -15,6 +22,7 @@ from kaitoc.compiler.report.compile.json_model import (
     JsonPerformance,
     JsonProblem,
     JsonProposal,
+    JsonServerPerformance,
 )
 from kaitoc.compiler.report.formats.json import to_json_job
 from kaitoc.compiler.report.json_model import JsonPosition, JsonSpan
@@ -83,6 +91,16 @@ def _performance(performance: Performance) -> JsonPerformance:
         tokens_per_second=performance.tokens_per_second,
         step_seconds=performance.step_seconds,
         price_per_million_tokens=performance.usd_per_million_tokens,
+        server=_server(performance.server) if performance.server is not None else None,
+    )
+
+
+def _server(server: ServerPerformance) -> JsonServerPerformance:
+    return JsonServerPerformance(
+        kv_tokens=server.kv_tokens,
+        context_tokens=server.context_tokens,
+        num_requests=round(server.num_requests, 4),
+        num_nodes=server.num_nodes,
     )
 
 

@@ -14,13 +14,27 @@ from kaitoc.compiler.report.json_model import JsonJob, JsonPosition, JsonSpan
 
 
 @dataclass(frozen=True, slots=True)
+class JsonServerPerformance:
+    """What a server holds: tokens in the KV cache of one replica, its context, requests of it; 0 if it cannot start.
+
+    `num_nodes` are those that Kaito starts for it.
+    """
+
+    kv_tokens: int
+    context_tokens: int
+    num_requests: float
+    num_nodes: int
+
+
+@dataclass(frozen=True, slots=True)
 class JsonPerformance:
-    """What a configuration is predicted to need and to give; null where that is unknown."""
+    """What a configuration is predicted to need and to give; null where that is unknown, `server` but for servers."""
 
     peak_bytes: int | None
     tokens_per_second: float | None
     step_seconds: float | None
     price_per_million_tokens: float | None
+    server: JsonServerPerformance | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,7 @@ class JsonCompileReport:
     """What `kaitoc compile --report FILE.json` writes."""
 
     version: Literal[1]
-    goal: Literal["fit", "throughput", "memory", "cost"]
+    goal: Literal["fit", "latency", "throughput", "memory", "cost"]
     refused: bool
     files: list[JsonFile]
     jobs: list[JsonCompiledJob]

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledJob
 from kaitoc.compiler.report.compile.wording import (
     cost_text,
+    figures_of,
     has_cost,
-    pace_text,
-    peak_text,
+    is_server,
+    moved_figures,
+    names_of_figures,
     preserves_text,
     proposal_text,
     size_text,
@@ -54,16 +56,14 @@ def _job_lines(job: CompiledJob) -> Iterator[str]:
     yield ""
     yield "| | before | after |"
     yield "| --- | --- | --- |"
-    before_now = (job.performance_before, job.performance_after)
-    peaks = " | ".join(size_text(performance.peak_bytes) for performance in before_now)
-    room = f" of {size_text(after.capacity_bytes)}" if after.capacity_bytes is not None else ""
-    yield f"| peak of one GPU | {peaks}{room} |"
-    yield f"| speed | {' | '.join(speed_text(performance.tokens_per_second) for performance in before_now)} |"
-    if has_cost(job):
-        yield f"| cost of a million tokens | {' | '.join(cost_text(performance) for performance in before_now)} |"
+    if is_server(job):
+        yield from (f"| {figure.name} | {figure.before} | {figure.after} |" for figure in figures_of(job))
+    else:
+        yield from _training_rows(job)
     if job.changes:
         yield ""
-        yield "| Place | Change | Result | Why | Peak | Speed |"
+        first, second = names_of_figures(job)
+        yield f"| Place | Change | Result | Why | {first} | {second} |"
         yield "| --- | --- | --- | --- | --- | --- |"
         yield from (_change_row(change) for change in job.changes)
     if job.proposal is not None:
@@ -71,8 +71,18 @@ def _job_lines(job: CompiledJob) -> Iterator[str]:
         yield f"Hint: {markdown_text(proposal_text(job.proposal))}"
 
 
+def _training_rows(job: CompiledJob) -> Iterator[str]:
+    after, before_now = job.after, (job.performance_before, job.performance_after)
+    peaks = " | ".join(size_text(performance.peak_bytes) for performance in before_now)
+    room = f" of {size_text(after.capacity_bytes)}" if after.capacity_bytes is not None else ""
+    yield f"| peak of one GPU | {peaks}{room} |"
+    yield f"| speed | {' | '.join(speed_text(performance.tokens_per_second) for performance in before_now)} |"
+    if has_cost(job):
+        yield f"| cost of a million tokens | {' | '.join(cost_text(performance) for performance in before_now)} |"
+
+
 def _change_row(change: AppliedChange) -> str:
     what = f"{change.what}: {change.before or '(not set)'} → {change.after or '(removed)'}"
     why = f"{change.pass_name}: {change.reason}"
-    cells = (span_text(change), what, preserves_text(change.preserves), why, peak_text(change), pace_text(change))
+    cells = (span_text(change), what, preserves_text(change.preserves), why, *moved_figures(change))
     return f"| {' | '.join(markdown_text(cell) for cell in cells)} |"

@@ -9,6 +9,7 @@ from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.report.compile.wording import (
     cost_text,
+    figures_of,
     gain_text,
     has_cost,
     preserves_text,
@@ -50,6 +51,10 @@ def _change_lines(change: AppliedChange, style: Style) -> Iterator[str]:
 
 def _summary_lines(job: CompiledJob, style: Style) -> Iterator[str]:
     before, after = job.performance_before, job.performance_after
+    for figure in figures_of(job):
+        yield f"  {style.strong(figure.name)}   {figure.before} -> {figure.after}"
+    if after.server is not None and job.after.verdict is not None:
+        yield f"  {style.strong('verdict')}   {job.after.verdict.value}"
     if after.peak_bytes is not None:
         room = f" of {size_text(job.after.capacity_bytes)}" if job.after.capacity_bytes is not None else ""
         verdict = f", {job.after.verdict.value}" if job.after.verdict is not None else ""

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.compile.model import AppliedChange, CompiledJob, InstanceProposal, Performance
+from kaitoc.compiler.compile.model import (
+    AppliedChange,
+    CompiledJob,
+    InstanceProposal,
+    Performance,
+    ServerPerformance,
+)
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.report.places import relative_path
+
+_SERVING = "serve"
+"""The method of a server in its summary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of a report, before and after."""
+
+    name: str
+    before: str
+    after: str
+
 
 _PRESERVES = {
     Preserves.INTENT: "restores what was meant",
@@ -23,6 +43,51 @@ def size_text(num_bytes: int | None) -> str:
 def speed_text(tokens_per_second: float | None) -> str:
     """Return tokens per second, or a word for what cannot be told."""
     return "unknown" if tokens_per_second is None else f"{tokens_per_second:,.0f} tokens/s"
+
+
+def is_server(job: CompiledJob) -> bool:
+    """Return whether a job serves, so that peak and speed of training mean nothing."""
+    return job.after.method == _SERVING
+
+
+def figures_of(job: CompiledJob) -> list[Figure]:
+    """Return what a server holds, before and after, in the order to show it; nothing where that is unknown."""
+    before, after = job.performance_before.server, job.performance_after.server
+    if after is None:
+        return []
+    return [
+        Figure("KV cache", _tokens_text(before), _tokens_text(after)),
+        Figure("context", _context_text(before), _context_text(after)),
+        Figure("requests of that context at once", _requests_text(before), _requests_text(after)),
+        Figure("nodes", f"{before.num_nodes}" if before is not None else "unknown", f"{after.num_nodes}"),
+    ]
+
+
+def moved_figures(change: AppliedChange) -> tuple[str, str]:
+    """Return what a change moves: of a run its peak and speed, of a server its context and KV cache."""
+    before, after = change.performance_before.server, change.performance_after.server
+    if before is None and after is None:
+        return peak_text(change), pace_text(change)
+    return _moved(_context_text(before), _context_text(after)), _moved(_tokens_text(before), _tokens_text(after))
+
+
+def names_of_figures(job: CompiledJob) -> tuple[str, str]:
+    """Return the headings of `moved_figures`."""
+    return ("Context", "KV cache") if is_server(job) else ("Peak", "Speed")
+
+
+def _tokens_text(server: ServerPerformance | None) -> str:
+    return f"{server.kv_tokens:,} tokens" if server is not None else "unknown"
+
+
+def _context_text(server: ServerPerformance | None) -> str:
+    if server is None:
+        return "unknown"
+    return f"{server.context_tokens:,} tokens" if server.context_tokens else "does not start"
+
+
+def _requests_text(server: ServerPerformance | None) -> str:
+    return f"{server.num_requests:.1f}" if server is not None else "unknown"
 
 
 def has_cost(job: CompiledJob) -> bool:
@@ -52,6 +117,10 @@ def proposal_text(proposal: InstanceProposal) -> str:
 def gain_text(before: Performance, after: Performance) -> str:
     """Return what a change does to the predicted peak and speed, empty when nothing."""
     parts = []
+    if before.server is not None and after.server is not None and before.server != after.server:
+        parts.append(f"KV cache {_tokens_text(before.server)} -> {_tokens_text(after.server)}")
+        if before.server.context_tokens != after.server.context_tokens:
+            parts.append(f"context {_context_text(before.server)} -> {_context_text(after.server)}")
     if before.peak_bytes != after.peak_bytes and after.peak_bytes is not None:
         parts.append(f"{size_text(before.peak_bytes)} -> {size_text(after.peak_bytes)}")
     if before.tokens_per_second != after.tokens_per_second and after.tokens_per_second is not None:

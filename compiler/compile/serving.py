@@ -1,0 +1,138 @@
+"""A server as the driver sees it: its passes, what they give, and what keeps it from starting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.compile.model import CompileRequest, InstanceProposal, Performance, ServerPerformance
+from kaitoc.compiler.compile.subject import PassChange, Scope, Subject, manifest_sources
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.missing_config import missing_serving_config
+from kaitoc.compiler.job.serving_drift import starts
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_memory import kaito_nodes, serving_memory, summarize_server
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.passes.model import Change, Goal
+from kaitoc.compiler.passes.serving import SERVING_PASSES
+from kaitoc.compiler.passes.serving.model import ServingContext, known_serving_changes
+from kaitoc.compiler.passes.serving.server_instance import NAME as INSTANCE_PASS
+from kaitoc.compiler.passes.serving.way_out import binding_of_server
+from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServingSubject:
+    """A Workspace with `inference`, an InferenceSet, a role of a MultiRoleInference, or a ConfigMap for one."""
+
+    job: ServingJob
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return what serves, else the ConfigMap."""
+        return self.job.manifest
+
+    @property
+    def config_map(self) -> Manifest | None:
+        """Return the ConfigMap of the server."""
+        return self.job.config_map
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Return the files of the object and of its ConfigMap."""
+        return manifest_sources(self.job.view.owner if self.job.view is not None else None, self.job.config_map)
+
+    @property
+    def missing_config(self) -> str:
+        """Return which ConfigMap the object names that is not at hand."""
+        return missing_serving_config(self.job)
+
+    @property
+    def is_readable(self) -> bool:
+        """Return whether launcher and vLLM take the config, as far as it is known."""
+        job = self.job
+        try:
+            return not job.uses_vllm or ((job.config is None or job.is_readable) and starts(job))
+        except UnknownValueError:
+            return True
+
+    @property
+    def may_start(self) -> bool:
+        """Return whether nothing is known to keep the server from starting."""
+        return self.is_readable and serving_memory(self.job).verdict is not Verdict.DOES_NOT_FIT
+
+    def changes(self, scope: Scope) -> Iterator[PassChange]:
+        """Yield what `SERVING_PASSES` want; nothing after which a server may not start that may as it is."""
+        context, files = _context(scope), self.sources
+        for step in SERVING_PASSES:
+            for change in known_serving_changes(step, self.job, context):
+                if all(edit.source in files for edit in change.edits) and self._is_harmless(step.NAME, change, scope):
+                    yield PassChange(step.NAME, change)
+
+    def _is_harmless(self, pass_name: str, change: Change, scope: Scope) -> bool:
+        """Return whether all servers that a change touches start as before, on as many nodes unless it chooses them."""
+        after = scope.after(change)
+        pairs = zip((self, *scope.siblings), after, strict=False)
+        return bool(after) and all(_is_as_good(one, other, pass_name) for one, other in pairs)
+
+    def performance(self, _: CompileRequest) -> Performance:
+        """Return what the server holds: requests, tokens, and the context that it serves."""
+        memory = serving_memory(self.job)
+        footprint = memory.footprint
+        if footprint is None:
+            return Performance()
+        length = footprint.length_tokens
+        return Performance(
+            server=ServerPerformance(
+                kv_tokens=footprint.kv_tokens if length else 0,
+                context_tokens=length,
+                num_requests=footprint.concurrency(length) if length else 0.0,
+                num_nodes=memory.num_nodes,
+            )
+        )
+
+    def summary(self) -> JobSummary:
+        """Return what reports say of the server."""
+        return summarize_server(self.job)
+
+    def binding(self, scope: Scope) -> str:
+        """Return why the server does not start, and what would let it."""
+        return binding_of_server(self.job, _context(scope))
+
+    def proposal(self, _: Scope) -> InstanceProposal | None:
+        """Return none: a server's room is its KV cache, for which no instance type is too large."""
+        return None
+
+    def note(self, request: CompileRequest) -> str:
+        """Return that lower memory is no goal of a server."""
+        return (
+            "--goal memory is for training runs; servers are compiled to start" if request.goal is Goal.MEMORY else ""
+        )
+
+
+def _is_as_good(before: Subject, after: Subject, pass_name: str) -> bool:
+    if not isinstance(before, ServingSubject) or not isinstance(after, ServingSubject):
+        return True
+    is_started = after.may_start or not before.may_start
+    keeps_nodes = pass_name == INSTANCE_PASS or not before.is_readable or _nodes(before.job) == _nodes(after.job)
+    return is_started and keeps_nodes
+
+
+def _nodes(job: ServingJob) -> int | None:
+    """Return how many nodes Kaito starts, None where it refuses or that is unknown."""
+    kaito = kaito_nodes(job)
+    return kaito.num_nodes if kaito is not None else None
+
+
+def _context(scope: Scope) -> ServingContext:
+    request = scope.request
+    return ServingContext(
+        goal=Goal.FIT if request.goal is Goal.MEMORY else request.goal,
+        preserve=request.context.preserve,
+        rules=request.rule_set.serving_rules,
+        allow_workspace_edits=request.context.allow_workspace_edits,
+        siblings=tuple(one.job for one in scope.siblings if isinstance(one, ServingSubject)),
+        has_config_map=scope.has_config_map,
+    )

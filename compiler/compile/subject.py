@@ -1,0 +1,88 @@
+"""What the driver compiles, whatever it is: a run of fine-tuning or a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from kaitoc.compiler.compile.model import CompileRequest, InstanceProposal, Performance
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.passes.model import Change
+
+
+class Subject(Protocol):
+    """One run or server, as its files say now."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the object that stands for it: the Workspace or its like, else the ConfigMap."""
+        ...
+
+    @property
+    def config_map(self) -> Manifest | None:
+        """Return its ConfigMap, None where there is none at hand."""
+        ...
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Return the files that changes to it may edit."""
+        ...
+
+    @property
+    def missing_config(self) -> str:
+        """Return which ConfigMap it names that is not at hand, empty where it has its own."""
+        ...
+
+    def changes(self, scope: Scope, /) -> Iterator[PassChange]:
+        """Yield what the passes want, pipeline order first; only what can be placed exactly in the user's files."""
+        ...
+
+    def performance(self, request: CompileRequest, /) -> Performance:
+        """Return what it is predicted to need and to give."""
+        ...
+
+    def summary(self) -> JobSummary:
+        """Return what reports say of it."""
+        ...
+
+    def binding(self, scope: Scope, /) -> str:
+        """Return why no change makes it fit, and what would; empty where it fits or that is unknown."""
+        ...
+
+    def proposal(self, scope: Scope, /) -> InstanceProposal | None:
+        """Return another instance type to consider, None for none."""
+        ...
+
+    def note(self, request: CompileRequest, /) -> str:
+        """Return what a goal lacks or does not mean here, empty for nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PassChange:
+    """A change and the name of the pass that makes it."""
+
+    pass_name: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a subject may know beside itself.
+
+    `siblings` use the same ConfigMap: a change of it is a change to all of them. `after` gives the subject and its
+    siblings, in this order, as they are once a change is made; nothing where that would break their YAML.
+    """
+
+    request: CompileRequest
+    siblings: tuple[Subject, ...] = ()
+    has_config_map: Callable[[str, Manifest], bool] = lambda _, __: False
+    after: Callable[[Change], tuple[Subject, ...]] = lambda _: ()
+
+
+def manifest_sources(*manifests: Manifest | None) -> tuple[Source, ...]:
+    """Return the files of the objects that there are."""
+    return tuple(manifest.source for manifest in manifests if manifest is not None)

@@ -1,0 +1,101 @@
+"""A run of fine-tuning as the driver sees it: its passes, what they give, and what binds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.compile.model import CompileRequest, InstanceProposal, Performance
+from kaitoc.compiler.compile.performance import performance_of
+from kaitoc.compiler.compile.subject import PassChange, Scope, manifest_sources
+from kaitoc.compiler.compile.verdict import binding_of, proposal_of
+from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.missing_config import missing_config
+from kaitoc.compiler.job.summarize import summarize
+from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.training_config import Section
+from kaitoc.compiler.passes import PASSES, passes_after
+from kaitoc.compiler.passes.instance_type import missing_prices
+from kaitoc.compiler.passes.model import Goal, PassContext, known_changes
+from kaitoc.compiler.yaml.tree import Scalar, Sequence
+
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TuningSubject:
+    """A run of fine-tuning."""
+
+    job: Job
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the Workspace, else the ConfigMap."""
+        return self.job.manifest
+
+    @property
+    def config_map(self) -> Manifest | None:
+        """Return the ConfigMap of the run."""
+        return self.job.config_map
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Return the files of Workspace and ConfigMap."""
+        return manifest_sources(self.job.workspace, self.job.config_map)
+
+    @property
+    def missing_config(self) -> str:
+        """Return which ConfigMap the Workspace names that is not at hand."""
+        return missing_config(self.job)
+
+    def changes(self, scope: Scope) -> Iterator[PassChange]:
+        """Yield what `PASSES` want."""
+        job, config = self.job, self.job.config
+        if config is None or config.root is None or any(_is_misshapen(section) for section in config.sections):
+            return
+        if not (job.uses_template or config.is_editable):
+            return
+        context, files = _context(scope), self.sources
+        for step in PASSES:
+            for change in known_changes(step, job, replace(context, later_passes=passes_after(step))):
+                if all(edit.source in files for edit in change.edits):
+                    yield PassChange(step.NAME, change)
+
+    def performance(self, _: CompileRequest) -> Performance:
+        """Return the predicted peak, speed and cost."""
+        return performance_of(self.job)
+
+    def summary(self) -> JobSummary:
+        """Return what reports say of the run."""
+        return summarize(self.job)
+
+    def binding(self, scope: Scope) -> str:
+        """Return which memory binds a run that fits with no change."""
+        return binding_of(self.job, _context(scope))
+
+    def proposal(self, scope: Scope) -> InstanceProposal | None:
+        """Return the instance type to consider."""
+        return proposal_of(self.job, _context(scope))
+
+    def note(self, request: CompileRequest) -> str:
+        """Return which prices the goal of cost lacks, and that latency is no goal of a run."""
+        if request.goal is Goal.LATENCY:
+            return "--goal latency is for servers; training runs are compiled to fit"
+        return missing_prices(self.job, request.context) if request.goal is Goal.COST else ""
+
+
+def _context(scope: Scope) -> PassContext:
+    context = scope.request.context
+    return replace(
+        context,
+        goal=Goal.FIT if context.goal is Goal.LATENCY else context.goal,
+        siblings=tuple(one.job for one in scope.siblings if isinstance(one, TuningSubject)),
+        has_config_map=scope.has_config_map,
+    )
+
+
+def _is_misshapen(section: Section) -> bool:
+    """Return whether a section is neither a mapping nor empty: nobody knows what is meant."""
+    return isinstance(section.node, Sequence) or (isinstance(section.node, Scalar) and section.node.value not in _NULLS)

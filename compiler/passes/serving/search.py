@@ -1,0 +1,96 @@
+"""The search over a server's choices: the smallest change with which it starts, or the best for a goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from kaitoc.compiler.core.records import dataclass, field
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.passes import space as spaces
+from kaitoc.compiler.passes.model import Change, Goal, Preserve
+from kaitoc.compiler.passes.serving.choices import SERVING_CHOICES
+from kaitoc.compiler.passes.serving.choices.model import Runs, ServingChoice, ServingQuestion
+from kaitoc.compiler.passes.serving.model import ServingContext
+from kaitoc.compiler.passes.serving.run import ServingRun, runs_of
+from kaitoc.compiler.passes.serving.writing import set_values
+
+Candidate: TypeAlias = spaces.Candidate[ServingChoice[Any]]
+Space: TypeAlias = spaces.Space[ServingChoice[Any]]
+
+
+@dataclass(slots=True)
+class ServingSearch:
+    """A server's search, ready to be asked; what was computed of a candidate stays known."""
+
+    job: ServingJob
+    runs: Runs
+    space: Space
+    context: ServingContext
+    _varied: dict[tuple[int, ...], Runs] = field(default_factory=dict)
+    _least: dict[tuple[int, ...], bool] = field(default_factory=dict)
+
+    def varied(self, candidate: Candidate) -> Runs:
+        """Return the servers with a candidate's values."""
+        found = self._varied.get(candidate.places)
+        if found is None:
+            found = self.runs
+            for choice, alternative in self.space.taken(candidate):
+                found = choice.apply(found, alternative.value)
+            self._varied[candidate.places] = found
+        return found
+
+    def fits(self, candidate: Candidate) -> bool:
+        """Return whether all servers surely start."""
+        return all(run.verdict is Verdict.FITS for run in self.varied(candidate))
+
+    def candidates(self, preserve: Preserve) -> list[Candidate]:
+        """Return every combination that may be made, the smallest change first."""
+        return sorted(self.space.candidates(preserve), key=lambda candidate: candidate.change_key)
+
+    def smallest_that_fits(self, preserve: Preserve) -> Candidate | None:
+        """Return the smallest change with which all servers surely start, None for none."""
+        return next((one for one in self.candidates(preserve) if self._may_fit(one) and self.fits(one)), None)
+
+    def _may_fit(self, candidate: Candidate) -> bool:
+        """Return whether servers with the least value of each monotone choice start: if not, none of the others do."""
+        places = tuple(
+            len(values) - 1 if choice.is_monotone else place
+            for (choice, values), place in zip(self.space.choices.items(), candidate.places, strict=True)
+        )
+        if places not in self._least:
+            self._least[places] = self.fits(self.space.at(places))
+        return self._least[places]
+
+    def best(self, seconds: Callable[[ServingRun], float]) -> Candidate | None:
+        """Return what takes the first server the least time and surely starts, the smallest change of equals."""
+        known: dict[tuple[int, ...], float] = {}
+
+        def measure(candidate: Candidate) -> float:
+            if candidate.places not in known:
+                known[candidate.places] = seconds(self.varied(candidate)[0])
+            return known[candidate.places]
+
+        return spaces.best_by(self.candidates(self.context.preserve), measure, self.fits)
+
+    def changes(self, candidate: Candidate) -> Iterator[Change]:
+        """Yield the changes that make a candidate of the server, the mildest first, each with its reason."""
+        before = self.runs
+        for choice, alternative in self.space.taken(candidate):
+            after = choice.apply(before, alternative.value)
+            reason = choice.reason(before[0], after[0])
+            change = set_values(self.job, self.context, choice.values(after[0]), reason, alternative.preserves)
+            if change is not None:
+                yield change
+            before = after
+
+
+def search_for_server(job: ServingJob, context: ServingContext, goal: Goal) -> ServingSearch | None:
+    """Return the search for a server, None where what it or a sibling needs is unknown."""
+    runs = runs_of(job, context)
+    if not runs:
+        return None
+    question = ServingQuestion(runs, goal)
+    space: Space = spaces.Space({choice: choice.values_for(question) for choice in SERVING_CHOICES})
+    return ServingSearch(job, runs, space, context)

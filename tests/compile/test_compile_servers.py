@@ -1,0 +1,166 @@
+"""What `compile` makes of servers: they start, say nothing new under `check --strict`, and settle at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kaitoc
+from kaitoc.compiler.api.compiling import request_for
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.compile.driver import compile_files
+from kaitoc.compiler.compile.model import Compilation
+from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.passes.model import Preserve
+from kaitoc.compiler.report.compile.formats import render_report
+from kaitoc.compiler.report.compile.text import render_text
+
+WORKSPACE = """apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: {name}}}
+resource:
+  instanceType: {instance}
+  labelSelector: {{matchLabels: {{app: server}}}}
+inference:
+  preset:
+    name: meta-llama/Llama-3.1-8B-Instruct
+    presetOptions: {{modelAccessSecret: hub-token}}
+  config: serving
+"""
+A10, A100 = "Standard_NV36ads_A10_v5", "Standard_NC24ads_A100_v4"
+TOO_LONG = "vllm:\n  max_model_len: 131072\n"
+
+
+def workspace(instance: str = A100, name: str = "server") -> str:
+    return WORKSPACE.format(instance=instance, name=name)
+
+
+def config_map(inner: str) -> str:
+    lines = "".join(f"    {line}\n" for line in inner.splitlines())
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: serving}}\ndata:\n  inference_config.yaml: |\n{lines}"
+
+
+def manifests(inner: str, instance: str = A100) -> str:
+    return f"{config_map(inner)}---\n{workspace(instance)}"
+
+
+def compiled(text: str, *, preserve: Preserve = Preserve.STATISTICAL, edits: bool = False) -> Compilation:
+    request = request_for(
+        Overrides(), preserve=preserve, allow_workspace_edits=edits, settings=SettingsFinder(isolated=True)
+    )
+    return compile_files(["in.yaml"], request, [Source("in.yaml", text)])
+
+
+def strict_findings(text: str) -> set[str]:
+    engine = Engine(all_rules(), Overrides(), SettingsFinder(isolated=True))
+    engine.library.add_source(Source("out.yaml", text))
+    return {one.code for one in engine.check(["out.yaml"]).findings if one.severity is not Severity.INFO}
+
+
+def test_a_config_of_an_older_release_starts_again_and_every_other_line_stays() -> None:
+    lines = ["# kept", "vllm:", "  swap-space: 4", "  max-model-len: 8192", "  dtype: bf16 # half"]
+    text = manifests("\n".join(lines))
+
+    result = compiled(text)
+    after = result.files[0].text
+
+    assert not result.is_refused
+    assert strict_findings(after) == set()
+    assert after == text.replace("      swap-space: 4\n", "").replace("dtype: bf16 #", "dtype: bfloat16 #")
+    assert compiled(after).diff == ""
+
+
+def test_a_server_that_starts_is_left_alone() -> None:
+    result = compiled(manifests("vllm:\n  max-model-len: 8192\n"))
+
+    assert result.diff == ""
+    assert [job.changes for job in result.jobs] == [()]
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "vllm:\n  enable-chunked-prefill: false\n  max-num-batched-tokens: 4096\n  max-model-len: 16384\n",
+        "vllm:\n  max_model_len: 65536\n",
+    ],
+    ids=["chunked prefill that is on only as it is miswritten", "a length that would start more nodes"],
+)
+def test_no_fix_is_made_after_which_a_server_stops_or_costs_more(inner: str) -> None:
+    instance = A10 if "65536" in inner else A100
+    result = compiled(manifests(inner + "  kv-cache-dtype: fp8\n" if "65536" in inner else inner, instance))
+
+    assert result.diff == ""
+
+
+def test_a_context_is_shortened_only_when_that_is_allowed() -> None:
+    text = manifests(TOO_LONG, A10)
+
+    refused, allowed = compiled(text), compiled(text, preserve=Preserve.ANY)
+
+    assert refused.is_refused
+    assert "--preserve any takes `max-model-len: 12288`" in refused.jobs[0].binding
+    assert not allowed.is_refused
+    assert "max-model-len: 12288" in allowed.files[0].text
+
+
+def test_another_instance_type_is_taken_only_when_that_is_allowed() -> None:
+    refused = compiled(manifests(TOO_LONG, A10), preserve=Preserve.ANY)
+    taken = compiled(manifests(TOO_LONG, A10), edits=True)
+
+    assert "instanceType: Standard_NV36ads_A10_v5" in refused.files[0].text
+    assert f"instanceType: {A100}" in taken.files[0].text
+    assert strict_findings(taken.files[0].text) == set()
+
+
+def test_servers_that_share_a_config_map_must_all_start() -> None:
+    text = f"{config_map(TOO_LONG)}---\n{workspace(A100, 'large')}---\n{workspace(A10, 'small')}"
+
+    result = compiled(text, preserve=Preserve.ANY)
+
+    assert not result.is_refused
+    assert "12288" in result.files[0].text
+    assert [job.performance_after.server is not None for job in result.jobs] == [True, True]
+
+
+def test_a_missing_config_map_is_named_and_nothing_is_made_of_it() -> None:
+    result = compiled(workspace())
+
+    assert result.diff == ""
+    assert "ConfigMap `serving` is not in this file" in result.missing[0]
+
+
+def test_a_placeholder_is_not_judged() -> None:
+    assert compiled(manifests("vllm:\n  max-model-len: ${LENGTH}\n  swap-space: 4\n")).is_refused is False
+
+
+def test_reports_say_what_a_change_moves() -> None:
+    result = compiled(manifests(TOO_LONG, A10), preserve=Preserve.ANY)
+    (job,) = json.loads(render_report("json", result))["jobs"]
+
+    assert job["performance_before"]["server"] == {
+        "kv_tokens": 0, "context_tokens": 0, "num_requests": 0.0, "num_nodes": 1}  # fmt: skip
+    assert job["performance_after"]["server"]["context_tokens"] == 12288
+    for text in (render_text(result), render_report("markdown", result), render_report("html", result)):
+        assert "12,288 tokens" in text
+        assert "does not start" in text
+        assert "Peak" not in text
+
+
+def test_the_command_and_the_function_agree(tmp_path: Path) -> None:
+    path = tmp_path / "serving.yaml"
+    path.write_text(manifests("vllm:\n  swap-space: 4\n  seed: 1\n"), encoding="utf-8")
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "kaitoc", "compile", "--isolated", str(path), "-o", "-"],
+        capture_output=True, text=True, check=True)  # fmt: skip
+
+    assert shown.stdout == kaitoc.compile([path], isolated=True).files[0].text
+    assert "swap-space" not in shown.stdout
