@@ -36,6 +36,7 @@ class TrainingOptions:
     liger_version: str | None = None
     optimizer: str | None = None
     optimizer_in_backward: bool = False
+    activation_offload: bool = False
     quantization: str | None = None
     double_quant: bool | None = None
     kbit_prep: bool | None = None
@@ -69,6 +70,7 @@ class TrainingOptions:
             "liger_version": self.liger_version,
             "optimizer": self.optimizer,
             "steps_in_backward": self.optimizer_in_backward,
+            "offloads_activations": self.activation_offload,
             "quantization": self.quantization,
             "double_quant": self.double_quant,
             "kbit_prep": self.kbit_prep,
@@ -100,6 +102,11 @@ _STEP = (
     ),
     click.option(
         "--checkpointing/--no-checkpointing", default=None, help="Gradient checkpointing (default: the stack's)."
+    ),
+    click.option(
+        "--activation-offload",
+        is_flag=True,
+        help="Keep saved activations in host memory (activation_offloading of TRL).",
     ),
     click.option("--attention", type=click.Choice([one.value for one in Attention]), help="Kernel (default: sdpa)."),
     click.option("--loss", type=click.Choice([one.value for one in Loss]), help="Loss (default: the stack's)."),

@@ -66,6 +66,7 @@ class FineTune:
     liger_version: str = NEWEST_LIGER
     optimizer: str | None = None
     steps_in_backward: bool = False
+    offloads_activations: bool = False
     quantization: str | None = None
     double_quant: bool = False
     kbit_prep: bool | None = None
@@ -125,6 +126,7 @@ def workload_from(options: FineTune) -> Workload:
         reference=reference,
         liger_version=options.liger_version,
         steps_in_backward=options.steps_in_backward,
+        offloads_activations=options.offloads_activations,
     )
     if options.liger_version != NEWEST_LIGER and workload.loss is not Loss.LIGER:
         raise EstimateError("--liger-version needs --loss liger")

@@ -158,7 +158,8 @@ class Workload:
     each; `sharding` is how they share the model. With a `reference`, the rows of a batch are pairs: a chosen and a
     rejected answer each. `liger_version` is that of liger-kernel, where it computes the loss. `steps_in_backward`: each
     parameter has an optimizer of its own, which steps once its gradient is there and drops it
-    (`register_post_accumulate_grad_hook`; torchtune's `optimizer_in_bwd`).
+    (`register_post_accumulate_grad_hook`; torchtune's `optimizer_in_bwd`). `offloads_activations`: what autograd
+    saves goes to the host's memory (TRL's `activation_offloading`).
     """
 
     architecture: Architecture
@@ -186,6 +187,7 @@ class Workload:
     reference: Reference = Reference.NONE
     liger_version: str = NEWEST_LIGER
     steps_in_backward: bool = False
+    offloads_activations: bool = False
 
     @property
     def rows_per_example(self) -> int:

@@ -59,7 +59,11 @@ def key_of_step(workload: Workload) -> Workload:
 def key_of_stream(workload: Workload) -> Workload:
     """Return the key of a step's operations, which the optimizer has no part in."""
     return replace(
-        key_of_work(workload), reference=Reference.NONE, optimizer=Optimizer.ADAMW_FUSED, steps_in_backward=False
+        key_of_work(workload),
+        reference=Reference.NONE,
+        optimizer=Optimizer.ADAMW_FUSED,
+        steps_in_backward=False,
+        offloads_activations=False,
     )
 
 
@@ -80,6 +84,7 @@ def key_of_plan(workload: Workload) -> Workload:
         liger_version=NEWEST_LIGER,
         optimizer=Optimizer.ADAMW_FUSED,
         steps_in_backward=False,
+        offloads_activations=False,
         reference=Reference.NONE,
     )
 

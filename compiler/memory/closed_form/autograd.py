@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Graph, Value
+from kaitoc.compiler.memory.closed_form.offload import Offload
 from kaitoc.compiler.memory.closed_form.op import (
     PASSED_ON,
     Accumulate,
@@ -26,6 +27,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Kind,
     New,
     Op,
+    Part,
     Relabel,
     Repeat,
     Scratch,
@@ -35,6 +37,10 @@ from kaitoc.compiler.memory.closed_form.op import (
     View,
 )
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, fixed
+from kaitoc.compiler.memory.result import Phase
+
+NUM_EMPTY_INPUTS = 1
+"""A checkpoint that is not reentrant saves an empty tensor beside its input (`_NoopSaveInputs`)."""
 
 
 class Autograd(Graph):
@@ -45,6 +51,7 @@ class Autograd(Graph):
         self._values: dict[int, Value] = {}
         self._keeps_contexts = False
         self._recording = True
+        self.offload: Offload | None = None
         self._readers: dict[type, Callable[[Any], None]] = {
             Op: self._apply,
             New: self._make,
@@ -62,6 +69,10 @@ class Autograd(Graph):
             Begin: self._begin,
         }
 
+    def offload_activations(self, *, skips_head: bool) -> None:
+        """Send what is saved from here on to the host."""
+        self.host = self.offload = Offload(self._allocate, self._release, skips_head=skips_head)
+
     def forward(self, stream: Stream) -> Value:
         """Read a forward pass; return its loss."""
         self._read(stream.instructions)
@@ -74,6 +85,8 @@ class Autograd(Graph):
             self.pass_through(reference)
         self.seed(loss, fixed(FLOAT32_BYTES))
         self.backward()
+        for buffer in self.offload.finish() if self.offload is not None else ():
+            self._release(buffer)
 
     def pass_through(self, stream: Stream) -> None:
         """Read a forward pass without gradients, of which nothing is left; the one that was read before goes back."""
@@ -91,9 +104,13 @@ class Autograd(Graph):
 
     def _enter(self, instruction: Enter) -> None:
         """Take notice of a phase."""
+        if self.offload is not None and instruction.phase is Phase.LOSS:
+            self.offload.is_active = not self.offload.skips_head
 
     def _begin(self, instruction: Begin) -> None:
         """Take notice of a part of the model."""
+        if self.offload is not None and instruction.part is Part.LOGITS:
+            self.offload.is_active = True
 
     def _relabel(self, instruction: Relabel) -> None:
         """Take notice of another kind of a buffer."""
@@ -140,6 +157,9 @@ class Autograd(Graph):
             extra = Buffer(op.saved_size, Kind.ACTIVATION)
             self._allocate(extra)
             step.saved.append(extra)
+        if self.offload is not None:
+            self.offload.skip(op.num_saved_parameters)
+            self.offload.pack(step)
         self._record(step)
 
     def _make(self, instruction: New) -> None:
@@ -195,7 +215,8 @@ class Autograd(Graph):
             outer, self._steps = self._steps, []
             outer_retained, self._retained = self._retained, []
             again = Value(given.buffer)
-            result = self._run_again(instruction, again)
+            result = self._without_offload(lambda: self._run_again(instruction, again))
+            self._give_up()
             if not keeps_output:
                 self._release(result.buffer)
             result.grad = grad
@@ -213,7 +234,17 @@ class Autograd(Graph):
 
         step = BackwardStep((given,), output, replay=replay)
         step.saved = [self._held(body.given)]
+        if self.offload is not None:
+            self.offload.skip(NUM_EMPTY_INPUTS)
+            self.offload.pack(step)
         self._record(step)
+
+    def _without_offload(self, run: Callable[[], Value]) -> Value:
+        """Read operations whose saved tensors stay, as the hooks of a checkpoint that is not reentrant have it."""
+        offload, self.offload = self.offload, None
+        result = run()
+        self.offload = offload
+        return result
 
     def _recomputed(self, given: Value, grad: Buffer) -> None:
         """Take notice of a checkpointed body that went back, its input and the input's gradient."""

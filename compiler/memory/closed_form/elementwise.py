@@ -124,6 +124,7 @@ class Elementwise:
         effects = Effects(
             saves=(given,),
             saves_size=per_token(2 * FLOAT32_BYTES),
+            num_saved_parameters=1,
             parameter_gradients=2 * given.elements.per_token * weight_bytes if trainable else 0,
         )
         output = self.stream.apply([given], given.elements, given.num_bytes, effects)
@@ -155,6 +156,7 @@ class Elementwise:
     def _scale_by_weight(self, value: Tensor, num_bytes: int, parameter_bytes: int) -> Tensor:
         effects = Effects(
             saves=(value,) if parameter_bytes else (),
+            num_saved_parameters=int(value.needs_grad),
             backward_temporary=value.elements * num_bytes if parameter_bytes else ZERO,
             parameter_gradients=parameter_bytes,
         )

@@ -15,10 +15,11 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
-from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes, step_scratch_of
+from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_share, replayed_share, replayed_steps
+from kaitoc.compiler.memory.closed_form.surroundings import setup_of
 from kaitoc.compiler.memory.closed_form.validation import validate, validate_group
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
@@ -250,8 +251,7 @@ def _derive_cached(workload: Workload) -> Derivation:
 
 @lru_cache(maxsize=256)
 def _derive_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
-    step_scratch = step_scratch_of(workload, plan_for(workload).trainable)
-    return peak_moments(stream_of(workload), reference_stream_of(workload), step_scratch)
+    return peak_moments(stream_of(workload), reference_stream_of(workload), setup_of(workload))
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Accumulate, Kind, Op, Split, View
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
@@ -66,17 +67,27 @@ StepScratch = Callable[[int], int]
 """What an optimizer takes while it steps over a parameter with a gradient of so many bytes."""
 
 
+class Host(Protocol):
+    """Where saved tensors go and come from (`closed_form/offload.py`)."""
+
+    def unpack(self, step: BackwardStep) -> list[Buffer]:
+        """Bring back what an operation saved; return what is given up once it has run."""
+
+
 class Graph:
     """The operations that were recorded; what a reader is after it gets from the methods that it overrides.
 
-    `step_scratch` is set where each parameter is stepped over, and its gradient dropped, as soon as that is complete.
+    `step_scratch` is set where each parameter is stepped over, and its gradient dropped, as soon as that is complete;
+    `host` where saved tensors leave the GPU.
     """
 
     def __init__(self) -> None:
         self._steps: list[BackwardStep] = []
         self._retained: list[Buffer] = []
         self._incomplete: Buffer | None = None
+        self._given_up: list[Buffer] = []
         self.step_scratch: StepScratch | None = None
+        self.host: Host | None = None
 
     def seed(self, value: Value, size: Size) -> None:
         """Start backward with a gradient of the given size."""
@@ -111,6 +122,8 @@ class Graph:
 
     def _undo(self, step: BackwardStep) -> None:
         grad, step.output.grad = step.output.grad, None
+        if self.host is not None and grad is not None:
+            self._given_up = self.host.unpack(step)
         if step.hands_on:
             self._mark()
             self._release_saved(step)
@@ -119,6 +132,13 @@ class Graph:
         elif grad is not None:
             self._go_back(step, grad)
         self._release_saved(step)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Release what came back from the host for operations before this one."""
+        given_up, self._given_up = self._given_up, []
+        for buffer in given_up:
+            self._release(buffer)
 
     def _release_saved(self, step: BackwardStep) -> None:
         for buffer in step.saved:

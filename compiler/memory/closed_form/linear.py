@@ -81,6 +81,7 @@ class LinearOps(Elementwise):
         effects = Effects(
             saves=(given,) if layer.trainable else (),
             saves_size=fixed(copy_bytes) if needs_weight else ZERO,
+            num_saved_parameters=int(value.needs_grad and not copy_bytes),
             forward_temporary=ZERO if needs_weight else fixed(copy_bytes),
             backward_temporary=fixed(layer.num_weights * given.num_bytes) if layer.trainable and copy_bytes else ZERO,
             parameter_gradients=layer.num_weights * layer.weight_bytes if layer.trainable else 0,

@@ -69,6 +69,7 @@ class Effects:
     sizes of the inputs' gradients, by default those of the inputs, or `PASSED_ON`.
     `parameter_gradients` are the bytes of gradients of trainable parameters, which stay until the optimizer has run.
     `is_tied`: the gradient is not complete before that of the embedding, which has the same weight.
+    `num_saved_parameters` are those that it saves as they are, which takes no memory.
     `saves_gradients`: what it saves besides are the gradients, which going back hands on.
     `reads_again` is what its kernels pass over a second time, both ways.
     Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
@@ -78,6 +79,7 @@ class Effects:
     saves_output: bool = False
     saves_size: Size = ZERO
     saves_gradients: bool = False
+    num_saved_parameters: int = 0
     retains: tuple[Tensor, ...] = ()
     gradients: tuple[Size | None, ...] | None = None
     forward_temporary: Size = ZERO
@@ -105,6 +107,7 @@ class Op:
     saved: tuple[Tensor, ...]
     saved_size: Size
     saves_gradients: bool
+    num_saved_parameters: int
     retained: tuple[Tensor, ...]
     gradients: tuple[Size | None, ...]
     forward_temporary: Size

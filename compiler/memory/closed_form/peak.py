@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
-from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, StepScratch, Value
+from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.op import Accumulate, Enter, Keep, Kind, Relabel, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Categories, Phase
@@ -29,14 +29,15 @@ class Moment:
 
 
 def peak_moments(
-    stream: Stream, reference: Stream | None = None, step_scratch: StepScratch | None = None
+    stream: Stream, reference: Stream | None = None, setup: Callable[[Autograd], None] | None = None
 ) -> Mapping[Phase, tuple[Moment, ...]]:
     """Return the moments that can be the peak of a phase, on top of the resident state.
 
-    `step_scratch` is given where the optimizer steps in the backward pass.
+    `setup` tells the reader what the run does beside the step's operations.
     """
     reader = PeakReader()
-    reader.step_scratch = step_scratch
+    if setup is not None:
+        setup(reader)
     loss = reader.forward(stream)
     if reference is not None:
         reader.phase = Phase.FORWARD
@@ -101,6 +102,7 @@ class PeakReader(Autograd):
         kept.append(Moment(total, tuple(live)))
 
     def _enter(self, instruction: Enter) -> None:
+        super()._enter(instruction)
         self.phase = instruction.phase
 
     def _relabel(self, instruction: Relabel) -> None:
@@ -116,7 +118,7 @@ class PeakReader(Autograd):
 
     def _repeat(self, instruction: Repeat) -> None:
         count = instruction.count
-        if count <= _NUM_RUN_ALONE:
+        if count <= _NUM_RUN_ALONE or self.offload is not None:
             super()._repeat(instruction)
             return
         before, kept_before = tuple(self.live), tuple(self.kept)
@@ -132,7 +134,7 @@ class PeakReader(Autograd):
 
     def _accumulate_in_place(self, instruction: Accumulate) -> None:
         count = instruction.count
-        if count < _NUM_RUN_ALONE:
+        if count < _NUM_RUN_ALONE or self.offload is not None:
             super()._accumulate_in_place(instruction)
             return
         before, num_steps = tuple(self.live), len(self._steps)

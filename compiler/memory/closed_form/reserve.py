@@ -14,9 +14,10 @@ from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
-from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_scratch_of, step_sizes
+from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.script import Script, ScriptReader
+from kaitoc.compiler.memory.closed_form.surroundings import setup_of
 from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Allocator, Attention, Workload
 from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
@@ -74,10 +75,10 @@ def replayed_share(workload: Workload) -> float:
 def script_of(workload: Workload) -> Script:
     """Return what a step allocates, for any batch size and sequence length."""
     stream, reference = stream_of(workload), reference_stream_of(workload)
-    step_scratch = step_scratch_of(workload, plan_for(workload).trainable)
-    for runs_all_layers in (False, True):
+    prepare = setup_of(workload)
+    for runs_all_layers in (True,) if workload.offloads_activations else (False, True):
         reader = ScriptReader(runs_all_layers=runs_all_layers)
-        reader.step_scratch = step_scratch
+        prepare(reader)
         reader.step(stream, reference)
         script = unroll(reader.events, reader.runs, reader.num_forward, reader.kept)
         if script is not None:

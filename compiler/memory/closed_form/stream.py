@@ -114,6 +114,7 @@ class StreamBuilder:
                 saved=saved,
                 saved_size=effects.saves_size,
                 saves_gradients=effects.saves_gradients,
+                num_saved_parameters=effects.num_saved_parameters,
                 retained=effects.retains,
                 gradients=gradients,
                 forward_temporary=effects.forward_temporary + effects.saves_size,

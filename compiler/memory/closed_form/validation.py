@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes, version_number
 from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload, ShardingKind
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import (
     NEWEST_LIGER,
     Loss,
@@ -48,6 +49,7 @@ def validate(workload: Workload) -> None:
     )
     _validate_loss(workload)
     _validate_steps(workload)
+    _validate_offload(workload)
     _validate_sharding(workload)
     _validate_reference(workload)
     if lora is not None:
@@ -70,6 +72,20 @@ def _validate_steps(workload: Workload) -> None:
         "the optimizer in the backward pass is predicted for one GPU: several would step before they have averaged "
         "their gradients",
     )
+
+
+def _validate_offload(workload: Workload) -> None:
+    """Refuse activation offload where it works in another way than the code that was read."""
+    if not workload.offloads_activations:
+        return
+    trl = find_stack(workload.stack).trl
+    _require(
+        bool(trl) and changes()[LibraryChange.RELEASED_STORAGE_KEYS].includes(trl),
+        "activation offload is predicted for TRL 1.10 and later, such as --stack trl-chunked, not for "
+        f"{workload.stack}",
+    )
+    _require(not workload.sharding.is_sharded, "activation offload is predicted on whole copies of a model (ddp)")
+    _require(workload.reference is Reference.NONE, "activation offload is predicted for supervised runs")
 
 
 def _validate_loss(workload: Workload) -> None:

@@ -27,6 +27,7 @@ from kaitoc.compiler.memory.trace.autocast import Autocast, regions_on_meta
 from kaitoc.compiler.memory.trace.kernels import scratch_bytes
 from kaitoc.compiler.memory.trace.losses import Batch, loss_of, outputs_of
 from kaitoc.compiler.memory.trace.model import autocast_of, build_model, cuda_functions
+from kaitoc.compiler.memory.trace.offload import OffloadedActivations
 from kaitoc.compiler.memory.trace.optimizer import make_optimizer
 from kaitoc.compiler.memory.trace.quantized import constants
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder, Event
@@ -196,6 +197,18 @@ def _run_batch(
     outputs: list[Any], reference: ReferenceModel | None,
 ) -> None:  # fmt: skip
     """Go through a batch forward and backward; `outputs` are those of the batch before where the loop holds them."""
+    offload = OffloadedActivations(list(model.parameters())) if workload.offloads_activations else None
+    with ExitStack() as hooks:
+        if offload is not None:
+            hooks.enter_context(offload)
+            hooks.callback(offload.finish)
+        _go_through(recorder, model, workload, autocast, shape, outputs, reference)
+
+
+def _go_through(
+    recorder: AllocationRecorder, model: Any, workload: Workload, autocast: Autocast | None, shape: BatchShape,
+    outputs: list[Any], reference: ReferenceModel | None,
+) -> None:  # fmt: skip
     with recorder.during(Phase.FORWARD):
         inputs = [torch.empty(shape, dtype=torch.int64, device="meta") for _ in range(NUM_INPUT_TENSORS)]
         batch = Batch(*inputs)

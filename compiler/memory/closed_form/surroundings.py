@@ -1,0 +1,22 @@
+"""What a run does around its operations: the optimizer in the backward pass, activations that leave the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kaitoc.compiler.memory.closed_form.autograd import Autograd
+from kaitoc.compiler.memory.closed_form.optimizer import step_scratch_of
+from kaitoc.compiler.memory.closed_form.plan import plan_for
+from kaitoc.compiler.memory.workload import Loss, Workload
+
+
+def setup_of(workload: Workload) -> Callable[[Autograd], None]:
+    """Return what prepares a reader of a workload's stream."""
+    step_scratch = step_scratch_of(workload, plan_for(workload).trainable)
+
+    def prepare(reader: Autograd) -> None:
+        reader.step_scratch = step_scratch
+        if workload.offloads_activations:
+            reader.offload_activations(skips_head=workload.loss is Loss.FULL)
+
+    return prepare

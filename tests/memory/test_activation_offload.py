@@ -1,0 +1,83 @@
+"""Activation offload as TRL does it: the closed form against its hooks on meta tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
+from kaitoc.compiler.memory.workload import Dtype, Lora, Loss, Quantization, Workload, WorkloadError
+
+MODEL = find_model("qwen2.5-0.5b")
+assert MODEL is not None
+
+
+def _step(num_layers: int = 9) -> Workload:
+    assert MODEL is not None
+    config = {**MODEL.config, "model_type": MODEL.model_type, "num_hidden_layers": num_layers}
+    return Workload(
+        from_config("shallow", config), Lora(), 2, 512, "trl-chunked", gradient_checkpointing=True,
+        loss=Loss.FUSED, offloads_activations=True,
+    )  # fmt: skip
+
+
+@pytest.mark.runtime
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"lora": None, "loss": Loss.LIGER},
+        {"loss": Loss.FULL},
+        {"quantization": Quantization.NF4, "kbit_prep": True, "autocast": Dtype.BFLOAT16},
+        {"gradient_checkpointing": False, "loss": Loss.FULL},
+        {"gradient_checkpointing": False, "lora": None, "loss": Loss.FULL},
+        {"gradient_checkpointing": False, "autocast": Dtype.BFLOAT16},
+    ],
+    ids=["LoRA", "full", "full logits", "QLoRA", "LoRA without checkpoints", "full without checkpoints", "autocast"],
+)
+def test_both_engines_agree(changes: dict[str, object]) -> None:
+    pytest.importorskip("torch")
+    from kaitoc.compiler.memory.trace.run import trace
+
+    step = replace(_step(), **changes)
+
+    for found, derived in zip(trace(step).phases, footprint(step).phases, strict=True):
+        assert derived.allocated_bytes == pytest.approx(found.allocated_bytes, rel=0.02), found.phase
+
+
+def test_checkpoints_on_the_gpu_no_longer_grow_with_the_layers() -> None:
+    """A layer more is its weights more: of the checkpoints three are there at once."""
+    grown, plain = (
+        [_forward_bytes(replace(_step(layers), offloads_activations=offloads)) for layers in (9, 10)]
+        for offloads in (True, False)
+    )
+    hidden_bytes = 2 * 512 * MODEL.hidden_size * 2
+
+    assert plain[1] - plain[0] == hidden_bytes
+    assert grown[1] == grown[0]
+
+
+def _forward_bytes(step: Workload) -> int:
+    (forward,) = (phase for phase in footprint(step).phases if phase.phase is Phase.FORWARD)
+    return forward.categories.activations
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stack": "transformers-4.45"}, "TRL 1.10 and later"),
+        ({"stack": "kaito-v0.11"}, "TRL 1.10 and later"),
+        ({"num_gpus": 2, "sharding": Sharding(ShardingKind.FSDP2)}, "whole copies"),
+    ],
+)
+def test_code_that_was_not_read_is_refused(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(WorkloadError, match=reason):
+        footprint(replace(_step(), **changes))
