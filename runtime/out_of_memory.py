@@ -16,7 +16,7 @@ _SPELLINGS = re.compile(
     r"|CUDA (error: |driver error: )?out of memory"
     r"|Triton Error \[CUDA\]: out of memory"
     r"|cudaErrorMemoryAllocation"
-    r"|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|CU(BLAS|SOLVER|SPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
     r"|CUDNN_STATUS_(INTERNAL_ERROR_(HOST|DEVICE)_ALLOCATION_FAILED|ALLOC_FAILED)"
     r"|Cuda failure (2 )?'out of memory'",
     re.IGNORECASE,
@@ -24,8 +24,8 @@ _SPELLINGS = re.compile(
 """How libraries say it that have no type of their own for it.
 
 Sources: PyTorch's `c10/core/impl/alloc_cpu.cpp`, `c10/cuda/CUDAException.cpp` (an AcceleratorError),
-`c10/cuda/driver_api.h` (expandable segments), `aten/src/ATen/cuda/Exceptions.cpp` (cuBLAS), Triton's
-`third_party/nvidia/backend/driver.c`, which allocates beside PyTorch, cuDNN's `cudnn_graph.h`, NCCL's
+`c10/cuda/driver_api.h` (expandable segments), `aten/src/ATen/cuda/Exceptions.cpp` (cuBLAS, cuSOLVER, cuSPARSE),
+Triton's `third_party/nvidia/backend/driver.c`, which allocates beside PyTorch, cuDNN's `cudnn_graph.h`, NCCL's
 `src/include/checks.h`.
 """
 

@@ -16,7 +16,7 @@ from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.sharding import fsdp_arguments
 from kaitoc.runtime.model.tokenizer import APPLIED_TO_TOKENIZER
 from kaitoc.runtime.output.names import CHECKPOINTS
-from kaitoc.runtime.redact import is_secret
+from kaitoc.runtime.redact import is_secret, without_secrets
 from kaitoc.runtime.training.integrations import wants_liger
 
 _BEST_BY = "eval_loss"
@@ -28,6 +28,11 @@ _OWNED = frozenset(
      "trust_remote_code", "model_init_kwargs")
 )  # fmt: skip
 """Arguments that are decided by how a run is started, so that a plan cannot state them."""
+_OF_DATA = frozenset(
+    ("max_length", "truncation_mode", "packing", "packing_strategy", "completion_only_loss", "assistant_only_loss",
+     "pad_to_multiple_of", "shuffle_dataset", "dataset_text_field")
+)  # fmt: skip
+"""Arguments by which TRL prepares data, which a plan states among its `data`."""
 _OF_TEXT = frozenset(("loss_type", "packing", "packing_strategy"))
 """Arguments that TRL's `DPOConfig` has not, or means something else by; a plan for it leaves them at their defaults."""
 
@@ -71,6 +76,10 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig | DPOConfig:
         values.update(beta=plan.dpo.beta, disable_dropout=plan.lora is None or plan.lora.lora_dropout == 0)
     extra = _extra(training.extra_training_arguments, config)
     extra.pop(_CHECKPOINTING, None)
+    if on_cpu or plan.num_processes == 1:
+        extra.pop("ddp_backend", None)
+    if extra.get("padding_free") and not plan.data.packing:
+        values["max_length"] = None  # rows are cut already; TRL, which cuts packed ones alone, would refuse it
     if on_cpu and wants_liger(plan):
         del extra["use_liger_kernel"]
     try:
@@ -118,12 +127,14 @@ def _extra(stated: dict[str, Any], config: type[SFTConfig | DPOConfig]) -> dict[
     for name in stated:
         if name in _OWNED:
             raise PlanFailure(f"`{name}` cannot be set in a plan: it is decided by how the run is started")
+        if name in _OF_DATA:
+            raise PlanFailure(f"`{name}` cannot be set among the training arguments of a plan: its `data` says that")
         if name not in known:
             close = get_close_matches(name, known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             raise PlanFailure(f"there is no training argument `{name}`{hint}")
     passed = {name: value for name, value in stated.items() if name not in APPLIED_TO_TOKENIZER and not is_secret(name)}
-    return {name: _read_json(value) for name, value in passed.items()}
+    return {name: without_secrets(name, _read_json(value)) for name, value in passed.items()}
 
 
 def _read_json(value: Any) -> Any:

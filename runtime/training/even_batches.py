@@ -85,10 +85,11 @@ def fill_last_batches(loader: Any, num_processes: int, *, padding_free: bool) ->
     Where rows are put behind each other, `without_fillers` finds none, so they are left out before.
 
     accelerate has each process take every `num_processes`-th batch (`BatchSamplerShard`), and repeats rows only where
-    their number is no multiple. Batches that one process hands out are left to it.
+    their number is no multiple. Batches that one process hands out are left to it, and
+    with `dataloader_drop_last` no process gets a batch that the others do not.
     """
     shard = loader.batch_sampler
-    if not isinstance(shard, BatchSamplerShard):
+    if not isinstance(shard, BatchSamplerShard) or shard.drop_last:
         return
     batches: Any = shard.batch_sampler
     rows_a_round = batches.batch_size * (1 if shard.split_batches else num_processes)

@@ -132,6 +132,7 @@ def test_a_run_with_another_plan_is_not_taken_for_one_that_was_made_to_fit(make_
         RuntimeError("Triton Error [CUDA]: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
         RuntimeError("NCCL error: unhandled cuda error. Last error: Cuda failure 2 'out of memory'"),
     ],
 )

@@ -54,6 +54,19 @@ def stating(**options: Any) -> dict[str, Any]:
         ({"lr_scheduler_type": "cosine_with_min_lr"}, "`lr_scheduler_type: cosine_with_min_lr`.*min_lr"),
         (stating(lr_scheduler_kwargs='{"foo": 1}'), "`lr_scheduler_kwargs`.*foo"),
         (stating(accelerator_config='{"foo": 1}'), "foo"),
+        (stating(save_only_model=True), "`save_only_model` is not supported"),
+        (stating(parallelism_config='{"tp_size": 2}'), "`parallelism_config` is not supported"),
+        (stating(activation_offloading=True), "`activation_offloading` needs a GPU"),
+        (stating(liger_kernel_config='{"rope": true}'), "`liger_kernel_config` has no effect without"),
+        (stating(dataset_text_field="body"), "`dataset_text_field` cannot be set among the training arguments"),
+        (stating(dataloader_persistent_workers=True), "`dataloader_persistent_workers`: .*num_workers > 0"),
+        (stating(dataloader_multiprocessing_context="spawn"), "`dataloader_multiprocessing_context`: "),
+        (stating(log_level="loud"), "there is no `log_level` 'loud'"),
+        (stating(adam_beta1=2.0), "`optim: adamw_torch`: Invalid beta parameter"),
+        (
+            {"eval_strategy": "epoch", **stating(metric_for_best_model="eval_bleu")},
+            "`metric_for_best_model: eval_bleu`: an evaluation measures loss, ",
+        ),
         (
             stating(gradient_checkpointing_kwargs='{"use_reentrant": true}'),
             "no effect without `gradient_checkpointing`",
@@ -113,6 +126,18 @@ def test_json_text_of_a_manifest_reaches_the_libraries(plan_of: Callable[..., Pl
     assert arguments.lr_scheduler_kwargs == json.loads(MIN_LR)
     assert arguments.accelerator_config.gradient_accumulation_kwargs == {"sync_each_batch": True}
     assert arguments.padding_free
+
+
+def test_rows_without_padding_are_trained_though_their_length_is_limited(make_plan: MakePlan) -> None:
+    """TRL refuses both together, since it would not cut such rows; the runtime has cut them."""
+    options = RunOptions("cpu", overwrite=True, show_progress=False)
+    free, padded = (run_plan(make_plan(training=stating(**stated)), options) for stated in ({"padding_free": True}, {}))
+
+    assert free.first_loss == pytest.approx(padded.first_loss, abs=1e-3)
+
+
+def test_a_backend_for_several_processes_is_no_matter_of_one(make_plan: MakePlan) -> None:
+    assert training_arguments(make_plan(training=stating(ddp_backend="nccl")), "cpu").ddp_backend is None
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,15 @@ def test_names_in_a_card_cannot_add_markup(make_plan: MakePlan) -> None:
 def test_no_secret_is_written_with_a_plan(make_plan: MakePlan, tmp_path: Path) -> None:
     plan = make_plan(
         data={"paths": ["https://u:SECRET@host/a.jsonl?sig=SECRET"]},
-        training={"extra_training_arguments": {"hub_token": "SECRET", "adam_beta1": 0.8}},
+        training={
+            "extra_training_arguments": {
+                "hub_token": "SECRET",
+                "adam_beta1": 0.8,
+                "run_name": "https://u:SECRET@host/",
+                "lr_scheduler_kwargs": '{"api_key": "SECRET"}',
+                "accelerator_config": {"token": "SECRET"},
+            }
+        },
     )
     write_plan(plan, tmp_path)
 
@@ -135,7 +143,10 @@ def test_no_planted_secret_is_written_or_logged(
             data={"paths": [address]},
             training={
                 "max_steps": 2, "save_strategy": "steps", "save_steps": 1, "report_to": ["tensorboard"],
-                "extra_training_arguments": {"hub_token": "hf_SECRET"},
+                "extra_training_arguments": {
+                    "hub_token": "hf_SECRET", "run_name": "https://u:SECRET@host/run?sig=SECRET",
+                    "hub_model_id": "token=SECRET",
+                },
             },
             output={"path": str(tmp_path / "results"), "merge": True, "oci_layout": True},
         )  # fmt: skip
