@@ -32,6 +32,7 @@ class LibraryChange(str, Enum):
     CHECKPOINT_DTYPE = "checkpoint_dtype"
     FUSED_OPTIMIZER = "fused_optimizer"
     TAIL_UNITS = "tail_units"
+    INDEXES_BY_LIST = "indexes_by_list"
     TABLE_DEQUANTIZATION = "table_dequantization"
     LENGTH_BY_LAYERS = "length_by_layers"
     LENGTH_BY_FIRST_GROUP = "length_by_first_group"

@@ -211,6 +211,16 @@ def test_a_tiny_batch_takes_as_long_as_its_kernels_take_to_launch() -> None:
     assert large.seconds_of(Group.LAUNCH) == 0
 
 
+def test_experts_that_are_indexed_by_lists_keep_the_gpu_waiting_for_every_row() -> None:
+    mixtral = replace(BASE, architecture=_model("mixtral-8x7b"), stack="transformers-4.39")
+    plain, again = (throughput(replace(mixtral, gradient_checkpointing=one), A100) for one in (False, True))
+    num_rows = 2 * 32 * mixtral.batch_size * mixtral.seq_len_tokens
+
+    assert plain.seconds_of(Group.HOST) == pytest.approx(num_rows * 356e-9, rel=0.01)
+    assert again.seconds_of(Group.HOST) == pytest.approx(2 * plain.seconds_of(Group.HOST))
+    assert throughput(replace(mixtral, stack="transformers-4.45"), A100).seconds_of(Group.HOST) == 0
+
+
 def test_a_gpu_without_bfloat16_units_computes_it_in_float32() -> None:
     t4 = _gpu("T4")
     half = throughput(replace(BASE, dtype=Dtype.FLOAT16), t4)

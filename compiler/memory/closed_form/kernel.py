@@ -9,7 +9,7 @@ from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 
 class Group(str, Enum):
-    """The parts of the model that time is attributed to."""
+    """The parts of the model that time is attributed to; HOST is Python's work on data, for which the GPU waits."""
 
     ATTENTION = "attention"
     MLP = "mlp"
@@ -21,6 +21,7 @@ class Group(str, Enum):
     COMMUNICATION = "communication"
     WAITING = "waiting for the slowest GPU"
     LAUNCH = "launch overhead"
+    HOST = "lists on the host"
 
 
 class Unit(str, Enum):

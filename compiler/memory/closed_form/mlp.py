@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
+from kaitoc.compiler.memory.closed_form.kernel import Group, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Experts, Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
 from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import grouped_product
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, fixed, per_token
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 
 
@@ -187,5 +189,7 @@ class FeedForward:
             stream.drop(outputs)
             return weighted
 
+        if changes()[LibraryChange.INDEXES_BY_LIST].includes(self.plan.stack.transformers):
+            stream.scratch(ZERO, launch(traffic(Group.HOST, per_token(INT64_BYTES * experts.top_k)), num_launches=0))
         target = stream.new(given.elements, given.num_bytes, False)
         return stream.accumulate(run, target, experts.num_experts)

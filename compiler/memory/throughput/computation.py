@@ -66,7 +66,7 @@ def _kernel_costs(workload: Workload, work: Work, rates: Rates) -> tuple[dict[Gr
     for kernel, count, num_backward in work.kernels:
         fixed, per_token, per_pair, per_position = kernel.moved
         moved = fixed + per_token * tokens + per_pair * pairs + per_position * length
-        seconds = moved / rates.dequantization if kernel.group is Group.DEQUANTIZATION else rates.move_seconds(moved)
+        seconds = _move_seconds(kernel, moved, rates)
         cost = costs.setdefault(kernel.group, [0.0, 0.0, 0.0])
         if kernel.unit is not Unit.NONE:
             share = causal if kernel.unit is Unit.FUSED_ATTENTION else 1.0
@@ -76,6 +76,12 @@ def _kernel_costs(workload: Workload, work: Work, rates: Rates) -> tuple[dict[Gr
         backward_seconds += num_backward * seconds
         cost[2] += count * moved
     return costs, backward_seconds
+
+
+def _move_seconds(kernel: Kernel, moved: int, rates: Rates) -> float:
+    if kernel.group is Group.DEQUANTIZATION:
+        return moved / rates.dequantization
+    return moved / rates.host_lists if kernel.group is Group.HOST else rates.move_seconds(moved)
 
 
 def _arithmetic_seconds(kernel: Kernel, tokens: int, pairs: int, rates: Rates) -> float:

@@ -33,6 +33,7 @@ class Rates:
     cache_bytes: int
     num_multiprocessors: int
     dequantization: float
+    host_lists: float
     launch_seconds: Mapping[Direction, float]
 
     def move_seconds(self, num_bytes: int) -> float:
@@ -72,6 +73,7 @@ def rates_of(gpu: Gpu, half_dtype: Dtype, stack_name: str) -> Rates:
         cache_bytes=gpu.cache_bytes,
         num_multiprocessors=gpu.num_multiprocessors,
         dequantization=gpu.bandwidth_bytes_per_second * _dequantization_share(shares, stack_name),
+        host_lists=data["list_bytes_per_second"],
         launch_seconds={
             Direction.FORWARD: data["forward_launch_seconds"],
             Direction.BACKWARD: data["backward_launch_seconds"],
