@@ -16,6 +16,7 @@ class LibraryChange(str, Enum):
     CHUNKED_LOSS = "chunked_loss"
     NARROW_CHUNK_PRODUCT = "narrow_chunk_product"
     TILED_LOSS = "tiled_loss"
+    GPTQ_CASTS_INPUT = "gptq_casts_input"
     RELEASED_STORAGE_KEYS = "released_storage_keys"
     LIGER_FROZEN_HEAD = "liger_frozen_head"
     LIGER_HALF_LOGITS = "liger_half_logits"

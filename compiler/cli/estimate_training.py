@@ -38,6 +38,7 @@ class TrainingOptions:
     optimizer_in_backward: bool = False
     activation_offload: bool = False
     quantization: str | None = None
+    group_size: int | None = None
     double_quant: bool | None = None
     kbit_prep: bool | None = None
     adapter_dtype: str | None = None
@@ -72,6 +73,7 @@ class TrainingOptions:
             "steps_in_backward": self.optimizer_in_backward,
             "offloads_activations": self.activation_offload,
             "quantization": self.quantization,
+            "group_size": self.group_size,
             "double_quant": self.double_quant,
             "kbit_prep": self.kbit_prep,
             "allocator": self.allocator,
@@ -123,6 +125,12 @@ _STEP = (
         "--quantization",
         type=click.Choice([one.value for one in Quantization]),
         help="Storage of the frozen weights (default: nf4 for qlora).",
+    ),
+    click.option(
+        "--group-size",
+        type=click.IntRange(min=-1),
+        metavar="N",
+        help="Rows per scale of GPTQ and AWQ weights, -1 for whole columns (default: the checkpoint's, 128).",
     ),
     click.option("--double-quant/--no-double-quant", default=None, help="Quantise the 4-bit constants too."),
     click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import known_model_types
@@ -30,6 +30,8 @@ from kaitoc.compiler.memory.workload import (
 )
 
 DEFAULT_SEQ_LEN_TOKENS = 1024
+DEFAULT_GROUP_SIZE = 128
+"""`group_size` of most GPTQ and AWQ checkpoints."""
 TASKS = ("sft", "dpo")
 NO_AUTOCAST = "none"
 
@@ -68,6 +70,7 @@ class FineTune:
     steps_in_backward: bool = False
     offloads_activations: bool = False
     quantization: str | None = None
+    group_size: int | None = None
     double_quant: bool = False
     kbit_prep: bool | None = None
     allocator: str | None = None
@@ -92,12 +95,12 @@ def workload_from(options: FineTune) -> Workload:
     """
     stack, reference = _stack(options), _reference(options)
     is_kaito = stack.name.startswith(KAITO_PREFIX)
-    default_quantization = "nf4" if options.method == "qlora" else "none"
-    quantization = Quantization(options.quantization or default_quantization)
+    quantization = _quantization(options)
     kbit_prep = options.method == "qlora" if options.kbit_prep is None else options.kbit_prep
     checkpointing = options.gradient_checkpointing
     if checkpointing is None:
-        checkpointing = stack.default_checkpointing or (kbit_prep and quantization is not Quantization.NONE)
+        is_prepared = kbit_prep and quantization not in (Quantization.NONE, Quantization.AWQ)
+        checkpointing = stack.default_checkpointing or is_prepared
     default_allocator = Allocator.EXPANDABLE if is_kaito else Allocator.DEFAULT
     dtype = Dtype(options.dtype)
     default_loss = stack.default_loss if reference is Reference.NONE else Loss.FUSED
@@ -108,7 +111,8 @@ def workload_from(options: FineTune) -> Workload:
         seq_len_tokens=options.seq_len_tokens,
         stack=stack.name,
         quantization=quantization,
-        double_quant=options.double_quant,
+        double_quant=options.double_quant and not quantization.is_packed,
+        group_size=_group_size(options) if quantization.is_packed else 0,
         kbit_prep=kbit_prep and quantization is not Quantization.NONE,
         dtype=dtype,
         autocast=_autocast(options, stack, quantization),
@@ -140,6 +144,30 @@ def _stack(options: FineTune) -> Stack:
     if options.stack not in ("", BUNDLED):
         raise EstimateError(f"task dpo is estimated for the bundled runtime, --stack {BUNDLED}")
     return find_stack(BUNDLED)
+
+
+def _quantization(options: FineTune) -> Quantization:
+    """Return how weights are stored: as asked, as the checkpoint's `config.json` says, or nf4 for QLoRA."""
+    if options.quantization is not None:
+        return Quantization(options.quantization)
+    stored = _stored_quantization(options.architecture).get("quant_method")
+    if options.method != "full" and stored in (Quantization.GPTQ.value, Quantization.AWQ.value):
+        return Quantization(stored)
+    return Quantization.NF4 if options.method == "qlora" else Quantization.NONE
+
+
+def _group_size(options: FineTune) -> int:
+    """Return the rows of a group of packed weights: as asked or stored, 0 for whole columns."""
+    stored = _stored_quantization(options.architecture).get("group_size")
+    size = options.group_size
+    if size is None:
+        size = stored if isinstance(stored, int) else DEFAULT_GROUP_SIZE
+    return max(size, 0)
+
+
+def _stored_quantization(architecture: Architecture) -> Mapping[str, object]:
+    stored = architecture.config.get("quantization_config")
+    return stored if isinstance(stored, Mapping) else {}
 
 
 def _reference(options: FineTune) -> Reference:
@@ -229,6 +257,7 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
         yield "QLoRA (nf4, checkpointing)", replace(quantized, gradient_checkpointing=True)
     sharding = workload.sharding
     can_split = workload.reference is not Reference.COPY and can_shard(find_stack(workload.stack))
+    can_split = can_split and not workload.quantization.is_packed
     if workload.num_gpus > 1 and not sharding.is_sharded and can_split:
         yield "shards instead of whole copies (fsdp2)", replace(workload, sharding=sharded(workload))
     if sharding.is_sharded and workload.accumulates and not sharding.sync_each_batch:

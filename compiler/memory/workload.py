@@ -19,12 +19,22 @@ class WorkloadError(KaitocError, ValueError):
 
 
 class Quantization(str, Enum):
-    """How the frozen linear weights are stored."""
+    """How the frozen linear weights are stored: by bitsandbytes while they are loaded, or in the checkpoint.
+
+    GPTQ and AWQ checkpoints have 4-bit integers packed into int32, with a scale and a zero point per group.
+    """
 
     NONE = "none"
     NF4 = "nf4"
     FP4 = "fp4"
     INT8 = "int8"
+    GPTQ = "gptq"
+    AWQ = "awq"
+
+    @property
+    def is_packed(self) -> bool:
+        """Return whether the checkpoint is quantised already."""
+        return self in (Quantization.GPTQ, Quantization.AWQ)
 
 
 _NUM_BYTES = {"float64": 8, "float32": 4}
@@ -148,6 +158,8 @@ class Lora:
 class Workload:
     """One training step: what is loaded, what is trained, how large the batch is, and on which software stack.
 
+    `group_size` is that of GPTQ and AWQ weights, 0 where a column is one group.
+
     `lora` None means full fine-tuning. `seq_len_tokens` is the padded length of the batch. `autocast` is the mixed
     precision of the Trainer (`bf16=True` -> BFLOAT16), None when it is off. `stack` names a profile of
     `kaitoc.compiler.memory.stacks`. `kbit_prep` is whether `prepare_model_for_kbit_training` runs. `is_padded`: rows of
@@ -169,6 +181,7 @@ class Workload:
     stack: str
     quantization: Quantization = Quantization.NONE
     double_quant: bool = False
+    group_size: int = 0
     kbit_prep: bool = False
     dtype: Dtype = Dtype.BFLOAT16
     autocast: Dtype | None = None

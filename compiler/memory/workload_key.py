@@ -27,6 +27,9 @@ from kaitoc.compiler.memory.workload import (
 TILE_TOKENS = 4096
 """Tokens that the fused loss scores at a time (`TOKEN_CHUNK_SIZE` of TRL's `kernels/chunked_logprob.py`, 1.15)."""
 
+AWQ_PRODUCT_TOKENS = 1024
+"""From here on AutoAWQ dequantises the weight (`FP16_MATMUL_HEURISTIC_CONDITION` of `awq/modules/linear/gemm.py`)."""
+
 SORTED_EMBEDDING_TOKENS = 3073
 """From here on an embedding's gradient is summed up by sorted words (`embedding_dense_backward_cuda` of `Embedding.cu`:
 another kernel takes up to 3,072 tokens)."""
@@ -128,6 +131,8 @@ def _representative(workload: Workload) -> tuple[int, int]:
     Lengths differ where a sliding window needs a mask; batches where one sequence is told from several, and where the
     number of tokens passes what decides on a kernel. Sizes that stand for no others are returned as they are.
     """
+    if workload.quantization is Quantization.AWQ:
+        return workload.batch_size, workload.seq_len_tokens
     length = masked_window(workload.architecture, workload.seq_len_tokens) or 1
     batch = min(workload.batch_size, 2) if _tells_single(workload) else 1
     num_tokens = workload.batch_size * workload.seq_len_tokens

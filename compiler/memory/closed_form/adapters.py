@@ -27,7 +27,8 @@ class AdaptedLinearOps(LinearOps):
             adapter = layer.adapter
             if adapter is None:
                 return base
-            if layer.quantization is not Quantization.NONE:
+            is_plain = layer.quantization is Quantization.GPTQ and self.precision.casts_gptq_input
+            if layer.quantization is not Quantization.NONE and not is_plain:
                 return self._quantized_lora(value, base, layer, adapter)
             return self._lora(value, base, layer, adapter)
 
@@ -48,10 +49,13 @@ class AdaptedLinearOps(LinearOps):
         return self.stream.replace(self.copy(up), up)
 
     def _quantized_lora(self, value: Tensor, base: Tensor, layer: Linear, adapter: Adapter) -> Tensor:
-        """PEFT's `Linear4bit` and `Linear8bitLt`: no input cast under autocast, the delta cast to the result's type."""
+        """PEFT's `Linear4bit`, `Linear8bitLt`, `AwqLoraLinear` and, before 0.16, `GPTQLoraLinear`.
+
+        No input cast under autocast, the delta cast to the result's type.
+        """
         stream = self.stream
         result = base
-        if self.precision.clones_quantized_result and layer.quantization is not Quantization.INT8:
+        if self.precision.clones_quantized_result and layer.quantization in (Quantization.NF4, Quantization.FP4):
             result = self.stream.replace(self.copy(base), base)
         given = stream.hold(value) if self.precision.autocast_bytes else self.cast(value, adapter.num_bytes)
         delta = self._delta(given, result, layer, adapter)

@@ -10,25 +10,32 @@ from kaitoc.compiler.memory.workload import Dtype, Quantization, Workload
 
 QUANTIZATION_BLOCK = 64
 NESTED_BLOCK = 256
+INT32_BYTES = 4
 
 
 def adapter_bytes(workload: Workload, stack: Stack) -> int:
     """Return the bytes of one adapter element: as asked, else what PEFT and TRL make of it.
 
     PEFT keeps adapters in float32 over half-precision weights (`autocast_adapter_dtype`, 0.12 and later) and gave
-    them the weights' type before; TRL casts those of quantised models to bfloat16.
+    them the weights' type before; TRL casts those of models that bitsandbytes quantised to bfloat16.
+    Packed weights are no floating-point ones, so that their adapters are float32 in any version.
     """
     lora = workload.lora
     if lora is not None and lora.dtype is not None:
         return lora.dtype.num_bytes
+    if workload.quantization.is_packed:
+        return FLOAT32_BYTES
     if workload.quantization is not Quantization.NONE:
         return stack.quantized_adapter_dtype.num_bytes
     return workload.dtype.num_bytes if stack.adapters_follow_weights else FLOAT32_BYTES
 
 
 def norm_bytes(workload: Workload) -> int:
-    """Return the size of norms and biases: as loaded, or float32 after `prepare_model_for_kbit_training`."""
-    if workload.kbit_prep and workload.quantization is not Quantization.NONE:
+    """Return the size of norms and biases: as loaded, or float32 after `prepare_model_for_kbit_training`.
+
+    PEFT leaves those of GPTQ models alone.
+    """
+    if workload.kbit_prep and workload.quantization not in (Quantization.NONE, Quantization.GPTQ):
         return FLOAT32_BYTES
     return workload.dtype.num_bytes
 
@@ -51,15 +58,27 @@ def table_bytes(workload: Workload, stack: Stack) -> int:
     return architecture.num_layers * num_bytes
 
 
-def quantized_bytes(num_weights: int, out_features: int, quantization: Quantization, double_quant: bool) -> int:
-    """Return the bytes of a quantised weight with its constants.
+def quantized_bytes(
+    in_features: int, out_features: int, quantization: Quantization, double_quant: bool, group_size: int = 0
+) -> int:
+    """Return the bytes of a quantised weight with its constants; `group_size` 0 takes all rows for one group.
+
+    GPTQ and AWQ have a half scale and a 4-bit zero point per group of rows and column, GPTQ an int32 per row that names
+    its group (`nn_modules/qlinear/qlinear_tritonv2.py` of AutoGPTQ, `awq/modules/linear/gemm.py` of AutoAWQ 0.2.7).
 
     bitsandbytes 0.43 to 0.50 `functional.py`: 4-bit blocks of 64 with a float32 maximum each, or with double
     quantisation an 8-bit maximum, a float32 per 256 of those, a 256-entry code and an offset; 8-bit has one float32
     per output row.
     """
+    num_weights = in_features * out_features
     if quantization is Quantization.INT8:
         return num_weights + FLOAT32_BYTES * out_features
+    if quantization.is_packed:
+        constants = math.ceil(in_features / (group_size or in_features)) * (
+            HALF_BYTES * out_features + out_features // 2
+        )
+        rows = INT32_BYTES * in_features if quantization is Quantization.GPTQ else 0
+        return num_weights // 2 + constants + rows
     blocks = math.ceil(num_weights / QUANTIZATION_BLOCK)
     code = 16 * FLOAT32_BYTES
     if not double_quant:

@@ -21,7 +21,9 @@ NUM_ROTARY_BACKWARD_KERNELS = 9
 class Precision:
     """Numeric behaviour of the run: the autocast type's size (None when off), bitsandbytes' compute type's size,
     whether PEFT's quantised layers clone the base result before adding to it, whether bitsandbytes' 4-bit layers
-    hold on to their inputs, and whether their block constants are quantised too.
+    hold on to their inputs, and whether their block constants are quantised too. `group_size` is that of packed
+    weights. `casts_gptq_input`: PEFT treats GPTQ layers like plain ones. For AWQ the sequences of a batch, and whether
+    they have the tokens for a plain product.
     """
 
     autocast_bytes: int | None
@@ -29,6 +31,10 @@ class Precision:
     clones_quantized_result: bool = True
     retains_quantized_inputs: bool = False
     double_quant: bool = False
+    group_size: int = 0
+    casts_gptq_input: bool = False
+    num_sequences: int = 1
+    fills_awq_product: bool = True
 
 
 class Elementwise:

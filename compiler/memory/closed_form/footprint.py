@@ -146,7 +146,7 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     validate_group(asked.num_gpus, sharding.shard_group)
     whole = replace(asked, sharding=replace(sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE))
     can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
-    can_split = can_split and asked.reference is not Reference.COPY
+    can_split = can_split and asked.reference is not Reference.COPY and not asked.quantization.is_packed
     if not can_split or gpu is None:
         return whole
     live = _live(whole, gpu)

@@ -15,6 +15,8 @@ from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.workload import Quantization
 
+AWQ_SPLITS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
@@ -66,6 +68,10 @@ class LinearOps(Elementwise):
                 return self._linear_4bit(value, layer)
             if layer.quantization is Quantization.INT8:
                 return self._linear_8bit(value, layer)
+            if layer.quantization is Quantization.GPTQ:
+                return self._linear_gptq(value, layer)
+            if layer.quantization is Quantization.AWQ:
+                return self._linear_awq(value, layer)
             return self.matmul(value, layer)
 
     def matmul(self, value: Tensor, layer: Linear) -> Tensor:
@@ -118,7 +124,7 @@ class LinearOps(Elementwise):
         product = MatrixProduct(
             self.stream.group, value.elements, layer.in_features, layer.out_features, given.num_bytes
         )
-        packed = quantized_bytes(layer.num_weights, layer.out_features, layer.quantization, self.precision.double_quant)
+        packed = quantized_bytes(layer.in_features, layer.out_features, layer.quantization, self.precision.double_quant)
         dequantize = traffic(Group.DEQUANTIZATION, fixed(packed) + dequantized)
         num_dequantize_kernels = 3 if self.precision.double_quant else 1
         effects = Effects(
@@ -133,6 +139,48 @@ class LinearOps(Elementwise):
         output = self.cast(result, value.num_bytes)
         self.stream.drop(result)
         return output
+
+    def _linear_gptq(self, value: Tensor, layer: Linear) -> Tensor:
+        """AutoGPTQ's `QuantLinearFunction` (`triton_utils/dequant.py`): the weight dequantised in half, both ways.
+
+        It saves nothing but the layer's buffers. The kernels of exllama and Marlin have no way back, so that PEFT and
+        its users turn them off. A float32 input is narrowed inside of the function.
+        """
+        self.stream.owed = None
+        effects = self._packed_effects(value, layer)
+        return self.stream.apply([value], _features(value, layer), HALF_BYTES, effects)
+
+    def _linear_awq(self, value: Tensor, layer: Linear) -> Tensor:
+        """AutoAWQ's `WQLinearMMFunction` (`awq/modules/linear/gemm.py`, 0.2.7): as GPTQ's, but it saves its input.
+
+        Up to 1,024 tokens a fused kernel writes eight partial results. Going back multiplies every sequence by a copy
+        of the weight.
+        """
+        self.stream.owed = None
+        effects = self._packed_effects(value, layer)
+        partial = per_token(AWQ_SPLITS * layer.out_features * HALF_BYTES)
+        effects = replace(
+            effects,
+            saves=(value,),
+            forward_temporary=effects.forward_temporary if self.precision.fills_awq_product else partial,
+            backward_temporary=fixed((1 + self.precision.num_sequences) * layer.num_weights * HALF_BYTES),
+        )
+        result = self.stream.apply([value], _features(value, layer), HALF_BYTES, effects)
+        return result
+
+    def _packed_effects(self, value: Tensor, layer: Linear) -> Effects:
+        product = MatrixProduct(self.stream.group, value.elements, layer.in_features, layer.out_features, HALF_BYTES)
+        group_size = self.precision.group_size
+        packed = quantized_bytes(layer.in_features, layer.out_features, layer.quantization, False, group_size)
+        dequantized = fixed(layer.num_weights * HALF_BYTES)
+        dequantize = traffic(Group.DEQUANTIZATION, fixed(packed) + dequantized)
+        narrowed = value.elements * HALF_BYTES if value.num_bytes != HALF_BYTES else ZERO
+        return Effects(
+            forward_temporary=dequantized + narrowed,
+            backward_temporary=dequantized,
+            forward=launch(dequantize, product.output()),
+            backward=launch(dequantize, product.input_gradient(), num_launches=2),
+        )
 
     def _linear_8bit(self, value: Tensor, layer: Linear) -> Tensor:
         """`bnb.MatMul8bitLt`: int8 input, int32 product, float16 casts; keeps its input, as it is, on the context.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.dtypes import autocast_bytes, compute_bytes
 from kaitoc.compiler.memory.closed_form.elementwise import Precision
@@ -19,7 +20,7 @@ from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, 
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Lora, Reference, Workload
-from kaitoc.compiler.memory.workload_key import SORTED_EMBEDDING_TOKENS, key_of_stream
+from kaitoc.compiler.memory.workload_key import AWQ_PRODUCT_TOKENS, SORTED_EMBEDDING_TOKENS, key_of_stream
 
 NUM_INPUT_TENSORS = 3
 
@@ -50,11 +51,16 @@ def _derive(workload: Workload) -> Stream:
 
 def precision_of(workload: Workload) -> Precision:
     """Return the numeric behaviour of a run."""
+    stack = find_stack(workload.stack)
     return Precision(
         autocast_bytes(workload.autocast),
         compute_bytes(workload),
-        retains_quantized_inputs=find_stack(workload.stack).retains_quantized_inputs,
+        retains_quantized_inputs=stack.retains_quantized_inputs,
         double_quant=workload.double_quant,
+        group_size=workload.group_size,
+        casts_gptq_input=changes()[LibraryChange.GPTQ_CASTS_INPUT].includes(stack.peft),
+        num_sequences=workload.batch_size,
+        fills_awq_product=workload.batch_size * workload.seq_len_tokens >= AWQ_PRODUCT_TOKENS,
     )
 
 

@@ -202,7 +202,7 @@ class _Planner:
             self.linear_bytes += num_weights * self.norm_bytes * copies
         else:
             self.linear_bytes += copies * quantized_bytes(
-                num_weights, site.out_features, quantization, workload.double_quant
+                site.in_features, site.out_features, quantization, workload.double_quant, workload.group_size
             )
         adapter = self._adapter(site, copies)
         saved = not self.trains_base and self._saves(site.name)

@@ -126,6 +126,10 @@ def _validate_shards(workload: Workload) -> None:
     kind, group = sharding.kind.value, sharding.shard_group
     _require(num_gpus > 1, f"{kind} needs at least 2 GPUs, not {num_gpus}")
     _require(
+        not workload.quantization.is_packed,
+        f"sharded {workload.quantization.value} weights are not predicted; use whole copies (ddp), or nf4",
+    )
+    _require(
         workload.quantization is not Quantization.INT8,
         f"weights in 8 bit cannot be split by {kind}; use 4 bit (nf4), or ddp",
     )

@@ -39,6 +39,10 @@ def build_model(workload: Workload, stack: Stack) -> Any:
     Raises `WorkloadError` where transformers or PEFT refuse it, or where the stack is not the installed one.
     """
     _require_installed(stack)
+    if workload.quantization.is_packed:
+        raise WorkloadError(
+            f"the trace has no {workload.quantization.value} layers, whose library needs a GPU; leave --trace out"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

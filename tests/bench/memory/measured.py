@@ -92,6 +92,7 @@ def _options(row: dict[str, str], architecture: Architecture) -> FineTune:
         optimizer=row["optimizer"],
         quantization=row["quantization"],
         double_quant=row["double_quant"] == "1",
+        group_size=int(row.get("group_size") or 0) or None,
         kbit_prep=row["kbit_prep"] == "1",
         num_gpus=num_gpus,
         sharing=SharingRequest("fsdp1" if num_gpus > 1 else "ddp"),

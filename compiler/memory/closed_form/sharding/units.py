@@ -251,7 +251,7 @@ class _Divider:
             copies
             * (
                 quantized_bytes(
-                    linear.num_weights, linear.out_features, linear.quantization, self.workload.double_quant
+                    linear.in_features, linear.out_features, linear.quantization, self.workload.double_quant
                 )
                 - linear.num_weights // 2
             )
