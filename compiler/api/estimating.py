@@ -21,7 +21,7 @@ from kaitoc.compiler.job.assumptions import (
 )
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.loading import loading_of
-from kaitoc.compiler.job.memory import workload_of
+from kaitoc.compiler.job.memory import seq_len_of, workload_of
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.prices import prices_from
@@ -29,12 +29,13 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.speed import instance_type_of, price_of
 from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.job.variation import lengths_of
 from kaitoc.compiler.memory.batches import Lengths, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.throughput.epoch import Epoch, epoch_of
-from kaitoc.compiler.memory.variation import Drawing, Variation, variation
+from kaitoc.compiler.memory.variation import Drawing, Variation, can_vary, variation
 from kaitoc.compiler.memory.workload import Reference, Workload, WorkloadError
 
 
@@ -42,8 +43,8 @@ from kaitoc.compiler.memory.workload import Reference, Workload, WorkloadError
 class Subject:
     """A fine-tune to estimate, the GPU to compare with, and what reports say of it; `margin` is a share, 0 to 1.
 
-    `loading` is how its batches are made of the data; `usd_per_hour` is the price of all its machines, None where it is
-    not stated. `instance` is the kind of machine, None where only the GPU is known.
+    `loading` is how its batches are made of the data, `lengths` the data's rows as they are cut; `usd_per_hour` is the
+    price of all its machines, `instance` their kind. What is not known of them is None.
     """
 
     workload: Workload
@@ -53,6 +54,7 @@ class Subject:
     loading: Loading = Loading()
     usd_per_hour: float | None = None
     instance: InstanceType | None = None
+    lengths: Lengths | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +240,8 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
             )
         _require_possible(job, why_impossible(job, workload))
         gpu = job.gpu.value if job.gpu is not None else None
-        instance = instance_type_of(job)
-        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job), price_of(job), instance)
+        instance, lengths = instance_type_of(job), lengths_of(job)
+        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job), price_of(job), instance, lengths)
 
 
 def _require_possible(job: Job, obstacle: str) -> None:
@@ -255,24 +257,22 @@ def _on_preferences(job: Job, model: Architecture) -> Workload:
     from kaitoc.compiler.plan.plan import preferring
 
     plan = preferring(plan_of(job, num_processes=job.num_gpus), job.manifest.source.path)
-    return workload_of_plan(plan, model)
+    is_stated = job.assumptions.seq_len_tokens is not None or job.assumptions.rows is not None
+    return workload_of_plan(plan, model, seq_len_tokens=seq_len_of(job) if is_stated else None)
 
 
-def predict(
-    subject: Subject, *, lengths: Lengths | None = None, num_samples: int | None = None, use_trace: bool = False
-) -> Estimate:
+def predict(subject: Subject, *, num_samples: int | None = None, use_trace: bool = False) -> Estimate:
     """Return the estimate by the closed form, or by the trace where that is asked for or all there is.
 
-    With `lengths` batches drawn from rows of those lengths are replayed beside the longest one, where there is a closed
-    form for a supervised run on a whole copy of the model; `num_samples` adds the time of an epoch.
+    Of rows whose lengths are known batches are replayed beside the longest one, where there is a closed form for a
+    supervised run on a whole copy of the model; `num_samples` adds the time of an epoch.
 
     Raises `WorkloadError` and `EstimateError`, the latter where tracing lacks torch or an epoch lacks a GPU.
     """
-    workload, gpu = subject.workload, subject.gpu
+    workload, gpu, lengths = subject.workload, subject.gpu, subject.lengths
     predicted = footprint_of(workload, gpu, use_trace=use_trace)
-    is_whole = workload.reference is Reference.NONE and not predicted.sharding.is_sharded
-    can_vary = has_closed_form(workload.architecture) and is_whole
-    varied = variation(workload, gpu, Drawing(lengths, subject.loading)) if lengths is not None and can_vary else None
+    varies = lengths is not None and can_vary(workload, predicted.sharding)
+    varied = variation(workload, gpu, Drawing(lengths, subject.loading)) if lengths is not None and varies else None
     epoch = _epoch(subject, predicted, num_samples) if num_samples is not None else None
     return Estimate(subject, predicted, varied, epoch)
 

@@ -9,7 +9,7 @@ import click
 from kaitoc.compiler.cli.check_options import CheckOptions, run_check
 from kaitoc.compiler.cli.check_report import Color
 from kaitoc.compiler.cli.completion import complete_format, complete_path
-from kaitoc.compiler.cli.options import F, judging_options, sharing_options, takes
+from kaitoc.compiler.cli.options import F, judging_options, length_options, sharing_options, takes, with_options
 from kaitoc.compiler.report import FORMATS
 
 _DEFAULTS = CheckOptions()
@@ -48,6 +48,10 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
 )  # fmt: skip
 
 
+def _length_options(command: F) -> F:
+    return with_options(command, length_options)
+
+
 def _check_options(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -58,6 +62,7 @@ def _check_options(command: F) -> F:
 @click.argument("paths", nargs=-1, metavar="[PATHS|-]", shell_complete=complete_path)
 @judging_options
 @sharing_options
+@_length_options
 @_check_options
 @takes(CheckOptions)
 def check(options: CheckOptions) -> int:

@@ -18,6 +18,7 @@ from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.settings import Settings, SettingsError
+from kaitoc.compiler.memory.row_lengths import stated_rows
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target
 from kaitoc.compiler.report.ledger import Ledgers
 from kaitoc.compiler.report.model import Verbosity
@@ -31,6 +32,8 @@ class CheckOptions:
     paths: tuple[str, ...] = ()
     judging: JudgingOptions = JudgingOptions()
     sharing: SharingOptions = SharingOptions()
+    data: str | None = None
+    lengths: str | None = None
     formats: tuple[str, ...] = ()
     output_file: str | None = None
     stdin_filename: str = "<stdin>"
@@ -56,9 +59,10 @@ class CheckOptions:
 
     @property
     def engine(self) -> EngineOptions:
-        """Return what decides how files are judged."""
+        """Return what decides how files are judged; raises `DataLengthError` and `LengthsError`."""
         engine = self.judging.engine
-        return replace(engine, overrides=self.sharing.over(engine.overrides))
+        stated = replace(self.sharing.over(engine.overrides), rows=stated_rows(self.data, self.lengths))
+        return replace(engine, overrides=stated)
 
     def request(self, settings: Settings) -> CheckRequest:
         """Return what to check for, where the options are silent by the settings."""

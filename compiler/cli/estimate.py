@@ -32,6 +32,7 @@ from kaitoc.compiler.cli.options import (
     takes,
     target_option,
 )
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.estimate import TASKS, EstimateError, levers
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.solve import SolvedSize
@@ -102,8 +103,6 @@ def estimate(options: EstimateOptions) -> int:
         return estimate_servers(options.servers())
     if options.serving.is_used or options.solve not in (None, _GPUS, *_SIZES):
         raise EstimateError("options of a server need --task serve")
-    if options.rows.data is not None and options.rows.lengths is not None:
-        raise EstimateError("--lengths assumes what --data measures; pass one of them")
     codes = []
     for number, subject in enumerate(subjects(options)):
         if number and options.format_name == "text":
@@ -114,12 +113,13 @@ def estimate(options: EstimateOptions) -> int:
 
 def _answer(subject: Subject, options: EstimateOptions) -> int:
     """Print the estimate of one fine-tune and return the exit code."""
-    subject, lengths = options.rows.varied(subject)
     if options.solve is not None:
-        return _answer_solved(subject, options)
+        if subject.lengths is not None:
+            click.echo("kaitoc: note: --solve looks at the longest batch; lengths that vary are not replayed", err=True)
+        return _answer_solved(replace(subject, lengths=None), options)
     points = sweep_points(subject, options.sweep) if options.sweep else []
-    estimated = predict(subject, lengths=lengths, num_samples=options.samples, use_trace=options.use_trace)
-    if lengths is not None and estimated.variation is None:
+    estimated = predict(subject, num_samples=options.samples, use_trace=options.use_trace)
+    if subject.lengths is not None and estimated.variation is None:
         click.echo(
             "kaitoc: note: lengths that vary are not replayed for a run that is sharded, traced or on pairs", err=True
         )

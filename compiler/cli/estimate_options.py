@@ -14,7 +14,10 @@ from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.prices import parse_price
 from kaitoc.compiler.job.settings import Settings
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune
+from kaitoc.compiler.memory.row_lengths import RowLengths
 from kaitoc.compiler.memory.stacks import BUNDLED
+
+_SERVE = "serve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +50,30 @@ class EstimateOptions:
 
     @property
     def overrides(self) -> Overrides:
-        """Return what holds for manifests; raises `DataLengthError` for data without a length."""
+        """Return what holds for manifests; raises `DataLengthError` for data without a length.
+
+        Raises `EstimateError` for options that describe a run in place of manifests.
+        """
+        if self.paths and self.task != _SERVE:
+            self._require_of_manifests()
         stated = Overrides(
             model=self.model,
             gpu=self.gpu,
             gpu_memory_gib=self.gpu_memory,
             kaito_version=self.kaito_version,
             target=self.target,
-            seq_len_tokens=self._seq_len_tokens(),
+            seq_len_tokens=self.training.seq_len,
+            rows=self.rows.stated if self.paths else None,
             margin_percent=self.margin,
             prices=tuple(parse_price(text) for text in self.prices),
         )
         return self.sharing.over(stated)
 
-    def fine_tune(self, model: Architecture) -> FineTune:
-        """Return what is described without a manifest; raises `AssumptionError` and `DataLengthError`."""
+    def fine_tune(self, model: Architecture, rows: RowLengths | None) -> FineTune:
+        """Return what is described without a manifest; raises `AssumptionError` and `LengthsError`."""
+        seq_len_tokens = self.training.seq_len
         given: dict[str, Any] = {
-            "seq_len_tokens": self._seq_len_tokens(),
+            "seq_len_tokens": self.rows.longest_tokens(rows, seq_len_tokens) if rows is not None else seq_len_tokens,
             "num_gpus": self.sharing.gpus,
             "batching": self.rows.batching,
             "holds_outputs": self.rows.holds_outputs or None,
@@ -76,7 +86,7 @@ class EstimateOptions:
         """Return what is asked of servers; raises `EstimateError` for options of a fine-tune."""
         names = (self.stack, self.sweep, self.plot)
         shares = self.sharing != SharingOptions(gpus=self.sharing.gpus)
-        is_tuned = self.training.is_used or self.rows.has_lengths or any(name is not None for name in names) or shares
+        is_tuned = self.training.is_used or self.rows.is_used or any(name is not None for name in names) or shares
         if is_tuned or self.use_trace or self.phase or self.samples or self.prices:
             raise EstimateError("options of a fine-tune do not apply to --task serve")
         return ServingRequest(
@@ -91,5 +101,9 @@ class EstimateOptions:
             return self.stack or ""
         return f"kaito-{resolve_assumptions(Overrides(kaito_version=self.kaito_version), Settings()).release.name}"
 
-    def _seq_len_tokens(self) -> int | None:
-        return self.rows.seq_len_tokens(self.training.seq_len, has_manifests=bool(self.paths))
+    def _require_of_manifests(self) -> None:
+        self.rows.require_of_manifests()
+        others = {"--stack": self.stack, "--model-config": self.model_config}
+        option = self.training.describing or next((name for name, value in others.items() if value is not None), None)
+        if option is not None:
+            raise EstimateError(f"{option} describes a run without a manifest; leave it out, or the paths")

@@ -7,19 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from kaitoc.compiler.api.estimating import Subject
-from kaitoc.compiler.cli.options import with_options
-from kaitoc.compiler.core.records import dataclass, replace
-from kaitoc.compiler.memory.batches import (
-    NUM_BATCHES,
-    Batching,
-    Lengths,
-    assumed_lengths,
-    measured_lengths,
-    parse_lengths,
-)
-from kaitoc.compiler.memory.data_lengths import longest_row_tokens, row_tokens
-from kaitoc.compiler.memory.estimate import DEFAULT_SEQ_LEN_TOKENS
+from kaitoc.compiler.cli.options import length_options, with_options
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.batches import Batching, LengthsError
+from kaitoc.compiler.memory.estimate import DEFAULT_SEQ_LEN_TOKENS, EstimateError
+from kaitoc.compiler.memory.row_lengths import RowLengths, stated_rows
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,38 +26,42 @@ class RowOptions:
     holds_outputs: bool
 
     @property
-    def has_lengths(self) -> bool:
-        """Return whether lengths are stated."""
-        return self.data is not None or self.lengths is not None
+    def is_used(self) -> bool:
+        """Return whether anything is stated of the rows."""
+        return self != RowOptions(None, None, None, False)
 
-    def seq_len_tokens(self, stated: int | None, *, has_manifests: bool) -> int | None:
-        """Return the length of the longest row beside `--seq-len`; raises `DataLengthError` and `LengthsError`."""
-        if self.data is not None and self.batching != Batching.PACKED.value:
-            return min(longest_row_tokens(self.data), stated or DEFAULT_SEQ_LEN_TOKENS)
-        if self.lengths is not None and stated is None and not has_manifests:
-            return parse_lengths(self.lengths)[2]
-        return stated
+    @property
+    def stated(self) -> RowLengths | None:
+        """Return how long rows are, None where it is not stated; raises `DataLengthError` and `LengthsError`."""
+        return stated_rows(self.data, self.lengths)
 
-    def varied(self, subject: Subject) -> tuple[Subject, Lengths | None]:
-        """Return a fine-tune with the longest batch of the lengths that are stated, and these; raises `LengthsError`.
+    def require_of_manifests(self) -> None:
+        """Raise `EstimateError` for options that manifests answer."""
+        if self.batching is not None:
+            raise EstimateError(
+                "--batching describes a run without a manifest; a manifest says it with `packing` and `group_by_length`"
+            )
+        if self.holds_outputs:
+            raise EstimateError("--holds-outputs is for other training loops: what runs a manifest holds no outputs")
 
-        Packed rows are as long as the cap, however long the rows in them are.
+    def longest_tokens(self, rows: RowLengths, seq_len_tokens: int | None) -> int | None:
+        """Return the length of the longest batch of a run that is described, cut at `--seq-len`; packed rows fill it.
+
+        Raises `LengthsError` for assumed rows that would be cut.
         """
-        workload = subject.workload
+        is_packed = self.batching == Batching.PACKED.value
         if self.data is not None:
-            return subject, measured_lengths(row_tokens(self.data), workload.seq_len_tokens)
-        if self.lengths is None:
-            return subject, None
-        num_rows = NUM_BATCHES * workload.batch_size
-        lengths = assumed_lengths(*parse_lengths(self.lengths), workload.seq_len_tokens, num_rows)
-        if subject.loading.batching is Batching.PACKED:
-            return subject, lengths
-        return replace(subject, workload=replace(workload, seq_len_tokens=lengths.longest)), lengths
+            return seq_len_tokens if is_packed else min(rows.longest, seq_len_tokens or DEFAULT_SEQ_LEN_TOKENS)
+        cap = seq_len_tokens or (DEFAULT_SEQ_LEN_TOKENS if is_packed else rows.longest)
+        if rows.longest > cap:
+            raise LengthsError(
+                f"--lengths: max {rows.longest:,} is beyond the {cap:,} tokens that sequences are cut at"
+            )
+        return seq_len_tokens if is_packed else rows.longest
 
 
 _OPTIONS = (
-    click.option("--data", metavar="P", help="Take the lengths of the rows from this data, estimated from their text."),
-    click.option("--lengths", metavar="P50,P90,MAX", help="Assume these lengths of the rows, in tokens."),
+    *length_options,
     click.option(
         "--batching",
         type=click.Choice([one.value for one in Batching]),

@@ -11,6 +11,7 @@ from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.estimate import has_closed_form, unmatched_targets
 from kaitoc.compiler.memory.sharing import image_note
 from kaitoc.compiler.memory.stacks import find_stack
@@ -23,7 +24,11 @@ def subjects(options: EstimateOptions) -> Iterator[Subject]:
             _note_sharding(subject, options)
             yield subject
         return
-    subject = subject_of(options.fine_tune(_model(options)), options.overrides)
+    rows = options.rows.stated
+    subject = subject_of(options.fine_tune(_model(options), rows), options.overrides)
+    if rows is not None:
+        workload = subject.workload
+        subject = replace(subject, lengths=rows.cut_at(workload.seq_len_tokens, workload.batch_size))
     _note_sharding(subject, options)
     for name in unmatched_targets(subject.workload):
         click.echo(f"kaitoc: note: {subject.workload.architecture.name} has no layer `{name}`", err=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from kaitoc.compiler.cli.options import with_options
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.memory.estimate import NO_AUTOCAST
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization
 
@@ -51,6 +51,14 @@ class TrainingOptions:
     def is_used(self) -> bool:
         """Return whether any of them is given."""
         return self != TrainingOptions()
+
+    @property
+    def describing(self) -> str | None:
+        """Return the first option given that a manifest answers by itself, None where there is none."""
+        silent = TrainingOptions()
+        names = (name for name in field_names(TrainingOptions) if name != "seq_len")
+        given = (name for name in names if getattr(self, name) != getattr(silent, name))
+        return next((f"--{name.replace('_', '-')}" for name in given), None)
 
     @property
     def stated(self) -> dict[str, Any]:

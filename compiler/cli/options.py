@@ -57,6 +57,11 @@ _SELECTION = (
     isolated_option,
 )  # fmt: skip
 
+length_options = (
+    click.option("--data", metavar="P", shell_complete=complete_path,
+                 help="Take the lengths of the rows from this data, estimated from their text."),
+    click.option("--lengths", metavar="P50,P90,MAX", help="Assume these lengths of the rows, in tokens."),
+)  # fmt: skip
 shard_group_option = click.option("--shard-group", type=int, metavar="N",
                                   help="GPUs that hold one copy together (default: all, or with auto those of a node "
                                   "where they suffice).")  # fmt: skip

@@ -12,6 +12,7 @@ from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.job.prices import NO_PRICES, prices_from
 from kaitoc.compiler.job.settings import Settings
+from kaitoc.compiler.memory.row_lengths import RowLengths
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
 
 DEFAULT_MARGIN_PERCENT = 5.0
@@ -25,7 +26,7 @@ class AssumptionError(KaitocError, ValueError):
 class Overrides:
     """What the command line states; None leaves it to the settings, and those to the defaults.
 
-    `prices` are US dollars per hour by instance type, beside those of the settings.
+    `prices` are US dollars per hour by instance type, beside those of the settings; `rows` are the data's.
     """
 
     model: str | None = None
@@ -39,6 +40,7 @@ class Overrides:
     prices: tuple[tuple[str, float], ...] = ()
     num_gpus: int | None = None
     sharing: SharingRequest = AS_THE_STACK_DOES
+    rows: RowLengths | None = None
 
 
 NOTHING_STATED = Overrides()
@@ -61,6 +63,7 @@ def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions
         prices=prices_from((*settings.prices, *overrides.prices)) if settings.prices or overrides.prices else NO_PRICES,
         num_gpus=overrides.num_gpus,
         sharing=overrides.sharing,
+        rows=overrides.rows,
     )
 
 

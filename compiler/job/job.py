@@ -22,6 +22,7 @@ from kaitoc.compiler.kaito.arguments import ArgProblem, SectionParse
 from kaitoc.compiler.kaito.table import ParsedValue
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option, TrainingConfig, config_text
+from kaitoc.compiler.memory.row_lengths import RowLengths
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
@@ -42,9 +43,10 @@ class Assumptions:
     """What the user states on the command line or in settings where manifests are silent.
 
     `model` and `gpu` are catalog entries that replace what a Workspace says; `seq_len_tokens` is the length to assume
-    instead of the one the release truncates to; `margin` is the share of the GPU's memory to keep free; `prices` are
-    those of instance types. `instance_type` is the one that `gpu` was named by, if it was. `num_gpus` are those of the
-    whole job, None for all that the instance type has on each of the nodes of `sharing`.
+    instead of the one the release truncates to; `rows` is what is known of the data's rows; `margin` is the share of
+    the GPU's memory to keep free; `prices` are those of instance types. `instance_type` is the one that `gpu` was named
+    by, if it was. `num_gpus` are those of the whole job, None for all that the instance type has on each of the nodes
+    of `sharing`.
     """
 
     release: Release
@@ -58,6 +60,7 @@ class Assumptions:
     prices: Prices = NO_PRICES
     num_gpus: int | None = None
     sharing: SharingRequest = AS_THE_STACK_DOES
+    rows: RowLengths | None = None
 
 
 @dataclass(frozen=True, slots=True)

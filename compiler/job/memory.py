@@ -62,7 +62,16 @@ def quantization_of(job: Job) -> Quantization:
 
 
 def seq_len_of(job: Job) -> int:
-    """Return the longest sequence of a batch, in tokens: stated, else what the release truncates to."""
+    """Return the longest sequence of a batch, in tokens: what sequences are cut to, or the longest row where stated.
+
+    Packed rows are as long as the cap, however long the rows in them are.
+    """
+    cap, rows = cap_of(job), job.assumptions.rows
+    return min(cap, rows.longest) if rows is not None and pads(job) else cap
+
+
+def cap_of(job: Job) -> int:
+    """Return the tokens that sequences are cut to: stated, else as the release truncates."""
     stated = job.assumptions.seq_len_tokens
     cap = stated or job.integer("TrainingArguments", "max_length", DEFAULT_CAP_TOKENS)
     limit = job.model.value.max_position_embeddings if job.model is not None else 0

@@ -24,6 +24,7 @@ Subjects: TypeAlias = "frozenset[Subject]"
 
 PRICES = "prices"
 """What an hour of an instance type costs, which settings may state."""
+KNOWN_LENGTHS = "rows whose lengths are stated"
 NO_WORKSPACE = "no Workspace"
 TEMPLATE = "a default template of Kaito's as the config"
 SEVERAL_GPUS = "several GPUs"
@@ -40,8 +41,8 @@ TIGHT = Verdict.TIGHT.value
 DOES_NOT_FIT = Verdict.DOES_NOT_FIT.value
 
 SITUATIONS = (
-    *(PRICES, NO_WORKSPACE, TEMPLATE, SEVERAL_GPUS, NO_PRESET, NO_INSTANCE_TYPE, NO_ROOT, UNKNOWN_SECTION),
-    *(UNMAPPED_SECTION, EAGER, FLOAT32, NO_CHECKPOINTING, GPU_WITHOUT_BFLOAT16, TIGHT, DOES_NOT_FIT),
+    *(PRICES, KNOWN_LENGTHS, NO_WORKSPACE, TEMPLATE, SEVERAL_GPUS, NO_PRESET, NO_INSTANCE_TYPE, NO_ROOT),
+    *(UNKNOWN_SECTION, UNMAPPED_SECTION, EAGER, FLOAT32, NO_CHECKPOINTING, GPU_WITHOUT_BFLOAT16, TIGHT, DOES_NOT_FIT),
 )
 """What a job can be besides what it writes and leaves out."""
 
@@ -111,6 +112,8 @@ def situations_of(job: Job) -> Iterator[Subject]:
     """Yield which of the situations a job is in."""
     if job.assumptions.prices.usd_per_hour:
         yield PRICES
+    if job.assumptions.rows is not None:
+        yield KNOWN_LENGTHS
     if job.workspace is None:
         yield NO_WORKSPACE
     if job.uses_template:

@@ -26,11 +26,6 @@ class DataLengthError(KaitocError, ValueError):
     """Data that cannot be measured; `str(error)` is for the user."""
 
 
-def longest_row_tokens(path: str) -> int:
-    """Return a cautious guess of the longest row's length in tokens; raises `DataLengthError`."""
-    return max(row_tokens(path))
-
-
 def row_tokens(path: str) -> list[int]:
     """Return a cautious guess of every row's length in tokens, empty rows left out; raises `DataLengthError`."""
     tokens = [-(-length // BYTES_PER_TOKEN) for file in _files(path) for length in _lengths(file) if length]

@@ -8,13 +8,16 @@ tuning image does, carries nothing on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.batches import NUM_BATCHES, Batching, BatchShape, Lengths, Loading, batches
 from kaitoc.compiler.memory.closed_form.varying import Replayed, replay_batches
-from kaitoc.compiler.memory.workload import Allocator, Workload
+from kaitoc.compiler.memory.estimate import has_closed_form
+from kaitoc.compiler.memory.sharding.model import Sharding
+from kaitoc.compiler.memory.workload import Allocator, Reference, Workload
 
 NUM_RUNS = 3
 """Orders of the data that are replayed; the interval is what they differ by."""
@@ -63,8 +66,18 @@ class Variation:
         return self.reserved_high_bytes + self.context_bytes
 
 
+def can_vary(workload: Workload, sharding: Sharding) -> bool:
+    """Return whether batches of a workload are replayed: of supervised runs on whole copies with a closed form."""
+    is_whole = workload.reference is Reference.NONE and not sharding.is_sharded
+    return is_whole and has_closed_form(workload.architecture)
+
+
+@lru_cache(maxsize=64)
 def variation(asked: Workload, gpu: Gpu | None, drawing: Drawing) -> Variation:
-    """Return what a run of differing batches takes on each GPU that has a whole copy of the model."""
+    """Return what a run of differing batches takes on each GPU that has a whole copy of the model.
+
+    It takes seconds, and many manifests describe the same run.
+    """
     workload = device.as_run_on(asked, gpu)
     context_bytes = device.context_bytes(gpu) + device.nccl_bytes(workload, gpu)
     capacity_bytes = gpu.memory_bytes - context_bytes if gpu is not None else None
@@ -88,6 +101,12 @@ def variation(asked: Workload, gpu: Gpu | None, drawing: Drawing) -> Variation:
         num_retries=None if gpu is None else max(run.num_retries for run in limited),
         alternatives=tuple(_alternatives(workload, gpu, drawing)),
     )
+
+
+def replay_order(asked: Workload, gpu: Gpu | None, drawing: Drawing, seed: int, capacity_bytes: int) -> Replayed:
+    """Return what one order of the data takes of so much memory for PyTorch's allocator."""
+    workload = device.as_run_on(asked, gpu)
+    return _replay(workload, _shapes(workload, drawing, seed), gpu, drawing, capacity_bytes)
 
 
 def _alternatives(workload: Workload, gpu: Gpu | None, drawing: Drawing) -> Iterator[Alternative]:

@@ -12,6 +12,7 @@ from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source, SourceError
+from kaitoc.compiler.memory.batches import Batching, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
@@ -85,6 +86,17 @@ def syncs_each_batch(plan: Plan) -> bool:
     """
     trains_matrices = plan.lora is None or bool(plan.lora.modules_to_save)
     return trains_matrices and plan.training.gradient_accumulation_steps > 1
+
+
+def loading_of_plan(plan: Plan) -> Loading:
+    """Return how a plan's trainer makes batches of its rows."""
+    is_grouped = plan.training.train_sampling_strategy == "group_by_length"
+    batching = Batching.GROUPED if is_grouped else Batching.RANDOM
+    return Loading(
+        Batching.PACKED if plan.data.packing else batching,
+        plan.training.gradient_accumulation_steps,
+        plan.data.pad_to_multiple_of or 1,
+    )
 
 
 def architecture_of(plan: Plan) -> Architecture | None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kaitoc.compiler.core.units import format_gib, gib
+from kaitoc.compiler.memory.batches import NUM_BATCHES
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import DOWNLOADS
 from kaitoc.runtime.failures import OutOfMemory, OutputRefused
 from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
 from kaitoc.runtime.model.sharding import peaks_at_load
 from kaitoc.runtime.observe.device import free_and_total_bytes
+from kaitoc.runtime.observe.prediction import replayed_batches
 from kaitoc.runtime.output.names import ADAPTER, CHECKPOINTS, IMAGE, MERGED, MODEL
 
 MIN_FREE_DISK_BYTES = 64 << 20
@@ -104,6 +108,31 @@ def check_memory(plan: Plan, device: str) -> None:
             f"{what} needs {format_gib(needed_bytes)}; of the GPU's {format_gib(total_bytes)} "
             f"{gib(free_bytes)} are free{_holders()}"
         )
+
+
+def check_lengths(plan: Plan, config: Any, rows: Sequence[int], device: str) -> None:
+    """Replay batches as the trainer draws them of rows with these tokens; raises `OutOfMemory` where memory runs out.
+
+    Batches of different lengths take more of the GPU than the longest of them.
+    """
+    memory = free_and_total_bytes() if device != "cpu" and plan.predicted is not None else None
+    if memory is None:
+        return
+    free_bytes, total_bytes = memory
+    replayed = replayed_batches(plan, config, rows, free_bytes)
+    if replayed is None or not (replayed.num_retries or not replayed.fits):
+        return
+    what = f"batches of rows with {min(rows):,} to {max(rows):,} tokens fragment the GPU's memory"
+    if replayed.fits:
+        sys.stderr.write(
+            f"memory: {what}: PyTorch gives unused blocks back about {replayed.num_retries} times in {NUM_BATCHES} "
+            "batches, each of which is slow; `group_by_length: true` or a smaller batch leaves more room\n"
+        )
+        return
+    raise OutOfMemory(
+        f"{what}: of its {format_gib(total_bytes)} {gib(free_bytes)} are free, which does not hold all batches in "
+        f"turn; lower the batch size, or set `group_by_length: true`{_holders()}"
+    )
 
 
 def _holders() -> str:

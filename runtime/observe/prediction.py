@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,13 @@ from kaitoc.compiler.catalog.gpus import AMPERE
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.batches import measured_lengths
 from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.closed_form.varying import Replayed
 from kaitoc.compiler.memory.result import Footprint, Phase
+from kaitoc.compiler.memory.variation import Drawing, can_vary, replay_order
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload, WorkloadError
-from kaitoc.compiler.plan.memory import footprint_plan, workload_of_plan
+from kaitoc.compiler.plan.memory import footprint_plan, loading_of_plan, workload_of_plan
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.model.loss_tiles import CPU_TILE_TOKENS
 from kaitoc.runtime.observe.device import asked
@@ -41,6 +45,20 @@ def with_lengths(plan: Plan, config: Any, longest_tokens: int) -> Plan:
         return plan
     predicted = predicted_footprint(plan, config, (plan.sequences_per_batch, longest_tokens))
     return plan if predicted is None else plan.model_copy(update={"predicted": footprint_plan(predicted)})
+
+
+def replayed_batches(plan: Plan, config: Any, rows: Sequence[int], free_bytes: int) -> Replayed | None:
+    """Return what batches take that are drawn of rows with these tokens, on a GPU with so much free memory.
+
+    None where they are not replayed: for a model that is not known, shards, and pairs.
+    """
+    cap = plan.data.max_length or max(rows)
+    workload = _workload(plan, config, (plan.sequences_per_batch, cap if plan.data.packing else min(cap, max(rows))))
+    if workload is None or not can_vary(workload, workload.sharding):
+        return None
+    drawing = Drawing(measured_lengths(rows, cap), loading_of_plan(plan))
+    seed = plan.training.seed if plan.training.data_seed is None else plan.training.data_seed
+    return replay_order(workload, None, drawing, seed, free_bytes - device.nccl_bytes(workload, None))
 
 
 def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) -> int | None:

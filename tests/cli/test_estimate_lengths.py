@@ -105,3 +105,82 @@ def test_what_no_run_can_have_is_said_in_one_line(
     assert result.exit_code == 2
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+MANIFEST = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: tuning}
+data:
+  training_config.yaml: |
+    training_config:
+      ModelConfig: {torch_dtype: bfloat16}
+      LoraConfig: {r: 8, target_modules: [query_key_value, dense]}
+      TrainingArguments: {per_device_train_batch_size: 4, max_length: 1400}
+"""
+A10 = ("--model", "falcon-7b", "--gpu", "A10-24GB")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("manifest") / "tuning.yaml"
+    path.write_text(MANIFEST, encoding="utf-8")
+    return str(path)
+
+
+def errors_of_check(*arguments: str) -> list[str]:
+    result = CliRunner().invoke(cli, ["check", "--isolated", "--format", "json", "--select", "KT501,KT515", *arguments])
+    return [finding["code"] for finding in json.loads(result.stdout)["findings"]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "codes"),
+    [("150,300,400", []), ("150,600,1280", ["KT515"]), ("150,600,1400", ["KT501"]), ("150,600,9999", ["KT501"])],
+)
+def test_check_finds_what_estimate_says_does_not_fit(manifest: str, lengths: str, codes: list[str]) -> None:
+    options = (manifest, *A10, "--lengths", lengths)
+
+    assert errors_of_check(*options) == codes
+    assert estimate(*options).exit_code == bool(codes)
+
+
+def test_data_is_cut_where_the_manifest_cuts_it(manifest: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    texts = ["x" * length for length in (30, 90, 3 * 1280, 3 * 5000)]
+
+    def seq_len(num_rows: int) -> int:
+        rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[:num_rows]), encoding="utf-8")
+        result = estimate(manifest, "--model", "falcon-7b", "--data", str(rows), "--format", "json")
+        found: int = json.loads(result.stdout)["jobs"][0]["seq_len"]
+        return found
+
+    assert [seq_len(2), seq_len(3), seq_len(4)] == [30, 1280, 1400]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--batching", "packed"), "a manifest says it with `packing` and `group_by_length`"),
+        (("--holds-outputs",), "what runs a manifest holds no outputs"),
+        (("--batch", "4"), "--batch describes a run without a manifest"),
+        (("--no-checkpointing",), "--checkpointing describes a run without a manifest"),
+        (("--stack", "transformers-5"), "--stack describes a run without a manifest"),
+        (("--task", "serve", "--batching", "packed"), "options of a fine-tune do not apply to --task serve"),
+        (("--task", "serve", "--holds-outputs"), "options of a fine-tune do not apply to --task serve"),
+        (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "pass one of them"),
+    ],
+)
+def test_what_a_manifest_answers_is_refused(manifest: str, options: tuple[str, ...], told: str) -> None:
+    result = estimate(manifest, "--model", "falcon-7b", *options)
+
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_a_size_is_solved_for_by_the_longest_batch_alone(small: tuple[str, ...]) -> None:
+    options = (*small, "--lengths", "20,60,128", "--gpu", "T4", "--solve", "batch", "--format", "json")
+    result = estimate(*options)
+
+    assert result.exit_code == 0
+    assert lengths_of(result) is None
+    assert "--solve looks at the longest batch" in result.stderr

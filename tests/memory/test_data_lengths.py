@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.memory.data_lengths import BYTES_PER_TOKEN, DataLengthError, longest_row_tokens
+from kaitoc.compiler.memory.data_lengths import BYTES_PER_TOKEN, DataLengthError, row_tokens
 
 LONG = "x" * 300
 ROWS = [{"prompt": "a", "completion": "b"}, {"prompt": LONG, "completion": LONG}]
@@ -26,23 +26,23 @@ def test_one_row_a_line_is_measured_by_its_text_under_either_name(
     tmp_path: Path, name: str, rows: list[object]
 ) -> None:
     path = _written(tmp_path / name, "\n".join(json.dumps(row) for row in rows) + "\n")
-    assert longest_row_tokens(path) == EXPECTED_TOKENS
+    assert max(row_tokens(path)) == EXPECTED_TOKENS
 
 
 def test_a_list_of_rows_is_measured(tmp_path: Path) -> None:
-    assert longest_row_tokens(_written(tmp_path / "rows.json", json.dumps(ROWS))) == EXPECTED_TOKENS
+    assert max(row_tokens(_written(tmp_path / "rows.json", json.dumps(ROWS)))) == EXPECTED_TOKENS
 
 
 def test_a_csv_row_may_span_lines_and_its_header_does_not_count(tmp_path: Path) -> None:
     text = f'{"prompt" * 500},completion\nshort,row\n"{LONG[1:]}\n",{LONG}\n'
-    assert longest_row_tokens(_written(tmp_path / "rows.csv", text)) == EXPECTED_TOKENS
+    assert max(row_tokens(_written(tmp_path / "rows.csv", text))) == EXPECTED_TOKENS
 
 
 def test_the_longest_file_of_a_folder_decides(tmp_path: Path) -> None:
     _written(tmp_path / "a.txt", "short\n")
     _written(tmp_path / "b.jsonl", json.dumps(ROWS[1]))
     _written(tmp_path / "README.md", LONG * 9)
-    assert longest_row_tokens(str(tmp_path)) == EXPECTED_TOKENS
+    assert max(row_tokens(str(tmp_path))) == EXPECTED_TOKENS
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow"])
@@ -56,7 +56,7 @@ def test_a_table_is_measured_where_the_runtime_is_installed(tmp_path: Path, name
     else:
         with ipc.new_stream(path, table.schema) as writer:
             writer.write_table(table)
-    assert longest_row_tokens(path) == EXPECTED_TOKENS
+    assert max(row_tokens(path)) == EXPECTED_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path, name: str, content: str
     if name.endswith(".parquet"):
         pytest.importorskip("pyarrow")
     with pytest.raises(DataLengthError, match=words):
-        longest_row_tokens(_written(tmp_path / name, content))
+        max(row_tokens(_written(tmp_path / name, content)))
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataLengthError, match="No such file"):
-        longest_row_tokens(str(tmp_path / "missing.jsonl"))
+        max(row_tokens(str(tmp_path / "missing.jsonl")))

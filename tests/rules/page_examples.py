@@ -15,6 +15,7 @@ from kaitoc.compiler.job.faults import Rule, to_finding
 from kaitoc.compiler.job.prices import parse_price
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.reading import read_manifests
+from kaitoc.compiler.memory.row_lengths import stated_rows
 from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES, cluster_rules, serving_rules
 
 _FENCE = re.compile(r"^```yaml(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,6 +69,7 @@ def engine_for(example: Example) -> Engine:
         seq_len_tokens=int(options["seq-len"]) if "seq-len" in options else None,
         margin_percent=float(options["margin"]) if "margin" in options else None,
         attention=options.get("attention"),
+        rows=stated_rows(None, options.get("lengths")),
         prices=tuple(parse_price(text) for text in options["price"].split(",")) if "price" in options else (),
     )
     rules = RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules, cluster_rules)

@@ -13,16 +13,19 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from datasets import Dataset
 from test_sharding import FOOTPRINT
 
-from kaitoc.compiler.plan.plan import Plan, QuantizationPlan
+from kaitoc.compiler.memory.closed_form.varying import Replayed
+from kaitoc.compiler.plan.plan import Plan, QuantizationPlan, preferring
+from kaitoc.runtime.data.row_lengths import row_lengths
 from kaitoc.runtime.failures import OutOfMemory
-from kaitoc.runtime.launch.preflight import check_memory
+from kaitoc.runtime.launch.preflight import check_lengths, check_memory
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.load import load_config
 from kaitoc.runtime.observe.device import device_bytes, held_bytes
-from kaitoc.runtime.observe.prediction import with_lengths
+from kaitoc.runtime.observe.prediction import replayed_batches, with_lengths
 from kaitoc.runtime.world import grow_segments
 
 pytestmark = pytest.mark.runtime
@@ -66,6 +69,56 @@ def test_4_bit_weights_that_are_whole_until_they_are_split_are_named_where_they_
         check_memory(shared, "cuda")
     with pytest.raises(OutOfMemory, match="the run needs"):
         check_memory(predicted.model_copy(update=many), "cuda")
+
+
+ROWS = [3, 17, 40, 61, 64] * 8
+
+
+def check_with_free(plan: Plan, free_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free_bytes, 1 << 34))
+    check_lengths(plan, load_config(plan), ROWS, "cuda")
+
+
+def test_batches_that_do_not_fit_in_turn_are_told_before_weights_are_loaded(
+    predicted: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(predicted)
+    replayed = replayed_batches(predicted, config, ROWS, 1 << 40)
+    assert replayed is not None
+
+    check_with_free(predicted, replayed.reserved_bytes, monkeypatch)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(OutOfMemory, match="rows with 3 to 64 tokens fragment the GPU's memory"):
+        check_with_free(predicted, replayed.allocated_bytes - 1, monkeypatch)
+    check_lengths(predicted, config, ROWS, "cpu")
+
+
+def test_memory_that_is_given_back_again_and_again_is_told(
+    predicted: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replayed = Replayed(allocated_bytes=10, reserved_bytes=20, num_retries=7, fits=True)
+    monkeypatch.setattr("kaitoc.runtime.launch.preflight.replayed_batches", lambda *_: replayed)
+    check_with_free(predicted, 20, monkeypatch)
+
+    assert "gives unused blocks back about 7 times in 200 batches" in capsys.readouterr().err
+
+
+def test_shards_and_pairs_are_not_replayed(predicted: Plan) -> None:
+    config = load_config(predicted)
+    shared = predicted.model_copy(update={"num_processes": 2, "sharding": "fsdp2"})
+
+    assert replayed_batches(shared, config, ROWS, 1 << 40) is None
+    assert replayed_batches(preferring(predicted), config, ROWS, 1 << 40) is None
+
+
+def test_rows_are_taken_evenly_and_the_longest_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset.from_dict({"input_ids": [[0] * length for length in range(1, 10)]}).shuffle(seed=1)
+
+    assert sorted(row_lengths(dataset, 9)) == list(range(1, 10))
+    monkeypatch.setattr("kaitoc.runtime.data.row_lengths.MOST_ROWS", 4)
+    taken = row_lengths(dataset, 9)
+    assert len(taken) == 6
+    assert taken[-1] == 9
 
 
 @pytest.mark.usefixtures("_gpu_of_3000_bytes")
