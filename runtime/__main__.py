@@ -26,6 +26,7 @@ from kaitoc.runtime.launch.processes import (
     needs_launch,
     tell,
 )
+from kaitoc.runtime.launch.signals import ended_by_sigterm
 from kaitoc.runtime.output.checkpoints import describe_kept
 from kaitoc.runtime.output.names import CHECKPOINTS
 from kaitoc.runtime.world import free_memory, grow_segments, is_launched, is_main_process, leave, require_world
@@ -110,10 +111,11 @@ def _execute_once(plan: Plan, how: Execution, group: NodeGroup | None = None) ->
     # bitsandbytes complains on import that an optional CPU kernel is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        if needs_launch(plan):
-            return launch(plan, how, group)
-        from kaitoc.runtime.launch.ready import RunOptions
-        from kaitoc.runtime.launch.run import run_plan
+        with ended_by_sigterm():  # the libraries take many seconds
+            if needs_launch(plan):
+                return launch(plan, how, group)
+            from kaitoc.runtime.launch.ready import RunOptions
+            from kaitoc.runtime.launch.run import run_plan
 
         options = RunOptions(
             how.device, how.resume, how.overwrite, use_cache=how.use_cache, metrics_port=how.metrics_port

@@ -18,19 +18,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED
 from kaitoc.runtime.launch.nodes import NodeGroup
+from kaitoc.runtime.launch.signals import ended_at_once_by_sigterm
 from kaitoc.runtime.world import is_launched
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 _HOST = "127.0.0.1"
-_MEETING_SECONDS = 900
-"""How long nodes wait for each other: images of several GiB are pulled at different speeds."""
+_ALONE = {"rdzv_backend": "c10d", "rdzv_endpoint": f"{_HOST}:0", "local_addr": _HOST}
+"""Where the launcher of a single node meets itself."""
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 GRACE_VARIABLE = "KAITOC_GRACE_SECONDS"
 DEFAULT_GRACE_SECONDS = 25.0
@@ -72,18 +73,24 @@ def needs_launch(plan: Plan) -> bool:
 def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
     """Run a plan in its number of processes and return the exit code of the first that failed, or 0.
 
-    Of a group of nodes each starts its own processes; they meet at node 0, all at once or not at all.
+    Of a group of nodes each starts its own processes; they meet at node 0, all at once or not at all. Raises
+    `RunFailure` when they do not meet, or when a node is lost that this one's processes do not know yet.
     """
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from kaitoc.runtime.launch.meeting import Peers  # imports torch, as those above
+
     num_processes = group.processes_per_node if group is not None else plan.num_processes
+    peers = Peers(group) if group is not None else None
     if group is not None:
         sys.stderr.write(f"kaitoc: {group.describe()}\n")
     with (
         tempfile.TemporaryDirectory(prefix="kaitoc-") as folder,
         _quiet_launcher(num_processes, grace_seconds_of(how.grace_seconds, os.environ)),
+        ended_at_once_by_sigterm(),
     ):
         file = Path(folder) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
@@ -99,27 +106,21 @@ def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
             run_id=plan.name,
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, num_processes), Std.ALL)),
-            **_meeting(group),
+            **(peers.launch_fields if peers is not None else _ALONE),
         )
+        code = 0
         try:
             elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as error:
-            return _tell_failure(error, Path(folder))
+            code = _tell_failure(error, Path(folder))
         except SignalException as error:
             sys.stderr.write(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}\n")
-            return 128 + error.sigval
-    return 0
-
-
-def _meeting(group: NodeGroup | None) -> dict[str, Any]:
-    """Return where and how the launchers of a run meet: one alone with itself, several at node 0's address."""
-    if group is None:
-        return {"rdzv_backend": "c10d", "rdzv_endpoint": f"{_HOST}:0", "local_addr": _HOST}
-    return {
-        "rdzv_backend": "static",
-        "rdzv_endpoint": f"{group.address}:{group.port}",
-        "rdzv_configs": {"rank": group.rank, "timeout": _MEETING_SECONDS},
-    }
+            code = 128 + error.sigval
+        except DistError as error:
+            if peers is None:
+                raise
+            raise peers.lost(error) from error
+    return peers.part(code) if peers is not None else code
 
 
 def tell(error: Exception) -> None:

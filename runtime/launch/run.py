@@ -17,6 +17,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import Stopped
 from kaitoc.runtime.launch.answers import answers_in_shares, samples_of
 from kaitoc.runtime.launch.ready import Ready, RunOptions, make_ready
+from kaitoc.runtime.launch.signals import ended_by_sigterm
 from kaitoc.runtime.model.base_model import with_fingerprint
 from kaitoc.runtime.model.hub import hub_requests
 from kaitoc.runtime.model.loss_tiles import loss_tiles
@@ -69,7 +70,8 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
 
 def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> RunReport:
     held_by_others = held_bytes(options.device)
-    ready = make_ready(plan, options)
+    with ended_by_sigterm():
+        ready = make_ready(plan, options)
     shows_progress = options.show_progress and is_main_process()
     if shows_progress:
         sys.stderr.write(f"data: {ready.data_summary}\n")

@@ -73,6 +73,12 @@ class ChildRun:
         with patch.dict(os.environ, ENVIRONMENT):
             self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Return the number of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def is_alive(self) -> bool:
         """Return whether the run still goes on."""
         return self._process.is_alive()
@@ -88,8 +94,7 @@ class ChildRun:
 
     def send_signal(self, number: signal.Signals, *, to_group: bool = False) -> None:
         """Send a signal to the run, or to all its processes as a terminal does."""
-        assert self._process.pid is not None
-        (os.killpg if to_group else os.kill)(self._process.pid, number)
+        (os.killpg if to_group else os.kill)(self.pid, number)
 
     def end(self) -> Ended:
         """Wait for the run's end."""

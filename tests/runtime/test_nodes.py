@@ -6,9 +6,10 @@ Ranks are forked, each told that it is a node's by the variables of PyTorch's la
 from __future__ import annotations
 
 import os
-import socket
+import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -18,13 +19,19 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
 from child_runs import _CONTEXT, ChildRun, Ended
-from test_two_processes import TRAINING, losses
-from torch.distributed import HashStore
+from node_runs import NodeRuns, free_port, kill_node
+from test_two_processes import TRAINING, losses, weights
+from torch.distributed import HashStore, TCPStore
+from torch.distributed.elastic.rendezvous import RendezvousParameters
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import local_paths
-from kaitoc.runtime.failures import FinalFailure
+from kaitoc.runtime.failures import FinalFailure, RunFailure
+from kaitoc.runtime.launch import meeting
+from kaitoc.runtime.launch.meeting import Peers
 from kaitoc.runtime.launch.nodes import NodeGroup, node_group
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
@@ -87,12 +94,6 @@ def test_a_main_process_that_ends_at_once_waits_until_the_others_heard_it(monkey
 def test_one_node_or_none_is_no_group() -> None:
     assert node_group(8, "cpu", {**TRAINER, "PET_NNODES": "1"}) is None
     assert node_group(8, "cpu", {}) is None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def launched(num_nodes: int, per_node: int) -> list[dict[str, str]]:
@@ -205,14 +206,9 @@ def test_launchers_that_meet_train_what_one_process_does(make_plan: MakePlan, tm
     two = of_size(
         make_plan(training={**training, "gradient_accumulation_steps": 1}, output={"path": str(tmp_path / "two")}), 2
     )
-    environment = {
-        "PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1",
-        "PET_MASTER_PORT": str(free_port()),
-    }  # fmt: skip
-
-    nodes = [ChildRun(two, tmp_path / f"node-{node}", PET_NODE_RANK=str(node), **environment) for node in (0, 1)]
+    nodes = NodeRuns([two, two], tmp_path)
     run_plan(one, RunOptions("cpu", show_progress=False))
-    ended = [node.end() for node in nodes]
+    ended = nodes.end()
 
     assert [node.returncode for node in ended] == [0, 0], ended
     assert losses(two) == pytest.approx(losses(one), rel=1e-3)
@@ -220,6 +216,103 @@ def test_launchers_that_meet_train_what_one_process_does(make_plan: MakePlan, tm
         True,
         True,
     ]
+
+
+def test_a_lost_node_ends_the_other_and_the_run_goes_on_as_if_nothing_had_been(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    training = {**TRAINING, "max_steps": 6, "save_steps": 2}
+    alone, lost = (
+        of_size(make_plan(training=training, lora={"lora_dropout": 0.1}, output={"path": str(tmp_path / name)}), 2)
+        for name in ("alone", "lost")
+    )
+    assert [node.returncode for node in NodeRuns([alone, alone], tmp_path / "runs").end()] == [0, 0]
+
+    nodes = NodeRuns([lost, lost], tmp_path / "runs", "--resume")
+    nodes[1].wait_for_step()
+    kill_node(nodes[1])
+    killed = [node.returncode for node in nodes.end()]
+    resumed = [node.returncode for node in NodeRuns([lost, lost], tmp_path / "runs", "--resume").end()]
+
+    assert (killed, resumed) == ([1, -9], [0, 0])
+    assert losses(lost) == losses(alone)
+    ours, theirs = (weights(Path(plan.output.path)) for plan in (lost, alone))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_node_that_waits_for_others_ends_on_sigterm(make_plan: MakePlan, tmp_path: Path) -> None:
+    run = ChildRun(
+        of_size(make_plan(), 2), tmp_path, PET_NNODES="2", PET_NPROC_PER_NODE="1", PET_NODE_RANK="0",
+        PET_MASTER_ADDR="127.0.0.1", PET_MASTER_PORT=str(free_port()),
+    )  # fmt: skip
+    while not run.has_started() or (run.is_alive() and "node 0 of 2" not in (tmp_path / "stderr").read_text()):
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+
+    ended = run.end()
+
+    assert ended.returncode == 143
+    assert "stopped by SIGTERM before training began" in ended.stderr
+
+
+def test_nodes_that_do_not_come_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "_MEETING_SECONDS", 1)
+    group = NodeGroup(2, 1, 1, "127.0.0.1", free_port())
+    fields = Peers(group).launch_fields
+    parameters = RendezvousParameters(
+        fields["rdzv_backend"], fields["rdzv_endpoint"], "test", 2, 2, **fields["rdzv_configs"]
+    )
+
+    with pytest.raises(RunFailure, match=r"node 1 of 2 did not meet the others at 127.0.0.1:\d+ within 1 s"):
+        get_rendezvous_handler(parameters).next_rendezvous()
+
+
+@pytest.fixture
+def launchers(monkeypatch: pytest.MonkeyPatch) -> tuple[Peers, Peers]:
+    """The launchers of two nodes that have met, look at each other all the time, and give no signs of life."""
+    monkeypatch.setattr(meeting, "_BEAT_SECONDS", 0.0)
+    port = free_port()
+    first, second = (Peers(NodeGroup(2, rank, 1, "127.0.0.1", port)) for rank in (0, 1))
+    first._store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    second._store = TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
+    return first, second
+
+
+def test_a_silent_node_is_given_up(launchers: tuple[Peers, Peers], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "_SILENCE_SECONDS", 0.2)
+
+    def looks_on() -> None:
+        while True:
+            launchers[0].require_all()
+            time.sleep(0.01)
+
+    with pytest.raises(RunFailure, match="node 1 gave no sign of life"):
+        looks_on()
+
+
+@pytest.mark.parametrize(("code", "expected"), [(1, 1), (2, 2), (3, 3), (143, 1)])
+def test_a_node_that_lost_another_ends_as_that_one_says(
+    launchers: tuple[Peers, Peers], code: int, expected: int
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(Peers.part, launchers, (1, code))) == [expected, code]
+
+
+def test_a_node_that_failed_before_the_processes_met_ends_the_others(launchers: tuple[Peers, Peers]) -> None:
+    launchers[1].part(3)
+
+    with pytest.raises(RunFailure, match="node 1 ended with exit code 3") as caught:
+        launchers[0].require_all()
+    assert caught.value.exit_code == 3
+
+
+def test_a_node_that_is_done_is_not_missed(launchers: tuple[Peers, Peers], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "_SILENCE_SECONDS", 0.05)
+    launchers[1].part(0)
+
+    for _ in range(20):
+        launchers[0].require_all()
+        time.sleep(0.01)
 
 
 def test_a_bad_plan_ends_both_launchers_with_2(make_plan: MakePlan, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Several nodes on the loopback interface: our launcher on each, with what Trainer injects into a pod."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from child_runs import ChildRun, Ended
+
+from kaitoc.compiler.plan.plan import Plan
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class NodeRuns:
+    """A run on nodes that start at once, each with its plan; all plans but those of a fault are the same."""
+
+    def __init__(self, plans: Sequence[Plan], folder: Path, *arguments: str, per_node: int = 1) -> None:
+        shared = {
+            "PET_NNODES": str(len(plans)), "PET_NPROC_PER_NODE": str(per_node), "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": str(free_port()),
+        }  # fmt: skip
+        self._runs = [
+            ChildRun(plan, folder / f"node-{rank}", *arguments, PET_NODE_RANK=str(rank), **shared)
+            for rank, plan in enumerate(plans)
+        ]
+
+    def __iter__(self) -> Iterator[ChildRun]:
+        return iter(self._runs)
+
+    def __getitem__(self, rank: int) -> ChildRun:
+        return self._runs[rank]
+
+    def are_alive(self) -> bool:
+        """Return whether all nodes still run."""
+        return all(run.is_alive() for run in self._runs)
+
+    def end(self) -> list[Ended]:
+        """Wait for the end of every node, which none of them may hold up."""
+        return [run.end() for run in self._runs]
+
+
+def kill_process(run: ChildRun) -> None:
+    """Kill a process that trains, as the kernel does where a container runs out of memory."""
+    while run.is_alive():
+        for process in _started_by(run.pid, depth=2)[:1]:  # the launcher's are forked by a child of it
+            _kill(process)
+            return
+        time.sleep(0.01)
+
+
+def kill_node(run: ChildRun) -> None:
+    """Kill all processes of a node at once, as far as one can: the launcher first, so that it tells nobody."""
+    below = [pid for depth in (1, 2) for pid in _started_by(run.pid, depth)]
+    for pid in (run.pid, *below):
+        _kill(pid)
+
+
+def _started_by(pid: int, depth: int) -> list[int]:
+    """Return the processes that a process started, or those that these started."""
+    with suppress(psutil.NoSuchProcess):
+        found = [child.pid for child in psutil.Process(pid).children()]
+        return found if depth == 1 else [below for child in found for below in _started_by(child, depth - 1)]
+    return []
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
