@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.api.running import PlanRequest, RunError, checked_plan, job_in, require_runtime
@@ -23,6 +24,14 @@ from kaitoc.compiler.memory.sharing import SHARDING_WORDS
 if TYPE_CHECKING:
     from kaitoc.compiler.engines.emit.emission import Emission
     from kaitoc.compiler.engines.report import ClusterReport
+
+
+_OF_A_RUN_HERE = frozenset({
+    "device", "model_path", "data", "eval_data", "output", "merge", "oci_layout", "samples", "early_stopping",
+    "allow_pickle", "hub", "resume", "overwrite", "grace_seconds", "no_cache", "auto_fit", "num_processes", "sharding",
+    "metrics_port", "skip_bad_rows",
+})  # fmt: skip
+"""Options that say how this machine runs a plan, or that change the plan that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +188,8 @@ def run(options: RunCommandOptions) -> int:
 
     Kaito's paths are mapped by --model-path, --data and --output, so the manifest itself runs unchanged.
     """
+    if options.place != "local":
+        _require_none_of_a_run_here(options.place)
     if options.place != "local" and options.task != "sft":
         raise RunError(f"--task {options.task} is for a run here: what --on {options.place} starts learns text")
     if options.place in ("trainjob", "jobset"):
@@ -215,6 +226,15 @@ def run(options: RunCommandOptions) -> int:
         use_cache=not options.no_cache,
     )
     return execute(made, how, auto_fit=options.auto_fit)
+
+
+def _require_none_of_a_run_here(place: str) -> None:
+    """Raise `RunError` for an option that what a cluster starts would not hear of."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in _OF_A_RUN_HERE and source is ParameterSource.COMMANDLINE:
+            raise RunError(f"{parameter.opts[0]} is for a run here; --on {place} runs the manifest as it is written")
 
 
 def _on_cluster(options: RunCommandOptions) -> int:

@@ -84,8 +84,11 @@ class Kubectl:
 
     def named(self, *places: str) -> list[dict[str, Any]]:
         """Return objects of the namespace by `RESOURCE/NAME`, in that order, empty where there is none."""
-        found = {content.get("kind", "").lower(): content for content in self.all_of(*places, *self.namespace_options)}
-        return [found.get(place.partition("/")[0].partition(".")[0].removesuffix("s"), {}) for place in places]
+        found: dict[str, dict[str, Any]] = {}
+        for content in self.all_of(*places, *self.namespace_options):
+            kind = content.get("kind", "").lower()
+            found |= {f"{kind}{ending}": content for ending in ("s", "es")}
+        return [found.get(place.partition("/")[0].partition(".")[0], {}) for place in places]
 
     def stored(self, manifest: str) -> dict[str, Any]:
         """Return what the cluster stores under the name of a manifest, empty when it stores nothing."""

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, objects_in, stages
+from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, stages
 from kaitoc.compiler.engines.emit.emission import Emission
 from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation
-from kaitoc.compiler.engines.kubectl import ClusterError, Kubectl, RefusedError
-from kaitoc.compiler.engines.troubles import Warnings, containers, is_going, troubles_of
+from kaitoc.compiler.engines.kubectl import Kubectl
+from kaitoc.compiler.engines.prerequisites import known_objects, require_prerequisites
+from kaitoc.compiler.engines.troubles import About, Warnings, containers, is_going, troubles_of
 
 _CONTAINER = "node"
 _JOBSET_LABEL = "jobset.sigs.k8s.io/jobset-name"
-_SHARED_MODES = frozenset({"ReadWriteMany"})
+_ATTEMPT_LABEL = "jobset.sigs.k8s.io/restart-attempt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ def run_emitted(
     """
     kind = _KINDS[emission.engine]
     kubectl = Kubectl.find(emission.namespace)
-    order = stages(objects_in(kubectl, [emission.text]), frozenset({kind.name}))
-    _require_prerequisites(kubectl, emission)
+    order = stages(known_objects(kubectl, emission), frozenset({kind.name}))
+    require_prerequisites(kubectl, emission, echo)
     application = Application(kubectl, echo, applying or ApplyOptions())
     if is_dry_run:
         for line in dry_run(application, kubectl, order) or ["the API server accepts the manifests"]:
@@ -58,39 +59,15 @@ def run_emitted(
         for stage in order:
             application.apply(stage)
     (job,) = order[-1]
-    run = _KubeflowRun(kubectl, kind, job, application.uid_of(job))
+    before, _ = application.generation_of(job)
+    run = _KubeflowRun(kubectl, kind, job, application.uid_of(job), was_there=before > 0)
     return Follower(kubectl, run, echo, following or FollowOptions()).follow()
-
-
-def _require_prerequisites(kubectl: Kubectl, emission: Emission) -> None:
-    """Raise `ClusterError` for a queue or a claim that is not there, or results that several nodes cannot share."""
-    space = " ".join(["", *kubectl.namespace_options])
-    if emission.queue:
-        _require(kubectl, "localqueues.kueue.x-k8s.io", emission.queue, space)
-    for claim in emission.claims:
-        content = _require(kubectl, "persistentvolumeclaims", claim, space)
-        modes = frozenset(content.get("spec", {}).get("accessModes") or ())
-        if claim == emission.results_claim and emission.num_nodes > 1 and modes and not modes & _SHARED_MODES:
-            raise ClusterError(
-                f"claim `{claim}` is {', '.join(sorted(modes))}, and {emission.num_nodes} nodes write into it; name a "
-                f"ReadWriteMany one with --results-claim (`kubectl get persistentvolumeclaims{space}` lists them)"
-            )
-
-
-def _require(kubectl: Kubectl, resource: str, name: str, space: str) -> Mapping[str, Any]:
-    try:
-        (content,) = kubectl.named(f"{resource}/{name}") or ({},)
-    except RefusedError as error:
-        raise ClusterError(f"{resource} `{name}` cannot be looked up: {error}") from error
-    if not content:
-        raise ClusterError(f"{resource} `{name}` is not there; `kubectl get {resource}{space}` lists those that are")
-    return content
 
 
 class _KubeflowRun:
     """A TrainJob or JobSet that was applied, with the pods of all its nodes."""
 
-    def __init__(self, kubectl: Kubectl, kind: _Kind, job: ClusterObject, uid: str) -> None:
+    def __init__(self, kubectl: Kubectl, kind: _Kind, job: ClusterObject, uid: str, *, was_there: bool) -> None:
         self.name = job.name
         options = f" --namespace {job.namespace}" if job.namespace else ""
         self.stop_command = f"kubectl delete {kind.resource} {job.name}{options}"
@@ -98,6 +75,8 @@ class _KubeflowRun:
         self._kind = kind
         self._uid = uid
         self._warnings = Warnings(kubectl)
+        self._may_be_over = was_there
+        self._num_restarts = 0
         self._cause = ""
 
     def observe(self) -> Observation:
@@ -105,19 +84,39 @@ class _KubeflowRun:
         (job,) = self._kubectl.named(f"{self._kind.resource}/{self.name}")
         if not job or job.get("metadata", {}).get("uid", self._uid) != self._uid or is_going(job):
             return Observation(outcome=f"the {self._kind.name} was deleted, which ends its run")
+        pods = self._pods(_created(job))
+        states = [*self._conditions(job), *self._attempt(pods), *self._troubles(job, pods)]
+        logs = [LogSource(pod["metadata"]["name"], _CONTAINER) for pod in pods if self._is_first(pod) and _ran(pod)]
+        outcome = self._outcome(job)
+        if self._may_be_over and outcome is not None:
+            states.append(
+                ("earlier", f"{self.name}: ended in an earlier run; `{self.stop_command}` makes room for another")
+            )
+        self._may_be_over = False
+        return Observation(states, logs, outcome)
+
+    def _pods(self, since: str) -> list[dict[str, Any]]:
+        """Return the pods of this run, the oldest first; those of one that had its name are older than it."""
         selector = f"{_JOBSET_LABEL}={self.name}"
         pods = self._kubectl.all_of("pods", "--selector", selector, *self._kubectl.namespace_options)
-        pods = [pod for pod in pods if not is_going(pod)]
-        states = [*self._conditions(job), *self._troubles(job, pods)]
-        logs = [LogSource(pod["metadata"]["name"], _CONTAINER) for pod in pods if self._is_first(pod) and _ran(pod)]
-        return Observation(states, logs, self._outcome(job))
+        return sorted((pod for pod in pods if _created(pod) >= since), key=_created)
 
     def _conditions(self, job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for condition in job.get("status", {}).get("conditions") or ():
             parts = (condition.get("status"), condition.get("reason"), condition.get("message"))
             yield condition["type"], f"{condition['type']}: {' '.join(str(part) for part in parts if part)}"
 
+    def _attempt(self, pods: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+        """Yield that all nodes started again, which no condition tells; why they did is no cause of a later end."""
+        latest = max((_attempt_of(pod) for pod in pods), default=0)
+        if latest > self._num_restarts:
+            self._num_restarts, self._cause = latest, ""
+        if self._num_restarts:
+            yield "restarts", f"all nodes started again (restart {self._num_restarts})"
+
     def _troubles(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+        """Yield what keeps the pods of the latest attempt from running; those that are ended say nothing of it."""
+        pods = [pod for pod in pods if not is_going(pod) and _attempt_of(pod) == self._num_restarts]
         for pod in pods:
             for text in troubles_of(pod):
                 self._cause = text
@@ -125,7 +124,10 @@ class _KubeflowRun:
         if pods and all(_ran(pod) for pod in pods):
             return
         uids = frozenset(str(item["metadata"]["uid"]) for item in (job, *pods))
-        for text in self._warnings.events_of(uids):
+        below = About(
+            frozenset({self.name, f"{self.name}-{_CONTAINER}-0"}), frozenset({"JobSet", "Job"}), _created(job)
+        )
+        for text in self._warnings.events_of(uids, below):
             yield text, text
 
     def _is_first(self, pod: Mapping[str, Any]) -> bool:
@@ -142,6 +144,17 @@ class _KubeflowRun:
                 cause = f"; {self._cause}" if self._cause else ""
                 return f"the run failed: {condition.get('message') or condition.get('reason')}{cause}"
         return None
+
+
+def _created(item: Mapping[str, Any]) -> str:
+    """Return when an object was made, as text that sorts by time."""
+    return str(item.get("metadata", {}).get("creationTimestamp") or "")
+
+
+def _attempt_of(pod: Mapping[str, Any]) -> int:
+    """Return how often JobSet had started all nodes again when it made a pod."""
+    stated = str((pod["metadata"].get("labels") or {}).get(_ATTEMPT_LABEL, "0"))
+    return int(stated) if stated.isascii() and stated.isdigit() else 0
 
 
 def _ran(pod: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from kaitoc.compiler.core.records import dataclass
 
 _VERSION = 1
-_STEP = re.compile(r"step \d+/\d+  loss (?P<loss>\d+\.\d+)\b")
+_STEP = re.compile(r"step (?P<step>\d+)/\d+  loss (?P<loss>\d+\.\d+)\b")
 """How the bundled runtime tells of a step."""
 _MAX_LINE_LENGTH = 10_000
 
@@ -55,8 +55,13 @@ class ClusterReport:
 
 
 def report_of(workspace: str, lines: Sequence[str]) -> ClusterReport:
-    """Return what the lines of a log tell of a run."""
-    entries = [numbers for line in lines for part in line.split("\r") if (numbers := numbers_of(part))]
+    """Return what the lines of a log tell of a run; one that was resumed tells some steps again, which count once."""
+    entries: list[dict[str, float]] = []
+    for numbers in (numbers_of(part) for line in lines for part in line.split("\r")):
+        if "step" in numbers:
+            entries = [entry for entry in entries if entry.get("step", 0) < numbers["step"]]
+        if numbers:
+            entries.append(numbers)
     losses = [entry["loss"] for entry in entries if "loss" in entry]
     return ClusterReport(
         workspace=workspace,
@@ -77,7 +82,7 @@ def numbers_of(line: str) -> dict[str, float]:
         return {}
     if start < 0:
         step = _STEP.match(line)
-        return {"loss": float(step["loss"])} if step is not None else {}
+        return {"step": float(step["step"]), "loss": float(step["loss"])} if step is not None else {}
     try:
         record = ast.literal_eval(line[start:].strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.kubectl import Kubectl, RefusedError
 
 _STARTING = frozenset({"", "PodInitializing", "ContainerCreating"})
@@ -51,6 +52,21 @@ def troubles_of(pod: Mapping[str, Any]) -> Iterator[str]:
         yield f"pod {name}: {status['reason']}: {_one_line(status.get('message') or '')}".rstrip(": ")
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """Objects whose uids nobody asked for: by name and kind, and what happened to them since a time."""
+
+    names: frozenset[str]
+    kinds: frozenset[str]
+    since: str
+
+    def covers(self, event: Mapping[str, Any]) -> bool:
+        """Return whether a warning is about one of them."""
+        about = event.get("involvedObject") or {}
+        at = str(event.get("lastTimestamp") or event.get("eventTime") or "")
+        return about.get("kind") in self.kinds and about.get("name") in self.names and at >= self.since
+
+
 class Warnings:
     """Reads what the cluster warns of; a kind that it does not have, or that may not be read, is asked for once."""
 
@@ -58,11 +74,12 @@ class Warnings:
         self._kubectl = kubectl
         self._unreadable: set[str] = set()
 
-    def events_of(self, uids: frozenset[str]) -> Iterator[str]:
+    def events_of(self, uids: frozenset[str], others: About | None = None) -> Iterator[str]:
         """Yield the warnings about some objects."""
         for event in self._items("events", "--field-selector", "type=Warning", *self._kubectl.namespace_options):
             about = event.get("involvedObject") or {}
-            if about.get("uid") in uids and event.get("reason") not in _TOLD_BY_STATUS:
+            is_meant = about.get("uid") in uids or (others is not None and others.covers(event))
+            if is_meant and event.get("reason") not in _TOLD_BY_STATUS:
                 message = _one_line(event.get("message") or "")
                 yield f"{about.get('kind')} {about.get('name')}: {event.get('reason')}: {message}"
 

@@ -14,6 +14,14 @@ _PRIORITY = "kueue.x-k8s.io/priority-class"
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A resource of a device plugin and how many of it each node's pod asks for."""
+
+    resource: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A plan with the nodes, volumes and names that it runs with; an empty namespace is left to kubectl."""
 
@@ -50,8 +58,13 @@ class Bundle:
         }
 
     @property
-    def resources(self) -> dict[str, str]:
-        """Return what one node's pod asks for."""
+    def devices(self) -> tuple[Device, ...]:
+        """Return the devices that one node's pod asks for."""
         rdma = self.options.rdma
-        gpus = {"nvidia.com/gpu": str(self.world.processes_per_node)}
-        return {**gpus, **({rdma.resource: str(rdma.count)} if rdma is not None else {})}
+        gpus = Device("nvidia.com/gpu", self.world.processes_per_node)
+        return (gpus, *([Device(rdma.resource, rdma.count)] if rdma is not None else []))
+
+    @property
+    def resources(self) -> dict[str, str]:
+        """Return what one node's pod asks for, as its limits are written."""
+        return {device.resource: str(device.count) for device in self.devices}

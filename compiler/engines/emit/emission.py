@@ -8,7 +8,7 @@ from dataclasses import replace
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
 from kaitoc.compiler.catalog.interconnects import nccl_environment
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.engines.emit.bundle import Bundle
+from kaitoc.compiler.engines.emit.bundle import Bundle, Device
 from kaitoc.compiler.engines.emit.names import name_of
 from kaitoc.compiler.engines.emit.nodes import World, world_of
 from kaitoc.compiler.engines.emit.objects import objects_of
@@ -24,7 +24,8 @@ from kaitoc.compiler.plan.plan import Plan
 class Emission:
     """Manifests as text, the name and namespace of their objects, what they need, and what a reader should know.
 
-    `output` is the folder below the claim for results that the run writes into; `queue` is empty for none.
+    `output` is the folder below the claim for results that the run writes into; `queue` and `priority_class` are empty
+    for none.
     """
 
     engine: str
@@ -37,6 +38,9 @@ class Emission:
     results_claim: str
     claims: tuple[str, ...]
     queue: str
+    priority_class: str
+    instance_type: str
+    devices: tuple[Device, ...]
 
 
 def emission_of(job: Job, options: EmitOptions) -> Emission:
@@ -64,6 +68,9 @@ def emission_of(job: Job, options: EmitOptions) -> Emission:
         results_claim=storage.results_claim,
         claims=tuple(dict.fromkeys(claim for claim in claims if claim)),
         queue=options.queue,
+        priority_class=options.priority_class,
+        instance_type=instance.name,
+        devices=bundle.devices,
     )
 
 

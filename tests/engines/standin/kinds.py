@@ -31,6 +31,7 @@ class Kind:
 CORE = (
     Kind("", "v1", "configmaps", "ConfigMap"),
     Kind("", "v1", "events", "Event"),
+    Kind("", "v1", "nodes", "Node", is_namespaced=False),
     Kind("", "v1", "namespaces", "Namespace", is_namespaced=False),
     Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
     Kind("", "v1", "pods", "Pod"),
@@ -45,6 +46,8 @@ KUBEFLOW = (
     Kind("trainer.kubeflow.org", "v1alpha1", "trainingruntimes", "TrainingRuntime"),
     Kind("jobset.x-k8s.io", "v1alpha2", "jobsets", "JobSet"),
     Kind("kueue.x-k8s.io", "v1beta1", "localqueues", "LocalQueue"),
+    Kind("kueue.x-k8s.io", "v1beta1", "clusterqueues", "ClusterQueue", is_namespaced=False),
+    Kind("kueue.x-k8s.io", "v1beta1", "workloadpriorityclasses", "WorkloadPriorityClass", is_namespaced=False),
 )
 
 

@@ -181,7 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        reasons = {429: "TooManyRequests", 500: "InternalError", 401: "Unauthorized", 403: "Forbidden"}
+        reasons = {
+            401: "Unauthorized", 403: "Forbidden", 410: "Expired", 429: "TooManyRequests", 500: "InternalError",
+            503: "ServiceUnavailable", 504: "Timeout",
+        }  # fmt: skip
         self._send_status(StatusError(fault, reasons[fault], f"the test says {fault}"))
 
     def _send_status(self, error: StatusError) -> None:

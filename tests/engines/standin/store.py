@@ -6,6 +6,7 @@ import copy
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 from standin.kinds import Kind
@@ -121,6 +122,8 @@ class Store:
         if kind.is_namespaced:
             metadata["namespace"] = key[1]
         metadata["resourceVersion"] = old.get("resourceVersion", "0")
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata["creationTimestamp"] = old.get("creationTimestamp") or metadata.get("creationTimestamp") or now
         changes_spec = before is None or _without_metadata(before) != _without_metadata(item)
         metadata["generation"] = old.get("generation", 0) + (1 if changes_spec else 0)
         for webhook in self.webhooks:
