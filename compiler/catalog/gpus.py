@@ -20,6 +20,7 @@ HOPPER = (9, 0)
 
 _GPUS = "schemas/catalog/gpus.json"
 _INSTANCE_TYPES = "schemas/catalog/instance_types.json"
+_CACHE_RATE = "cache_gb_per_second"
 _NETWORK = "network_gbit_per_second"
 _GBIT = 1e9 / 8
 """Bytes in a gigabit."""
@@ -34,7 +35,8 @@ class Gpu:
     """One GPU. `memory_bytes` is what CUDA offers to a process; rates are dense peaks, 0 where there is no unit.
 
     `cache_bytes` is its second-level cache, `resident_threads` what it can run at once. `nvlink_bytes_per_second` is
-    what all its NVLinks carry in each direction, 0 without.
+    what all its NVLinks carry in each direction, 0 without. `matmul_flops` is what matrix products were measured at by
+    type, empty where nobody did, `cache_bytes_per_second` what reading the cache was, None likewise.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Gpu:
     num_multiprocessors: int
     resident_threads: int
     cache_bytes: int
+    matmul_flops: tuple[tuple[str, float], ...] = ()
+    cache_bytes_per_second: float | None = None
 
     @property
     def has_bf16(self) -> bool:
@@ -125,6 +129,8 @@ def _gpu(entry: dict[str, Any]) -> Gpu:
         num_multiprocessors=entry["multiprocessors"],
         resident_threads=entry["multiprocessors"] * entry["threads_per_multiprocessor"],
         cache_bytes=entry["cache_bytes"],
+        matmul_flops=tuple((name, tflops * 1e12) for name, tflops in entry.get("matmul_tflops", {}).items()),
+        cache_bytes_per_second=float(entry[_CACHE_RATE]) * 1e9 if _CACHE_RATE in entry else None,
     )
 
 

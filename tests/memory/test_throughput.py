@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, all_gpus, find_gpu
 from kaitoc.compiler.catalog.models import all_models, find_model
-from kaitoc.compiler.memory.closed_form.kernel import Group
+from kaitoc.compiler.memory.closed_form.kernel import Group, Unit
+from kaitoc.compiler.memory.throughput.rates import rates_of
 from kaitoc.compiler.memory.throughput.speed import Throughput, throughput
 from kaitoc.compiler.memory.workload import (
     Attention,
@@ -219,6 +220,15 @@ def test_experts_that_are_indexed_by_lists_keep_the_gpu_waiting_for_every_row() 
     assert plain.seconds_of(Group.HOST) == pytest.approx(num_rows * 356e-9, rel=0.01)
     assert again.seconds_of(Group.HOST) == pytest.approx(2 * plain.seconds_of(Group.HOST))
     assert throughput(replace(mixtral, stack="transformers-4.45"), A100).seconds_of(Group.HOST) == 0
+
+
+def test_cards_that_throttle_multiply_as_fast_as_they_were_measured_to() -> None:
+    t4, l4, a100 = (rates_of(_gpu(name), Dtype.FLOAT16, BASE.stack).flops[Unit.HALF] for name in ("T4", "L4", "A100"))
+    peaks = [_gpu(name).fp16_flops for name in ("T4", "L4", "A100")]
+
+    assert t4 / peaks[0] < 0.65
+    assert l4 / peaks[1] < 0.6
+    assert a100 / peaks[2] > 0.8
 
 
 def test_a_gpu_without_bfloat16_units_computes_it_in_float32() -> None:

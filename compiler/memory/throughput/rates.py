@@ -54,22 +54,29 @@ class Rates:
 
 @lru_cache(maxsize=256)
 def rates_of(gpu: Gpu, half_dtype: Dtype, stack_name: str) -> Rates:
-    """Return what a GPU reaches in one half-precision type; without such units it computes in float32."""
+    """Return what a GPU reaches in one half-precision type: as measured, else a share of its peak.
+
+    Without such units it computes in float32.
+    """
     data = _data()
     shares = {**data["generations"][DEFAULT], **data["generations"].get(gpu.generation, {})}
     peak = gpu.bf16_flops if half_dtype is Dtype.BFLOAT16 else gpu.fp16_flops
     peak = peak or gpu.fp32_flops
-    half = peak * shares["half_product"] * data["shape_share"]
+    measured = dict(gpu.matmul_flops)
+    product = measured.get(half_dtype.value, peak * shares["half_product"])
+    attention = product * data["attention_to_product"] if measured else peak * shares["fused_attention"]
+    half = product * data["shape_share"]
+    by_memory = gpu.bandwidth_bytes_per_second * data["cache_to_memory"]
     return Rates(
         flops={
             Unit.HALF: half,
-            Unit.FLOAT32: gpu.fp32_flops * data["float32_product"],
+            Unit.FLOAT32: measured.get(Dtype.FLOAT32.value, gpu.fp32_flops * data["float32_product"]),
             Unit.INT8: half * data["int8_to_half"],
-            Unit.FUSED_ATTENTION: peak * shares["fused_attention"],
+            Unit.FUSED_ATTENTION: attention,
         },
         bandwidth=gpu.bandwidth_bytes_per_second * data["bandwidth"],
         stream_bandwidth=gpu.bandwidth_bytes_per_second * data["stream_bandwidth"],
-        cache_bandwidth=gpu.bandwidth_bytes_per_second * data["bandwidth"] * data["cache_to_memory"],
+        cache_bandwidth=data["bandwidth"] * (gpu.cache_bytes_per_second or by_memory),
         cache_bytes=gpu.cache_bytes,
         num_multiprocessors=gpu.num_multiprocessors,
         dequantization=gpu.bandwidth_bytes_per_second * _dequantization_share(shares, stack_name),
