@@ -15,6 +15,7 @@ from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.memory.serving.speed import ServingSpeed
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserves
 
 
@@ -45,13 +46,15 @@ class CompileRequest:
 class ServerPerformance:
     """What a server holds: tokens in the KV cache of one replica, the context that it serves, requests of that context.
 
-    They are 0 where it does not start. `num_nodes` are those that Kaito starts for it.
+    They are 0 where it does not start. `num_nodes` are those that Kaito starts for it. `speed` is an estimate for
+    comparing configurations, None where no goal asks for one or it is unknown.
     """
 
     kv_tokens: int
     context_tokens: int
     num_requests: float
     num_nodes: int
+    speed: ServingSpeed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,19 @@ from kaitoc.compiler.job.serving_memory import kaito_nodes, serving_memory, summ
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.serving.speed import shape_within
 from kaitoc.compiler.passes.model import Change, Goal
 from kaitoc.compiler.passes.serving import SERVING_PASSES
+from kaitoc.compiler.passes.serving.costs import missing_price, usd_of
 from kaitoc.compiler.passes.serving.model import ServingContext, known_serving_changes
+from kaitoc.compiler.passes.serving.run import run_of
 from kaitoc.compiler.passes.serving.server_instance import NAME as INSTANCE_PASS
+from kaitoc.compiler.passes.serving.speed_server import SPEED_GOALS
 from kaitoc.compiler.passes.serving.way_out import binding_of_server
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+SPEED_NOTE = "server speeds are estimates for comparing configurations; measured servers took 1.2 to 3 times as long"
+"""By the runs of tests/bench/serving, which docs/throughput.md lists."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,20 +84,24 @@ class ServingSubject:
         pairs = zip((self, *scope.siblings), after, strict=False)
         return bool(after) and all(_is_as_good(one, other, pass_name) for one, other in pairs)
 
-    def performance(self, _: CompileRequest) -> Performance:
-        """Return what the server holds: requests, tokens, and the context that it serves."""
+    def performance(self, request: CompileRequest) -> Performance:
+        """Return what the server holds, and how fast it is where a goal asks for that."""
         memory = serving_memory(self.job)
         footprint = memory.footprint
         if footprint is None:
             return Performance()
-        length = footprint.length_tokens
+        length, run = footprint.length_tokens, run_of(self.job)
+        speed = run.speed(shape_within(length)) if run is not None and request.goal in SPEED_GOALS else None
         return Performance(
+            tokens_per_second=speed.tokens_per_second if speed is not None else None,
+            usd_per_million_tokens=usd_of(self.job, run, speed) if run is not None and speed is not None else None,
             server=ServerPerformance(
                 kv_tokens=footprint.kv_tokens if length else 0,
                 context_tokens=length,
                 num_requests=footprint.concurrency(length) if length else 0.0,
                 num_nodes=memory.num_nodes,
-            )
+                speed=speed,
+            ),
         )
 
     def summary(self) -> JobSummary:
@@ -106,10 +117,11 @@ class ServingSubject:
         return None
 
     def note(self, request: CompileRequest) -> str:
-        """Return that lower memory is no goal of a server."""
-        return (
-            "--goal memory is for training runs; servers are compiled to start" if request.goal is Goal.MEMORY else ""
-        )
+        """Return what the speed of servers is worth, the price that is missing, or that a goal means nothing here."""
+        if request.goal is Goal.MEMORY:
+            return "--goal memory is for training runs; servers are compiled to start"
+        lacking = missing_price(self.job) if request.goal is Goal.COST else ""
+        return lacking or (SPEED_NOTE if request.goal in SPEED_GOALS else "")
 
 
 def _is_as_good(before: Subject, after: Subject, pass_name: str) -> bool:

@@ -19,7 +19,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.compiler.passes.model import Preserve
+from kaitoc.compiler.passes.model import Goal, Preserve
 from kaitoc.compiler.report.compile.formats import render_report
 from kaitoc.compiler.report.compile.text import render_text
 
@@ -145,8 +145,9 @@ def test_reports_say_what_a_change_moves() -> None:
     result = compiled(manifests(TOO_LONG, A10), preserve=Preserve.ANY)
     (job,) = json.loads(render_report("json", result))["jobs"]
 
-    assert job["performance_before"]["server"] == {
-        "kv_tokens": 0, "context_tokens": 0, "num_requests": 0.0, "num_nodes": 1}  # fmt: skip
+    before = job["performance_before"]["server"]
+    assert [before[name] for name in ("kv_tokens", "context_tokens", "num_requests", "num_nodes")] == [0, 0, 0.0, 1]
+    assert before["token_seconds"] is None
     assert job["performance_after"]["server"]["context_tokens"] == 12288
     for text in (render_text(result), render_report("markdown", result), render_report("html", result)):
         assert "12,288 tokens" in text
@@ -164,3 +165,30 @@ def test_the_command_and_the_function_agree(tmp_path: Path) -> None:
 
     assert shown.stdout == kaitoc.compile([path], isolated=True).files[0].text
     assert "swap-space" not in shown.stdout
+
+
+def test_a_goal_of_speed_says_what_its_estimates_are_worth() -> None:
+    request = request_for(Overrides(), goal=Goal.LATENCY, settings=SettingsFinder(isolated=True))
+    text = manifests("vllm:\n  max-model-len: 8192\n", "Standard_NC48ads_A100_v4")
+
+    result = compile_files(["in.yaml"], request, [Source("in.yaml", text)])
+
+    assert "tensor-parallel-size: 2" in result.files[0].text
+    assert "measured servers took" in result.notes[0]
+    assert strict_findings(result.files[0].text) == set()
+    assert "estimate, each token of one request" in render_text(result)
+
+
+def test_without_a_goal_no_speed_is_told() -> None:
+    result = compiled(manifests("vllm:\n  max-model-len: 8192\n"))
+
+    assert "estimate" not in render_text(result)
+    assert result.notes == ()
+
+
+def test_the_goal_of_cost_says_which_price_is_missing() -> None:
+    request = request_for(Overrides(), goal=Goal.COST, settings=SettingsFinder(isolated=True))
+
+    result = compile_files(["in.yaml"], request, [Source("in.yaml", manifests("vllm:\n  seed: 1\n"))])
+
+    assert result.notes == (f"--goal cost: the price of {A100} is missing; give --price {A100}=USD",)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from compiled_texts import manifest_of, recorded
 
 from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
@@ -35,23 +36,6 @@ KNOWN_MISSES = {
 ARTEFACTS = json.loads((FOLDER / "serving" / "artefacts.json").read_text(encoding="utf-8"))
 _NOT_RUN = ("KT3", "KT74")
 """Rules on what the recording does not run: Kaito's webhook, and a GPU's memory."""
-_WORKSPACE = """apiVersion: kaito.sh/v1beta1
-kind: Workspace
-metadata: {name: llama}
-resource:
-  instanceType: Standard_NC24ads_A100_v4
-  labelSelector: {matchLabels: {app: llama}}
-inference:
-  preset:
-    name: meta-llama/Llama-3.1-8B-Instruct
-    presetOptions: {modelAccessSecret: hub}
-  config: serving
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: serving}
-data:
-  inference_config.yaml: """
 
 
 @dataclass
@@ -62,16 +46,6 @@ class Comparison:
     missed: list[tuple[str, str]] = field(default_factory=list)
     false_errors: list[tuple[str, set[str]]] = field(default_factory=list)
     unnoticed: list[tuple[str, _Json]] = field(default_factory=list)
-
-
-def recording(release: str) -> list[tuple[str, _Json]]:
-    path = FOLDER / "recordings" / f"serving-{release}.jsonl"
-    return [tuple(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def manifest_of(text: str) -> str:
-    """Return a Workspace and a ConfigMap with a text, which JSON quotes as YAML reads it."""
-    return _WORKSPACE + json.dumps(text) + "\n"
 
 
 def findings_in(engine: Engine, text: str) -> list[Finding]:
@@ -85,7 +59,7 @@ def comparison(release: str) -> Comparison:
     rules = RuleSet(FILE_RULES, (), OBJECT_RULES, serving_rules)
     engine = Engine(rules, Overrides(kaito_version=release), SettingsFinder(isolated=True))
     compared = Comparison()
-    for text, record in recording(release):
+    for text, record in recorded(release, "serving"):
         findings = findings_in(engine, text)
         errors = {one.code for one in findings if one.severity is Severity.ERROR and not one.code.startswith(_NOT_RUN)}
         if "stage" in record and not errors:
@@ -130,7 +104,7 @@ def test_a_number_is_read_as_vllm_reads_it(release: str) -> None:
     table = serving_table(release)
     pairs = [
         (text, value, record["changed"][name])
-        for text, record in recording(release)
+        for text, record in recorded(release, "serving")
         if "changed" in record
         for name, value in numbers_in(table, text).items()
         if type(record["changed"].get(name)) in (int, float)
@@ -152,4 +126,4 @@ def test_a_switch_that_is_turned_on_by_false_is_told(release: str) -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_release_is_recorded_in_breadth(release: str) -> None:
-    assert len(recording(release)) >= 1000
+    assert len(recorded(release, "serving")) >= 1000

@@ -93,6 +93,22 @@ def token_bytes(workload: ServingWorkload, cache: LayerCache) -> int:
     return int(heads * ((cache.key_dim + cache.value_dim) * element + scale))
 
 
+def read_bytes(workload: ServingWorkload, cache: LayerCache, context_tokens: int) -> int:
+    """Return what the next token of a request reads of a layer's cache on one rank; a state is written as well."""
+    if cache.state is not None:
+        return 2 * _state_bytes(workload, cache.state)
+    if cache.kind is CacheKind.NONE:
+        return 0
+    return token_bytes(workload, cache) * seen_tokens(cache, context_tokens)
+
+
+def seen_tokens(cache: LayerCache, context_tokens: int) -> int:
+    """Return how many tokens of a context a layer's attention sees, 0 for a layer without."""
+    if cache.state is not None or cache.kind is CacheKind.NONE:
+        return 0
+    return min(context_tokens, cache.window_tokens) if cache.window_tokens else context_tokens
+
+
 def _element_bytes(kv_dtype: str) -> float:
     if kv_dtype in _ELEMENT_BYTES:
         return _ELEMENT_BYTES[kv_dtype]

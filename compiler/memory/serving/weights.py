@@ -105,6 +105,33 @@ def layer_bytes(workload: ServingWorkload, layer: ServedLayer) -> float:
     return linears + experts + weights.plain * _HALF_BYTES + weights.latent_bytes / ranks
 
 
+def pass_bytes(workload: ServingWorkload, stage: Stage, num_tokens: int) -> float:
+    """Return the weights that a forward pass of so many tokens reads on a rank of a stage.
+
+    Of a mixture's experts those that at least one token chooses, were each as likely; of the embedding next to nothing.
+    """
+    model, idle = workload.model, 0.0
+    if model.experts is not None:
+        idle = (1 - model.experts.per_token / model.experts.num) ** num_tokens
+    total = 0.0
+    for index in stage.layers:
+        layer = model.layers[index]
+        experts = _expert_parameters(workload, layer.weights.experts) * _LINEAR_BYTES[workload.weight_format]
+        total += layer_bytes(workload, layer) - idle * experts / workload.expert_ranks
+    head = _HALF_BYTES * model.hidden_size * model.vocab_size / workload.tensor_parallel if stage.has_head else 0.0
+    return total + head
+
+
+def active_parameters(workload: ServingWorkload, layer: ServedLayer) -> float:
+    """Return the parameters of a layer that one rank multiplies a token with."""
+    weights, ranks, shape = layer.weights, workload.tensor_parallel, workload.model.experts
+    heads = layer.cache.num_kv_heads or workload.model.num_kv_heads
+    kv_share = max(1, heads // ranks) / max(1, heads)
+    chosen = shape.per_token / shape.num if shape is not None else 0.0
+    experts = weights.experts * chosen / workload.expert_ranks
+    return weights.sharded / ranks + weights.kv * kv_share + weights.replicated + weights.plain + experts
+
+
 def _expert_parameters(workload: ServingWorkload, parameters: int) -> float:
     """Return the parameters of a layer's experts as they are laid out."""
     model = workload.model

@@ -90,11 +90,12 @@ class KnownLinks:
 def links_of(workload: Workload, gpu: Gpu, instance: InstanceType | None) -> KnownLinks:
     """Return the links of a workload's GPUs on a kind of machine, None for GPUs that are only known by themselves."""
     num_nodes = workload.sharding.num_nodes
-    return _links_of(gpu, instance, workload.num_gpus // num_nodes, num_nodes)
+    return links_between(gpu, instance, workload.num_gpus // num_nodes, num_nodes)
 
 
 @lru_cache(maxsize=64)
-def _links_of(gpu: Gpu, instance: InstanceType | None, gpus_per_node: int, num_nodes: int) -> KnownLinks:
+def links_between(gpu: Gpu, instance: InstanceType | None, gpus_per_node: int, num_nodes: int) -> KnownLinks:
+    """Return the links of so many GPUs on each of so many machines of a kind."""
     data = read_json("catalog/throughput")["links"]
     hops, assumptions = data["hop_seconds"], []
     over_pcie = _same(data["pcie_bytes_per_second"][str(gpu.pcie_generation)], hops["pcie"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_memory import default_utilization, serving_memory
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
+from kaitoc.compiler.memory.serving.speed import RequestShape, ServingSpeed, serving_speed
 from kaitoc.compiler.memory.serving.workload import ServingError, ServingWorkload
 from kaitoc.compiler.passes.serving.model import ServingContext
 
@@ -27,6 +28,7 @@ class ServingRun:
     num_gpus: int
     num_nodes: int
     most_utilization: float
+    instance: InstanceType | None = None
 
     @property
     def footprint(self) -> ServingFootprint | None:
@@ -41,6 +43,11 @@ class ServingRun:
         """Return whether the server starts."""
         footprint = self.footprint
         return footprint.verdict if footprint is not None else Verdict.DOES_NOT_FIT
+
+    def speed(self, shape: RequestShape) -> ServingSpeed | None:
+        """Return how fast the server answers requests of a shape, None where it holds none of them."""
+        footprint = self.footprint
+        return serving_speed(footprint, self.gpu, self.instance, shape) if footprint is not None else None
 
     def varied(self, **values: Any) -> ServingRun:
         """Return the server with another workload."""
@@ -59,6 +66,7 @@ def run_of(job: ServingJob) -> ServingRun | None:
         num_gpus=job.num_gpus or 1,
         num_nodes=memory.num_nodes,
         most_utilization=default_utilization(job),
+        instance=job.instance.value if job.instance is not None else None,
     )
 
 

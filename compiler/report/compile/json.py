@@ -96,11 +96,16 @@ def _performance(performance: Performance) -> JsonPerformance:
 
 
 def _server(server: ServerPerformance) -> JsonServerPerformance:
+    speed = server.speed
     return JsonServerPerformance(
         kv_tokens=server.kv_tokens,
         context_tokens=server.context_tokens,
         num_requests=round(server.num_requests, 4),
         num_nodes=server.num_nodes,
+        first_token_seconds=speed.first_token_seconds if speed is not None else None,
+        token_seconds=speed.token_seconds if speed is not None else None,
+        prompt_tokens=speed.shape.prompt_tokens if speed is not None else None,
+        output_tokens=speed.shape.output_tokens if speed is not None else None,
     )
 
 

@@ -17,13 +17,18 @@ from kaitoc.compiler.report.json_model import JsonJob, JsonPosition, JsonSpan
 class JsonServerPerformance:
     """What a server holds: tokens in the KV cache of one replica, its context, requests of it; 0 if it cannot start.
 
-    `num_nodes` are those that Kaito starts for it.
+    `num_nodes` are those that Kaito starts for it. Times are estimates for comparing configurations, of a
+    request of `prompt_tokens` and `output_tokens` that is served alone; null without a goal of speed.
     """
 
     kv_tokens: int
     context_tokens: int
     num_requests: float
     num_nodes: int
+    first_token_seconds: float | None
+    token_seconds: float | None
+    prompt_tokens: int | None
+    output_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from kaitoc.compiler.report.compile.wording import (
     figures_of,
     gain_text,
     has_cost,
+    is_server,
     preserves_text,
     proposal_text,
     size_text,
@@ -60,10 +61,10 @@ def _summary_lines(job: CompiledJob, style: Style) -> Iterator[str]:
         verdict = f", {job.after.verdict.value}" if job.after.verdict is not None else ""
         peaks = f"{size_text(before.peak_bytes)} -> {size_text(after.peak_bytes)}"
         yield f"  {style.strong('peak')}   {peaks}{room}{verdict}"
-    if after.tokens_per_second is not None:
+    if after.tokens_per_second is not None and not is_server(job):
         speeds = f"{speed_text(before.tokens_per_second)} -> {speed_text(after.tokens_per_second)}"
         yield f"  {style.strong('speed')}  {speeds}"
-    if has_cost(job):
+    if has_cost(job) and not is_server(job):
         yield f"  {style.strong('cost')}   {cost_text(before)} -> {cost_text(after)} per million tokens"
     if job.proposal is not None:
         yield f"  {style.strong('hint')}   {proposal_text(job.proposal)}"

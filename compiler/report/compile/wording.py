@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kaitoc.compiler.compile.model import (
     AppliedChange,
     CompiledJob,
@@ -60,7 +62,24 @@ def figures_of(job: CompiledJob) -> list[Figure]:
         Figure("context", _context_text(before), _context_text(after)),
         Figure("requests of that context at once", _requests_text(before), _requests_text(after)),
         Figure("nodes", f"{before.num_nodes}" if before is not None else "unknown", f"{after.num_nodes}"),
+        *_speed_figures(job, after),
     ]
+
+
+def _speed_figures(job: CompiledJob, after: ServerPerformance) -> Iterator[Figure]:
+    """Yield the estimates that a goal of speed asks for."""
+    if after.speed is None:
+        return
+    performances, shape = (job.performance_before, job.performance_after), after.speed.shape
+    speeds = [one.server.speed if one.server is not None else None for one in performances]
+    first = (f"{speed.first_token_seconds * 1000:,.0f} ms" if speed is not None else "unknown" for speed in speeds)
+    each = (f"{speed.token_seconds * 1000:,.1f} ms" if speed is not None else "unknown" for speed in speeds)
+    full = (f"{speed_text(one.tokens_per_second)}" for one in performances)
+    yield Figure(f"estimate, first token of a prompt of {shape.prompt_tokens:,}", *first)
+    yield Figure("estimate, each token of one request", *each)
+    yield Figure("estimate, output of a full server", *full)
+    if has_cost(job):
+        yield Figure("estimate, a million output tokens", *(cost_text(one) for one in performances))
 
 
 def moved_figures(change: AppliedChange) -> tuple[str, str]:

@@ -5,7 +5,7 @@
 `WHEEL` is vLLM's wheel from PyPI (`pip download --no-deps`), of which only the Python files are unpacked; `KAITO` a
 folder with inference_api.py of Kaito's tag, and rate_limit.py where it has one; `PYTHON` an interpreter with the
 libraries that vLLM imports on a CPU. `--introspect` prints the table of options instead
-(`schemas/inference_config/options`).
+(`schemas/inference_config/options`). `--compiled` records what `kaitoc compile` makes of the recorded texts.
 """
 
 from __future__ import annotations
@@ -60,6 +60,15 @@ def chosen_texts(release: str) -> list[str]:
     return [text for text in every if text in kept]
 
 
+def compiled_texts(release: str) -> list[str]:
+    """Return the texts that `kaitoc compile` writes in place of recorded ones, each once."""
+    sys.path.insert(0, str(FOLDER.parent))
+    from compiled_texts import inner_text, recorded  # the command alone needs kaitoc's compiler
+
+    made = (inner_text(release, text) for text, _ in recorded(release, "serving"))
+    return list(dict.fromkeys(text for text in made if text is not None))
+
+
 def condensed(record: _Json) -> _Json:
     """Return a record without what no test asks."""
     if "stage" in record:
@@ -74,7 +83,8 @@ def main() -> None:
     parser.add_argument("release")
     for name in ("--wheel", "--kaito", "--python"):
         parser.add_argument(name, required=True)
-    parser.add_argument("--introspect", action="store_true")
+    for name in ("--introspect", "--compiled"):
+        parser.add_argument(name, action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -84,13 +94,15 @@ def main() -> None:
         if options.introspect:
             subprocess.run([options.python, FOLDER / "introspect_vllm.py"], env=environment, check=True)
             return
-        chosen, found = chosen_texts(options.release), folder / "records.jsonl"
+        chosen = compiled_texts(options.release) if options.compiled else chosen_texts(options.release)
+        found = folder / "records.jsonl"
         given = folder / "texts.jsonl"
         given.write_text("".join(json.dumps(text) + "\n" for text in chosen), encoding="utf-8")
         command = [options.python, FOLDER / "vllm_runner.py", options.kaito, given, found]
         subprocess.run(command, env=environment, check=True)
         records = [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
-    target = FOLDER.parent / "recordings" / f"serving-{options.release}.jsonl"
+    kind = "compiled" if options.compiled else "serving"
+    target = FOLDER.parent / "recordings" / f"{kind}-{options.release}.jsonl"
     pairs = zip(chosen, map(condensed, records), strict=True)
     target.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
 

@@ -39,8 +39,8 @@ def _values(run: ServingRun) -> Mapping[str, object]:
 def _reason(before: ServingRun, after: ServingRun) -> str:
     was, now = _present(before), _present(after)
     if now > was:
-        return f"prompts take fewer steps of {now:,} tokens, which still fit: {cache_moves(before, after)}"
-    return f"the profiling run takes {now:,} tokens instead of {was:,}: {cache_moves(before, after)}"
+        return f"prompts take fewer steps of {now:,} tokens, which still fit{cache_moves(before, after)}"
+    return f"the profiling run takes {now:,} tokens instead of {was:,}{cache_moves(before, after)}"
 
 
 CHOICE = ServingChoice("batched tokens", _present, _alternatives, _apply, _values, _reason, is_monotone=True)

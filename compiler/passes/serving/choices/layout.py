@@ -53,7 +53,7 @@ def _reason(before: ServingRun, after: ServingRun) -> str:
     ranks, copies = _present(after)
     what = f"{ranks} GPUs share a copy of the model" if ranks > 1 else "each GPU has a copy of the model"
     number = f", of which there are {copies}" if copies > 1 and ranks > 1 else ""
-    return f"{what}{number}: {cache_moves(before, after)} on each"
+    return f"{what}{number}{cache_moves(before, after)}"
 
 
 CHOICE = ServingChoice("layout", _present, _alternatives, _apply, _values, _reason)

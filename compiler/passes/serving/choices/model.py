@@ -58,6 +58,6 @@ class ServingChoice(Generic[T]):
 
 
 def cache_moves(before: ServingRun, after: ServingRun) -> str:
-    """Return what the tightest GPU has for the KV cache before and after."""
-    sizes = [max(0, run.footprint.tightest.available_bytes) if run.footprint else 0 for run in (before, after)]
-    return f"{format_gib(sizes[1])} instead of {format_gib(sizes[0])} for the KV cache"
+    """Return what the tightest GPU has for the KV cache before and after, empty where that stays."""
+    was, now = (max(0, run.footprint.tightest.available_bytes) if run.footprint else 0 for run in (before, after))
+    return f": {format_gib(now)} instead of {format_gib(was)} for the KV cache of a GPU" if was != now else ""

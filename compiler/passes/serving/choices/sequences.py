@@ -39,8 +39,8 @@ def _values(run: ServingRun) -> Mapping[str, object]:
 def _reason(before: ServingRun, after: ServingRun) -> str:
     was, now = _present(before), _present(after)
     if now > was:
-        return f"{now:,} requests instead of {was:,} share each reading of the weights: {cache_moves(before, after)}"
-    return f"sampling for {now:,} requests instead of {was:,} at once: {cache_moves(before, after)}"
+        return f"{now:,} requests instead of {was:,} share each reading of the weights{cache_moves(before, after)}"
+    return f"sampling for {now:,} requests instead of {was:,} at once{cache_moves(before, after)}"
 
 
 CHOICE = ServingChoice("sequences", _present, _alternatives, _apply, _values, _reason, is_monotone=True)

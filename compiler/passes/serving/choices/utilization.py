@@ -55,7 +55,7 @@ def _reason(before: ServingRun, after: ServingRun) -> str:
     if now < was:
         outside = max(rank.outside_bytes for rank in after.footprint.ranks) if after.footprint is not None else 0
         return f"{was:g} of {before.gpu.name} leaves no room for CUDA and NCCL, which need {format_gib(outside)}"
-    return f"vLLM may take {now:g} of {before.gpu.name} instead of {was:g}: {cache_moves(before, after)}"
+    return f"vLLM may take {now:g} of {before.gpu.name} instead of {was:g}{cache_moves(before, after)}"
 
 
 CHOICE = ServingChoice("utilization", _present, _alternatives, _apply, _values, _reason, is_monotone=True)
