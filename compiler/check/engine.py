@@ -12,6 +12,7 @@ from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.check.remembered import BySettings, Met, identity_of
 from kaitoc.compiler.check.rule_set import RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.progress import SILENT, Task, tracked
 from kaitoc.compiler.core.source import SourceError
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.faults import JobRule, known_faults, to_finding
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 
 _SUPPRESSION_WORD = "kaitoc"
 """A text without this word holds no suppression."""
+_STEPS_PER_FILE = 2
+"""Reading a file and checking it."""
+
+
+def tracked_check(num_files: int, num_processes: int = 1) -> Task:
+    """Return the progress of a check, to be handed to `read_each` and `check_rest`."""
+    label = f"checking {num_files:,} file{'s' if num_files != 1 else ''}"
+    return tracked(label, _STEPS_PER_FILE * num_files, num_processes)
 
 
 class Engine:
@@ -66,10 +75,12 @@ class Engine:
         """Check files; raises `AssumptionError` and `SettingsError`, collects what cannot be read."""
         unique_paths = list(dict.fromkeys(paths))
         outcome = Outcome()
-        self.check_rest(unique_paths, self.read_each(unique_paths, outcome.keep), outcome.keep)
+        with tracked_check(len(unique_paths)) as task:
+            waiting = self.read_each(unique_paths, outcome.keep, task)
+            self.check_rest(unique_paths, waiting, outcome.keep, task)
         return outcome
 
-    def read_each(self, paths: Sequence[str], keep: Keep) -> array[int]:
+    def read_each(self, paths: Sequence[str], keep: Keep, task: Task = SILENT) -> array[int]:
         """Read files once, so that each can find partners among all; return the numbers of those left to check.
 
         A file that needs no other is checked while it is at hand: of many files few stay in memory.
@@ -80,14 +91,17 @@ class Engine:
                 file = self.library.add_given(path)
             except SourceError as error:
                 keep(number, FileOutcome(path, error=error))
+                task.advance(_STEPS_PER_FILE)
                 continue
             if stands_alone(file):
                 keep(number, self._check_file(file, is_alone=True))
+                task.advance(_STEPS_PER_FILE)
             else:
                 waiting.append(number)
+                task.advance()
         return waiting
 
-    def check_rest(self, paths: Sequence[str], waiting: Iterable[int], keep: Keep) -> None:
+    def check_rest(self, paths: Sequence[str], waiting: Iterable[int], keep: Keep, task: Task = SILENT) -> None:
         """Check the files that may need others, now that all are read.
 
         So may one that was checked alone, where it turned out that a Workspace elsewhere uses its ConfigMap.
@@ -96,6 +110,7 @@ class Engine:
         numbers = {*waiting, *(number for number, path in enumerate(paths) if path in used)} if used else waiting
         for number in sorted(numbers):
             keep(number, self._check_file(self.library.load(paths[number]), is_alone=False))
+            task.advance()
 
     def fresh(self) -> Engine:
         """Return an engine with the same options that has seen nothing yet."""

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine import Engine, tracked_check
 from kaitoc.compiler.check.outcome import FileOutcome
 from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.progress import SECONDS_BETWEEN, SILENT, Task
 from kaitoc.compiler.core.records import dataclass
 
 if TYPE_CHECKING:
@@ -80,30 +81,31 @@ def check_files(
     processes = num_processes(requested, len(paths))
     parts = split_paths(paths, processes)
     keepers = [keeper(part, processes > 1) for part in parts]
-    check_in_parallel(engine, [Part(part, kept) for part, kept in zip(parts, keepers, strict=True)])
+    with tracked_check(len(paths), len(parts)) as task:
+        check_in_parallel(engine, [Part(part, kept) for part, kept in zip(parts, keepers, strict=True)], task)
     return keepers
 
 
-def check_in_parallel(engine: Engine, parts: Sequence[Part]) -> None:
+def check_in_parallel(engine: Engine, parts: Sequence[Part], task: Task = SILENT) -> None:
     """Check parts of files, all but the first in processes forked from this one; a single part in this one.
 
     Raises `WorkerError` besides what `Engine.check` raises.
     """
     own, *others = parts
     if not others:
-        engine.check_rest(own.paths, engine.read_each(own.paths, own.keeper.keep), own.keeper.keep)
+        engine.check_rest(own.paths, engine.read_each(own.paths, own.keeper.keep, task), own.keeper.keep, task)
         return
     # What the first file loads and derives, all processes then share.
     engine.fresh().check(own.paths[:1])
-    workers = [_Worker(engine, parts, number) for number in range(1, len(parts))]
+    workers = [_Worker(engine, parts, number, task) for number in range(1, len(parts))]
     try:
-        waiting = engine.read_each(own.paths, own.keeper.keep)
+        waiting = engine.read_each(own.paths, own.keeper.keep, task)
         indices: list[Index] = [engine.library.index(own.paths), *(worker.receive() for worker in workers)]
         for number, worker in enumerate(workers, 1):
             worker.send([index if part != number else None for part, index in enumerate(indices)])
         _take_indices(engine, parts, [None, *indices[1:]])
         del indices
-        engine.check_rest(own.paths, waiting, own.keeper.keep)
+        engine.check_rest(own.paths, waiting, own.keeper.keep, task)
         for worker, part in zip(workers, others, strict=True):
             part.keeper.take(worker.receive())
     finally:
@@ -117,7 +119,8 @@ class _Worker:
     It is forked by hand: importing `multiprocessing` takes as long as checking ten files.
     """
 
-    def __init__(self, engine: Engine, parts: Sequence[Part], number: int) -> None:
+    def __init__(self, engine: Engine, parts: Sequence[Part], number: int, task: Task) -> None:
+        self._task = task
         own_read, their_write = os.pipe()
         their_read, own_write = os.pipe()
         sys.stdout.flush()
@@ -126,7 +129,8 @@ class _Worker:
         if self._pid == 0:
             os.close(own_read)
             os.close(own_write)
-            _work_and_exit(os.fdopen(their_read, "rb"), os.fdopen(their_write, "wb"), engine, parts, number)
+            task.use_slot(number)
+            _work_and_exit(os.fdopen(their_read, "rb"), os.fdopen(their_write, "wb"), engine, parts, number, task)
         os.close(their_read)
         os.close(their_write)
         self._from, self._to = os.fdopen(own_read, "rb"), os.fdopen(own_write, "wb")
@@ -141,7 +145,10 @@ class _Worker:
     def receive(self) -> Any:
         """Return what the process sends; raises what was raised in it."""
         import pickle
+        from select import select
 
+        while not select([self._from], [], [], SECONDS_BETWEEN)[0]:
+            self._task.refresh()
         try:
             message = pickle.load(self._from)  # noqa: S301  (written by a fork of this process)
         except (EOFError, pickle.UnpicklingError) as error:
@@ -177,25 +184,25 @@ def _take_indices(engine: Engine, parts: Sequence[Part], indices: Sequence[Index
 
 
 def _work_and_exit(
-    source: IO[bytes], target: IO[bytes], engine: Engine, parts: Sequence[Part], number: int
+    source: IO[bytes], target: IO[bytes], engine: Engine, parts: Sequence[Part], number: int, task: Task
 ) -> NoReturn:
     """Work, and end without the calling process's clean-up, whatever happens."""
     try:
-        _work(source, target, engine, parts, number)
+        _work(source, target, engine, parts, number, task)
     finally:
         os._exit(0)
 
 
-def _work(source: IO[bytes], target: IO[bytes], engine: Engine, parts: Sequence[Part], number: int) -> None:
+def _work(source: IO[bytes], target: IO[bytes], engine: Engine, parts: Sequence[Part], number: int, task: Task) -> None:
     """Read a part of the files, learn of all others, check what needed others, and tell when all is kept."""
     import pickle
 
     part = parts[number]
     try:
-        waiting = engine.read_each(part.paths, part.keeper.keep)
+        waiting = engine.read_each(part.paths, part.keeper.keep, task)
         _send(target, engine.library.index(part.paths))
         _take_indices(engine, parts, pickle.load(source))  # noqa: S301  (written by the process this one is a fork of)
-        engine.check_rest(part.paths, waiting, part.keeper.keep)
+        engine.check_rest(part.paths, waiting, part.keeper.keep, task)
         _send(target, part.keeper.finished())
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return  # the calling process has given up

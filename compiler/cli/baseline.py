@@ -9,7 +9,7 @@ from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain, show_progress
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import assumption_options, config_option, isolated_option, takes
 from kaitoc.compiler.cli.standard_input import inputs_from
@@ -57,6 +57,7 @@ def baseline(options: BaselineOptions) -> int:
         EngineOptions(options.assumptions.overrides, isolated=options.isolated, config=options.config)
     )
     engine, inputs = engine_of(request.engine), inputs_from(options.paths)
+    show_progress()
     outcome = engine.check(files_of(inputs, engine, request))
     if inputs.text is not None:
         name_templates(engine, outcome)

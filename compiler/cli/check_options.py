@@ -13,7 +13,7 @@ from kaitoc.compiler.check.inputs import Inputs, Search
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.check_report import CheckReport, Color, conclude, tell_what_is_read, wanted_texts
-from kaitoc.compiler.cli.console import complain, say
+from kaitoc.compiler.cli.console import complain, say, show_progress
 from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass, replace
@@ -120,6 +120,8 @@ def run_check(options: CheckOptions) -> int:
     if options.show_effective:
         return _show_effective(engine, files)
     tell_what_is_read(report, settings, files)
+    if report.verbosity is not Verbosity.QUIET:
+        show_progress()
     _note_sharding(engine, options.sharing)
     if options.fix or options.diff:
         return _fix(engine, engine.check(files), inputs, options, request, report)

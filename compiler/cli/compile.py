@@ -11,7 +11,7 @@ import click
 from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain, show_progress
 from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EngineCommandOptions, emit
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import F, assumption_options, config_option, isolated_option, takes
@@ -117,6 +117,7 @@ def _compile(options: CompileOptions) -> int:
 
     _require_one_output(options)
     reports = [parse_report_path(path) for path in options.reports]
+    show_progress()
     result = compiled(inputs_from(options.paths), options.request)
     for note in (*result.notes, *result.missing, *map(str, result.errors)):
         complain(note)

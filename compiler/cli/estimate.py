@@ -9,6 +9,7 @@ import click
 from kaitoc.compiler.api.estimating import Estimate, Subject, predict
 from kaitoc.compiler.api.solving import solve_gpus, solve_size
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
+from kaitoc.compiler.cli.console import show_progress
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.cli.estimate_rows import RowOptions, row_options
 from kaitoc.compiler.cli.estimate_serving import SOLVABLE, ServingOptions, estimate_servers, serving_options
@@ -104,6 +105,7 @@ def estimate(options: EstimateOptions) -> int:
     if options.serving.is_used or options.solve not in (None, _GPUS, *_SIZES):
         raise EstimateError("options of a server need --task serve")
     codes = []
+    show_progress()
     for number, subject in enumerate(subjects(options)):
         if number and options.format_name == "text":
             click.echo("")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kaitoc.compiler.api.estimating import Subject, footprint_of
+from kaitoc.compiler.core.progress import tracked
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Footprint
@@ -16,8 +17,13 @@ _AXES = {"seq-len": "tokens per sequence", "batch": "batch size", "rank": "rank"
 def sweep_points(subject: Subject, text: str) -> list[tuple[int, Footprint]]:
     """Return the footprints of a sweep such as `seq-len=512:8192`, by size. Raises `EstimateError`."""
     dimension, start, stop = _parse_sweep(text)
-    workload, gpu = subject.workload, subject.gpu
-    return [(value, footprint_of(resized(workload, dimension, value), gpu)) for value in _steps(start, stop)]
+    workload, gpu, sizes = subject.workload, subject.gpu, _steps(start, stop)
+    points = []
+    with tracked(f"estimating {len(sizes)} sizes", len(sizes)) as task:
+        for size in sizes:
+            points.append((size, footprint_of(resized(workload, dimension, size), gpu)))
+            task.advance()
+    return points
 
 
 def plot(subject: Subject, points: Sequence[tuple[int, Footprint]], sweep: str, path: str) -> None:

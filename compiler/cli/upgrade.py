@@ -13,7 +13,7 @@ from kaitoc.compiler.check.inputs import find_files
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.upgrade import Upgrade, errors_left, keep_behaviour, upgrade
 from kaitoc.compiler.cli.completion import complete_path, complete_release
-from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain, show_progress
 from kaitoc.compiler.cli.options import config_option, gpu_option, isolated_option, model_option, takes
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.records import dataclass
@@ -110,6 +110,7 @@ def _compare(options: UpgradeOptions, before: Release, after: Release) -> int:
 def _upgrade(options: UpgradeOptions, before: Release, after: Release) -> int:
     old, new = engine_of(options.engine(before)), engine_of(options.engine(after))
     files = list(find_files(options.paths, new.settings))
+    show_progress()
     found = upgrade(old, new, files)
     for error in found.outcome.errors:
         complain(str(error))

@@ -27,6 +27,7 @@ from kaitoc.compiler.compile.texts import breaks_yaml, changed_texts
 from kaitoc.compiler.compile.tuning import TuningSubject
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.offsets import TextHistory
+from kaitoc.compiler.core.progress import Task, tracked
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.job.library import Library
@@ -88,13 +89,14 @@ class _Compiler:
     def settle(self) -> None:
         """Apply changes until no pass has any."""
         subjects = self._read()
-        for _ in range(MAX_ROUNDS):
-            pending = list(self._wanted(subjects))
-            if not pending:
-                return
-            applied = self._apply(pending)
-            subjects = self._read()
-            self._account(applied, subjects)
+        with tracked(f"compiling {len(subjects):,} job{'s' if len(subjects) != 1 else ''}", len(subjects)) as task:
+            for _ in range(MAX_ROUNDS):
+                pending = list(self._wanted(subjects, task))
+                if not pending:
+                    return
+                applied = self._apply(pending)
+                subjects = self._read()
+                self._account(applied, subjects)
         last = pending[0]
         path = last.subject.manifest.source.path
         raise CompileError(
@@ -164,7 +166,7 @@ class _Compiler:
         self.originals.setdefault(source.path, source)
         self.current.setdefault(source.path, source)
 
-    def _wanted(self, subjects: dict[_Key, Subject]) -> Iterator[_Pending]:
+    def _wanted(self, subjects: dict[_Key, Subject], task: Task) -> Iterator[_Pending]:
         """Yield the next change of each subject, at most one per file."""
         touched: set[str] = set()
         for key, subject in subjects.items():
@@ -172,7 +174,9 @@ class _Compiler:
                 continue
             changes = subject.changes(self._scope(key, subject, subjects))
             wanted = next((one for one in changes if self._is_open(key, one.change)), None)
+            task.refresh()
             if wanted is None:
+                task.advance(key not in self._settled)
                 self._settled[key] = subject.sources
                 continue
             paths = {edit.source.path for edit in wanted.change.edits}

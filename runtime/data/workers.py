@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from kaitoc.compiler.core.progress import Task, tracked
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import RunFailure
 
@@ -38,11 +39,18 @@ def batches_made(job: Callable[[int], _Made], num_rows: int, num_processes: int 
     starts = range(0, num_rows, BATCH_ROWS)
     per_worker = 1 if num_processes else _MIN_BATCHES_PER_WORKER
     num_processes = min(num_processes or _num_cores(), len(starts) // per_worker)
-    if num_processes <= 1:
-        yield map(job, starts)
-        return
-    with _forked(job, starts, num_processes) as made:
-        yield made
+    with tracked(f"tokenizing {num_rows:,} rows", len(starts)) as task:
+        if num_processes <= 1:
+            yield _counted(map(job, starts), task)
+            return
+        with _forked(job, starts, num_processes) as made:
+            yield _counted(made, task)
+
+
+def _counted(made: Iterator[_Made], task: Task) -> Iterator[_Made]:
+    for batch in made:
+        task.advance()
+        yield batch
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback
 
+from kaitoc.compiler.core.progress import show_progress
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
@@ -70,9 +72,11 @@ def run_plan(plan: Plan, options: RunOptions) -> RunReport:
 
 def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> RunReport:
     held_by_others = held_bytes(options.device)
+    shows_progress = options.show_progress and is_main_process()
+    if shows_progress:
+        show_progress(sys.stderr, os.environ)
     with ended_by_sigterm():
         ready = make_ready(plan, options)
-    shows_progress = options.show_progress and is_main_process()
     if shows_progress:
         sys.stderr.write(f"data: {ready.data_summary}\n")
     history = History.of(ready.output / METRICS) if is_main_process() else History()

@@ -66,6 +66,25 @@ def test_the_action_annotates_and_writes_sarif(folder: Path) -> None:
     assert "KT202" in {found["ruleId"] for found in run["results"]}
 
 
+def test_the_action_writes_a_job_summary_after_what_is_there(folder: Path) -> None:
+    (folder / "summary.md").write_text("# earlier\n")
+    result = run_shell(
+        check_step(), folder, PATHS="faulty.yaml", ARGS="--isolated", SARIF_FILE="", BASELINE="",
+        GITHUB_STEP_SUMMARY=str(folder / "summary.md"),
+    )  # fmt: skip
+    summary = (folder / "summary.md").read_text()
+    assert result.returncode == 1
+    assert summary.startswith("# earlier\n")
+    assert "KT202" in summary
+    assert "faulty.yaml" in summary
+
+
+def test_a_summary_is_not_needed_outside_of_github(folder: Path) -> None:
+    result = run_shell(check_step(), folder, PATHS="faulty.yaml", ARGS="--isolated --exit-zero", SARIF_FILE="",
+                       BASELINE="", GITHUB_STEP_SUMMARY="")  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_the_action_takes_inputs_of_several_lines(folder: Path) -> None:
     (folder / "other.yaml").write_text(FAULTY)
     result = run_shell(check_step(), folder, PATHS="faulty.yaml\nother.yaml\n", ARGS="--isolated\n--exit-zero\n",

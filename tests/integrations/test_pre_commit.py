@@ -107,6 +107,19 @@ def test_the_partner_of_a_single_staged_file_is_found_on_disk(repository: Path) 
     assert "KT302" in result.stdout
 
 
+def test_a_target_module_that_the_model_lacks_stops_the_commit(repository: Path) -> None:
+    result = run_hook(repository, "kaitoc-check", workspace=WORKSPACE, config=SPLIT_TARGETS)
+    assert result.returncode == 1
+    assert "KT401" in result.stdout
+
+
+def test_a_hook_that_passes_prints_its_infos(repository: Path) -> None:
+    config = CONFIG_MAP.replace("max_length: 1024", "max_length: 1024\n        bf16: false")
+    result = run_hook(repository, "kaitoc-check", workspace=WORKSPACE, config=config)
+    assert result.returncode == 0
+    assert "info" in result.stdout
+
+
 def test_yaml_of_others_passes(repository: Path) -> None:
     assert run_hook(repository, "kaitoc-check", values="a: [1, 2]\n").returncode == 0
 

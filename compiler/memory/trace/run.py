@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from kaitoc.compiler.catalog.gpus import Gpu
+from kaitoc.compiler.core.progress import Task, tracked
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator.blocks import Block
@@ -148,23 +149,24 @@ def _record(
     workload: Workload, gpu: Gpu | None, shapes: Sequence[BatchShape], updates: set[int]
 ) -> tuple[AllocationRecorder, int]:
     """Return the log of all steps and the number of trainable parameters."""
-    model = build_model(workload, find_stack(workload.stack))
-    recorder = AllocationRecorder(scratch_bytes, workload.architecture.vocab_size)
-    with ranks(workload, recorder) as mesh:
-        num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        if mesh is not None:
-            shard(model, workload, mesh)
-        _record_steps(recorder, model, workload, gpu, shapes, updates)
+    with tracked(f"tracing {workload.architecture.name}") as task:
+        model = build_model(workload, find_stack(workload.stack))
+        recorder = AllocationRecorder(scratch_bytes, workload.architecture.vocab_size)
+        with ranks(workload, recorder) as mesh:
+            num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+            if mesh is not None:
+                shard(model, workload, mesh)
+            _record_steps(recorder, model, workload, gpu, shapes, updates, task)
     return recorder, num_trained
 
 
 def _record_steps(
     recorder: AllocationRecorder, model: Any, workload: Workload, gpu: Gpu | None, shapes: Sequence[BatchShape],
-    updates: set[int],
+    updates: set[int], task: Task,
 ) -> None:  # fmt: skip
     _hold_weights(recorder, model)
     reference = reference_of(model, workload, lambda copied: _hold_weights(recorder, copied))
-    _label_modules(recorder, model)
+    _label_modules(recorder, model, task)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     stepped = local_parameters(trained)
     optimizer = None if workload.steps_in_backward else make_optimizer(workload.optimizer, stepped)
@@ -282,8 +284,8 @@ def _is_adapter(name: str) -> bool:
     return "lora_" in name or "modules_to_save." in name
 
 
-def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
-    """Tell the recorder which module runs, and that the loss begins with the output layer."""
+def _label_modules(recorder: AllocationRecorder, model: Any, task: Task) -> None:
+    """Tell the recorder which module runs, and that the loss begins with the output layer; each is a step of `task`."""
     head = model.get_output_embeddings()
     stack: list[str] = []
     for path, module in model.named_modules():
@@ -293,6 +295,7 @@ def _label_modules(recorder: AllocationRecorder, model: Any) -> None:
                 recorder.phase = Phase.LOSS
             stack.append(recorder.module)
             recorder.module = path
+            task.advance()
 
         def leave(_called: torch.nn.Module, _args: object, _result: object) -> None:
             recorder.module = stack.pop()
