@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -12,6 +13,10 @@ TYPE_CHECKING = False  # as `typing` has it
 if TYPE_CHECKING:
     from kaitoc.compiler.cli.group import COMMANDS as COMMANDS
     from kaitoc.compiler.cli.group import cli as cli
+
+
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to a full or a failing device raises."""
 
 
 class Answered(SystemExit):
@@ -40,6 +45,7 @@ def main_process() -> None:
 
 def main() -> None:
     """Run the command line; errors that are not the user's are named as such, without a traceback."""
+    _open_closed_streams()
     # A check makes many small objects and few cycles: collecting seldom saves a fifth of its time.
     gc.set_threshold(500_000, 50, 50)
     try:
@@ -52,6 +58,10 @@ def main() -> None:
         sys.exit(_fail("the input is nested too deeply"))
     except KaitocError as error:
         sys.exit(_fail(str(error)))
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+            raise
+        sys.exit(_fail(f"cannot write to standard output: {error.strerror}"))
     except Exception as error:
         if os.environ.get("KAITOC_DEBUG"):
             raise
@@ -59,6 +69,14 @@ def main() -> None:
     finally:
         # What is left goes with the process: looking for cycles in it takes a tenth of a check.
         gc.freeze()
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started without output, as by `>&-`, output that goes nowhere."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (until the process ends)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _run(arguments: list[str]) -> None:

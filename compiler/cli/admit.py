@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from kaitoc.compiler.cli.admission_options import AdmissionOptions, admission_options
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.options import takes
+from kaitoc.compiler.cli.standard_input import read_standard_input
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import SourceError
 
@@ -82,7 +81,7 @@ def _run_suite(folder: str, options: AdmitOptions) -> int:
 
 def _read(file: str) -> bytes:
     if file == "-":
-        return sys.stdin.buffer.read()
+        return read_standard_input("an AdmissionReview")
     try:
         with open(file, "rb") as stream:
             return stream.read()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from kaitoc.compiler.cli.console import terminal_columns
 from kaitoc.compiler.cli.options import F
 from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.report.listing import listing
@@ -180,5 +179,4 @@ def _show(format_name: str, listed: Sequence[T], headings: Sequence[str], row: C
 
         click.echo(json.dumps([asdict(record) for record in listed], indent=2))  # type: ignore[call-overload]
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    click.echo(listing(headings, [row(record) for record in listed], width))
+    click.echo(listing(headings, [row(record) for record in listed], terminal_columns()))

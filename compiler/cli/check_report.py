@@ -104,8 +104,9 @@ def _emit(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> None:
     except BrokenPipeError:
         raise  # the reader has gone, as `head` does: nothing to complain about
     except OSError as error:
-        where = error.filename or "the report"
-        raise SettingsError(f"{where}: cannot be written: {error.strerror}", path=error.filename) from error
+        if error.filename is None:
+            raise  # standard output: told as for every command
+        raise SettingsError(f"{error.filename}: cannot be written: {error.strerror}", path=error.filename) from error
 
 
 def _print_statistics(ledgers: Ledgers) -> None:

@@ -11,7 +11,7 @@ import click
 from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.console import EXIT_USAGE, complain, show_progress
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
 from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EngineCommandOptions, emit
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import F, assumption_options, config_option, isolated_option, takes
@@ -129,7 +129,8 @@ def _compile(options: CompileOptions) -> int:
         _refuse(result)
         return EXIT_REFUSED
     text = render_text(result, color=_wants_color(options))
-    click.echo(text, nl=False, err=options.diff or _prints_text(options))
+    if text:
+        say(text.removesuffix("\n"), err=options.diff or _prints_text(options))
     if not result.jobs:
         complain("no Kaito object found in the given paths")
     return _emit(result, options)

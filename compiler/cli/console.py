@@ -1,4 +1,4 @@
-"""What commands tell the user beside their results."""
+"""What commands tell the user, fitted to the terminal where there is one."""
 
 from __future__ import annotations
 
@@ -6,26 +6,33 @@ import os
 import sys
 
 from kaitoc.compiler.core import progress
+from kaitoc.compiler.report import style
 
 EXIT_USAGE = 2
 
 
-def say(text: str) -> None:
-    """Print a line on standard output."""
-    _echo(text, err=False)
+def say(text: str, *, err: bool = False) -> None:
+    """Print text on standard output or, with `err`, on standard error."""
+    import click  # takes long to import, and most checks have nothing to tell but their report
+
+    columns = terminal_columns(err=err)
+    if columns is not None:
+        from kaitoc.compiler.report.folding import folded  # as above
+
+        text = folded(text, columns)
+    click.echo(text, err=err)
 
 
 def complain(message: str) -> None:
     """Print a message for the user on standard error."""
-    _echo(f"kaitoc: {message}", err=True)
+    say(f"kaitoc: {message}", err=True)
+
+
+def terminal_columns(*, err: bool = False) -> int | None:
+    """Return how wide the terminal is that standard output or standard error goes to, None where it is not one."""
+    return style.terminal_columns(sys.stderr if err else sys.stdout, os.environ)
 
 
 def show_progress() -> None:
     """Let what takes long say on the terminal how far it is; nothing is shown where standard error is not one."""
     progress.show_progress(sys.stderr, os.environ)
-
-
-def _echo(text: str, *, err: bool) -> None:
-    import click  # takes long to import, and most checks have nothing to tell but their report
-
-    click.echo(text, err=err)

@@ -9,7 +9,7 @@ import click
 from kaitoc.compiler.api.estimating import Estimate, Subject, predict
 from kaitoc.compiler.api.solving import solve_gpus, solve_size
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
-from kaitoc.compiler.cli.console import show_progress
+from kaitoc.compiler.cli.console import complain, say, show_progress
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.cli.estimate_rows import RowOptions, row_options
 from kaitoc.compiler.cli.estimate_serving import SOLVABLE, ServingOptions, estimate_servers, serving_options
@@ -117,14 +117,12 @@ def _answer(subject: Subject, options: EstimateOptions) -> int:
     """Print the estimate of one fine-tune and return the exit code."""
     if options.solve is not None:
         if subject.lengths is not None:
-            click.echo("kaitoc: note: --solve looks at the longest batch; lengths that vary are not replayed", err=True)
+            complain("note: --solve looks at the longest batch; lengths that vary are not replayed")
         return _answer_solved(replace(subject, lengths=None), options)
     points = sweep_points(subject, options.sweep) if options.sweep else []
     estimated = predict(subject, num_samples=options.samples, use_trace=options.use_trace)
     if subject.lengths is not None and estimated.variation is None:
-        click.echo(
-            "kaitoc: note: lengths that vary are not replayed for a run that is sharded, traced or on pairs", err=True
-        )
+        complain("note: lengths that vary are not replayed for a run that is sharded, traced or on pairs")
     if options.plot:
         if not options.sweep:
             raise EstimateError("--plot draws a sweep; add --sweep, such as --sweep seq-len=512:8192")
@@ -146,8 +144,7 @@ def _answer_solved(subject: Subject, options: EstimateOptions) -> int:
     if options.format_name == "json":
         click.echo(solution.estimate.to_json(), nl=False)
     else:
-        click.echo(str(solution.estimate))
-        click.echo(f"\n{solution.words}")
+        say(f"{solution.estimate}\n\n{solution.words}")
     return 0 if solution.fits else EXIT_DOES_NOT_FIT
 
 
@@ -166,4 +163,4 @@ def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], op
     if options.sweep:
         blocks.append(tables.sweep_table(options.sweep.partition("=")[0], points, gpu, margin))
     blocks.append(tables.levers_table(levers(workload, gpu, footprint)))
-    click.echo("\n\n".join(blocks))
+    say("\n\n".join(blocks))

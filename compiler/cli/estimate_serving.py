@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.cli.console import say
 from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass
@@ -109,7 +110,7 @@ def estimate_servers(request: ServingRequest) -> int:
         if request.format_name == "json":
             click.echo(estimated.to_json(), nl=False)
         else:
-            click.echo(("\n" if number else "") + str(estimated))
+            say(("\n" if number else "") + str(estimated))
         failing = (Verdict.DOES_NOT_FIT, *((Verdict.TIGHT,) if request.strict else ()))
         solved = estimated.need.solved
         codes.append(int(solved in _UNSOLVED if solved else estimated.verdict in failing))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import click
-
 from kaitoc.compiler.api.estimating import Subject, architecture, subject_of, subjects_in
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.core.records import replace
@@ -31,7 +30,7 @@ def subjects(options: EstimateOptions) -> Iterator[Subject]:
         subject = replace(subject, lengths=rows.cut_at(workload.seq_len_tokens, workload.batch_size))
     _note_sharding(subject, options)
     for name in unmatched_targets(subject.workload):
-        click.echo(f"kaitoc: note: {subject.workload.architecture.name} has no layer `{name}`", err=True)
+        complain(f"note: {subject.workload.architecture.name} has no layer `{name}`")
     yield subject
 
 
@@ -39,16 +38,16 @@ def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
     """Say when the stack's software cannot do what is asked for and estimated all the same."""
     note = image_note(options.sharing.request, find_stack(subject.workload.stack))
     if note:
-        click.echo(f"kaitoc: note: {note}", err=True)
+        complain(f"note: {note}")
     gpu = subject.gpu
     if subject.workload.num_gpus > 1 and (gpu is None or not gpu.model):
         links = "NVLink" if gpu is None or gpu.nvlink else "PCIe"
-        click.echo(f"kaitoc: note: what links the GPUs is not known; {links} is assumed for NCCL's buffers", err=True)
+        complain(f"note: what links the GPUs is not known; {links} is assumed for NCCL's buffers")
 
 
 def _model(options: EstimateOptions) -> Architecture:
     name, config = named_model(options.model, options.model_config)
     model = architecture(name, config)
     if config is not None and not has_closed_form(model):
-        click.echo(f"kaitoc: note: no closed form for `{model.model_type}`: its code is traced", err=True)
+        complain(f"note: no closed form for `{model.model_type}`: its code is traced")
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from kaitoc.compiler.cli.completion import complete_rule
+from kaitoc.compiler.cli.console import complain, terminal_columns
 
 
 @click.command()
@@ -23,6 +24,8 @@ def explain(ctx: click.Context, code: str) -> None:
         names = [rule.NAME for rule in RULES] + [rule.CODE for rule in RULES]
         close = get_close_matches(code, names, n=1) or get_close_matches(code.upper(), names, n=1)
         hint = f"; did you mean `{close[0]}`?" if close else ""
-        click.echo(f"kaitoc: there is no rule `{code}`{hint} (`kaitoc rules` lists them)", err=True)
+        complain(f"there is no rule `{code}`{hint} (`kaitoc rules` lists them)")
         ctx.exit(2)
-    click.echo(page_text(rule).rstrip())
+    from kaitoc.compiler.report.rule_page import readable_page
+
+    click.echo(readable_page(page_text(rule), terminal_columns()))

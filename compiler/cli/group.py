@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from importlib import import_module
 
 import click
@@ -46,8 +48,32 @@ _HELP = {
 }
 
 
+class _Formatter(click.HelpFormatter):
+    """Writes help texts without breaking names such as `all-linear` at their hyphens."""
+
+    _HYPHEN = "\u2011"
+
+    def write(self, string: str) -> None:
+        super().write(string.replace(self._HYPHEN, "-"))
+
+    def write_text(self, text: str) -> None:
+        super().write_text(self._unbreakable(text))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, self._unbreakable(text)) for name, text in rows], col_max, col_spacing)
+
+    def _unbreakable(self, text: str) -> str:
+        return re.sub(r"(?<=\w)-(?=\w)", self._HYPHEN, text)
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is called, so that `check` starts fast."""
+
+    context_class = _Context
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -60,6 +86,7 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = target.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        command.context_class = _Context
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

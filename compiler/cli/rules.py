@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from kaitoc.compiler.cli.console import terminal_columns
+
 
 @click.command()
 @click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -31,6 +33,11 @@ def rules(format_name: str) -> None:
         ]
         click.echo(json.dumps(listed, indent=2))
         return
-    for rule in RULES:
-        fix = f"{rule.FIX.value} fix" if rule.FIX is not None else ""
-        click.echo(f"{rule.CODE}  {rule.NAME:<36} {rule.SEVERITY.value:<8} {fix:<12} {summary(rule)}")
+    from kaitoc.compiler.report.listing import listing
+
+    headings = ("CODE", "NAME", "SEVERITY", "FIX", "FINDS")
+    rows = [
+        (rule.CODE, rule.NAME, rule.SEVERITY.value, rule.FIX.value if rule.FIX is not None else "", summary(rule))
+        for rule in RULES
+    ]
+    click.echo(listing(headings, rows, terminal_columns()))

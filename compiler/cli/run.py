@@ -12,7 +12,7 @@ from kaitoc.compiler.api.running import PlanRequest, RunError, checked_plan, job
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.console import complain
+from kaitoc.compiler.cli.console import complain, say
 from kaitoc.compiler.cli.emit import EngineCommandOptions, engine_options
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import F, assumption_options, shard_group_option, takes
@@ -313,7 +313,7 @@ def _chosen(found: list[Emission], path: str) -> Emission:
 
 def _tell(report: ClusterReport, file: str | None) -> None:
     """Print a report and write it to a file when one is named; raises `RunError` where that cannot be written."""
-    click.echo(report.to_text())
+    say(report.to_text())
     if file is None:
         return
     try:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import sys
 
 from kaitoc.compiler.check.inputs import Inputs
+from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.settings import SettingsError
+
+
+def read_standard_input(what: str) -> bytes:
+    """Return what comes by pipe; somebody who types is told what is waited for."""
+    if sys.stdin is None:
+        return b""
+    if sys.stdin.isatty():
+        complain(f"reading {what} from standard input; press Ctrl-D to end")
+    return sys.stdin.buffer.read()
 
 
 def inputs_from(paths: tuple[str, ...], name: str = "<stdin>") -> Inputs:
@@ -18,4 +28,4 @@ def inputs_from(paths: tuple[str, ...], name: str = "<stdin>") -> Inputs:
         return Inputs(paths)
     if len(paths) > 1:
         raise SettingsError("`-` (standard input) cannot be mixed with paths")
-    return Inputs.of_text(Source.decode(name, sys.stdin.buffer.read()))
+    return Inputs.of_text(Source.decode(name, read_standard_input("manifests")))

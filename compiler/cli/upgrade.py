@@ -13,7 +13,7 @@ from kaitoc.compiler.check.inputs import find_files
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.upgrade import Upgrade, errors_left, keep_behaviour, upgrade
 from kaitoc.compiler.cli.completion import complete_path, complete_release
-from kaitoc.compiler.cli.console import EXIT_USAGE, complain, show_progress
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
 from kaitoc.compiler.cli.options import config_option, gpu_option, isolated_option, model_option, takes
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.records import dataclass
@@ -102,8 +102,11 @@ def _compare(options: UpgradeOptions, before: Release, after: Release) -> int:
     from kaitoc.compiler.check.release_difference import difference
     from kaitoc.compiler.report.upgrade import difference_json, difference_text
 
-    render = difference_json if options.format_name == "json" else difference_text
-    click.echo(render(difference(before, after), before, after))
+    found = difference(before, after)
+    if options.format_name == "json":
+        click.echo(difference_json(found, before, after))
+    else:
+        say(difference_text(found, before, after))
     return 0
 
 
@@ -136,7 +139,7 @@ def _tell(found: Upgrade, options: UpgradeOptions, before: Release, after: Relea
     if options.format_name == "json":
         click.echo(upgrade_json(found, before, after))
         return
-    click.echo(upgrade_text(found, before, after, color=wants_color(sys.stdout, os.environ)))
+    say(upgrade_text(found, before, after, color=wants_color(sys.stdout, os.environ)))
     if not found.jobs and not found.servers:
         complain("no tuning job and no server found in the given paths")
 
@@ -146,7 +149,8 @@ def _tell_what_is_left(found: Upgrade, now: Outcome) -> int:
     from kaitoc.compiler.report.upgrade import findings_text
 
     left = errors_left(found.outcome_before, now)
-    click.echo(findings_text(left, color=wants_color(sys.stdout, os.environ)), nl=False)
+    if left:
+        say(findings_text(left, color=wants_color(sys.stdout, os.environ)).removesuffix("\n"))
     complain(f"{plural(len(left), 'error')} left" if left else "runs as before")
     return EXIT_BREAKS if left else 0
 

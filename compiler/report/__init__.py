@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.report.model import Contents, Frame, Verbosity, load_format
+from kaitoc.compiler.report.style import terminal_columns
 
 FORMATS = ("text", "concise", "json", "sarif", "github", "gitlab", "junit", "rdjson", "markdown")
 
@@ -70,10 +72,20 @@ def emit(
     """
     for target in targets:
         if target.path is None:
-            stream.writelines(pieces(contents, target.format_name, color=color, verbosity=verbosity))
+            texts = pieces(contents, target.format_name, color=color, verbosity=verbosity)
+            stream.writelines(_fitted(texts, stream) if target.format_name == "text" else texts)
         else:
-            texts = pieces(contents, target.format_name, verbosity=verbosity)
-            write_atomically(target.path, (text.encode("utf-8") for text in texts))
+            plain = pieces(contents, target.format_name, verbosity=verbosity)
+            write_atomically(target.path, (text.encode("utf-8") for text in plain))
+
+
+def _fitted(texts: Iterator[str], stream: TextIO) -> Iterator[str]:
+    columns = terminal_columns(stream, os.environ)
+    if columns is None:
+        return texts
+    from kaitoc.compiler.report.folding import folded  # a check that nobody watches does without
+
+    return (folded(text, columns) for text in texts)
 
 
 def _unknown_format(name: str) -> str:

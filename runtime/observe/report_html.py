@@ -24,11 +24,12 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #8886; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 820px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-pre { font: 13px/1.45 ui-monospace, monospace; overflow-x: auto; padding: .8rem; border: 1px solid var(--line);
-  border-radius: 6px; }
+pre { font: 13px/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; padding: .8rem;
+  border: 1px solid var(--line); border-radius: 6px; }
+@media (max-width: 480px) { pre { font-size: 11px; padding: .5rem; } }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .3rem .8rem .3rem 0; }
 td { font-variant-numeric: tabular-nums; text-align: right; } td.text { text-align: left; white-space: pre-wrap; }
-svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+svg { width: 100%; max-width: 640px; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 svg .grid { stroke: var(--line); stroke-width: .5; }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -47,7 +48,7 @@ def render(name: str, report: RunReport, metrics: Sequence[dict[str, Any]]) -> s
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
 

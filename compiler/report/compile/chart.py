@@ -9,14 +9,16 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.memory.result import Footprint, parts_of
 from kaitoc.compiler.report.compile.wording import size_text
 
-_WIDTH = 760
-_LABEL_WIDTH = 64
-_BAR_HEIGHT = 34
-_BAR_GAP = 14
-_TOP = 26
+_WIDTH = 440
+"""Small enough that a phone shows the labels at a size that can be read."""
+_LABEL_WIDTH = 44
+_RIGHT = 56
+_BAR_HEIGHT = 24
+_BAR_GAP = 10
+_TOP = 24
 _LEGEND_TOP = _TOP + 2 * (_BAR_HEIGHT + _BAR_GAP) + 12
-_LEGEND_COLUMNS = 5
-_LEGEND_ROW_HEIGHT = 20
+_LEGEND_COLUMNS = 4
+_LEGEND_ROW_HEIGHT = 17
 _SHARE_SHOWN = 0.002
 
 COLORS = {
@@ -40,7 +42,7 @@ def chart(before: JobSummary, after: JobSummary) -> str:
     bars = (("before", before.footprint), ("after", after.footprint))
     largest = max(footprint.device_bytes for _, footprint in bars)
     capacity = after.capacity_bytes
-    scale = (_WIDTH - _LABEL_WIDTH - 90) / max(largest, capacity or 0, 1)
+    scale = (_WIDTH - _LABEL_WIDTH - _RIGHT) / max(largest, capacity or 0, 1)
     rows = -(-len(COLORS) // _LEGEND_COLUMNS)
     height = _LEGEND_TOP + rows * _LEGEND_ROW_HEIGHT
     summary = ", ".join(f"{name} {size_text(footprint.device_bytes)}" for name, footprint in bars)
@@ -49,7 +51,7 @@ def chart(before: JobSummary, after: JobSummary) -> str:
         body.extend(_capacity_mark(capacity, scale))
     body.extend(_legend())
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img" '
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="Peak memory of one GPU: {escape(summary)}">\n' + "\n".join(body) + "\n</svg>"
     )
 
@@ -82,5 +84,5 @@ def _legend() -> Iterator[str]:
     for index, (part, color) in enumerate(COLORS.items()):
         left = index % _LEGEND_COLUMNS * width
         top = _LEGEND_TOP + index // _LEGEND_COLUMNS * _LEGEND_ROW_HEIGHT
-        yield f'<rect x="{left:.0f}" y="{top}" width="12" height="12" fill="{color}"/>'
-        yield f'<text x="{left + 18:.0f}" y="{top + 11}">{part}</text>'
+        yield f'<rect x="{left:.0f}" y="{top}" width="10" height="10" fill="{color}"/>'
+        yield f'<text x="{left + 15:.0f}" y="{top + 9}">{part}</text>'

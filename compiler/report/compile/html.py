@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from kaitoc.compiler.compile.model import AppliedChange, Compilation, CompiledFile, CompiledJob
@@ -35,9 +35,16 @@ code, pre { font: 13px/1.45 ui-monospace, monospace; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px; }
 .add { color: var(--good); } .del, .changes { color: var(--bad); } .why { color: var(--faint); }
 .numbers { width: auto; } .place { overflow-wrap: anywhere; min-width: 9rem; } .figure { white-space: nowrap; }
-.scroll { overflow-x: auto; }
-svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+svg { width: 100%; max-width: 600px; height: auto; }
+svg text { font: 10.5px system-ui, sans-serif; fill: currentColor; }
 svg .capacity { stroke: currentColor; stroke-dasharray: 4 3; }
+@media (max-width: 700px) {
+  .changes-made th { display: none; } .changes-made tr, .changes-made td { display: block; }
+  .changes-made tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }
+  .changes-made td { border: 0; padding: .1rem 0; } .changes-made code { overflow-wrap: anywhere; }
+  .changes-made td[data-name]::before { content: attr(data-name) ": "; color: var(--faint); }
+  .changes-made .figure br { display: none; } .changes-made .figure:empty { display: none; }
+}
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -56,7 +63,7 @@ def render(result: Compilation) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
 
@@ -80,13 +87,13 @@ def _job(job: CompiledJob) -> Iterator[str]:
     yield _numbers(job)
     drawing = chart(job.before, after)
     if drawing:
-        yield f'<div class="scroll">{drawing}</div>'
+        yield drawing
     if job.changes:
-        yield '<div class="scroll"><table>'
-        first, second = names_of_figures(job)
-        yield f"<tr><th>Place</th><th>Change</th><th>Result</th><th>{first}</th><th>{second}</th></tr>"
-        yield from (_change(change) for change in job.changes)
-        yield "</table></div>"
+        yield '<table class="changes-made">'
+        names = names_of_figures(job)
+        yield f"<tr><th>Place</th><th>Change</th><th>Result</th><th>{names[0]}</th><th>{names[1]}</th></tr>"
+        yield from (_change(change, names) for change in job.changes)
+        yield "</table>"
     else:
         yield "<p>Nothing to change.</p>"
     if job.proposal is not None:
@@ -111,20 +118,25 @@ def _training_rows(job: CompiledJob) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _change(change: AppliedChange) -> str:
+def _change(change: AppliedChange, names: Sequence[str]) -> str:
     before, after = change.before or "(not set)", change.after or "(removed)"
     return (
-        f'<tr><td class="place">{_text(span_text(change))}</td>'
+        f'<tr><td class="place">{_breakable(span_text(change))}</td>'
         f"<td><code>{_text(change.what)}: {_text(before)} → {_text(after)}</code><br>"
         f'<span class="why">{_text(change.pass_name)}: {_text(change.reason)}</span></td>'
         f'<td class="{change.preserves.value}">{preserves_text(change.preserves)}</td>'
-        f"{''.join(_figure(text) for text in moved_figures(change))}</tr>"
+        f"{''.join(map(_figure, names, moved_figures(change)))}</tr>"
     )
 
 
-def _figure(text: str) -> str:
+def _figure(name: str, text: str) -> str:
     """Return a cell of what a change moves, what it was above what it is."""
-    return f'<td class="figure">{text.replace("→ ", "→<br>")}</td>'
+    return f'<td class="figure" data-name="{name}">{text.replace("→ ", "→ <br>")}</td>'
+
+
+def _breakable(place: str) -> str:
+    """Return a place in a file that is broken behind its folders first."""
+    return _text(place).replace("/", "/<wbr>")
 
 
 def _diff(file: CompiledFile) -> str:

@@ -14,6 +14,8 @@ from kaitoc.compiler.memory.result import Footprint, parts_of
 FORMATS = ("svg", "png", "html")
 _COLORS = ("#264653", "#2a6f97", "#468faf", "#89c2d9", "#e9c46a", "#f4a261", "#bdbdbd", "#8d99ae", "#5c677d")
 
+_VIEWPORT = "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+
 
 class PlotError(KaitocError, ValueError):
     """A plot that cannot be made; `str(error)` is for the user."""
@@ -33,13 +35,14 @@ def plot_sweep(
     image = _draw(title, dimension, points, gpu, "png" if file_format == "png" else "svg")
     if file_format == "html":
         svg = image.decode("utf-8")
-        page = f"<!doctype html><meta charset='utf-8'><title>{escape(title)}</title>{svg[svg.index('<svg') :]}"
-        return page.encode("utf-8")
+        head = f"<!doctype html><meta charset='utf-8'>{_VIEWPORT}<title>{escape(title)}</title>"
+        return f"{head}<style>svg {{ width: 100%; height: auto }}</style>{svg[svg.index('<svg') :]}".encode()
     return image
 
 
 def _draw(title: str, dimension: str, points: Sequence[tuple[int, Footprint]], gpu: Gpu | None, kind: str) -> bytes:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     names, layers = _layers(points)
     values = [value for value, _ in points]
@@ -53,6 +56,7 @@ def _draw(title: str, dimension: str, points: Sequence[tuple[int, Footprint]], g
                       xytext=(-6, -14), textcoords="offset points", fontsize=10, ha="right",
                       bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8})  # fmt: skip
     axes.set(xlabel=dimension, ylabel="GiB", xlim=(values[0], values[-1]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, fontsize=9, wrap=True)
     axes.set_ylim(bottom=0)
     handles, labels = axes.get_legend_handles_labels()

@@ -16,6 +16,7 @@ from kaitoc.compiler.memory.solve import SolvedSize
 from kaitoc.compiler.memory.throughput.epoch import Epoch
 from kaitoc.compiler.memory.variation import Variation
 from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.report.wording import plural
 
 _WIDTH = 16
 
@@ -119,10 +120,10 @@ def epoch_line(epoch: Epoch) -> str:
 def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) -> str:
     """Return what batches of different lengths take beside the longest one alone, in GiB, and what changes that."""
     lengths, loading = varied.drawing.lengths, varied.drawing.loading
-    rows = "packed rows" if loading.batching is Batching.PACKED else "rows"
+    rows = plural(varied.batch_size, "packed row" if loading.batching is Batching.PACKED else "row")
     like = " of similar length" if loading.batching is Batching.GROUPED else ""
     lines = [
-        f"lengths vary: {varied.drawing.num_batches} batches of {varied.batch_size} {rows}{like} (tokens per row: "
+        f"lengths vary: {varied.drawing.num_batches} batches of {rows}{like} (tokens per row: "
         f"p50 {lengths.percentile(0.5):,}, p90 {lengths.percentile(0.9):,}, max {lengths.longest:,})",
         _row("allocated", varied.allocated_high_bytes, f"from {gib(varied.allocated_low_bytes, 2)}, by order of rows"),
         _row("reserved", varied.reserved_high_bytes, f"from {gib(varied.reserved_low_bytes, 2)}, by order of rows; "
@@ -140,13 +141,15 @@ def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) ->
 
 def phase_table(predicted: Footprint) -> str:
     """Return bytes by category for the peak of each phase, in GiB."""
-    header = f"{'phase':<10}" + "".join(
-        f"{name:>12}" for name in (*(category.value for category in Category), "allocated")
-    )
-    rows = []
-    for phase in predicted.phases:
-        values = [*(value for _, value in phase.categories.items()), phase.allocated_bytes]
-        rows.append(f"{phase.phase.value:<10}" + "".join(f"{gib(value, 2):>12}" for value in values))
+    names = [*(category.value for category in Category), "allocated"]
+    columns = [
+        [*(num_bytes for _, num_bytes in phase.categories.items()), phase.allocated_bytes] for phase in predicted.phases
+    ]
+    header = f"{'':<{_WIDTH}}" + "".join(f"{phase.phase.value:>11}" for phase in predicted.phases)
+    rows = [
+        f"{name:<{_WIDTH}}" + "".join(f"{gib(value, 2):>11}" for value in values)
+        for name, *values in zip(names, *columns, strict=True)
+    ]
     return "\n".join([header, *rows])
 
 
@@ -154,7 +157,7 @@ def levers_table(levers: Sequence[Lever]) -> str:
     """Return what would lower the device total most."""
     if not levers:
         return "no single change would lower this by 1 %"
-    rows = [f"  -{gib(lever.saved_bytes, 2):>7} GiB  {lever.words}" for lever in levers[:4]]
+    rows = [f"{'-' + gib(lever.saved_bytes, 2):>9} GiB  {lever.words}" for lever in levers[:4]]
     return "\n".join(["what would lower it most", *rows])
 
 
