@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -62,12 +63,13 @@ class PlainKey(Generic[T]):
 
 
 class SizedCache(Generic[K, V]):
-    """The values that were used last; all but the newest add up to no more than a bound."""
+    """The values that were used last; all but the newest add up to no more than a bound. Threads may share it."""
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._size = 0
         self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -77,14 +79,18 @@ class SizedCache(Generic[K, V]):
         value = self._values.get(key)
         if value is None:
             return None
-        self._values.move_to_end(key)
+        try:  # noqa: SIM105  (asked too often for a context manager)
+            self._values.move_to_end(key)
+        except KeyError:
+            pass  # another thread has given it up meanwhile
         return value[0]
 
     def put(self, key: K, value: V, size: int) -> None:
         """Hold a value, and give up those that were not used for longest where it leaves no room for them."""
-        _, before = self._values.pop(key, (None, 0))
-        self._values[key] = (value, size)
-        self._size += size - before
-        while self._size > self._max_size and len(self._values) > 1:
-            _, (_, freed) = self._values.popitem(last=False)
-            self._size -= freed
+        with self._lock:
+            _, before = self._values.pop(key, (None, 0))
+            self._values[key] = (value, size)
+            self._size += size - before
+            while self._size > self._max_size and len(self._values) > 1:
+                _, (_, freed) = self._values.popitem(last=False)
+                self._size -= freed

@@ -39,6 +39,8 @@ _LEAST_CHARACTERS = 8_000
 class Library:
     """Finds objects by name among the given files and their folders."""
 
+    names_sought: tuple[str, ...] = ()
+    """Of the files beside a given one, those that mention none of these are passed over; all are read if empty."""
     _sources: dict[str, Source] = field(default_factory=dict)
     _given: set[str] = field(default_factory=set)
     _context: set[str] = field(default_factory=set)
@@ -346,5 +348,5 @@ class Library:
         if folder in self._searched or (is_new and not os.path.isdir(os.path.dirname(path))):
             return
         self._searched.add(folder)
-        for neighbour in files_of_kaito_in(folder, self._knows):
+        for neighbour in files_of_kaito_in(folder, self._knows, self.names_sought):
             self._enter(neighbour)

@@ -13,10 +13,13 @@ JSON_SUFFIX = ".json"
 _MAX_NEIGHBOURS = 1000
 
 
-def files_of_kaito_in(folder: str, is_known: Callable[[str], bool]) -> Iterator[str]:
+def files_of_kaito_in(
+    folder: str, is_known: Callable[[str], bool], names_sought: tuple[str, ...] = ()
+) -> Iterator[str]:
     """Yield the paths of a folder's YAML files that name something of Kaito's, without those that are known.
 
-    Files that cannot be read are passed over, as are all after the first 1,000.
+    With `names_sought` only files that mention one of them are yielded. Files that cannot be read are passed over, as
+    are all after the first 1,000.
     """
     for path in _yaml_files(folder):
         normal_path = os.path.normpath(path)
@@ -26,7 +29,7 @@ def files_of_kaito_in(folder: str, is_known: Callable[[str], bool]) -> Iterator[
             text = Source.read(normal_path).text
         except SourceError:
             continue
-        if names_kaito(text):
+        if names_kaito(text) and (not names_sought or any(name in text for name in names_sought)):
             yield normal_path
 
 

@@ -160,7 +160,7 @@ def _item(key: KeyInfo, cursor: Cursor, document: OpenDocument) -> types.Complet
         documentation=types.MarkupContent(types.MarkupKind.Markdown, text) if text else None,
         insert_text_format=types.InsertTextFormat.PlainText,
         insert_text_mode=types.InsertTextMode.AsIs,
-        text_edit=types.TextEdit(document.positions.range(cursor.span), _text(key, cursor)),
+        text_edit=types.TextEdit(document.positions.range(cursor.span), _written(key, cursor)),
         additional_text_edits=_indentation(cursor, document),
     )
 
@@ -171,18 +171,25 @@ def _kind(key: KeyInfo, cursor: Cursor) -> types.CompletionItemKind:
     return types.CompletionItemKind.Module if key.holds_keys else types.CompletionItemKind.Property
 
 
+def _written(key: KeyInfo, cursor: Cursor) -> str:
+    text = _text(key, cursor)
+    return cursor.quoted.written(text) if cursor.quoted is not None else text
+
+
 def _text(key: KeyInfo, cursor: Cursor) -> str:
     """Return what to write: a value after its space, or a key with what follows it."""
     if cursor.in_value:
         return f" {key.name}" if cursor.before.endswith(":") else key.name
     if cursor.after.lstrip().startswith(":"):
         return key.name
+    if cursor.in_flow:
+        return f"{key.name}: "
     return f"{key.name}:\n{' ' * (cursor.wanted_indent + _STEP)}" if key.holds_keys else f"{key.name}: "
 
 
 def _indentation(cursor: Cursor, document: OpenDocument) -> list[types.TextEdit] | None:
     """Return the edit that puts a key in line with its siblings."""
-    if cursor.in_value or cursor.indent == cursor.wanted_indent:
+    if cursor.in_value or cursor.in_flow or cursor.indent == cursor.wanted_indent:
         return None
     span = Span(cursor.span.start - cursor.indent, cursor.span.start)
     return [types.TextEdit(document.positions.range(span), " " * cursor.wanted_indent)]

@@ -1,6 +1,7 @@
 """Where the cursor is, by lines and indentation alone: while somebody types, the YAML seldom parses.
 
-The literal block of a ConfigMap's training config is indented below its key, so the inner keys follow the outer ones.
+The literal block of a ConfigMap's training config is indented below its key, so the inner keys follow the outer ones;
+one that is a quoted scalar is read as the text that it holds.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from itertools import takewhile
 
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source, Span
+from kaitoc.compiler.language_server.flow_cursor import keys_after, open_frames
+from kaitoc.compiler.language_server.quoted_text import QuotedText, quoted_text_at
 
 _STEP = 2
+_MOST_FLOW_LINES = 200
+_MOST_CHARACTERS_AFTER = 2_000
 
 _KEY_LINE = re.compile(
     r"""(?P<indent>[ ]*)(?P<dashes>(?:-[ ]+)*)(?P<key>[\w.$/-]+|"[^"]*"|'[^']*')[ ]*:(?=[ ]|$)(?P<rest>.*)"""
@@ -30,6 +35,7 @@ class Cursor:
     which `in_list` when it is an element of a list. `indent` is the column at which the name or value begins and
     `wanted_indent` the one at which its siblings do. `span` covers what is typed of the name and the rest of it behind
     the cursor; `before` and `after` are the characters around that. `siblings` are the keys that are there already.
+    `in_flow` says that `{` or `[` is open, `quoted` is the quoted scalar around the config.
     """
 
     path: tuple[str, ...]
@@ -41,6 +47,8 @@ class Cursor:
     indent: int = 0
     wanted_indent: int = 0
     siblings: tuple[str, ...] = ()
+    in_flow: bool = False
+    quoted: QuotedText | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,27 @@ class _Line:
 
 def cursor_at(source: Source, offset: int) -> Cursor | None:
     """Return what is being typed at an offset, None in a comment or at a place that cannot be told."""
+    first = _first_offset(source, offset)
+    quoted = quoted_text_at(source.text[first:], offset - first)
+    if quoted is None:
+        return _plain_cursor(source, offset)
+    inner = _plain_cursor(Source(source.path, quoted.before + quoted.after), len(quoted.before))
+    if inner is None:
+        return None
+    shift = offset - len(quoted.before)
+    span = Span(inner.span.start + shift, inner.span.end + shift)
+    return replace(inner, path=(quoted.key, *inner.path), span=span, quoted=quoted)
+
+
+def _first_offset(source: Source, offset: int) -> int:
+    """Return where the YAML document at an offset begins."""
+    number = source.position(offset).line
+    while number > 1 and not _DOCUMENT_MARK.match(source.line_text(number)):
+        number -= 1
+    return source.line_starts[number - 1]
+
+
+def _plain_cursor(source: Source, offset: int) -> Cursor | None:
     number = source.position(offset).line
     start = source.line_starts[number - 1]
     line = source.line_text(number)
@@ -63,6 +92,9 @@ def cursor_at(source: Source, offset: int) -> Cursor | None:
     typed, suffix = _matched(_TYPED.search(before)), _matched(_REST.match(after))
     before, after = before[: len(before) - len(typed)], after[len(suffix) :]
     at = Cursor((), Span(offset - len(typed), offset + len(suffix)), before, after)
+    flow = _flow_cursor(source, at, number)
+    if flow is not None:
+        return flow
     above = _key_lines(source, range(number - 1, 0, -1))
     keyed, item = _KEY_LINE.match(before), _ITEM_LINE.match(before)
     if keyed is not None:
@@ -73,6 +105,38 @@ def cursor_at(source: Source, offset: int) -> Cursor | None:
     if before.strip():
         return None
     return _at_key(at, above, _key_lines(source, range(number + 1, len(source.line_starts) + 1)))
+
+
+def _flow_cursor(source: Source, at: Cursor, number: int) -> Cursor | None:
+    """Return a cursor inside the flow collection of a key on this line or above, None outside of one."""
+    found = None
+    for line in range(number, max(0, number - _MOST_FLOW_LINES), -1):
+        text = source.line_text(line)
+        if _DOCUMENT_MARK.match(text):
+            break
+        keyed = _KEY_LINE.match(text)
+        if keyed is None or not keyed["rest"].lstrip().startswith(("{", "[")):
+            continue
+        start = source.line_starts[line - 1] + len(text) - len(keyed["rest"].lstrip())
+        frames = open_frames(source.text[start : at.span.start]) if start < at.span.start else []
+        if frames:
+            found = line, keyed, start, frames
+    if found is None:
+        return None
+    line, keyed, start, frames = found
+    if line == number and all(frame.opener == "[" for frame in frames):
+        return None  # read as the value of a line
+    inside = frames[-1]
+    names = [frame.key for frame in frames if frame.key is not None]
+    outer = _names(_ancestors(_key_lines(source, range(line - 1, 0, -1)), _indent_of(keyed)))
+    path = (*outer, _name(keyed["key"]), *names)
+    if inside.opener == "[" or inside.key is not None:
+        before = source.text[start + inside.start : at.span.start]
+        after = source.text[at.span.end :].partition("]")[0]
+        return replace(at, path=path, in_value=True, in_list=inside.opener == "[", in_flow=True,
+                       before=before, after=after)  # fmt: skip
+    siblings = (*inside.keys, *keys_after(source.text[at.span.end : at.span.end + _MOST_CHARACTERS_AFTER]))
+    return replace(at, path=path, in_flow=True, siblings=siblings)
 
 
 def _at_key(at: Cursor, above: list[_Line], below: list[_Line]) -> Cursor:

@@ -108,10 +108,16 @@ class Checker:
         engine = self.engine(documents)
         return engine.check(doc.path for doc in documents if engine.library.is_given_path(doc.path)).findings
 
-    def engine(self, documents: Iterable[OpenDocument], subject: OpenDocument | None = None) -> Engine:
+    def engine(
+        self,
+        documents: Iterable[OpenDocument],
+        subject: OpenDocument | None = None,
+        names_sought: tuple[str, ...] = (),
+    ) -> Engine:
         """Return an engine that has read the documents of one folder; raises `KaitocError`.
 
-        Those that are not excluded are given, or only `subject` is and the others are its context.
+        Those that are not excluded are given, or only `subject` is and the others are its context. Partners of
+        `names_sought` are looked for in the folder, all that it holds where that is empty.
         """
         options = self.options
         engine = Engine(
@@ -121,6 +127,7 @@ class Checker:
             select=options.select,
             ignore=options.ignore,
         )
+        engine.library.names_sought = names_sought
         for document in documents:
             if document.is_too_large:
                 continue

@@ -1,4 +1,7 @@
-"""The server: takes the editor's messages and answers from one worker thread, so that it stays responsive."""
+"""The server: takes the editor's messages, checks in one thread and answers questions in another.
+
+A question waits for no check, however many manifests that one is about.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from kaitoc.compiler import __version__
+from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.source import MAX_SOURCE_BYTES
@@ -19,6 +23,7 @@ from kaitoc.compiler.language_server.actions import FIX_ALL, fix_all, quick_fixe
 from kaitoc.compiler.language_server.completion import TRIGGERS, completions_at
 from kaitoc.compiler.language_server.diagnostics import complaint, diagnostics_of
 from kaitoc.compiler.language_server.documents import Checker, OpenDocument, OpenDocuments, read_document
+from kaitoc.compiler.language_server.focus import Focus, focus_at
 from kaitoc.compiler.language_server.hover import hover_at
 
 T = TypeVar("T")
@@ -38,7 +43,8 @@ class KaitocServer(LanguageServer):
         super().__init__("kaitoc", __version__, text_document_sync_kind=types.TextDocumentSyncKind.Full)
         self.documents = OpenDocuments()
         self.checker = checker
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kaitoc")
+        self._checking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kaitoc-check")
+        self._answering = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kaitoc-answer")
         self._checks: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -53,11 +59,25 @@ class KaitocServer(LanguageServer):
         return bool(workspace and workspace.workspace_edit and workspace.workspace_edit.document_changes)
 
     async def answer(self, ask: Callable[[], T]) -> T | None:
-        """Run a question in the worker; what the user can put right is no answer, and told by the diagnostics."""
+        """Answer a question beside the checks; None where the user has to fix something, which diagnostics report."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, ask)
+            return await asyncio.get_running_loop().run_in_executor(self._answering, ask)
         except (KaitocError, RecursionError):
             return None
+
+    async def answer_at(
+        self, params: types.HoverParams | types.CompletionParams, ask: Callable[[Focus], T | None]
+    ) -> T | None:
+        """Answer a question about a place in an open document beside the checks."""
+        document = self.documents.get(params.text_document.uri)
+        if document is None or document.is_too_large:
+            return None
+        beside = self.documents.beside(document)
+        return await self.answer(lambda: ask(focus_at(document, document.positions.offset(params.position), beside)))
+
+    def engine_of(self, focus: Focus) -> Engine:
+        """Return an engine that has read what matters at a place; raises `KaitocError`."""
+        return self.checker.engine(focus.beside, names_sought=focus.names)
 
     def put(self, uri: str, version: int, text: str, pause_seconds: float) -> None:
         """Take a document's text and check its folder after a pause."""
@@ -80,7 +100,7 @@ class KaitocServer(LanguageServer):
     async def _check(self, document: OpenDocument, pause_seconds: float) -> None:
         await asyncio.sleep(pause_seconds)
         checked = self.documents.beside(document)
-        findings, problem = await asyncio.get_running_loop().run_in_executor(self._worker, self._findings, checked)
+        findings, problem = await asyncio.get_running_loop().run_in_executor(self._checking, self._findings, checked)
         for current in checked:
             if self.documents.get(current.uri) is current:
                 self._publish(current, findings, problem)
@@ -190,19 +210,25 @@ def _take_documents(server: KaitocServer) -> None:
 def _answer_requests(server: KaitocServer) -> None:
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     async def hover(ls: KaitocServer, params: types.HoverParams) -> types.Hover | None:
-        document = ls.documents.get(params.text_document.uri)
-        if document is None or document.is_too_large:
-            return None
-        beside, offset = ls.documents.beside(document), document.positions.offset(params.position)
-        return await ls.answer(lambda: hover_at(ls.checker.engine(beside), document, beside, offset, _markup(ls)))
+        def ask(focus: Focus) -> types.Hover | None:
+            shown = hover_at(ls.engine_of(focus), focus.document, focus.beside, focus.offset, _markup(ls))
+            if shown is not None and shown.range is not None:
+                shown.range = focus.whole(shown.range)
+            return shown
+
+        return await ls.answer_at(params, ask)
 
     @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=list(TRIGGERS)))
     async def completion(ls: KaitocServer, params: types.CompletionParams) -> list[types.CompletionItem] | None:
-        document = ls.documents.get(params.text_document.uri)
-        if document is None or document.is_too_large:
-            return None
-        beside, offset = ls.documents.beside(document), document.positions.offset(params.position)
-        return await ls.answer(lambda: completions_at(ls.checker.engine(beside), document, beside, offset))
+        def ask(focus: Focus) -> list[types.CompletionItem]:
+            items = completions_at(ls.engine_of(focus), focus.document, focus.beside, focus.offset)
+            for item in items:
+                for edit in (item.text_edit, *(item.additional_text_edits or ())):
+                    if isinstance(edit, types.TextEdit):
+                        edit.range = focus.whole(edit.range)
+            return items
+
+        return await ls.answer_at(params, ask)
 
     kinds = [types.CodeActionKind.QuickFix, FIX_ALL]
 

@@ -184,3 +184,76 @@ def test_crlf_and_wide_characters_do_not_shift_the_edit(typing: Type) -> None:
     )
 
     assert "        target_modules: [😀, o_proj]\r\n" in typing(marked).take("o_proj")
+
+
+FLOW = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: tune-phi-3-params}
+data:
+  training_config.yaml: |
+    training_config: {
+      ModelConfig: {torch_dtype: bfloat16},
+      LoraConfig: {r: 16, target_modules: [qkv_proj, o_proj]},
+      TrainingArguments: {output_dir: /mnt/results, bf16: true},
+    }
+"""
+QUOTED = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: tune-phi-3-params}
+data:
+  training_config.yaml: "training_config:\\n  ModelConfig:\\n    torch_dtype: bfloat16\\n\\
+    \\  LoraConfig:\\n    r: 16\\n    target_modules: [qkv_proj, o_proj]\\n\\
+    \\  TrainingArguments:\\n    bf16: true\\n"
+"""
+
+
+def test_keys_of_a_flow_mapping_are_offered_without_those_that_are_there(typing: Type) -> None:
+    found = typing(FLOW.replace("{r: 16, ", f"{{lora_a{HERE}, r: 16, "))
+
+    assert "lora_alpha" in found.labels
+    assert not {"r", "target_modules", "LoraConfig", "max_length"} & found.labels
+    assert "LoraConfig: {lora_alpha: , r: 16" in found.take("lora_alpha")
+
+
+def test_sections_of_a_flow_mapping_are_offered(typing: Type) -> None:
+    found = typing(FLOW.replace("      LoraConfig: {", f"      Quant{HERE}\n      LoraConfig: {{"))
+
+    assert found.labels == {"QuantizationConfig", "DataCollator", "DatasetConfig"}
+    assert "      QuantizationConfig: \n" in found.take("QuantizationConfig")
+
+
+def test_values_in_a_flow_mapping_are_offered(typing: Type) -> None:
+    assert typing(FLOW.replace("bf16: true", f"bf16: {HERE}")).labels == {"true", "false"}
+    assert "bf16: false}" in typing(FLOW.replace("bf16: true", f"bf16: t{HERE}")).take("false")
+
+
+def test_elements_of_a_list_in_a_flow_mapping_are_offered(typing: Type) -> None:
+    found = typing(f"{FLOW.replace('qkv_proj, o_proj', f'qkv_proj, {HERE}')}---\n{WORKSPACE}")
+
+    assert found.labels == {"o_proj", "gate_up_proj", "down_proj"}
+
+
+def test_keys_in_a_double_quoted_config_are_offered(typing: Type) -> None:
+    found = typing(QUOTED.replace("r: 16\\n", f"r: 16\\n    lora_a{HERE}\\n"))
+
+    assert "lora_alpha" in found.labels
+    assert not {"r", "target_modules", "bf16"} & found.labels
+    assert r"r: 16\n    lora_alpha: \n    target" in found.take("lora_alpha")
+
+
+def test_a_section_in_a_double_quoted_config_has_its_line_break_escaped(typing: Type) -> None:
+    found = typing(QUOTED.replace(r"\  LoraConfig:", rf"\  Quant{HERE}\n  LoraConfig:"))
+
+    assert r"\  QuantizationConfig:\n    \n  LoraConfig:" in found.take("QuantizationConfig")
+
+
+def test_values_in_a_double_quoted_config_are_offered(typing: Type) -> None:
+    assert typing(QUOTED.replace("bf16: true", f"bf16: {HERE}")).labels == {"true", "false"}
+    found = typing(f"{QUOTED.replace('qkv_proj, o_proj', f'qkv_proj, {HERE}')}---\n{WORKSPACE}")
+    assert found.labels == {"o_proj", "gate_up_proj", "down_proj"}
+
+
+def test_behind_a_quoted_config_nothing_of_it_is_offered(typing: Type) -> None:
+    assert not {"LoraConfig", "r"} & typing(QUOTED + f"  other: {HERE}\n").labels
