@@ -162,3 +162,12 @@ def test_measured_runs_on_two_and_four_gpus_are_predicted_within_the_bars() -> N
     assert len(ends.errors) == 22
     assert abs(ends.worst) <= 0.002
     assert sum(abs(error) <= 0.02 for error in peaks.errors) >= 26
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shards_of_adapters_are_told_apart_from_those_of_weights(kind: ShardingKind) -> None:
+    adapted = shard_state(workload("qwen2.5-0.5b", "lora", kind, 4))
+    whole = shard_state(workload("qwen2.5-0.5b", "full", kind, 4))
+
+    assert 0 < adapted.adapter_bytes < adapted.weights_bytes / 10
+    assert whole.adapter_bytes == 0 < whole.weights_bytes
