@@ -18,7 +18,7 @@ from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload, Shardin
 from kaitoc.compiler.memory.throughput.exchange import waiting_share
 from kaitoc.compiler.memory.throughput.links import links_of
 from kaitoc.compiler.memory.throughput.speed import throughput
-from kaitoc.compiler.memory.workload import Dtype, Lora, Quantization, Workload
+from kaitoc.compiler.memory.workload import Dtype, Lora, Loss, Quantization, Reference, Workload
 
 
 def _gpu(name: str) -> Gpu:
@@ -138,6 +138,15 @@ def test_replicas_of_a_shard_group_add_up_shards() -> None:
     )
 
 
+def test_a_reference_gathers_the_layers_once_more() -> None:
+    alone = sharded(LORA, ShardingKind.FSDP2)
+    again = sum(unit.gathered_bytes(4) * count for unit, count in units_of(alone).layers)
+    preferring = replace(alone, reference=Reference.BASE, loss=Loss.FUSED, batch_size=4)
+
+    assert sent(preferring, CollectiveKind.GATHER) - sent(alone, CollectiveKind.GATHER) == again
+    assert sent(preferring, CollectiveKind.REDUCE_SCATTER) == sent(alone, CollectiveKind.REDUCE_SCATTER)
+
+
 kinds = st.sampled_from([ShardingKind.DDP, ShardingKind.FSDP1, ShardingKind.FSDP2, ShardingKind.ZERO3])
 
 
@@ -217,10 +226,14 @@ def test_gpus_known_by_name_alone_may_be_cards_without_a_switch() -> None:
     assert throughput(sharded(FULL, ShardingKind.FSDP2), _gpu("L40S")).assumptions == ()
 
 
-def test_what_the_host_does_is_said_not_to_be_counted() -> None:
-    found = throughput(sharded(FULL, ShardingKind.FSDP2, offload=Offload.PARAMETERS), A100, instance=ND_A100)
+def test_what_is_offloaded_is_said_not_to_be_counted() -> None:
+    parameters = throughput(sharded(FULL, ShardingKind.FSDP2, offload=Offload.PARAMETERS), A100, instance=ND_A100)
+    offloading = replace(LORA, num_gpus=1, stack="trl-chunked", offloads_activations=True)
 
-    assert found.assumptions == ("the time of parameters on the host and on the way there is not counted",)
+    assert parameters.assumptions == ("parameters offloaded: copies to the host and back are not counted",)
+    assert throughput(offloading, A100).assumptions == (
+        "activations offloaded: copies to the host and back are not counted",
+    )
 
 
 def test_every_instance_type_with_linked_gpus_says_so_or_says_nothing() -> None:

@@ -75,13 +75,6 @@ def as_timed(workload: Workload) -> Workload:
     return replace(computed, lora=workload.lora) if workload.sharding.kind is ShardingKind.FSDP1 else computed
 
 
-def not_counted(workload: Workload) -> tuple[str, ...]:
-    """Return what of a way of sharding the time leaves out."""
-    if workload.sharding.offload is Offload.NONE:
-        return ()
-    return (f"the time of {workload.sharding.offload.value} on the host and on the way there is not counted",)
-
-
 def optimizer_bytes_of(workload: Workload) -> int:
     """Return what the optimizer of one of several processes moves on its GPU."""
     if not workload.sharding.is_sharded:

@@ -10,6 +10,7 @@ from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.kernel import Group
 from kaitoc.compiler.memory.closed_form.validation import validate
+from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.throughput.computation import GroupCost, computation_of
 from kaitoc.compiler.memory.throughput.rates import Rates, rates_of
 from kaitoc.compiler.memory.throughput.work import work_of
@@ -21,7 +22,8 @@ class Throughput:
     """A predicted speed.
 
     `tokens_per_second` counts padded tokens over all GPUs, between `low_tokens_per_second` where links are as slow as
-    they can be and hide nothing, and `high_tokens_per_second`; `assumptions` say what is not known of the links.
+    they can be and hide nothing, and `high_tokens_per_second`; `assumptions` say what is not known of the links, and
+    what is not counted.
     `step_seconds` lasts from one optimizer step to the next. `flops_per_step` and `bytes_per_step` are one GPU's.
     `breakdown` sums to `step_seconds`, the longest part first.
     """
@@ -103,8 +105,17 @@ def _on_several(workload: Workload, gpu: Gpu, instance: InstanceType | None, acc
         result,
         low_tokens_per_second=result.tokens_per_step / (alone + slowest.seconds + 2 * waiting),
         high_tokens_per_second=result.tokens_per_step / (alone + fastest.seconds),
-        assumptions=(*links.assumptions, *several.not_counted(workload)),
+        assumptions=(*links.assumptions, *result.assumptions),
     )
+
+
+def _not_counted(workload: Workload) -> tuple[str, ...]:
+    """Return what the time leaves out, as sentences."""
+    offload = workload.sharding.offload
+    offloaded = [offload.value] if offload is not Offload.NONE else []
+    if workload.offloads_activations:
+        offloaded.append("activations")
+    return tuple(f"{what} offloaded: copies to the host and back are not counted" for what in offloaded)
 
 
 def _result(workload: Workload, costs: list[GroupCost], accumulation_steps: int) -> Throughput:
@@ -114,7 +125,7 @@ def _result(workload: Workload, costs: list[GroupCost], accumulation_steps: int)
         tokens_per_second=tokens / seconds,
         low_tokens_per_second=tokens / seconds,
         high_tokens_per_second=tokens / seconds,
-        assumptions=(),
+        assumptions=_not_counted(workload),
         step_seconds=seconds,
         tokens_per_step=tokens,
         flops_per_step=sum(cost.flops for cost in costs),

@@ -18,7 +18,7 @@ from kaitoc.compiler.memory.closed_form.sharding.collective import (
 from kaitoc.compiler.memory.closed_form.sharding.derive import schedule_for
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
-from kaitoc.compiler.memory.workload import Workload
+from kaitoc.compiler.memory.workload import Reference, Workload
 from kaitoc.compiler.memory.workload_key import of_any_size
 
 FIRST_BUCKET_BYTES = MIB
@@ -39,7 +39,8 @@ def _collectives(workload: Workload) -> tuple[CoveredCollectives, ...]:
     if not workload.sharding.is_sharded:
         return _buckets(plan_for(workload).gradient_bytes)
     recorder = _Recorder()
-    recorder.follow(schedule_for(recorder, workload, accumulates=False))
+    has_reference = workload.reference is not Reference.NONE
+    recorder.follow(schedule_for(recorder, workload, accumulates=False), has_reference=has_reference)
     return tuple(CoveredCollectives(*key, count) for key, count in recorder.counts.items())
 
 
@@ -59,6 +60,10 @@ def _bucket(num_bytes: int) -> Collective:
     return Collective(CollectiveKind.ALL_REDUCE, num_bytes, _COPIES_OF_A_BUCKET * num_bytes, joins_replicas=True)
 
 
+def _layers(schedule: Schedule) -> list[Gathered]:
+    return [schedule.of(unit) for unit, count in schedule.units.layers for _ in range(count)]
+
+
 class _Recorder(Memory):
     """Counts collectives, and no memory.
 
@@ -70,10 +75,15 @@ class _Recorder(Memory):
         self.counts: dict[tuple[Collective, Cover], int] = {}
         self._cover = Cover.NOTHING
 
-    def follow(self, schedule: Schedule) -> None:
+    def follow(self, schedule: Schedule, *, has_reference: bool) -> None:
         """Run through a step, in the order of `ShardedReader`."""
-        layers = [schedule.of(unit) for unit, count in schedule.units.layers for _ in range(count)]
+        layers = _layers(schedule)
+        schedule.start()
         self._forward(schedule, layers)
+        if has_reference:
+            schedule.begin_reference()
+            self._forward(schedule, _layers(schedule))
+            schedule.end_reference()
         self._cover = Cover.NOTHING
         schedule.turn()
         self._cover = Cover.BACKWARD
@@ -89,7 +99,6 @@ class _Recorder(Memory):
         schedule.finish()
 
     def _forward(self, schedule: Schedule, layers: list[Gathered]) -> None:
-        schedule.start()
         if schedule.embedding is not None:
             schedule.before(schedule.embedding)
             schedule.after(schedule.embedding)
