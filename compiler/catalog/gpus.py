@@ -245,4 +245,5 @@ def custom_gpu(memory_gib: float) -> Gpu:
         memory_bytes=int(memory_gib * GIB),
         nvlink_bytes_per_second=float(unlisted["nvlink_gb_per_second"]) * 1e9,
         cache_bytes=unlisted["cache_bytes"],
+        cache_bytes_per_second=None,
     )
