@@ -19,7 +19,7 @@ from kaitoc.runtime.data.messages import (
 from kaitoc.runtime.failures import DataFailure
 
 _ALPACA = "Below is an instruction that describes a task{}. Write a response that appropriately completes the request."
-_BESIDE_MESSAGES = ("tools", "chat_template_kwargs", "image", "images", "video", "videos", "audio", "audios")
+_BESIDE_MESSAGES = ("system", "tools", "chat_template_kwargs", "image", "images", "video", "videos", "audio", "audios")
 """Columns that belong to a row's conversation, whatever the columns are that the plan names."""
 
 _Parsed = TypeVar("_Parsed")
@@ -116,7 +116,7 @@ def _row(origin: str, value: Any, columns: Columns) -> Row:
     require_text_only(origin, record)
     for name in ("messages", "conversations"):
         if record.get(name) is not None:
-            return _conversation(origin, parse_messages(origin, record[name]), record)
+            return _conversation(origin, _with_system(origin, parse_messages(origin, record[name]), record), record)
     for asked, answered in (("prompt", "completion"), ("question", "answer")):
         if record.get(asked) is not None and record.get(answered) is not None:
             return _prompt_and_completion(origin, record, asked, answered)
@@ -169,6 +169,12 @@ def _conversation(
         tools=parse_tools(origin, tools) if tools is not None else (),
         template_values=parse_template_values(origin, values) if values is not None else {},
     )
+
+
+def _with_system(origin: str, messages: tuple[Message, ...], record: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Return a conversation behind the system prompt that its record holds beside it, as ShareGPT's may."""
+    system = _optional_text(origin, record.get("system"), "system")
+    return (Message("system", system), *messages) if system and messages[0].role != "system" else messages
 
 
 def _prompt_and_completion(origin: str, record: Mapping[str, Any], asked: str, answered: str) -> Row:

@@ -15,7 +15,10 @@ from kaitoc.runtime.data.files import RowFault, parsed_json
 from kaitoc.runtime.failures import DataFailure
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
-_OF_A_TURN = ("role", "from", "content", "value", "weight")
+_FLAGS = ("weight", "train", "training", "loss")
+"""What data say of whether a turn is learned: OpenAI's (`weight`), axolotl's and ms-swift's."""
+_DETAILS = ("train_detail", "training_detail")
+_OF_A_TURN = ("role", "from", "content", "value", *_FLAGS)
 _MEDIA = ("image", "image_url", "video", "video_url", "audio", "audio_url", "input_audio", "file")
 _MEDIA_COLUMNS = ("image", "images", "video", "videos", "audio", "audios")
 
@@ -116,7 +119,7 @@ def _message(origin: str, turn: Any) -> Message:
         raise DataFailure(f"{origin}: a turn needs a text for `content`, or `tool_calls` of the assistant")
     if not is_encodable(extras):
         raise DataFailure(f"{origin}: a turn holds half of a character (a lone surrogate), which no tokenizer encodes")
-    return Message(role, content, extras, _has_loss(origin, role, turn.get("weight")))
+    return Message(role, content, extras, _has_loss(origin, role, turn))
 
 
 def _content(origin: str, role: str, content: Any) -> Any:
@@ -145,12 +148,18 @@ def _part(origin: str, part: Any) -> Any:
     raise DataFailure(f'{origin}: a content part is `{{"type": "text", "text": ...}}`, not {json.dumps(part)[:80]}')
 
 
-def _has_loss(origin: str, role: str, weight: Any) -> bool:
+def _has_loss(origin: str, role: str, turn: Mapping[str, Any]) -> bool:
     """Return whether a turn is learned from; raises `DataFailure` for a weight that no loss can honour."""
-    if weight is None:
-        return True
-    if isinstance(weight, bool) or weight not in [0, 1]:
-        raise DataFailure(f"{origin}: `weight` of a turn is 0 (no loss) or 1, not {weight!r}")
-    if weight and role != "assistant":
-        raise DataFailure(f"{origin}: `weight: 1` on a turn of `{role}`: only turns of the assistant are learned")
-    return bool(weight)
+    for name in _DETAILS:
+        if turn.get(name) is not None:
+            raise DataFailure(f"{origin}: `{name}` cannot be trained: a turn is learned or not; use `weight`")
+    flags = {name: turn[name] for name in _FLAGS if turn.get(name) is not None}
+    for name, flag in flags.items():
+        if isinstance(flag, bool) == (name == "weight") or flag not in [0, 1]:
+            values = "0 (no loss) or 1" if name == "weight" else "false (no loss) or true"
+            raise DataFailure(f"{origin}: `{name}` of a turn is {values}, not {flag!r}")
+        if flag and role != "assistant":
+            raise DataFailure(
+                f"{origin}: `{name}: {json.dumps(flag)}` on a turn of `{role}`: only turns of the assistant are learned"
+            )
+    return all(flags.values())

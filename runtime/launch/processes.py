@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED
+from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED
 from kaitoc.runtime.launch.nodes import NodeGroup
 from kaitoc.runtime.launch.signals import ended_at_once_by_sigterm
 from kaitoc.runtime.world import is_launched
@@ -115,7 +115,7 @@ def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
             code = _tell_failure(error, Path(folder))
         except SignalException as error:
             sys.stderr.write(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}\n")
-            code = 128 + error.sigval
+            code = exit_code_of(-error.sigval)
         except DistError as error:
             if peers is None:
                 raise
@@ -166,10 +166,13 @@ def _tell_failure(error: ChildFailedError, folder: Path) -> int:
 def exit_code_of(process_code: int) -> int:
     """Return what a run ends with when one of its processes ended with a code, negative for a signal.
 
-    A process that was killed, by the kernel or by hand, is a lost peer: 1, since the run may pass when it is repeated.
+    A terminal that closes, or asks to quit, asks to stop. A process that was killed, by the kernel or by hand, is a
+    lost peer: 1, since the run may pass when it is repeated.
     """
-    if process_code in (-signal.SIGTERM, -signal.SIGINT):
-        return 128 - process_code
+    if process_code == -signal.SIGINT:
+        return EXIT_INTERRUPTED
+    if process_code in (-signal.SIGTERM, -signal.SIGHUP, -signal.SIGQUIT):
+        return EXIT_TERMINATED
     return process_code if process_code in EXIT_CODES else EXIT_FAILED
 
 

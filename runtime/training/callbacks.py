@@ -148,6 +148,7 @@ def _memory_bytes(*, on_gpu: bool) -> int:
 class TerminationCallback(TrainerCallback):
     """Saves a checkpoint after the current step and stops, on SIGTERM, which precedes a pod's end, and on Ctrl-C.
 
+    So it does when a terminal closes, unless `nohup` has the run go on then.
     A second signal after Ctrl-C stops at once; so the launcher, which sends SIGTERM then, is obeyed too.
     """
 
@@ -159,7 +160,8 @@ class TerminationCallback(TrainerCallback):
     @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Listen for the signals."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+        for number in (signal.SIGTERM, signal.SIGINT, *hang_up):
             self._previous[number] = signal.signal(number, self._request) or signal.SIG_DFL
 
     def _request(self, number: int, _frame: FrameType | None) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from safetensors import SafetensorError
 
+from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import FinalFailure, OutOfMemory, OutputFailure, OutputRefused, RunFailure, in_words
@@ -22,6 +24,9 @@ _FINAL = (ArithmeticError, AttributeError, ImportError, LookupError, NotImplemen
 _FINAL_ERRNOS = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS})
 _OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")
 """How libraries written in Rust tell an error of the system: tokenizers by a plain exception, when it saves."""
+
+_OF_A_WRITER = re.compile(r"inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed|iostream error")
+"""How PyTorch's writer, from which the system's answer is lost, tells of a disk that is full."""
 
 
 @contextmanager
@@ -62,6 +67,15 @@ def _failure(plan: Plan, error: Exception) -> RunFailure:
     number = _OF_THE_SYSTEM.search(str(error))
     if number is not None:
         return _failure(plan, OSError(int(number[1]), os.strerror(int(number[1]))))
+    if _OF_A_WRITER.search(str(error)):
+        return OutputFailure(f"{plan.output.path}: cannot be written: {_room_in(plan.output.path)}")
     kind = type(error).__name__
     failure = FinalFailure if isinstance(error, _FINAL) else RunFailure
     return failure(f"the run cannot go on: {in_words(error)} ({kind}; {DEBUG}=1 shows where)")
+
+
+def _room_in(folder: str) -> str:
+    try:
+        return f"PyTorch's writer failed with {shutil.disk_usage(folder).free // MIB:,} MiB free"
+    except OSError as error:
+        return error.strerror or str(error)

@@ -156,6 +156,9 @@ def test_a_missing_path_says_how_to_name_the_data(tmp_path: Path) -> None:
         ({"role": "assistant", "content": None}, "needs a text for `content`, or `tool_calls`"),
         ({"role": "assistant", "content": "a", "weight": 0.5}, "`weight` of a turn is 0 (no loss) or 1, not 0.5"),
         ({"role": "user", "content": "a", "weight": 1}, "only turns of the assistant are learned"),
+        ({"role": "assistant", "content": "a", "train": "no"}, "`train` of a turn is false (no loss) or true"),
+        ({"role": "user", "content": "a", "loss": True}, "`loss: true` on a turn of `user`: only turns"),
+        ({"role": "assistant", "content": "a", "train_detail": []}, "`train_detail` cannot be trained"),
         ({"role": "assistant", "content": "a", "tool_calls": ["\ud800"]}, "half of a character"),
     ],
 )  # fmt: skip
@@ -191,6 +194,31 @@ def test_all_that_a_turn_holds_is_kept_for_the_template(tmp_path: Path) -> None:
         {"role": "tool", "content": {"value": 1}},
     ]  # fmt: skip
     assert row.tools == ({"name": "f"},)
+
+
+@pytest.mark.parametrize("flag", [{"weight": 0}, {"train": False}, {"training": False}, {"loss": False}])
+def test_a_turn_is_context_alone_however_data_say_so(tmp_path: Path, flag: dict[str, object]) -> None:
+    """OpenAI, axolotl and ms-swift have three names for it."""
+    turns = [*TURNS, {**TURNS[1], **flag}]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": turns}))
+
+    (row,) = rows_of(path)
+
+    assert [message.has_loss for message in row.messages] == [True, True, False]
+    assert [message.as_turn() for message in row.messages] == [*TURNS, TURNS[1]]
+
+
+def test_a_system_prompt_beside_a_conversation_begins_it_unless_it_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    own = {"role": "system", "content": "own"}
+    rows = [{"system": "s", "conversations": TURNS}, {"system": "s", "messages": [own, *TURNS]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    beside, within = rows_of(path)
+
+    assert [message.content for message in beside.messages] == ["s", *(turn["content"] for turn in TURNS)]
+    assert [message.content for message in within.messages] == ["own", *(turn["content"] for turn in TURNS)]
 
 
 def test_a_conversation_without_any_weight_has_nothing_to_learn(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_each_damaged_checkpoint_is_named(plan: Plan, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("process_code", "code"),
     [(0, 0), (1, 1), (2, 2), (3, 3), (130, 130), (143, 143), (134, 1), (77, 1),
-     (-signal.SIGTERM, 143), (-signal.SIGINT, 130), (-signal.SIGKILL, 1), (-signal.SIGABRT, 1)],
+     (-signal.SIGTERM, 143), (-signal.SIGHUP, 143), (-signal.SIGINT, 130), (-signal.SIGKILL, 1), (-signal.SIGABRT, 1)],
 )  # fmt: skip
 def test_a_run_ends_with_the_documented_exit_codes_only(process_code: int, code: int) -> None:
     assert exit_code_of(process_code) == code

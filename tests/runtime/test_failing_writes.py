@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
 from short_plan import short_plan
 
 from kaitoc.compiler.plan.plan import Plan
@@ -99,3 +100,13 @@ def test_a_disk_that_is_full_when_the_tokenizer_is_saved_is_told_as_such(make_pl
     """tokenizers raises a plain exception, here on a device that is always full."""
     with pytest.raises(OutputFailure, match="results: No space left on device"), explained(make_plan()):
         tokenizer.backend_tokenizer.save("/dev/full")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a device that is always full")
+def test_a_disk_that_is_full_when_pytorch_saves_is_told_as_such(make_plan: MakePlan, tmp_path: Path) -> None:
+    """Its writer loses what the system says, and tells of positions in a file."""
+    (tmp_path / "results").mkdir(exist_ok=True)
+    told = r"results: cannot be written: PyTorch's writer failed with [\d,]+ MiB free"
+
+    with pytest.raises(OutputFailure, match=told), explained(make_plan()):
+        torch.save({"state": torch.zeros(100_000)}, "/dev/full")

@@ -90,12 +90,15 @@ def test_a_killed_run_leaves_nothing_corrupt_and_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_exits_143(make_plan: MakePlan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_exits_143(
+    make_plan: MakePlan, tmp_path: Path, number: signal.Signals
+) -> None:
     plan = make_plan(training={"max_steps": 100_000})
     output = Path(plan.output.path)
     child = ChildRun(plan, tmp_path / "child")
     child.wait_for_step()
-    child.send_signal(signal.SIGTERM)
+    child.send_signal(number)
     ended = child.end()
 
     assert ended.returncode == 143, ended.stderr
