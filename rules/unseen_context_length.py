@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.findings import Applicability, Edit, Fix, Severity
+from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_memory import nodes_at
 from kaitoc.compiler.kaito.serving.controller import controller_does
+from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import renaming
 from kaitoc.rules._serving import replacement
 
@@ -20,6 +22,7 @@ FIX = Applicability.SAFE
 SINCE = "0.1.0"
 
 _SEEN = r"\s*max-model-len:\s*[0-9]+\s*"
+_COMMENTED = r"(\s*)max-model-len:\s*[0-9]+\s+(#.*)"
 
 
 def check(job: ServingJob) -> Iterator[Fault]:
@@ -37,6 +40,8 @@ def check(job: ServingJob) -> Iterator[Fault]:
     fix = None if option.name == "max-model-len" else renaming(job, option, "max-model-len", applicability)
     if fix is None and option.value.source.slice(option.value.span) != str(value):
         fix = replacement(job, option, value, applicability)
+    if fix is None:
+        fix = _without_comment(job, option, applicability)
     yield Fault(
         option.key, message, help=f"write `max-model-len: {value}` on a line of its own, without a comment", fix=fix
     )
@@ -47,3 +52,21 @@ def _applicability(job: ServingJob, length_tokens: int) -> Applicability:
     seen, unseen = nodes_at(job, length_tokens), nodes_at(job, None)
     is_same = seen is None or unseen is None or seen.num_nodes == unseen.num_nodes
     return Applicability.SAFE if is_same else Applicability.UNSAFE
+
+
+def _without_comment(job: ServingJob, option: Option, applicability: Applicability) -> Fix | None:
+    """Offer to move the comment behind a length onto a line of its own, in a literal block or a file of its own."""
+    config, source = job.config, option.key.source
+    line = source.position(option.key.span.start).line
+    match = re.fullmatch(_COMMENTED, source.line_text(line).rstrip())
+    if config is None or not config.is_editable or match is None:
+        return None
+    if config.host.pointer and source.text[config.host.span.start] != "|":
+        return None
+    start, end = source.line_span(line).start, option.value.span.end
+    indent, comment = match.groups()
+    edits = (
+        Edit(source, Span(start, start), f"{indent}{comment}{source.newline}"),
+        Edit(source, Span(end, start + match.end()), ""),
+    )
+    return Fix("Move the comment to a line of its own", applicability, edits)

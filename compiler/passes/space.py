@@ -15,7 +15,8 @@ C = TypeVar("C")
 TIE = 0.01
 """Predicted times or peaks this close are equal: the models are not more exact, and the smaller change wins."""
 
-_ORDER = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
+ORDER = (Preserves.INTENT, Preserves.EXACT, Preserves.STATISTICAL, Preserves.CHANGES)
+"""From what keeps everything to what changes the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Space(Generic[C]):
             {choice: one.value for choice, _, one in picked},
             places,
             tuple(choice for choice, place, _ in picked if place),
-            max((_ORDER.index(one.preserves) for _, place, one in picked if place), default=0),
+            max((ORDER.index(one.preserves) for _, place, one in picked if place), default=0),
         )
 
 

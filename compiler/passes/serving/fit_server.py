@@ -14,10 +14,11 @@ NAME = "fit-server"
 
 
 def run(job: ServingJob, context: ServingContext) -> Iterator[Change]:
-    """Yield the changes with which a server starts; nothing where it may start already, or nothing helps."""
+    """Yield the change with which a server starts; nothing where it may start already, or nothing helps."""
     search = search_for_server(job, context, Goal.FIT)
     if search is None or all(run.verdict is not Verdict.DOES_NOT_FIT for run in search.runs):
         return
     smallest = search.smallest_that_fits(context.preserve)
-    if smallest is not None:
-        yield from search.changes(smallest)
+    change = search.change(smallest) if smallest is not None else None
+    if change is not None:
+        yield change

@@ -33,15 +33,15 @@ def _change(rule: ServingRule, fault: Fault, *, is_readable: bool) -> Change | N
     is_unsafe = fix.applicability is Applicability.UNSAFE
     if severity is Severity.INFO or (is_unsafe and (severity is not Severity.ERROR or is_readable)):
         return None
-    source = fix.edits[0].source
+    written = (edit.source.slice(edit.span) for edit in fix.edits)
     return Change(
         what=fault.place.pointer.rpartition(f"/{SERVING_DATA_KEY}/")[2].replace("/", ".") or rule.NAME,
         reason=fault.message,
         preserves=_preserves(fix),
         place=fault.place,
         edits=fix.edits,
-        before=" ".join(source.slice(fix.edits[0].span).split()),
-        after=" ".join(fix.edits[0].replacement.split()),
+        before=" ".join(" ".join(written).split()),
+        after=" ".join(" ".join(edit.replacement for edit in fix.edits).split()),
         code=rule.CODE,
     )
 

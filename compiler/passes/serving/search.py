@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes import space as spaces
-from kaitoc.compiler.passes.model import Change, Goal, Preserve
+from kaitoc.compiler.passes.model import Change, Goal, Preserve, Preserves
 from kaitoc.compiler.passes.serving.choices import SERVING_CHOICES
 from kaitoc.compiler.passes.serving.choices.model import Runs, ServingChoice, ServingQuestion
 from kaitoc.compiler.passes.serving.model import ServingContext
 from kaitoc.compiler.passes.serving.run import ServingRun, runs_of
 from kaitoc.compiler.passes.serving.writing import set_values
+from kaitoc.compiler.passes.space import ORDER
 
 Candidate: TypeAlias = spaces.Candidate[ServingChoice[Any]]
 Space: TypeAlias = spaces.Space[ServingChoice[Any]]
@@ -74,16 +75,19 @@ class ServingSearch:
 
         return spaces.best_by(self.candidates(self.context.preserve), measure, self.fits)
 
-    def changes(self, candidate: Candidate) -> Iterator[Change]:
-        """Yield the changes that make a candidate of the server, the mildest first, each with its reason."""
-        before = self.runs
+    def change(self, candidate: Candidate) -> Change | None:
+        """Return the change that makes a candidate of the server, with the reason of each choice, the mildest first.
+
+        It is one change: a server that starts with all of it may not start with a part.
+        """
+        before, values, reasons, preserves = self.runs, dict[str, object](), list[str](), Preserves.EXACT
         for choice, alternative in self.space.taken(candidate):
             after = choice.apply(before, alternative.value)
-            reason = choice.reason(before[0], after[0])
-            change = set_values(self.job, self.context, choice.values(after[0]), reason, alternative.preserves)
-            if change is not None:
-                yield change
+            values.update(choice.values(after[0]))
+            reasons.append(choice.reason(before[0], after[0]))
+            preserves = max(preserves, alternative.preserves, key=ORDER.index)
             before = after
+        return set_values(self.job, self.context, values, "; ".join(reasons), preserves) if values else None
 
 
 def search_for_server(job: ServingJob, context: ServingContext, goal: Goal) -> ServingSearch | None:

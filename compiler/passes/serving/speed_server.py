@@ -20,7 +20,7 @@ _NEVER = float("inf")
 
 
 def run(job: ServingJob, context: ServingContext) -> Iterator[Change]:
-    """Yield the changes to the goal's best configuration that surely starts; nothing where little is gained."""
+    """Yield the change to the goal's best configuration that surely starts; nothing where little is gained."""
     search = search_for_server(job, context, context.goal) if context.goal in SPEED_GOALS else None
     if search is None or search.runs[0].footprint is None:
         return
@@ -29,8 +29,9 @@ def run(job: ServingJob, context: ServingContext) -> Iterator[Change]:
     if best is None:
         return
     now, then = (seconds_of(one, context.goal, shape) for one in (search.runs[0], search.varied(best)[0]))
-    if then < now * (1 - WORTHWHILE):
-        yield from search.changes(best)
+    change = search.change(best) if then < now * (1 - WORTHWHILE) else None
+    if change is not None:
+        yield change
 
 
 def seconds_of(run: ServingRun, goal: Goal, shape: RequestShape) -> float:

@@ -16,16 +16,16 @@ def _present(run: ServingRun) -> int:
 
 
 def _alternatives(question: ServingQuestion) -> Iterator[Alternative[int]]:
-    """Yield halves and doubles: prompts are cut into other parts, and give the same tokens."""
-    present = _present(question.run)
-    size = present // 2
-    while size >= max(_LEAST, *(run.workload.max_sequences or 0 for run in question.runs)):
-        yield Alternative(size)
-        size //= 2
-    size = _MOST + 1 if question.is_about_starting else present * 2
-    while present and size <= _MOST:
-        yield Alternative(size)
-        size *= 2
+    """Yield fewer, so that a server starts, or more, for speed: prompts are cut into other parts."""
+    size = _present(question.run)
+    if question.is_about_starting:
+        while size // 2 >= max(_LEAST, *(run.workload.max_sequences or 0 for run in question.runs)):
+            size //= 2
+            yield Alternative(size)
+    elif size:
+        while size * 2 <= _MOST:
+            size *= 2
+            yield Alternative(size)
 
 
 def _apply(runs: Runs, value: int) -> Runs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from kaitoc.compiler.passes.model import Goal
 from kaitoc.compiler.passes.serving.choices.model import Runs, ServingChoice, ServingQuestion, cache_moves
 from kaitoc.compiler.passes.serving.run import ServingRun
 from kaitoc.compiler.passes.space import Alternative
@@ -16,16 +17,17 @@ def _present(run: ServingRun) -> int:
 
 
 def _alternatives(question: ServingQuestion) -> Iterator[Alternative[int]]:
-    present = _present(question.run)
-    size = present // 2
-    while size >= _LEAST:
-        yield Alternative(size)
-        size //= 2
-    size = _MOST + 1 if question.is_about_starting else present * 2
-    tokens = min(run.footprint.limits.tokens if run.footprint is not None else 0 for run in question.runs)
-    while present and size <= min(_MOST, tokens):  # vLLM wants room for a token of each
-        yield Alternative(size)
-        size *= 2
+    """Yield fewer, so that a server starts, or more, so that a full one answers more; one alone asks for neither."""
+    size = _present(question.run)
+    if question.is_about_starting:
+        while size // 2 >= _LEAST:
+            size //= 2
+            yield Alternative(size)
+    elif question.goal is not Goal.LATENCY and size:
+        tokens = min(run.footprint.limits.tokens if run.footprint is not None else 0 for run in question.runs)
+        while size * 2 <= min(_MOST, tokens):  # vLLM wants room for a token of each
+            size *= 2
+            yield Alternative(size)
 
 
 def _apply(runs: Runs, value: int) -> Runs:

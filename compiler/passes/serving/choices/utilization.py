@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.memory.serving.footprint import ServingFault
+from kaitoc.compiler.passes.model import Goal
 from kaitoc.compiler.passes.serving.choices.model import Runs, ServingChoice, ServingQuestion, cache_moves
 from kaitoc.compiler.passes.serving.run import ServingRun
 from kaitoc.compiler.passes.space import Alternative
@@ -27,7 +28,9 @@ def _alternatives(question: ServingQuestion) -> Iterator[Alternative[float]]:
         yield Alternative(room)
         return
     most = min(room, *(run.most_utilization for run in runs))
-    yield from (Alternative(share) for share in _HIGHER if present < share <= most)
+    higher = [Alternative(share) for share in _HIGHER if present < share <= most]
+    if question.goal is not Goal.LATENCY:
+        yield from higher if question.is_about_starting else higher[-1:]
 
 
 def _room(run: ServingRun) -> float:
