@@ -41,7 +41,10 @@ class RunError(KaitocError):
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """How to run the fine-tune of a manifest, as the parameters of `plan` say it."""
+    """How to run the fine-tune of a manifest, as the parameters of `plan` say it.
+
+    `num_processes` None leaves it to the machine, which is asked once the plan is made.
+    """
 
     workspace: str | None = None
     model_path: str | None = None
@@ -55,7 +58,7 @@ class PlanRequest:
     allow_pickle: bool = False
     hub: bool = False
     skip_bad_rows: bool = False
-    num_processes: int = 1
+    num_processes: int | None = 1
     sharding: str = "auto"
     shard_group: int | None = None
     task: str = "sft"
@@ -139,7 +142,7 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
         eval_data=request.eval_data,
         output=request.output,
         skip_bad_rows=request.skip_bad_rows,
-        num_processes=request.num_processes,
+        num_processes=request.num_processes or 1,
         shard_group=request.shard_group,
     )
     changes = {
@@ -150,11 +153,22 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
     parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
     chosen = {} if request.sharding == "auto" else {"sharding": _runnable(request.sharding)}
     made = made.model_copy(update={**parts, **chosen})
+    if request.num_processes is not None:
+        made = with_processes(made, request.num_processes, request.sharding)
     if request.task == "dpo":
         made = preferring(made, path)
         made = with_prediction(made, job.model.value if job.model else None, job.gpu.value if job.gpu else None)
     local = _local_architecture(request.model_path)
     return with_prediction(made, local, job.gpu.value if job.gpu is not None else None) if local is not None else made
+
+
+def with_processes(made: Plan, num_processes: int, sharding: str) -> Plan:
+    """Return a plan for a number of processes; `fsdp` of a manifest has no effect on one, as in transformers.
+
+    `sharding` is what was asked for beside the manifest, which stays.
+    """
+    is_alone = num_processes == 1 and sharding == "auto"
+    return made.model_copy(update={"num_processes": num_processes, **({"sharding": "auto"} if is_alone else {})})
 
 
 def run(
@@ -264,7 +278,7 @@ def _require_group(request: PlanRequest) -> None:
     if request.shard_group is not None and request.sharding == "ddp":
         raise RunError("--shard-group needs a sharded model: use --sharding fsdp2, or auto")
     try:
-        validate_group(request.num_processes, request.shard_group)
+        validate_group(request.num_processes or 1, request.shard_group)
     except WorkloadError as error:
         raise RunError(f"--shard-group {request.shard_group}: {error}") from error
 

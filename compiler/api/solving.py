@@ -38,7 +38,10 @@ class Solution:
             on = f" ({plural(place.num_nodes, 'node')} of {instance.name})" if instance is not None else ""
             return f"smallest that fits: {plural(place.num_gpus, 'GPU')}, {place.machine.gpu.name}{on}"
         footprint = self.estimate.footprint
-        if can_shard(find_stack(self.estimate.subject.workload.stack)) or footprint.sharding.is_sharded:
+        group = footprint.sharding.shard_group
+        if group is not None:
+            why = f"a copy has to fit on {group} GPUs; leave --shard-group out, or make the groups larger"
+        elif can_shard(find_stack(self.estimate.subject.workload.stack)) or footprint.sharding.is_sharded:
             why = (
                 "gathered layers, activations and logits are not divided; shorten the sequences, or lower the batch "
                 "size"

@@ -13,7 +13,7 @@ from kaitoc.compiler.cli.console import complain, say, show_progress
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.cli.estimate_rows import RowOptions, row_options
 from kaitoc.compiler.cli.estimate_serving import SOLVABLE, ServingOptions, estimate_servers, serving_options
-from kaitoc.compiler.cli.estimate_subjects import subjects
+from kaitoc.compiler.cli.estimate_subjects import note_unsharded, subjects
 from kaitoc.compiler.cli.estimate_sweep import plot, sweep_points
 from kaitoc.compiler.cli.estimate_training import (
     TrainingOptions,
@@ -123,6 +123,7 @@ def _answer(subject: Subject, options: EstimateOptions) -> int:
     estimated = predict(subject, num_samples=options.samples, use_trace=options.use_trace)
     if subject.lengths is not None and estimated.variation is None:
         complain("note: lengths that vary are not replayed for a run that is sharded, traced or on pairs")
+    note_unsharded(estimated, options)
     if options.plot:
         if not options.sweep:
             raise EstimateError("--plot draws a sweep; add --sweep, such as --sweep seq-len=512:8192")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.api.estimating import Subject, architecture, subject_of, subjects_in
+from kaitoc.compiler.api.estimating import Estimate, Subject, architecture, subject_of, subjects_in
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
+from kaitoc.compiler.cli.option_records import SharingOptions
 from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.memory.device import knows_links
 from kaitoc.compiler.memory.estimate import has_closed_form, unmatched_targets
 from kaitoc.compiler.memory.sharing import image_note
 from kaitoc.compiler.memory.stacks import find_stack
@@ -40,9 +42,21 @@ def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
     if note:
         complain(f"note: {note}")
     gpu = subject.gpu
-    if subject.workload.num_gpus > 1 and (gpu is None or not gpu.model):
+    if subject.workload.num_gpus > 1 and not knows_links(gpu):
         links = "NVLink" if gpu is None or gpu.nvlink else "PCIe"
         complain(f"note: what links the GPUs is not known; {links} is assumed for NCCL's buffers")
+
+
+def note_unsharded(estimated: Estimate, options: EstimateOptions) -> None:
+    """Say which options on shards have no effect, where `auto` keeps whole copies."""
+    sharing = options.sharing
+    if sharing.sharding != "auto" or estimated.footprint.sharding.is_sharded:
+        return
+    silent = SharingOptions()
+    for name in ("shard_group", "reshard", "offload"):
+        if getattr(sharing, name) != getattr(silent, name):
+            option = "--no-reshard" if name == "reshard" else f"--{name.replace('_', '-')}"
+            complain(f"note: {option} has no effect: each GPU holds a whole copy (ddp); --sharding fsdp2 splits it")
 
 
 def _model(options: EstimateOptions) -> Architecture:

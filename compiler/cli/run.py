@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from kaitoc.compiler.api.compiling import compiled, request_for
-from kaitoc.compiler.api.running import PlanRequest, RunError, checked_plan, job_in, require_runtime
+from kaitoc.compiler.api.running import PlanRequest, RunError, checked_plan, job_in, require_runtime, with_processes
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
@@ -87,7 +87,7 @@ class RunCommandOptions:
             allow_pickle=self.allow_pickle,
             hub=self.hub,
             skip_bad_rows=self.skip_bad_rows,
-            num_processes=self.num_processes or 1,
+            num_processes=self.num_processes,
             sharding=self.sharding,
             shard_group=self.shard_group,
             task=self.task,
@@ -216,7 +216,7 @@ def run(options: RunCommandOptions) -> int:
     from kaitoc.runtime.world import default_num_processes
 
     if options.num_processes is None:
-        made = made.model_copy(update={"num_processes": default_num_processes(options.device)})
+        made = with_processes(made, default_num_processes(options.device), options.sharding)
     how = Execution(
         options.device,
         resume=options.resume,

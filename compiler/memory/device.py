@@ -46,13 +46,15 @@ def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int, fragment
     fragmentation again and 2 % of what is allocated. Of several processes that share a model another one's context can
     be on the GPU too: libraries that ask before a process has chosen its device start one on the first
     (https://github.com/pytorch/pytorch/issues/135279); and NCCL may take all its channels, by what it finds between
-    the GPUs.
+    the GPUs. So it may with whole copies where nothing is known of what links them.
     """
     own_context = context_bytes(gpu)
     context = own_context + nccl_bytes(workload, gpu)
     high = fragmentation_bytes * 4 // 3 + allocated_bytes // 50 + context * 5 // 4
     if workload.sharding.is_sharded:
         high += own_context + NCCL_CHANNEL_BYTES * NCCL_MAX_CHANNELS - (context - own_context)
+    elif workload.num_gpus > 1 and not knows_links(gpu):
+        high += NCCL_CHANNEL_BYTES * NCCL_MAX_CHANNELS - (context - own_context)
     if gpu is not None:
         left = max(0, gpu.memory_bytes - context - allocated_bytes)
         fragmentation_bytes = min(fragmentation_bytes, left)
@@ -92,6 +94,11 @@ def cublas_workspace_bytes(gpu: Gpu | None) -> int:
     """Return what cuBLAS takes through PyTorch's allocator."""
     is_hopper = gpu is not None and gpu.compute_capability >= HOPPER
     return CUBLAS_WORKSPACE_HOPPER_BYTES if is_hopper else CUBLAS_WORKSPACE_BYTES
+
+
+def knows_links(gpu: Gpu | None) -> bool:
+    """Return whether it is known what links GPUs of a kind: not of one that is stated by its memory alone."""
+    return gpu is not None and bool(gpu.model)
 
 
 def nccl_bytes(workload: Workload, gpu: Gpu | None) -> int:

@@ -47,7 +47,8 @@ def upper_bound(workload: Workload, dimension: SolvedSize) -> int:
 def largest(workload: Workload, dimension: SolvedSize, gpu: Gpu, margin: float) -> int:
     """Return the largest value of a dimension with which the workload fits a GPU, 0 when none does.
 
-    The footprint grows with each dimension, so bisection finds it in a dozen calls.
+    What is allocated grows with each dimension, so bisection finds it in a dozen calls. What is reserved can fall by a
+    few percent in a full fine-tune; a still larger value may fit then, and the one that is returned does.
     """
 
     def fits(value: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import gcd
 
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, all_instance_types
 from kaitoc.compiler.core.records import dataclass, replace
@@ -98,13 +99,17 @@ class _Judge:
     def fewest_nodes(self, machine: Machine, limit: int) -> int | None:
         """Return the fewest machines up to a limit that suffice, None where none do.
 
-        What a GPU needs never grows with their number from two on, so bisection finds it.
+        What a GPU needs never grows with their number from two on, so bisection finds it. With a shard group only
+        machines whose GPUs form such groups are looked at, and one alone.
         """
         if limit >= 1 and self._fits(Placement(machine, 1)):
             return 1
-        if limit < 2 or not self._fits(Placement(machine, limit)):
+        group = self._workload.sharding.shard_group or 1
+        step = group // gcd(group, machine.num_gpus)
+        most = limit // step
+        if most * step < 2 or not self._fits(Placement(machine, most * step)):
             return None
-        return 1 + bisect_last(lambda nodes: not self._fits(Placement(machine, nodes)), limit)
+        return step * (1 + bisect_last(lambda steps: not self._fits(Placement(machine, steps * step)), most))
 
     def _fits(self, placement: Placement) -> bool:
         key = placement.machine.gpu.name, placement.num_gpus

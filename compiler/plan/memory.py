@@ -128,11 +128,15 @@ def shared_footprint(
 
 
 def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | None) -> Plan:
-    """Return the plan with the footprint that is predicted for a model and GPU, unchanged when it cannot be told."""
+    """Return the plan with the footprint that is predicted for a model and GPU, unchanged when it cannot be told.
+
+    As long as it has one process, that one holds the whole model.
+    """
     if architecture is None:
         return plan
+    alone = {"sharding": "auto", "shard_group": None} if plan.num_processes == 1 else {}
     try:
-        predicted = footprint(workload_of_plan(plan, architecture), gpu)
+        predicted = footprint(workload_of_plan(plan.model_copy(update=alone), architecture), gpu)
     except WorkloadError:
         return plan
     return plan.model_copy(update={"predicted": footprint_plan(predicted)})

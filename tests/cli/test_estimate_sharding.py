@@ -91,6 +91,9 @@ def test_weights_that_stay_gathered_and_smaller_groups_need_more() -> None:
     ("arguments", "message"),
     [
         (("--gpus", "8", "--nodes", "3"), "2 nodes would do"),
+        (("--gpus", "3", "--nodes", "2"), "1 node would do"),
+        (("--gpus", "8", "--nodes", "0"), "the number of nodes must be at least 1, not 0"),
+        (("--gpus", "8", "--no-reshard"), "gather no weights that could be kept; use fsdp2"),
         (("--gpus", "8", "--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 8"),
         (("--gpus", "8", "--shard-group", "4"), "use fsdp2"),
         (("--gpus", "8", "--offload", "parameters"), "use fsdp2"),
@@ -104,3 +107,34 @@ def test_a_job_that_cannot_be_is_an_error_that_names_the_nearest(arguments: tupl
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("option", [("--shard-group", "4"), ("--offload", "parameters"), ("--no-reshard",)])
+def test_what_whole_copies_leave_without_effect_is_said(option: tuple[str, ...]) -> None:
+    bundled = ("--model", "qwen2.5-0.5b", "--target", "bundled", "--gpus", "8", "--gpu", "H100-80GB")
+    kept, split = estimate(*bundled, *option), estimate(*bundled, *option, "--sharding", "fsdp2")
+
+    assert kept.exit_code == split.exit_code == 0
+    assert f"{option[0]} has no effect: each GPU holds a whole copy (ddp)" in kept.stderr
+    assert "no effect" not in split.stderr
+
+
+def test_links_that_are_not_known_widen_the_interval_and_are_named() -> None:
+    def width_of(*gpu: str) -> tuple[int, str]:
+        result = estimate("--model", "qwen2.5-0.5b", "--gpus", "2", *gpu, "--format", "json")
+        found = json.loads(result.stdout)["jobs"][0]["interval_bytes"]
+        return found["high"] - found["low"], result.stderr
+
+    known, unknown = width_of("--gpu", "A10-24GB"), width_of("--gpu-memory", "22")
+
+    assert unknown[0] > known[0] + (200 << 20)
+    assert "what links the GPUs is not known; PCIe is assumed" in unknown[1]
+    assert "not known" not in known[1]
+
+
+def test_a_group_that_no_number_of_gpus_helps_is_named_as_the_reason() -> None:
+    options = ("--model", "llama-3.3-70b-instruct", "--method", "full", "--target", "bundled", "--solve", "gpus")
+    result = estimate(*options, "--gpu", "H100-80GB", "--sharding", "fsdp2", "--shard-group", "8")
+
+    assert result.exit_code == 1
+    assert "a copy has to fit on 8 GPUs; leave --shard-group out, or make the groups larger" in result.stdout

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -201,3 +202,19 @@ def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
     assert result.exit_code == 2
     assert 'pip install "kaitoc[runtime]"' in result.stderr
+
+
+def test_fsdp_of_a_manifest_has_no_effect_on_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "sharded.yaml"
+    text = DEMO.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("TrainingArguments:", "TrainingArguments:\n        fsdp: full_shard"), encoding="utf-8"
+    )
+
+    def plan_with(*options: str) -> Any:
+        return json.loads(run(str(path), "--dry-run", *options).stdout)
+
+    assert plan_with("--num-processes", "1")["sharding"] == "auto"
+    assert plan_with("--num-processes", "1", "--sharding", "fsdp2")["sharding"] == "fsdp2", "the runtime refuses it"
+    assert plan_with()["sharding"] == plan_with("--num-processes", "2")["sharding"] == "fsdp2"
+    assert plan_with()["predicted"] is not None, "without a prediction nothing is compared with the GPU"

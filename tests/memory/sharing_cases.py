@@ -5,13 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from kaitoc.compiler.api.running import with_processes
 from kaitoc.compiler.catalog.gpus import Gpu, all_gpus
 from kaitoc.compiler.catalog.models import all_models
+from kaitoc.compiler.catalog.releases import newest_release
+from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.memory import footprint_of, verdict_of
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.closed_form.footprint import as_shared, bounds, fits, footprint, verdict
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.sharding.model import ShardingKind
+from kaitoc.compiler.memory.sharing import SharingRequest
 from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import architecture_of, shared_footprint, with_prediction, workload_of_plan
+from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, QuantizationPlan
 
 MARGIN = 0.05
@@ -72,3 +82,81 @@ def disagreement(plan: Plan, gpu: Gpu) -> str:
     if fits(workload, gpu, MARGIN) != (verdict(estimated, gpu, MARGIN) is Verdict.FITS):
         return "whether it fits"
     return "" if bounds(workload, gpu).low_bytes == estimated.low_bytes else "the least that it needs"
+
+
+MANIFEST = """\
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: tune}}
+resource: {{instanceType: Standard_NC24ads_A100_v4, labelSelector: {{matchLabels: {{a: b}}}}}}
+tuning:
+  preset: {{name: {preset}}}
+  method: {method}
+  config: params
+  input: {{urls: ["https://example.com/rows.jsonl"]}}
+  output: {{volumeSource: {{persistentVolumeClaim: {{claimName: results}}}}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: params}}
+data:
+  training_config.yaml: |
+    training_config:
+      ModelConfig: {{torch_dtype: bfloat16}}
+      QuantizationConfig: {quantization}
+      LoraConfig: {{r: {rank}}}
+      TrainingArguments:
+        per_device_train_batch_size: {batch}
+        gradient_accumulation_steps: {accumulation}
+        gradient_checkpointing: {checkpointing}
+        max_length: {length}
+        bf16: true
+        fsdp: "{fsdp}"
+"""
+NF4 = "{load_in_4bit: true, bnb_4bit_quant_type: nf4, bnb_4bit_use_double_quant: true}"
+
+
+def random_manifests(seed: int, number: int) -> Iterator[tuple[str, Overrides]]:
+    """Yield manifests of several GPUs, with what the command line states of these."""
+    draw = random.Random(seed)
+    presets = newest_release().tunable_presets
+    for _ in range(number):
+        is_4bit = draw.random() < 0.4
+        text = MANIFEST.format(
+            preset=draw.choice(presets), method="qlora" if is_4bit else "lora", quantization=NF4 if is_4bit else "{}",
+            rank=draw.choice((8, 64)), batch=draw.choice((1, 2, 8)), accumulation=draw.choice((1, 4)),
+            checkpointing=draw.choice(("true", "false")), length=draw.choice((512, 2048)),
+            fsdp=draw.choice(("", "", "full_shard auto_wrap")),
+        )  # fmt: skip
+        num_gpus = draw.choice((1, 2, 4, 8, 16))
+        nodes = draw.choice([nodes for nodes in (1, 2, 4) if num_gpus % nodes == 0])
+        word = draw.choice(("auto", "auto", "ddp", "fsdp2"))
+        groups = [group for group in (2, 4, 8) if num_gpus % group == 0]
+        group = draw.choice((None, None, *groups)) if word != "ddp" else None
+        request = SharingRequest(word, nodes, group)
+        gpu = draw.choice(all_gpus()).name
+        yield text, Overrides(target="bundled", gpu=gpu, num_gpus=num_gpus, sharing=request)
+
+
+def disagreement_on(text: str, stated: Overrides) -> str:
+    """Return what check, estimate and the plan of a manifest tell differently, empty where nothing."""
+    engine = Engine(all_rules(), stated, SettingsFinder(isolated=True))
+    source = Source("tune.yaml", text)
+    engine.library.add_source(source)
+    job = next(job for job in engine.jobs_of(engine.library.load(source.path)) if job.workspace is not None)
+    estimated, sharing = footprint_of(job), stated.sharing
+    plan = with_processes(
+        plan_of(job, num_processes=job.num_gpus, shard_group=sharing.shard_group), job.num_gpus, sharing.word
+    )
+    word = plan.sharding if sharing.word == "auto" else sharing.word
+    asked = plan.model_copy(update={"num_nodes": sharing.num_nodes, "sharding": word})
+    at_run = shared_footprint(asked, job.gpu.value if job.gpu is not None else None)
+    if estimated is None or at_run is None:
+        return "" if estimated is at_run else "whether a run can be"
+    if estimated.sharding != at_run.sharding:
+        return "how the model is shared"
+    if estimated.phases != at_run.phases or estimated.device_bytes != at_run.device_bytes:
+        return "what a process needs"
+    codes = {finding.code for finding in engine.check([source.path]).findings}
+    outgrown = verdict_of(job) is Verdict.DOES_NOT_FIT
+    return "" if outgrown is bool(codes & {"KT501", "KT509"}) else "whether it fits"

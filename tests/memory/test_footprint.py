@@ -73,6 +73,43 @@ def test_more_tokens_never_need_less(batch: int, tokens: int, checkpointing: boo
     assert here <= footprint(replace(workload, seq_len_tokens=tokens + 1)).allocated_bytes
 
 
+LARGER = st.sampled_from(("batch_size", "seq_len_tokens", "rank"))
+MOST_FALLEN = 0.05
+"""What reserved memory of a full fine-tune may fall by: larger blocks can leave fewer gaps for optimizer states."""
+
+
+@pytest.mark.no_cover
+@settings(max_examples=8, deadline=None)
+@given(
+    st.sampled_from(("phi-3-mini-128k-instruct", "gpt2-medium", "qwen2.5-0.5b", "llama-3.2-1b", "pythia-1.4b")),
+    st.sampled_from(list(METHODS)),
+    st.sampled_from(("kaito-v0.12", "trl-chunked", "transformers-5")),
+    st.integers(1, 8),
+    st.sampled_from((128, 300, 512, 1024)),
+    LARGER,
+    st.integers(1, 8),
+)
+def test_larger_never_needs_less_but_for_gaps_in_full_fine_tunes(
+    name: str, method: str, stack: str, batch_size: int, tokens: int, dimension: str, more: int
+) -> None:
+    model = find_model(name)
+    assert model is not None
+    small = replace(Workload(model, None, batch_size, tokens, stack, gradient_checkpointing=True), **METHODS[method])
+    if dimension == "rank":
+        assert small.lora is None or small.lora.rank == Lora().rank
+        large = replace(small, lora=Lora(rank=8 + more)) if small.lora is not None else small
+    else:
+        step = more if dimension == "batch_size" else 64 * more
+        large = replace(small, **{dimension: getattr(small, dimension) + step})
+
+    less, most = footprint(small), footprint(large)
+    assert most.allocated_bytes >= less.allocated_bytes
+    assert most.low_bytes >= less.low_bytes
+    least = 1 - MOST_FALLEN if method == "full" else 1
+    assert most.reserved_bytes >= least * less.reserved_bytes
+    assert most.high_bytes >= least * less.high_bytes
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_checkpointing_never_needs_more_where_activations_rule(method: str) -> None:
     workload = replace(EAGER, seq_len_tokens=4096, **METHODS[method])

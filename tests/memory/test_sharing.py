@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from sharing_cases import disagreement, random_jobs
+from sharing_cases import disagreement, disagreement_on, random_jobs, random_manifests
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import find_model
@@ -47,6 +47,13 @@ def test_a_group_that_does_not_divide_is_refused_whatever_auto_comes_to() -> Non
 
     with pytest.raises(WorkloadError, match="the nearest size is 2"):
         as_shared(Workload(model, Lora(), 1, 512, "trl-chunked", num_gpus=8, sharding=auto), gpu)
+
+
+@pytest.mark.no_cover
+def test_check_and_estimate_of_a_manifest_agree_with_its_run() -> None:
+    told = Counter(disagreement_on(text, stated) for text, stated in random_manifests(seed=19, number=15))
+
+    assert set(told) == {""}
 
 
 @pytest.mark.parametrize("stack", [stack.name for stack in all_stacks()])

@@ -6,6 +6,7 @@ import pytest
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.footprint import fits
 from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
 from kaitoc.compiler.memory.solve_gpus import Machine, Placement, machines, smallest_placement
@@ -55,3 +56,19 @@ def test_of_equally_many_gpus_the_smallest_that_fit_are_taken() -> None:
     asked = workload(Lora(), ShardingKind.AUTO, 512)
     assert smaller
     assert not any(fits(Placement(one, 1).of(asked), one.gpu, MARGIN) for one in smaller if one.num_gpus == 1)
+
+
+@pytest.mark.parametrize(("group", "machine_gpus"), [(2, 1), (4, 1), (4, 2), (3, 2)])
+def test_only_machines_whose_gpus_form_groups_are_looked_at(group: int, machine_gpus: int) -> None:
+    gpu = find_gpu("A10-24GB")
+    assert gpu is not None
+    asked = workload(Lora(), ShardingKind.FSDP2, 1024)
+    asked = replace(asked, sharding=replace(asked.sharding, shard_group=group))
+    machine = Machine(gpu, machine_gpus)
+    formed = [number for number in range(1, 13) if machine_gpus * number % group == 0]
+    tried = [number for number in formed if fits(Placement(machine, number).of(asked), gpu, MARGIN)]
+
+    found = smallest_placement(asked, [machine], MARGIN)
+
+    assert found is not None
+    assert found.num_nodes == tried[0]

@@ -144,7 +144,10 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     if sharding.kind is not ShardingKind.AUTO:
         return asked
     validate_group(asked.num_gpus, sharding.shard_group)
-    whole = replace(asked, sharding=replace(sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE))
+    copied = replace(
+        sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE, reshard_after_forward=True
+    )
+    whole = replace(asked, sharding=copied)
     can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
     can_split = can_split and asked.reference is not Reference.COPY and not asked.quantization.is_packed
     if not can_split or gpu is None:

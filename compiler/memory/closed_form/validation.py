@@ -110,15 +110,17 @@ def _validate_sharding(workload: Workload) -> None:
     if sharding is WHOLE_COPIES:
         return
     num_nodes, offload = sharding.num_nodes, sharding.offload
-    if num_nodes < 1 or num_gpus % num_nodes:
-        raise WorkloadError(
-            f"{num_gpus} GPUs cannot stand on {num_nodes} nodes evenly; {_nearest(num_gpus, num_nodes)} nodes would do"
-        )
+    _require(num_nodes >= 1, f"the number of nodes must be at least 1, not {num_nodes}")
+    if num_gpus % num_nodes:
+        nearest = _nearest(num_gpus, num_nodes)
+        nodes = "1 node" if nearest == 1 else f"{nearest} nodes"
+        raise WorkloadError(f"{num_gpus} GPUs cannot stand on {num_nodes} nodes evenly; {nodes} would do")
     if sharding.is_sharded:
         _validate_shards(workload)
         return
     _require(offload is Offload.NONE, "offload needs a sharded model: whole copies (ddp) stay on the GPU; use fsdp2")
     _require(sharding.shard_group is None, "a shard group needs a sharded model; use fsdp2")
+    _require(sharding.reshard_after_forward, "whole copies (ddp) gather no weights that could be kept; use fsdp2")
 
 
 def _validate_shards(workload: Workload) -> None:

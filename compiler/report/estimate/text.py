@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
@@ -168,6 +169,12 @@ def sweep_table(name: str, points: Sequence[tuple[int, Footprint]], gpu: Gpu | N
         totals = (predicted.allocated_bytes, predicted.reserved_bytes, predicted.device_bytes)
         state = f"   {verdict(predicted, gpu, margin).value}" if gpu is not None else ""
         lines.append(f"{value:>10,}" + "".join(f"{gib(total, 2):>12}" for total in totals) + state)
+    reserved = [predicted.reserved_bytes for _, predicted in points]
+    if any(after < before for before, after in pairwise(reserved)):
+        lines.append(
+            "reserved memory falls where larger blocks leave fewer gaps: optimizer states take what the first backward "
+            "pass gave back"
+        )
     return "\n".join(lines)
 
 
