@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from kaitoc.compiler.job.faults import ClusterRule
 from kaitoc.rules import (
+    hidden_exit_code,
     invalid_failure_rule_name,
     invalid_run_name,
+    mismatched_runtime,
     mismatched_world,
     misnamed_container,
     missing_plan,
@@ -39,4 +41,6 @@ CLUSTER_RULES: tuple[ClusterRule, ...] = (
     node_local_results,
     replaced_node,
     outgrown_gpu,
+    mismatched_runtime,
+    hidden_exit_code,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.cluster_run import ClusterRun, training_group
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.plan_objects import JOB_SET, NODE, TRAIN_JOB, max_run_name_length
+from kaitoc.compiler.manifest.plan_objects import JOB_SET, NODE, PYTORCH_JOB, TRAIN_JOB, max_run_name_length
 
 CODE = "KT804"
 NAME = "invalid-run-name"
@@ -16,12 +16,13 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
+_MAX_LABEL = 63
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
 def check(run: ClusterRun) -> Iterator[Fault]:
-    """Yield a name that is too long for its pods, or not a DNS label that begins with a letter."""
-    named = run.manifest.given("metadata", "name") if run.kind in (TRAIN_JOB, JOB_SET) else None
+    """Yield a name that is too long for its pods or Services, or not a DNS label that begins with a letter."""
+    named = run.manifest.given("metadata", "name") if run.kind in (TRAIN_JOB, JOB_SET, PYTORCH_JOB) else None
     name = named.text if named is not None else None
     if named is None or name is None:
         return
@@ -32,14 +33,26 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             help="use lower-case letters, digits and `-`, a letter first",
         )
         return
-    group = training_group(run)
-    job = group.name if group is not None else NODE
-    num_nodes = run.world.num_nodes or 1
-    limit = max_run_name_length(num_nodes, job)
+    longest, limit, who = _longest(run)
     if len(name) > limit:
         yield Fault(
             named.value,
-            f"the name has {len(name)} characters; pods are called `{{name}}-{job}-0-{num_nodes - 1}-abcde` in at most "
-            f"63, so JobSet refuses to create them",
+            f"the name has {len(name)} characters; {longest} in at most 63, so {who}",
             help=f"use at most {limit} characters",
         )
+
+
+def _longest(run: ClusterRun) -> tuple[str, int, str]:
+    """Return how the longest name is made of a run's, how long that may be, and what happens otherwise."""
+    num_nodes = run.world.num_nodes or 1
+    if run.kind == PYTORCH_JOB:
+        replica = f"worker-{num_nodes - 2}" if num_nodes > 1 else "master-0"
+        return (
+            f"Services are called `{{name}}-{replica}`",
+            _MAX_LABEL - len(f"-{replica}"),
+            "the API server refuses them",
+        )
+    group = training_group(run)
+    job = group.name if group is not None else NODE
+    pods = f"pods are called `{{name}}-{job}-0-{num_nodes - 1}-abcde`"
+    return pods, max_run_name_length(num_nodes, job), "JobSet refuses to create them"

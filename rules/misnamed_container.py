@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.cluster_run import ClusterRun, training_group
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.plan_objects import NODE, PYTORCH_JOB, RUNTIME, PodGroup
+from kaitoc.compiler.manifest.plan_objects import NODE, PYTORCH_JOB, RUNTIMES, PodGroup
 
 CODE = "KT809"
 NAME = "misnamed-container"
@@ -20,7 +20,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     """Yield the first container of pods without the one that must be there."""
     pods_of = run.pods_of
     kind = pods_of.ref.kind if pods_of is not None else ""
-    if kind == RUNTIME:
+    if kind in RUNTIMES:
         group = training_group(run)
         yield from _faults([group] if group is not None else [], NODE, "Trainer's webhook")
     elif kind == PYTORCH_JOB:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.cluster_run import ClusterRun, training_group
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.plan_objects import ANCESTOR_LABEL, JOB_SET, RUNTIME
+from kaitoc.compiler.manifest.plan_objects import ANCESTOR_LABEL, JOB_SET, RUNTIMES
 
 CODE = "KT807"
 NAME = "uninjected-environment"
@@ -24,7 +24,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     pods_of, group = run.pods_of, training_group(run)
     if pods_of is None or group is None:
         return
-    if pods_of.ref.kind == RUNTIME:
+    if pods_of.ref.kind in RUNTIMES:
         if pods_of.given("spec", "mlPolicy", "torch") is None:
             yield Fault(
                 pods_of.place,

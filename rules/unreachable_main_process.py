@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.cluster_run import ClusterRun, training_group
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.plan_objects import JOB_SET, NODE, RUNTIME, job_set_of
+from kaitoc.compiler.manifest.plan_objects import JOB_SET, NODE, RUNTIMES, job_set_of
 
 CODE = "KT808"
 NAME = "unreachable-main-process"
@@ -23,7 +23,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     if pods_of is None or group is None or job_set is None or not run.may_have_peers:
         return
     subdomain = job_set.given("network", "subdomain")
-    if pods_of.ref.kind == RUNTIME:
+    if pods_of.ref.kind in RUNTIMES:
         named = group.holder.given("name")
         if named is not None and group.name != NODE:
             yield Fault(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.cluster_run import ClusterRun
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.plan_objects import RUNTIME, TRAIN_JOB
+from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.plan_objects import RUNTIME, RUNTIMES, TRAIN_JOB
 
 CODE = "KT813"
 NAME = "version-bound-field"
@@ -34,10 +35,15 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     objects = [run.manifest, *([run.pods_of] if run.pods_of not in (None, run.manifest) else [])]
     for (kind, *path), releases in FIELDS.items():
         for manifest in objects:
-            stated = manifest.given(*path) if manifest is not None and manifest.ref.kind == kind else None
+            stated = manifest.given(*path) if manifest is not None and _kind_of(manifest) == kind else None
             if stated is not None:
                 yield Fault(
                     stated.key,
                     f"`{path[-1]}` is known to Trainer {releases} alone; other releases silently drop it, or refuse it",
                     help="write it into the pod template of the TrainingRuntime, which every release reads",
                 )
+
+
+def _kind_of(manifest: Manifest) -> str:
+    """Return the kind in `FIELDS`: both kinds of runtimes have the same fields."""
+    return RUNTIME if manifest.ref.kind in RUNTIMES else manifest.ref.kind

@@ -11,7 +11,14 @@ from kaitoc.compiler.job.faults import ClusterRule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.manifest.objects import Field, Manifest, ManifestFile
-from kaitoc.compiler.manifest.plan_objects import RUNTIME, TRAIN_JOB, holds_plan, plan_name, runs_plan
+from kaitoc.compiler.manifest.plan_objects import (
+    CLUSTER_RUNTIME,
+    RUNTIMES,
+    TRAIN_JOB,
+    holds_plan,
+    plan_name,
+    runs_plan,
+)
 from kaitoc.compiler.manifest.recognition import PLAN_KEY
 from kaitoc.compiler.plan.memory import shared_footprint
 from kaitoc.compiler.plan.plan import PlanError, read_plan
@@ -28,7 +35,7 @@ def check_cluster_runs(
 
 
 def cluster_runs_in(file: ManifestFile, library: Library, assumptions: Assumptions) -> Iterator[ClusterRun]:
-    """Yield the runs that a file brings in; a TrainingRuntime is part of the run of the TrainJob that names it."""
+    """Yield the runs that a file brings in; a runtime is part of the run of the TrainJob that names it."""
     if library.is_patch(file.source.path):
         return
     used: set[int] = set()
@@ -50,13 +57,20 @@ def cluster_runs_in(file: ManifestFile, library: Library, assumptions: Assumptio
 
 
 def _runtime_of(train_job: Manifest, file: ManifestFile) -> Manifest | None:
-    """Return the TrainingRuntime beside a TrainJob that it names."""
+    """Return the runtime beside a TrainJob that has the name it states, before all the one of the kind it states.
+
+    One that it does not mean is what it should mean, which a rule says.
+    """
     name = train_job.written_text("spec", "runtimeRef", "name")
-    for manifest in file.manifests:
-        ref = manifest.ref
-        if (ref.kind, ref.name, ref.namespace) == (RUNTIME, name, train_job.ref.namespace):
-            return manifest
-    return None
+    kind = train_job.written_text("spec", "runtimeRef", "kind") or CLUSTER_RUNTIME
+    named = [
+        manifest
+        for manifest in file.manifests
+        if manifest.ref.kind in RUNTIMES
+        and manifest.ref.name == name
+        and manifest.ref.namespace in ("", train_job.ref.namespace)
+    ]
+    return next((manifest for manifest in named if manifest.ref.kind == kind), named[0] if named else None)
 
 
 def _run_of(manifest: Manifest, pods_of: Manifest | None, library: Library, assumptions: Assumptions) -> ClusterRun:
@@ -67,7 +81,8 @@ def _run_of(manifest: Manifest, pods_of: Manifest | None, library: Library, assu
         named = name = None
     config_map = library.config_map(name, manifest) if name else None
     # Without its runtime, what plan a TrainJob has is a guess.
-    is_missing = pods_of is not None and bool(name) and config_map is None and not library.has_unnamed(manifest)
+    is_known = pods_of is not None and manifest.ref.kind != CLUSTER_RUNTIME  # whose plan is in its users' namespace
+    is_missing = is_known and bool(name) and config_map is None and not library.has_unnamed(manifest)
     return _run(manifest, pods_of, config_map, assumptions, missing_plan=named if is_missing else None)
 
 

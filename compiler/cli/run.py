@@ -26,12 +26,23 @@ if TYPE_CHECKING:
     from kaitoc.compiler.engines.report import ClusterReport
 
 
-_OF_A_RUN_HERE = frozenset({
-    "device", "model_path", "data", "eval_data", "output", "merge", "oci_layout", "samples", "early_stopping",
-    "allow_pickle", "hub", "resume", "overwrite", "grace_seconds", "no_cache", "auto_fit", "num_processes", "sharding",
-    "metrics_port", "skip_bad_rows",
-})  # fmt: skip
-"""Options that say how this machine runs a plan, or that change the plan that it runs."""
+_HEARD_BY_A_CLUSTER = frozenset(
+    {
+        "path",
+        "workspace",
+        "dry_run",
+        "place",
+        "task",
+        "report",
+        "timeout",
+        "wait_for_api",
+        "force_conflicts",
+        "shard_group",
+    }
+    | set(AssumptionOptions.__slots__)
+    | set(EngineCommandOptions.__slots__)
+)
+"""The others say how this machine runs a plan, or change the plan that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +244,7 @@ def _require_none_of_a_run_here(place: str) -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in _OF_A_RUN_HERE and source is ParameterSource.COMMANDLINE:
+        if parameter.name not in _HEARD_BY_A_CLUSTER and source is ParameterSource.COMMANDLINE:
             raise RunError(f"{parameter.opts[0]} is for a run here; --on {place} runs the manifest as it is written")
 
 

@@ -10,13 +10,15 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.engines.kubectl import AwayError, ClusterError, Kubectl, RefusedError
+from kaitoc.compiler.engines.kubectl import EXIT_INTERRUPTED, AwayError, ClusterError, Kubectl, RefusedError
 
 _FIRST = "Namespace"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,12 @@ class _Change:
         return "unchanged" if _version(self.before) == _version(self.after) else "changed"
 
 
+class StoppedError(ClusterError):
+    """A run that the user stopped before it was started."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class Application:
     """What one run has applied; used as a context, it takes all of it back when the run is refused or interrupted."""
 
@@ -87,18 +95,20 @@ class Application:
             return
         for change in self._undoable():
             self._undo(change)
+        if isinstance(error, KeyboardInterrupt):
+            raise StoppedError("stopped by Ctrl-C before the run was started") from None
 
     def judge(self, item: ClusterObject) -> None:
         """Have the API server judge an object without storing it; raises `ClusterError`."""
-        self._run(item, "--dry-run=server")
+        self.patiently(lambda: self._run(item, "--dry-run=server"))
 
     def apply(self, items: Sequence[ClusterObject]) -> None:
         """Have all objects of a stage judged, then store them; raises `ClusterError`."""
         for item in items:
             self.judge(item)
         for item in items:
-            before = self._patiently(lambda item=item: self._kubectl.stored(item.text))  # type: ignore[misc]
-            after = self._patiently(lambda item=item: json.loads(self._run(item)))  # type: ignore[misc]
+            before = self.patiently(partial(self._kubectl.stored, item.text))
+            after = json.loads(self.patiently(partial(self._run, item)))
             change = _Change(item, before, after)
             self._changes.append(change)
             self._echo(f"{item}: {change.verb}")
@@ -112,6 +122,21 @@ class Application:
         """Return the uid of an object that was applied."""
         return next(_uid(change.after) for change in reversed(self._changes) if change.object == item)
 
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Return an answer, asking again while the API server is away: applying the same twice changes nothing."""
+        end = time.monotonic() + self._options.wait_for_api_seconds
+        is_told = False
+        while True:
+            try:
+                return ask()
+            except AwayError as error:
+                if time.monotonic() >= end:
+                    raise
+                if not is_told:
+                    self._echo(f"the API server does not answer; waiting for it: {error}")
+                is_told = True
+            time.sleep(self._options.pause_seconds)
+
     def _run(self, item: ClusterObject, *options: str) -> str:
         force = ["--force-conflicts"] if self._options.force_conflicts else []
         try:
@@ -121,17 +146,6 @@ class Application:
         except ClusterError as error:
             raise type(error)(f"{item}: {error}") from error
 
-    def _patiently(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return an answer, asking again while the API server is away: applying the same twice changes nothing."""
-        end = time.monotonic() + self._options.wait_for_api_seconds
-        while True:
-            try:
-                return ask()
-            except AwayError:
-                if time.monotonic() >= end:
-                    raise
-            time.sleep(self._options.pause_seconds)
-
     def _undoable(self) -> list[_Change]:
         return [change for change in reversed(self._changes) if change.verb != "unchanged"]
 
@@ -139,7 +153,7 @@ class Application:
         """Remove what this run created and put back what it changed, unless somebody else has changed it since."""
         item = change.object
         try:
-            now = self._patiently(lambda: self._kubectl.stored(item.text))
+            now = self.patiently(lambda: self._kubectl.stored(item.text))
             if _uid(now) != _uid(change.after):
                 return
             if not change.before:
@@ -191,7 +205,7 @@ def dry_run(application: Application, kubectl: Kubectl, order: Sequence[Sequence
                     f"{item}: cannot be judged before {missing} is stored, and a dry run stores nothing; "
                     "a run applies them in this order"
                 )
-        unstored += [item for item in stage if not kubectl.stored(item.text)]
+        unstored += [item for item in stage if not application.patiently(partial(kubectl.stored, item.text))]
     return unjudged
 
 

@@ -54,7 +54,7 @@ def run_on_cluster(
         echo("nothing was applied")
         return []
     workspace = _workspace_of(order, target)
-    (earlier_job,) = kubectl.named(_JOB + target.name)
+    (earlier_job,) = application.patiently(lambda: kubectl.named(_JOB + target.name))
     with application:
         for stage in order:
             application.apply(stage)

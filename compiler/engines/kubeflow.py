@@ -48,8 +48,8 @@ def run_emitted(
     kind = _KINDS[emission.engine]
     kubectl = Kubectl.find(emission.namespace)
     order = stages(known_objects(kubectl, emission), frozenset({kind.name}))
-    require_prerequisites(kubectl, emission, echo)
     application = Application(kubectl, echo, applying or ApplyOptions())
+    application.patiently(lambda: require_prerequisites(kubectl, emission, echo))
     if is_dry_run:
         for line in dry_run(application, kubectl, order) or ["the API server accepts the manifests"]:
             echo(line)

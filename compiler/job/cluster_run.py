@@ -53,7 +53,7 @@ class World:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterRun:
-    """One run; a TrainingRuntime that no TrainJob at hand uses is one too, and so is a ConfigMap with a plan.
+    """One run; a runtime that no TrainJob at hand uses is one too, and so is a ConfigMap with a plan.
 
     `pods_of` is the object with the templates of the pods: a TrainJob's runtime, None where that is not at hand.
     `plan_problem` is why the runtime refuses the plan; `missing_plan` names a ConfigMap that is nowhere to be found.

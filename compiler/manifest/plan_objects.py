@@ -1,4 +1,4 @@
-"""Read-only views of the objects that run a plan without Kaito: TrainJob, TrainingRuntime, JobSet, PyTorchJob."""
+"""Read-only views of the objects that run a plan without Kaito: TrainJob, its runtimes, JobSet, PyTorchJob."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from kaitoc.compiler.yaml.kubernetes import json_content
 from kaitoc.compiler.yaml.tree import Mapping
 
 TRAIN_JOB, RUNTIME, JOB_SET, PYTORCH_JOB = "TrainJob", "TrainingRuntime", "JobSet", "PyTorchJob"
+CLUSTER_RUNTIME = "ClusterTrainingRuntime"
+"""What a TrainJob names whose `runtimeRef` states no kind (default in the CRD of TrainJob, all releases)."""
+RUNTIMES = frozenset({RUNTIME, CLUSTER_RUNTIME})
 PLAN_GROUPS = {
     TRAIN_JOB: "trainer.kubeflow.org",
     RUNTIME: "trainer.kubeflow.org",
+    CLUSTER_RUNTIME: "trainer.kubeflow.org",
     JOB_SET: "jobset.x-k8s.io",
     PYTORCH_JOB: "kubeflow.org",
 }
@@ -98,10 +102,10 @@ class PodGroup:
 
 
 def job_set_of(manifest: Manifest) -> Manifest | None:
-    """Return the spec of the JobSet that an object is or that a TrainingRuntime makes."""
+    """Return the spec of the JobSet that an object is or that a runtime makes."""
     if manifest.ref.kind == JOB_SET:
         return part(manifest, "spec")
-    return part(manifest, "spec", "template", "spec") if manifest.ref.kind == RUNTIME else None
+    return part(manifest, "spec", "template", "spec") if manifest.ref.kind in RUNTIMES else None
 
 
 def pod_groups(manifest: Manifest) -> Iterator[PodGroup]:

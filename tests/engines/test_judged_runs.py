@@ -80,6 +80,14 @@ TRAPS = [
     ("KT813", TRAIN_JOB, r"torch: \{\}", "torch: {numProcPerNode: auto}", "torch:"),
     ("KT814", TRAIN_JOB, r"persistentVolumeClaim:\n +claimName: tuning-results", "emptyDir: {}", "emptyDir"),
     ("KT814", JOB_SET, r"mountPath: /mnt/results", "mountPath: /mnt/elsewhere", "volumeMounts"),
+    ("KT804", PYTORCH_JOB, r"(kind: PyTorchJob\nmetadata:\n  name: ).*", rf"\1{LONG}", f"name: {LONG}"),
+    ("KT804", PYTORCH_JOB, r"(kind: PyTorchJob\nmetadata:\n  name: ).*", r"\g<1>9x", "name: 9x"),
+    ("KT812", JOB_SET, r"name: noRetry", "name: no-retry", "name: no-retry"),
+    ("KT814", PYTORCH_JOB, r"persistentVolumeClaim:\n +claimName: tuning-results", "emptyDir: {}", "emptyDir"),
+    ("KT815", TRAIN_JOB, r"backoffLimit: 0", "backoffLimit: 6", "backoffLimit: 6"),
+    ("KT817", TRAIN_JOB, r"\n    kind: TrainingRuntime", "", "name: tune"),
+    ("KT817", TRAIN_JOB, r"kind: TrainingRuntime\nmeta", r"kind: ClusterTrainingRuntime\nmeta", "kind: Training"),
+    ("KT818", JOB_SET, r"- python\n( +- -m)", r"- torchrun\n\1", "- torchrun"),
     ("KT815", JOB_SET, r" +backoffLimit: 0\n", "", "- name: node"),
 ]  # fmt: skip
 

@@ -341,6 +341,16 @@ def test_an_api_server_that_fails_for_a_while_does_not_end_a_run(cluster: StandI
     assert sum(line.startswith("the API server does not answer; waiting for it") for line in told) in (1, 2)
 
 
+def test_an_api_server_that_fails_before_anything_runs_is_waited_for(cluster: StandIn) -> None:
+    cluster.faults = [500, 429, DISCONNECT, 200, 500]
+    Script(cluster, "workspaces", starts(cluster), ends(cluster))
+
+    told, failure = run()
+
+    assert failure is None
+    assert told[-4:] == ["ConfigMap team/params: created", "Workspace team/tune: created", "step 1", "step 2"]
+
+
 def test_an_api_server_that_stays_away_is_told_and_the_run_goes_on(cluster: StandIn) -> None:
     def fails() -> None:
         cluster.faults = [500] * 1000
@@ -395,6 +405,22 @@ def test_ctrl_c_exits_130_and_says_that_the_run_goes_on(cluster: StandIn) -> Non
     assert failure is not None
     assert failure.exit_code == 130
     assert "stopped following; the run goes on" in str(failure)
+
+
+@pytest.mark.usefixtures("with_ctrl_c")
+def test_ctrl_c_before_the_run_was_started_takes_back_what_was_created(cluster: StandIn) -> None:
+    def interrupts(_store: object, kind: object, _item: Object) -> str:
+        if getattr(kind, "name", "") == "Workspace":
+            os.kill(os.getpid(), signal.SIGINT)  # while the run waits for kubectl, which waits for this
+        return ""
+
+    cluster.store.webhooks.append(interrupts)
+    told, failure = run()
+
+    assert failure is not None
+    assert failure.exit_code == 130
+    assert str(failure) == "stopped by Ctrl-C before the run was started"
+    assert told == ["ConfigMap team/params: created", "ConfigMap team/params: removed again"]
 
 
 def demo_cluster(cluster: StandIn) -> None:
