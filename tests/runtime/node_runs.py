@@ -45,6 +45,10 @@ class NodeRuns:
         """Return whether all nodes still run."""
         return all(run.is_alive() for run in self._runs)
 
+    def have_met(self) -> bool:
+        """Return whether the launchers have met: until then they wait for each other, and none of them is missed."""
+        return all(_started_by(run.pid, depth=2) for run in self._runs)
+
     def end(self) -> list[Ended]:
         """Wait for the end of every node, which none of them may hold up."""
         return [run.end() for run in self._runs]

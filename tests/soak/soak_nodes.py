@@ -70,7 +70,7 @@ def lose_nodes(kind: str, folder: Path, alone: Plan, chance: random.Random) -> s
     for step in sorted(chance.sample(range(NUM_STEPS - 4), NUM_FAULTS)):
         nodes = NodeRuns([plan, plan], folder / "runs", "--resume")
         victim = chance.randrange(2)
-        while nodes.are_alive() and last_step(plan) < step:
+        while nodes.are_alive() and (last_step(plan) < step or not nodes.have_met()):
             time.sleep(0.005)
         time.sleep(chance.random() / 10)
         steps.append(last_step(plan))
