@@ -23,23 +23,33 @@ def free_port() -> int:
 
 
 class NodeRuns:
-    """A run on nodes that start at once, each with its plan; all plans but those of a fault are the same."""
+    """A run on nodes that start at once, each with its plan; all plans but those of a fault are the same.
 
-    def __init__(self, plans: Sequence[Plan], folder: Path, *arguments: str, per_node: int = 1) -> None:
+    `kill_last_at` kills the processes of the last node as `ChildRun` says, but not their launcher.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        folder: Path,
+        *arguments: str,
+        per_node: int = 1,
+        kill_last_at: tuple[str, int] | None = None,
+    ) -> None:
         shared = {
             "PET_NNODES": str(len(plans)), "PET_NPROC_PER_NODE": str(per_node), "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": str(free_port()),
         }  # fmt: skip
+        kill_at = {len(plans) - 1: kill_last_at}
         self._runs = [
-            ChildRun(plan, folder / f"node-{rank}", *arguments, PET_NODE_RANK=str(rank), **shared)
+            ChildRun(
+                plan, folder / f"node-{rank}", *arguments, kill_at=kill_at.get(rank), PET_NODE_RANK=str(rank), **shared
+            )
             for rank, plan in enumerate(plans)
         ]
 
     def __iter__(self) -> Iterator[ChildRun]:
         return iter(self._runs)
-
-    def __getitem__(self, rank: int) -> ChildRun:
-        return self._runs[rank]
 
     def are_alive(self) -> bool:
         """Return whether all nodes still run."""
