@@ -50,7 +50,7 @@ from kaitoc.runtime.training.callbacks import History, MetricsCallback, Terminat
 from kaitoc.runtime.training.explain import explained, out_of_memory_told
 from kaitoc.runtime.training.integrations import tensorboard_logs
 from kaitoc.runtime.training.live_memory import MeasureFirstSteps
-from kaitoc.runtime.training.loop import CheckpointedTrainer, TuningTrainer, require_numbers
+from kaitoc.runtime.training.loop import CheckpointedTrainer, TuningTrainer, name_experts, require_numbers
 from kaitoc.runtime.training.preferences import PreferenceTrainer
 from kaitoc.runtime.world import grow_segments, hide_other_gpus, is_main_process, leave_others
 
@@ -119,6 +119,7 @@ def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer | PreferenceTrainer
     """Return the trainer of a plan without any output of its own; raises `PlanFailure`."""
     patience = plan.training.early_stopping_patience
     kind = TuningTrainer if plan.dpo is None else PreferenceTrainer
+    name_experts(ready.model.config)
     trainer = kind(
         model=ready.model,
         args=training_arguments(plan, ready.device),

@@ -153,6 +153,17 @@ class TuningTrainer(CheckpointedTrainer, SFTTrainer):
         return loss
 
 
+def name_experts(config: Any) -> None:
+    """Have the config of a mixture answer for `num_experts`, which TRL asks of all that return a router's loss.
+
+    Granite's and Phi's call it `num_local_experts` (trl/trainer/utils.py, `_fused_forward`).
+    """
+    text_config = config.get_text_config()
+    if hasattr(text_config, "num_local_experts") and not hasattr(text_config, "num_experts"):
+        kind = type(text_config)
+        kind.attribute_map = {**kind.attribute_map, "num_experts": "num_local_experts"}
+
+
 def require_numbers(model: torch.nn.Module, step: int) -> None:
     """Raise `FinalFailure` when a trained weight is not a number; between two logged steps no loss shows it."""
     for name, value in model.named_parameters():

@@ -35,6 +35,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss": ("gpt_oss", {**_HEADS, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "gptj": ("gptj", {"n_layer": 2, "n_head": 4, "rotary_dim": 8, "n_positions": 256}),
     "granite": ("granite", _HEADS),
+    "granitemoe": ("granitemoe", {**_HEADS, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "llama": ("llama", _HEADS),
     "mamba": ("mamba", {"state_size": 8}),
     "mistral": ("mistral", {**_HEADS, "sliding_window": None}),
