@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from kaitoc.compiler.core.redaction import HIDDEN, redacted_address, redacted_text
+from kaitoc.compiler.core.redaction import HIDDEN, is_secret, redacted_address, redacted_text
 from kaitoc.compiler.plan.plan import Plan
-
-_SECRET_NAME = re.compile(r"(token|secret|password|credential|api_?key)s?$", re.IGNORECASE)
-
-
-_OF_A_VOCABULARY = ("eos_token", "pad_token")
-
-
-def is_secret(name: str) -> bool:
-    """Return whether an argument's name says that its value is a secret."""
-    return name not in _OF_A_VOCABULARY and _SECRET_NAME.search(name) is not None
 
 
 def without_secrets(name: str, value: Any) -> Any:

@@ -12,6 +12,13 @@ _NAMED = re.compile(
     r"[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',;&*]+",
     re.IGNORECASE,
 )
+_SECRET_NAME = re.compile(r"(token|secret|password|credential|api_?key)s?$", re.IGNORECASE)
+_OF_A_VOCABULARY = ("eos_token", "pad_token")
+
+
+def is_secret(name: str) -> bool:
+    """Return whether an argument's name says that its value is a secret."""
+    return name not in _OF_A_VOCABULARY and _SECRET_NAME.search(name) is not None
 
 
 def redacted_address(address: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from kaitoc.compiler import __version__
+from kaitoc.compiler.core.redaction import is_secret
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import quantization_of
 from kaitoc.compiler.memory.sharing import FULL_SHARD, request_in
@@ -225,6 +226,7 @@ def _pad_to_multiple_of(job: Job) -> int | None:
 
 
 def _training(job: Job) -> TrainingPlan:
+    """Return the training loop; secrets stay behind, for a plan is printed and put into ConfigMaps, and needs none."""
     known = [name for name in TrainingPlan.model_fields if name not in ("report_to", "extra_training_arguments")]
     values = _training_values(job, *known)
     if values.get("loss_type") == "chunked_nll":
@@ -235,7 +237,7 @@ def _training(job: Job) -> TrainingPlan:
     values["extra_training_arguments"] = {
         name: _stated(job.value("TrainingArguments", name))
         for name in job.parsed["TrainingArguments"].values
-        if name not in skipped and job.setting("TrainingArguments", name).is_stated
+        if name not in skipped and not is_secret(name) and job.setting("TrainingArguments", name).is_stated
     }
     return TrainingPlan.model_validate(values)
 

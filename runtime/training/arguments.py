@@ -11,12 +11,13 @@ from typing import Any
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.sft_config import SFTConfig
 
+from kaitoc.compiler.core.redaction import is_secret
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.sharding import fsdp_arguments
 from kaitoc.runtime.model.tokenizer import APPLIED_TO_TOKENIZER
 from kaitoc.runtime.output.names import CHECKPOINTS
-from kaitoc.runtime.redact import is_secret, without_secrets
+from kaitoc.runtime.redact import without_secrets
 from kaitoc.runtime.training.integrations import wants_liger
 
 _BEST_BY = "eval_loss"

@@ -116,6 +116,12 @@ def test_a_relative_output_is_below_the_working_folder(tmp_path: Path) -> None:
     assert plan_from(tmp_path, training="output_dir: results/one").output.path == "results/one"
 
 
+def test_a_plan_holds_no_secret_for_it_is_printed_and_put_into_config_maps(tmp_path: Path) -> None:
+    plan = plan_from(tmp_path, training="hub_token: hf_SECRET, hub_model_id: a/b, eos_token: </s>")
+
+    assert plan.training.extra_training_arguments == {"hub_model_id": "a/b", "eos_token": "</s>"}
+
+
 def test_no_rows_are_held_out_that_nothing_evaluates(tmp_path: Path) -> None:
     assert plan_from(tmp_path).data.train_fraction == 1.0
     assert plan_from(tmp_path, training="eval_strategy: epoch").data.train_fraction == 0.8
