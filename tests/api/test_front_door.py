@@ -228,7 +228,7 @@ def test_a_plan_that_no_run_can_follow_names_the_option(tmp_path: Path) -> None:
 
 
 def test_a_goal_that_is_none_is_a_compile_error() -> None:
-    with pytest.raises(kaitoc.CompileError, match="`speed` is not one of fit, throughput, memory, cost"):
+    with pytest.raises(kaitoc.CompileError, match="`speed` is not one of fit, latency, throughput, memory, cost"):
         kaitoc.compile(DEMO, goal="speed")
 
 
