@@ -31,7 +31,11 @@ WAYS = {
         "gradient_checkpointing": True, "allocator": Allocator.EXPANDABLE, "empty_cache_each_step": True,
     },
     "QLoRA with a fused loss": {**QLORA, "loss": Loss.FUSED, "allocator": Allocator.EXPANDABLE},
+    "LoRA with a fused loss": {"loss": Loss.FUSED, "gradient_checkpointing": True},
+    "checkpointed QLoRA with a fused loss": {**QLORA, "loss": Loss.FUSED},
     "full": {"lora": None},
+    "full with a fused loss": {"lora": None, "loss": Loss.FUSED, "gradient_checkpointing": True},
+    "full with Liger's loss": {"lora": None, "loss": Loss.LIGER},
     "outputs held": {"holds_outputs": True},
     "outputs held, checkpointed": {"holds_outputs": True, "gradient_checkpointing": True},
 }  # fmt: skip

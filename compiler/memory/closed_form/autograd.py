@@ -36,7 +36,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Tensor,
     View,
 )
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, fixed
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Phase
 
 NUM_EMPTY_INPUTS = 1
@@ -141,22 +141,25 @@ class Autograd(Graph):
 
     def _apply(self, op: Op) -> None:
         values = self._values
+        computed = [self._made(size) for size in op.computes]
         output = values[op.output.number] = self._new_value(op.output)
         self._launch(op)
         if not op.has_backward or not (self._recording or self._keeps_contexts):
+            for buffer in computed:
+                self._release(buffer)
             return
         for tensor in op.retained:
             self._retained.append(self._held(tensor))
         if not self._recording:
+            for buffer in computed:
+                self._release(buffer)
             return
         step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op)
         step.temporary, step.parameter_gradients = op.backward_temporary, op.parameter_gradients
-        step.hands_on, step.is_tied = op.saves_gradients, op.is_tied
+        step.computed, step.is_tied, step.pieces = computed, op.is_tied, op.backward_pieces
         step.saved = [self._held(tensor) for tensor in op.saved]
         if op.saved_size != ZERO:
-            extra = Buffer(op.saved_size, Kind.ACTIVATION)
-            self._allocate(extra)
-            step.saved.append(extra)
+            step.saved.append(self._made(op.saved_size))
         if self.offload is not None:
             self.offload.skip(op.num_saved_parameters)
             self.offload.pack(step)
@@ -277,6 +280,11 @@ class Autograd(Graph):
         buffer = Buffer(tensor.storage.size, tensor.storage.kind)
         self._allocate(buffer)
         return Value(buffer)
+
+    def _made(self, size: Size) -> Buffer:
+        buffer = Buffer(size, Kind.ACTIVATION)
+        self._allocate(buffer)
+        return buffer
 
     def _held(self, tensor: Tensor) -> Buffer:
         """Return a tensor's buffer with one more who holds it."""

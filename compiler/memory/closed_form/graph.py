@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Accumulate, Kind, Op, Split, View
+from kaitoc.compiler.memory.closed_form.op import HANDED_ON, PASSED_ON, Accumulate, Kind, Op, Split, View
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
 
 
@@ -33,13 +33,14 @@ class Value:
 class BackwardStep:
     """How one operation that was read goes back; `gradients` are as in `Op`. `replay` does it in place of the rules.
 
-    `is_tied`: its parameters get another gradient later. With `hands_on` what was saved goes on as the gradients.
+    `is_tied`: its parameters get another gradient later. `computed` are gradients that going forward took.
+    `pieces` are the tensors that make up `temporary`, where they are known.
     `launched_by` carries the kernels of the way back. `scale` is how often the operation runs where it stands for many.
     """
 
     __slots__ = (
-        "gradients", "hands_on", "inputs", "is_tied", "launched_by", "output", "parameter_gradients", "replay", "saved",
-        "scale", "temporary",
+        "computed", "gradients", "inputs", "is_tied", "launched_by", "output", "parameter_gradients", "pieces",
+        "replay", "saved", "scale", "temporary",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +59,8 @@ class BackwardStep:
         self.saved: list[Buffer] = []
         self.temporary = ZERO
         self.parameter_gradients = 0
-        self.hands_on = False
+        self.computed: list[Buffer] = []
+        self.pieces: tuple[Size, ...] = ()
         self.is_tied = False
         self.scale = 1
 
@@ -110,7 +112,26 @@ class Graph:
 
     def _leave(self, gradient: Buffer) -> None:
         """Take notice of the gradient of parameters, which outlives the way back."""
-        self._allocate(gradient)
+
+    def _rename(self, buffer: Buffer, kind: Kind) -> None:
+        """Count a buffer under another kind."""
+        buffer.kind = kind
+
+    def _parameter_gradient(self, step: BackwardStep) -> Buffer | None:
+        """Return the gradient of an operation's parameters, which going forward may have taken; None without one."""
+        computed = step.computed.pop() if step.computed else None
+        if not step.parameter_gradients:
+            if computed is not None:
+                self._release(computed)
+            return None
+        if computed is None:
+            gradient = Buffer(fixed(step.parameter_gradients), Kind.GRADIENT)
+            self._allocate(gradient)
+        else:
+            gradient = computed
+            self._rename(gradient, Kind.GRADIENT)
+        self._leave(gradient)
+        return gradient
 
     def _step_over(self, gradient: Buffer, scratch: StepScratch) -> None:
         """Step the optimizer over parameters, and drop their gradient."""
@@ -124,9 +145,8 @@ class Graph:
         grad, step.output.grad = step.output.grad, None
         if self.host is not None and grad is not None:
             self._given_up = self.host.unpack(step)
-        if step.hands_on:
+        if step.computed:
             self._mark()
-            self._release_saved(step)
         if grad is not None and step.replay is not None:
             step.replay(grad)
         elif grad is not None:
@@ -150,6 +170,9 @@ class Graph:
         for value, size in zip(step.inputs, step.gradients, strict=True):
             if size is None:
                 continue
+            if size == HANDED_ON:
+                results.append((value, step.computed.pop(0)))
+                continue
             if size == PASSED_ON:
                 grad.holders += 1
                 results.append((value, grad))
@@ -157,9 +180,7 @@ class Graph:
             buffer = Buffer(size, Kind.WORKSPACE)
             self._allocate(buffer)
             results.append((value, buffer))
-        gradient = Buffer(fixed(step.parameter_gradients), Kind.GRADIENT) if step.parameter_gradients else None
-        if gradient is not None:
-            self._leave(gradient)
+        gradient = self._parameter_gradient(step)
         self._mark(step.temporary)
         self._release(grad)
         for value, buffer in results:

@@ -6,10 +6,10 @@ from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, lau
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.liger import LigerLoss
 from kaitoc.compiler.memory.closed_form.loss import LossChunk
-from kaitoc.compiler.memory.closed_form.op import Effects, Kind, Part, Tensor
+from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Effects, Kind, Part, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, Size, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Loss, Workload
 from kaitoc.compiler.memory.workload_key import TILE_TOKENS, liger_chunk_tokens
@@ -93,7 +93,8 @@ class LossHead:
         product = self._product()
         logits = (product.output(), self._per_logit(CHUNK_LOGIT_BYTES))
         backward = launch(*logits, self._per_logit(CHUNK_LOGIT_BACKWARD_BYTES), *self._gradients(product))
-        return self._over(parts, fixed(chunk.forward_bytes), fixed(chunk.backward_bytes), launch(*logits), backward)
+        pieces = (fixed(chunk.forward_bytes),), (fixed(chunk.backward_bytes),)
+        return self._over(parts, *pieces, launch(*logits), backward)
 
     def _fused(self, normed: Tensor) -> Tensor:
         """TRL 1.15 and later (`ChunkedLogProbFunction`): tiles of 4,096 tokens by 32,768 words, statistics per token.
@@ -106,15 +107,16 @@ class LossHead:
         tile_bytes = self.ops.precision.autocast_bytes or normed.num_bytes
         fills_tile = self.workload.batch_size * self.workload.seq_len_tokens >= TILE_TOKENS
         tile = fixed(TILE_TOKENS * width * tile_bytes) if fills_tile else per_token(width * tile_bytes)
-        if head.weight_bytes != tile_bytes:
-            tile += fixed(width * head.in_features * tile_bytes)
         valid = self.stream.replace(self.ops.copy(normed), normed)
-        statistics = per_token(NUM_TILE_STATISTICS * FLOAT32_BYTES)
-        narrowed = fixed(head.num_weights * FLOAT32_BYTES) if head.trainable else ZERO
-        backward_bytes = tile + valid.elements * FLOAT32_BYTES + narrowed
+        statistics = (per_token(FLOAT32_BYTES),) * NUM_TILE_STATISTICS
+        tile_pieces = (
+            (tile,) if head.weight_bytes == tile_bytes else (tile, fixed(width * head.in_features * tile_bytes))
+        )
+        wide = [valid.elements, *([fixed(head.num_weights)] if head.trainable else ())]
+        backward = (*(elements * FLOAT32_BYTES for elements in wide), *tile_pieces)
         product = self._product()
         forward = launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product))
-        return self._over(valid, tile + statistics, backward_bytes, forward, None)
+        return self._over(valid, (*statistics, *tile_pieces), backward, forward, None)
 
     def _liger(self, normed: Tensor) -> Tensor:
         """Liger Kernel's fused linear cross-entropy, as its patched models call it (`closed_form/liger.py`)."""
@@ -125,9 +127,9 @@ class LossHead:
         chunk_tokens = liger_chunk_tokens(self.plan.architecture, workload.batch_size * workload.seq_len_tokens)
         product = self._product()
         effects = Effects(
-            saves_size=given.size + fixed(loss.saved_bytes),
-            saves_gradients=True,
-            forward_temporary=per_token(FLOAT32_BYTES) + fixed(loss.chunk_bytes(chunk_tokens)),
+            computes=(given.size, *([fixed(loss.saved_bytes)] if loss.saved_bytes else ())),
+            gradients=(HANDED_ON,),
+            forward_pieces=(per_token(FLOAT32_BYTES), fixed(loss.chunk_bytes(chunk_tokens))),
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
             is_tied=head.is_tied,
             forward=launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product)),
@@ -160,14 +162,19 @@ class LossHead:
         return self.stream.replace(self.stream.apply([normed], fixed(1), FLOAT32_BYTES, effects), normed)
 
     def _over(
-        self, given: Tensor, forward_bytes: Size, backward_bytes: Size, forward: Launch, backward: Launch | None
+        self,
+        given: Tensor,
+        forward_pieces: tuple[Size, ...],
+        backward_pieces: tuple[Size, ...],
+        forward: Launch,
+        backward: Launch | None,
     ) -> Tensor:
         """Return a loss that keeps its input and computes logits only in scratch memory, both ways."""
         head = self.plan.head
         effects = Effects(
             saves=(given,),
-            forward_temporary=forward_bytes,
-            backward_temporary=backward_bytes,
+            forward_pieces=forward_pieces,
+            backward_pieces=backward_pieces,
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
             is_tied=head.is_tied,
             forward=forward,

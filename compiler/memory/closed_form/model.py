@@ -154,7 +154,7 @@ class DecoderModel:
             gradients=(None,) if trains else (),
             parameter_gradients=num_bytes if trains and not adds else 0,
             is_tied=adds,
-            backward_temporary=(fixed(num_bytes) if adds else ZERO) + (self._embedding_sums() if trains else ZERO),
+            backward_pieces=(*([fixed(num_bytes)] if adds else ()), *(self._embedding_sums() if trains else ())),
         )
         hidden = stream.apply([source] if trains else [], per_token(hidden_size), plan.embedding_bytes, effects)
         if plan.embedding_adapter is not None:
@@ -182,7 +182,7 @@ class DecoderModel:
         stream.drop(scaled, hidden)
         return stream.replace(self.ops.cast(total, hidden.num_bytes), total)
 
-    def _embedding_sums(self) -> Size:
+    def _embedding_sums(self) -> tuple[Size, ...]:
         """Partial sums per word of an embedding's gradient, in float32, and those of long runs of one word.
 
         `grad_weight_per_segment` of `EmbeddingBackwardKernel.cu`: a row per word that occurs, and one per ten tokens
@@ -191,11 +191,11 @@ class DecoderModel:
         architecture = self.plan.architecture
         num_tokens = self.workload.batch_size * self.workload.seq_len_tokens
         if num_tokens < SORTED_EMBEDDING_TOKENS:
-            return ZERO
+            return ()
         row_bytes = architecture.hidden_size * FLOAT32_BYTES
         has_all_words = num_tokens > architecture.vocab_size
         words = fixed(architecture.vocab_size * row_bytes) if has_all_words else per_token(row_bytes)
-        return words + per_token(row_bytes // 10)
+        return words, per_token(row_bytes // 10)
 
     def _enables_input_grads(self) -> bool:
         return self.workload.kbit_prep

@@ -17,6 +17,10 @@ PASSED_ON = Size(fixed=-1)
 """Stands among the sizes of gradients for the output's gradient itself, which goes on as it is."""
 
 
+HANDED_ON = Size(fixed=-2)
+"""Stands among them for a gradient that the forward pass took and saved."""
+
+
 class Kind(IntEnum):
     """What a buffer is for; the index into a moment's sizes. GATHERED are weights put together from their shards."""
 
@@ -70,7 +74,9 @@ class Effects:
     `parameter_gradients` are the bytes of gradients of trainable parameters, which stay until the optimizer has run.
     `is_tied`: the gradient is not complete before that of the embedding, which has the same weight.
     `num_saved_parameters` are those that it saves as they are, which takes no memory.
-    `saves_gradients`: what it saves besides are the gradients, which going back hands on.
+    `computes` are gradients that going forward takes: the input's first, `HANDED_ON` in `gradients`, then parameters'.
+    `forward_pieces` and `backward_pieces` are the tensors that make up a temporary, in the order in which they come;
+    those of the way back are there before the gradients.
     `reads_again` is what its kernels pass over a second time, both ways.
     Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
     """
@@ -78,7 +84,9 @@ class Effects:
     saves: tuple[Tensor, ...] = ()
     saves_output: bool = False
     saves_size: Size = ZERO
-    saves_gradients: bool = False
+    computes: tuple[Size, ...] = ()
+    forward_pieces: tuple[Size, ...] = ()
+    backward_pieces: tuple[Size, ...] = ()
     num_saved_parameters: int = 0
     retains: tuple[Tensor, ...] = ()
     gradients: tuple[Size | None, ...] | None = None
@@ -106,7 +114,9 @@ class Op:
     output: Tensor
     saved: tuple[Tensor, ...]
     saved_size: Size
-    saves_gradients: bool
+    computes: tuple[Size, ...]
+    forward_pieces: tuple[Size, ...]
+    backward_pieces: tuple[Size, ...]
     num_saved_parameters: int
     retained: tuple[Tensor, ...]
     gradients: tuple[Size | None, ...]

@@ -106,9 +106,11 @@ class PeakReader(Autograd):
         self.phase = instruction.phase
 
     def _relabel(self, instruction: Relabel) -> None:
-        buffer = self._values[instruction.tensor.number].buffer
+        self._rename(self._values[instruction.tensor.number].buffer, instruction.tensor.storage.kind)
+
+    def _rename(self, buffer: Buffer, kind: Kind) -> None:
         self._free(buffer)
-        buffer.kind = instruction.tensor.storage.kind
+        buffer.kind = kind
         self._allocate(buffer)
 
     def _keep(self, instruction: Keep) -> None:

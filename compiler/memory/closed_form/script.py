@@ -17,7 +17,7 @@ from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import rounded
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Keep, Repeat
+from kaitoc.compiler.memory.closed_form.op import Keep, Op, Repeat
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 _NUM_RUN = 4
@@ -125,6 +125,7 @@ class ScriptReader(Autograd):
         self._runs_all_layers = runs_all_layers
         self._numbers: dict[Buffer, int] = {}
         self._num_blocks = 0
+        self._pieces: list[int] = []
 
     def seed(self, value: Value, size: Size) -> None:
         """Start backward, which ends the forward pass."""
@@ -146,8 +147,31 @@ class ScriptReader(Autograd):
         self.kept.add(self._numbers[self._values[instruction.tensor.number].buffer])
 
     def _mark(self, temporary: Size = ZERO) -> None:
-        if temporary is not ZERO and any(temporary):
+        if self._pieces:
+            self._give_back(self._pieces)
+            self._pieces = []
+        elif temporary is not ZERO and any(temporary):
             self.events.append(Touched(temporary))
+
+    def _launch(self, op: Op) -> None:
+        if not op.forward_pieces:
+            super()._launch(op)
+            return
+        self._give_back(self._take(op.forward_pieces))
+
+    def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
+        self._pieces = self._take(step.pieces)
+        super()._go_back(step, grad)
+
+    def _take(self, sizes: Sequence[Size]) -> list[int]:
+        """Write down tensors that live together; return their numbers."""
+        first = self._num_blocks
+        self._num_blocks += len(sizes)
+        self.events += [Allocated(number, size) for number, size in enumerate(sizes, first)]
+        return [*range(first, self._num_blocks)]
+
+    def _give_back(self, numbers: Sequence[int]) -> None:
+        self.events += [Freed(number) for number in numbers]
 
     def _repeat(self, instruction: Repeat) -> None:
         """Run four of the layers, or all where four do not show the pattern."""

@@ -140,16 +140,20 @@ def _covers(large: BatchShape, small: BatchShape) -> bool:
 
 @lru_cache(maxsize=64)
 def _adding_up(script: Script) -> Script:
-    """Return a step that finds gradients there: its own are added to them and given up at once."""
+    """Return a step that finds gradients there: its own are added to them and given up, once it goes back."""
     gradients = set(script.gradients)
     operations, num_blocks, num_forward = array("i"), 0, 0
+    early: list[int] = []
     for position, operation in enumerate(script.operations):
         if position == script.num_forward:
             num_forward = len(operations)
+            operations.extend(~number for number in early)
         operations.append(operation)
         if 0 <= operation < TOUCH:
-            if num_blocks in gradients:
+            if num_blocks in gradients and position >= script.num_forward:
                 operations.append(~num_blocks)
+            elif num_blocks in gradients:
+                early.append(num_blocks)
             num_blocks += 1
     left = tuple(number for number in script.left if number not in gradients)
     return replace(script, operations=operations, left=left, num_forward=num_forward, gradients=())

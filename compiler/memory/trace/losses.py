@@ -112,8 +112,9 @@ class _TiledLogProbabilities(torch.autograd.Function):
     ) -> torch.Tensor:
         """Return the log-probability of each target."""
         statistics = [hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(7)]
-        _score_tiles(hidden, weight, dtype)
+        tiles = _score_tiles(hidden, weight, dtype)
         log_sum = statistics[0] + torch.log(statistics[1])
+        del tiles
         result = statistics[2] - log_sum
         ctx.save_for_backward(hidden, weight, targets, log_sum)
         ctx.dtype = dtype
@@ -127,16 +128,16 @@ class _TiledLogProbabilities(torch.autograd.Function):
             torch.empty_like(item, dtype=torch.float32) if is_needed else None
             for item, is_needed in zip((hidden, weight), ctx.needs_input_grad, strict=False)
         ]
-        _score_tiles(hidden, weight, ctx.dtype)
+        tiles = _score_tiles(hidden, weight, ctx.dtype)
         narrow = [
             None if grad is None else grad.to(item.dtype) for grad, item in zip(wide, (hidden, weight), strict=True)
         ]
+        del tiles
         return narrow[0], narrow[1], None, None
 
 
-def _score_tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> None:
-    """Allocate the largest tile, which all tiles share, with the chunks that it is the product of."""
+def _score_tiles(hidden: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Return the largest tile, which all tiles share, and the chunks that it is the product of; all live to the end."""
     num_tokens, num_words = min(len(hidden), TILE_TOKENS), min(len(weight), TILE_WORDS)
     tile = hidden.new_empty(num_tokens, num_words, dtype=dtype)
-    chunks = hidden[:num_tokens].to(dtype), weight[:num_words].to(dtype)
-    del tile, chunks
+    return tile, hidden[:num_tokens].to(dtype), weight[:num_words].to(dtype)
