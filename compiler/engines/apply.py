@@ -18,6 +18,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.kubectl import EXIT_INTERRUPTED, AwayError, ClusterError, Kubectl, RefusedError
 
 _FIRST = "Namespace"
+_CACHE_SECONDS = 15.0
 T = TypeVar("T")
 
 
@@ -99,8 +100,21 @@ class Application:
             raise StoppedError("stopped by Ctrl-C before the run was started") from None
 
     def judge(self, item: ClusterObject) -> None:
-        """Have the API server judge an object without storing it; raises `ClusterError`."""
-        self.patiently(lambda: self._run(item, "--dry-run=server"))
+        """Have the API server judge an object without storing it; raises `ClusterError`.
+
+        A webhook that looks up what this run has just stored may ask a cache that has not heard of it yet.
+        """
+        end = time.monotonic() + _CACHE_SECONDS
+        while True:
+            try:
+                self.patiently(lambda: self._run(item, "--dry-run=server"))
+            except RefusedError as error:
+                is_stored = any(_is_missed(change.object, str(error)) for change in self._changes)
+                if not is_stored or time.monotonic() >= end:
+                    raise
+            else:
+                return
+            time.sleep(self._options.pause_seconds)
 
     def apply(self, items: Sequence[ClusterObject]) -> None:
         """Have all objects of a stage judged, then store them; raises `ClusterError`."""

@@ -111,6 +111,17 @@ def test_each_stage_is_judged_before_it_is_stored(cluster: StandIn) -> None:
     assert patches == ["configmaps?dry", "configmaps", "workspaces?dry", "workspaces"]
 
 
+def test_a_webhook_that_has_not_heard_of_the_config_map_yet_is_asked_again(cluster: StandIn) -> None:
+    late = iter(("ConfigMap 'params' not found", "ConfigMap 'params' not found"))
+    cluster.store.webhooks.append(lambda _store, kind, _item: next(late, "") if kind.name == "Workspace" else "")
+    Script(cluster, "workspaces", starts(cluster), ends(cluster))
+
+    told, failure = run()
+
+    assert failure is None
+    assert told[:2] == ["ConfigMap team/params: created", "Workspace team/tune: created"]
+
+
 def test_a_dry_run_explains_what_it_could_not_ask(cluster: StandIn) -> None:
     told, failure = run(is_dry_run=True)
 

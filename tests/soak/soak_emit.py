@@ -1,4 +1,4 @@
-"""Emit manifests for 500 generated jobs and hold them to every recorded CRD, to limits on names, and to their bytes.
+"""Emit manifests for 500 generated jobs and hold them to every recorded CRD with its CEL rules, to names and bytes.
 
 Usage: python tests/soak/soak_emit.py [NUM_JOBS [SEED]]
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engines"))
 
 from emit_cases import cases
-from test_emit import check_emitted
+from test_emit import check_emitted, check_rules
 
 NUM_JOBS = 500
 SEED = 1
@@ -19,13 +19,15 @@ SEED = 1
 
 def soak() -> int:
     num_jobs, seed = _numbers()
+    num_rules = 0
     for number, case in enumerate(cases(num_jobs, seed)):
         try:
             check_emitted(case)
+            num_rules += check_rules(case)
         except Exception:
             print(f"job {number} of seed {seed}: {case}")
             raise
-    print(f"{num_jobs} jobs emitted")
+    print(f"{num_jobs} jobs emitted, {num_rules} CEL rules evaluated")
     return 0
 
 
