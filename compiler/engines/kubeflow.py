@@ -107,16 +107,16 @@ class _KubeflowRun:
             yield condition["type"], f"{condition['type']}: {' '.join(str(part) for part in parts if part)}"
 
     def _attempt(self, pods: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-        """Yield that all nodes started again, which no condition tells; why they did is no cause of a later end."""
-        latest = max((_attempt_of(pod) for pod in pods), default=0)
-        if latest > self._num_restarts:
-            self._num_restarts, self._cause = latest, ""
+        """Yield that all nodes started again, which no condition tells."""
+        self._num_restarts = max((self._num_restarts, *map(_attempt_of, pods)))
         if self._num_restarts:
             yield "restarts", f"all nodes started again (restart {self._num_restarts})"
 
     def _troubles(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         """Yield what keeps the pods of the latest attempt from running; those that are ended say nothing of it."""
         pods = [pod for pod in pods if not is_going(pod) and _attempt_of(pod) == self._num_restarts]
+        if pods:
+            self._cause = ""  # why those before them ended is not why these do
         for pod in pods:
             for text in troubles_of(pod):
                 self._cause = text
