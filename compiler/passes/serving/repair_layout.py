@@ -20,32 +20,34 @@ def run(job: ServingJob, context: ServingContext) -> Iterator[Change]:
     num_gpus = job.num_gpus
     if not job.uses_vllm or num_gpus is None or not job.parsed.is_accepted:
         return
-    ranks, copies, stages = (_size(job, name) for name in (_RANKS, _COPIES, _STAGES))
+    ranks, stages = _size(job, _RANKS), _size(job, _STAGES)
     is_excess = any(problem.kind is EngineProblemKind.LAYOUT for problem in job.engine_problems)
     if not is_excess and _can_share(job, ranks):
         return
-    fitting = max(size for size in range(1, min(ranks, num_gpus) + 1) if num_gpus % size == 0 and _can_share(job, size))
-    wanted = {_RANKS: fitting, _COPIES: 1, _STAGES: 1}
-    present = {_RANKS: ranks, _COPIES: copies, _STAGES: stages}
-    values = {name: size for name, size in wanted.items() if size != present[name]}
-    if values:
-        change = set_values(job, context, values, _reason(job, ranks, copies, stages, fitting), Preserves.INTENT)
-        if change is not None:
-            yield change
+    if not (ranks * stages <= num_gpus and _can_share(job, ranks)):
+        ranks, stages = _most_ranks(job, min(ranks, num_gpus), num_gpus), 1
+    wanted = {_RANKS: ranks, _COPIES: 1, _STAGES: stages}
+    values = {name: size for name, size in wanted.items() if size != _size(job, name)}
+    reason = _reason(job, ranks * stages, num_gpus)
+    change = set_values(job, context, values, reason, Preserves.INTENT) if values else None
+    if change is not None:
+        yield change
 
 
-def _reason(job: ServingJob, ranks: int, copies: int, stages: int, fitting: int) -> str:
-    asked, num_gpus = ranks * copies * stages, job.num_gpus or 1
+def _most_ranks(job: ServingJob, at_most: int, num_gpus: int) -> int:
+    return max(size for size in range(1, at_most + 1) if num_gpus % size == 0 and _can_share(job, size))
+
+
+def _reason(job: ServingJob, num_used: int, num_gpus: int) -> str:
+    ranks = _size(job, _RANKS)
+    asked = ranks * _size(job, _COPIES) * _size(job, _STAGES)
     model = job.model.value.name if job.model is not None else "the model"
     if asked > num_gpus:
-        why = f"{asked} GPUs are asked for and the node has {num_gpus}"
+        why = f"{asked} GPUs are asked for and the node has {num_gpus}: the server fails to start"
     else:
-        why = f"{ranks} GPUs cannot share the heads of {model}"
-    idle = num_gpus - fitting
-    rest = f", and {idle} of {num_gpus} GPUs stay idle" if idle else ""
-    return (
-        f"{why}: the server fails to start; {fitting} can{rest}" if fitting > 1 else f"{why}: the server fails to start"
-    )
+        why = f"{ranks} GPUs cannot share the heads of {model}: the server fails to start; {num_used} can"
+    idle = num_gpus - num_used
+    return f"{why}; {idle} of {num_gpus} GPUs stay idle" if idle else why
 
 
 def _size(job: ServingJob, name: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.manifest.config_edits import replace_value, set_key, set_option, yaml_text
+from kaitoc.compiler.manifest.config_edits import replace_value, set_key, set_options, yaml_text
 from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.manifest.render import literal, render_document
 from kaitoc.compiler.manifest.serving_config import SERVING_DATA_KEY, SERVING_SECTION
@@ -47,10 +47,12 @@ def _in_config(job: ServingJob, values: Mapping[str, object], reason: str, prese
     if any(option is not None and str(option.plain).startswith("--") for option in written.values()):
         return None  # one pair sets two options
     share = config.section(OFFLOAD)
-    edits: list[Edit] = []
-    for name, option in written.items():
-        replaced = replace_value(config, option, values[name]) if option is not None else None
-        edits.append(replaced or set_option(config, SERVING_SECTION, name, values[name]))
+    edits: list[Edit] = [
+        replace_value(config, option, values[name]) for name, option in written.items() if option is not None
+    ]
+    new = {name: values[name] for name, option in written.items() if option is None}
+    if new:
+        edits.extend(set_options(config, SERVING_SECTION, new))
     if OFFLOAD in values:
         edits.append(set_key(config, OFFLOAD, values[OFFLOAD]))
     places = [option.value for option in written.values() if option is not None]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from kaitoc.compiler.passes.serving.choices.model import Runs, ServingChoice, ServingQuestion, cache_moves
+from kaitoc.compiler.passes.serving.choices.model import (
+    Runs,
+    ServingChoice,
+    ServingQuestion,
+    cache_moves,
+    doubles,
+    halves,
+)
 from kaitoc.compiler.passes.serving.run import ServingRun
 from kaitoc.compiler.passes.space import Alternative
 
@@ -19,13 +26,9 @@ def _alternatives(question: ServingQuestion) -> Iterator[Alternative[int]]:
     """Yield fewer, so that a server starts, or more, for speed: prompts are cut into other parts."""
     size = _present(question.run)
     if question.is_about_starting:
-        while size // 2 >= max(_LEAST, *(run.workload.max_sequences or 0 for run in question.runs)):
-            size //= 2
-            yield Alternative(size)
+        yield from halves(size, max(_LEAST, *(run.workload.max_sequences or 0 for run in question.runs)))
     elif size:
-        while size * 2 <= _MOST:
-            size *= 2
-            yield Alternative(size)
+        yield from doubles(size, _MOST)
 
 
 def _apply(runs: Runs, value: int) -> Runs:

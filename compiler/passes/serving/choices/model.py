@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from kaitoc.compiler.core.records import dataclass
@@ -61,3 +61,17 @@ def cache_moves(before: ServingRun, after: ServingRun) -> str:
     """Return what the tightest GPU has for the KV cache before and after, empty where that stays."""
     was, now = (max(0, run.footprint.tightest.available_bytes) if run.footprint else 0 for run in (before, after))
     return f": {format_gib(now)} instead of {format_gib(was)} for the KV cache of a GPU" if was != now else ""
+
+
+def halves(size: int, least: int) -> Iterator[Alternative[int]]:
+    """Yield half a size, half of that and so on."""
+    while size // 2 >= least:
+        size //= 2
+        yield Alternative(size)
+
+
+def doubles(size: int, most: int) -> Iterator[Alternative[int]]:
+    """Yield twice a size, twice that and so on."""
+    while size * 2 <= most:
+        size *= 2
+        yield Alternative(size)

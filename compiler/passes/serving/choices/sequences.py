@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kaitoc.compiler.passes.model import Goal
-from kaitoc.compiler.passes.serving.choices.model import Runs, ServingChoice, ServingQuestion, cache_moves
+from kaitoc.compiler.passes.serving.choices.model import (
+    Runs,
+    ServingChoice,
+    ServingQuestion,
+    cache_moves,
+    doubles,
+    halves,
+)
 from kaitoc.compiler.passes.serving.run import ServingRun
 from kaitoc.compiler.passes.space import Alternative
 
@@ -20,14 +27,10 @@ def _alternatives(question: ServingQuestion) -> Iterator[Alternative[int]]:
     """Yield fewer, so that a server starts, or more, so that a full one answers more; one alone asks for neither."""
     size = _present(question.run)
     if question.is_about_starting:
-        while size // 2 >= _LEAST:
-            size //= 2
-            yield Alternative(size)
+        yield from halves(size, _LEAST)
     elif question.goal is not Goal.LATENCY and size:
         tokens = min(run.footprint.limits.tokens if run.footprint is not None else 0 for run in question.runs)
-        while size * 2 <= min(_MOST, tokens):  # vLLM wants room for a token of each
-            size *= 2
-            yield Alternative(size)
+        yield from doubles(size, min(_MOST, tokens))  # vLLM wants room for a token of each
 
 
 def _apply(runs: Runs, value: int) -> Runs:
