@@ -34,6 +34,7 @@ from kaitoc.rules import (
     uncacheable_length,
     unknown_serving_option,
     unknown_serving_parser,
+    unloadable_adapter,
     unpullable_adapter,
     unquoted_json,
     unreachable_server,
@@ -81,4 +82,5 @@ SERVING_RULES: tuple[ServingRule, ...] = (
     excess_partition,
     single_adapter_slot,
     disabled_hybrid_manager,
+    unloadable_adapter,
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.catalog.served_adapters import needed_lora_rank, takes_adapters, takes_embeddings, vllm_refusals
@@ -12,6 +11,7 @@ from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import stack_of, targets_of
+from kaitoc.rules._adapters import SECTION, adapter_config
 from kaitoc.rules._memory import option_place
 
 CODE = "KT731"
@@ -19,10 +19,6 @@ NAME = "unservable-adapter"
 SEVERITY = Severity.INFO
 FIX = None
 SINCE = "0.1.0"
-
-_SECTION = "LoraConfig"
-_DEFAULT_RANK = 8
-"""What PEFT takes where the config has no `r` that can be read (`peft/tuners/lora/config.py`)."""
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -33,22 +29,22 @@ def check(job: Job) -> Iterator[Fault]:
             place, f"{_refusal(job)} it takes none for {job.model.value.name}", help=_help("tune another model")
         )
         return
-    config = _adapter_config(job)
+    config = adapter_config(job)
     for key, reason in vllm_refusals(config).items():
         change = "lower `r`" if key == "r" else f"leave `{key}` out"
-        yield Fault(option_place(job, _SECTION, key), f"{_refusal(job)} {reason}", help=_help(change))
+        yield Fault(option_place(job, SECTION, key), f"{_refusal(job)} {reason}", help=_help(change))
     embeddings = _refused_embeddings(job)
     if embeddings:
         names = join_names(embeddings)
         yield Fault(
-            option_place(job, _SECTION, "target_modules"),
+            option_place(job, SECTION, "target_modules"),
             f"{_refusal(job)} it takes none on {names} of this model",
             help=_help(f"take {names} out of `target_modules`"),
         )
     rank = needed_lora_rank(config)
     if rank is not None:
         yield Fault(
-            option_place(job, _SECTION, "r"),
+            option_place(job, SECTION, "r"),
             f"{_server(job)} fails to start with an adapter of rank {config['r']} unless `max-lora-rank` allows it",
             help=f"to serve it, set `max-lora-rank: {rank}` under `vllm` in the server's `inference_config.yaml`",
         )
@@ -72,9 +68,3 @@ def _refused_embeddings(job: Job) -> tuple[str, ...]:
         return ()
     match = match_targets(job.model.value, targets_of(job), fused_experts=stack_of(job).fused_experts)
     return (*match.embeddings, *(module.name for module in match.modules if module.is_head))
-
-
-def _adapter_config(job: Job) -> Mapping[str, Any]:
-    """Return what `adapter_config.json` will say of a job's adapter; raises `UnknownValueError`."""
-    config = {argument: job.value(_SECTION, argument) for argument in ("use_dora", "modules_to_save", "bias")}
-    return {**config, "r": job.integer(_SECTION, "r", _DEFAULT_RANK)}

@@ -30,6 +30,11 @@ def needed_lora_rank(config: Mapping[str, Any]) -> int | None:
     return next((rank for rank in ranks["choices"] if rank >= config["r"]), None)
 
 
+def default_lora_rank() -> int:
+    """Return the largest rank that vLLM takes where no option says otherwise."""
+    return int(_data()["max_lora_rank"]["default"])
+
+
 def takes_adapters(model_type: str) -> bool:
     """Return whether vLLM has adapters for a type of model."""
     return model_type not in _data()["without_adapters"]

@@ -37,7 +37,7 @@ def link_jobs(file: ManifestFile, library: Library, assumptions: Assumptions) ->
         return
     for manifest in file.manifests:
         if manifest.is_tuning_workspace:
-            job = _workspace_job(manifest, library, assumptions)
+            job = workspace_job(manifest, library, assumptions)
             yield job
             name = manifest.written_text("tuning", "config")
             for other in library.other_config_maps(manifest, name) if name else ():
@@ -51,13 +51,13 @@ def _config_map_jobs(
 ) -> Iterator[Job]:
     if not library.is_meant(config_map) and _tuning_users(config_map, library):
         user = _tuning_users(config_map, library)[0]
-        yield _with_config_map(_workspace_job(user, library, assumptions), config_map)
+        yield _with_config_map(workspace_job(user, library, assumptions), config_map)
     elif not library.has_given_user(config_map):
         users = _tuning_users(config_map, library)
         if not users and is_training_config(config_map):
             yield _config_map_job(config_map, _idle_workspaces(config_map, file), assumptions)
         for user in users:
-            yield _workspace_job(user, library, assumptions)
+            yield workspace_job(user, library, assumptions)
 
 
 def _tuning_users(config_map: Manifest, library: Library) -> list[Manifest]:
@@ -88,7 +88,7 @@ def jobs_from_elsewhere(
         for user in library.given_users_elsewhere(manifest) if manifest.is_config_map else ():
             if not user.is_tuning_workspace:
                 continue
-            job = _workspace_job(user, library, assumptions_for(user.source.path))
+            job = workspace_job(user, library, assumptions_for(user.source.path))
             if job.config_map is not None and _is_same(job.config_map, manifest):
                 yield job
 
@@ -111,7 +111,8 @@ def stands_alone(file: ManifestFile) -> bool:
     return set(config_maps) == set(users) and len(set(config_maps)) == len(config_maps)
 
 
-def _workspace_job(workspace: Manifest, library: Library, assumptions: Assumptions) -> Job:
+def workspace_job(workspace: Manifest, library: Library, assumptions: Assumptions) -> Job:
+    """Return the job of a tuning Workspace."""
     name = workspace.written_text("tuning", "config")
     config_map = library.config_map(name, workspace) if name else None
     template = "" if name else f"{(workspace.known_text('tuning', 'method') or '').lower()}-params-template"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from kaitoc.compiler.catalog.architecture import Architecture
@@ -9,7 +10,7 @@ from kaitoc.compiler.catalog.gpus import InstanceType
 from kaitoc.compiler.catalog.served_models import ServedConfig, find_served
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
-from kaitoc.compiler.job.job import Assumptions, Setting
+from kaitoc.compiler.job.job import Assumptions, Job, Setting
 from kaitoc.compiler.kaito.serving.controller import ControllerFacts, controller_does, controller_words
 from kaitoc.compiler.kaito.serving.engine import engine_problems
 from kaitoc.compiler.kaito.serving.engine_problem import EngineFacts, EngineProblem
@@ -33,9 +34,20 @@ _WITH_TOOLS = ("llama", "phi-4", "qwen", "mistral", "ministral", "deepseek", "gp
 _TEXT_MODELS = ("llama", "mistral", "qwen2", "qwen3", "phi3", "falcon", "gpt_oss", "deepseek_v3", "qwen3_moe", "phi")
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedAdapter:
+    """An adapter of a server, where it is named, and the run whose output it is."""
+
+    place: Place
+    job: Job
+
+
 @dataclass(frozen=True, eq=False)
 class ServingJob:
-    """One server, resolved. `view` is None for a ConfigMap that nobody at hand uses; parts not known are None."""
+    """One server, resolved. `view` is None for a ConfigMap that nobody at hand uses; parts not known are None.
+
+    `find_trainers` finds the runs that train its adapters, of those at hand.
+    """
 
     view: ServingView | None
     config_map: Manifest | None
@@ -46,6 +58,7 @@ class ServingJob:
     instance_type: Setting[str] | None
     assumptions: Assumptions
     may_name_unknown: bool = False
+    find_trainers: Callable[[], tuple[TrainedAdapter, ...]] = tuple
     memo: Memo = field(default_factory=Memo, init=False)
 
     @property

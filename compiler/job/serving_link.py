@@ -8,8 +8,9 @@ from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.job.job import Assumptions, Setting
 from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.job.link import workspace_job
 from kaitoc.compiler.job.servers import Server, servers_in
-from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_job import ServingJob, TrainedAdapter
 from kaitoc.compiler.manifest.object_schemas import default_instance_type
 from kaitoc.compiler.manifest.objects import Field, ManifestFile
 from kaitoc.compiler.manifest.serving_config import read_serving_config
@@ -44,7 +45,27 @@ def serving_job(server: Server, library: Library, assumptions: Assumptions) -> S
         instance_type=stated,
         assumptions=assumptions,
         may_name_unknown=config_map is None and bool(view.config_name) and library.has_unnamed(view.owner),
+        find_trainers=lambda: tuple(_trainers(view, library, assumptions)),
     )
+
+
+def _trainers(view: ServingView, library: Library, assumptions: Assumptions) -> Iterator[TrainedAdapter]:
+    """Yield the adapters that a tuning Workspace of the same file pushes, with its run."""
+    images = [(image, _known(image)) for one in view.adapters if (image := one.field("source", "image")) is not None]
+    if not images:
+        return
+    for manifest in library.load(view.owner.source.path).manifests:
+        pushed = manifest.known_text("tuning", "output", "image") if manifest.is_tuning_workspace else ""
+        for image, name in images if pushed else ():
+            if name == pushed:
+                yield TrainedAdapter(image.value, workspace_job(manifest, library, assumptions))
+
+
+def _known(field: Field) -> str | None:
+    try:
+        return field.text
+    except UnknownValueError:
+        return None
 
 
 def _text(read: Callable[[], Field | None]) -> Setting[str] | None:
