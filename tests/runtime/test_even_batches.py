@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.launch.ready import RunOptions, make_ready
 from kaitoc.runtime.launch.run import build_trainer
 from kaitoc.runtime.quiet import quiet_libraries
-from kaitoc.runtime.training.even_batches import FilledRows, FilledSampler, RowsAlone, SeededSampler
+from kaitoc.runtime.training.even_batches import FilledRows, FilledSampler, RowsAlone, SeededSampler, fill_last_batches
 
 pytestmark = pytest.mark.runtime
 
@@ -44,6 +45,16 @@ def test_each_row_is_learned_once_and_every_process_has_as_many_batches(
     assert all(places[row] == 1 for row in range(num_rows))
     assert places.keys() <= {*range(num_rows), num_rows}
     assert sum(places.values()) < num_rows + batch_size * num_processes
+
+
+@pytest.mark.parametrize(("drop_last", "num_batches"), [(False, 2), (True, 1)])
+def test_rows_that_are_dropped_are_not_filled_up(drop_last: bool, num_batches: int) -> None:
+    """`dataloader_drop_last` leaves out a last round in which some process has too few rows."""
+    shard = BatchSamplerShard(BatchSampler(SequentialSampler(range(5)), 2, drop_last), 2, 1)
+
+    fill_last_batches(SimpleNamespace(batch_sampler=shard, dataset=range(5)), 2, padding_free=False)
+
+    assert len(list(shard)) == num_batches
 
 
 @pytest.mark.parametrize("packed", [{}, {"seq_lengths": [[3, 2], [4]]}], ids=["rows", "packed rows"])
