@@ -117,7 +117,7 @@ def written(option: Option) -> str:
 
 
 def stage_effect(stage: str) -> str:
-    """Return what has been paid for when a job stops at a stage."""
+    """Say what has been paid for when a job stops at a stage."""
     text: str = _data()["stages"][stage]
     return text
 

@@ -26,7 +26,7 @@ def gpu_place(job: Job) -> Place:
 
 
 def needs(job: Job, workload: Workload) -> Footprint | None:
-    """Return what another workload would need on the job's GPU, None when it cannot run."""
+    """Return the footprint of another workload on the job's GPU, None when it cannot run."""
     return job_memory.needs(workload, job.gpu.value if job.gpu is not None else None)
 
 

@@ -37,14 +37,14 @@ def closest_choice(option: Option, problem: ArgProblem) -> str:
 
 
 def null_effect(problem: ArgProblem) -> str:
-    """Return what becomes of a null: a refusal, or the literal text."""
+    """Describe the effect of a null: a refusal, or the literal text."""
     if problem.is_fatal:
         return STOPS
     return f"`{problem.key}` becomes the text `None`"
 
 
 def nested_effect(problem: ArgProblem) -> str:
-    """Return what becomes of a flattened mapping."""
+    """Describe the effect of a flattened mapping."""
     return f"which no key is called; {STOPS}" if problem.is_fatal else f"which sets `{problem.suggestion}`"
 
 

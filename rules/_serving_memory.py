@@ -11,12 +11,12 @@ from kaitoc.compiler.memory.serving.solve import longest_that_fits
 
 
 def footprint_of(job: ServingJob) -> ServingFootprint | None:
-    """Return what a server needs on the nodes that Kaito starts, None where that is unknown."""
+    """Return the memory of a server on the nodes that Kaito starts, None where it is unknown."""
     return serving_memory(job).footprint
 
 
 def refused_footprint(job: ServingJob, fault: ServingFault) -> ServingFootprint | None:
-    """Return what a server needs that surely does not start for one reason, None for all others."""
+    """Return the memory of a server that certainly does not start for one reason, None for all others."""
     footprint = footprint_of(job)
     is_refused = footprint is not None and footprint.verdict is Verdict.DOES_NOT_FIT and footprint.fault is fault
     return footprint if is_refused else None
@@ -36,7 +36,7 @@ def gpu_place(job: ServingJob) -> Place:
 
 
 def fitting_length(job: ServingJob) -> int:
-    """Return the longest context that surely fits, 0 for none."""
+    """Return the longest context that certainly fits, 0 for none."""
     memory = serving_memory(job)
     if memory.workload is None or memory.footprint is None:
         return 0
@@ -47,5 +47,5 @@ def larger_hint(job: ServingJob) -> str:
     """Return what would hold the model: more nodes than Kaito starts, else other GPUs."""
     needed = serving_memory(job).needed_nodes
     if needed is None:
-        return "take larger GPUs: `kaitoc estimate --task serve --solve instance` lists instance types that fit"
-    return f"it fits on {needed} nodes, which Kaito does not start; take an instance type with larger GPUs"
+        return "use larger GPUs: `kaitoc estimate --task serve --solve instance` lists instance types that fit"
+    return f"it fits on {needed} nodes, which Kaito does not start; use an instance type with larger GPUs"

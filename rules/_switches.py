@@ -26,7 +26,7 @@ def as_one_chain(job: ServingJob) -> Fix | None:
     if len(named) % 2:
         option, name = named[-1]
         edits += [*_renamed(job, option, name), replace_value(config, option, True)]
-    return Fix("Write the options as each other's values", Applicability.SAFE, tuple(edits))
+    return Fix("Give each option the value that its switch means", Applicability.SAFE, tuple(edits))
 
 
 def _renamed(job: ServingJob, option: Option, name: str) -> list[Edit]:

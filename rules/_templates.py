@@ -121,7 +121,7 @@ def _call_problem(tag: re.Match[str], assigned: frozenset[str], open_blocks: lis
 
 
 def _problem_of(tag: re.Match[str], language: TemplateLanguage, open_blocks: list[str]) -> str:
-    """Return what is wrong with an expression, a statement or a comment."""
+    """Return the fault in an expression, a statement or a comment, empty for none."""
     expression = tag["expression"]
     if expression is not None:
         return _expression_problem(expression, language) if expression.strip() else "`{{ }}` is empty"
@@ -131,7 +131,7 @@ def _problem_of(tag: re.Match[str], language: TemplateLanguage, open_blocks: lis
 
 
 def _tag_problem(word: str, rest: str, open_blocks: list[str]) -> str:
-    """Return what is wrong with one tag, and enter or leave its block."""
+    """Return the fault in one tag, and enter or leave its block."""
     if not word:
         return "`{% %}` is empty"
     if word in ("if", "elif", "for") and not rest:
@@ -150,7 +150,7 @@ def _tag_problem(word: str, rest: str, open_blocks: list[str]) -> str:
 
 
 def _end_problem(word: str, open_blocks: list[str]) -> str:
-    """Return what is wrong with a tag that ends a block, or is none that Jinja knows."""
+    """Return the fault in a tag that ends a block or that Jinja does not know."""
     ended = word.removeprefix("end")
     if ended == word or ended not in (*_BLOCKS, "set"):
         return f"`{{% {word} %}}` is not a tag"
@@ -160,7 +160,7 @@ def _end_problem(word: str, open_blocks: list[str]) -> str:
 
 
 def _expression_problem(text: str, language: TemplateLanguage) -> str:
-    """Return what is wrong with an expression: unbalanced brackets or quotes, an unknown filter or test."""
+    """Return the fault in an expression: unbalanced brackets or quotes, an unknown filter or test."""
     bare = _STRING.sub("0", text)
     if "'" in bare or '"' in bare:
         return "a quote is never closed"

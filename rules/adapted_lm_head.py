@@ -27,7 +27,7 @@ def check(job: Job) -> Iterator[Fault]:
             job.place_of(option),
             f"TRL {job.release.trl} of {job.release.name} computes the loss from `lm_head.weight` itself and "
             f"refuses an adapter on `lm_head`: {AFTER_LOADING}",
-            help="add `loss_type: nll`, which takes more memory, or take `lm_head` out of `target_modules`",
+            help="add `loss_type: nll`, which takes more memory, or remove `lm_head` from `target_modules`",
             fix=_fix(job, remaining),
         )
 
@@ -36,5 +36,5 @@ def _fix(job: Job, remaining: list[str]) -> Fix | None:
     if not remaining:
         return None
     return setting_fix(
-        job, "LoraConfig", "target_modules", remaining, "Take `lm_head` out of `target_modules`", Applicability.UNSAFE
+        job, "LoraConfig", "target_modules", remaining, "Remove `lm_head` from `target_modules`", Applicability.UNSAFE
     )

@@ -36,8 +36,8 @@ def _fault(job: Job, place: Place, name: str, types: tuple[str, ...]) -> Fault:
     title = f"State the type {meant}"
     return Fault(
         place,
-        f"the type of `{name}` is guessed by a search for type names anywhere in it, which finds {join_names(types)} "
-        "in an order that changes from run to run",
+        f"the type of `{name}` is guessed from type names anywhere in it; {join_names(types)} match, and which of "
+        "them wins changes from run to run",
         help=f"write `dataset_extension: {meant or types[0]}` under DatasetConfig, or rename the file",
         fix=setting_fix(job, "DatasetConfig", "dataset_extension", meant, title, Applicability.SAFE) if meant else None,
     )

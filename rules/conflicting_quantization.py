@@ -27,5 +27,5 @@ def check(job: Job) -> Iterator[Fault]:
         eight_bit.key,
         "`load_in_4bit` and `load_in_8bit` are both true; Kaito's webhook refuses that",
         help="write `load_in_8bit: false`; Kaito's runtime cannot train on 8-bit weights",
-        related=(related("4-bit is asked for here", four_bit.key),),
+        related=(related("4-bit is set here", four_bit.key),),
     )

@@ -33,9 +33,9 @@ def check(job: ServingJob) -> Iterator[Fault]:
     if gain < 1.1 and better.longest_tokens <= footprint.longest_tokens:
         return
     message = (
-        f"LMCache turns off vLLM's hybrid KV manager, so windows of {workload.model.name} are kept whole: "
+        f"LMCache turns off vLLM's hybrid KV manager, so {workload.model.name} caches its windows in full: "
         f"{footprint.longest_tokens:,} tokens of context instead of {better.longest_tokens:,}, and {gain:.1f} times "
         "fewer requests at once"
     )
-    help_text = "write `kv_cache_cpu_memory_utilization: 0` beside `vllm` in inference_config.yaml"
+    help_text = "write `kv_cache_cpu_memory_utilization: 0` next to `vllm` in inference_config.yaml"
     yield Fault(job.preset_place, message, help=help_text)

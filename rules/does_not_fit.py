@@ -55,7 +55,7 @@ def _split_over_more(job: Job, gpu: Gpu, workload: Workload) -> str:
         found = smallest_placement(workload, [Machine(gpu, 1)], job.assumptions.margin)
     except WorkloadError:
         return ""
-    return f"split over {found.num_gpus} {gpu.name} (fsdp2) it fits" if found is not None else ""
+    return f"sharded over {found.num_gpus} {gpu.name} (fsdp2) it fits" if found is not None else ""
 
 
 def _place(job: Job) -> Place:

@@ -34,8 +34,8 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.place_of(option),
-        f"the full logits make the peak: {gib(predicted.device_bytes)} GiB; computed in chunks "
-        f"{gib(chunked.device_bytes)}, with the same loss",
+        f"full logits dominate the peak ({gib(predicted.device_bytes)} GiB); `chunked_nll` needs "
+        f"{gib(chunked.device_bytes)} GiB for the same loss",
         help="write `loss_type: chunked_nll`",
         fix=_fix(job, option),
     )

@@ -35,8 +35,8 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_eval_batch_size"),
-        f"evaluation takes {batch} sequences at once, whose logits alone need {gib(logits_bytes)} GiB beside "
-        f"{gib(resident)} of weights and states; one {job.gpu.value.name} has {gib(job.gpu.value.memory_bytes)}",
+        f"evaluation runs batches of {batch}, whose logits alone need {gib(logits_bytes)} GiB on top of "
+        f"{gib(resident)} GiB of weights and states; one {job.gpu.value.name} has {gib(job.gpu.value.memory_bytes)}",
         help="write `per_device_eval_batch_size: 1`; the default is 8",
         severity=Severity.WARNING,
     )

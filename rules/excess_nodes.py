@@ -24,6 +24,8 @@ def check(job: ServingJob) -> Iterator[Fault]:
         return
     extra = memory.num_nodes - memory.needed_nodes
     nodes = f"{extra} node{'s' if extra > 1 else ''}"
-    message = f"Kaito starts {memory.num_nodes} nodes and vLLM needs {memory.needed_nodes}: {nodes} billed for nothing"
-    help_text = "Kaito's estimate falls with `max-model-len`" if job.option_of("max-model-len") is not None else ""
+    message = f"Kaito starts {memory.num_nodes} nodes but vLLM needs {memory.needed_nodes}: {nodes} billed and idle"
+    help_text = (
+        "lower `max-model-len`, which lowers Kaito's estimate" if job.option_of("max-model-len") is not None else ""
+    )
     yield Fault(gpu_place(job), message, help=help_text)

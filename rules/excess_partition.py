@@ -24,5 +24,5 @@ def check(job: ServingJob) -> Iterator[Fault]:
     text = count.text if count is not None else None
     if count is None or text is None or not text.isdigit() or int(text) <= job.num_gpus:
         return
-    message = f"`partition.count: {text}` is more than the {job.num_gpus} GPUs of a node: Kaito starts no pod"
-    yield Fault(count.value, message, help=f"at most {job.num_gpus}")
+    message = f"`partition.count: {text}` exceeds the {job.num_gpus} GPUs of a node: Kaito starts no pod"
+    yield Fault(count.value, message, help=f"write at most {job.num_gpus}")

@@ -31,4 +31,4 @@ def check(job: ServingJob) -> Iterator[Fault]:
         f"`gpu-memory-utilization: {option.plain}` asks for {format_gib(rank.requested_bytes)} of "
         f"{footprint.gpu.name}, of which {format_gib(free)} are free once CUDA and NCCL are loaded; {STOPS}"
     )
-    yield Fault(option.value, message, help=f"at most {int(free / total * 100) / 100:.2f}")
+    yield Fault(option.value, message, help=f"write at most {int(free / total * 100) / 100:.2f}")

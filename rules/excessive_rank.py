@@ -33,7 +33,7 @@ def check(job: Job) -> Iterator[Fault]:
     share = num_trained / workload.architecture.num_parameters
     yield Fault(
         option_place(job, "LoraConfig", "r"),
-        f"a rank of {rank:,} adds nothing beyond {limit:,}, the smaller side of the layers; it trains "
+        f"a rank of {rank:,} adds nothing beyond {limit:,}, the smaller dimension of the layers; it trains "
         f"{num_trained / 1e6:,.0f} M parameters, {share:.0%} of the model",
         help="8 to 64 is usual; up to 256 costs little memory",
     )

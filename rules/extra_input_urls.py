@@ -23,7 +23,7 @@ def check(job: Job) -> Iterator[Fault]:
     if not is_on_kaito(job) or len(urls) < 2:
         return
     names = {url_file_name(url.text or "") for url in urls}
-    used = f"`{dataset_path(job)}`" if dataset_path(job) else "the first that a listing of the folder happens to give"
+    used = f"`{dataset_path(job)}`" if dataset_path(job) else "whichever the directory listing returns first"
     twins = " (files of the same name overwrite each other)" if len(names) < len(urls) else ""
     yield Fault(
         urls[1].value,

@@ -25,7 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
     setting = job.setting("QuantizationConfig", NAME_OF_KEY)
     if setting.value not in (None, "float32", "float"):
         return
-    how = "is float32" if setting.is_stated else "is omitted, which means float32"
+    how = "is float32" if setting.is_stated else "is not set, which means float32"
     yield Fault(
         option_place(job, "QuantizationConfig", NAME_OF_KEY),
         f"`{NAME_OF_KEY}` {how}: 4-bit weights are unpacked to float32 and multiplied without tensor cores",

@@ -34,7 +34,7 @@ def check(job: Job) -> Iterator[Fault]:
     how = (
         f"`torch_dtype` is {workload.dtype.value}"
         if stated
-        else f"`torch_dtype` is omitted, which means float32 in {job.release.name}"
+        else f"`torch_dtype` is not set, which means float32 in {job.release.name}"
     )
     yield Fault(
         option_place(job, "ModelConfig", "torch_dtype"),

@@ -28,10 +28,10 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
         f"a batch of 1 uses {gib(predicted.device_bytes)} of {gib(job.gpu.value.memory_bytes)} GiB; a batch of {batch} "
-        f"fits and trains {gain.tokens_per_second_then:,.0f} tokens/s, not {gain.tokens_per_second:,.0f}",
+        f"fits and trains at {gain.tokens_per_second_then:,.0f} tokens/s instead of {gain.tokens_per_second:,.0f}",
         help=(
             "accumulate fewer steps of a larger batch, as `kaitoc compile --goal throughput` does"
             if accumulates
-            else "raise the batch; the learning rate may have to follow"
+            else "raise the batch; adjust the learning rate if needed"
         ),
     )

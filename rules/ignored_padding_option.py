@@ -30,8 +30,7 @@ def check(job: Job) -> Iterator[Fault]:
         instead = "write it under DataCollator" if name == "pad_to_multiple_of" else "leave it out"
         yield Fault(
             job.place_of(option),
-            f"`{name}` has no effect under TrainingArguments: TRL hands it to the collator that it makes itself, and "
-            "Kaito passes another one",
+            f"`{name}` has no effect under TrainingArguments: TRL passes it to its own collator, which Kaito replaces",
             help=instead,
             fix=removal(job, option, Applicability.SAFE),
         )

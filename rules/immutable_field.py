@@ -77,7 +77,7 @@ def _config_map(old: Manifest, new: Manifest) -> Iterator[Fault]:
         yield Fault(
             after.key if after is not None else _removed(new, (name,)),
             f"the ConfigMap is immutable, so `{name}` cannot be changed; the API server refuses the update",
-            help="create a ConfigMap of another name, and point the Workspace's `tuning.config` to it",
+            help="create a ConfigMap with another name, and point the Workspace's `tuning.config` to it",
         )
 
 

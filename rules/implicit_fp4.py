@@ -25,7 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option_place(job, "QuantizationConfig", "bnb_4bit_quant_type"),
-        "`bnb_4bit_quant_type` is omitted, which means fp4; nf4 has the same size and loses less",
+        "`bnb_4bit_quant_type` is not set, which means fp4; nf4 has the same size and a smaller error",
         help="write `bnb_4bit_quant_type: nf4`",
         fix=setting_fix(job, "QuantizationConfig", "bnb_4bit_quant_type", "nf4", "Use nf4", Applicability.UNSAFE),
     )

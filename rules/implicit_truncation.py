@@ -27,6 +27,11 @@ def check(job: Job) -> Iterator[Fault]:
         f"`max_length` is not set: sequences longer than {DEFAULT_CAP_TOKENS:,} tokens are silently truncated",
         help=f"write the length your data needs, or `max_length: {DEFAULT_CAP_TOKENS}` if truncation is intended",
         fix=setting_fix(
-            job, "TrainingArguments", "max_length", DEFAULT_CAP_TOKENS, "Write the default down", Applicability.SAFE
+            job,
+            "TrainingArguments",
+            "max_length",
+            DEFAULT_CAP_TOKENS,
+            "Write the default explicitly",
+            Applicability.SAFE,
         ),
     )

@@ -24,9 +24,7 @@ def check(job: Job) -> Iterator[Fault]:
     if written is None or written.value != 0:
         return
     keeps_rate = job.value("TrainingArguments", "lr_scheduler_type") in _STEADY
-    effect = (
-        "the job succeeds" if keeps_rate else "at a learning rate of zero: the job succeeds and has learned nothing"
-    )
+    effect = "the job succeeds" if keeps_rate else "at a learning rate of zero: the job succeeds and learns nothing"
     yield Fault(
         job.place_of(written.option),
         f"`max_steps: 0` trains one step, whatever `num_train_epochs` says; {effect}"

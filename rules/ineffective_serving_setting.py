@@ -27,7 +27,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
             yield Fault(field.key, f"Kaito {job.release} ignores `{path[-1]}` for inference", severity=Severity.INFO)
     limit = view.owner.given("spec", "nodeCountLimit")
     if limit is not None:
-        yield Fault(limit.key, "Kaito reads `nodeCountLimit` nowhere: no limit holds")
+        yield Fault(limit.key, "Kaito never reads `nodeCountLimit`: there is no limit")
     runtime = job.annotation(RUNTIME_ANNOTATION)
     annotation = view.holder.field("metadata", "annotations", RUNTIME_ANNOTATION)
     if annotation is not None and runtime not in ("vllm", TRANSFORMERS):
@@ -35,5 +35,5 @@ def check(job: ServingJob) -> Iterator[Fault]:
             annotation.value, f"`{runtime}` is not a runtime of Kaito: vLLM runs the model", help="write `vllm`"
         )
     if view.config is not None and not job.uses_vllm:
-        message = "the transformers runtime does not read `config`: nothing of the ConfigMap has an effect"
+        message = "the transformers runtime does not read `config`: the ConfigMap has no effect"
         yield Fault(view.config.key, message, severity=Severity.INFO)

@@ -26,5 +26,7 @@ def check(job: Job) -> Iterator[Fault]:
     name = workspace.ref.name
     if name and not (len(name) <= MAX_LENGTH and _DNS_LABEL.fullmatch(name)):
         message = f"`{name}` is not a DNS label; Kaito's webhook refuses the Workspace"
-        help_text = f"use at most {MAX_LENGTH} lower-case letters, digits and hyphens, a letter or digit at both ends"
+        help_text = (
+            f"use at most {MAX_LENGTH} lower-case letters, digits and hyphens, with a letter or digit at both ends"
+        )
         yield Fault(workspace.place, message, help=help_text)

@@ -29,7 +29,7 @@ def check(file: ManifestFile) -> Iterator[Fault]:
         yield Fault(
             field.value,
             f"the ConfigMap `{late.config_map.ref.name}` comes after the Workspace: the first `kubectl apply -f` of "
-            "this file creates the ConfigMap only: Kaito's webhook looked for it before it existed",
+            "this file creates only the ConfigMap, because Kaito's webhook looks for it before it exists",
             help="put the ConfigMap first; a second apply would succeed, and Helm and Argo CD order objects by kind",
             related=(related("the ConfigMap is here", late.config_map.place),),
             fix=Fix("Move the ConfigMap before the Workspace", Applicability.SAFE, edits) if edits else None,

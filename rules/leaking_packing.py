@@ -28,9 +28,9 @@ def check(job: Job) -> Iterator[Fault]:
         if uses_sft_config(job):
             yield Fault(
                 job.place_of(packing),
-                f"packed documents see each other: `{SHARED_STRATEGY}` ignores where they end, and Kaito's image packs "
-                "no other way",
-                help="leave `packing` out to train documents apart",
+                f"packed documents attend to each other: `{SHARED_STRATEGY}` ignores their boundaries, and "
+                "Kaito's image has no other packing",
+                help="remove `packing` to train each document on its own",
                 severity=Severity.INFO,
             )
         return
@@ -41,8 +41,8 @@ def check(job: Job) -> Iterator[Fault]:
     if is_known_to_leak(model.model_type, attention_of(job).value):
         yield Fault(
             job.place_of(option),
-            f"`{option.name}: true` lets documents see each other: attention of {model.model_type} models ignores "
-            "where a packed document begins, so `kaitoc run` refuses it",
+            f"`{option.name}: true` lets documents attend to each other: {model.model_type} models ignore "
+            "the boundaries of packed documents, so `kaitoc run` refuses it",
             help=f"write `{option.name}: false`",
             fix=setting_fix(job, _SECTION, option.name, False, f"Turn `{option.name}` off", Applicability.UNSAFE),
         )

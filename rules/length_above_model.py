@@ -26,5 +26,5 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         option_place(job, "TrainingArguments", "max_length"),
         f"`max_length: {length}` is above the {limit:,} positions that {job.model.value.name} was trained with",
-        help="beyond them it produces noise, and models with learned positions crash",
+        help=f"write at most {limit}: beyond that the model produces noise, or crashes if its positions are learned",
     )

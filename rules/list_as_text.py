@@ -26,5 +26,5 @@ def check(job: ServingJob) -> Iterator[Fault]:
             continue
         option = job.option_at(served.index)
         if not isinstance(option.node, Scalar) and "." not in option.name:
-            message = f"`{option.name}` receives one string, `{served.word}`: Kaito makes one word of a value"
+            message = f"`{option.name}` receives the single string `{served.word}`: Kaito passes a value as one word"
             yield Fault(option.value, message, help="write one value" if name in _NAMES else "")

@@ -44,8 +44,8 @@ def check(job: Job) -> Iterator[Fault]:
     escape = offender.encode("unicode_escape").decode("ascii")
     yield Fault(
         job.place_of(option),
-        f"Kaito decodes escapes in `chat_template` byte by byte, which makes {garbled!r} of "
-        f"{offender!r} in every sample",
+        f"Kaito decodes escapes in `chat_template` byte by byte, which turns {offender!r} "
+        f"into {garbled!r} in every sample",
         help=f"write it as `{escape}`, in single quotes so that YAML leaves the escape to Kaito",
     )
 

@@ -24,8 +24,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option.value,
-        "`mlm: true` asks for masked language modelling, which causal models cannot do; Kaito rescues the run by "
-        "turning it off",
+        "`mlm: true` asks for masked language modelling, which causal models cannot do; Kaito turns it off",
         help="write `mlm: false`",
         fix=setting_fix(job, "DataCollator", "mlm", False, "Write `mlm: false`", Applicability.SAFE),
     )

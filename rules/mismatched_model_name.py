@@ -21,8 +21,8 @@ def check(job: ServingJob) -> Iterator[Fault]:
         return
     model, name = job.option_of("model"), job.option_of("served-model-name")
     if model is not None:
-        message = "`model` serves other weights under the preset's name; Kaito's size estimate keeps to the preset"
+        message = "`model` serves other weights under the preset's name; Kaito still sizes the nodes for the preset"
         yield Fault(model.key, message, help="name the model as `preset.name`")
     if name is not None and job.view.owner.ref.kind != "Workspace":
-        message = "`served-model-name` is not what the endpoint picker calls the model: requests find none"
+        message = "`served-model-name` is not the endpoint picker's name of the model: requests do not reach it"
         yield Fault(name.key, message, help="remove it")

@@ -32,7 +32,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     is_direct = remainder == 0 and num_nodes > 0 and run.kind != PYTORCH_JOB
     yield Fault(
         world.place,
-        f"{world.num_nodes} x {per_node} (nodes x processes) make {world.num_processes} processes, the plan is for "
+        f"{world.num_nodes} x {per_node} (nodes x processes) make {world.num_processes} processes, but the plan is for "
         f"{expected}; every pod fails to start (exit code 2)",
         help=f"set `{field}: {num_nodes}`, or {_ANEW} for other nodes" if is_direct else _ANEW,
     )

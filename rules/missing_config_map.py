@@ -74,7 +74,7 @@ def _renamed(config_map: Manifest, field: Field, name: str) -> Fault:
         field.value,
         f"kustomize names the ConfigMap `{config_map.ref.name}` and leaves `tuning.config` as it is: Kaito finds no "
         f"ConfigMap `{name}` and refuses the Workspace",
-        help="set `disableNameSuffixHash: true` under `generatorOptions`, or tell kustomize of the reference: "
+        help="set `disableNameSuffixHash: true` under `generatorOptions`, or declare the reference to kustomize: "
         "`nameReference` with `tuning/config` in a file under `configurations`",
         related=(related("this is the ConfigMap", config_map.place),),
         severity=Severity.ERROR,

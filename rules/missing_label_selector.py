@@ -23,11 +23,11 @@ def check(job: Job) -> Iterator[Fault]:
         return
     nearest = workspace.field("resource", "labelSelector") or workspace.field("resource")
     if workspace.given("resource") is None:
-        message = "the Workspace has no `resource`; Kaito's webhook cannot judge it, so it is refused"
+        message = "the Workspace has no `resource`; Kaito's webhook cannot validate it and refuses it"
     else:
         message = "the Workspace has no `resource.labelSelector`; the API server refuses it"
     yield Fault(
         nearest.key if nearest is not None else workspace.place,
         message,
-        help="write `labelSelector: {matchLabels: {apps: NAME}}`; Kaito labels its nodes so",
+        help="write `labelSelector: {matchLabels: {apps: NAME}}`; Kaito puts this label on its nodes",
     )

@@ -47,7 +47,7 @@ def _tracker(job: Job) -> Iterator[Fault]:
             job.place_of(option),
             f"{written(option)} is not a tracker that transformers knows; {stage_effect('trainer')}",
             help='write "none", or leave it out',
-            fix=setting_fix(job, ARGUMENTS, "report_to", "none", "Do without it", Applicability.UNSAFE),
+            fix=setting_fix(job, ARGUMENTS, "report_to", "none", "Remove the dependency", Applicability.UNSAFE),
         )
     elif known[name]:
         yield _fault(job, option, f"needs the package of {name}", "trainer", "none")
@@ -64,9 +64,9 @@ def _optimizer(job: Job) -> Iterator[Fault]:
 def _fault(job: Job, option: Option, needs: str, stage: str, instead: object) -> Fault:
     return Fault(
         job.place_of(option),
-        f"{written(option)} {needs}, which is not among the requirements of Kaito's image; {stage_effect(stage)}",
+        f"{written(option)} {needs}, which Kaito's image does not have; {stage_effect(stage)}",
         help="leave it out",
         fix=None
         if instead is None
-        else setting_fix(job, ARGUMENTS, option.name, instead, "Do without it", Applicability.UNSAFE),
+        else setting_fix(job, ARGUMENTS, option.name, instead, "Remove the dependency", Applicability.UNSAFE),
     )

@@ -32,7 +32,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.section_place("LoraConfig"),
-        f"no `target_modules`, and PEFT {job.release.peft} of {job.release.name} has no default for "
+        f"`target_modules` is not set, and PEFT {job.release.peft} of {job.release.name} has no default for "
         f"{job.model.value.name}: {AFTER_LOADING}",
         help=_help(job, names),
         fix=setting_fix(

@@ -23,6 +23,6 @@ def check(run: ClusterRun) -> Iterator[Fault]:
         return
     yield Fault(
         spec.key,
-        "without `trainer`, Trainer starts as many pods as the runtime says, and none of them learns of the others",
+        "without `trainer`, Trainer starts as many pods as the runtime says, and they do not know of each other",
         help="state `trainer` with `numNodes`, `numProcPerNode` and `resourcesPerNode`",
     )

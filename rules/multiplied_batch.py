@@ -25,6 +25,6 @@ def check(job: Job) -> Iterator[Fault]:
     accumulated = f", {accumulation} of them accumulated" if accumulation > 1 else ""
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
-        f"{job.num_gpus} GPUs with batches of {batch}{accumulated}: an optimizer step takes {total} sequences",
+        f"{job.num_gpus} GPUs with batches of {batch}{accumulated}: an optimizer step covers {total} sequences",
         help="if a smaller batch was intended, divide it by the number of GPUs; otherwise raise the learning rate",
     )

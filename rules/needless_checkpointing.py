@@ -25,7 +25,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         option_place(job, "TrainingArguments", GRADIENT_CHECKPOINTING),
-        f"gradient checkpointing recomputes every layer to save memory that would stay free: without it the run needs "
+        f"gradient checkpointing recomputes every layer to save memory that is not needed: without it the run needs "
         f"{gib(without.device_bytes)} of {gib(job.gpu.value.memory_bytes)} GiB",
         help="write `gradient_checkpointing: false`, as `kaitoc compile --goal throughput` does",
         fix=setting_fix(

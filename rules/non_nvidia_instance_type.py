@@ -27,5 +27,5 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         stated.place,
         f"`{instance.name}` has {instance.gpu_model}; the tuning pod asks for nvidia.com/gpu and is never scheduled",
-        help="take an instance type with an NVIDIA GPU; an idle node costs as much as a busy one",
+        help="use an instance type with an NVIDIA GPU; an idle node costs as much as a busy one",
     )

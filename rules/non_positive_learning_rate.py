@@ -32,7 +32,9 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _effect(job: Job) -> str:
-    """Return what becomes of a negative rate: most optimizers refuse it, Adafactor climbs the loss."""
+    """Describe the effect of a negative rate: most optimizers refuse it, Adafactor maximises the loss."""
     optimizer = libraries_of(job).optimizers.get(str(job.value("TrainingArguments", "optim")))
     takes_any = optimizer is not None and not optimizer.refusal and "learning_rate" not in optimizer.ranges
-    return "climbs the loss instead of descending it" if takes_any else f"is refused by the optimizer: {AFTER_LOADING}"
+    return (
+        "maximises the loss instead of minimising it" if takes_any else f"is refused by the optimizer: {AFTER_LOADING}"
+    )

@@ -39,6 +39,6 @@ def _beyond_the_optimizer(job: Job) -> Iterator[Fault]:
             continue
         yield Fault(
             job.place_of(found.option),
-            f"{written(found.option)} is not {bounds.text}, as {name} needs it; {stage_effect('optimizer')}",
+            f"{written(found.option)} is not {bounds.text}, as {name} requires; {stage_effect('optimizer')}",
             help="leave it out for the default",
         )

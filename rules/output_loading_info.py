@@ -26,7 +26,7 @@ def check(job: Job) -> Iterator[Fault]:
         job.place_of(option),
         "with `output_loading_info: true` transformers returns a pair, the model and a report, which Kaito takes for "
         f"the model: {AFTER_LOADING}",
-        help="leave it out; the log tells of missing weights anyway",
+        help="leave it out; the log reports missing weights anyway",
         fix=setting_fix(
             job, "ModelConfig", "output_loading_info", False, "Turn `output_loading_info` off", Applicability.SAFE
         ),

@@ -22,4 +22,6 @@ def check(job: ServingJob) -> Iterator[Fault]:
             continue
         option, later = job.option_at(index), job.option_at(by)
         message = f"`{option.name}` is replaced by `{later.name}` below: both name `{job.parsed.options[index]}`"
-        yield Fault(option.key, message, help="remove one of the two", related=(related("this one counts", later.key),))
+        yield Fault(
+            option.key, message, help="remove one of the two", related=(related("this one takes effect", later.key),)
+        )

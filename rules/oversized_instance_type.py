@@ -49,7 +49,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _cost_on(job: Job, instance: InstanceType) -> float | None:
-    """Return what a million tokens of the run cost on an instance type, None where that is unknown."""
+    """Return the cost of a million tokens of the run on an instance type in USD, None where it is unknown."""
     price = job.assumptions.prices.of(instance)
     speed = throughput_on(job, instance.gpu, instance.num_gpus, instance) if price is not None else None
     if price is None or speed is None:

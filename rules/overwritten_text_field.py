@@ -21,6 +21,6 @@ def check(job: Job) -> Iterator[Fault]:
     yield from useless_option(
         job,
         "dataset_text_field",
-        "`dataset_text_field` is overwritten with nothing, so plain-text data stops the run with `KeyError: None`",
-        help="bring the data into `messages`, or `prompt` and `completion`",
+        "`dataset_text_field` is overwritten with null, so plain-text data stops the run with `KeyError: None`",
+        help="convert the data to `messages`, or to `prompt` and `completion`",
     )

@@ -26,7 +26,7 @@ def check(job: Job) -> Iterator[Fault]:
     batch = job.integer("TrainingArguments", "per_device_train_batch_size", 8)
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
-        f"every batch of {batch} is padded to its longest sequence; grouping by length saves most of it",
+        f"every batch of {batch} is padded to its longest sequence; grouping by length avoids most of it",
         help=f"write `{key}: {str(value).lower()}`, as `kaitoc compile --goal throughput` does",
         fix=_fix(job, key, value),
     )

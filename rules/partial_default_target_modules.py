@@ -43,8 +43,8 @@ def _fault(job: Job, match: TargetMatch, names: tuple[str, ...]) -> Fault:
     counts = (match.num_lora_parameters(rank), meant.num_lora_parameters(rank))
     return Fault(
         job.section_place("LoraConfig"),
-        f"no `target_modules`: of Kaito's default names {model.name if model is not None else 'the model'} only has "
-        f"{trained}, so {counts[0]:,} parameters are trained instead of {counts[1]:,}",
+        f"`target_modules` is not set: of Kaito's default names, {model.name if model is not None else 'the model'} "
+        f"only has {trained}, so {counts[0]:,} parameters are trained instead of {counts[1]:,}",
         help=f"write `target_modules: [{', '.join(names)}]`",
         fix=setting_fix(
             job, "LoraConfig", "target_modules", list(names), f"Train {join_names(names)}", Applicability.UNSAFE

@@ -33,9 +33,9 @@ def check(job: Job) -> Iterator[Fault]:
         if option is not None and not (stops and name == _ASSISTANT):
             yield Fault(
                 job.place_of(option),
-                f"`{name}: true` has no effect: Kaito's collator makes the labels anew from all tokens, so the prompt "
+                f"`{name}: true` has no effect: Kaito's collator rebuilds the labels from all tokens, so the prompt "
                 "is trained on too",
-                help="leave it out and count on a loss over the whole text, or train with kaitoc's own runtime",
+                help="leave it out and expect a loss over the whole text, or train with `kaitoc run`",
             )
 
 
@@ -52,8 +52,8 @@ def _unmarked_template(job: Job) -> Iterator[Fault]:
     yield Fault(
         job.place_of(option),
         f"`{_ASSISTANT}: true` needs a template that marks the assistant's turns, and this one has no "
-        f"`{{% generation %}}`, nor does TRL know a variant of it that has; {stage_effect('trainer')}",
+        f"`{{% generation %}}`, and TRL has no variant of it that does; {stage_effect('trainer')}",
         help="put `{% generation %}` and `{% endgeneration %}` around the assistant's text, or leave "
-        f"`{_ASSISTANT}` out: Kaito's collator makes the labels from all tokens anyway",
+        f"`{_ASSISTANT}` out: Kaito's collator builds the labels from all tokens anyway",
         severity=Severity.ERROR,
     )

@@ -54,7 +54,7 @@ def _problem(job: Job, name: str, value: dict[str, object]) -> str:
         return f"there is no `{unknown}` in `gradient_accumulation_kwargs`"
     steps = job.integer(ARGUMENTS, "gradient_accumulation_steps", 1)
     if inner.get("num_steps") is not None and steps > 1:
-        return f"`num_steps` and `gradient_accumulation_steps: {steps}` exclude each other"
+        return f"`num_steps` and `gradient_accumulation_steps: {steps}` are mutually exclusive"
     return ""
 
 
@@ -66,7 +66,7 @@ def _checkpoint_problem(value: dict[str, object]) -> str:
     if is_reentrant and value.get("debug"):
         return "`debug` needs `use_reentrant: false`"
     if not is_reentrant and value.get("determinism_check", "default") not in ("default", "none"):
-        return "`determinism_check` is default or none"
+        return "`determinism_check` must be `default` or `none`"
     return ""
 
 

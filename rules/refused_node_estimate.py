@@ -25,8 +25,8 @@ def check(job: ServingJob) -> Iterator[Fault]:
         return
     option = job.option_of("max-model-len")
     message = (
-        f"Kaito refuses to start a node: for {kaito.length_tokens:,} tokens it sets aside "
-        f"{format_gib(kaito.reserved_bytes)} of each GPU, and counts on {format_gib(kaito.available_bytes)}"
+        f"Kaito refuses to start a node: for {kaito.length_tokens:,} tokens it reserves "
+        f"{format_gib(kaito.reserved_bytes)} of each GPU, and expects {format_gib(kaito.available_bytes)} to be free"
     )
-    yield Fault(option.value if option is not None else gpu_place(job), message, help="lower max-model-len, or take an "
+    yield Fault(option.value if option is not None else gpu_place(job), message, help="lower max-model-len, or use an "
                 "instance type with larger GPUs")  # fmt: skip

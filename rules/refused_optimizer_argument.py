@@ -63,7 +63,7 @@ def _problem(job: Job, text: str) -> str:
 def _bitsandbytes_problem(given: dict[str, str]) -> str:
     """Return why bitsandbytes' RMSprop, which gets the texts as they are, stops."""
     key = next((key for key in given if key not in ("min_8bit_size", "block_wise")), "")
-    return f"bitsandbytes gets `{key}` as a text and stops" if key else ""
+    return f"bitsandbytes gets `{key}` as a string and stops" if key else ""
 
 
 def _number_problem(family: str, given: dict[str, str]) -> str:

@@ -35,10 +35,10 @@ def _fault(job: Job, option: Option, makes: str) -> Fault:
     is_packing = option.name == "packing"
     return Fault(
         job.place_of(option),
-        f"{makes}, and TRL refuses to do that with the collator that Kaito passes: {AFTER_LOADING}",
+        f"{makes}, which TRL refuses with Kaito's collator: {AFTER_LOADING}",
         help="leave it out"
         + (
-            ", or add `packing_strategy: wrapped`, which lets documents see each other, and "
+            ", or add `packing_strategy: wrapped`, which lets documents attend to each other, and "
             "`per_device_train_batch_size: 1`"
             if is_packing
             else ""

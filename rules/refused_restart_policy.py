@@ -30,7 +30,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             )
             yield Fault(
                 stated.value if stated is not None else policy.key,
-                f"{what} is incompatible with `podFailurePolicy`: no Job is created, which only the event "
-                "`JobCreationFailed` tells",
+                f"{what} is incompatible with `podFailurePolicy`: no Job is created, and only the event "
+                "`JobCreationFailed` says so",
                 help="write `restartPolicy: Never` in the pod's `spec`",
             )

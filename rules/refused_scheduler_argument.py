@@ -92,16 +92,16 @@ def _value_problem(job: Job, name: str, given: Mapping[str, object]) -> str:
     for key, value in given.items():
         words = _WORDS.get(key)
         if words and value not in words:
-            return f"`{key}` is one of {', '.join(words)}"
+            return f"`{key}` must be one of {', '.join(words)}"
         if words is None and isinstance(value, (str, list, dict)):
-            return f"`{key}` is a number"
+            return f"`{key}` must be a number"
         if key == "last_epoch" and value != -1:
-            return "`last_epoch` resumes a schedule, and training begins anew"
+            return "`last_epoch` resumes a schedule, but training starts from the beginning"
     if name == "polynomial":
         return _polynomial_problem(job, given)
     factor = given.get("factor")
     if name in ("reduce_lr_on_plateau", "greedy") and isinstance(factor, (int, float)) and factor >= 1:
-        return "`factor` is below 1"
+        return "`factor` must be below 1"
     return ""
 
 

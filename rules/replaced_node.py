@@ -30,6 +30,6 @@ def check(run: ClusterRun) -> Iterator[Fault]:
         place = limit.value if limit is not None else named.value if named is not None else group.holder.place
         yield Fault(
             place,
-            "a failed pod is replaced alone and cannot rejoin the others, which meet once: all wait until they fail",
+            "a failed pod is replaced alone, but the others do not let it rejoin: all wait until they fail",
             help="set `backoffLimit: 0`, and `failurePolicy.maxRestarts`, which starts all nodes again",
         )

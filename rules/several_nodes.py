@@ -27,7 +27,7 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         field.value,
         f"tuning runs on one node; Kaito's webhook refuses `count: {count}`",
-        help="take an instance type with more GPUs, each of which trains on its own part of the data, or run "
+        help="use an instance type with more GPUs, each of which trains on its own part of the data, or run "
         "`kaitoc compile --emit trainjob`, whose manifests train on several nodes without Kaito",
         fix=Fix("Use one node", Applicability.UNSAFE, (Edit(field.value.source, field.value.span, "1"),)),
     )

@@ -28,6 +28,6 @@ def check(job: Job) -> Iterator[Fault]:
         if is_bundled
         else "`trust_remote_code: true` runs whatever Python is next to the model's weights, with the pod's secrets",
         help="leave it out: transformers supports every preset without it",
-        fix=setting_fix(job, "ModelConfig", "trust_remote_code", False, "Trust no remote code", Applicability.UNSAFE),
+        fix=setting_fix(job, "ModelConfig", "trust_remote_code", False, "Do not run remote code", Applicability.UNSAFE),
         severity=Severity.ERROR if is_bundled else None,
     )

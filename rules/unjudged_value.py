@@ -30,7 +30,7 @@ def check(file: ManifestFile) -> Iterator[Fault]:
     if template is not None:
         yield Fault(
             template,
-            "this is a template: what it leaves open is not judged",
+            "this is a template: values that it leaves open are not checked",
             help="check what it renders: `helm template . | kaitoc check -`",
         )
         return
@@ -75,9 +75,9 @@ def _fault(unknown: list[tuple[Place, str]]) -> Fault:
         for other, placeholder in others[:_MAX_RELATED]
     )
     if is_sealed(first):
-        message = f"encrypted{count}: not judged"
+        message = f"encrypted{count}: not checked"
         help_text = "check the decrypted manifest, as in `sops -d FILE | kaitoc check -`"
         return Fault(place, message, help=help_text, related=shared)
-    message = f"`{shortened(first)}`{count}: a placeholder that is not filled in yet is not judged"
+    message = f"`{shortened(first)}`{count}: a placeholder that is not filled in yet is not checked"
     help_text = "check the manifest after substitution, as in `envsubst < FILE | kaitoc check -`"
     return Fault(place, message, help=help_text, related=shared)

@@ -33,7 +33,7 @@ def _fault(job: ServingJob, option: Option, problem: ServingProblem) -> Fault:
         names = ", ".join(f"`{name.removeprefix('--')}`" for name in problem.candidates)
         return Fault(option.key, f"`{option.name}` could be short for {names}; {STOPS}")
     if problem.kind is ServingProblemKind.HELP:
-        message = f"`{option.name}` makes vLLM print its help and exit: the pod restarts for ever"
+        message = f"`{option.name}` makes vLLM print its help and exit: the pod restarts forever"
         return Fault(option.key, message, fix=removal(job, option, Applicability.SAFE))
     name, release = plain_name(option), job.release
     gone = first_release_without(name, release)

@@ -45,6 +45,6 @@ def _of_a_template(job: Job, end: str) -> Iterator[Fault]:
     yield Fault(
         job.place_of(option),
         f"`chat_template` ends no turn with `{end}`, and {job.model.value.name} pads with its end-of-sequence token, "
-        "which Kaito's collator takes out of every label: the adapter never learns to stop",
+        "which Kaito's collator masks in every label: the model never learns to stop",
         help=f"end each turn with `{end}`, at which serving stops",
     )

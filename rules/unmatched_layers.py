@@ -29,7 +29,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     numbers = join_names(str(number) for number in missing)
     is_none_left = len(missing) == len(written)
-    effect = f"nothing is trained: {AFTER_LOADING}" if is_none_left else "these are silently left out"
+    effect = f"nothing is trained: {AFTER_LOADING}" if is_none_left else "these are silently ignored"
     yield Fault(
         job.place_of(option),
         f"{model.name} has the layers 0 to {model.num_layers - 1}, not {numbers}; {effect}",

@@ -54,7 +54,7 @@ def _all_saved(job: Job, option: Option) -> Fault:
     return Fault(
         option.key,
         f"{join_names(targets_of(job))} {'is' if len(targets_of(job)) == 1 else 'are'} in `modules_to_save` too, which "
-        "PEFT follows first; it finds no target module and the job stops",
+        "takes precedence in PEFT; it finds no target module and the job stops",
         help="name them in one of the two only",
     )
 

@@ -26,5 +26,5 @@ def check(old: Manifest, new: Manifest) -> Iterator[Fault]:
     yield Fault(
         after.key,
         "Kaito does not watch ConfigMaps: a running job keeps the old config and is not restarted",
-        help="create a ConfigMap of another name, and point the Workspace's `tuning.config` to it",
+        help="create a ConfigMap with another name, and point the Workspace's `tuning.config` to it",
     )

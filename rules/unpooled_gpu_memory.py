@@ -34,7 +34,7 @@ def check(job: Job) -> Iterator[Fault]:
         gpu_place(job),
         f"the {job.num_gpus} GPUs have {gib(gpu.memory_bytes * job.num_gpus)} GiB together, but each holds a copy "
         f"of the model: {gib(predicted.device_bytes)} GiB do not fit in the {gib(gpu.memory_bytes)} of one",
-        help=f"more GPUs only multiply the batch; take an instance type with larger ones, or QLoRA{_sharded(job)}",
+        help=f"more GPUs only multiply the batch; use an instance type with larger ones, or QLoRA{_sharded(job)}",
     )
 
 

@@ -27,6 +27,6 @@ def check(job: Job) -> Iterator[Fault]:
         job.place_of(strategy),
         f"`save_strategy: {value}` writes checkpoints into the pod, but only the last adapter is pushed to the image; "
         "they are lost with the pod",
-        help='write `save_strategy: "no"`, or take a volume as output to keep them',
+        help='write `save_strategy: "no"`, or use a volume output to keep them',
         related=(related("the output is an image", image.value),),
     )

@@ -27,7 +27,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
     for option, problem in serving_problems(job, ServingProblemKind.VALUE):
         if not isinstance(option.node, Scalar):
             name = problem.option or option.name
-            message = f"`{name}` gets this as Python writes it, not as JSON, and takes {problem.expected}; {STOPS}"
+            message = f"`{name}` receives this in Python notation, not as JSON; it takes {problem.expected}; {STOPS}"
             yield Fault(option.value, message, help="Kaito's webhook refuses it too", fix=_as_json(job, option, name))
 
 

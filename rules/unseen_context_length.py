@@ -1,4 +1,4 @@
-"""A context length that Kaito's estimate of nodes does not see."""
+"""A context length that Kaito's node estimate does not see."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
     line = source.line_text(source.position(option.key.span.start).line)
     if not isinstance(value, int) or value <= 2048 or re.fullmatch(_SEEN, line):
         return
-    message = f"Kaito's estimate of nodes does not see `{line.strip()}` and assumes 2,048 tokens"
+    message = f"Kaito's node estimate does not see `{line.strip()}` and assumes 2,048 tokens"
     applicability = _applicability(job, value)
     fix = None if option.name == "max-model-len" else renaming(job, option, "max-model-len", applicability)
     if fix is None and option.value.source.slice(option.value.span) != str(value):

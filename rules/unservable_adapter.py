@@ -39,7 +39,7 @@ def check(job: Job) -> Iterator[Fault]:
         yield Fault(
             option_place(job, SECTION, "target_modules"),
             f"{_refusal(job)} it takes none on {names} of this model",
-            help=_help(f"take {names} out of `target_modules`"),
+            help=_help(f"remove {names} from `target_modules`"),
         )
     rank = needed_lora_rank(config)
     if rank is not None:

@@ -29,4 +29,4 @@ def check(job: ServingJob) -> Iterator[Fault]:
     if (served is not None and served.value in _OTHERS) or job.served.config.get("quantization_config") is not None:
         return
     message = f"{gpu.name} has no bfloat16, in which Kaito serves {job.served.name}; {STOPS}"
-    yield Fault(gpu_place(job), message, help="write `dtype: half`, or take a GPU from Ampere on")
+    yield Fault(gpu_place(job), message, help="write `dtype: half`, or use an Ampere or later GPU")

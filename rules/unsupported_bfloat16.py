@@ -32,7 +32,7 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         option_place(job, "TrainingArguments", "bf16"),
         f"{how}, and {job.gpu.value.name} has no bfloat16; transformers refuses to start",
-        help="take an Ampere or later GPU, or write `bf16: false` and `torch_dtype: float32`",
+        help="use an Ampere or later GPU, or write `bf16: false` and `torch_dtype: float32`",
         fix=_fix(job),
     )
 

@@ -41,7 +41,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _consequence(preset: str, is_known: bool) -> str:
-    """Return what happens: names of the form a/b and known presets pass the webhook."""
+    """Describe the consequence: names of the form a/b and known presets pass the webhook."""
     if "/" in preset or is_known:
         return "if the webhook admits it, the controller fails after the GPU node was provisioned"
     return "the webhook refuses names that are not presets"

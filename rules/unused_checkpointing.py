@@ -37,7 +37,7 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         option_place(job, "TrainingArguments", GRADIENT_CHECKPOINTING),
         f"needs {gib(predicted.device_bytes)} GiB at {workload.seq_len_tokens:,} tokens; with gradient checkpointing "
-        f"{gib(with_checkpointing.device_bytes)}, at about a third more time per step",
+        f"{gib(with_checkpointing.device_bytes)} GiB, with steps about a third longer",
         help="write `gradient_checkpointing: true`",
         fix=setting_fix(
             job,

@@ -39,7 +39,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             if stated is not None:
                 yield Fault(
                     stated.key,
-                    f"`{path[-1]}` is known to Trainer {releases} alone; other releases silently drop it, or refuse it",
+                    f"only Trainer {releases} knows `{path[-1]}`; other releases silently drop it, or refuse it",
                     help="write it into the pod template of the TrainingRuntime, which every release reads",
                 )
 

@@ -22,7 +22,9 @@ def check(job: Job) -> Iterator[Fault]:
     if written is None or written.value != 0:
         return
     is_all = not trains_whole_layers(job)
-    effect = "the run reports success with an adapter without effect" if is_all else "only `modules_to_save` is trained"
+    effect = (
+        "the run reports success with an adapter that has no effect" if is_all else "only `modules_to_save` is trained"
+    )
     yield Fault(
         job.place_of(written.option),
         f"`lora_alpha: 0` scales the adapter to nothing: every gradient is zero, and {effect}",

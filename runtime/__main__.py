@@ -98,7 +98,7 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
     while code == EXIT_OUT_OF_MEMORY and auto_fit:
         candidate = next_candidate(plan)
         if candidate is None:
-            sys.stderr.write("kaitoc: nothing is left to try that keeps the result\n")
+            sys.stderr.write("kaitoc: no other setting is left that keeps the result\n")
             break
         plan, change = candidate
         sys.stderr.write(f"kaitoc: trying again with {change}\n")

@@ -65,6 +65,6 @@ class OutOfMemory(RunFailure):
 
 
 def in_words(error: BaseException) -> str:
-    """Return what an error of a library says, on one line of bounded length, or its name when it says nothing."""
+    """Return the message of a library's error, on one line of bounded length, or its name when it says nothing."""
     said = " ".join(str(error).split())
     return (said if len(said) <= _MAX_CHARACTERS else said[:_MAX_CHARACTERS] + "...") or type(error).__name__

@@ -40,7 +40,7 @@ class PeerFailure(RunFailure):
 
 
 def decided(decide: Callable[[], str]) -> str:
-    """Return what the main process decides; raises its `RunFailure` in every process.
+    """Return the main process's decision; raises its `RunFailure` in every process.
 
     All processes call this in the same order.
     """
@@ -48,7 +48,7 @@ def decided(decide: Callable[[], str]) -> str:
 
 
 def decided_on_node(decide: Callable[[], str]) -> str:
-    """Return what the first process of this node decides; raises its `RunFailure` in every process of the node."""
+    """Return the decision of this node's first process; raises its `RunFailure` in every process of the node."""
     return _decided(decide, _node())
 
 
@@ -168,8 +168,8 @@ def _require_seen(store: Any, place: Path, num_nodes: int) -> None:
     if blind:
         nodes = f"node {blind[0]} does" if len(blind) == 1 else f"nodes {', '.join(blind)} do"
         raise OutputRefused(
-            f"{place.parent}: {nodes} not see what node 0 writes there; with several nodes the output must be storage "
-            "that all of them share"
+            f"{place.parent}: {nodes} not see what node 0 writes there; with several nodes the output must be on "
+            "storage that they share"
         )
 
 

@@ -121,7 +121,7 @@ def _is_known_version(request: Request, content: dict[str, Any]) -> bool:
 
 def _of_unknown_version(content: dict[str, Any]) -> Answer:
     """Return the answer to a version that the API server knows and kaitoc does not: nothing is judged by half."""
-    message = f"`{content['apiVersion']}` is newer than this kaitoc, which does not judge it; update kaitoc"
+    message = f"`{content['apiVersion']}` is newer than this kaitoc, which cannot check it; update kaitoc"
     return Answer(is_allowed=True, warnings=(message,))
 
 
@@ -143,7 +143,7 @@ def _without_judging(content: dict[str, Any], *, tolerates: bool) -> Answer:
     has_config = isinstance(data, dict) and (DATA_KEY in data or SERVING_DATA_KEY in data)
     if not has_config and not str(content.get("apiVersion", "")).startswith(f"{KAITO_API_GROUP}/"):
         return Answer(is_allowed=True)
-    message = f"more than {_MAX_VALUES:,} values, which no object of Kaito's has; it is not judged"
+    message = f"more than {_MAX_VALUES:,} values, which no object of Kaito's has; it is not checked"
     return Answer(is_allowed=tolerates, message=message, warnings=(message,) if tolerates else ())
 
 

@@ -84,7 +84,7 @@ def report_of(inputs: Inputs, request: CheckRequest) -> Report:
 
 
 def ledgers_of_files(engine: Engine, files: Sequence[str], request: CheckRequest, wanted: Wanted) -> Ledgers:
-    """Return what is found in files as the texts of reports; what is held does not grow with their number."""
+    """Check files into the texts of reports; memory does not grow with their number."""
     accepted = request.accepted()
     with ExitStack() as at_failure:
 
@@ -99,7 +99,7 @@ def ledgers_of_files(engine: Engine, files: Sequence[str], request: CheckRequest
 
 
 def ledgers_of_outcome(outcome: Outcome, request: CheckRequest, wanted: Wanted) -> Ledgers:
-    """Return what was found and held as the texts of reports."""
+    """Turn an outcome into the texts of reports."""
     ledger = Ledger([checked.path for checked in outcome.checked], wanted, request.accepted())
     for number, checked in enumerate(outcome.checked):
         ledger.keep(number, checked)
@@ -107,7 +107,7 @@ def ledgers_of_outcome(outcome: Outcome, request: CheckRequest, wanted: Wanted) 
 
 
 def rule_infos_lazily() -> tuple[RuleInfo, ...]:
-    """Return what reports say about the rules; the pages of all take time to read."""
+    """Return the rules as reports describe them; reading all pages takes time."""
     from kaitoc.compiler.check.rule_pages import rule_infos  # reads 140 pages: for SARIF alone
 
     return rule_infos()

@@ -56,7 +56,7 @@ def request_for(
     allow_workspace_edits: bool = False,
     settings: SettingsFinder | None = None,
 ) -> CompileRequest:
-    """Return what the compiler is asked for, by all rules."""
+    """Return the request for the compiler, with all rules."""
     rules = all_rules()
     context = PassContext(
         goal=goal,
@@ -68,7 +68,7 @@ def request_for(
 
 
 def compiled(inputs: Inputs, request: CompileRequest) -> Compilation:
-    """Return what compiling gives; what cannot be read is told in it."""
+    """Compile inputs; errors of files that cannot be read are part of the result."""
     if inputs.text is not None:
         return compile_files([inputs.text.path], request, [inputs.text])
     return compile_files(find_files(inputs.paths, request.settings), request)

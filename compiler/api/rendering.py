@@ -12,7 +12,7 @@ _COMPILE_FORMATS = ("text", "json", "markdown", "html")
 
 
 def render(result: Report | Compilation, format_name: str = "text") -> str:
-    """Return what `kaitoc check --format` prints of a report, or `kaitoc compile --report` writes of a compilation.
+    """Render a report as `kaitoc check --format` prints it, or `kaitoc compile --report` writes of a compilation.
 
     A report takes every format of `kaitoc check`, a compilation `text`, `json`, `markdown` and `html`. Raises
     `ValueError` for another format.

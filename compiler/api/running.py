@@ -223,12 +223,12 @@ def require_runtime() -> None:
 
 
 def _engine_for(assume: Overrides) -> Engine:
-    """Return what judges a manifest for a run here, by the bundled runtime unless another target is stated."""
+    """Return the engine that checks a manifest for a local run, by the bundled runtime unless a target is stated."""
     return Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
 
 
 def findings_of_run(engine: Engine, path: str) -> list[Finding]:
-    """Return what a run here would meet of what is found in a manifest.
+    """Return the findings in a manifest that matter for a local run.
 
     Raises `RunError` where errors are among it, `SourceError` for a file that is no text.
     """

@@ -48,12 +48,12 @@ class Solution:
             )
         else:
             why = "each GPU holds a whole copy (ddp); `--sharding fsdp2` estimates shards"
-        return f"no number of GPUs surely fits: {why}"
+        return f"no number of GPUs certainly fits: {why}"
 
 
 @dataclass(frozen=True, slots=True)
 class LargestSize:
-    """The largest batch, length or rank with which a fine-tune surely fits, and what it needs with it.
+    """The largest batch, length or rank with which a fine-tune certainly fits, and what it needs with it.
 
     Where it fits with none, the value is 0 and the estimate that of the smallest.
     """
@@ -73,12 +73,12 @@ class LargestSize:
         gpu = self.estimate.subject.gpu
         name = gpu.name if gpu is not None else ""
         if not self.value:
-            return f"no {self.size.value} surely fits {name}: it does not with 1"
-        return f"largest that surely fits {name}: --{self.size.value} {self.value}"
+            return f"no {self.size.value} certainly fits {name}: not even 1"
+        return f"largest that certainly fits {name}: --{self.size.value} {self.value}"
 
 
 def solve_size(subject: Subject, size: SolvedSize) -> LargestSize:
-    """Return the largest value of a size with which a fine-tune surely fits its GPU.
+    """Return the largest value of a size with which a fine-tune certainly fits its GPU.
 
     Raises `EstimateError` without a GPU, or where only the trace tells the memory, and `WorkloadError` for a rank where
     there are no adapters.
@@ -94,7 +94,7 @@ def solve_size(subject: Subject, size: SolvedSize) -> LargestSize:
 
 
 def solve_gpus(subject: Subject, gpu_name: str | None) -> Solution:
-    """Return the fewest GPUs that a fine-tune surely fits on, of a named GPU or instance type, else of all there are.
+    """Return the fewest GPUs that a fine-tune certainly fits on, of a named GPU or instance type, else of any.
 
     Raises `EstimateError` where only the trace tells its memory, `WorkloadError` for what no run can be.
     """

@@ -1,4 +1,4 @@
-"""Where packed documents see each other (`schemas/catalog/packing.json`, with its source)."""
+"""Where packed documents attend to each other (`schemas/catalog/packing.json`, with its source)."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def load_baseline(path: str) -> Baseline:
         raise BaselineError(f"{path}: not valid JSON: {error}", path=path) from error
     if not isinstance(data, dict) or data.get("version") != VERSION or not isinstance(data.get("findings"), list):
         raise BaselineError(
-            f"{path}: not a kaitoc baseline of version {VERSION}; write it anew with `kaitoc baseline`", path=path
+            f"{path}: not a kaitoc baseline of version {VERSION}; write a new one with `kaitoc baseline`", path=path
         )
     counts: Counter[FindingKey] = Counter()
     for index, entry in enumerate(data["findings"]):
@@ -121,11 +121,15 @@ def load_baseline(path: str) -> Baseline:
 
 def save_baseline(baseline: Baseline, path: str) -> None:
     """Write a baseline file atomically; equal baselines give equal bytes. Raises `OSError`."""
+    write_atomically(path, baseline_text(baseline).encode("ascii"))
+
+
+def baseline_text(baseline: Baseline) -> str:
+    """Return the text of a baseline file, in ASCII."""
     import json
 
     entries = [{**key._asdict(), "count": count} for key, count in sorted(baseline.counts.items()) if count > 0]
-    text = json.dumps({"version": VERSION, "findings": entries}, indent=2) + "\n"
-    write_atomically(path, text.encode("ascii"))
+    return json.dumps({"version": VERSION, "findings": entries}, indent=2) + "\n"
 
 
 def _key(finding: Finding, root: str) -> FindingKey:

@@ -127,7 +127,7 @@ class Engine:
         return engine
 
     def assumptions_for(self, path: str) -> Assumptions:
-        """Return what is assumed for a file."""
+        """Return the assumptions for a file."""
         settings = self.settings_for(path)
         assumptions = self._by_settings.assumptions.get(settings.path)
         if assumptions is None:

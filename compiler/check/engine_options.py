@@ -25,9 +25,9 @@ class EngineOptions:
 
     @property
     def settings(self) -> SettingsFinder:
-        """Return what finds the settings of files; raises `SettingsError` where two options contradict each other."""
+        """Return the finder of settings; raises `SettingsError` where two options contradict each other."""
         if self.isolated and self.config is not None:
-            raise SettingsError("--isolated ignores settings files, and --config names one: leave one of them out")
+            raise SettingsError("--isolated and --config are mutually exclusive")
         return SettingsFinder(isolated=self.isolated, config=self.config)
 
 

@@ -53,7 +53,7 @@ WHOLE_SEARCH = Search()
 
 
 def inputs_of(paths_or_text: PathsOrText, text_name: str = TEXT_NAME) -> Inputs:
-    """Return what a caller passes; raises `TypeError` for what is neither names nor a text."""
+    """Return a caller's argument as inputs; raises `TypeError` for what is neither names nor a text."""
     if isinstance(paths_or_text, str):
         if "\n" in paths_or_text or "\r" in paths_or_text:
             return Inputs.of_text(Source.decode(text_name, paths_or_text.encode("utf-8", "surrogatepass")))

@@ -10,7 +10,7 @@ from kaitoc.compiler.manifest.serving_objects import serving_views
 
 def note_of_patch(file: ManifestFile) -> str:
     """Return that a kustomization applies a file to other objects."""
-    return f"{file.source.path}: a kustomize patch, not judged by itself; check what `kustomize build` renders"
+    return f"{file.source.path}: a kustomize patch, not checked on its own; check the output of `kustomize build`"
 
 
 def note_of_unjudged(file: ManifestFile) -> str:
@@ -36,5 +36,5 @@ def _note_of_broken(file: ManifestFile) -> str:
     problem = broken.problems[0]
     line = file.source.position(problem.span.start).line
     if any(document is broken for document, _ in file.templates()):
-        return f"{file.source.path}:{line}: skipped, a template; check what `helm template` renders"
-    return f"{file.source.path}:{line}: skipped, not YAML that can be read ({problem.message})"
+        return f"{file.source.path}:{line}: skipped: a template; check the output of `helm template`"
+    return f"{file.source.path}:{line}: skipped: invalid YAML ({problem.message})"

@@ -152,7 +152,7 @@ class _Worker:
         try:
             message = pickle.load(self._from)  # noqa: S301  (written by a fork of this process)
         except (EOFError, pickle.UnpicklingError) as error:
-            raise WorkerError("a process of the check ended early; `--jobs 1` needs less memory") from error
+            raise WorkerError("a worker process ended early; `--jobs 1` needs less memory") from error
         if isinstance(message, Exception):
             raise message
         return message

@@ -47,6 +47,6 @@ class BySettings:
 
 
 def identity_of(job: Job) -> tuple[str, int, str, int]:
-    """Return what tells jobs apart: where the Workspace and the ConfigMap stand."""
+    """Return the identity of a job: the places of its Workspace and its ConfigMap."""
     manifest, other = job.manifest, job.config_map or job.manifest
     return (manifest.source.path, manifest.node.span.start, other.source.path, other.node.span.start)

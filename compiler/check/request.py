@@ -61,7 +61,7 @@ def files_of(inputs: Inputs, engine: Engine, request: CheckRequest) -> list[str]
     """
     if inputs.text is not None:
         if request.changed_since is not None:
-            raise SettingsError("--changed-since picks among files; git knows nothing of standard input (`-`)")
+            raise SettingsError("--changed-since selects files; it is incompatible with standard input (`-`)")
         engine.library.add_source(inputs.text)
         return [inputs.text.path]
     files = list(find_files(inputs.paths or (".",), engine.settings, request.search))

@@ -28,19 +28,19 @@ class AdmitOptions:
 @click.command()
 @click.argument("file", default="-", metavar="[FILE|-]", shell_complete=complete_path)
 @admission_options
-@click.option("--mutate", is_flag=True, help="Answer as /mutate does: a patch of the safe fixes, and never a refusal.")
+@click.option("--mutate", is_flag=True, help="Answer like /mutate: a patch with the safe fixes, never a denial.")
 @click.option(
     "--partners",
     multiple=True,
     metavar="PATH",
     shell_complete=complete_path,
-    help="A file or folder with the objects of the cluster; repeatable.",
+    help="File or folder with the cluster's other objects; repeatable.",
 )
 @click.option(
     "--suite",
     metavar="DIR",
     shell_complete=complete_path,
-    help="Answer every review.yaml below a folder; compare with its expected.yaml.",
+    help="Answer every review.yaml below DIR and compare with its expected.yaml.",
 )
 @takes(AdmitOptions, admission=AdmissionOptions)
 def admit(options: AdmitOptions) -> int:

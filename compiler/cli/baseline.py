@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kaitoc.compiler.check.baseline import Baseline, baseline_of, load_baseline, save_baseline
+from kaitoc.compiler.check.baseline import Baseline, baseline_of, baseline_text, load_baseline, save_baseline
 from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
@@ -15,6 +15,7 @@ from kaitoc.compiler.cli.options import assumption_options, config_option, isola
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import SourceError
+from kaitoc.compiler.job.settings import SettingsError
 from kaitoc.compiler.report.wording import plural
 
 
@@ -40,9 +41,9 @@ class BaselineOptions:
     show_default=True,
     metavar="FILE",
     shell_complete=complete_path,
-    help="Where to write it.",
+    help="Where to write it; - is standard output.",
 )
-@click.option("--update", is_flag=True, help="Take out what is found no more, and add nothing.")
+@click.option("--update", is_flag=True, help="Remove findings that are gone; add none.")
 @config_option
 @isolated_option
 @takes(BaselineOptions)
@@ -51,7 +52,7 @@ def baseline(options: BaselineOptions) -> int:
 
     PATHS are files or folders (default: the current folder); - reads standard input. Nothing is written when one of
     them cannot be read, so a typo never overwrites an existing baseline. With --update it only shrinks: what is not
-    found any more in PATHS, or was in files that are gone, is taken out.
+    found any more in PATHS, or was in files that are gone, is removed.
     """
     request = CheckRequest(
         EngineOptions(options.assumptions.overrides, isolated=options.isolated, config=options.config)
@@ -66,6 +67,9 @@ def baseline(options: BaselineOptions) -> int:
     if outcome.errors:
         return EXIT_USAGE
     written = _written(options, outcome)
+    if options.output == "-":
+        click.echo(baseline_text(written), nl=False)
+        return 0
     try:
         save_baseline(written, options.output)
     except OSError as error:
@@ -75,7 +79,11 @@ def baseline(options: BaselineOptions) -> int:
 
 
 def _written(options: BaselineOptions, outcome: Outcome) -> Baseline:
-    """Return what to write, told in one line: what is found, or of the baseline what is found still."""
+    """Return the baseline to write and print a line about it: all findings, or those of the baseline that remain."""
+    if options.output == "-":
+        if options.update:
+            raise SettingsError("--update needs a baseline file; -o - is standard output")
+        return baseline_of(outcome.findings, "baseline.json")
     if not options.update:
         click.echo(
             f"{options.output}: {plural(len(outcome.findings), 'finding')} in {plural(len(outcome.files), 'file')}"
@@ -84,5 +92,5 @@ def _written(options: BaselineOptions, outcome: Outcome) -> Baseline:
     before = load_baseline(options.output)
     after = before.still_found(outcome.findings, outcome.files)
     gone = before.num_findings - after.num_findings
-    click.echo(f"{options.output}: {plural(after.num_findings, 'finding')}, {gone} taken out")
+    click.echo(f"{options.output}: {plural(after.num_findings, 'finding')}, {gone} removed")
     return after

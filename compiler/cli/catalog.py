@@ -121,7 +121,7 @@ def _range_of(releases: Sequence[str]) -> str:
 @click.command()
 @_format_option
 def gpus(format_name: str) -> None:
-    """List the GPUs that are known by name."""
+    """List the known GPUs."""
     from kaitoc.compiler.catalog.gpus import all_gpus
 
     listed = [_listed(ListedGpu, gpu) for gpu in all_gpus()]

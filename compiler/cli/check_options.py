@@ -65,7 +65,7 @@ class CheckOptions:
         return replace(engine, overrides=stated)
 
     def request(self, settings: Settings) -> CheckRequest:
-        """Return what to check for, where the options are silent by the settings."""
+        """Return the request, with the settings where the options are silent."""
         return CheckRequest(
             self.engine,
             settings.strict if self.strict is None else self.strict,
@@ -78,9 +78,18 @@ class CheckOptions:
     def report(self, settings: Settings) -> CheckReport:
         """Return how the check ends; raises `SettingsError` for options that contradict each other."""
         if self.quiet and self.verbose:
-            raise SettingsError("--quiet and --verbose contradict each other")
+            raise SettingsError("--quiet and --verbose are mutually exclusive")
         if self.show_fixes and not self.fix:
-            raise SettingsError("--show-fixes lists what --fix fixed; give both")
+            raise SettingsError("--show-fixes needs --fix")
+        if self.fix and self.diff:
+            raise SettingsError("--fix and --diff are mutually exclusive")
+        if self.unsafe_fixes and not (self.fix or self.diff):
+            raise SettingsError("--unsafe-fixes needs --fix or --diff")
+        shown = [self.show_files, self.show_settings, self.show_effective]
+        if sum(shown) > 1 or (any(shown) and (self.fix or self.diff or self.statistics)):
+            raise SettingsError(
+                "--show-files, --show-settings, --show-effective, --fix, --diff and --statistics are mutually exclusive"
+            )
         verbosity = Verbosity.QUIET if self.quiet else Verbosity.VERBOSE if self.verbose else Verbosity.NORMAL
         return CheckReport(
             self._targets(settings.formats),
@@ -99,7 +108,7 @@ class CheckOptions:
         except ValueError as error:
             raise SettingsError(str(error)) from error
         output = self.output_file
-        if output is None:
+        if output in (None, "-"):
             return targets
         if sum(target.path is None for target in targets) > 1:
             raise SettingsError("--output-file takes one format; write `--format NAME=FILE` for several")
@@ -170,7 +179,7 @@ def _show_files(files: Sequence[str]) -> int:
 
 
 def _found(engine: Engine, files: Sequence[str], inputs: Inputs, request: CheckRequest, report: CheckReport) -> Ledgers:
-    """Return what is found, put away file by file."""
+    """Return the findings, stored file by file."""
     wanted = wanted_texts(report, request)
     if inputs.text is None:
         return ledgers_of_files(engine, files, request, wanted)

@@ -82,7 +82,7 @@ def conclude(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> int:
         if ledgers.totals.gone and report.verbosity is not Verbosity.QUIET:
             num_gone = plural(ledgers.totals.gone, "finding")
             complain(
-                f"{report.baseline}: {num_gone} gone; `kaitoc baseline --update -o {report.baseline}` takes them out"
+                f"{report.baseline}: {num_gone} gone; `kaitoc baseline --update -o {report.baseline}` removes them"
             )
         if report.statistics:
             _print_statistics(ledgers)

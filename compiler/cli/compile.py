@@ -28,16 +28,16 @@ EXIT_REFUSED = 1
 _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("-o", "--output", metavar="PATH", shell_complete=complete_path,
                  help="Write the compiled file to a path that ends as it does, all files into a folder, or to `-`."),
-    click.option("--in-place", is_flag=True, help="Replace the files."),
-    click.option("--diff", is_flag=True, help="Show the changes and write nothing; exit 1 when there are any."),
+    click.option("--in-place", is_flag=True, help="Overwrite the input files."),
+    click.option("--diff", is_flag=True, help="Show the changes without writing them; exit 1 if there are any."),
     click.option("--goal", "goals", type=click.Choice([goal.value for goal in Goal]), multiple=True,
                  default=(Goal.FIT.value,), show_default=True,
                  help="What to optimize: the smallest change that fits, speed, memory, or cost by --price."),
     click.option("--preserve", type=click.Choice([bound.value for bound in Preserve]), show_default=True,
-                 default=Preserve.STATISTICAL.value, help="How far changes may go from the result as written."),
+                 default=Preserve.STATISTICAL.value, help="How much changes may affect the training result."),
     click.option("--attention", type=click.Choice(["eager", "sdpa", "flash"]),
-                 help="Attention implementation where the manifest names none (with --target bundled)."),
-    click.option("--allow-workspace-edits", is_flag=True, help="Change the Workspace's instance type too."),
+                 help="Attention implementation where the manifest sets none (with --target bundled)."),
+    click.option("--allow-workspace-edits", is_flag=True, help="Also allow changes to the Workspace's instance type."),
     click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
     config_option,
@@ -68,9 +68,9 @@ class CompileOptions:
 
     @property
     def request(self) -> CompileRequest:
-        """Return what the compiler is asked for; raises `CompileError` for goals that contradict each other."""
+        """Return the request for the compiler; raises `CompileError` for goals that contradict each other."""
         if len(set(self.goals)) > 1:
-            raise CompileError(f"--goal {' and --goal '.join(self.goals)} contradict each other; give one")
+            raise CompileError(f"--goal {' and --goal '.join(self.goals)} are mutually exclusive")
         return request_for(
             replace(self.assumptions.overrides, attention=self.attention),
             goal=Goal(self.goals[0]),
@@ -92,7 +92,7 @@ def _compile_options(command: F) -> F:
 @_compile_options
 @takes(CompileOptions, engine=EngineCommandOptions)
 def compile_command(options: CompileOptions) -> int:
-    """Rewrite manifests into a configuration that is right and fits.
+    """Rewrite manifests into a correct configuration that fits.
 
     PATHS are files, folders, or - for standard input, whose compiled text goes to standard output unless -o is given.
     For paths without -o, --in-place or --diff the report tells what would be changed.
@@ -180,7 +180,7 @@ def _require_emittable(options: CompileOptions) -> None:
 
 def _require_one_output(options: CompileOptions) -> None:
     if sum((options.output is not None, options.in_place, options.diff)) > 1:
-        raise CompileError("-o, --in-place and --diff exclude each other")
+        raise CompileError("-o, --in-place and --diff are mutually exclusive")
     if options.in_place and "-" in options.paths:
         raise CompileError("--in-place replaces files; standard input is written to standard output or with -o")
 

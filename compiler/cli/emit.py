@@ -61,7 +61,7 @@ class EngineCommandOptions:
                 raise CompileError(f"--{name.replace('_', '-')} goes with {needed}")
 
     def of(self, engine: str, shard_group: int | None) -> EmitOptions:
-        """Return what to emit for an engine; raises `CompileError` and `EmitError`."""
+        """Return the emit options for an engine; raises `CompileError` and `EmitError`."""
         from kaitoc.compiler.engines.emit.options import EmitOptions, Rdma  # `--help` needs none of it
 
         return EmitOptions(

@@ -83,13 +83,14 @@ _SIZES = tuple(size.value for size in SolvedSize)
 @click.option(
     "--solve",
     type=click.Choice([*_SIZES, *SOLVABLE]),
-    help="Find the largest size that surely fits, or the fewest GPUs, of --gpu or of all instance types; exit 1 when "
-    "nothing does. Server: the largest context, the requests at once, the fewest GPUs, or instance types that fit.",
+    help="Find the largest size that certainly fits, or the fewest GPUs, of --gpu or of any instance type; exit 1 if "
+    "none does. For a server: the longest context, the most concurrent requests, the fewest GPUs, or instance types "
+    "that fit.",
 )
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Show the time of an epoch of N samples.")
 @price_option
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
-@click.option("--strict", is_flag=True, help="Exit 1 for a tight fit too.")
+@click.option("--strict", is_flag=True, help="Exit 1 on a tight fit too.")
 @click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @serving_options
 @takes(EstimateOptions, training=TrainingOptions, rows=RowOptions, serving=ServingOptions)
@@ -103,7 +104,7 @@ def estimate(options: EstimateOptions) -> int:
     if options.task == _SERVE:
         return estimate_servers(options.servers())
     if options.serving.is_used or options.solve not in (None, _GPUS, *_SIZES):
-        raise EstimateError("options of a server need --task serve")
+        raise EstimateError("server options need --task serve")
     codes = []
     show_progress()
     for number, subject in enumerate(subjects(options)):

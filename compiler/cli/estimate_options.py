@@ -70,7 +70,7 @@ class EstimateOptions:
         return self.sharing.over(stated)
 
     def fine_tune(self, model: Architecture, rows: RowLengths | None) -> FineTune:
-        """Return what is described without a manifest; raises `AssumptionError` and `LengthsError`."""
+        """Return the fine-tune that is described without a manifest; raises `AssumptionError` and `LengthsError`."""
         seq_len_tokens = self.training.seq_len
         given: dict[str, Any] = {
             "seq_len_tokens": self.rows.longest_tokens(rows, seq_len_tokens) if rows is not None else seq_len_tokens,
@@ -83,7 +83,7 @@ class EstimateOptions:
         return replace(chosen, **self.training.stated, **stated)
 
     def servers(self) -> ServingRequest:
-        """Return what is asked of servers; raises `EstimateError` for options of a fine-tune."""
+        """Return the options of servers; raises `EstimateError` for options of a fine-tune."""
         names = (self.stack, self.sweep, self.plot)
         shares = self.sharing != SharingOptions(gpus=self.sharing.gpus)
         is_tuned = self.training.is_used or self.rows.is_used or any(name is not None for name in names) or shares

@@ -65,10 +65,10 @@ _OPTIONS = (
     click.option(
         "--batching",
         type=click.Choice([one.value for one in Batching]),
-        help="How rows come together in a batch: at random, with rows of similar length (group_by_length), or packed.",
+        help="How rows are batched: at random, by similar length (group_by_length), or packed.",
     ),
     click.option(
-        "--holds-outputs", is_flag=True, help="The training loop holds a step's outputs through the next one."
+        "--holds-outputs", is_flag=True, help="The training loop keeps a step's outputs until the next one ends."
     ),
 )
 

@@ -62,7 +62,7 @@ class TrainingOptions:
 
     @property
     def stated(self) -> dict[str, Any]:
-        """Return what is stated, by the fields of `FineTune`; the length of the rows is not the options' alone."""
+        """Return the stated options by the fields of `FineTune`; the length of the rows is not the options' alone."""
         given: dict[str, Any] = {
             "method": self.method,
             "batch_size": self.batch,
@@ -96,14 +96,19 @@ method_option = click.option("--method", type=click.Choice(["lora", "qlora", "fu
                              help="How to train (default: lora).")  # fmt: skip
 dora_option = click.option("--dora", is_flag=True, help="DoRA adapters.")
 modules_to_save_option = click.option("--modules-to-save", metavar="M",
-                                      help="Modules trained in full beside the adapters.")  # fmt: skip
+                                      help="Modules to train in full, in addition to the adapters.")  # fmt: skip
 _STEP = (
     click.option("--batch", type=int, metavar="N", help="Sequences, or pairs of them, per GPU and step (default: 1)."),
     click.option("--accumulation", type=click.IntRange(min=1), metavar="N", help="Batches per update (default: 1)."),
     click.option("--seq-len", type=int, metavar="N", help="Tokens per sequence (default: 1024)."),
     click.option("--rank", type=int, metavar="N", help="Rank of the adapters (default: 8)."),
     click.option("--targets", metavar="A,B", help="Modules that get adapters (default: all-linear)."),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), metavar="P", help="Adapters' (default: 0)."),
+    click.option(
+        "--dropout",
+        type=click.FloatRange(0, 1, max_open=True),
+        metavar="P",
+        help="Dropout of the adapters (default: 0).",
+    ),
     click.option("--dtype", type=_DTYPES, help="Type of the weights (default: bfloat16)."),
     click.option(
         "--autocast",
@@ -118,16 +123,24 @@ _STEP = (
         is_flag=True,
         help="Keep saved activations in host memory (activation_offloading of TRL).",
     ),
-    click.option("--attention", type=click.Choice([one.value for one in Attention]), help="Kernel (default: sdpa)."),
-    click.option("--loss", type=click.Choice([one.value for one in Loss]), help="Loss (default: the stack's)."),
+    click.option(
+        "--attention", type=click.Choice([one.value for one in Attention]), help="Attention kernel (default: sdpa)."
+    ),
+    click.option(
+        "--loss",
+        type=click.Choice([one.value for one in Loss]),
+        help="Implementation of the loss (default: the stack's).",
+    ),
     click.option(
         "--liger-version", metavar="V", help="liger-kernel of --loss liger, such as 0.5.2 (default: the newest known)."
     ),
-    click.option("--optimizer", type=click.Choice([one.value for one in Optimizer]), help="Default: the stack's."),
+    click.option(
+        "--optimizer", type=click.Choice([one.value for one in Optimizer]), help="Optimizer (default: the stack's)."
+    ),
     click.option(
         "--optimizer-in-backward",
         is_flag=True,
-        help="Step each parameter as soon as its gradient is there, and drop the gradient.",
+        help="Step each parameter as soon as its gradient is ready, and free the gradient.",
     ),
     click.option(
         "--quantization",
@@ -140,9 +153,13 @@ _STEP = (
         metavar="N",
         help="Rows per scale of GPTQ and AWQ weights, -1 for whole columns (default: the checkpoint's, 128).",
     ),
-    click.option("--double-quant/--no-double-quant", default=None, help="Quantise the 4-bit constants too."),
     click.option(
-        "--kbit-prep/--no-kbit-prep", default=None, help="PEFT's prepare_model_for_kbit_training (default: with qlora)."
+        "--double-quant/--no-double-quant", default=None, help="Also quantise the constants of 4-bit weights."
+    ),
+    click.option(
+        "--kbit-prep/--no-kbit-prep",
+        default=None,
+        help="Run PEFT's prepare_model_for_kbit_training (default: with qlora).",
     ),
     click.option("--adapter-dtype", type=_DTYPES, help="Type of the adapters (default: the stack's)."),
     click.option(
@@ -151,7 +168,7 @@ _STEP = (
         help="PyTorch's allocator, without or with expandable segments (default: the stack's).",
     ),
     click.option(
-        "--padding/--no-padding", default=None, help="Whether batches are padded, so that attention takes a mask."
+        "--padding/--no-padding", default=None, help="Whether batches are padded, which adds an attention mask."
     ),
 )
 

@@ -29,21 +29,21 @@ COMMANDS = {
 }
 _HELP = {
     "admit": "Answer an AdmissionReview.",
-    "baseline": "Write down the findings of today, so that only new ones count.",
+    "baseline": "Record today's findings, so that only new ones count.",
     "check": "Find what is wrong with manifests.",
-    "compile": "Rewrite manifests into a configuration that is right and fits.",
+    "compile": "Rewrite manifests into a correct configuration that fits.",
     "estimate": "Predict the GPU memory of a fine-tune.",
     "explain": "Show a rule's page.",
-    "gpus": "List the GPUs that are known by name.",
+    "gpus": "List the known GPUs.",
     "init": "Write a Workspace and a ConfigMap to start from.",
     "instances": "List the instance types that Kaito knows.",
-    "lsp": "Serve an editor: diagnostics, fixes, hovers, completion.",
-    "models": "List the models that are known by name.",
-    "releases": "List the Kaito releases that are known.",
+    "lsp": "Run the language server: diagnostics, fixes, hovers, completion.",
+    "models": "List the known models.",
+    "releases": "List the known Kaito releases.",
     "rules": "List the rules.",
     "run": "Execute a fine-tune with the bundled runtime.",
     "schema": "Print a JSON Schema.",
-    "upgrade": "Tell what breaks and what changes when Kaito is upgraded.",
+    "upgrade": "Show what breaks and what changes when Kaito is upgraded.",
     "webhook": "Serve admission over HTTPS.",
 }
 

@@ -69,7 +69,7 @@ class InitOptions:
     type=click.Choice(["azure", "aws", "arc"]),
     default="azure",
     show_default=True,
-    help="Where to look for instance types.",
+    help="Cloud whose instance types are considered.",
 )
 @click.option("--method", type=click.Choice(METHODS), help="Method (default: LoRA where it fits, else QLoRA).")
 @click.option(
@@ -84,9 +84,14 @@ class InitOptions:
 @click.option(
     "--data-format",
     type=click.Choice(_DATA_FORMATS),
-    help="What the rows look like (default: messages, or prompt-completion for a model without a chat template).",
+    help="Format of the rows (default: messages, or prompt-completion for a model without a chat template).",
 )
-@click.option("--num-samples", type=click.IntRange(min=1), metavar="N", help="Rows of the data; sets the batch.")
+@click.option(
+    "--num-samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of rows in the data; determines the batch size.",
+)
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Effective batch of one GPU.")
 @click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, metavar="N", help="LoRA rank.")
 @click.option(
@@ -114,7 +119,7 @@ class InitOptions:
     "--output",
     metavar="FILE",
     shell_complete=complete_path,
-    help="Write to a new file instead of standard output.",
+    help="Write to a new file instead of standard output (`-`).",
 )
 @takes(InitOptions)
 def init(options: InitOptions) -> int:  # fmt: skip
@@ -127,7 +132,7 @@ def init(options: InitOptions) -> int:  # fmt: skip
 
 
 def _write_scaffold(options: InitOptions) -> int:
-    output = options.output
+    output = options.output if options.output != "-" else None
     if output is not None and os.path.exists(output):
         raise SettingsError(f"{output}: exists already; init writes new files only", path=output)
     overrides = Overrides(kaito_version=options.kaito_version, target=options.target)
@@ -170,7 +175,7 @@ def _tell(title: str, peak_bytes: int | None) -> None:
 def _blueprint(options: InitOptions, assumptions: Assumptions) -> Blueprint:
     model = model_named(options.model)
     if options.data_format == "messages" and lacks_chat_template(model):
-        raise AssumptionError(f"{model.name} has no chat template for messages; take --data-format prompt-completion")
+        raise AssumptionError(f"{model.name} has no chat template for messages; use --data-format prompt-completion")
     preset = assumptions.release.preset_of(options.model, model.name, *model.aliases)
     if preset is None:
         known = ", ".join(assumptions.release.tunable_presets)

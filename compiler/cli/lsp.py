@@ -22,7 +22,7 @@ class LspOptions:
 
 @click.command()
 @judging_options
-@click.option("--stdio", is_flag=True, help="Talk over standard input and output, which is the only way there is.")
+@click.option("--stdio", is_flag=True, help="Use standard input and output, the only transport.")
 @takes(LspOptions)
 def lsp(options: LspOptions) -> int:
     """Serve findings, fixes, hovers and completion to an editor (Language Server Protocol 3.17, over stdio)."""

@@ -60,7 +60,7 @@ class SharingOptions:
 
     @property
     def request(self) -> SharingRequest:
-        """Return what is asked of the GPUs."""
+        """Return the sharding that the options request."""
         return SharingRequest(self.sharding, self.nodes, self.shard_group, self.reshard, Offload(self.offload))
 
     def over(self, overrides: Overrides) -> Overrides:

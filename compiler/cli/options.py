@@ -24,7 +24,7 @@ gpu_option = click.option("--gpu", metavar="G", shell_complete=complete_gpu,
 gpu_memory_option = click.option("--gpu-memory", type=click.FloatRange(min=1, max=4096), metavar="GIB",
                                  help="Memory of the GPU to assume, in GiB.")  # fmt: skip
 kaito_version_option = click.option("--kaito-version", metavar="V", shell_complete=complete_release,
-                                    help="Kaito release to judge by (default: the newest known).")  # fmt: skip
+                                    help="Kaito release to check against (default: the newest known).")  # fmt: skip
 margin_option = click.option("--margin", type=click.FloatRange(0, 90), metavar="PCT",
                              help="Share of the GPU's memory to keep free, in percent (default: 5).")  # fmt: skip
 model_option = click.option("--model", metavar="M", shell_complete=complete_model,
@@ -35,7 +35,7 @@ target_option = click.option("--target", type=click.Choice(["kaito", "bundled"])
                              help="Runtime the manifest is meant for.")  # fmt: skip
 isolated_option = click.option("--isolated", is_flag=True, help="Ignore settings files.")
 config_option = click.option("--config", metavar="FILE", shell_complete=complete_path,
-                             help="Take all settings from this file, not from those around the manifests.")  # fmt: skip
+                             help="Use this settings file instead of those near the manifests.")  # fmt: skip
 
 _ASSUMPTIONS = (
     model_option,
@@ -49,18 +49,18 @@ _ASSUMPTIONS = (
     price_option,
 )  # fmt: skip
 _SELECTION = (
-    click.option("--select", multiple=True, metavar="C", help="Run only these rules (code, start of a code, or name)."),
-    click.option("--ignore", multiple=True, metavar="C", help="Leave these rules out."),
+    click.option("--select", multiple=True, metavar="C", help="Run only these rules (code, code prefix, or name)."),
+    click.option("--ignore", multiple=True, metavar="C", help="Ignore these rules."),
     click.option("--severity", type=click.Choice([severity.value for severity in Severity]),
-                 help="Report nothing milder than this."),
+                 help="Report only findings of at least this severity."),
     config_option,
     isolated_option,
 )  # fmt: skip
 
 length_options = (
     click.option("--data", metavar="P", shell_complete=complete_path,
-                 help="Take the lengths of the rows from this data, estimated from their text."),
-    click.option("--lengths", metavar="P50,P90,MAX", help="Assume these lengths of the rows, in tokens."),
+                 help="Estimate row lengths from the text of this data."),
+    click.option("--lengths", metavar="P50,P90,MAX", help="Row lengths to assume, in tokens."),
 )  # fmt: skip
 shard_group_option = click.option("--shard-group", type=int, metavar="N",
                                   help="GPUs that hold one copy together (default: all, or with auto those of a node "
@@ -70,14 +70,14 @@ _SHARING = (
     click.option("--gpus", type=int, metavar="N",
                  help="GPUs of the whole job, one process each (default: 1, or those of the instance type)."),
     click.option("--nodes", type=int, metavar="N", default=1, show_default=True,
-                 help="Machines that the GPUs stand on."),
+                 help="Machines that the GPUs are in."),
     click.option("--sharding", type=click.Choice(SHARDING_WORDS), default="auto", show_default=True,
                  help="How the GPUs share the model: whole copies (ddp) or shards; auto does what the stack does."),
     shard_group_option,
     click.option("--reshard/--no-reshard", default=True, show_default=True,
-                 help="Give up gathered weights until the way back."),
+                 help="Free gathered weights until the backward pass."),
     click.option("--offload", type=click.Choice([one.value for one in Offload]), default=Offload.NONE.value,
-                 show_default=True, help="What lives in the host's memory."),
+                 show_default=True, help="What is kept in host memory."),
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ _REPEATABLE = {
 
 
 def plain_check(arguments: list[str], environment: Mapping[str, str]) -> CheckOptions | None:
-    """Return what a command line asks of `kaitoc check`, None where click has to read it."""
+    """Parse a command line of `kaitoc check`, None where click has to read it."""
     if arguments[:1] != ["check"] or _COMPLETION in environment or os.name == "nt":  # on Windows click expands patterns
         return None
     parameters: dict[str, Any] = {"paths": ()}

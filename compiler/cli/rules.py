@@ -8,7 +8,7 @@ from kaitoc.compiler.cli.console import terminal_columns
 
 
 @click.command()
-@click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def rules(format_name: str) -> None:
     """List the rules with their codes, names, severities and fixes."""
     from kaitoc.compiler.check.rule_pages import summary

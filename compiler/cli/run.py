@@ -114,11 +114,11 @@ def _engine_options(command: F) -> F:
 @click.command()
 @click.argument("path", shell_complete=complete_path)
 @assumption_options
-@click.option("--workspace", metavar="N", help="Which Workspace of the file to run, when it has several.")
+@click.option("--workspace", metavar="N", help="Workspace to run, if the file has several.")
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option("--model-path", metavar="P", help="The model's folder (in Kaito's image: /workspace/tfs/weights).")
 @click.option("--data", metavar="P", help="Training data, a file or a folder (in Kaito's image: /mnt/data).")
-@click.option("--eval-data", metavar="P", help="Data for evaluation alone, a file or a folder; needs `eval_strategy`.")
+@click.option("--eval-data", metavar="P", help="Data for evaluation only, a file or a folder; needs `eval_strategy`.")
 @click.option("--output", metavar="P", help="Where the adapter goes (in Kaito's image: the output_dir).")
 @click.option("--merge", is_flag=True, help="Also write the model with the adapter merged into it.")
 @click.option("--oci-layout", is_flag=True, help="Also pack the adapter as an image that Kaito's inference pulls.")
@@ -127,22 +127,24 @@ def _engine_options(command: F) -> F:
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Answer N rows after training, with and without the adapter, in the report.",
+    help="Answer N rows with and without the adapter after training, for the report.",
 )
 @click.option(
-    "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without a better one."
+    "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without improvement."
 )
 @click.option("--allow-pickle", is_flag=True, help="Allow weights that are not safetensors (pickle).")
 @click.option("--hub", is_flag=True, help="Download the model from the Hugging Face Hub if it is not cached.")
-@click.option("--resume", is_flag=True, help="Continue from the newest whole checkpoint in --output, if there is one.")
-@click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote into --output.")
+@click.option(
+    "--resume", is_flag=True, help="Continue from the newest complete checkpoint in --output, if there is one."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier run's files in --output.")
 @click.option(
     "--grace-seconds",
     type=click.FloatRange(min=0, min_open=True, max=86_400),
     metavar="S",
     help="Time for worker processes to save a checkpoint after SIGTERM (default: KAITOC_GRACE_SECONDS, else 25).",
 )
-@click.option("--no-cache", is_flag=True, help="Tokenize the data anew, and keep no tokens for later runs.")
+@click.option("--no-cache", is_flag=True, help="Tokenize the data again, and do not cache the tokens.")
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and stop.")
 @click.option(
     "--on",
@@ -152,14 +154,14 @@ def _engine_options(command: F) -> F:
     show_default=True,
     help="Run here, or apply with kubectl and follow: the Workspace, or a TrainJob or JobSet made of it.",
 )
-@click.option("--auto-fit", is_flag=True, help="When it does not fit the GPU, try again with less memory.")
+@click.option("--auto-fit", is_flag=True, help="If it does not fit the GPU, retry with settings that need less memory.")
 @click.option("--num-processes", type=click.IntRange(1), metavar="N", help="Processes to start (default: one per GPU).")
 @click.option(
     "--sharding",
     type=click.Choice(SHARDING_WORDS),
     default="auto",
     show_default=True,
-    help="Whether processes hold whole copies of the model or shares; auto shards what outgrows a GPU.",
+    help="Whether processes hold whole copies of the model or shards; auto shards a model that outgrows a GPU.",
 )
 @shard_group_option
 @click.option(
@@ -173,10 +175,12 @@ def _engine_options(command: F) -> F:
     "--report",
     metavar="FILE",
     shell_complete=complete_path,
-    help="On a cluster: write what the log tells of the run as JSON.",
+    help="On a cluster: write a JSON report of the run, taken from its log.",
 )
-@click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve numbers to Prometheus.")
-@click.option("--skip-bad-rows", is_flag=True, help="Count malformed rows instead of stopping at the first.")
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve Prometheus metrics on this port."
+)
+@click.option("--skip-bad-rows", is_flag=True, help="Skip and count malformed rows instead of stopping at the first.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -189,7 +193,7 @@ def _engine_options(command: F) -> F:
     default=600.0,
     show_default=True,
     metavar="S",
-    help="On a cluster: how many seconds to wait for an API server that is away.",
+    help="On a cluster: how many seconds to wait for an unreachable API server.",
 )
 @click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that another field manager owns.")
 @_engine_options
@@ -213,7 +217,7 @@ def run(options: RunCommandOptions) -> int:
     if options.report is not None:
         raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
     if options.resume and options.overwrite:
-        raise RunError("--resume continues what --overwrite would replace: name one of the two")
+        raise RunError("--resume and --overwrite are mutually exclusive")
     checked = checked_plan(options.path, options.assumptions.overrides, options.request)
     for warning in checked.warnings:
         complain(f"{warning.path}:{warning.line}:{warning.column}: {warning.code} warning: {warning.message}")

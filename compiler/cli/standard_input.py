@@ -11,7 +11,7 @@ from kaitoc.compiler.job.settings import SettingsError
 
 
 def read_standard_input(what: str) -> bytes:
-    """Return what comes by pipe; somebody who types is told what is waited for."""
+    """Read standard input; on a terminal, say what is expected."""
     if sys.stdin is None:
         return b""
     if sys.stdin.isatty():

@@ -76,24 +76,26 @@ class UpgradeOptions:
     show_default=True,
     help="Output format.",
 )
-@click.option("--fix", is_flag=True, help="Write the values of before, and make the safe fixes of what breaks.")
-@click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option("--fix", is_flag=True, help="Write the old defaults, and apply the safe fixes of what breaks.")
+@click.option("--diff", is_flag=True, help="Show what --fix would change, without changing it.")
 @config_option
 @isolated_option
 @takes(UpgradeOptions)
 def upgrade_command(options: UpgradeOptions) -> int:  # fmt: skip
-    """Tell what breaks and what changes when Kaito is upgraded.
+    """Show what breaks and what changes when Kaito is upgraded.
 
     PATHS are files or folders. Of each run: errors that the newer release adds, defaults that change because an option
     is left out, memory and speed before and after. Without PATHS the releases themselves are compared. Exit code 1 when
     something breaks.
     """
     before, after = release_named(options.from_release), release_named(options.to_release)
+    if options.fix and options.diff:
+        raise SettingsError("--fix and --diff are mutually exclusive")
     if before.number >= after.number:
         raise SettingsError(f"--to {after.name} is not newer than --from {before.name}")
     if not options.paths:
         if options.fix or options.diff:
-            raise SettingsError("--fix and --diff change files: name them")
+            raise SettingsError("--fix and --diff need PATHS")
         return _compare(options, before, after)
     return _upgrade(options, before, after)
 

@@ -38,7 +38,7 @@ class CompileRequest:
 
     @property
     def goal(self) -> Goal:
-        """Return what to make best."""
+        """Return the goal."""
         return self.context.goal
 
 

@@ -38,7 +38,7 @@ class ServingSubject:
 
     @property
     def manifest(self) -> Manifest:
-        """Return what serves, else the ConfigMap."""
+        """Return the object that serves, else the ConfigMap."""
         return self.job.manifest
 
     @property
@@ -105,7 +105,7 @@ class ServingSubject:
         )
 
     def summary(self) -> JobSummary:
-        """Return what reports say of the server."""
+        """Return the server as reports show it."""
         return summarize_server(self.job)
 
     def binding(self, scope: Scope) -> str:

@@ -41,11 +41,11 @@ class Subject(Protocol):
         ...
 
     def performance(self, request: CompileRequest, /) -> Performance:
-        """Return what it is predicted to need and to give."""
+        """Return its predicted memory and speed."""
         ...
 
     def summary(self) -> JobSummary:
-        """Return what reports say of it."""
+        """Return it as reports show it."""
         ...
 
     def binding(self, scope: Scope, /) -> str:

@@ -68,7 +68,7 @@ class TuningSubject:
         return performance_of(self.job)
 
     def summary(self) -> JobSummary:
-        """Return what reports say of the run."""
+        """Return the run as reports show it."""
         return summarize(self.job)
 
     def binding(self, scope: Scope) -> str:

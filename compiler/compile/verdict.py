@@ -22,7 +22,7 @@ _BOLDER = {Preserve.EXACT: (_STATISTICAL, _ANY), Preserve.STATISTICAL: (_ANY,), 
 
 
 def binding_of(job: Job, context: PassContext) -> str:
-    """Return what keeps a job from fitting and by how much, empty for one that fits or cannot be predicted."""
+    """Explain why a job does not fit and by how much, empty for one that fits or cannot be predicted."""
     if verdict_of(job) is not Verdict.DOES_NOT_FIT:
         return ""
     search = search_for(job, context)
@@ -82,7 +82,7 @@ def _proposal(
 
 
 def _way_out(job: Job, context: PassContext) -> str:
-    """Return what the user could allow, or that no known GPU is large enough."""
+    """Suggest what the user could allow, or say that no known GPU is large enough."""
     for preserve, result in _BOLDER[context.preserve]:
         bolder = search_for(job, replace(context, preserve=preserve))
         if bolder is not None and bolder.best() is not None:

@@ -98,7 +98,7 @@ class StandardAttributes:
 
 
 def _standard_class(fields: tuple[Field, ...]) -> type:
-    """Return what the standard library makes of fields."""
+    """Return the fields as the standard library's dataclasses see them."""
     import dataclasses  # only for what asks in the standard library's way
 
     content = {item.name: item.standard() for item in fields}

@@ -92,7 +92,7 @@ class Application:
             return
         if isinstance(error, AwayError):
             for change in self._undoable():
-                self._echo(f"{change.object}: was {change.verb} and is left so, since the API server is away")
+                self._echo(f"{change.object}: was {change.verb} and is not reverted: the API server is unreachable")
             return
         for change in self._undoable():
             self._undo(change)
@@ -177,9 +177,9 @@ class Application:
             # With the version that this run stored, the API server refuses to overwrite a later change.
             metadata = {**change.before["metadata"], "resourceVersion": _version(change.after)}
             self._kubectl.run("replace", "--filename", "-", text=json.dumps({**change.before, "metadata": metadata}))
-            self._echo(f"{item}: put back as it was")
+            self._echo(f"{item}: restored")
         except ClusterError as error:
-            self._echo(f"{item}: was {change.verb} by this run and is left so: {error}")
+            self._echo(f"{item}: was {change.verb} by this run and cannot be reverted: {error}")
 
 
 def objects_in(kubectl: Kubectl, texts: Sequence[str]) -> list[ClusterObject]:

@@ -67,7 +67,7 @@ def _workspace_of(order: Sequence[Sequence[ClusterObject]], target: ClusterTarge
     for item in order[-1] if order else ():
         if item.kind == "Workspace" and item.name == target.name:
             return item
-    raise ClusterError(f"{target.name}: there is no such Workspace in what was compiled")
+    raise ClusterError(f"{target.name}: there is no such Workspace in the compiled manifests")
 
 
 def _stale_job(
@@ -82,10 +82,10 @@ def _stale_job(
         return str(job.get("metadata", {}).get("uid", ""))
     if _ending(job) is not None:
         raise ClusterError(
-            f"{workspace.name}: the Workspace is as it was, so Kaito keeps the Job of its earlier run and starts none; "
+            f"{workspace.name}: the Workspace is unchanged, so Kaito keeps the Job of its earlier run and starts none; "
             f"run `{_deletion(workspace)}`, or give the Workspace another name"
         )
-    echo(f"{workspace.name}: the Workspace is as it was; following the run that is under way")
+    echo(f"{workspace.name}: the Workspace is unchanged; following the current run")
     return ""
 
 

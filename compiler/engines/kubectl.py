@@ -53,7 +53,7 @@ class Kubectl:
         """Return the kubectl on the path; raises `ClusterError` when there is none."""
         program = shutil.which("kubectl")
         if program is None:
-            raise ClusterError("kubectl is not on the path; it is needed to run on a cluster")
+            raise ClusterError("kubectl is not on PATH; it is needed to run on a cluster")
         return cls(program, namespace)
 
     @property
@@ -62,7 +62,7 @@ class Kubectl:
         return ["--namespace", self.namespace] if self.namespace else []
 
     def run(self, *arguments: str, text: str | None = None) -> str:
-        """Return what a command prints, given `text` on its standard input.
+        """Return the output of a command that is given `text` on standard input.
 
         Raises `AwayError` when the API server is away and `RefusedError` with what it complains about.
         """

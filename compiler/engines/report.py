@@ -50,7 +50,7 @@ class ClusterReport:
             speed = f", {self.samples_per_second:.2f} samples/s" if self.samples_per_second is not None else ""
             lines.append(f"{'time':<10}{self.seconds:,.0f} s{speed}")
         if len(lines) == 1:
-            lines.append(f"{'log':<10}tells no numbers")
+            lines.append(f"{'log':<10}has no numbers")
         return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ class Gain:
 
 
 def without_checkpointing(job: Job) -> Footprint | None:
-    """Return what a job needs without gradient checkpointing, None where it has none or memory would be short."""
+    """Return the footprint without gradient checkpointing, None where it is off already or memory would be short."""
     workload = workload_of(job)
     if workload is None or job.gpu is None or not workload.gradient_checkpointing or footprint_of(job) is None:
         return None

@@ -47,7 +47,7 @@ NOTHING_STATED = Overrides()
 
 
 def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions:
-    """Return what to assume for a file; raises `AssumptionError` for a name that is not in a catalog."""
+    """Return the assumptions for a file; raises `AssumptionError` for a name that is not in a catalog."""
     model = overrides.model or settings.model
     stated_release = overrides.kaito_version or settings.kaito_version
     margin = overrides.margin_percent if overrides.margin_percent is not None else settings.margin_percent

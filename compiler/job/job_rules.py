@@ -47,7 +47,7 @@ class JobRules:
         return tuple(rule for rule in self._rules if isinstance(rule, LateRule))
 
     def subjects_of(self, job: Job) -> Subjects:
-        """Return what a job has for late rules to be about."""
+        """Return the subjects of a job that late rules may be about."""
         fields = subjects_of_fields(job.workspace, self._fields) if job.workspace is not None else ()
         return subjects_of_config(job, self._options).union(fields, situations_of(job))
 

@@ -269,14 +269,14 @@ def footprint_of(job: Job) -> Footprint | None:
 
 
 def footprint_on(job: Job, gpu: Gpu | None) -> Footprint | None:
-    """Return what a job would need on some GPU, None when it cannot be told or no run can have that shape."""
+    """Return the footprint of a job on some GPU, None when it is unknown or no run can have that shape."""
     step = _step_of(job)
     workload = step.workload
     return step.by_gpu.get(gpu, lambda: needs(workload, gpu)) if workload is not None else None
 
 
 def needs(workload: Workload, gpu: Gpu | None) -> Footprint | None:
-    """Return what a workload needs on a GPU, None when no run can have its shape."""
+    """Return the footprint of a workload on a GPU, None when no run can have its shape."""
     return _footprint(key_of_need(workload), gpu)
 
 

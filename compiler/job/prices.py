@@ -24,7 +24,7 @@ class Prices:
     usd_per_hour: tuple[tuple[str, float], ...] = ()
 
     def of(self, instance: InstanceType | None) -> float | None:
-        """Return what an hour of an instance type costs, None where no price is stated."""
+        """Return the price of an hour of an instance type in USD, None where none is stated."""
         return dict(self.usd_per_hour).get(instance.name) if instance is not None else None
 
 
@@ -56,5 +56,5 @@ def parse_price(text: str) -> tuple[str, float]:
 
 
 def usd_per_million_tokens(usd_per_hour: float, seconds_per_token: float) -> float:
-    """Return what training on a million tokens costs at a price per hour of the whole instance."""
+    """Return the cost of a million trained tokens in USD at a price per hour of the whole instance."""
     return usd_per_hour / 3600 * seconds_per_token * 1e6

@@ -123,7 +123,7 @@ class ServingJob:
 
     @cached_property
     def engine_problems(self) -> tuple[EngineProblem, ...]:
-        """Return what vLLM's configuration refuses; nothing where the parser already stops."""
+        """Return the problems for which vLLM's configuration refuses; none where the parser already stops."""
         if not self.parsed.is_accepted:
             return ()
         return tuple(engine_problems(self.parsed, self.table, self._facts()))

@@ -49,7 +49,7 @@ class ServingMemory:
 
 
 def serving_memory(job: ServingJob) -> ServingMemory:
-    """Return what a server needs."""
+    """Return the memory of a server, or why it is unknown."""
     return job.memo.get("serving memory", lambda: _serving_memory(job))
 
 
@@ -58,7 +58,7 @@ def _serving_memory(job: ServingJob) -> ServingMemory:
         why = _why_unknown(job)
         return _unknown(why) if why else _known_memory(job)
     except UnknownValueError:
-        return _unknown("a value that decides it is not known")
+        return _unknown("a value that it depends on is not known")
     except ServingError as error:
         return _unknown(str(error))
 
@@ -77,7 +77,7 @@ def _why_unknown(job: ServingJob) -> str:
     if job.config is not None and not job.is_readable:
         return "the launcher stops at its config"
     if len(job.known_options) < len(job.options):
-        return "a value that decides it is not known"
+        return "a value that it depends on is not known"
     return "" if job.parsed.is_accepted and not job.engine_problems else "vLLM stops at its arguments"
 
 
@@ -284,7 +284,7 @@ def _offloaded_share(job: ServingJob) -> float:
 
 
 def summarize_server(job: ServingJob) -> JobSummary:
-    """Return what reports say of a server."""
+    """Return a server as reports show it."""
     memory = serving_memory(job)
     footprint, gpu = memory.footprint, gpu_of(job)
     ref = job.manifest.ref

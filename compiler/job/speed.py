@@ -26,7 +26,7 @@ def throughput_on(job: Job, gpu: Gpu | None, num_gpus: int, instance: InstanceTy
 
 
 def price_of(job: Job) -> float | None:
-    """Return what an hour of a job's instance type costs in US dollars, None where no price is stated."""
+    """Return the price of an hour of a job's instance type in USD, None where none is stated."""
     return job.assumptions.prices.of(instance_type_of(job))
 
 

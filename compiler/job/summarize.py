@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def summarize(job: Job) -> JobSummary:
-    """Return what reports say of a job."""
+    """Return a job as reports show it."""
     known = bool(job.parsed)
     footprint = footprint_of(job)
     return JobSummary(
@@ -46,9 +46,9 @@ def summarize(job: Job) -> JobSummary:
 
 
 def _why_unknown(job: Job) -> str:
-    """Return what keeps a job's need from being told."""
+    """Return why a job's memory cannot be estimated."""
     if job.config is None:
-        return "its training config is not at hand" if job.config_map is None else "its training config cannot be read"
+        return "its training config was not found" if job.config_map is None else "its training config cannot be read"
     if job.model is None:
         return "the model is not known; name it with `--model`"
     if not job.is_parsable:
@@ -59,9 +59,9 @@ def _why_unknown(job: Job) -> str:
         workload = decided_workload_of(job)
         if workload is None:
             return missing_gpus(job) or "no module of the model is adapted"
-        return why_impossible(job, workload) or "no run can have this shape"
+        return why_impossible(job, workload) or "no run can have this combination of options"
     except UnknownValueError:
-        return "a value that decides it is not known"
+        return "a value that it depends on is not known"
 
 
 def _method_of(job: Job) -> str:

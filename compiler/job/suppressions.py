@@ -187,7 +187,7 @@ def _unused_codes(
 def _unused_finding(suppression: Suppression, unused: tuple[str, ...]) -> Finding:
     if unused:
         names = ", ".join(f"`{code}`" for code in unused)
-        message = f"nothing to ignore here: {names} is not found in what this suppression covers"
+        message = f"nothing to ignore here: {names} is not reported where this suppression applies"
     else:
         message = "this suppression names no rule and ignores nothing: write `ignore[CODE] reason`"
     return Finding(

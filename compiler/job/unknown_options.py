@@ -56,6 +56,6 @@ def parse_with_unknowns(section: Section | None, name: str, release: str) -> Sec
 
 
 def _problems_of_key(option: Option, section: str, release: str, index: int) -> list[ArgProblem]:
-    """Return what the parser says of an option's key."""
+    """Return the parser's problem with an option's key."""
     problems = parse_section(section, [(option.name, "value")], release).problems
     return [replace(problem, entry_index=index) for problem in problems if problem.kind in _OF_THE_KEY]

@@ -86,7 +86,7 @@ class SectionParse:
 
 
 def parse_section(section: str, entries: Sequence[tuple[str, object]], release: str) -> SectionParse:
-    """Return what a Kaito release makes of a section's entries, each a key and its value as `yaml.safe_load` reads it.
+    """Parse a section's entries as a Kaito release does, each a key and its value as `yaml.safe_load` reads it.
 
     Raises `KeyError` for a section or release that has no table.
     """
@@ -148,7 +148,7 @@ class _ArgumentParser:
                 self.problems.append(ArgProblem(ArgProblemKind.EMPTY_MAPPING, index, key, key, is_fatal=False))
 
     def _readings(self) -> list[Reading]:
-        """Return what argparse takes each string for; after a bare `--` everything is a value."""
+        """Classify each string as argparse does; after a bare `--` everything is a value."""
         readings: list[Reading] = []
         is_ended = False
         for token in self.tokens:

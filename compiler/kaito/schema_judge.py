@@ -109,7 +109,7 @@ def _plain_message(error: Any) -> str:
 
 
 def _expected(error: Any) -> str:
-    """Return what was expected, from the first description or list of choices among the alternatives."""
+    """Describe the expected value, from the first description or list of choices among the alternatives."""
     for cause in error.context or ():
         schema = cause.schema
         if "enum" in schema and len(schema["enum"]) < 16:

@@ -68,7 +68,7 @@ def _text(value: object) -> str:
 
 
 def read_token(text: str, section: SectionArguments) -> Reading:
-    """Return what argparse takes a string for, options being those of a section."""
+    """Classify a string as argparse does, with the options of a section."""
     if not text.startswith("-"):
         return VALUE
     if text in section.options:

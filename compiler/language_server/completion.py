@@ -34,7 +34,7 @@ _WORKSPACE_LINE = re.compile(r"kind:\s*[\"']?Workspace[\"']?\s*(#.*)?$")
 def completions_at(
     engine: Engine, document: OpenDocument, beside: tuple[OpenDocument, ...], offset: int
 ) -> list[types.CompletionItem]:
-    """Return what can stand at an offset of a document, an empty list where nothing is known."""
+    """Return the completions at an offset of a document, an empty list where nothing is known."""
     cursor = cursor_at(document.source, offset)
     if cursor is None:
         return []
@@ -145,7 +145,7 @@ def _workspace_keys(engine: Engine, document: OpenDocument, cursor: Cursor) -> I
 
 
 def _written_elements(cursor: Cursor) -> set[str]:
-    """Return what stands there already: the other keys, or the other elements of a list on the line."""
+    """Return the names that are written already: other keys, or other elements of a list on the line."""
     if not cursor.in_value:
         return {*cursor.siblings, *(name.replace("_", "-") for name in cursor.siblings)}  # vLLM reads both alike
     return set(re.findall(r"[\w.-]+", cursor.before.partition("[")[2] + cursor.after)) if cursor.in_list else set()
@@ -177,7 +177,7 @@ def _written(key: KeyInfo, cursor: Cursor) -> str:
 
 
 def _text(key: KeyInfo, cursor: Cursor) -> str:
-    """Return what to write: a value after its space, or a key with what follows it."""
+    """Return the text to insert: a value after its space, or a key with what follows it."""
     if cursor.in_value:
         return f" {key.name}" if cursor.before.endswith(":") else key.name
     if cursor.after.lstrip().startswith(":"):

@@ -61,7 +61,7 @@ class _Line:
 
 
 def cursor_at(source: Source, offset: int) -> Cursor | None:
-    """Return what is being typed at an offset, None in a comment or at a place that cannot be told."""
+    """Return the cursor at an offset, None in a comment and where the place is unclear."""
     first = _first_offset(source, offset)
     quoted = quoted_text_at(source.text[first:], offset - first)
     if quoted is None:

@@ -99,7 +99,7 @@ class Checker:
     options: EngineOptions = EngineOptions()
 
     def check(self, documents: Iterable[OpenDocument]) -> list[Finding]:
-        """Return what is wrong with the documents of one folder; raises `KaitocError`.
+        """Return the findings in the documents of one folder; raises `KaitocError`.
 
         The files of the folder are searched for partners. Settings files are read anew, so that a change to one holds
         at once; a document that they exclude is context only.

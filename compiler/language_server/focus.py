@@ -49,7 +49,7 @@ class Focus:
 
 
 def focus_at(document: OpenDocument, offset: int, beside: tuple[OpenDocument, ...]) -> Focus:
-    """Return what matters at an offset of a document that is among those `beside`."""
+    """Narrow a document, which is among those `beside`, to the objects that matter at an offset."""
     text = document.source.text
     here = _around(text, offset)
     names = _names_in(text[here.start : here.end])
@@ -105,7 +105,7 @@ def _is_mark(text: str, place: int) -> bool:
 
 
 def _names_in(text: str) -> tuple[str, ...]:
-    """Return what an object is called and what config it names, by its text: while somebody types it seldom parses."""
+    """Find an object's name and the config it names in its text, which seldom parses while somebody types."""
     written = [*_own_names(text), *_CONFIG.findall(text)]
     return tuple(dict.fromkeys(name for one in written for name in (one, unhashed_name(one)) if name))
 

@@ -34,7 +34,7 @@ MAX_JOBS = 3
 def hover_at(
     engine: Engine, document: OpenDocument, beside: tuple[OpenDocument, ...], offset: int, kind: types.MarkupKind
 ) -> types.Hover | None:
-    """Return what to show at an offset of a document, None where nothing is known."""
+    """Return the hover at an offset of a document, None where nothing is known."""
     place = config_place(engine, document, offset)
     if place is not None:
         text, span = _config_text(engine, place, jobs_with(engine, beside, place.config_map)[:MAX_JOBS]), place.span

@@ -52,7 +52,7 @@ def config_key(release: str, section: str, name: str) -> KeyInfo | None:
 
 
 def section_key(release: str, section: str) -> KeyInfo | None:
-    """Return what is known of a section."""
+    """Return a section's key with its documentation."""
     schema = _definitions(release).get(section)
     return KeyInfo(section, schema.get("description", ""), holds_keys=True) if schema is not None else None
 

@@ -45,7 +45,7 @@ def quoted_text_at(text: str, offset: int) -> QuotedText | None:
 
 
 def _decoded(written: str, quote: str) -> tuple[str, int]:
-    """Return what is written up to the closing quote, and where that ended."""
+    """Decode the text up to the closing quote; return it and where it ended."""
     pieces, place = [], 0
     while (piece := _PIECES[quote].match(written, place)) is not None and piece.end() > place:
         found = piece.groupdict()

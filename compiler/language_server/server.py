@@ -106,7 +106,7 @@ class KaitocServer(LanguageServer):
                 self._publish(current, findings, problem)
 
     def _findings(self, checked: tuple[OpenDocument, ...]) -> tuple[list[Finding], str]:
-        """Return what is wrong, and why a check could not be made; no document may end the server."""
+        """Return the findings, and why a check failed; no document may end the server."""
         try:
             return self.checker.check(checked), ""
         except KaitocError as error:

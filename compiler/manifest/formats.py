@@ -111,7 +111,7 @@ DESCRIPTIONS = {
     "dns-subdomain": ("a DNS subdomain", f"use at most 253 {_HOST_CHARACTERS}"),
     "generate-name": ("the beginning of a DNS subdomain", f"use {_HOST_CHARACTERS}"),
     "group-version": ("a group and a version", "write it as in the owner's own `apiVersion`"),
-    "label-value": ("a label value", f"use at most 63 {_NAME_CHARACTERS}, a letter or digit at both ends"),
+    "label-value": ("a label value", f"use at most 63 {_NAME_CHARACTERS}, starting and ending with a letter or digit"),
     "qualified-name": ("a qualified name", _QUALIFIED),
 }
 """What a text of each form is called, and how to write one."""

@@ -27,7 +27,7 @@ class KindFault:
 
 
 def kind_fault(manifest: Manifest) -> KindFault | None:
-    """Return what is wrong with the kind of an object that is Kaito's; None for all others."""
+    """Return the fault in the kind of an object that is Kaito's, None for all others."""
     if manifest.is_workspace and manifest.is_served:
         return None
     if manifest.api_version.partition("/")[0] == KAITO_API_GROUP:
@@ -42,7 +42,7 @@ def kind_fault(manifest: Manifest) -> KindFault | None:
 
 
 def _kaito_fault(manifest: Manifest) -> KindFault | None:
-    """Return what is wrong with an object in Kaito's group."""
+    """Return the fault in the kind or version of an object in Kaito's group."""
     kinds, kind = served_kinds(), manifest.ref.kind
     served = kinds.get(manifest.api_version)
     every = sorted({name for names in kinds.values() for name in names})

@@ -23,7 +23,7 @@ def content_of(manifest: Manifest) -> JsonContent:
 
 
 def object_errors(manifest: Manifest, release: str) -> tuple[ShapeError, ...]:
-    """Return what the API server refuses in an object; nothing for kinds that are not judged.
+    """Return the faults for which the API server refuses an object; none for kinds that are not checked.
 
     Raises `SchemaError`.
     """

@@ -149,7 +149,7 @@ def _one_controller(_: object, __: object, value: object, ___: object) -> Iterat
 
 def _not_both(_: object, names: list[str], value: object, __: object) -> Iterator[Any]:
     if isinstance(value, list) and all(name in value for name in names):
-        yield _error(f"the finalizers {join_names(names)} exclude each other")
+        yield _error(f"the finalizers {join_names(names)} are mutually exclusive")
 
 
 def _kube_finalizers(_: object, __: object, value: object, ___: object) -> Iterator[Any]:
@@ -217,7 +217,7 @@ def _missing(error: Any, keyword: str) -> list[str]:
 
 
 def _plain(error: Any, keyword: str) -> str:
-    """Return what a value is and what it must be."""
+    """Describe a value and what it must be."""
     value, wanted = error.instance, error.validator_value
     if keyword == "type":
         return f"is {_noun_of(value)}; it must be {_NOUNS.get(wanted, wanted)}"

@@ -18,7 +18,7 @@ WORKSPACE, CONFIG_MAP = "Workspace", "ConfigMap"
 CORE_VERSION = "v1"
 _SERVING = ("InferenceSet", "MultiRoleInference")
 _CORE, _WORKSPACES = "kubernetes/core", "kubernetes/workspace"
-REINSTALL = "install kaitoc anew"
+REINSTALL = "reinstall kaitoc"
 _GENERATOR = "python -m kaitoc.schemas.generate.workspace_crd"
 
 

@@ -56,7 +56,7 @@ def _zero(schema: Schema) -> Any:
 
 
 def is_surely_valid(value: Any, schema: Schema) -> bool:
-    """Return whether a value surely fits a schema; False of a normalized one means "ask the JSON Schema".
+    """Return whether a value certainly fits a schema; False of a normalized one means "ask the JSON Schema".
 
     A value that fits has no null that normalizing it would change.
     """

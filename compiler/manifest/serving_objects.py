@@ -62,7 +62,7 @@ class ServingView:
 
 
 def serving_views(manifest: Manifest) -> tuple[ServingView, ...]:
-    """Return what an object serves; nothing for objects that serve nothing."""
+    """Return the servers that an object describes; none for other objects."""
     return manifest.memo.get("serving views", lambda: _views(manifest)) if manifest.is_kaitos else ()
 
 

@@ -38,7 +38,7 @@ class Reserve:
 
 
 def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int, fragmentation_bytes: int) -> Reserve:
-    """Return what the device holds beyond `allocated_bytes`, with bounds.
+    """Return the bytes that the device holds beyond `allocated_bytes`, with bounds.
 
     On a full device PyTorch gives unused segments back and tries again (`release_cached_blocks`), so fragmentation does
     not exceed what the GPU has left. The low bound takes the allocator to be perfect; the high one adds what a replay
@@ -91,7 +91,7 @@ def context_bytes(gpu: Gpu | None) -> int:
 
 
 def cublas_workspace_bytes(gpu: Gpu | None) -> int:
-    """Return what cuBLAS takes through PyTorch's allocator."""
+    """Return the bytes that cuBLAS takes through PyTorch's allocator."""
     is_hopper = gpu is not None and gpu.compute_capability >= HOPPER
     return CUBLAS_WORKSPACE_HOPPER_BYTES if is_hopper else CUBLAS_WORKSPACE_BYTES
 

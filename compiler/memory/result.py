@@ -43,7 +43,7 @@ class Category(str, Enum):
 
     @property
     def words(self) -> str:
-        """Return what messages call it."""
+        """Return its name in messages."""
         return "optimizer states" if self is Category.OPTIMIZER else self.value
 
 
@@ -124,11 +124,11 @@ class Footprint:
 
     @property
     def device_bytes(self) -> int:
-        """Return what nvidia-smi would show: reserved plus context."""
+        """Return the bytes that nvidia-smi would show: reserved plus context."""
         return self.reserved_bytes + self.context_bytes
 
 
 def parts_of(footprint: Footprint) -> dict[str, int]:
-    """Return what makes up the device bytes, by name: the categories at the peak, fragmentation, context."""
+    """Break the device bytes down by name: the categories at the peak, fragmentation, context."""
     parts = {category.value: num_bytes for category, num_bytes in footprint.peak.categories.items()}
     return {**parts, "fragmentation": footprint.fragmentation_bytes, "context": footprint.context_bytes}

@@ -39,12 +39,12 @@ class RowLengths:
 
 
 def measured_rows(tokens: Sequence[int]) -> RowLengths:
-    """Return what is known of rows whose tokens were counted; there has to be one."""
+    """Return the lengths of rows whose tokens were counted; at least one row is needed."""
     return RowLengths(measured=tuple(sorted(Counter(tokens).items())))
 
 
 def stated_rows(data: str | None, lengths: str | None) -> RowLengths | None:
-    """Return what `--data` or `--lengths` states of the rows, None where neither is given.
+    """Return the row lengths of `--data` or `--lengths`, None where neither is given.
 
     Raises `LengthsError` and `DataLengthError`.
     """

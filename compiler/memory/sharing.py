@@ -49,7 +49,7 @@ _WRAPS = frozenset(("auto_wrap",))
 
 
 def request_in(fsdp: object) -> SharingRequest | None:
-    """Return what the training argument `fsdp` asks for, AS_THE_STACK_DOES where it asks for nothing.
+    """Return the sharding that the training argument `fsdp` requests, AS_THE_STACK_DOES where it requests none.
 
     None is for words that the bundled runtime does not follow.
     """
@@ -64,7 +64,7 @@ def request_in(fsdp: object) -> SharingRequest | None:
 
 
 def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
-    """Return what a stack makes of a request: what is left to it is its default."""
+    """Resolve a request for a stack, whose defaults fill what the request leaves open."""
     word = EARLIER_NAMES.get(request.word, request.word)
     has_tail = changes()[LibraryChange.TAIL_UNITS].includes(stack.accelerate)
     kind = stack.default_sharding if word == "auto" else ShardingKind(word)

@@ -64,7 +64,7 @@ def machines(gpu: Gpu | None = None) -> list[Machine]:
 
 
 def smallest_placement(workload: Workload, choices: Iterable[Machine], margin: float) -> Placement | None:
-    """Return the placement with the fewest GPUs that surely fits, of equal ones that on the smallest; None for none.
+    """Return the placement with the fewest GPUs that certainly fits, of equal ones that on the smallest; None for none.
 
     Raises `WorkloadError` for a workload that no number of GPUs makes possible.
     """

@@ -24,8 +24,6 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
         edits = move_up(late, file)
         field = workspace.field("tuning", "config")
         if edits and field is not None:
-            reason = (
-                "the first kubectl apply of the file is refused the Workspace as long as its ConfigMap comes after it"
-            )
+            reason = "the first kubectl apply refuses the Workspace if its ConfigMap comes after it"
             yield Change("order of documents", reason, Preserves.INTENT, field.value, edits,
                          "Workspace first", "ConfigMap first", "KT340")  # fmt: skip

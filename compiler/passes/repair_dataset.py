@@ -28,7 +28,7 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
 
 def _unset_split(job: Job) -> Change:
     if evaluates(job):
-        reason = "the default of Kaito's code, written down: its templates say 1"
+        reason = "Kaito's default, set explicitly; its templates set 1"
         return set_to(job, "DatasetConfig", "train_test_split", _CODE_DEFAULT, reason, Preserves.EXACT)
-    reason = "the default of Kaito's code holds out 20 % of the data, which no evaluation then uses"
+    reason = "Kaito's default holds out 20 % of the data, which no evaluation uses"
     return set_to(job, "DatasetConfig", "train_test_split", 1, reason, Preserves.INTENT)

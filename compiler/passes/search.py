@@ -97,7 +97,7 @@ def _smallest_that_fits(candidates: list[Candidate], judge: Judge) -> Candidate 
 
 
 def _free_speed(start: Candidate, candidates: list[Candidate], judge: Judge) -> Candidate | None:
-    """Return what is faster than `start` by more than `WORTHWHILE` and exactly as good otherwise."""
+    """Return the candidate that is faster than `start` by more than `WORTHWHILE` and exactly as good otherwise."""
     limit = judge.time(start) * (1 - WORTHWHILE)
     peak = judge.hint(start).least_bytes
     faster = [

@@ -14,7 +14,7 @@ _IMPOSSIBLE_BYTES = 1 << 62
 
 
 def space_of(question: Question) -> Space:
-    """Return what may be chosen for a job; the present values come first."""
+    """Return the choices for a job; the present values come first."""
     return Space({choice: choice.values_for(question) for choice in CHOICES})
 
 
@@ -62,7 +62,7 @@ def _hint(candidate: Candidate, run: Situation) -> Hint:
 
 
 def _joined(hints: list[Hint]) -> Hint:
-    """Return what holds for all runs together."""
+    """Return the hint that holds for all runs together."""
     known = [hint.fits for hint in hints]
     together = False if False in known else None if None in known else True
     return Hint(together, all(hint.fits_tightly for hint in hints), max(hint.least_bytes for hint in hints))

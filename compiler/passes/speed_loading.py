@@ -28,7 +28,7 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
 
 def _workers(job: Job) -> Iterator[Change]:
     if job.option(_SECTION, "dataloader_num_workers") is None:
-        reason = "batches are put together in processes beside the one that drives the GPU; their order stays"
+        reason = "worker processes prepare the batches while the GPU computes; their order stays the same"
         yield set_to(job, _SECTION, "dataloader_num_workers", _WORKERS, reason, Preserves.EXACT)
 
 
@@ -36,7 +36,7 @@ def _grouping(job: Job) -> Iterator[Change]:
     """Group by length where that saves padding and the manifest does not say otherwise."""
     grouping = length_grouping(job)
     if grouping is not None and job.option(_SECTION, grouping[0]) is None:
-        reason = "sequences of like length in one batch need less padding; the order of samples is another random one"
+        reason = "batches of similar lengths need less padding; samples come in a different random order"
         yield set_to(job, _SECTION, *grouping, reason, Preserves.STATISTICAL)
 
 

@@ -150,7 +150,7 @@ class TrainingPlan(_Part):
     @model_validator(mode="after")
     def _one_precision(self) -> TrainingPlan:
         if self.bf16 and self.fp16:
-            raise ValueError("`bf16` and `fp16` exclude each other")
+            raise ValueError("`bf16` and `fp16` are mutually exclusive")
         return self
 
 

@@ -44,13 +44,13 @@ def pieces(
 
 
 def parse_target(value: str) -> ReportTarget:
-    """Read `NAME` or `NAME=FILE`; raises `ValueError` with a message for the user."""
+    """Read `NAME` or `NAME=FILE`, where `-` is standard output; raises `ValueError` with a message for the user."""
     name, separator, path = value.partition("=")
     if name not in FORMATS:
         raise ValueError(_unknown_format(name))
     if separator and not path:
         raise ValueError(f"`{value}` names no file after `=`")
-    return ReportTarget(name, path or None)
+    return ReportTarget(name, path if path not in ("", "-") else None)
 
 
 def default_format(environment: Mapping[str, str]) -> str:

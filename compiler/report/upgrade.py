@@ -114,7 +114,7 @@ def _change_text(change: ChangedDefault) -> str:
     keep = f"; `{change.line}` keeps it" if change.can_be_kept else ""
     values = f"{_value_text(change.before)} -> {_value_text(change.after)}"
     effects = f" ({', '.join(change.effects)})" if change.effects else ""
-    return f"{change.section}.{change.option}, which is left out: {values}{effects}{keep}"
+    return f"{change.section}.{change.option}, which is not set: {values}{effects}{keep}"
 
 
 def _value_text(value: object) -> str:
@@ -148,12 +148,12 @@ def _summary(found: Upgrade, before: Release, after: Release) -> str:
     changes = {(change.place.source.path, change.place.pointer, change.option) for change in found.changes}
     parts.append(f"{plural(len(changes), 'default')} changed")
     kept = sum(change.can_be_kept for change in found.changes)
-    hint = " (`--fix` writes the values of before)" if kept else ""
+    hint = " (`--fix` writes the old values)" if kept else ""
     return f"{before.name} to {after.name}: {', '.join(parts)}{hint}"
 
 
 def upgrade_json(found: Upgrade, before: Release, after: Release) -> str:
-    """Return what an upgrade does as JSON; findings are as in `kaitoc check --format json`."""
+    """Return an upgrade as JSON; findings are as in `kaitoc check --format json`."""
     document = {
         "from": before.name,
         "to": after.name,

@@ -64,7 +64,7 @@ def summary_line(totals: Totals) -> str:
 
 
 def job_facts(job: JobSummary) -> list[str]:
-    """Return what defines a job, the known parts only: method, model, GPU, sequence length, batch."""
+    """Return the facts of a job that are known: method, model, GPU, sequence length, batch."""
     facts = [fact for fact in (job.method, job.model, job.gpu) if fact]
     if job.serving is not None:
         return [*facts, *_layout_facts(job.serving), *([f"{job.seq_len:,} tokens"] if job.seq_len else [])]
@@ -83,7 +83,7 @@ def _layout_facts(need: ServingNeed) -> list[str]:
 
 
 def _serving_need(job: JobSummary) -> str:
-    """Return what the KV cache of a server holds, and the verdict."""
+    """Return the size of a server's KV cache, and the verdict."""
     verdict = f": {job.verdict.value}" if job.verdict else ""
     footprint = job.serving.footprint if job.serving is not None else None
     if footprint is None or footprint.pool.num_blocks == 0:

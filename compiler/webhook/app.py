@@ -135,8 +135,10 @@ class Webhook:
             )
         except JudgingError as error:
             if self._fails_open:
-                return "unjudged", Answer(is_allowed=True, warnings=(f"kaitoc let this pass unjudged: {error}",))
-            return "unjudged", Answer(is_allowed=False, message=f"kaitoc could not judge: {error}", status_code=500)
+                return "unjudged", Answer(is_allowed=True, warnings=(f"kaitoc admitted this without a check: {error}",))
+            return "unjudged", Answer(
+                is_allowed=False, message=f"kaitoc could not check this: {error}", status_code=500
+            )
         return ("allowed" if answer.is_allowed else "refused"), answer
 
     async def _body(self, http_request: HttpRequest) -> bytes:
@@ -151,7 +153,7 @@ class Webhook:
         try:
             return await asyncio.wait_for(self._read(http_request), self._limits.body_seconds)
         except asyncio.TimeoutError as error:
-            raise RefusedError(408, "the review came too slowly") from error
+            raise RefusedError(408, "the review arrived too slowly") from error
 
     async def _read(self, http_request: HttpRequest) -> bytes:
         pieces: list[bytes] = []

@@ -79,11 +79,11 @@ class Judges:
             task = loop.run_in_executor(pool, _judge, data, partners, surroundings.is_complete, mutates)
             return await asyncio.wait_for(task, timeout_seconds)
         except asyncio.TimeoutError as error:
-            raise JudgingError(f"judging took longer than {timeout_seconds:g} seconds") from error
+            raise JudgingError(f"the check took longer than {timeout_seconds:g} seconds") from error
         except BrokenProcessPool as error:
             if self._pool is pool:
                 self._pool = self._new_pool()
-            raise JudgingError("the judging process ended") from error
+            raise JudgingError("the checking process ended") from error
         except Exception as error:
             raise JudgingError(f"{type(error).__name__}: {error}") from error
 

@@ -109,7 +109,7 @@ class Certificate:
             return
         self._stamp = stamp
         self._on_load()
-        LOGGER.warning("the certificate was loaded anew")
+        LOGGER.warning("the certificate was reloaded")
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
         with suppress(OSError):
@@ -153,7 +153,7 @@ async def _start(webhook: Webhook, address: Address) -> None:
         await webhook.start()
         log_start(address.host, address.port)
     except JudgingError as error:
-        LOGGER.error("kaitoc cannot judge, and will not be ready: %s", error)
+        LOGGER.error("kaitoc cannot check reviews and will not be ready: %s", error)
 
 
 async def _poll(partners: Partners, certificate: Certificate | None) -> None:

@@ -67,7 +67,7 @@ def read_inner_yaml(source: Source, scalar: Scalar) -> InnerYaml:
 
 
 def _unread(source: Source, scalar: Scalar) -> InnerYaml:
-    """Return that a text is too long to be read; its map is of its first character alone."""
+    """Report a text that is too long to be read; its map covers its first character only."""
     start = scalar.span.start
     head = Scalar(Span(start, start + 1), "", scalar.style, scalar.tag)
     message = f"longer than {MAX_CHARACTERS:,} characters, which no training config is; it is not read"

@@ -65,7 +65,7 @@ class JsonContent:
 
 
 def json_content(node: Node) -> JsonContent:
-    """Return what kubectl sends for a document, or what stops it."""
+    """Return the value that kubectl sends for a document, or the problem that stops it."""
     try:
         return JsonContent(json_value(node))
     except KubernetesYamlError as error:
@@ -101,7 +101,7 @@ def json_entries(mapping: Mapping) -> dict[str, Entry]:
 
 
 def scalar_of_text(text: str) -> object:
-    """Return what a plain scalar of a text is read as."""
+    """Return the value of a plain scalar of a text."""
     if text[:1] in _NUMERIC:
         return _resolved(text) if len(text) <= _MAX_REMEMBERED else _resolve(text)
     return _WORDS.get(text, text)
@@ -200,7 +200,7 @@ def _decoded(node: Scalar) -> str:
 
 
 def decoded_base64(text: str) -> bytes | None:
-    """Return what a base64 text stands for as Go decodes it, which skips line breaks; None when it is none."""
+    """Decode a base64 text as Go does, which skips line breaks; None when it is not base64."""
     compact = text.replace("\r", "").replace("\n", "")
     if not re.fullmatch(_BASE64, compact):
         return None

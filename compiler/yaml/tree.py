@@ -142,7 +142,7 @@ class Document:
 
 
 def key_identity(key: Node) -> object:
-    """Return what makes two keys the same: the text of a scalar, else the node itself."""
+    """Return the identity of a key: the text of a scalar, else the node itself."""
     return key.value if isinstance(key, Scalar) else id(key)
 
 

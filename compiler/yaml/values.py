@@ -48,7 +48,7 @@ class _RefusedError(Exception):
 
 
 def _construct(value: str, is_plain: bool, tag: str | None) -> object:
-    """Return what a scalar's text stands for."""
+    """Return the value that a scalar's text stands for."""
     if tag is None or tag == "!":
         tag = _RESOLVER.resolve(yaml.ScalarNode, value, (is_plain, not is_plain))
     if tag in (_STRING_TAG, _MERGE_TAG):

@@ -79,7 +79,7 @@ class ChatTemplate:
         return message
 
     def ending_of(self, tail: str, following: str) -> str:
-        """Return what belongs to an answer of what follows its text.
+        """Return the part of the text after an answer that belongs to it.
 
         `tail` is what follows it where the conversation ends with it; what both share belongs to the answer. Where a
         template writes another token at the end of a conversation, or none, it is the next token of control, unless

@@ -224,7 +224,7 @@ def _require_complete(answer: Any, part: Path, offset: int) -> None:
 
 
 def _validator(note: Path) -> str:
-    """Return what tells whether a file on the server is still the one that was begun."""
+    """Return the validator that tells whether a file on the server is still the one that was begun."""
     try:
         return str(json.loads(note.read_text(encoding="utf-8"))["validator"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -80,7 +80,7 @@ def read_rows(
 def read_each(
     paths: tuple[str, ...], parse: Callable[[str, Any], _Parsed], *, data_format: str | None, skip_bad_rows: bool
 ) -> Rows[_Parsed]:
-    """Return what a function makes of every row, given its origin and value.
+    """Apply a function to every row's origin and value.
 
     Raises the first `DataFailure` of the function, unless bad rows are skipped, and one where no row is left.
     """

@@ -64,7 +64,7 @@ class EncodedPairs:
         return longest if data.max_length is None else min(longest, data.max_length)
 
     def describe(self, max_length: int | None) -> str:
-        """Return what is trained on, in words."""
+        """Describe the pairs that are trained on."""
         longest = max(pair.num_tokens for pair in self.pairs)
         said = f"{len(self.pairs)} pairs of a chosen and a rejected answer, at most {longest} tokens"
         said += f"; {self.num_truncated} cut to {max_length}" if self.num_truncated else ""

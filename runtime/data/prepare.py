@@ -29,7 +29,7 @@ class Removed:
     origin: str
 
     def describe(self) -> str:
-        """Return what is not trained, for the log before training."""
+        """Describe the texts that are not trained, for the log before training."""
         rows = f"{self.num_rows} row{'s' if self.num_rows > 1 else ''}"
         texts = f"{self.num_texts} text{'s' if self.num_texts > 1 else ''}"
         return f"the chat template drops `{self.key}` ({texts} in {rows}, the first: {self.origin})"
@@ -84,7 +84,7 @@ def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan, num_workers: in
             merged.add(batch)
     if not merged.num_examples:
         raise DataFailure(
-            f"no token is left to learn from in {len(rows)} rows: within {_limit(data)} tokens no answer begins; "
+            f"nothing is left to learn in {len(rows)} rows: within {_limit(data)} tokens no answer begins; "
             "raise `max_length` or set `truncation_mode: keep_end`"
         )
     return merged.prepared()

@@ -24,7 +24,7 @@ class Source:
 
     @property
     def key(self) -> str:
-        """Return what the tokens are cached under; raises `DataFailure` for a file that cannot be read."""
+        """Return the cache key of the tokens; raises `DataFailure` for a file that cannot be read."""
         return token_key(self.plan, self.files, self.tokenizer)
 
     def read(self) -> Rows[Any]:

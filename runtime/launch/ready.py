@@ -134,7 +134,7 @@ def _checkpoint(plan: Plan, output: Path, passed_over: list[Path]) -> Path | Non
     folder = output / CHECKPOINTS
     checkpoint = newest_whole(folder, passed_over.append)
     for damaged in passed_over:
-        sys.stderr.write(f"kaitoc: {damaged} is damaged or incomplete and is passed over\n")
+        sys.stderr.write(f"kaitoc: {damaged} is damaged or incomplete and is skipped\n")
     if holds_run(output):
         require_same_plan(plan, output)
     if checkpoint is None and is_main_process():

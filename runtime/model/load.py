@@ -155,10 +155,10 @@ def _require_complete(plan: Plan, loading_info: dict[str, Any]) -> None:
     for fault, names in wrong.items():
         if names:
             problem = f"{len(names)} are {fault}, the first: {names[0]}"
-            raise ModelFailure(f"{plan.model.path}: the weights do not go with config.json: {problem}")
+            raise ModelFailure(f"{plan.model.path}: the weights do not match config.json: {problem}")
     unused = sorted(loading_info["unexpected_keys"])
     if unused and is_main_process():
-        sys.stderr.write(f"model: {len(unused)} of its weights have no place in it, the first: {unused[0]}\n")
+        sys.stderr.write(f"model: {len(unused)} of its weights are not used, the first: {unused[0]}\n")
 
 
 def _attention(plan: Plan, device: str) -> str | None:

@@ -154,4 +154,4 @@ def _require_shardable(plan: Plan) -> None:
     if plan.num_processes == 1:
         raise PlanFailure("sharding needs several processes; set --num-processes, or leave --sharding to auto")
     if plan.quantization.method == "int8":
-        raise PlanFailure("a model in 8 bit cannot be sharded; use 4 bit (nf4), or --sharding ddp")
+        raise PlanFailure("an 8-bit model cannot be sharded; use 4-bit (nf4), or --sharding ddp")

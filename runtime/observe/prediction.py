@@ -78,7 +78,7 @@ def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) 
 
 
 def _loss_bytes(workload: Workload) -> int:
-    """Return what the loss needs beside its input while its gradient is computed."""
+    """Return the bytes that the loss needs in addition to its input while its gradient is computed."""
     architecture = workload.architecture
     num_tokens = workload.batch_size * (workload.seq_len_tokens - 1)
     rows = min(num_tokens, CPU_TILE_TOKENS)

@@ -21,7 +21,7 @@ class Sample:
     without_adapter: str | None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return what it holds under names for a reader."""
+        """Return its parts under names for a reader."""
         base = [("without adapter", self.without_adapter)] if self.without_adapter is not None else []
         rows = [("prompt", self.prompt), ("expected", self.expected), *base, ("answer", self.answer)]
         return [(name, printable(text)) for name, text in rows]

@@ -94,13 +94,13 @@ def require_same_plan(plan: Plan, output: Path) -> None:
     if all(known) and known[0] != known[1]:
         raise PlanFailure(
             f"{output}: its adapter is for another base model: the weights in {plan.model.path} are not those that it "
-            "was trained on; name another --output"
+            "was trained on; choose another --output"
         )
     for part in Plan.model_fields:
         old, new = getattr(before, part), getattr(now, part)
         if part not in _MAY_DIFFER and old != new:
             where = _first_difference(part, old, new)
-            raise PlanFailure(f"{output}: holds checkpoints of another run; {where}; name another --output")
+            raise PlanFailure(f"{output}: holds checkpoints of another run; {where}; choose another --output")
 
 
 def write_plan(plan: Plan, output: Path) -> None:

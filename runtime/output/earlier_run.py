@@ -46,7 +46,7 @@ def require_free(output: Path, *, overwrite: bool) -> None:
     """Raise `OutputRefused` when an output folder holds what a run would replace, unless a run wrote it and may."""
     held = next(_held(output), None)
     if held is not None and not _is_of_a_run(output):
-        raise OutputRefused(f"{output}: holds {held}, which no run of kaitoc wrote; name another --output")
+        raise OutputRefused(f"{output}: holds {held}, which no run of kaitoc wrote; choose another --output")
     if held is not None and not overwrite:
         raise OutputRefused(
             f"{output}: holds {held} of an earlier run; --resume continues that run, --overwrite replaces it"

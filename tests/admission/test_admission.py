@@ -165,7 +165,7 @@ def test_a_version_that_is_newer_than_kaitoc_passes_unjudged() -> None:
     found = judged(review(newer))
 
     assert found.is_allowed
-    assert found.warnings == ("`kaito.sh/v2` is newer than this kaitoc, which does not judge it; update kaitoc",)
+    assert found.warnings == ("`kaito.sh/v2` is newer than this kaitoc, which cannot check it; update kaitoc",)
 
 
 @pytest.mark.parametrize("word", ["y", "on", "08", "1e3", "0o17", "~", "null", "1_0", "true", "2026-01-31", ""])

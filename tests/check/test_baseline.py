@@ -189,7 +189,7 @@ def test_an_update_takes_out_what_is_gone_and_adds_nothing(tmp_path: Path, monke
     (tmp_path / "b.yaml").write_text(FAULTY + "---\n" + FAULTY.replace("name: tuning", "name: other"))
     result = run("baseline", "--update")
 
-    assert result.stdout == "kaitoc-baseline.json: 9 findings, 1 taken out\n"
+    assert result.stdout == "kaitoc-baseline.json: 9 findings, 1 removed\n"
     assert run("check", "--baseline", "kaitoc-baseline.json").exit_code == 1
 
 

@@ -251,7 +251,7 @@ def test_the_command_exits_1_when_something_breaks(manifest: Path) -> None:
 
     assert result.exit_code == 1
     assert "KT202" in result.stdout
-    assert "TrainingArguments.learning_rate, which is left out: 5.0e-05 -> 2.0e-05 (result)" in result.stdout
+    assert "TrainingArguments.learning_rate, which is not set: 5.0e-05 -> 2.0e-05 (result)" in result.stdout
 
 
 def test_json_has_what_breaks_and_what_changes(manifest: Path) -> None:
@@ -290,7 +290,7 @@ def test_without_paths_the_releases_are_compared() -> None:
         (("--from", "v0.12", "--to", "v0.10"), "--to v0.10 is not newer than --from v0.12"),
         (("--from", "v0.12", "--to", "v0.12"), "--to v0.12 is not newer than --from v0.12"),
         (("--from", "v0.7", "--to", "v0.12"), "the Kaito release `v0.7` is not known (known: v0.8, "),
-        (("--from", "v0.10", "--to", "v0.12", "--fix"), "--fix and --diff change files: name them"),
+        (("--from", "v0.10", "--to", "v0.12", "--fix"), "--fix and --diff need PATHS"),
     ],
 )
 def test_what_is_no_upgrade_is_refused_in_one_line(arguments: tuple[str, ...], message: str) -> None:

@@ -169,5 +169,5 @@ def test_the_command_tells_each_server(tmp_path: Path, as_json: bool) -> None:
         assert server["server"] == "Workspace serve"
         assert "safetensors-load-strategy: lazy" in [change["keep"] for change in server["changes"]]
     else:
-        told = "vllm.safetensors-load-strategy, which is left out: lazy -> null"
+        told = "vllm.safetensors-load-strategy, which is not set: lazy -> null"
         assert f"  {told}; `safetensors-load-strategy: lazy` keeps it" in result.stdout.splitlines()

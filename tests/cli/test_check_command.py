@@ -311,7 +311,7 @@ def test_a_broken_schema_is_told_in_one_line(content: str, tmp_path: Path, monke
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("kaitoc: ")
     assert result.stderr.count("\n") == 1
-    assert "install kaitoc anew" in result.stderr
+    assert "reinstall kaitoc" in result.stderr
 
 
 def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,10 +79,10 @@ def test_config_names_the_settings_that_hold(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--config", "ci.toml", "--isolated"), "leave one of them out"),
+        (("--config", "ci.toml", "--isolated"), "mutually exclusive"),
         (("--config", "absent.toml"), "absent.toml"),
-        (("--quiet", "--verbose"), "--quiet and --verbose contradict each other"),
-        (("--show-fixes",), "--show-fixes lists what --fix fixed; give both"),
+        (("--quiet", "--verbose"), "--quiet and --verbose are mutually exclusive"),
+        (("--show-fixes",), "--show-fixes needs --fix"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(folder: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -150,7 +152,7 @@ def test_a_job_is_shown_with_its_file(folder: Path) -> None:
     [
         ("name: phi-3-mini-4k-instruct", "name: someones-own-model", "the model is not known; name it with `--model`"),
         ("lora_alpha:", "lora_alhpa:", "Kaito stops at its training config"),
-        ("lora_alpha:", "use_rslora: ${RS}\n        lora_alpha:", "a value that decides it is not known"),
+        ("lora_alpha:", "use_rslora: ${RS}\n        lora_alpha:", "a value that it depends on is not known"),
     ],
 )
 def test_a_job_that_is_not_estimated_says_why(folder: Path, before: str, after: str, reason: str) -> None:
@@ -193,3 +195,40 @@ def test_the_version_has_a_short_option() -> None:
     runner = CliRunner()
 
     assert runner.invoke(cli, ["-V"]).stdout == runner.invoke(cli, ["--version"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fix", "--diff"], "--fix and --diff are mutually exclusive"),
+        (["--unsafe-fixes"], "--unsafe-fixes needs --fix or --diff"),
+        (["--show-fixes"], "--show-fixes needs --fix"),
+        (["-q", "-v"], "--quiet and --verbose are mutually exclusive"),
+        (["--show-files", "--fix"],
+         "--show-files, --show-settings, --show-effective, --fix, --diff and --statistics are mutually exclusive"),
+        (["--isolated", "--config", "kaitoc.toml"], "--isolated and --config are mutually exclusive"),
+    ],
+)  # fmt: skip
+def test_options_that_contradict_each_other_are_refused_in_one_line(
+    folder: Path, arguments: list[str], message: str
+) -> None:
+    run = subprocess.run([sys.executable, "-m", "kaitoc", "check", *arguments], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", f"kaitoc: {message}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "-f", "json", "--output-file", "-"],
+        ["check", "-f", "json=-"],
+        ["init", "--model", "phi-4", "-o", "-"],
+        ["baseline", "-o", "-"],
+        ["compile", "demo.yaml", "-o", "-"],
+    ],
+)
+def test_a_dash_is_standard_output_in_every_command(folder: Path, arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, arguments)
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith(("{", "apiVersion", "# A QLoRA"))
+    assert not (folder / "-").exists()

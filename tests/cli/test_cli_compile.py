@@ -113,8 +113,8 @@ def test_what_cannot_be_repaired_is_named_and_nothing_is_written(here: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("compile", "cm.yaml", "--diff", "--in-place"), "exclude each other"),
-        (("compile", "cm.yaml", "--goal", "memory", "--goal", "throughput"), "contradict each other"),
+        (("compile", "cm.yaml", "--diff", "--in-place"), "are mutually exclusive"),
+        (("compile", "cm.yaml", "--goal", "memory", "--goal", "throughput"), "are mutually exclusive"),
         (("compile", "cm.yaml", "second.yaml", "-o", "out.yaml"), "one file cannot hold 2"),
         (("compile", "cm.yaml", "second.yaml", "-o", "-"), "2 files would be written"),
         (("compile", "-", "--in-place"), "--in-place replaces files"),

@@ -90,15 +90,15 @@ def test_weights_that_stay_gathered_and_smaller_groups_need_more() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--gpus", "8", "--nodes", "3"), "2 nodes would do"),
-        (("--gpus", "3", "--nodes", "2"), "1 node would do"),
+        (("--gpus", "8", "--nodes", "3"), "2 nodes would work"),
+        (("--gpus", "3", "--nodes", "2"), "1 node would work"),
         (("--gpus", "8", "--nodes", "0"), "the number of nodes must be at least 1, not 0"),
         (("--gpus", "8", "--no-reshard"), "gather no weights that could be kept; use fsdp2"),
         (("--gpus", "8", "--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 8"),
         (("--gpus", "8", "--shard-group", "4"), "use fsdp2"),
         (("--gpus", "8", "--offload", "parameters"), "use fsdp2"),
         (("--sharding", "fsdp2"), "at least 2 GPUs"),
-        (("--gpus", "8", "--sharding", "fsdp2", "--quantization", "int8"), "use 4 bit (nf4), or ddp"),
+        (("--gpus", "8", "--sharding", "fsdp2", "--quantization", "int8"), "use 4-bit (nf4), or ddp"),
         (("--gpus", "16", "--gpu", "Standard_NC24ads_A100_v4"), "need --nodes 16"),
     ],
 )

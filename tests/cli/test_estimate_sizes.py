@@ -44,7 +44,7 @@ def test_the_estimate_is_that_of_the_largest() -> None:
 def test_the_text_names_the_option_to_write() -> None:
     result = estimate(*QLORA, "--solve", "batch")
 
-    assert "largest that surely fits A10-24GB: --batch " in result.stdout
+    assert "largest that certainly fits A10-24GB: --batch " in result.stdout
 
 
 def test_what_fits_with_no_size_exits_with_1() -> None:

@@ -164,7 +164,7 @@ def test_what_only_a_cluster_refuses_does_not_stop_a_local_run(tmp_path: Path) -
     ("content", "words"),
     [
         ("kind: Pod\n", "there is no tuning Workspace"),
-        ("a: [", ":1: skipped, not YAML that can be read"),
+        ("a: [", ":1: skipped: invalid YAML"),
     ],
 )
 def test_a_file_without_a_job_is_told(tmp_path: Path, content: str, words: str) -> None:

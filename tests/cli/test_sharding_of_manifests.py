@@ -96,7 +96,7 @@ def test_kaitos_image_is_said_to_run_whole_copies_only(command: str, manifest: s
 
 BAD = [
     (("--gpus", "16"), "need --nodes 4, or take --gpus 4"),
-    (("--gpus", "8", "--nodes", "3"), "2 nodes would do"),
+    (("--gpus", "8", "--nodes", "3"), "2 nodes would work"),
     (("--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 4"),
     (("--sharding", "ddp", "--offload", "parameters"), "use fsdp2"),
 ]
@@ -145,7 +145,7 @@ def test_where_no_number_fits_the_exit_code_and_the_verdict_say_so() -> None:
     )
 
     assert (whole.exit_code, small.exit_code) == (1, 1)
-    assert "no number of GPUs surely fits: each GPU holds a whole copy (ddp); `--sharding fsdp2`" in whole.stdout
+    assert "no number of GPUs certainly fits: each GPU holds a whole copy (ddp); `--sharding fsdp2`" in whole.stdout
     assert job_in(small.stdout)["verdict"] == "does-not-fit"
     assert job_in(small.stdout)["instance_type"] is None
 
@@ -161,4 +161,4 @@ def test_what_no_number_of_gpus_makes_possible_is_an_error() -> None:
     result = run("estimate", *LARGE, "--sharding", "fsdp2", "--quantization", "int8", "--solve", "gpus")
 
     assert result.exit_code == 2
-    assert "use 4 bit (nf4), or ddp" in result.stderr
+    assert "use 4-bit (nf4), or ddp" in result.stderr

@@ -156,7 +156,7 @@ def test_what_was_changed_is_put_back_when_the_workspace_is_refused(cluster: Sta
 
     told, _ = run()
 
-    assert told == ["ConfigMap team/params: changed", "ConfigMap team/params: put back as it was"]
+    assert told == ["ConfigMap team/params: changed", "ConfigMap team/params: restored"]
     assert cluster.store.get("configmaps", NAMESPACE, "params")["data"] == {"training_config.yaml": "mine"}
 
 
@@ -173,7 +173,7 @@ def test_a_change_that_somebody_made_meanwhile_is_not_put_back(cluster: StandIn)
     cluster.store.webhooks.append(deny)
     told, _ = run()
 
-    assert told[-1].startswith("ConfigMap team/params: was changed by this run and is left so")
+    assert told[-1].startswith("ConfigMap team/params: was changed by this run and cannot be reverted")
     assert cluster.store.get("configmaps", NAMESPACE, "params")["data"] == theirs["data"]
 
 
@@ -220,7 +220,7 @@ def test_a_run_that_kaito_would_not_start_again_is_refused_and_its_config_map_pu
     told, failure = run(WORKSPACE, {**CONFIG, "data": {"training_config.yaml": "changed"}})
 
     assert "run `kubectl delete workspace tune --namespace team`" in str(failure)
-    assert told[-1] == "ConfigMap team/params: put back as it was"
+    assert told[-1] == "ConfigMap team/params: restored"
 
 
 def test_a_run_that_is_under_way_is_followed_again(cluster: StandIn) -> None:
@@ -231,7 +231,7 @@ def test_a_run_that_is_under_way_is_followed_again(cluster: StandIn) -> None:
     told, failure = run()
 
     assert failure is None
-    assert told[2:] == ["tune: the Workspace is as it was; following the run that is under way", "step 1", "step 2"]
+    assert told[2:] == ["tune: the Workspace is unchanged; following the current run", "step 1", "step 2"]
 
 
 DOWNLOADER = container("data-downloader", terminated={"exitCode": 1, "message": "404 a.json"})
@@ -471,7 +471,7 @@ def test_without_kubectl_the_run_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     result = CliRunner().invoke(cli, ["run", str(DEMO), "--on", "cluster"])
 
     assert result.exit_code == 1
-    assert "kubectl is not on the path" in result.stderr
+    assert "kubectl is not on PATH" in result.stderr
 
 
 def test_a_report_of_a_run_here_is_not_asked_for(tmp_path: Path) -> None:

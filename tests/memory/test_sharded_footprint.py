@@ -141,7 +141,7 @@ def test_frozen_layers_under_reentrant_checkpoints_keep_their_inputs_and_gradien
     [
         (
             {"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, num_nodes=3)},
-            "cannot stand on 3 nodes evenly; 2 nodes would do",
+            "cannot stand on 3 nodes evenly; 2 nodes would work",
         ),
         ({"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, shard_group=16)}, "the nearest size is 8"),
         ({"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, shard_group=3)}, "the nearest size is 2"),

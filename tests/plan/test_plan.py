@@ -62,7 +62,7 @@ def test_another_version_is_named(version: object) -> None:
         ({"data": {"paths": ["/d"], "max_length": 0}}, "data.max_length"),
         ({"training": {"learning_rate": -1}}, "training.learning_rate"),
         ({"training": {"num_train_epochs": 0}}, "training.num_train_epochs"),
-        ({"training": {"bf16": True, "fp16": True}}, "exclude each other"),
+        ({"training": {"bf16": True, "fp16": True}}, "are mutually exclusive"),
         ({"lora": None, "quantization": {"method": "int8"}}, "quantised weights cannot be trained"),
     ],
 )

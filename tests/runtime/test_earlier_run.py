@@ -84,7 +84,7 @@ def test_a_run_refuses_the_output_of_another_and_names_both_options(plan: Plan) 
 def test_files_that_no_run_wrote_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("mine")
 
-    with pytest.raises(OutputRefused, match=r"`report\.json`, which no run of kaitoc wrote; name another --output"):
+    with pytest.raises(OutputRefused, match=r"`report\.json`, which no run of kaitoc wrote; choose another --output"):
         require_free(tmp_path, overwrite=True)
 
 

@@ -106,7 +106,7 @@ def test_weights_that_have_no_place_are_told(
     with quiet_libraries():
         load_model(make_plan(model={"path": str(model)}), "cpu")
 
-    assert "6 of its weights have no place in it, the first: model.layers.1" in capsys.readouterr().err
+    assert "6 of its weights are not used, the first: model.layers.1" in capsys.readouterr().err
 
 
 def test_a_model_that_needs_code_of_its_own_is_refused(make_plan: MakePlan, model: Path) -> None:

@@ -19,7 +19,7 @@ from kaitoc.runtime.training.isolation import require_isolation
 
 NUM_TOKENS = 512
 LEAKING = frozenset({"bloom", "falcon", "falcon_new", "gpt_oss", "mamba", "mpt"})
-"""Those whose packed documents see each other in transformers 5.23, as their logits show."""
+"""Those whose packed documents attend to each other in transformers 5.23, as their logits show."""
 
 
 def verdict(name: str, kernel: str, precision: str) -> str:

@@ -66,5 +66,5 @@ class Bundle:
 
     @property
     def resources(self) -> dict[str, str]:
-        """Return what one node's pod asks for, as its limits are written."""
+        """Return the resource limits of one node's pod."""
         return {device.resource: str(device.count) for device in self.devices}

@@ -124,7 +124,7 @@ def _notes(bundle: Bundle, plan: Plan) -> list[str]:
         if not nccl_environment(bundle.instance_type):
             notes.append(f"NCCL's settings for {bundle.instance_type} are not known and are left out")
         if bundle.options.rdma is None:
-            notes.append("no InfiniBand is asked for; --rdma RESOURCE=COUNT names the device plugin's resource")
+            notes.append("InfiniBand is not requested; --rdma RESOURCE=COUNT names the device plugin's resource")
     if plan.predicted is None:
-        notes.append("the memory of this model is not known, so nothing says that it fits")
+        notes.append("the memory of this model is not known, so it may not fit")
     return notes

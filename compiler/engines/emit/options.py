@@ -30,7 +30,7 @@ class Rdma:
 
     @classmethod
     def parse(cls, text: str) -> Rdma:
-        """Return what `RESOURCE=COUNT` says; raises `EmitError`."""
+        """Parse `RESOURCE=COUNT`; raises `EmitError`."""
         resource, _, count = text.partition("=")
         if not _RESOURCE.fullmatch(resource) or not re.fullmatch(r"[1-9][0-9]{0,3}", count):
             raise EmitError(

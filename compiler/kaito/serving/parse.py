@@ -69,7 +69,7 @@ class ServingParse:
 
 
 def parse_words(controller: Sequence[Word], words: Sequence[Word], table: ServingTable) -> ServingParse:
-    """Return what a release's vLLM makes of the controller's words and those of a config."""
+    """Parse the controller's arguments and those of a config as a release's vLLM does."""
     run = _Parser(table, gather([*controller, *words], table))
     run.consume()
     return run.result()
@@ -202,7 +202,7 @@ class _Parser:
         self.problems.append(ServingProblem(kind, index, option, expected, candidates))
 
     def result(self) -> ServingParse:
-        """Return what came of it; of several stray words each but the first is refused."""
+        """Return the result; of several stray words each but the first is refused."""
         stray = self.stray
         for word in stray[1:]:
             self._fault(ServingProblemKind.STRAY, word.pair, self.options.get(word.pair, ""))

@@ -32,7 +32,7 @@ class ServingValueError(ValueError):
 
 
 def read_word(table: ServingTable, option: ServingOption, word: str) -> object:
-    """Return what an option makes of a word; raises `ServingValueError`."""
+    """Convert a word to the value of an option; raises `ServingValueError`."""
     if option.is_optional and word in ("", "None") and option.kind != "json-or-text":
         value: object = None
     else:

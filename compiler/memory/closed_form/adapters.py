@@ -66,7 +66,7 @@ class AdaptedLinearOps(LinearOps):
         return output
 
     def _delta(self, given: Tensor, base: Tensor, layer: Linear, adapter: Adapter) -> Tensor:
-        """Return what the adapter adds to the base layer's result."""
+        """Return the adapter's addition to the base layer's result."""
         return self._dora_delta(given, base, layer, adapter) if adapter.dora else self._low_rank(given, layer, adapter)
 
     def _dora_delta(self, given: Tensor, base: Tensor, layer: Linear, adapter: Adapter) -> Tensor:

@@ -75,7 +75,7 @@ def _host_bytes(workload: Workload) -> int | None:
 
 
 def phase_peaks(workload: Workload, gpu: Gpu | None = None) -> tuple[PhasePeak, ...]:
-    """Return what is allocated at the peak of each phase, which needs no replay; raises `WorkloadError`."""
+    """Return the bytes allocated at the peak of each phase, which needs no replay; raises `WorkloadError`."""
     return _live(workload, gpu).phases
 
 
@@ -122,11 +122,11 @@ class _Live:
 
     @property
     def most_fragmentation_bytes(self) -> int:
-        """Return what fragmentation does not exceed."""
+        """Return an upper bound of fragmentation in bytes."""
         return self.moving_bytes + _MOST_SEGMENT_BYTES
 
     def reserve(self, fragmentation_bytes: float) -> device.Reserve:
-        """Return what the device holds beyond the tensors."""
+        """Return the reserve that the device holds beyond the tensors."""
         return device.estimate(self.workload, self.gpu, self.allocated_bytes, int(fragmentation_bytes))
 
     def high_bytes(self, fragmentation_bytes: float) -> int:
@@ -137,7 +137,7 @@ class _Live:
 def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     """Return a workload as its GPUs share it: with `auto` whole copies where one fits, else shards (FSDP2).
 
-    On several nodes each holds a copy among its GPUs where one surely fits there, so that weights are gathered inside
+    On several nodes each holds a copy among its GPUs where one certainly fits, so that weights are gathered inside
     the nodes alone. Raises `WorkloadError` as `footprint` does.
     """
     sharding = asked.sharding

@@ -75,7 +75,7 @@ class Offload:
         return done
 
     def finish(self) -> list[Buffer]:
-        """Return what is given up with the end of the way back."""
+        """Return the buffers that are freed at the end of the backward pass."""
         returned, self._returned = self._returned, []
         return returned
 

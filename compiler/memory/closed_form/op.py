@@ -132,7 +132,7 @@ class Op:
 
     @property
     def forward(self) -> Launch:
-        """Return what the operation launches: as stated, else a kernel that reads its inputs and writes its output."""
+        """Return the kernels of the operation: as stated, else one that reads its inputs and writes its output."""
         if self.stated_forward is not None:
             return self.stated_forward
         moved = self.output.size + self.forward_temporary * 2 - self.saved_size + self.reads_again
@@ -142,7 +142,7 @@ class Op:
 
     @property
     def backward(self) -> Launch:
-        """Return what going back launches: as stated, else a kernel that reads the gradient and what was saved, and
+        """Return the kernels of its backward pass: as stated, else one that reads the gradient and what was saved, and
         writes the gradients of the inputs.
         """
         if self.stated_backward is not None:

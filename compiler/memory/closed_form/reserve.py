@@ -73,7 +73,7 @@ def replayed_share(workload: Workload) -> float:
 
 @lru_cache(maxsize=256)
 def script_of(workload: Workload) -> Script:
-    """Return what a step allocates, for any batch size and sequence length."""
+    """Return a step's allocations, for any batch size and sequence length."""
     stream, reference = stream_of(workload), reference_stream_of(workload)
     prepare = setup_of(workload)
     for runs_all_layers in (True,) if workload.offloads_activations else (False, True):

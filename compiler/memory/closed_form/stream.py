@@ -52,7 +52,7 @@ class StreamBuilder:
         8-bit products of inputs that autocast would narrow. Every published figure is counted so."""
 
     def stream(self, loss: Tensor) -> Stream:
-        """Return what was written so far, to go back from `loss`."""
+        """Return the stream written so far, to go back from `loss`."""
         return Stream(tuple(self._instructions), loss)
 
     def new(self, elements: Size, num_bytes: int, needs_grad: bool, kind: Kind = Kind.ACTIVATION) -> Tensor:

@@ -11,7 +11,7 @@ from kaitoc.compiler.memory.workload import Loss, Workload
 
 
 def setup_of(workload: Workload) -> Callable[[Autograd], None]:
-    """Return what prepares a reader of a workload's stream."""
+    """Return a function that prepares a reader of a workload's stream."""
     step_scratch = step_scratch_of(workload, plan_for(workload).trainable)
 
     def prepare(reader: Autograd) -> None:

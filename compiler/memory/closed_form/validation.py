@@ -114,7 +114,7 @@ def _validate_sharding(workload: Workload) -> None:
     if num_gpus % num_nodes:
         nearest = _nearest(num_gpus, num_nodes)
         nodes = "1 node" if nearest == 1 else f"{nearest} nodes"
-        raise WorkloadError(f"{num_gpus} GPUs cannot stand on {num_nodes} nodes evenly; {nodes} would do")
+        raise WorkloadError(f"{num_gpus} GPUs cannot be spread evenly over {num_nodes} nodes; {nodes} would work")
     if sharding.is_sharded:
         _validate_shards(workload)
         return
@@ -133,7 +133,7 @@ def _validate_shards(workload: Workload) -> None:
     )
     _require(
         workload.quantization is not Quantization.INT8,
-        f"weights in 8 bit cannot be split by {kind}; use 4 bit (nf4), or ddp",
+        f"8-bit weights cannot be sharded by {kind}; use 4-bit (nf4), or ddp",
     )
     validate_group(num_gpus, group)
     if sharding.kind.is_fsdp:
@@ -142,7 +142,7 @@ def _validate_shards(workload: Workload) -> None:
             f"{kind} offloads the optimizer with the parameters only; use parameters, or zero3",
         )
         return
-    _require(sharding.reshard_after_forward, "zero3 always gives up what it gathered; use fsdp2 to keep it")
+    _require(sharding.reshard_after_forward, "zero3 always frees gathered weights; use fsdp2 to keep them")
     _require(group in (None, num_gpus), f"zero3 splits the model among all GPUs; use fsdp2 for shard groups of {group}")
 
 

@@ -71,7 +71,7 @@ class RankMemory:
 
     @property
     def beside_cache_bytes(self) -> int:
-        """Return what vLLM takes off the requested memory before it sizes the KV cache."""
+        """Return the bytes that vLLM subtracts from the requested memory before it sizes the KV cache."""
         return self.weights_bytes + self.slots_bytes + self.peak_bytes + (
             self.graphs.bytes if self.graphs.is_counted else 0
         )  # fmt: skip
@@ -109,7 +109,7 @@ class ServingFootprint:
 
     @property
     def logged_kv_tokens(self) -> int:
-        """Return what the release's vLLM logs as the size of the KV cache."""
+        """Return the tokens that the release's vLLM logs as the size of the KV cache."""
         return self.pool.logged_tokens(self._length)
 
     @property
@@ -123,7 +123,7 @@ class ServingFootprint:
 
 @lru_cache(maxsize=4096)
 def serving_footprint(workload: ServingWorkload, gpu: Gpu | None, margin: float = 0.0) -> ServingFootprint:
-    """Return what a server needs on a GPU, and the verdict on it.
+    """Return the footprint of a server on a GPU, and the verdict on it.
 
     `margin` is the share by which what is beside the KV cache may exceed its estimate before a verdict is "fits".
     Raises `ServingError` for a layout that vLLM refuses, and where neither a GPU nor `kv_cache_bytes` is known.

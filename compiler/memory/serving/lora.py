@@ -10,7 +10,7 @@ _HALF_BYTES = 2
 
 
 def slots_bytes(workload: ServingWorkload, stage: Stage) -> int:
-    """Return what the slots of a rank take (`create_lora_weights` in vllm/lora/layers)."""
+    """Return the bytes that the slots of a rank take (`create_lora_weights` in vllm/lora/layers)."""
     slots, ranks = workload.lora, workload.tensor_parallel
     if slots is None:
         return 0

@@ -135,7 +135,7 @@ class KvPool:
         return int(self.concurrency(length_tokens) * length_tokens)
 
     def logged_tokens(self, length_tokens: int) -> int:
-        """Return what the server logs as "GPU KV cache size".
+        """Return the tokens that the server logs as "GPU KV cache size".
 
         Up to vLLM 0.17 that is the blocks of one group, too few for a model with several.
         """
@@ -151,7 +151,7 @@ def pool_of(workload: ServingWorkload, layout: CacheLayout, num_blocks: int) -> 
 
 
 def needed_bytes(workload: ServingWorkload, layout: CacheLayout, length_tokens: int) -> int:
-    """Return what vLLM demands for one request of a length (`_check_enough_kv_cache_memory`)."""
+    """Return the bytes that vLLM demands for one request of a length (`_check_enough_kv_cache_memory`)."""
     if workload.has(LibraryChange.LENGTH_BY_LAYERS):
         return layout.layer_bytes(length_tokens)
     if workload.has(LibraryChange.LENGTH_BY_FIRST_GROUP):

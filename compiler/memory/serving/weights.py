@@ -76,7 +76,7 @@ def files_bytes(model: ServedModel) -> int:
 
 
 def stage_weights_bytes(workload: ServingWorkload, stage: Stage) -> int:
-    """Return what one rank of a stage holds of the model, once it is loaded."""
+    """Return the bytes that one rank of a stage holds of the model, once it is loaded."""
     model = workload.model
     total = sum(layer_bytes(workload, model.layers[index]) for index in stage.layers)
     is_tied = model.tied_embeddings
@@ -91,7 +91,7 @@ def stage_weights_bytes(workload: ServingWorkload, stage: Stage) -> int:
 
 
 def layer_bytes(workload: ServingWorkload, layer: ServedLayer) -> float:
-    """Return what one rank holds of a decoder layer.
+    """Return the bytes that one rank holds of a decoder layer.
 
     A rank holds whole key heads: where there are fewer than ranks, several hold the same one.
     """

@@ -44,7 +44,7 @@ class Computation:
 
 
 def computation_of(workload: Workload, work: Work, rates: Rates) -> Computation:
-    """Return what one batch of a workload takes."""
+    """Return the time that one batch of a workload takes."""
     costs, backward_seconds = _kernel_costs(workload, work, rates)
     kernel_seconds = sum(cost[0] for cost in costs.values())
     launch_seconds = work.launch_seconds(rates) - kernel_seconds

@@ -76,7 +76,7 @@ def as_timed(workload: Workload) -> Workload:
 
 
 def optimizer_bytes_of(workload: Workload) -> int:
-    """Return what the optimizer of one of several processes moves on its GPU."""
+    """Return the bytes that the optimizer of one of several processes moves on its GPU."""
     if not workload.sharding.is_sharded:
         return work_of(workload).optimizer_bytes(workload.optimizer)
     return _sharded_optimizer_bytes(of_any_size(workload)) if workload.sharding.offload is Offload.NONE else 0
@@ -84,7 +84,7 @@ def optimizer_bytes_of(workload: Workload) -> int:
 
 @lru_cache(maxsize=512)
 def _sharded_optimizer_bytes(workload: Workload) -> int:
-    """Return what a step over shards moves; ZeRO-3 steps over float32 weights."""
+    """Return the bytes that a step over shards moves; ZeRO-3 steps over float32 weights."""
     is_zero = workload.sharding.kind is ShardingKind.ZERO3
     return sum(
         optimizer_bytes(workload.optimizer, count * elements, FLOAT32_BYTES if is_zero else size)
@@ -93,7 +93,7 @@ def _sharded_optimizer_bytes(workload: Workload) -> int:
 
 
 def exchange(workload: Workload, links: Links, rates: Rates, passes: Passes, accumulation_steps: int) -> Exchange:
-    """Return what the collectives add to a step of several batches.
+    """Return the seconds that collectives add to a step of several batches.
 
     Gradients are reduced in the last batch alone, unless each batch is to be (`no_sync` of accelerate).
     """

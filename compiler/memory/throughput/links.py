@@ -68,7 +68,7 @@ def ranks_of(collective: Collective, num_gpus: int, shard_group: int) -> int:
 
 
 def sent_bytes(collective: Collective, num_gpus: int, shard_group: int) -> float:
-    """Return what each process sends around the ring: all but its own part, twice for an all-reduce."""
+    """Return the bytes that each process sends around the ring: all but its own part, twice for an all-reduce."""
     ranks = ranks_of(collective, num_gpus, shard_group)
     num_rounds = 2 if collective.kind is CollectiveKind.ALL_REDUCE else 1
     return collective.num_bytes * num_rounds * (ranks - 1) / ranks

@@ -54,7 +54,7 @@ class Rates:
 
 @lru_cache(maxsize=256)
 def rates_of(gpu: Gpu, half_dtype: Dtype, stack_name: str) -> Rates:
-    """Return what a GPU reaches in one half-precision type: as measured, else a share of its peak.
+    """Return the rates that a GPU reaches in one half-precision type: as measured, else a share of its peak.
 
     Without such units it computes in float32.
     """

@@ -73,7 +73,7 @@ class CudaFunctions(TorchFunctionMode):
 
 
 def scratch_bytes(operator: Any, args: tuple[Any, ...], result: Any) -> int:
-    """Return what a CUDA kernel takes besides its result.
+    """Return the bytes of scratch memory that a CUDA kernel takes besides its result.
 
     `softmax_backward_cuda_out` (`SoftMax.cu`) forms `grad * output` in full; `_safe_softmax` (`attention.cpp`) keeps
     the plain result and a mask of the rows without any score beside its own result; an embedding's gradient is summed

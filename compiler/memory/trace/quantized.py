@@ -49,7 +49,7 @@ def constants(model: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 
 def quantized_scratch_bytes(operator: Any, args: tuple[Any, ...], result: Any) -> int:
-    """Return what bitsandbytes' CUDA kernels take besides their results (`backends/cuda/ops.py`, 0.50).
+    """Return the bytes that bitsandbytes' CUDA kernels take besides their results (`backends/cuda/ops.py`, 0.50).
 
     `gemm_4bit` on more than a few rows widens the whole weight to the input's type; the 8-bit product is int32
     before it is scaled.

@@ -105,7 +105,7 @@ class _Stream:
         self._has_events = has_events
 
     def record_event(self) -> _Event | None:
-        """Return what has happened."""
+        """Return an event that is complete already, None where there are no events."""
         return _Event() if self._has_events else None
 
     def wait_event(self, _event: object) -> None:
@@ -167,12 +167,12 @@ def _final_norm(model: Any) -> torch.nn.Module:
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
-    """Return what this process holds of a tensor."""
+    """Return this process's part of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def local_parameters(trained: list[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
-    """Return what the optimizer works on: DTensors would have their full sizes worked out under the recorder."""
+    """Return the optimizer's tensors: DTensors would have their full sizes worked out under the recorder."""
     return [torch.nn.Parameter(local(one.detach())) if isinstance(one, DTensor) else one for one in trained]
 
 

@@ -43,7 +43,7 @@ def _change(question: Question, chosen: Alternative[int], reason: str) -> Change
 CHOICE = Choice(
     name="batch",
     fit_reason="fewer sequences at a time, with the gradients of more steps summed: the same effective batch",
-    speed_reason="the effective batch in other parts, which use the GPU better and still fit",
+    speed_reason="the same effective batch, split so that it uses the GPU better and still fits",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

@@ -36,8 +36,8 @@ def _apply(_: Situation, workload: Workload, value: bool) -> Workload:
 
 CHOICE = Choice(
     name="gradient checkpointing",
-    fit_reason="activations are computed again in the backward pass instead of kept",
-    speed_reason="there is room to keep what checkpointing would compute twice",
+    fit_reason="activations are recomputed in the backward pass instead of stored",
+    speed_reason="there is room to store the activations that checkpointing would recompute",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

@@ -49,7 +49,7 @@ def _change(question: Question, chosen: Alternative[Loss], reason: str) -> Chang
 CHOICE = Choice(
     name="loss",
     fit_reason="the loss is computed in chunks of tokens, so the logits of the whole batch never exist at once",
-    speed_reason="the other way of computing the same loss is predicted to be faster here",
+    speed_reason="this way to compute the same loss is predicted to be faster here",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

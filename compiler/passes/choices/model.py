@@ -26,7 +26,7 @@ class Question:
 
 
 def writes(section: str, name: str) -> Callable[[Question, Alternative[Any], str], Change]:
-    """Return what writes the chosen value as it is into an option of the manifest."""
+    """Return a function that writes the chosen value as it is into an option of the manifest."""
 
     def change(question: Question, chosen: Alternative[Any], reason: str) -> Change:
         return set_to(question.job, section, name, chosen.value, reason, chosen.preserves)

@@ -41,8 +41,8 @@ def _change(question: Question, chosen: Alternative[int], reason: str) -> Change
 
 CHOICE = Choice(
     name="sequence length",
-    fit_reason="shorter sequences: what is cut off is not learned",
-    speed_reason="shorter sequences are faster: what is cut off is not learned",
+    fit_reason="shorter sequences: truncated text is not learned",
+    speed_reason="shorter sequences are faster: truncated text is not learned",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

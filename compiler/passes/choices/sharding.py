@@ -48,7 +48,7 @@ def _change(question: Question, chosen: Alternative[bool], reason: str) -> Chang
 CHOICE = Choice(
     name="sharding",
     fit_reason="weights, gradients and optimizer states split over the GPUs instead of copied to each",
-    speed_reason="there is room for more at a time when the GPUs share the model",
+    speed_reason="sharding the model leaves room for larger batches",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

@@ -32,7 +32,7 @@ class ServingRun:
 
     @property
     def footprint(self) -> ServingFootprint | None:
-        """Return what the server needs, None for a layout or a size that vLLM refuses."""
+        """Return the footprint of the server, None for a layout or a size that vLLM refuses."""
         try:
             return serving_footprint(self.workload, self.gpu, self.margin)
         except ServingError:

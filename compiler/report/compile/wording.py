@@ -116,7 +116,7 @@ def has_cost(job: CompiledJob) -> bool:
 
 
 def cost_text(performance: Performance) -> str:
-    """Return what a million tokens cost, or that it is unknown."""
+    """Return the cost of a million tokens, or "unknown"."""
     cost = performance.usd_per_million_tokens
     return "unknown" if cost is None else f"USD {cost:.3f}"
 
@@ -127,14 +127,14 @@ def proposal_text(proposal: InstanceProposal) -> str:
     if proposal.usd_per_million_tokens is not None:
         return (
             f"a million tokens cost USD {proposal.usd_per_million_tokens:.3f} on {name}; "
-            "--goal cost --allow-workspace-edits takes it"
+            "--goal cost --allow-workspace-edits switches to it"
         )
     room = f"{size_text(proposal.peak_bytes)} of {size_text(proposal.capacity_bytes)}"
     return f"it also fits {name}: {room}; --price TYPE=USD for both types shows which is cheaper"
 
 
 def gain_text(before: Performance, after: Performance) -> str:
-    """Return what a change does to the predicted peak and speed, empty when nothing."""
+    """Return the effect of a change on the predicted peak and speed, empty when there is none."""
     parts = []
     if before.server is not None and after.server is not None and before.server != after.server:
         parts.append(f"KV cache {_tokens_text(before.server)} -> {_tokens_text(after.server)}")
@@ -170,5 +170,5 @@ def _moved(before: str, after: str) -> str:
 
 
 def preserves_text(preserves: Preserves) -> str:
-    """Return what a change keeps of the training result, in words."""
+    """Say how far a change preserves the training result."""
     return _PRESERVES[preserves]

@@ -98,7 +98,7 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
     interval = f"between {gib(predicted.low_bytes)} and {gib(predicted.high_bytes)}"
     lines.append(_row("device", predicted.device_bytes, interval))
     if predicted.host_bytes is not None:
-        lines.append(_row("host memory", predicted.host_bytes, "of each node, beside its GPUs"))
+        lines.append(_row("host memory", predicted.host_bytes, "of each node, in addition to its GPUs"))
     if gpu is not None:
         free = margin_bytes(predicted, gpu)
         state = f"{format_gib(free)} free" if free >= 0 else f"{format_gib(-free)} short"
@@ -133,10 +133,10 @@ def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) ->
     ]  # fmt: skip
     if gpu is not None and varied.fits is False:
         lines.append(
-            f"does not fit {gpu.name} because lengths vary: the gaps they leave are too small for later batches"
+            f"does not fit {gpu.name} because lengths vary: fragmentation leaves gaps too small for later batches"
         )
     elif gpu is not None and varied.num_retries:
-        lines.append(f"fills {gpu.name}: PyTorch gives unused memory back to go on, which takes time")
+        lines.append(f"fills {gpu.name}: PyTorch must free cached memory to continue, which costs time")
     return "\n".join(lines)
 
 
@@ -155,11 +155,11 @@ def phase_table(predicted: Footprint) -> str:
 
 
 def levers_table(levers: Sequence[Lever]) -> str:
-    """Return what would lower the device total most."""
+    """List the changes that reduce the device total most."""
     if not levers:
-        return "no single change would lower this by 1 %"
+        return "no single change saves 1 % or more"
     rows = [f"{'-' + gib(lever.saved_bytes, 2):>9} GiB  {lever.words}" for lever in levers[:4]]
-    return "\n".join(["what would lower it most", *rows])
+    return "\n".join(["largest reductions", *rows])
 
 
 def sweep_table(name: str, points: Sequence[tuple[int, Footprint]], gpu: Gpu | None, margin: float) -> str:

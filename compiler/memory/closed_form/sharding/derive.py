@@ -36,7 +36,7 @@ def moments_of(workload: Workload, accumulates: bool) -> Mapping[Phase, tuple[Mo
 
 
 def sharded_script(workload: Workload) -> Script:
-    """Return what a process allocates in a step, for any batch size and sequence length."""
+    """Return a process's allocations in a step, for any batch size and sequence length."""
     return _script(of_any_size(workload), workload.accumulates)
 
 

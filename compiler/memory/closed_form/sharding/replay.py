@@ -47,7 +47,7 @@ class StreamPools:
 
     @property
     def reserved_bytes(self) -> int:
-        """Return what all pools hold."""
+        """Return the bytes that all pools hold."""
         return sum(pool.reserved_bytes for pool in self._owners)
 
     def load(self, steps: Iterable[LoadStep]) -> None:

@@ -49,13 +49,13 @@ def trained_shards(workload: Workload) -> TrainableTensors:
 
 
 def shard_state(workload: Workload) -> ShardState:
-    """Return what a process of a sharded workload keeps on its GPU."""
+    """Return the bytes that a process of a sharded workload keeps on its GPU."""
     return shard_state_of(of_any_size(workload), accumulates=workload.accumulates)
 
 
 @lru_cache(maxsize=512)
 def shard_state_of(workload: Workload, *, accumulates: bool) -> ShardState:
-    """Return what a process keeps, for workloads of any size."""
+    """Return the bytes that a process keeps, for workloads of any size."""
     units, sharding = units_of(workload), workload.sharding
     if sharding.kind is ShardingKind.ZERO3:
         return _zero3_state(workload, units)

@@ -57,7 +57,7 @@ class Unit:
         return sum(one.shard_elements(num_shards) for one in self.parameters)
 
     def shard_bytes(self, num_shards: int) -> int:
-        """Return what a process keeps of the unit."""
+        """Return the bytes that a process keeps of the unit."""
         return sum(one.shard_elements(num_shards) * one.num_bytes for one in self.parameters)
 
     def gathered_bytes(self, num_shards: int) -> int:
