@@ -13,6 +13,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.batches import Batching, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.closed_form.validation import can_run
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
 from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
@@ -233,6 +234,8 @@ def levers(workload: Workload, gpu: Gpu | None, current: Footprint) -> list[Leve
         return []
     changes = []
     for words, candidate in _candidates(workload):
+        if not can_run(candidate):
+            continue
         saved = current.device_bytes - footprint(candidate, gpu).device_bytes
         if saved * 100 >= current.device_bytes:
             changes.append(Lever(words, saved))
@@ -257,7 +260,6 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
         yield "QLoRA (nf4, checkpointing)", replace(quantized, gradient_checkpointing=True)
     sharding = workload.sharding
     can_split = workload.reference is not Reference.COPY and can_shard(find_stack(workload.stack))
-    can_split = can_split and not workload.quantization.is_packed
     if workload.num_gpus > 1 and not sharding.is_sharded and can_split:
         yield "shards instead of whole copies (fsdp2)", replace(workload, sharding=sharded(workload))
     if sharding.is_sharded and workload.accumulates and not sharding.sync_each_batch:

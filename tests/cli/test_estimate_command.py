@@ -218,3 +218,27 @@ def test_a_sweep_takes_round_steps_and_both_ends(sweep: str, sizes: list[int]) -
     found = [int(row.split()[0].replace(",", "")) for row in rows if row[:10].strip().replace(",", "").isdigit()]
 
     assert found == sizes
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--method", "full", "--optimizer-in-backward"),
+        ("--activation-offload", "--stack", "trl-chunked", "--rank", "64"),
+        ("--loss", "cce", "--stack", "transformers-5", "--rank", "64"),
+        ("--method", "qlora", "--quantization", "awq", "--stack", "transformers-5", "--rank", "64"),
+        ("--holds-outputs", "--loss", "full", "--stack", "transformers-5", "--rank", "64"),
+    ],
+)
+def test_advice_is_only_what_such_a_run_can_follow(options: tuple[str, ...]) -> None:
+    result = estimate("--model", "llama-3.2-1b", "--gpu", "A100-80GB", "--batch", "4", *options)
+
+    assert result.exit_code == 0, result.output
+    assert "an 8-bit optimizer" in result.stdout
+
+
+def test_a_version_of_liger_needs_its_loss() -> None:
+    result = estimate("--model", "llama-3.2-1b", "--liger-version", "0.5.2")
+
+    assert result.exit_code == 2
+    assert "--loss liger" in result.stderr

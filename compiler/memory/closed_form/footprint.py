@@ -150,6 +150,7 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     whole = replace(asked, sharding=copied)
     can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
     can_split = can_split and asked.reference is not Reference.COPY and not asked.quantization.is_packed
+    can_split = can_split and not asked.offloads_activations
     if not can_split or gpu is None:
         return whole
     live = _live(whole, gpu)

@@ -59,6 +59,15 @@ def validate(workload: Workload) -> None:
         _require(0.0 <= lora.dropout < 1.0, f"the LoRA dropout must be at least 0 and below 1, not {lora.dropout}")
 
 
+def can_run(workload: Workload) -> bool:
+    """Return whether a run can have a workload."""
+    try:
+        validate(workload)
+    except WorkloadError:
+        return False
+    return True
+
+
 def _validate_steps(workload: Workload) -> None:
     """Refuse the optimizer in the backward pass where gradients are needed after it."""
     if not workload.steps_in_backward:
