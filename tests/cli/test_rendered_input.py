@@ -185,4 +185,4 @@ def test_what_comes_by_pipe_cannot_have_changed_since_a_revision() -> None:
     result = CliRunner().invoke(cli, ["check", "-", "--changed-since", "HEAD"], input=RENDERED)
 
     assert result.exit_code == 2
-    assert "git knows nothing of standard input" in result.stderr
+    assert "incompatible with standard input" in result.stderr

@@ -141,12 +141,12 @@ def test_frozen_layers_under_reentrant_checkpoints_keep_their_inputs_and_gradien
     [
         (
             {"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, num_nodes=3)},
-            "cannot stand on 3 nodes evenly; 2 nodes would work",
+            "cannot be spread evenly over 3 nodes; 2 nodes would work",
         ),
         ({"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, shard_group=16)}, "the nearest size is 8"),
         ({"num_gpus": 8, "sharding": Sharding(ShardingKind.FSDP2, shard_group=3)}, "the nearest size is 2"),
         ({"num_gpus": 1}, "at least 2 GPUs"),
-        ({"quantization": Quantization.INT8}, "use 4 bit"),
+        ({"quantization": Quantization.INT8}, "use 4-bit"),
         ({"sharding": Sharding(offload=Offload.PARAMETERS)}, "use fsdp2"),
         ({"sharding": Sharding(ShardingKind.FSDP2, offload=Offload.OPTIMIZER)}, "use parameters, or zero3"),
     ],

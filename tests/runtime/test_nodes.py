@@ -130,7 +130,7 @@ def test_output_that_the_nodes_do_not_share_is_refused_on_all_of_them(
     assert [run.returncode for run in ended] == [2, 2]
     for run in ended:
         assert "node 1 does not see what node 0 writes there" in run.stderr
-        assert "storage that all of them share" in run.stderr
+        assert "on storage that they share" in run.stderr
 
 
 def test_the_main_process_chooses_where_all_continue(make_plan: MakePlan, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_weights_that_do_not_go_with_their_config_are_refused(
 ) -> None:
     configure(model, **config)
 
-    with pytest.raises(ModelFailure, match=f"do not go with config.json: .*{words}"):
+    with pytest.raises(ModelFailure, match=f"do not match config.json: .*{words}"):
         run(make_plan(model={"path": str(model)}))
 
 

@@ -105,7 +105,7 @@ def try_bad_plan(folder: Path) -> str:
 def separate_output(folder: Path) -> str:
     """Give each node an output folder of its own; return what was wrong."""
     ended = NodeRuns([plan_of(folder, f"own-{node}") for node in (0, 1)], folder / "runs", "--resume").end()
-    is_refused = all(run.returncode == 2 and "storage that all of them share" in run.stderr for run in ended)
+    is_refused = all(run.returncode == 2 and "on storage that they share" in run.stderr for run in ended)
     if not is_refused:
         return f"output that the nodes do not share: {ended}"
     print("output that the nodes do not share: refused", flush=True)
