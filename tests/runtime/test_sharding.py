@@ -117,7 +117,7 @@ def test_sharding_over_one_process_is_refused(make_plan: MakePlan) -> None:
 
 
 def test_a_model_in_8_bit_is_not_sharded(make_plan: MakePlan) -> None:
-    with pytest.raises(PlanFailure, match="8 bit cannot be sharded"):
+    with pytest.raises(PlanFailure, match="8-bit model cannot be sharded"):
         with_sharding(sharded(make_plan(quantization={"method": "int8"})), "cpu")
 
 
