@@ -67,9 +67,14 @@ def padding_bytes(asked: Workload) -> int:
 def test_more_gpus_never_need_more_memory_on_each_but_for_padding(
     name: str, method: str, kind: ShardingKind, wrap: Wrap, num_gpus: int, more: int, is_hybrid: bool
 ) -> None:
-    group = num_gpus if is_hybrid and kind is not ShardingKind.ZERO3 else None
-    few = workload(name, method, kind, num_gpus, sharding=Sharding(kind, wrap=wrap, shard_group=group))
-    many = replace(few, num_gpus=num_gpus * (1 + more) if group is not None else num_gpus + more)
+    few = workload(name, method, kind, num_gpus, sharding=Sharding(kind, wrap=wrap))
+    many = replace(few, num_gpus=num_gpus + more)
+    if (
+        is_hybrid and kind is not ShardingKind.ZERO3
+    ):  # the second group brings a buffer to add up in
+        groups = replace(few.sharding, shard_group=num_gpus)
+        few = replace(few, num_gpus=2 * num_gpus, sharding=groups)
+        many = replace(few, num_gpus=(2 + more) * num_gpus)
 
     gpu = find_gpu("A100-80GB")
     assert gpu is not None
