@@ -69,9 +69,7 @@ def test_more_gpus_never_need_more_memory_on_each_but_for_padding(
 ) -> None:
     few = workload(name, method, kind, num_gpus, sharding=Sharding(kind, wrap=wrap))
     many = replace(few, num_gpus=num_gpus + more)
-    if (
-        is_hybrid and kind is not ShardingKind.ZERO3
-    ):  # the second group brings a buffer to add up in
+    if is_hybrid and kind is not ShardingKind.ZERO3:  # the second group brings a buffer to add up in
         groups = replace(few.sharding, shard_group=num_gpus)
         few = replace(few, num_gpus=2 * num_gpus, sharding=groups)
         many = replace(few, num_gpus=(2 + more) * num_gpus)

@@ -22,7 +22,8 @@ PLACEHOLDERS = {
 OPTIONS_ONLY = {
     "kaitoc compile --emit", "kaitoc compile --in-place", "kaitoc estimate --gpus 8 --nodes 2 --sharding fsdp2",
     "kaitoc estimate --model-config", "kaitoc lsp --kaito-version v0.11", "kaitoc run --dry-run",
-    "kaitoc run --on cluster", "kaitoc estimate --task serve",
+    "kaitoc run --on cluster", "kaitoc estimate --task serve", "kaitoc estimate --gpus 16 --nodes 2 --samples N",
+    "kaitoc check --strict --quiet",
 }  # fmt: skip
 """Named in running text, with what they work on left out: `--help` has to know their options."""
 TRAINS = "trains: tests/runtime, and the demo as a whole in `make soak`"
