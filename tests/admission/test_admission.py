@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from judging import MISSPELT, judged
+from admitting import MISSPELT, judged
 from reviews import TRAINING_CONFIG, config_map, review, workspace
 
 from kaitoc.compiler.admission.partners import FolderPartners

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from admitting import MISSPELT, NO_COLLATOR, judged, objects, values
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import MISSPELT, NO_COLLATOR, judged, objects, values
 from reviews import TRAINING_CONFIG, config_map, review, workspace
 
 from kaitoc.compiler.admission.objects import content_of, source_of

@@ -37,6 +37,8 @@ LOST_ON_THE_WAY = {
     "KT102": "of a key that is written twice it keeps one, but for the text inside",
     "KT108": "objects come one by one, so none stands beside another",
     "KT340": "objects come one by one, in the order in which they were created",
+    "KT732": "objects come one by one: the Workspace that trains a server's adapter is not among its partners",
+    "KT817": "partners are found by the kind that is stated, so one of another kind is none",
 }
 """What admission cannot find any more, unless it is in a config, which stays a text."""
 

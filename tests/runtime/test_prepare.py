@@ -111,7 +111,7 @@ def test_rows_without_an_answer_after_cutting_are_left_out_and_counted(tokenizer
 
 
 def test_data_whose_labels_are_all_masked_stops_the_run(tokenizer: Any) -> None:
-    with pytest.raises(DataFailure, match="no token is left to learn"):
+    with pytest.raises(DataFailure, match="nothing is left to learn in 1 rows: within 3 tokens no answer begins"):
         prepare(tokenizer, [CHAT], plan(max_length=3))
 
 
