@@ -8,7 +8,6 @@ from typing import Any
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
-from kaitoc.runtime.model.sharding import with_sharding
 from kaitoc.runtime.output.checkpoints import is_same_plan
 
 _STATEFUL_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
@@ -36,6 +35,8 @@ def next_candidate(plan: Plan) -> tuple[Plan, str] | None:
 
 def as_left_off(plan: Plan, device: str) -> Plan:
     """Return the candidate that a run that is resumed had come to, the plan itself when it is none of them."""
+    from kaitoc.runtime.model.sharding import with_sharding  # with it come the libraries, which take many seconds
+
     output = Path(plan.output.path)
     try:
         return next(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,3 +151,12 @@ def test_memory_that_runs_out_is_known_in_all_its_spellings(error: BaseException
 )
 def test_other_errors_of_a_device_are_not_taken_for_memory(text: str) -> None:
     assert not is_out_of_memory(RuntimeError(text))
+
+
+def test_no_library_is_loaded_before_the_run_can_be_ended_by_sigterm() -> None:
+    script = (
+        "import sys, kaitoc.runtime.__main__; print(*{'torch', 'peft', 'transformers', 'datasets'} & {*sys.modules})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.split() == []
