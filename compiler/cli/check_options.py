@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kaitoc.compiler.api.checking import ledgers_of_files, ledgers_of_outcome
 from kaitoc.compiler.check.engine import Engine
@@ -18,11 +19,13 @@ from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.settings import Settings, SettingsError
-from kaitoc.compiler.memory.row_lengths import stated_rows
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target
 from kaitoc.compiler.report.ledger import Ledgers
 from kaitoc.compiler.report.model import Verbosity
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.row_lengths import RowLengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,14 @@ class CheckOptions:
     def engine(self) -> EngineOptions:
         """Return what decides how files are judged; raises `DataLengthError` and `LengthsError`."""
         engine = self.judging.engine
-        stated = replace(self.sharing.over(engine.overrides), rows=stated_rows(self.data, self.lengths))
-        return replace(engine, overrides=stated)
+        return replace(engine, overrides=replace(self.sharing.over(engine.overrides), rows=self._rows()))
+
+    def _rows(self) -> RowLengths | None:
+        if self.data is None and self.lengths is None:
+            return None
+        from kaitoc.compiler.memory.row_lengths import stated_rows  # few checks state them
+
+        return stated_rows(self.data, self.lengths)
 
     def request(self, settings: Settings) -> CheckRequest:
         """Return the request, with the settings where the options are silent."""

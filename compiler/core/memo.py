@@ -10,9 +10,9 @@ the answer depends on is, never by a name or an address.
 from __future__ import annotations
 
 import sys
+from _thread import allocate_lock  # the lock of `threading` without all else that it brings to a start
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import Lock
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -69,7 +69,7 @@ class SizedCache(Generic[K, V]):
         self._max_size = max_size
         self._size = 0
         self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
-        self._lock = Lock()
+        self._lock = allocate_lock()
 
     def __len__(self) -> int:
         return len(self._values)

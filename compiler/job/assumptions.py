@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_gpu, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.models import find_model, suggest_models
@@ -12,8 +14,10 @@ from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.job.prices import NO_PRICES, prices_from
 from kaitoc.compiler.job.settings import Settings
-from kaitoc.compiler.memory.row_lengths import RowLengths
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.row_lengths import RowLengths
 
 DEFAULT_MARGIN_PERCENT = 5.0
 

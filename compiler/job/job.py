@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
@@ -22,9 +22,11 @@ from kaitoc.compiler.kaito.arguments import ArgProblem, SectionParse
 from kaitoc.compiler.kaito.table import ParsedValue
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option, TrainingConfig, config_text
-from kaitoc.compiler.memory.row_lengths import RowLengths
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.row_lengths import RowLengths
 
 T = TypeVar("T")
 LARGEST_INTEGER = 2**63 - 1

@@ -9,10 +9,9 @@ parameter (`accumulate_grad.h`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Graph, Value
-from kaitoc.compiler.memory.closed_form.offload import Offload
 from kaitoc.compiler.memory.closed_form.op import (
     PASSED_ON,
     Accumulate,
@@ -38,6 +37,9 @@ from kaitoc.compiler.memory.closed_form.op import (
 )
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Phase
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.closed_form.offload import Offload
 
 NUM_EMPTY_INPUTS = 1
 """A checkpoint that is not reentrant saves an empty tensor beside its input (`_NoopSaveInputs`)."""
@@ -71,6 +73,8 @@ class Autograd(Graph):
 
     def offload_activations(self, *, skips_head: bool) -> None:
         """Send what is saved from here on to the host."""
+        from kaitoc.compiler.memory.closed_form.offload import Offload  # for few runs
+
         self.host = self.offload = Offload(self._allocate, self._release, skips_head=skips_head)
 
     def forward(self, stream: Stream) -> Value:

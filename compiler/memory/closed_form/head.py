@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Plan
-from kaitoc.compiler.memory.closed_form.liger import LigerLoss
 from kaitoc.compiler.memory.closed_form.loss import LossChunk
 from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Effects, Kind, Part, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
@@ -120,6 +119,8 @@ class LossHead:
 
     def _liger(self, normed: Tensor) -> Tensor:
         """Liger Kernel's fused linear cross-entropy, as its patched models call it (`closed_form/liger.py`)."""
+        from kaitoc.compiler.memory.closed_form.liger import LigerLoss  # for few runs
+
         workload, head = self.workload, self.plan.head
         loss = LigerLoss(workload.liger_version, head, normed.num_bytes, self.ops.precision.autocast_bytes)
         is_copied = loss.copies_hidden and workload.batch_size > 1
