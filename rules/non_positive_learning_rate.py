@@ -22,19 +22,24 @@ def check(job: Job) -> Iterator[Fault]:
     written = written_number(job, "TrainingArguments", "learning_rate")
     if written is None or written.value > 0:
         return
-    effect = _effect(job) if written.value < 0 else "changes no parameter"
+    takes_it = written.value < 0 and _takes_any_rate(job)
     yield Fault(
         job.place_of(written.option),
-        f"`learning_rate: {written.text}` {effect}",
-        severity=Severity.WARNING if "climbs" in effect else None,
+        f"`learning_rate: {written.text}` {_effect(written.value, takes_it=takes_it)}",
+        severity=Severity.WARNING if takes_it else None,
         help="write 2.0e-4, as the QLoRA paper does for models up to 13B, or leave it out",
     )
 
 
-def _effect(job: Job) -> str:
-    """Describe the effect of a negative rate: most optimizers refuse it, Adafactor maximises the loss."""
+def _takes_any_rate(job: Job) -> bool:
+    """Whether the optimizer takes a negative rate too, as Adafactor does; most refuse it."""
     optimizer = libraries_of(job).optimizers.get(str(job.value("TrainingArguments", "optim")))
-    takes_any = optimizer is not None and not optimizer.refusal and "learning_rate" not in optimizer.ranges
-    return (
-        "maximises the loss instead of minimising it" if takes_any else f"is refused by the optimizer: {AFTER_LOADING}"
-    )
+    return optimizer is not None and not optimizer.refusal and "learning_rate" not in optimizer.ranges
+
+
+def _effect(rate: float, *, takes_it: bool) -> str:
+    if not rate < 0:
+        return "changes no parameter"
+    if takes_it:
+        return "maximises the loss instead of minimising it"
+    return f"is refused by the optimizer: {AFTER_LOADING}"
