@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from bench_scripts import load_bench
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def score() -> ModuleType:
-    path = ROOT / "tests" / "bench" / "throughput" / "score.py"
-    spec = importlib.util.spec_from_file_location("throughput_score", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_bench("throughput/score.py")
 
 
 def test_every_source_is_within_the_bars(score: ModuleType) -> None:

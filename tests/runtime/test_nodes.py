@@ -10,10 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -21,7 +19,7 @@ pytest.importorskip("torch")
 
 import torch
 from child_runs import _CONTEXT, ChildRun, Ended
-from node_runs import NodeRuns, free_port
+from node_runs import NodeRuns, free_port, served
 from test_two_processes import TRAINING, losses, weights
 from torch.distributed import HashStore, TCPStore
 from torch.distributed.elastic.rendezvous import RendezvousParameters
@@ -170,22 +168,7 @@ def download(address: str, folder: Path, variables: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("trial", range(3))
 def test_one_process_of_all_nodes_downloads(tmp_path: Path, trial: int) -> None:
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(ROWS)))
-            self.end_headers()
-            self.wfile.write(ROWS)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/rows.jsonl"
+    with served(ROWS) as (address, asked):
         ranks = [
             _CONTEXT.Process(target=download, args=(address, tmp_path, variables))
             for variables in launched(num_nodes=2, per_node=2)
@@ -194,7 +177,6 @@ def test_one_process_of_all_nodes_downloads(tmp_path: Path, trial: int) -> None:
             rank.start()
         for rank in ranks:
             rank.join(60)
-        server.shutdown()
 
     assert [rank.exitcode for rank in ranks] == [0] * 4
     assert asked == ["/rows.jsonl"]

@@ -17,15 +17,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "runtime"), str(TESTS.parent / "examples")]
 
 from child_runs import ChildRun  # noqa: E402  (after the path)
-from node_runs import NodeRuns, kill_node, kill_process  # noqa: E402
+from node_runs import NodeRuns, kill_node, kill_process, served  # noqa: E402
 from short_plan import short_plan  # noqa: E402
 
 from kaitoc.compiler.plan.plan import Plan  # noqa: E402
@@ -114,30 +112,15 @@ def separate_output(folder: Path) -> str:
 
 def download(folder: Path) -> str:
     """Train on data from a server, on two nodes of two processes; return what was wrong."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(ROWS)))
-            self.end_headers()
-            self.wfile.write(ROWS.encode())
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with served(ROWS.encode()) as (address, asked):
         for trial in range(NUM_DOWNLOADS):
             plan = short_plan(
                 folder / "model", Path("rows"), folder / f"downloads-{trial}", training={"max_steps": 1},
-                data={"paths": [f"http://127.0.0.1:{server.server_port}/rows.jsonl"], "max_length": 48},
+                data={"paths": [address], "max_length": 48},
             ).model_copy(update={"num_processes": 4})  # fmt: skip
             ended = NodeRuns([plan, plan], folder / "runs", "--resume", per_node=2).end()
             if [run.returncode for run in ended] != [0, 0] or len(asked) != trial + 1:
                 return f"download {trial}: {ended}, {len(asked)} requests"
-        server.shutdown()
     print(f"downloads with 2 x 2 processes: {NUM_DOWNLOADS} of {NUM_DOWNLOADS}, each with one request", flush=True)
     return ""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from bench_scripts import load_bench
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.memory.serving.footprint import serving_footprint
@@ -42,14 +41,7 @@ def passes(serving: ServingWorkload) -> Passes:
 
 @pytest.fixture(scope="module")
 def score() -> ModuleType:
-    path = ROOT / "tests" / "bench" / "serving" / "score.py"
-    spec = importlib.util.spec_from_file_location("serving_score", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_bench("serving/score.py")
 
 
 def test_the_page_shows_the_scores_as_they_are(score: ModuleType) -> None:
