@@ -16,10 +16,10 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.speed import shape_within
-from kaitoc.compiler.passes.model import Change, Goal
+from kaitoc.compiler.passes.model import Change, Goal, known_changes
 from kaitoc.compiler.passes.serving import SERVING_PASSES
 from kaitoc.compiler.passes.serving.costs import missing_price, usd_of
-from kaitoc.compiler.passes.serving.model import ServingContext, known_serving_changes
+from kaitoc.compiler.passes.serving.model import ServingContext
 from kaitoc.compiler.passes.serving.run import run_of
 from kaitoc.compiler.passes.serving.server_instance import NAME as INSTANCE_PASS
 from kaitoc.compiler.passes.serving.speed_server import SPEED_GOALS
@@ -74,7 +74,7 @@ class ServingSubject:
         """Yield what `SERVING_PASSES` want; nothing after which a server may not start that may as it is."""
         context, files = _context(scope), self.sources
         for step in SERVING_PASSES:
-            for change in known_serving_changes(step, self.job, context):
+            for change in known_changes(step, self.job, context):
                 if all(edit.source in files for edit in change.edits) and self._is_harmless(step.NAME, change, scope):
                     yield PassChange(step.NAME, change)
 

@@ -16,6 +16,7 @@ from kaitoc.compiler.job.subjects import (
     situations_of,
     subjects_of_config,
     subjects_of_fields,
+    watched,
 )
 
 
@@ -37,7 +38,7 @@ class JobRules:
         self._rules = rules
         paths = {path_of(subject) for rule in self.late_rules() for subject in rule.subjects} - {""}
         self._options = tuple(sorted(path for path in paths if is_option(path)))
-        self._fields = tuple(sorted(path for path in paths if not is_option(path)))
+        self._fields = tuple(watched(path) for path in sorted(paths) if not is_option(path))
 
     def __iter__(self) -> Iterator[JobRule]:
         return (rule.load() if isinstance(rule, LateRule) else rule for rule in self._rules)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import verdict_of, workload_of
 from kaitoc.compiler.job.unknown_options import Unknown
@@ -94,18 +95,31 @@ def _subjects_in(config: TrainingConfig, job: Job, options: tuple[str, ...]) -> 
     return frozenset(subjects)
 
 
-def subjects_of_fields(workspace: Manifest, fields: tuple[str, ...]) -> Iterator[Subject]:
+class WatchedField(NamedTuple):
+    """A field of a Workspace that late rules are about: its path, and the subjects of having it and of lacking it."""
+
+    path: tuple[str, ...]
+    present: Subject
+    lacking: Subject
+
+
+def watched(path: str) -> WatchedField:
+    """Return a field to look for in every Workspace."""
+    return WatchedField(tuple(path.split(".")), path, lacks(path))
+
+
+def subjects_of_fields(workspace: Manifest, fields: tuple[WatchedField, ...]) -> Iterator[Subject]:
     """Yield which of some fields a Workspace has and which it lacks, both where that is not known yet."""
     for field in fields:
         try:
-            entry = workspace.entry(*field.split("."))
+            entry = workspace.entry(*field.path)
         except UnknownValueError:
-            yield from (field, lacks(field))
+            yield from (field.present, field.lacking)
             continue
         if entry is not None:
-            yield field
+            yield field.present
         if entry is None or isinstance(entry.value, Scalar):  # null, which is the same as none, is a scalar
-            yield lacks(field)
+            yield field.lacking
 
 
 def situations_of(job: Job) -> Iterator[Subject]:

@@ -27,9 +27,9 @@ from kaitoc.compiler.passes import (
     speed,
     speed_loading,
 )
-from kaitoc.compiler.passes.model import Pass
+from kaitoc.compiler.passes.model import TuningPass
 
-PASSES: tuple[Pass, ...] = (
+PASSES: tuple[TuningPass, ...] = (
     own_config_map,
     repair_sections,
     repair_choices,
@@ -52,6 +52,6 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def passes_after(step: Pass) -> tuple[Pass, ...]:
+def passes_after(step: TuningPass) -> tuple[TuningPass, ...]:
     """Return the passes that run later in the pipeline than `step`."""
     return PASSES[PASSES.index(step) + 1 :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.records import dataclass
@@ -12,6 +12,9 @@ from kaitoc.compiler.job.faults import JobRule
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+S = TypeVar("S", contravariant=True)
+C = TypeVar("C", contravariant=True)
 
 
 class Preserves(str, Enum):
@@ -88,12 +91,15 @@ class PassContext:
     job_rules: tuple[JobRule, ...] = ()
     allow_workspace_edits: bool = False
     siblings: tuple[Job, ...] = ()
-    later_passes: tuple[Pass, ...] = ()
+    later_passes: tuple[TuningPass, ...] = ()
     has_config_map: Callable[[str, Manifest], bool] = lambda _, __: False
 
 
-class Pass(Protocol):
-    """A module with a name and a function that yields the changes it would make to a job, the first to make first."""
+class PassOver(Protocol[S, C]):
+    """A module with a name and a function that yields the changes it would make, the first one first.
+
+    Its subject is a job or a server, beside which it knows a context.
+    """
 
     @property
     def NAME(self) -> str:  # noqa: N802  (passes state constants)
@@ -101,14 +107,18 @@ class Pass(Protocol):
         ...
 
     @property
-    def run(self) -> Callable[[Job, PassContext], Iterator[Change]]:
-        """Yield the changes to a job; a job that needs none yields nothing."""
+    def run(self) -> Callable[[S, C], Iterator[Change]]:
+        """Yield the changes to a subject; one that needs none yields nothing."""
         ...
 
 
-def known_changes(step: Pass, job: Job, context: PassContext) -> Iterator[Change]:
+TuningPass: TypeAlias = "PassOver[Job, PassContext]"
+"""A pass over a run of fine-tuning."""
+
+
+def known_changes(step: PassOver[S, C], subject: S, context: C) -> Iterator[Change]:
     """Yield what a pass would change, up to where it asks for a value that is not known yet."""
     try:
-        yield from step.run(job, context)
+        yield from step.run(subject, context)
     except UnknownValueError:
         return

@@ -20,7 +20,7 @@ from kaitoc.compiler.compile import driver, serving, tuning
 from kaitoc.compiler.compile.model import Compilation
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.passes import PASSES
-from kaitoc.compiler.passes.model import Pass
+from kaitoc.compiler.passes.model import TuningPass
 from kaitoc.compiler.passes.serving import SERVING_PASSES
 from kaitoc.compiler.passes.serving.model import ServingPass
 
@@ -31,12 +31,15 @@ RELEASE = "v0.12"
 CASES = sorted(path.parent for path in FOLDER.glob("*/*/before.yaml"))
 
 
-def pass_of(case: Path) -> Pass | ServingPass:
+def pass_of(case: Path) -> TuningPass | ServingPass:
     return next(step for step in (*PASSES, *SERVING_PASSES) if case.parent.name.replace("_", "-") == step.NAME)
 
 
 def compiled(
-    source: Source, step: Pass | ServingPass | None, monkeypatch: pytest.MonkeyPatch, options_of: Source | None = None
+    source: Source,
+    step: TuningPass | ServingPass | None,
+    monkeypatch: pytest.MonkeyPatch,
+    options_of: Source | None = None,
 ) -> Compilation:
     """Compile a text by the options in its first line, or that of another, with one pass or with all of them."""
     first = (options_of or source).line_text(1)
@@ -115,7 +118,7 @@ def test_every_pass_has_a_fixture_and_a_name() -> None:
 @pytest.mark.parametrize(
     ("heading", "passes"), [("Passes, in order", PASSES), ("Passes over servers, in order", SERVING_PASSES)]
 )
-def test_the_page_lists_every_pass_in_order(heading: str, passes: tuple[Pass | ServingPass, ...]) -> None:
+def test_the_page_lists_every_pass_in_order(heading: str, passes: tuple[TuningPass | ServingPass, ...]) -> None:
     page = (FOLDER.parents[1] / "docs" / "compile.md").read_text(encoding="utf-8")
     table = page.partition(f"## {heading}")[2].partition("\n## ")[0]
 
