@@ -3,73 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from checking import CLEAN, SEED, SEED_OPTIONS, WORKSPACE, check
+from click.testing import CliRunner
 
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.manifest import object_faults, object_schemas
-from kaitoc.rules import cluster_rules, serving_rules
-
-SEED = """apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: optimized-phi3-tuning
-  namespace: kaito
-data:
-  training_config.yaml: |
-    training_config:
-      ModelConfig:
-        torch_dtype: "bfloat16"
-      QuantizationConfig:
-        load_in_4bit: true
-        bnb_4bit_quant_type: "nf4"
-        bnb_4bit_compute_dtype: "bfloat16"
-        bnb_4bit_use_double_quant: true
-      LoraConfig:
-        r: 8
-        lora_alpha: 8
-        target_modules: ["q_proj", "k_proj", "v_proj", "o_proj"]  # attention
-      TrainingArguments:
-        output_dir: "/mnt/results"
-        per_device_train_batch_size: 1
-      DataCollator:
-        mlm: false
-      DatasetConfig:
-        shuffle_dataset: true
-        train_test_split: 1
-"""
-SEED_OPTIONS = ["--model", "phi-3-mini-128k-instruct", "--gpu", "A100-80GB"]
-CLEAN = SEED.replace('["q_proj", "k_proj", "v_proj", "o_proj"]', '["qkv_proj", "o_proj"]')
-SERVER = """apiVersion: kaito.sh/v1beta1
-kind: Workspace
-metadata:
-  name: serve-phi-4
-resource:
-  instanceType: Standard_NC24ads_A100_v4
-  labelSelector:
-    matchLabels:
-      apps: serve
-inference:
-  preset:
-    name: phi-4-mini-instruct
-"""
-
-
-def check(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli, ["check", "--isolated", *arguments], input=stdin, env={"GITHUB_ACTIONS": ""})
-
-
-@pytest.fixture
-def seed(tmp_path: Path) -> Path:
-    path = tmp_path / "cm.yaml"
-    path.write_text(SEED)
-    return path
 
 
 def test_the_seed_s_config_map_is_found_to_train_o_proj_only(seed: Path) -> None:
@@ -170,21 +114,6 @@ def test_an_unused_suppression_is_a_finding(tmp_path: Path) -> None:
 
 def test_statistics_count_by_rule(seed: Path) -> None:
     assert "1  KT401" in check(str(seed), *SEED_OPTIONS, "--statistics").stdout
-
-
-WORKSPACE = """apiVersion: kaito.sh/v1beta1
-kind: Workspace
-metadata: {name: tuning, namespace: kaito}
-resource:
-  instanceType: Standard_NC24ads_A100_v4
-  labelSelector: {matchLabels: {app: tuning}}
-tuning:
-  preset: {name: phi-3-mini-128k-instruct}
-  method: qlora
-  config: optimized-phi3-tuning
-  input: {urls: ["https://example.com/data.json"]}
-  output: {image: "registry.example.com/a/b:1", imagePushSecret: push}
-"""
 
 
 def test_the_partner_is_found_in_the_folder(seed: Path, tmp_path: Path) -> None:
@@ -312,79 +241,6 @@ def test_a_broken_schema_is_told_in_one_line(content: str, tmp_path: Path, monke
     assert result.stderr.startswith("kaitoc: ")
     assert result.stderr.count("\n") == 1
     assert "reinstall kaitoc" in result.stderr
-
-
-def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:
-    path = tmp_path / "cm.yaml"
-    path.write_text(CLEAN + "---\n" + WORKSPACE)
-    code = (
-        "import sys\nfrom kaitoc.compiler.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print(sorted(m for m in sys.modules if m.partition('.')[0] in "
-        "{'torch', 'transformers', 'pydantic', 'jsonschema', 'ruamel', 'rich', 'matplotlib', 'asyncio', 'ssl', "
-        "'click', 'dataclasses', 'inspect'}))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, "check", "--isolated", str(path)],
-        capture_output=True, text=True, check=False, env={**os.environ, "GITHUB_ACTIONS": ""},
-    )  # fmt: skip
-
-    assert result.stdout.rstrip().endswith("[]"), result.stdout + result.stderr
-
-
-RUN = """apiVersion: jobset.x-k8s.io/v1alpha2
-kind: JobSet
-metadata: {name: tune, labels: {kaitoc.dev/plan: "true"}}
-spec: {replicatedJobs: []}
-"""
-
-
-def modules_of_a_check(path: Path) -> list[str]:
-    """Return the project's modules that a check of a file loads."""
-    code = (
-        "import json, sys\nfrom kaitoc.compiler.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    print()\n"
-        "print(json.dumps(sorted(m for m in sys.modules if m.startswith('kaitoc.'))))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, "check", "--isolated", str(path)],
-        capture_output=True, text=True, check=False, env={**os.environ, "GITHUB_ACTIONS": ""},
-    )  # fmt: skip
-    loaded: list[str] = json.loads(result.stdout.splitlines()[-1])
-    return loaded
-
-
-def serving_modules_of_a_check(path: Path) -> list[str]:
-    """Return the modules about serving that a check of a file loads: of rules, of jobs and of Kaito's chain."""
-    of_rules = {rule.__name__ for rule in serving_rules()} | {"kaitoc.rules._servers", "kaitoc.rules._serving"}
-    of_jobs = ("kaitoc.compiler.job.serving_", "kaitoc.compiler.kaito.serving")
-    return [module for module in modules_of_a_check(path) if module in of_rules or module.startswith(of_jobs)]
-
-
-def cluster_modules_of_a_check(path: Path) -> list[str]:
-    """Return the modules about runs of a plan without Kaito that a check of a file loads, the plan's own too."""
-    of_rules = {rule.__name__ for rule in cluster_rules()} | {"kaitoc.rules._cluster"}
-    of_runs = ("kaitoc.compiler.check.cluster_runs", "kaitoc.compiler.job.cluster_run", "kaitoc.compiler.plan",
-               "kaitoc.compiler.manifest.plan_objects")  # fmt: skip
-    return [module for module in modules_of_a_check(path) if module in of_rules or module.startswith(of_runs)]
-
-
-def test_a_check_loads_what_judges_servers_only_for_what_serves(tmp_path: Path) -> None:
-    tuned, served = tmp_path / "tune.yaml", tmp_path / "serve.yaml"
-    tuned.write_text("# kaitoc: ignore[KT402]\n" + CLEAN + "---\n" + WORKSPACE)
-    served.write_text(SERVER)
-
-    assert serving_modules_of_a_check(tuned) == []
-    assert len(serving_modules_of_a_check(served)) > len(serving_rules())
-
-
-def test_a_check_loads_what_judges_runs_of_a_plan_only_for_one(tmp_path: Path) -> None:
-    tuned, run = tmp_path / "tune.yaml", tmp_path / "run.yaml"
-    tuned.write_text(CLEAN + "---\n" + WORKSPACE)
-    run.write_text(RUN)
-
-    assert cluster_modules_of_a_check(tuned) == []
-    assert len(cluster_modules_of_a_check(run)) > len(cluster_rules())
 
 
 def test_a_baseline_leaves_only_new_findings(seed: Path, tmp_path: Path) -> None:

@@ -311,19 +311,6 @@ def test_a_lock_that_its_holder_removed_is_made_anew(folder: Path, monkeypatch: 
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("environment", "folder"),
-    [
-        ({"KAITOC_CACHE_DIR": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
-        ({"XDG_CACHE_HOME": "/b"}, "/b/kaitoc"),
-        ({"XDG_CACHE_HOME": "relative"}, "~/.cache/kaitoc"),
-        ({}, "~/.cache/kaitoc"),
-    ],
-)
-def test_the_cache_lies_where_caches_do(environment: dict[str, str], folder: str) -> None:
-    assert cache._root(environment) == Path(folder).expanduser()
-
-
 @pytest.mark.slow
 def test_one_process_of_a_node_makes_or_takes_the_tokens_of_all(
     make_plan: MakePlan, tokenizer: Any, tmp_path: Path, folder: Path
