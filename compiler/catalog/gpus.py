@@ -7,7 +7,7 @@ from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.core.records import dataclass, replace
-from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.core.units import BYTES_PER_GBIT, GIB
 from kaitoc.schemas import read_json
 
 AMPERE = (8, 0)
@@ -22,8 +22,6 @@ _GPUS = "schemas/catalog/gpus.json"
 _INSTANCE_TYPES = "schemas/catalog/instance_types.json"
 _CACHE_RATE = "cache_gb_per_second"
 _NETWORK = "network_gbit_per_second"
-_GBIT = 1e9 / 8
-"""Bytes in a gigabit."""
 
 _GPU_KEYS = ("name", "model", "generation", "compute_capability", "nvlink_gb_per_second", "pcie_generation",
              "nominal_gib", "memory_bytes", "bandwidth_gb_per_second", "cache_bytes", "fp16_tflops", "bf16_tflops",
@@ -183,7 +181,7 @@ def _instance_type(entry: dict[str, Any]) -> InstanceType:
         ),
         last_release=entry.get("last_release"),
         joins_gpus_by_nvlink=_joins_by_nvlink(entry, gpu),
-        network_bytes_per_second=entry[_NETWORK] * _GBIT if _NETWORK in entry else None,
+        network_bytes_per_second=entry[_NETWORK] * BYTES_PER_GBIT if _NETWORK in entry else None,
     )
 
 

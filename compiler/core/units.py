@@ -1,9 +1,10 @@
-"""Sizes of memory: their units, and how messages and reports word them."""
+"""Units of memory and of networks, and how messages and reports word sizes."""
 
 from __future__ import annotations
 
 MIB = 1 << 20
 GIB = 1 << 30
+BYTES_PER_GBIT = 1e9 / 8
 
 
 def gib(num_bytes: float, decimals: int = 1) -> str:

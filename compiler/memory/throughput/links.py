@@ -6,12 +6,12 @@ from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.core.units import BYTES_PER_GBIT
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.device import NCCL_CHANNELS_NVLINK, NCCL_CHANNELS_PCIE
 from kaitoc.compiler.memory.workload import Workload
 from kaitoc.schemas import read_json
 
-_BYTES_PER_GBIT = 1e9 / 8
 _PAIR = 2
 
 
@@ -114,7 +114,7 @@ def links_between(gpu: Gpu, instance: InstanceType | None, gpus_per_node: int, n
     if num_nodes > 1:
         share, known = data["network_share"], instance.network_bytes_per_second if instance is not None else None
         assumed = data["assumed_network_gbit_per_second"]
-        rates = [known or assumed[which] * _BYTES_PER_GBIT for which in ("likely", "slowest", "fastest")]
+        rates = [known or assumed[which] * BYTES_PER_GBIT for which in ("likely", "slowest", "fastest")]
         network, slow, fast = (_same(rate * share, hops["network"]) for rate in rates)
         if known is None:
             assumptions.append(f"a network of {assumed['likely']} Gbit/s is assumed between machines")
