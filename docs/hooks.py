@@ -79,7 +79,7 @@ def _site_link(target: str, page: str) -> str | None:
 
 
 def _repository_path(page: str) -> str:
-    """Return where the text of a page of the site lies in the repository."""
+    """Locate the repository file of a page of the site."""
     for name, top_page in (TOP_PAGES | RULE_PAGES).items():
         if page == top_page:
             return name

@@ -23,7 +23,7 @@ _REMOTE_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def picture() -> str:
-    """Return the SVG."""
+    """Run the check and draw its output as SVG text."""
     told = subprocess.run(  # noqa: S603  (this program's own command)
         [sys.executable, "-m", "kaitoc.compiler", *COMMAND.split()[1:]],
         cwd=ROOT, env={**os.environ, "FORCE_COLOR": "1"}, capture_output=True, encoding="utf-8", check=True,

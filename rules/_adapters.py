@@ -14,6 +14,6 @@ _DEFAULT_RANK = 8
 
 
 def adapter_config(job: Job) -> Mapping[str, Any]:
-    """Return what `adapter_config.json` will say of a job's adapter; raises `UnknownValueError`."""
+    """Predict the `adapter_config.json` that a job will write; raises `UnknownValueError`."""
     config = {argument: job.value(SECTION, argument) for argument in ("use_dora", "modules_to_save", "bias")}
     return {**config, "r": job.integer(SECTION, "r", _DEFAULT_RANK)}

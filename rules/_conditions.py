@@ -104,7 +104,7 @@ def _may_be_written(job: Job, key: str) -> bool:
 
 
 def null_stage(job: Job, section: str, name: str) -> str:
-    """Return where the word `None`, which a null becomes, stops a job; empty where it trains."""
+    """Name the stage at which the string `None`, which a null becomes, stops a job; empty when it trains."""
     key = name if section == ARGUMENTS else f"{section}.{name}"
     found = (condition for condition in _conditions(job.release.name, "KT205", key) if condition.holds(job))
     return next((condition.stage for condition in found), "")

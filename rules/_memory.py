@@ -13,13 +13,13 @@ GRADIENT_CHECKPOINTING = "gradient_checkpointing"
 
 
 def option_place(job: Job, section: str, name: str) -> Place:
-    """Return where an option stands, else where it is missing."""
+    """Locate an option for a finding, or its section when it is unset."""
     option = job.option(section, name)
     return job.place_of(option) if option is not None else job.section_place(section)
 
 
 def gpu_place(job: Job) -> Place:
-    """Return where the GPU is chosen, else where the batch is."""
+    """Locate the choice of GPU for a finding, else the batch size."""
     if job.gpu is not None and job.gpu.place is not None:
         return job.gpu.place
     return option_place(job, "TrainingArguments", "per_device_train_batch_size")
@@ -31,6 +31,6 @@ def needs(job: Job, workload: Workload) -> Footprint | None:
 
 
 def as_split(job: Job) -> Footprint | None:
-    """Return what each GPU of a job needs when `kaitoc run` splits the model among them, None where it cannot."""
+    """Predict each GPU's memory if `kaitoc run` shards the model over all of them, None where it cannot."""
     there = replace(job.assumptions, target=Target.BUNDLED, sharing=replace(job.assumptions.sharing, word="fsdp2"))
     return job_memory.footprint_of(replace(job, assumptions=there)) if job.num_gpus > 1 else None

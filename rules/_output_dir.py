@@ -28,7 +28,7 @@ def written_output_dir(job: Job) -> tuple[Option, str] | None:
 
 
 def mounted_at(written: str) -> str:
-    """Return where Kaito's controller mounts the results: joined below /mnt unless the text begins with it.
+    """Compute the path at which Kaito's controller mounts the results: below /mnt unless it already starts there.
 
     Source: Kaito `pkg/workspace/tuning/preset_tuning.go`, `PrepareOutputDir`.
     """

@@ -49,7 +49,7 @@ def nested_effect(problem: ArgProblem) -> str:
 
 
 def nested_help(option: Option, problem: ArgProblem) -> str:
-    """Return how to write what was meant."""
+    """Suggest the spelling that the parser accepts; empty for a fatal problem without one."""
     if problem.suggestion == option.name:
         return "write the mapping as a JSON string in single quotes"
     return "" if problem.is_fatal else f"write `{problem.suggestion}` itself"
@@ -68,7 +68,7 @@ def as_json(job: Job, option: Option, problem: ArgProblem) -> Fix | None:
 
 
 def len_of(option: Option) -> int:
-    """Return how many elements an option's list has, 0 when it is none."""
+    """Count an option's list elements, 0 when it is not a list."""
     plain = option.plain
     return len(plain) if isinstance(plain, list) else 0
 

@@ -23,13 +23,13 @@ def refused_footprint(job: ServingJob, fault: ServingFault) -> ServingFootprint 
 
 
 def utilization_place(job: ServingJob) -> Place:
-    """Return where to point for the memory that vLLM may take: its share, where the config states one, else the GPU."""
+    """Locate vLLM's memory limit for a finding: `gpu-memory-utilization` when set, else the GPU."""
     option = job.option_of("gpu-memory-utilization")
     return option.value if option is not None else gpu_place(job)
 
 
 def gpu_place(job: ServingJob) -> Place:
-    """Return where to point for the GPU: the instance type, else the model, else the object."""
+    """Locate the GPU for a finding: the instance type, else the model, else the object."""
     if job.instance is not None and job.instance.place is not None:
         return job.instance.place
     return job.preset_place
@@ -44,7 +44,7 @@ def fitting_length(job: ServingJob) -> int:
 
 
 def larger_hint(job: ServingJob) -> str:
-    """Return what would hold the model: more nodes than Kaito starts, else other GPUs."""
+    """Suggest hardware that would hold the model: more nodes than Kaito starts, else larger GPUs."""
     needed = serving_memory(job).needed_nodes
     if needed is None:
         return "use larger GPUs: `kaitoc estimate --task serve --solve instance` lists instance types that fit"

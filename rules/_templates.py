@@ -111,7 +111,7 @@ def _assigned_in(template: str) -> frozenset[str]:
 
 
 def _call_problem(tag: re.Match[str], assigned: frozenset[str], open_blocks: list[str]) -> str:
-    """Return what is wrong with a printed call of a name that nothing has, outside of blocks that may be skipped."""
+    """Describe a printed call of an undefined name, outside blocks that may be skipped."""
     if open_blocks or not tag["expression"]:
         return ""
     bare = _TEST.sub("", _FILTER.sub("", _STRING.sub("0", tag["expression"])))

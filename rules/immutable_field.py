@@ -60,7 +60,7 @@ def _workspace(old: Manifest, new: Manifest) -> Iterator[Fault]:
 
 
 def _removed(new: Manifest, path: _Path) -> Place:
-    """Return where a removed field would stand: the nearest parent that is written, with the field's own pointer."""
+    """Locate a removed field: its nearest written parent, with the field's own pointer."""
     parents = (new.field(*path[:end]) for end in range(len(path) - 1, 0, -1))
     written = next((parent for parent in parents if parent is not None), None)
     return replace(written.key if written is not None else new.place, pointer="/" + "/".join(path))

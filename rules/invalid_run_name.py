@@ -43,7 +43,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
 
 
 def _longest(run: ClusterRun) -> tuple[str, int, str]:
-    """Return how the longest name is made of a run's, how long that may be, and what happens otherwise."""
+    """Describe the longest derived name, its limit, and the effect of exceeding it."""
     num_nodes = run.world.num_nodes or 1
     if run.kind == PYTORCH_JOB:
         replica = f"worker-{num_nodes - 2}" if num_nodes > 1 else "master-0"

@@ -45,7 +45,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _beside_mnt(job: Job, option: Option, written: str, path: str) -> Fault:
-    """Return what to say of a path that begins with the letters /mnt and is not below the folder."""
+    """Describe a path that begins with the letters /mnt but is not below that folder."""
     if path.startswith(MOUNT_ROOT):
         return Fault(
             job.place_of(option),

@@ -17,7 +17,7 @@ SINCE = "0.1.0"
 
 
 def check(old: Manifest, new: Manifest) -> Iterator[Fault]:
-    """Yield an update of a ConfigMap's training config."""
+    """Report updates of a ConfigMap that a Workspace has already read."""
     if not (old.is_config_map and new.is_config_map):
         return
     before, after = old.field("data", DATA_KEY), new.field("data", DATA_KEY)

@@ -39,7 +39,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _sharded(job: Job) -> str:
-    """Return what each GPU would need if they shared the model, where that fits: Kaito's image cannot."""
+    """Describe each GPU's need if they sharded the model and it then fits; Kaito's image cannot shard."""
     predicted = as_split(job)
     if predicted is None or job.gpu is None:
         return ""

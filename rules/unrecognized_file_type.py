@@ -40,7 +40,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 
 def _help(place: Place, *, is_path: bool) -> str:
-    """Return how to write the name; the downloader takes a slash in a query for one of the path."""
+    """Suggest a file name that is recognized; the downloader splits at slashes even in a query."""
     query = place.source.slice(place.span).partition("?")[2]
     if "/" in query and not is_path:
         return "write %2F for each slash after the `?`: Kaito names the file by what follows the last slash"

@@ -92,7 +92,7 @@ def _node() -> _Circle:
 
 
 def num_on_node() -> int:
-    """Return how many processes of the run this node has."""
+    """Count the run's processes on this node."""
     return _environment_number("LOCAL_WORLD_SIZE") if _store() is not None else 1
 
 

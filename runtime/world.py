@@ -43,7 +43,7 @@ def local_rank() -> int:
 
 
 def num_nodes() -> int | None:
-    """Return how many machines a launcher's processes run on, None where it does not say, or not as many on each."""
+    """Count the machines of a launcher's processes, None when unknown or unevenly divided."""
     size, on_this = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 0)
     return size // on_this if is_launched() and on_this > 0 and size % on_this == 0 else None
 
@@ -70,7 +70,7 @@ def require_world(num_processes: int) -> None:
 
 
 def default_num_processes(device: str) -> int:
-    """Return how many processes train here: those of the launcher, else one per GPU that PyTorch can use."""
+    """Count the training processes on this machine: the launcher's, else one per usable GPU."""
     if is_launched():
         return _number("WORLD_SIZE", 1)
     if device == "cpu":

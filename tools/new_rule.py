@@ -170,7 +170,7 @@ def write(root: Path, name: str, code: str) -> None:
 
 
 def _generate(root: Path, *words: str) -> str:
-    """Return what a generator of the working tree prints."""
+    """Run a generator of the working tree and return its output."""
     words = tuple(str(root / word) if word.endswith(".py") else word for word in words)
     # Not from the root: its folder `kaitoc` would be taken for the whole package.
     command = [sys.executable, *words]

@@ -32,7 +32,7 @@ _JUDGED = frozenset({"CREATE", "UPDATE"})
 
 
 def surroundings_of(request: Request, partners: Partners) -> RelatedObjects:
-    """Return what an object is judged with: an object its ConfigMap, a ConfigMap the objects that name it."""
+    """Collect the objects that affect a verdict: an object's ConfigMap, or the objects that name a ConfigMap."""
     content = _judged_content(request)
     metadata = content.get("metadata") if content is not None else None
     if content is None or not isinstance(metadata, dict):

@@ -39,7 +39,7 @@ class Partners(Protocol):
         ...
 
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
-        """Return the file of a ConfigMap."""
+        """Find the file that holds a ConfigMap, None when it is unknown."""
         ...
 
     def users_of(self, namespace: str, name: str) -> Sequence[ManifestFile]:
@@ -65,11 +65,11 @@ class NoPartners:
         """Do nothing."""
 
     def config_map(self, _namespace: str, _name: str) -> ManifestFile | None:
-        """Return None."""
+        """Find none: nothing else is at hand."""
         return None
 
     def users_of(self, _namespace: str, _name: str) -> Sequence[ManifestFile]:
-        """Return nothing."""
+        """Find none: nothing else is at hand."""
         return ()
 
 
@@ -108,7 +108,7 @@ class FolderPartners:
         self._library, self._stamp, self._files = library, stamp, {}
 
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
-        """Return the file of a ConfigMap."""
+        """Find the file that holds a ConfigMap, None when it is unknown."""
         manifest = self._library.config_map(name, _asking("Workspace", namespace, name))
         return self._file(manifest) if manifest is not None else None
 

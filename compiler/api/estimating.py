@@ -183,7 +183,7 @@ def architecture(name: str, config: Mapping[str, object] | None = None) -> Archi
 
 
 def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
-    """Return what is described, and the GPU to compare it with; raises `WorkloadError` and `AssumptionError`."""
+    """Resolve a description to a workload and the GPU it must fit; raises `WorkloadError` and `AssumptionError`."""
     gpu: Gpu | None = None
     if overrides.gpu is not None:
         gpu = gpu_named(overrides.gpu)
@@ -197,7 +197,7 @@ def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
 
 
 def _price(fine_tune: FineTune, overrides: Overrides, instance: InstanceType | None) -> float | None:
-    """Return what an hour of the described machines costs, None where no price is stated."""
+    """Compute the USD per hour of the described machines, None without a price."""
     usd_per_hour = prices_from(overrides.prices).of(instance)
     return usd_per_hour * max(1, fine_tune.sharing.num_nodes) if usd_per_hour is not None else None
 

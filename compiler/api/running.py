@@ -201,7 +201,7 @@ def run(
 
 
 def job_in(engine: Engine, path: str, workspace: str | None) -> Job:
-    """Return the one job of a file, or that of a Workspace; raises `RunError` where there is none or a choice."""
+    """Find the only job of a file, or a Workspace's; raises `RunError` when there is none or more than one."""
     jobs = list(engine.jobs_of(engine.library.load(path)))
     if workspace is not None:
         jobs = [job for job in jobs if job.workspace is not None and job.workspace.ref.name == workspace]

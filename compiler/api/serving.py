@@ -140,7 +140,7 @@ def model_to_serve(name: str, config: Mapping[str, object] | None = None) -> Ser
 
 
 def described(serve: Serve, overrides: Overrides) -> ServingSubject:
-    """Return what is described, laid out as Kaito does it where nothing states a layout.
+    """Resolve a description to a server, in Kaito's layout unless one is stated.
 
     Raises `EstimateError` and `AssumptionError`.
     """

@@ -26,12 +26,12 @@ class Solution:
 
     @property
     def fits(self) -> bool:
-        """Return whether any number of GPUs is enough."""
+        """Return whether some number of GPUs up to the largest one tried is enough."""
         return self.placement is not None
 
     @property
     def words(self) -> str:
-        """Return the answer in a line."""
+        """Format the answer as the line that `kaitoc estimate --solve` ends with."""
         place = self.placement
         if place is not None:
             instance = place.machine.instance
@@ -69,7 +69,7 @@ class LargestSize:
 
     @property
     def words(self) -> str:
-        """Return the answer in a line."""
+        """Format the answer as the line that `kaitoc estimate --solve` ends with."""
         gpu = self.estimate.subject.gpu
         name = gpu.name if gpu is not None else ""
         if not self.value:

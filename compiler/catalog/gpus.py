@@ -138,7 +138,7 @@ def all_gpus() -> tuple[Gpu, ...]:
 
 
 def context_reports() -> tuple[ContextReport, ...]:
-    """Return what runs on GPUs of the catalog reported of their memory."""
+    """List what stacks on catalog GPUs reported about their memory, each with its source."""
     return tuple(
         ContextReport(model=entry["model"], **report)
         for entry in read_json("catalog/gpus")["gpus"]

@@ -79,7 +79,7 @@ def linear_modules(architecture: Architecture, *, fused_experts: bool) -> tuple[
 
 
 def match_targets(architecture: Architecture, targets: tuple[str, ...], *, fused_experts: bool) -> TargetMatch:
-    """Return what target modules reach, by PEFT's rule: a name is a layer's whole path or its end after a dot."""
+    """Match target modules to layers by PEFT's rule: a name is a layer's full path or its suffix after a dot."""
     return _match_targets(architecture, targets, fused_experts)
 
 

@@ -54,7 +54,7 @@ def lacks_pad_token(model: Architecture) -> bool:
 
 
 def turn_end(model: Architecture) -> str:
-    """Return what ends a turn where a tokenizer pads with its end-of-sequence token; empty where it does not."""
+    """Look up the end-of-turn text of a tokenizer that pads with its EOS token; empty where padding is separate."""
     return str(_entries().get(model.name.lower(), {}).get("turn_end", ""))
 
 

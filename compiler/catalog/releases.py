@@ -106,7 +106,7 @@ def find_release(name: str) -> Release | None:
 
 
 def serving_traits(name: str) -> Mapping[str, Any]:
-    """Return what a release's controller and webhook do for inference, and the version of its vLLM; by exact name."""
+    """Look up how a release serves: its controller, webhook and vLLM version; `release` is an exact name."""
     found: Mapping[str, Any] = next(entry for entry in _data()["releases"] if entry["name"] == name)["serving"]
     return found
 
@@ -118,7 +118,7 @@ def default_template(method: str) -> str:
 
 
 def default_target_modules(preset: str, model_type: str) -> tuple[str, ...] | None:
-    """Return what adapters go on when `target_modules` is omitted, None when PEFT 0.11.1 knows no default.
+    """Look up the modules adapted when `target_modules` is unset, None when PEFT 0.11.1 has no default.
 
     Kaito sets names for presets that start with "phi-3", in any case; else PEFT's table by model type decides.
     """

@@ -53,11 +53,11 @@ class Baseline:
         return new
 
     def num_gone(self, path: str, num_known: int) -> int:
-        """Return how many of a file's findings are gone, of which so many are still known."""
+        """Count a file's accepted findings that are gone, given how many are still found."""
         return self._counts_by_path[_relative(path, self.root)] - num_known
 
     def num_in_missing_files(self) -> int:
-        """Return how many findings were in files that are not there any more."""
+        """Count the accepted findings of files that no longer exist."""
         return sum(count for path, count in self._counts_by_path.items() if self._is_missing(path))
 
     def still_found(self, findings: Iterable[Finding], checked_paths: Iterable[str]) -> Baseline:
@@ -74,7 +74,7 @@ class Baseline:
 
     @property
     def num_findings(self) -> int:
-        """Return how many findings are accepted."""
+        """Count the accepted findings of all files."""
         return sum(self.counts.values())
 
     @cached_property

@@ -28,7 +28,7 @@ from kaitoc.compiler.yaml.placeholders import UnknownValueError
 def check_cluster_runs(
     file: ManifestFile, library: Library, assumptions: Assumptions, rules: Sequence[ClusterRule]
 ) -> tuple[int, list[Finding]]:
-    """Return how many runs a file brings in, and what the rules find in them."""
+    """Check the runs that a file defines; returns their number and the findings."""
     runs = list(cluster_runs_in(file, library, assumptions))
     found = [to_finding(rule, fault) for run in runs for rule in rules for fault in known_faults(rule, run)]
     return len(runs), found
@@ -98,7 +98,7 @@ def _run(
 
 
 def _plan_in(config_map: Manifest) -> tuple[PlanFacts | None, str]:
-    """Return what a ConfigMap's plan says, or why the runtime refuses it; neither for a text that is not known yet."""
+    """Read a ConfigMap's plan, or the reason the runtime refuses it; neither for a text that is not known yet."""
     text = config_map.known_text("data", PLAN_KEY)
     if text is None:
         return None, ""

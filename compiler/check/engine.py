@@ -127,7 +127,7 @@ class Engine:
         return engine
 
     def assumptions_for(self, path: str) -> Assumptions:
-        """Return the assumptions for a file."""
+        """Merge the settings that apply to a path with the command line's overrides."""
         settings = self.settings_for(path)
         assumptions = self._by_settings.assumptions.get(settings.path)
         if assumptions is None:
@@ -148,7 +148,7 @@ class Engine:
             yield self._serving_job(server, file.source.path)
 
     def _check_file(self, file: ManifestFile, *, is_alone: bool) -> FileOutcome:
-        """Return what the rules find in a file, in its jobs, and in jobs from elsewhere that use its ConfigMaps."""
+        """Check a file, its jobs, and jobs of other files that use its ConfigMaps."""
         checked = FileOutcome(file.source.path)
         if self.library.is_patch(checked.path):
             checked.note = note_of_patch(file)
@@ -213,7 +213,7 @@ class Engine:
         return serving_job(server, self.library, self.assumptions_for(path))
 
     def _check_server(self, server: ServingJob, settings: Settings) -> list[Finding]:
-        """Return what the rules find in a server and in its ConfigMap."""
+        """Check a server and its ConfigMap."""
         rules = [rule for rule in self.rule_set.serving_rules() if settings.runs(rule.CODE, rule.NAME)]
         findings = [to_finding(rule, fault) for rule in rules for fault in known_faults(rule, server)]
         if server.config_map is not None:
@@ -232,7 +232,7 @@ class Engine:
                 yield from self._check_server(self._serving_job(server, path), self.settings_for(path))
 
     def _found_beside(self, path: str, jobs: Iterable[Job | ServingJob], findings: list[Finding]) -> list[FileOutcome]:
-        """Return what is found in ConfigMaps beside a file that the user did not name.
+        """Check the neighbouring ConfigMaps that a file uses and the user did not name.
 
         It is told with the first of the given files that use them.
         """
@@ -265,7 +265,7 @@ class Engine:
         return (finding for finding in findings if self.library.is_given_path(finding.source.path))
 
     def _check_job(self, job: Job, settings: Settings) -> list[Finding]:
-        """Return what the rules find in a job, which is asked for with its Workspace and with its ConfigMap."""
+        """Check a job once, whether its Workspace or its ConfigMap asks first."""
         key = (*identity_of(job), settings.path)
         findings = self._met.found_in_jobs.get(key)
         if findings is None:

@@ -32,7 +32,7 @@ class EngineOptions:
 
 
 def all_rules() -> RuleSet:
-    """Return every rule there is."""
+    """Load the rules of every kind; those for servers and clusters load on first use."""
     from kaitoc.rules import (  # loaded when something is checked
         FILE_RULES,
         JOB_RULES,
@@ -45,7 +45,7 @@ def all_rules() -> RuleSet:
 
 
 def names_of_rules() -> dict[str, str]:
-    """Return the name of every rule by its code."""
+    """Map rule codes to rule names; imports every rule module."""
     from kaitoc.rules import RULES  # all 170 modules: loaded when one is named
 
     return {rule.CODE: rule.NAME for rule in RULES}

@@ -32,7 +32,7 @@ class Inputs:
 
     @classmethod
     def of_text(cls, source: Source) -> Inputs:
-        """Return a text as all there is."""
+        """Wrap a text, such as standard input, as the only input."""
         return cls((source.path,), source)
 
 
@@ -44,7 +44,7 @@ class Search:
     respect_gitignore: bool = True
 
     def excludes(self, path: str) -> bool:
-        """Return whether a file or folder is left out."""
+        """Match a path against the `exclude` patterns, which are relative to the working folder."""
         return any(matches_path(pattern, path, os.curdir) for pattern in self.exclude)
 
 

@@ -18,7 +18,7 @@ _Key = tuple[str, int, int, str, str]
 
 
 def known_findings(rules: Iterable[JobRule], job: Job) -> list[Finding]:
-    """Return what rules find in a job, each up to where it asks for a value that is not known yet.
+    """Run rules on a job; each stops at the first value that is not known yet.
 
     It does what `known_faults` does, without its generator: one for each rule of each job takes a tenth of a check.
     """

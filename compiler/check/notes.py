@@ -9,12 +9,12 @@ from kaitoc.compiler.manifest.serving_objects import serving_views
 
 
 def note_of_patch(file: ManifestFile) -> str:
-    """Return that a kustomization applies a file to other objects."""
+    """Note that a kustomization applies this file as a patch, which is not checked on its own."""
     return f"{file.source.path}: a kustomize patch, not checked on its own; check the output of `kustomize build`"
 
 
 def note_of_unjudged(file: ManifestFile) -> str:
-    """Return which of Kaito's objects in a file are not judged, or that the file was skipped; else nothing."""
+    """Note Kaito objects in a file that are not checked, or that the file was skipped; empty when all were checked."""
     unjudged = list(_unjudged(file))
     if unjudged:
         line = file.source.position(unjudged[0].place.span.start).line

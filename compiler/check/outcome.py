@@ -51,7 +51,7 @@ class Outcome:
         self.found[number] = checked
 
     def finished(self) -> dict[int, FileOutcome]:
-        """Return everything, for another process."""
+        """Hand over itself: an outcome in memory is sent to another process as it is."""
         return self.found
 
     def take(self, outcomes: dict[int, FileOutcome]) -> None:
@@ -60,27 +60,27 @@ class Outcome:
 
     @property
     def checked(self) -> list[FileOutcome]:
-        """Return what was found, file by file in their order."""
+        """List the outcome of each file, in input order."""
         return [self.found[number] for number in sorted(self.found)]
 
     @property
     def findings(self) -> list[Finding]:
-        """Return all findings."""
+        """List all findings in order of files."""
         return [finding for checked in self.all_files() for finding in checked.findings]
 
     @property
     def jobs(self) -> list[JobSummary]:
-        """Return all jobs."""
+        """List the summaries of all jobs in order of files."""
         return [job for checked in self.checked for job in checked.jobs]
 
     @property
     def files(self) -> list[str]:
-        """Return the files that could be read."""
+        """List the files that were read; `errors` has the others."""
         return [checked.path for checked in self.checked if not checked.error]
 
     @property
     def errors(self) -> list[SourceError]:
-        """Return why the others could not be read."""
+        """List the reasons why other files could not be read."""
         return [checked.error for checked in self.checked if checked.error]
 
     def all_files(self) -> Iterator[FileOutcome]:

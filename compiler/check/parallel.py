@@ -30,7 +30,7 @@ class WorkerError(KaitocError):
 
 
 def num_processes(requested: int, num_files: int) -> int:
-    """Return how many processes to use; `requested` 0 leaves it to the number of files and cores."""
+    """Choose the number of processes; with `requested` 0 from the number of files and cores."""
     if not hasattr(os, "fork"):
         return 1
     if requested:
@@ -46,7 +46,7 @@ class Keeper(Protocol):
         ...
 
     def finished(self) -> Any:
-        """Return what the calling process must know to read it; it is sent there."""
+        """Close the worker's results; the picklable answer is sent to the calling process, which reads them by it."""
         ...
 
     def take(self, state: Any) -> None:
@@ -143,7 +143,7 @@ class _Worker:
             return  # it has failed and said so: the next `receive` tells
 
     def receive(self) -> Any:
-        """Return what the process sends; raises what was raised in it."""
+        """Receive the process's answer; raises what was raised in it."""
         import pickle
         from select import select
 

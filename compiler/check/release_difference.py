@@ -43,7 +43,7 @@ class ReleaseDifference:
 
 
 def difference(before: Release, after: Release) -> ReleaseDifference:
-    """Return how a release differs from an older one."""
+    """Compare two releases by their recorded facts: libraries, options, defaults and models."""
     sections = [
         (name, section, release_arguments(after.name).sections[name])
         for name, section in release_arguments(before.name).sections.items()

@@ -23,11 +23,11 @@ class Accepted(Protocol):
         ...
 
     def num_gone(self, path: str, num_known: int) -> int:
-        """Return how many accepted findings of a file are gone, of which so many are still known."""
+        """Count a file's accepted findings that are gone, given how many are still found."""
         ...
 
     def num_in_missing_files(self) -> int:
-        """Return how many accepted findings were in files that are not there any more."""
+        """Count the accepted findings of files that no longer exist."""
         ...
 
 
@@ -46,7 +46,7 @@ class CheckRequest:
     search: Search = WHOLE_SEARCH
 
     def accepted(self) -> Accepted | None:
-        """Return what tells the findings that the baseline lists; raises `BaselineError`."""
+        """Load the baseline as a filter of known findings; raises `BaselineError`."""
         if self.baseline is None:
             return None
         from kaitoc.compiler.check.baseline import load_baseline  # seldom asked for

@@ -11,7 +11,7 @@ from kaitoc.compiler.job.faults import Rule
 
 
 def page_path(rule: Rule) -> Path:
-    """Return where a rule's page lies: beside its module, with the same name."""
+    """Locate a rule's page: next to its module, with the same name."""
     module_file = sys.modules[getattr(rule, "__name__", "")].__file__
     return Path(module_file or "").with_suffix(".md")
 
@@ -22,7 +22,7 @@ def page_text(rule: Rule) -> str:
 
 
 def find_rule(name: str) -> Rule | None:
-    """Return the rule of a code or a name."""
+    """Find a rule by code or name, in any case; None when there is none."""
     from kaitoc.rules import RULES
 
     wanted = name.strip().lower()
@@ -36,7 +36,7 @@ def summary(rule: Rule) -> str:
 
 @lru_cache(maxsize=1)
 def rule_infos() -> tuple[RuleInfo, ...]:
-    """Return what reports say about each rule."""
+    """Read name, summary and page of every rule, for report formats that describe rules."""
     from kaitoc.rules import RULES
 
     return tuple(RuleInfo(rule.CODE, rule.NAME, rule.SEVERITY, summary(rule), page_text(rule)) for rule in RULES)

@@ -21,6 +21,6 @@ class RuleSet:
 
     @property
     def all(self) -> tuple[Rule, ...]:
-        """Return all rules."""
+        """List the rules of all kinds of subjects; loads those for servers and clusters."""
         rules = (*self.file_rules, *self.object_rules, *self.job_rules)
         return (*rules, *self.serving_rules(), *self.cluster_rules())

@@ -20,7 +20,7 @@ class AdmissionOptions:
 
     @property
     def policy(self) -> PolicyOptions:
-        """Return the options as admission takes them."""
+        """Build the admission policy's options from the command line."""
         return PolicyOptions(self.judging.engine, self.strict, self.allow_suppressions)
 
 

@@ -62,7 +62,7 @@ class CheckOptions:
 
     @property
     def engine(self) -> EngineOptions:
-        """Return what decides how files are judged; raises `DataLengthError` and `LengthsError`."""
+        """Build the engine's options; raises `DataLengthError` and `LengthsError`."""
         engine = self.judging.engine
         return replace(engine, overrides=replace(self.sharing.over(engine.overrides), rows=self._rows()))
 
@@ -85,7 +85,7 @@ class CheckOptions:
         )
 
     def report(self, settings: Settings) -> CheckReport:
-        """Return how the check ends; raises `SettingsError` for options that contradict each other."""
+        """Build the report's options; raises `SettingsError` for options that are mutually exclusive."""
         if self.quiet and self.verbose:
             raise SettingsError("--quiet and --verbose are mutually exclusive")
         if self.show_fixes and not self.fix:

@@ -29,7 +29,7 @@ def complain(message: str) -> None:
 
 
 def terminal_columns(*, err: bool = False) -> int | None:
-    """Return how wide the terminal is that standard output or standard error goes to, None where it is not one."""
+    """Measure the terminal of standard output or standard error in columns, None when it is not a terminal."""
     return style.terminal_columns(sys.stderr if err else sys.stdout, os.environ)
 
 

@@ -22,7 +22,7 @@ _SERVE = "serve"
 
 @dataclass(frozen=True, slots=True)
 class EstimateOptions:
-    """The command line of `kaitoc estimate`."""
+    """All options of `kaitoc estimate`, with the conversions to requests."""
 
     paths: tuple[str, ...]
     model: str | None
@@ -50,7 +50,7 @@ class EstimateOptions:
 
     @property
     def overrides(self) -> Overrides:
-        """Return what holds for manifests; raises `DataLengthError` for data without a length.
+        """Collect the options that override manifests; raises `DataLengthError` for data without a length.
 
         Raises `EstimateError` for options that describe a run in place of manifests.
         """

@@ -27,12 +27,12 @@ class RowOptions:
 
     @property
     def is_used(self) -> bool:
-        """Return whether anything is stated of the rows."""
+        """Return whether any option about the rows' lengths was given."""
         return self != RowOptions(None, None, None, False)
 
     @property
     def stated(self) -> RowLengths | None:
-        """Return how long rows are, None where it is not stated; raises `DataLengthError` and `LengthsError`."""
+        """Resolve the stated row lengths, None when none are; raises `DataLengthError` and `LengthsError`."""
         return stated_rows(self.data, self.lengths)
 
     def require_of_manifests(self) -> None:

@@ -76,7 +76,7 @@ class LazyGroup(click.Group):
     context_class = _Context
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the names of all commands."""
+        """List command names in the order of the help, without importing the commands."""
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -60,11 +60,11 @@ class SharingOptions:
 
     @property
     def request(self) -> SharingRequest:
-        """Return the sharding that the options request."""
+        """Build the sharding request from the sharding options."""
         return SharingRequest(self.sharding, self.nodes, self.shard_group, self.reshard, Offload(self.offload))
 
     def over(self, overrides: Overrides) -> Overrides:
-        """Return what is stated of jobs, with the GPUs that are stated here."""
+        """Add the number of GPUs and nodes stated here to the assumptions about jobs."""
         return replace(overrides, num_gpus=self.gpus, sharing=self.request)
 
 
@@ -81,7 +81,7 @@ class JudgingOptions:
 
     @property
     def engine(self) -> EngineOptions:
-        """Return the options as the engine takes them."""
+        """Build the engine's options from the command line; settings files give what is unset here."""
         return EngineOptions(
             self.assumptions.overrides,
             selectors_in(self.select),

@@ -84,7 +84,7 @@ class RunCommandOptions:
 
     @property
     def request(self) -> PlanRequest:
-        """Return how to run the manifest's fine-tune."""
+        """Build the request for a local run from the command line."""
         return PlanRequest(
             workspace=self.workspace,
             model_path=self.model_path,

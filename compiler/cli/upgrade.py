@@ -42,7 +42,7 @@ class UpgradeOptions:
     isolated: bool
 
     def engine(self, release: Release) -> EngineOptions:
-        """Return how manifests are judged by a release."""
+        """Build the engine's options for one of the two releases, always with Kaito's own image as target."""
         overrides = Overrides(model=self.model, gpu=self.gpu, kaito_version=release.name, target="kaito")
         return EngineOptions(overrides, isolated=self.isolated, config=self.config)
 

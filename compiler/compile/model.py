@@ -38,7 +38,7 @@ class CompileRequest:
 
     @property
     def goal(self) -> Goal:
-        """Return the goal."""
+        """Return the goal of the request's context: what compiling optimizes for."""
         return self.context.goal
 
 

@@ -53,7 +53,7 @@ class ServingSubject:
 
     @property
     def missing_config(self) -> str:
-        """Return which ConfigMap the object names that is not at hand."""
+        """Name the missing ConfigMap that the object references; empty when it was found or none is named."""
         return missing_serving_config(self.job)
 
     @property
@@ -85,7 +85,7 @@ class ServingSubject:
         return bool(after) and all(_is_as_good(one, other, pass_name) for one, other in pairs)
 
     def performance(self, request: CompileRequest) -> Performance:
-        """Return what the server holds, and how fast it is where a goal asks for that."""
+        """Predict the server's memory and KV cache; with a goal also its speed."""
         memory = serving_memory(self.job)
         footprint = memory.footprint
         if footprint is None:
@@ -105,7 +105,7 @@ class ServingSubject:
         )
 
     def summary(self) -> JobSummary:
-        """Return the server as reports show it."""
+        """Summarize the server for the report's list of jobs."""
         return summarize_server(self.job)
 
     def binding(self, scope: Scope) -> str:
@@ -117,7 +117,7 @@ class ServingSubject:
         return None
 
     def note(self, request: CompileRequest) -> str:
-        """Return what the speed of servers is worth, the price that is missing, or that a goal means nothing here."""
+        """Explain the error of speed predictions, a missing price, or a goal that does not apply to servers."""
         if request.goal is Goal.MEMORY:
             return "--goal memory is for training runs; servers are compiled to start"
         lacking = missing_price(self.job) if request.goal is Goal.COST else ""
@@ -133,7 +133,7 @@ def _is_as_good(before: Subject, after: Subject, pass_name: str) -> bool:
 
 
 def _nodes(job: ServingJob) -> int | None:
-    """Return how many nodes Kaito starts, None where it refuses or that is unknown."""
+    """Predict the nodes that Kaito starts, None when it refuses or that is unknown."""
     kaito = kaito_nodes(job)
     return kaito.num_nodes if kaito is not None else None
 

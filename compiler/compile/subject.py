@@ -23,17 +23,17 @@ class Subject(Protocol):
 
     @property
     def config_map(self) -> Manifest | None:
-        """Return its ConfigMap, None where there is none at hand."""
+        """Return its ConfigMap, None when it names none or the file is missing."""
         ...
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Return the files that changes to it may edit."""
+        """List the files that its changes may edit."""
         ...
 
     @property
     def missing_config(self) -> str:
-        """Return which ConfigMap it names that is not at hand, empty where it has its own."""
+        """Name the missing ConfigMap that it references; empty when it was found."""
         ...
 
     def changes(self, scope: Scope, /) -> Iterator[PassChange]:
@@ -41,11 +41,11 @@ class Subject(Protocol):
         ...
 
     def performance(self, request: CompileRequest, /) -> Performance:
-        """Return its predicted memory and speed."""
+        """Predict memory and speed of the present configuration."""
         ...
 
     def summary(self) -> JobSummary:
-        """Return it as reports show it."""
+        """Summarize it for the report's list of jobs."""
         ...
 
     def binding(self, scope: Scope, /) -> str:
@@ -57,7 +57,7 @@ class Subject(Protocol):
         ...
 
     def note(self, request: CompileRequest, /) -> str:
-        """Return what a goal lacks or does not mean here, empty for nothing."""
+        """Explain a goal that lacks a price or does not apply; empty otherwise."""
         ...
 
 
@@ -84,5 +84,5 @@ class Scope:
 
 
 def manifest_sources(*manifests: Manifest | None) -> tuple[Source, ...]:
-    """Return the files of the objects that there are."""
+    """List the files of the given objects; None entries are skipped."""
     return tuple(manifest.source for manifest in manifests if manifest is not None)

@@ -28,7 +28,7 @@ def breaks_yaml(before: Source, text: str) -> bool:
 
 
 def _num_problems(source: Source) -> int:
-    """Return how many faults a file's YAML has, that inside ConfigMaps included."""
+    """Count the faults of a file's YAML, including the YAML inside ConfigMaps."""
     file = read_manifests(source)
     inner = [config for manifest in file.manifests if manifest.is_config_map for config in inner_configs(manifest)]
     outer = sum(len(document.problems) for document in file.documents)

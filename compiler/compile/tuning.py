@@ -26,7 +26,7 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TuningSubject:
-    """A run of fine-tuning."""
+    """The subject of a fine-tune: a tuning Workspace with its ConfigMap."""
 
     job: Job
 
@@ -42,12 +42,12 @@ class TuningSubject:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Return the files of Workspace and ConfigMap."""
+        """List the files of Workspace and ConfigMap, one or two."""
         return manifest_sources(self.job.workspace, self.job.config_map)
 
     @property
     def missing_config(self) -> str:
-        """Return which ConfigMap the Workspace names that is not at hand."""
+        """Name the missing ConfigMap that the Workspace references; empty when it was found."""
         return missing_config(self.job)
 
     def changes(self, scope: Scope) -> Iterator[PassChange]:
@@ -64,23 +64,23 @@ class TuningSubject:
                     yield PassChange(step.NAME, change)
 
     def performance(self, _: CompileRequest) -> Performance:
-        """Return the predicted peak, speed and cost."""
+        """Predict peak memory, speed and cost of the present configuration."""
         return performance_of(self.job)
 
     def summary(self) -> JobSummary:
-        """Return the run as reports show it."""
+        """Summarize the run for the report's list of jobs."""
         return summarize(self.job)
 
     def binding(self, scope: Scope) -> str:
-        """Return which memory binds a run that fits with no change."""
+        """Name the memory that limits a run which no change makes fit."""
         return binding_of(self.job, _context(scope))
 
     def proposal(self, scope: Scope) -> InstanceProposal | None:
-        """Return the instance type to consider."""
+        """Propose another instance type for the goal, None when the present one is best."""
         return proposal_of(self.job, _context(scope))
 
     def note(self, request: CompileRequest) -> str:
-        """Return which prices the goal of cost lacks, and that latency is no goal of a run."""
+        """Explain the prices that the cost goal lacks, and that latency applies only to servers."""
         if request.goal is Goal.LATENCY:
             return "--goal latency is for servers; training runs are compiled to fit"
         return missing_prices(self.job, request.context) if request.goal is Goal.COST else ""

@@ -24,7 +24,7 @@ class Area(Enum):
 
     @property
     def title(self) -> str:
-        """Return the heading of the area."""
+        """Return the heading of the area in the rule index."""
         return _TITLES[self]
 
 

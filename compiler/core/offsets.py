@@ -29,7 +29,7 @@ class TextHistory:
 
 
 def _before(offset: int, edits: tuple[Edit, ...]) -> int:
-    """Return where an offset stood before a set of edits; inside a replacement it is where that began.
+    """Map an offset back to the text before a set of edits; inside a replacement, to its start.
 
     In text that was moved it is where the same character stood.
     """
@@ -47,6 +47,6 @@ def _before(offset: int, edits: tuple[Edit, ...]) -> int:
 
 
 def _moved_from(edit: Edit, edits: tuple[Edit, ...]) -> int | None:
-    """Return where a text stood that another edit of the set takes away and this one puts in, None for new text."""
+    """Find the original place of text that the set moves, None for new text."""
     taken_away = (other.span for other in edits if other.span.end > other.span.start and not other.replacement)
     return next((span.start for span in taken_away if edit.source.slice(span) == edit.replacement), None)

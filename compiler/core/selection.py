@@ -16,7 +16,7 @@ _EXACT = 1_000
 
 
 def specificity(selector: str, code: str, name: str) -> int:
-    """Return how closely a selector names a rule: -1 not at all, 0 for `ALL`, more for longer starts of the code."""
+    """Rate how specifically a selector matches a rule: -1 no match, 0 `ALL`, higher for longer code prefixes."""
     if selector in (code, name):
         return _EXACT
     if selector == ALL:

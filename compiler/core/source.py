@@ -116,7 +116,7 @@ class Source:
         return Span(starts[line - 1], end)
 
     def slice(self, span: Span) -> str:
-        """Return the text a span covers."""
+        """Slice the text of a span, which must be of this source."""
         return self.text[span.start : span.end]
 
     @property

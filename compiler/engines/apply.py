@@ -32,7 +32,7 @@ class ClusterObject:
     text: str
 
     def __str__(self) -> str:
-        """Return how the object is called in messages."""
+        """Name the object in messages."""
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
     @classmethod

@@ -41,13 +41,13 @@ class Observation:
 
 
 class Engine(Protocol):
-    """What runs a plan on a cluster."""
+    """One way to run a plan on a cluster: Kaito, or a Kubeflow object."""
 
     name: str
     stop_command: str
 
     def observe(self) -> Observation:
-        """Return how the run stands; raises `ClusterError`."""
+        """Query the run's state from the API server; raises `ClusterError`."""
         ...
 
 
@@ -68,7 +68,7 @@ class _Log:
 
 
 class Follower:
-    """Follows one run."""
+    """Polls one run until it ends, and prints state changes and pod logs as they come."""
 
     def __init__(self, kubectl: Kubectl, engine: Engine, echo: Callable[[str], None], options: FollowOptions) -> None:
         self._kubectl = kubectl

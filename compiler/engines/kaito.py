@@ -108,7 +108,7 @@ class _KaitoRun:
         self._cause = ""
 
     def observe(self) -> Observation:
-        """Return how the run stands; raises `ClusterError`."""
+        """Query the Workspace and its pods; raises `ClusterError`."""
         workspace, job = self._kubectl.named(_WORKSPACE + self.name, _JOB + self.name)
         if not workspace or workspace.get("metadata", {}).get("uid", self._uid) != self._uid or is_going(workspace):
             return Observation(outcome="the Workspace was deleted, which ends its run")

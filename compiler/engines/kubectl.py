@@ -91,7 +91,7 @@ class Kubectl:
         return [found.get(place.partition("/")[0].partition(".")[0], {}) for place in places]
 
     def stored(self, manifest: str) -> dict[str, Any]:
-        """Return what the cluster stores under the name of a manifest, empty when it stores nothing."""
+        """Fetch the stored object with a manifest's name; empty when there is none."""
         return next(iter(self.all_of("--filename", "-", text=manifest)), {})
 
     def objects_of(self, folder: str) -> list[dict[str, Any]]:

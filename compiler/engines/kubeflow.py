@@ -80,7 +80,7 @@ class _KubeflowRun:
         self._cause = ""
 
     def observe(self) -> Observation:
-        """Return how the run stands; raises `ClusterError`."""
+        """Query the run's object and its pods; raises `ClusterError`."""
         (job,) = self._kubectl.named(f"{self._kind.resource}/{self.name}")
         if not job or job.get("metadata", {}).get("uid", self._uid) != self._uid or is_going(job):
             return Observation(outcome=f"the {self._kind.name} was deleted, which ends its run")
@@ -152,7 +152,7 @@ def _created(item: Mapping[str, Any]) -> str:
 
 
 def _attempt_of(pod: Mapping[str, Any]) -> int:
-    """Return how often JobSet had started all nodes again when it made a pod."""
+    """Read the JobSet restart attempt that created a pod."""
     stated = str((pod["metadata"].get("labels") or {}).get(_ATTEMPT_LABEL, "0"))
     return int(stated) if stated.isascii() and stated.isdigit() else 0
 

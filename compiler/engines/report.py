@@ -34,7 +34,7 @@ class ClusterReport:
     samples_per_second: float | None
 
     def to_json(self) -> str:
-        """Return the report as JSON text."""
+        """Render the report as indented JSON with its version."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return json.dumps({"version": _VERSION, **fields}, indent=2) + "\n"
 
@@ -55,7 +55,7 @@ class ClusterReport:
 
 
 def report_of(workspace: str, lines: Sequence[str]) -> ClusterReport:
-    """Return what the lines of a log tell of a run; one that was resumed tells some steps again, which count once."""
+    """Parse a run's log lines into a report; steps that a resumed run logs again count once."""
     entries: list[dict[str, float]] = []
     for numbers in (numbers_of(part) for line in lines for part in line.split("\r")):
         if "step" in numbers:

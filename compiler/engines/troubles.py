@@ -24,7 +24,7 @@ def is_going(item: Mapping[str, Any]) -> bool:
 
 
 def exit_of(state: Mapping[str, Any]) -> str:
-    """Return in words how a container that is in a state failed, empty when it did not."""
+    """Describe how a container failed by its state, empty when it did not."""
     ended = state.get("terminated") or {}
     if ended.get("exitCode", 0) == 0:
         return ""

@@ -59,7 +59,7 @@ def length_grouping(job: Job) -> tuple[str, bool | str] | None:
 
 
 def bfloat16_gain(job: Job) -> Gain | None:
-    """Return how much faster a job without mixed precision would be in bfloat16, None where that is not worthwhile."""
+    """Predict a full-precision job's speed-up in bfloat16, None when it is not worthwhile."""
     workload = workload_of(job)
     if workload is None or workload.autocast is not None or job.gpu is None or not job.gpu.value.has_bf16:
         return None

@@ -81,12 +81,12 @@ class ClusterRun:
 
     @property
     def world(self) -> World:
-        """Return how many processes the manifest starts; raises `UnknownValueError`."""
+        """Count the nodes and processes that the manifest starts; raises `UnknownValueError`."""
         return self.memo.get("world", lambda: _WORLDS.get(self.kind, _unknown_world)(self))
 
     @property
     def expected_processes(self) -> int | None:
-        """Return how many processes the plan is for: as it says, else as the annotation of the object says."""
+        """Read the number of processes the plan expects, from the plan or else the object's annotation."""
         if self.plan is not None:
             return self.plan.num_processes
         return number_in_text(self.manifest.given("metadata", "annotations", PROCESSES))
@@ -111,7 +111,7 @@ class ClusterRun:
 
 
 def num_gpus(run: ClusterRun) -> int | None:
-    """Return how many GPUs a node's pod asks for, 0 for none, None where no resources are at hand."""
+    """Read the GPUs that a node's pod requests, 0 for none, None when neither resources nor pods are known."""
     trainer = part(run.manifest, "spec", "trainer") if run.kind == TRAIN_JOB else None
     resources = part(trainer, "resourcesPerNode") if trainer is not None else None
     holders = [resources] if resources is not None else [

@@ -132,7 +132,7 @@ class Job:
 
     @cached_property
     def problems(self) -> tuple[tuple[Option, ArgProblem], ...]:
-        """Return what the parser says of options, in the order of sections, each with the option."""
+        """Pair each option with the problem its parser reports, in section order."""
         return tuple(
             (self.options(section)[problem.entry_index], problem)
             for section, parse in self.parsed.items()
@@ -216,12 +216,12 @@ class Job:
         return bool(self.template)
 
     def place_of(self, option: Option) -> Place:
-        """Return where to point for an option: itself, or the Workspace when it is in a default template."""
+        """Locate an option for a finding: its own span, or the Workspace's when it comes from a default template."""
         return self.config_place if self.uses_template else option.value
 
     @property
     def config_place(self) -> Place:
-        """Return where to point for the configuration as a whole."""
+        """Locate the configuration as a whole for a finding: its ConfigMap key, else the Workspace."""
         if self.uses_template and self.workspace is not None:
             place = self.workspace.field("tuning", "config") or self.workspace.field("tuning", "preset", "name")
             tuning = place or self.workspace.field("tuning")
@@ -232,7 +232,7 @@ class Job:
         return self.manifest.place
 
     def section_place(self, section: str) -> Place:
-        """Return where to point for something missing in a section."""
+        """Locate a section for a finding about an unset option."""
         written = self.config.section(section) if self.config is not None and not self.uses_template else None
         return written.key if written is not None else self.config_place
 

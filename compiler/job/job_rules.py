@@ -27,7 +27,7 @@ class LateRule(NamedTuple):
     subjects: Subjects
 
     def load(self) -> JobRule:
-        """Return the rule."""
+        """Import the rule's module and return the rule."""
         return cast("JobRule", import_module(self.module))
 
 

@@ -84,7 +84,7 @@ class Library:
         return self.load(path) if is_known else self._enter(path)
 
     def index(self, paths: Sequence[str]) -> Index:
-        """Return what is known of the objects in some files, by the files' numbers."""
+        """Index the objects of some files, given by their numbers."""
         numbers = {path: number for number, path in enumerate(paths)}
         config_maps, users = (
             [

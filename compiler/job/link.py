@@ -112,7 +112,7 @@ def stands_alone(file: ManifestFile) -> bool:
 
 
 def workspace_job(workspace: Manifest, library: Library, assumptions: Assumptions) -> Job:
-    """Return the job of a tuning Workspace."""
+    """Resolve a tuning Workspace to a job: its ConfigMap, model, GPUs and release."""
     name = workspace.written_text("tuning", "config")
     config_map = library.config_map(name, workspace) if name else None
     template = "" if name else f"{(workspace.known_text('tuning', 'method') or '').lower()}-params-template"

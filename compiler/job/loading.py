@@ -8,7 +8,7 @@ from kaitoc.compiler.memory.batches import Batching, Loading
 
 
 def loading_of(job: Job) -> Loading:
-    """Return how a job's trainer makes batches of its rows."""
+    """Resolve how a job's rows become batches: packing, grouping, accumulation and padding."""
     section = "TrainingArguments"
     groups = job.flag(section, "group_by_length") or job.value(section, "train_sampling_strategy") == "group_by_length"
     batching = Batching.GROUPED if groups else Batching.RANDOM

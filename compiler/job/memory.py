@@ -54,7 +54,7 @@ def stack_for(assumptions: Assumptions) -> Stack:
 
 
 def quantization_of(job: Job) -> Quantization:
-    """Return how a job's weights are stored; fp4 is what bitsandbytes takes when no type is named."""
+    """Resolve a job's weight quantization; without a named type bitsandbytes uses fp4."""
     if job.flag("QuantizationConfig", "load_in_4bit"):
         is_nf4 = job.value("QuantizationConfig", "bnb_4bit_quant_type") == "nf4"
         return Quantization.NF4 if is_nf4 else Quantization.FP4
@@ -224,7 +224,7 @@ def _lora(job: Job, targets: tuple[str, ...]) -> Lora:
 
 
 def _sharding(job: Job, stack: Stack) -> Sharding:
-    """Return how a job's GPUs share its model: as stated, else as `fsdp` in the manifest says, else as the stack does.
+    """Resolve how a job's GPUs share its model: as stated, else by the manifest's `fsdp`, else by the stack.
 
     Kaito's image starts whole copies whatever the manifest says. The bundled runtime reduces the gradients of trained
     matrices after every batch (`plan.memory.syncs_each_batch`).
@@ -247,7 +247,7 @@ def _checkpoints(job: Job, *, quantized: bool) -> bool:
 
 
 def _loss(job: Job, stack: Stack) -> Loss:
-    """Return how a job's loss is computed; ours has one way, whatever the manifest names (TRL 1.15 and later)."""
+    """Resolve a job's loss; the bundled runtime always computes it one way, whatever the manifest names (TRL 1.15+)."""
     if job.target is Target.BUNDLED:
         return Loss.FUSED
     named = {"nll": Loss.FULL, "chunked_nll": stack.chunked_loss}

@@ -18,14 +18,14 @@ class MissingConfigError(KaitocError):
 
 
 def missing_config(job: Job) -> str:
-    """Return where a Workspace names a ConfigMap that is not at hand, and what to do; empty where it has its config."""
+    """Explain where a Workspace names a missing ConfigMap and how to fix it; empty when it has its config."""
     if job.workspace is None or job.config is not None or job.config_map is not None or job.may_name_unknown:
         return ""
     return _missing(job.workspace.field("tuning", "config"))
 
 
 def missing_serving_config(job: ServingJob) -> str:
-    """Return the same of what serves."""
+    """Do the same for an object that serves."""
     if job.view is None or job.config_map is not None or job.may_name_unknown:
         return ""
     try:

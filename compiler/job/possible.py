@@ -10,7 +10,7 @@ from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
 
 def missing_gpus(job: Job) -> str:
-    """Return what to do about GPUs that are stated for a job and that its nodes do not have; empty where they do."""
+    """Say how to fix more GPUs than a job's nodes have; empty when they have enough."""
     stated, assumed = job.instance_type, job.assumptions
     if stated is None or assumed.num_gpus is None or assumed.gpu is not None:
         return ""
@@ -28,7 +28,7 @@ def why_impossible(job: Job, workload: Workload) -> str:
 
 
 def lacking_gpus(instance: InstanceType, num_gpus: int, num_nodes: int) -> str:
-    """Return what to do about more GPUs than so many nodes of an instance type have, empty where there are enough."""
+    """Say how to fix more GPUs than this many nodes of an instance type have; empty when they have enough."""
     num_nodes = max(1, num_nodes)
     if num_gpus <= instance.num_gpus * num_nodes:
         return ""

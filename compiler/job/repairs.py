@@ -101,7 +101,7 @@ _COMPUTE_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "ha
 
 
 def compute_dtype_name(job: Job, written: object) -> str | None:
-    """Return what `bnb_4bit_compute_dtype` should say, None when it is good as it is.
+    """Choose the value that `bnb_4bit_compute_dtype` should have, None when it needs no change.
 
     Left out it is float32 in Kaito's code (cli.py), so the GPU's half-precision type is meant: bfloat16 from compute
     capability 8.0 on, else float16. Abbreviations are written out.

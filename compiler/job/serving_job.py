@@ -76,7 +76,7 @@ class ServingJob:
 
     @property
     def table(self) -> ServingTable:
-        """Return the options of the release's vLLM."""
+        """Return the option table of the release's vLLM."""
         return serving_table(self.release)
 
     @property
@@ -117,7 +117,7 @@ class ServingJob:
 
     @cached_property
     def parsed(self) -> ServingParse:
-        """Return what vLLM's parser makes of the controller's arguments and the config; raises `UnknownValueError`."""
+        """Parse the controller's arguments and the config as vLLM does; raises `UnknownValueError`."""
         pairs = [(option.name, option.plain) for option in self.known_options] if self.is_readable else []
         return parse_words(self.controller_words, words_of(pairs), self.table)
 
@@ -139,7 +139,7 @@ class ServingJob:
 
     @property
     def num_gpus(self) -> int | None:
-        """Return how many GPUs the instance type has, None where it is not known."""
+        """Count the instance type's GPUs, None for an unknown type."""
         return self.instance.value.num_gpus if self.instance is not None else None
 
     @property
@@ -153,7 +153,7 @@ class ServingJob:
 
     @property
     def served(self) -> ServedConfig | None:
-        """Return what is known of the model that Kaito serves, from the catalog of models to serve too."""
+        """Look up the served model in the catalog, including models that only serve; None when it is not there."""
         if self.preset is not None and self.assumptions.model is None:
             return find_served(self.preset.value)
         return find_served(self.model.value.name) if self.model is not None else None
@@ -199,12 +199,12 @@ class ServingJob:
 
     @property
     def preset_place(self) -> Place:
-        """Return where to point for the model: its name, else the object."""
+        """Locate the model for a finding: its name, else the object."""
         return self.preset.place if self.preset is not None and self.preset.place is not None else self.manifest.place
 
     @property
     def config_place(self) -> Place:
-        """Return where to point for the configuration as a whole."""
+        """Locate the configuration as a whole for a finding: its ConfigMap key, else the object."""
         if self.config_map is not None:
             text = serving_text(self.config_map)
             return text.key if text is not None else self.config_map.place

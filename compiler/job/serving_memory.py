@@ -107,12 +107,12 @@ def _known_memory(job: ServingJob) -> ServingMemory:
 
 
 def kaito_nodes(job: ServingJob) -> NodeEstimate | None:
-    """Return how many nodes Kaito starts for a server as it is written, None where that is unknown."""
+    """Predict the nodes that Kaito starts for a server as written, None when unknown."""
     return nodes_at(job, _scanned_length(job))
 
 
 def nodes_at(job: ServingJob, length_tokens: int | None) -> NodeEstimate | None:
-    """Return what Kaito's estimator makes of a server where it reads a context, None where that is unknown."""
+    """Run Kaito's node estimator on a server, None for an unknown instance type or model."""
     if job.instance is None or job.served is None:
         return None
     model = shape_of(job.served)
@@ -241,7 +241,7 @@ def default_utilization(job: ServingJob) -> float:
 
 
 def _format(model: ServedModel, values: _Values) -> WeightFormat:
-    """Return how weights are stored: as `quantization` asks for while loading, else as the checkpoint has them."""
+    """Resolve the weights' format: by `quantization` at load time, else as stored in the checkpoint."""
     asked = FORMATS_BY_METHOD.get(values.text("quantization", ""))
     if asked is not None and asked is not WeightFormat.BF16 and not model.quantization:
         return asked
@@ -284,7 +284,7 @@ def _offloaded_share(job: ServingJob) -> float:
 
 
 def summarize_server(job: ServingJob) -> JobSummary:
-    """Return a server as reports show it."""
+    """Summarize a server for reports: names, model, GPU, predicted memory and verdict."""
     memory = serving_memory(job)
     footprint, gpu = memory.footprint, gpu_of(job)
     ref = job.manifest.ref

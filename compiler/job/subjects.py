@@ -51,7 +51,7 @@ _LACKS = "no "
 
 
 def lacks(path: str) -> str:
-    """Return what a job is that has no option, or a Workspace no field, of a name."""
+    """Name the subject of jobs without this option, or Workspaces without this field, for rules about unset values."""
     return f"{_LACKS}{path}"
 
 
@@ -68,7 +68,7 @@ def is_option(path: str) -> bool:
 
 
 def subjects_of_config(job: Job, options: tuple[str, ...]) -> Subjects:
-    """Return what a job's config holds, and which of some options it lacks; jobs with configs of one text share it."""
+    """List a config's subjects and the watched options it leaves unset; cached by the config's text."""
     config = job.config
     if config is None:
         return frozenset(lacks(option) for option in options)

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def summarize(job: Job) -> JobSummary:
-    """Return a job as reports show it."""
+    """Summarize a job for reports: names, model, GPU, method, predicted memory and verdict."""
     known = bool(job.parsed)
     footprint = footprint_of(job)
     return JobSummary(
@@ -73,7 +73,7 @@ def _method_of(job: Job) -> str:
 
 
 def _known(job: Job, read: Callable[[Job], T]) -> T | None:
-    """Return what is read of a job, None where a placeholder stands for it."""
+    """Read a value of a job, None when a placeholder stands for it."""
     try:
         return read(job)
     except UnknownValueError:

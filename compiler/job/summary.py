@@ -33,7 +33,7 @@ class ServingNeed:
 
     @property
     def kaito_nodes(self) -> int | None:
-        """Return how many nodes Kaito estimates, None where it refuses or that is unknown."""
+        """Return Kaito's own node estimate, None when it refuses the server or the context is unknown."""
         return self.kaito.num_nodes if self.kaito is not None else None
 
 

@@ -27,7 +27,7 @@ class Unknown:
 
 
 def parse_with_unknowns(section: Section | None, name: str, release: str) -> SectionParse:
-    """Return what a release makes of a section; of a value that is not known, only its key is judged.
+    """Parse a section as a release does; of an option with an unknown value only the key is checked.
 
     Where the keys themselves are not known, none of the section's values is.
     """

@@ -16,7 +16,7 @@ def lengths_of(job: Job) -> Lengths | None:
 
 
 def variation_of(job: Job) -> Variation | None:
-    """Return what a job's differing batches take, None where lengths are not stated or are not replayed."""
+    """Replay a job's batches of varying length, None when lengths are not stated or cannot be replayed."""
     return job.memo.get("variation", lambda: _variation(job))
 
 

@@ -64,7 +64,7 @@ def _read_flag(text: str) -> bool:
 
 
 def expectation(argument: Argument) -> str:
-    """Return in words what an argument takes."""
+    """Describe the values an argument accepts, such as `a list of whole numbers`."""
     if argument.choices:
         return "one of " + ", ".join(argument.choices)
     if argument.is_json:

@@ -75,7 +75,7 @@ def cursor_at(source: Source, offset: int) -> Cursor | None:
 
 
 def _first_offset(source: Source, offset: int) -> int:
-    """Return where the YAML document at an offset begins."""
+    """Find the offset at which the YAML document around an offset begins."""
     number = source.position(offset).line
     while number > 1 and not _DOCUMENT_MARK.match(source.line_text(number)):
         number -= 1

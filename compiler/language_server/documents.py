@@ -25,7 +25,7 @@ class OpenDocument:
 
     @property
     def source(self) -> Source:
-        """Return the text."""
+        """Return the editor's present text as a source, whether or not it was saved."""
         return self.positions.source
 
     @property
@@ -74,7 +74,7 @@ class OpenDocuments:
         return tuple(other for other in self._by_uri.values() if other.folder == document.folder)
 
     def folders(self) -> tuple[tuple[OpenDocument, ...], ...]:
-        """Return all open documents, those of one folder together."""
+        """Group the open documents by folder, the unit of a check."""
         groups: dict[str, list[OpenDocument]] = {}
         for document in self._by_uri.values():
             groups.setdefault(document.folder, []).append(document)

@@ -25,7 +25,7 @@ class PositionMap:
     encoding: str = "utf-16"
 
     def range(self, span: Span) -> types.Range:
-        """Return the protocol's range of a span."""
+        """Convert a span to a protocol range (lines and code units)."""
         return types.Range(self.position(span.start), self.position(span.end))
 
     def position(self, offset: int) -> types.Position:
@@ -48,7 +48,7 @@ class PositionMap:
         return start + len(text)
 
     def span(self, wanted: types.Range) -> Span:
-        """Return the span of the protocol's range."""
+        """Convert a protocol range (lines and code units) to a span."""
         start = self.offset(wanted.start)
         return Span(start, max(start, self.offset(wanted.end)))
 

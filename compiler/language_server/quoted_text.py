@@ -27,7 +27,7 @@ class QuotedText:
     quote: str
 
     def written(self, text: str) -> str:
-        """Return how a text is written inside the quotes."""
+        """Escape a text for the inside of these quotes."""
         return text.replace("\n", "\\n") if self.quote == '"' else text
 
 

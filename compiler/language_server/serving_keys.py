@@ -45,7 +45,7 @@ def serving_key(release: str, path: tuple[str, ...]) -> KeyInfo | None:
 
 
 def _takes(release: str, name: str) -> str:
-    """Return in words what an option takes, empty for one that turns something on or off."""
+    """Describe the values an option accepts, empty for a flag."""
     option = serving_table(release).option(name)
     return expected_of(option) if option is not None and option.takes_value else ""
 

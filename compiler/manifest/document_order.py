@@ -79,13 +79,13 @@ def move_up(late: LateConfigMap, file: ManifestFile) -> tuple[Edit, ...]:
 
 
 def document_starts(source: Source) -> list[int]:
-    """Return where the documents of a file begin, each at its `---` but for one at the top without."""
+    """List the offsets at which documents begin: their `---`, or 0 for a first document without one."""
     starts = [found.start() for found in re.finditer(_MARKER, source.text)]
     return starts if starts[:1] == [0] else [0, *starts]
 
 
 def start_of_first_document(source: Source) -> int:
-    """Return where a document can be put before the first one: behind a comment on the whole file."""
+    """Find the offset for a document inserted first: after a comment on the whole file."""
     header = re.match(_HEADER, source.text)
     # A suppression on a line of its own covers the key below it.
     return header.end() if header is not None and "kaitoc:" not in header[0] else 0
@@ -96,5 +96,5 @@ def _index(starts: list[int], manifest: Manifest) -> int:
 
 
 def _start_of_break(text: str, end: int) -> int:
-    """Return where the line break before an offset starts."""
+    """Find the start of the line break before an offset."""
     return end - 2 if text[max(0, end - 2) : end] == "\r\n" else max(0, end - 1)

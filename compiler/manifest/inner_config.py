@@ -36,12 +36,12 @@ class Option:
 
     @property
     def key(self) -> Place:
-        """Return where the key stands."""
+        """Span of the key in the outer file."""
         return self._place(self.entry.key.span)
 
     @property
     def value(self) -> Place:
-        """Return where the value stands."""
+        """Span of the value in the outer file."""
         return self._place(self.entry.value_span)
 
     def _place(self, span: Span) -> Place:

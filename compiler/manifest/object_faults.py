@@ -46,7 +46,7 @@ def _judged(manifest: Manifest, release: str) -> tuple[ShapeError, ...]:
 
 
 def place_of(manifest: Manifest, error: ShapeError) -> Place:
-    """Return where an error stands: at the key for unknown and missing ones, else at the value.
+    """Locate a schema error: at the key for unknown and missing keys, else at the value.
 
     A key that is not there is told at the closest one above it, the object's name or kind if there is none.
     """
@@ -78,7 +78,7 @@ def _step(node: Node, part: str | int) -> tuple[Span, Span, Node | None]:
 
 
 def quoting_help(place: Place, error: ShapeError) -> str:
-    """Return how to write a plain scalar that was meant as text, empty where that is not the fault."""
+    """Suggest quotes for a plain scalar that was meant as a string; empty for other faults."""
     written = place.source.slice(place.span)
     if error.keyword != "type" or not error.message.endswith("it must be text"):
         return ""

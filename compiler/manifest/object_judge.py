@@ -178,7 +178,7 @@ def _num_bytes(value: object) -> int:
 
 
 def _num_decoded_bytes(value: object) -> int:
-    """Return how many bytes a base64 text stands for."""
+    """Count the decoded bytes of a base64 text."""
     return len("".join(value.split()).rstrip("=")) * 3 // 4 if isinstance(value, str) else 0
 
 

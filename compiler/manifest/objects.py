@@ -43,12 +43,12 @@ class Field:
 
     @property
     def key(self) -> Place:
-        """Return where the key stands."""
+        """Span of the key in the file."""
         return Place(self.source, self.key_span, self.pointer, self.object)
 
     @property
     def value(self) -> Place:
-        """Return where the value stands."""
+        """Span of the value in the file."""
         return Place(self.source, self.value_span, self.pointer, self.object)
 
     @property

@@ -58,7 +58,7 @@ def plan_name(manifest: Manifest) -> Field | None:
 
 
 def max_run_name_length(num_nodes: int, replicated_job: str = NODE, replicas: int = 1) -> int:
-    """Return how long a run's name may be so that no pod of it has a name of more than 63 characters."""
+    """Compute the longest run name whose pod names stay within 63 characters."""
     return _MAX_POD_NAME - len(f"-{replicated_job}-{replicas - 1}-{num_nodes - 1}") - _SUFFIX
 
 

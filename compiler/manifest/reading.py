@@ -64,7 +64,7 @@ def _objects(source: Source, root: Mapping, pointer: str, inherited: tuple[str, 
 
 def _manifest(source: Source, root: Mapping, pointer: str, inherited: tuple[str, str]) -> Manifest:
     def text(node: Node, name: str) -> str:
-        """Return what is written there, also a placeholder: objects are told apart by it. Null is nothing."""
+        """Read the text as written, also of a placeholder, since objects are told apart by it; null is empty."""
         entry = node.get(name) if isinstance(node, Mapping) else None
         value = entry.value if entry is not None else None
         return value.value if isinstance(value, Scalar) and not is_null(value) else ""

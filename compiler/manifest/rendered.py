@@ -75,7 +75,7 @@ def _moved_related(related: Related, rendered: Source, origins: list[_Origin]) -
 
 
 def _place(source: Source, span: Span, rendered: Source, origins: list[_Origin]) -> tuple[Source, Span] | None:
-    """Return where a span of the rendered text comes from, None for other sources and what no file is named for."""
+    """Map a span of rendered text to its source file, None when no file is named for it."""
     index = bisect_right(origins, span.start, key=lambda origin: origin.span.start) - 1
     if source.path != rendered.path or index < 0 or span.start >= origins[index].span.end:
         return None

@@ -84,7 +84,7 @@ class FineTune:
 
     @property
     def loading(self) -> Loading:
-        """Return how batches are made of the data."""
+        """Resolve how rows become batches: packing, grouping and accumulation."""
         return Loading(Batching(self.batching), self.accumulation_steps)
 
 
@@ -148,7 +148,7 @@ def _stack(options: FineTune) -> Stack:
 
 
 def _quantization(options: FineTune) -> Quantization:
-    """Return how weights are stored: as asked, as the checkpoint's `config.json` says, or nf4 for QLoRA."""
+    """Resolve the weight quantization: as asked, by the checkpoint's `config.json`, or nf4 for QLoRA."""
     if options.quantization is not None:
         return Quantization(options.quantization)
     stored = _stored_quantization(options.architecture).get("quant_method")

@@ -43,7 +43,7 @@ class Category(str, Enum):
 
     @property
     def words(self) -> str:
-        """Return its name in messages."""
+        """Format the category for messages, such as `optimizer states`."""
         return "optimizer states" if self is Category.OPTIMIZER else self.value
 
 

@@ -81,7 +81,7 @@ def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
 
 
 def sharded(workload: Workload) -> Sharding:
-    """Return how a workload's GPUs would share the model by FSDP2, on as many nodes."""
+    """Reshape a workload to FSDP2 over the same GPUs and nodes."""
     request = SharingRequest("fsdp2", workload.sharding.num_nodes)
     sharding = sharding_for(request, find_stack(workload.stack))
     return replace(sharding, sync_each_batch=workload.sharding.sync_each_batch)

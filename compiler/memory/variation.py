@@ -62,7 +62,7 @@ class Variation:
 
     @property
     def device_high_bytes(self) -> int:
-        """Return what nvidia-smi would show at most, had the GPU room for it."""
+        """Bound what nvidia-smi shows, as if the GPU had room for it."""
         return self.reserved_high_bytes + self.context_bytes
 
 
@@ -74,7 +74,7 @@ def can_vary(workload: Workload, sharding: Sharding) -> bool:
 
 @lru_cache(maxsize=64)
 def variation(asked: Workload, gpu: Gpu | None, drawing: Drawing) -> Variation:
-    """Return what a run of differing batches takes on each GPU that has a whole copy of the model.
+    """Replay a run of varying batches on each GPU with a full copy of the model.
 
     It takes seconds, and many manifests describe the same run.
     """
@@ -104,7 +104,7 @@ def variation(asked: Workload, gpu: Gpu | None, drawing: Drawing) -> Variation:
 
 
 def replay_order(asked: Workload, gpu: Gpu | None, drawing: Drawing, seed: int, capacity_bytes: int) -> Replayed:
-    """Return what one order of the data takes of so much memory for PyTorch's allocator."""
+    """Replay one order of the data through PyTorch's allocator with this capacity."""
     workload = device.as_run_on(asked, gpu)
     return _replay(workload, _shapes(workload, drawing, seed), gpu, drawing, capacity_bytes)
 

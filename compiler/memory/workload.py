@@ -204,5 +204,5 @@ class Workload:
 
     @property
     def rows_per_example(self) -> int:
-        """Return how many rows of a batch one example of the data is."""
+        """Count the batch rows of one example: two (chosen and rejected) with a reference model, else one."""
         return 1 if self.reference is Reference.NONE else 2

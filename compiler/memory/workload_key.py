@@ -36,8 +36,10 @@ another kernel takes up to 3,072 tokens)."""
 
 
 def liger_chunk_tokens(architecture: Architecture, num_tokens: int) -> int:
-    """Return how many tokens Liger's loss scores at a time: a power of two, so that their logits take about what all
-    hidden states take (`fused_linear_cross_entropy_forward` of `liger_kernel/ops/fused_linear_cross_entropy.py`).
+    """Compute how many tokens Liger's loss scores at a time, a power of two.
+
+    Their logits then take about as much as all hidden states (`fused_linear_cross_entropy_forward` of
+    `liger_kernel/ops/fused_linear_cross_entropy.py`).
     """
     return 1 << (-(-num_tokens // _liger_parts(architecture)) - 1).bit_length()
 

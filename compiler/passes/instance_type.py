@@ -42,7 +42,7 @@ def run(job: Job, context: PassContext) -> Iterator[Change]:
 
 
 def missing_prices(job: Job, context: PassContext) -> str:
-    """Return which prices the goal of cost lacks for a job, empty when none."""
+    """Name the prices that the cost goal lacks for a job; empty when none."""
     stated, prices = job.instance_type, job.assumptions.prices
     present = find_instance_type(stated.value) if stated is not None else None
     if present is None:

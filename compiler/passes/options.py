@@ -51,7 +51,7 @@ def _written(job: Job, section: str, name: str) -> str:
 
 
 def remove(job: Job, option: Option, reason: str, preserves: Preserves) -> Change:
-    """Return the change that removes an option."""
+    """Build the change that removes an option and its line."""
     config = job.config
     if config is None:
         raise ValueError("a job without a training config has no options to remove")

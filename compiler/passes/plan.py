@@ -27,7 +27,7 @@ class Search:
 
     @property
     def present(self) -> Candidate:
-        """Return the configuration as it is."""
+        """Return the candidate of the configuration as written, before any change."""
         return self.space.present
 
     @property

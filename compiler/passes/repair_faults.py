@@ -47,7 +47,7 @@ def _change(job: Job, rule: JobRule, fault: Fault) -> Change | None:
 
 
 def _preserves(rule: JobRule, fix: Fix) -> Preserves:
-    """Return what a fix keeps: the result where only memory or speed was at fault, else the intent.
+    """Classify a fix: it preserves the result when only memory or speed was wrong, else the intent.
 
     The intent is not kept by a fix that removes what somebody wrote and is not sure to be right.
     """

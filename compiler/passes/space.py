@@ -35,7 +35,7 @@ class Space(Generic[C]):
 
     @property
     def present(self) -> Candidate[C]:
-        """Return the configuration as it is."""
+        """Return the candidate of the configuration as written, before any change."""
         return self.at((0,) * len(self.choices))
 
     def candidates(self, preserve: Preserve) -> list[Candidate[C]]:

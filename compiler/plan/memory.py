@@ -89,7 +89,7 @@ def syncs_each_batch(plan: Plan) -> bool:
 
 
 def loading_of_plan(plan: Plan) -> Loading:
-    """Return how a plan's trainer makes batches of its rows."""
+    """Resolve how a plan's rows become batches: packing, grouping, accumulation and padding."""
     is_grouped = plan.training.train_sampling_strategy == "group_by_length"
     batching = Batching.GROUPED if is_grouped else Batching.RANDOM
     return Loading(
@@ -113,7 +113,7 @@ def architecture_of(plan: Plan) -> Architecture | None:
 def shared_footprint(
     plan: Plan, gpu: Gpu | None, *, num_processes: int | None = None, sharding: str | None = None
 ) -> Footprint | None:
-    """Return what each process of a plan needs on a GPU, None where the model is not known or no run can be so.
+    """Predict each process's GPU memory, None for an unknown model or an impossible run.
 
     `num_processes` and `sharding` stand in for the plan's.
     """

@@ -85,7 +85,7 @@ def plan_of(
 
 
 def _sharding(job: Job) -> str:
-    """Return how processes share the model, by `fsdp` of the manifest."""
+    """Resolve the sharding by the manifest's `fsdp`."""
     written = job.value("TrainingArguments", "fsdp")
     request = request_in(written)
     if request is None:
@@ -162,7 +162,7 @@ def _data(job: Job, data: str | None, eval_data: str | None, skip_bad_rows: bool
 
 
 def _data_paths(job: Job, data: str | None) -> tuple[str, ...]:
-    """Return where the data is: below `data`, or where Kaito mounts or downloads it."""
+    """Resolve the data folder: `data`, or where Kaito mounts or downloads it."""
     written = _stated_text(job, "DatasetConfig", "dataset_path")
     if written is None:
         return (data,) if data is not None else _urls(job) or (DATA_ROOT,)
@@ -177,7 +177,7 @@ def _data_paths(job: Job, data: str | None) -> tuple[str, ...]:
 
 
 def _output_path(job: Job, output: str | None) -> str:
-    """Return where results go: as the option says, or as the manifest does, below Kaito's mount or the working folder.
+    """Resolve the output folder: the option, else the manifest's path below Kaito's mount or the working folder.
 
     A run replaces what it finds there, so a manifest cannot name any other folder of the machine.
     """

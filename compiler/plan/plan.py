@@ -266,12 +266,12 @@ class Plan(_Part):
 
     @property
     def sequences_per_batch(self) -> int:
-        """Return how many rows a process computes at once: of a pair, the chosen and the rejected one."""
+        """Count the rows per batch and process; a preference pair is two rows."""
         return self.training.per_device_train_batch_size * (1 if self.dpo is None else 2)
 
     @property
     def method(self) -> Literal["lora", "qlora", "full"]:
-        """Return the name of the training method."""
+        """Classify the method by adapter and quantization."""
         if self.lora is None:
             return "full"
         return "lora" if self.quantization.method == "none" else "qlora"

@@ -68,7 +68,7 @@ def _drawn(window: str) -> tuple[str, list[int]]:
 
 
 def _width(text: str) -> int:
-    """Return how many terminal columns a shown character takes (Unicode 16, East_Asian_Width)."""
+    """Measure a printed character in terminal columns (Unicode 16, East_Asian_Width)."""
     if text.isascii():
         return len(text)
     from unicodedata import category, east_asian_width

@@ -36,7 +36,7 @@ def wrapped(words: str, num_columns: int, indent: int = 0) -> list[str]:
 
 
 def visible_length(text: str) -> int:
-    """Return how many columns a text takes without its colours."""
+    """Measure a text in terminal columns, ignoring colour codes."""
     return len(_ANSI.sub("", text))
 
 
@@ -52,7 +52,7 @@ def _folded_line(line: str, num_columns: int) -> str:
 
 
 def _continuation_column(plain: str, num_columns: int) -> int:
-    """Return where a line goes on: below the text behind its label or its last wide gap, else a little indented."""
+    """Find the indent of a folded line: below the text after its label or last wide gap, else two columns."""
     start = len(plain) - len(plain.lstrip(" "))
     label = _LABEL.match(plain)
     if label:

@@ -28,7 +28,7 @@ class Wanted:
     rule_codes: tuple[str, ...] = ()
 
     def options(self, color: bool) -> FormatOptions:
-        """Return the options of a format."""
+        """Build a format's options for an output with or without colour."""
         return FormatOptions(color, self.strict, {code: index for index, code in enumerate(self.rule_codes)})
 
 
@@ -94,7 +94,7 @@ class Ledger:
             sums[index] += times * number
 
     def finished(self) -> LedgerState:
-        """Return where the records are, once all are written."""
+        """Flush the spool and return the state that finds its records."""
         self._spool.flush()
         return self.state
 

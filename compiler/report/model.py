@@ -108,11 +108,11 @@ class Contents(Protocol):
 
     @property
     def totals(self) -> Totals:
-        """Return the numbers of the report."""
+        """Count findings by severity, files and jobs."""
         ...
 
     def rules(self) -> tuple[RuleInfo, ...]:
-        """Return the rules that SARIF describes."""
+        """List the rules that SARIF describes, read from their pages on first use."""
         ...
 
     def file_texts(self, format_name: str, color: bool) -> Iterator[str]:
@@ -171,7 +171,7 @@ class Report:
 
     @property
     def totals(self) -> Totals:
-        """Return the numbers of the report."""
+        """Count findings by severity, files and jobs."""
         clean = {*self.files} - {finding.source.path for finding in self.findings}
         return Totals.of(
             self.findings,

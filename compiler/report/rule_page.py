@@ -39,7 +39,7 @@ def _with_captions(lines: list[str]) -> Iterator[str]:
 
 
 def _caption(words: list[str]) -> str:
-    """Return in words what stands behind the language of a fence."""
+    """Describe the words after the language of a code fence."""
     options = [f"--{word.replace('=', ' ')}" for word in words if "=" in word]
     parts = [f"With `{' '.join(options)}`"] if options else []
     if "after-fix" in words:

@@ -31,7 +31,7 @@ def wants_color(stream: TextIO, environment: Mapping[str, str]) -> bool:
 
 
 def terminal_columns(stream: TextIO, environment: Mapping[str, str]) -> int | None:
-    """Return how wide a terminal is, by `COLUMNS` where that is set, None where `stream` is not a terminal."""
+    """Measure a terminal in columns, preferring `COLUMNS`; None when `stream` is not a terminal."""
     if not stream.isatty():
         return None
     stated = environment.get("COLUMNS", "")

@@ -23,7 +23,7 @@ from kaitoc.compiler.report.wording import plural
 
 
 def difference_text(found: ReleaseDifference, before: Release, after: Release) -> str:
-    """Return how two releases differ, one paragraph for each kind of difference."""
+    """Format the difference of two releases, one paragraph per kind of difference."""
     lines = [f"{before.name} to {after.name}"]
     lines += _paragraph("libraries", (f"{name} {old} -> {new}" for name, old, new in found.libraries))
     lines += _paragraph("options gone", found.options_gone)
@@ -52,7 +52,7 @@ def difference_text(found: ReleaseDifference, before: Release, after: Release) -
 
 
 def difference_json(found: ReleaseDifference, before: Release, after: Release) -> str:
-    """Return how two releases differ as JSON."""
+    """Format the difference of two releases as `kaitoc upgrade --format json` prints it."""
     return json.dumps({"from": before.name, "to": after.name, **asdict(found)}, indent=2)
 
 
@@ -64,7 +64,7 @@ def _paragraph(title: str, items: Iterable[str]) -> Iterator[str]:
 
 
 def upgrade_text(found: Upgrade, before: Release, after: Release, *, color: bool) -> str:
-    """Return what breaks, then each run with what changes under it, then a summary."""
+    """Format what breaks, then each run with its changes, then a summary."""
     blocks = ["\n".join(_job_lines(job, before)) for job in found.jobs]
     blocks += ["\n".join(_server_lines(server, before)) for server in found.servers]
     return findings_text((*found.breaks, *found.warnings), color=color) + "\n\n".join(

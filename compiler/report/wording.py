@@ -20,7 +20,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def message_of(finding: Finding) -> str:
-    """Return what was found; for text that is no file, such as `kubectl get -o yaml`, after the name of its object."""
+    """Format a message, prefixed by the object's name for text without a file, such as `kubectl get -o yaml`."""
     owner = finding.object
     if owner is None or not finding.source.path.startswith("<") or not owner.name:
         return finding.message
@@ -34,7 +34,7 @@ def can_apply(finding: Finding) -> bool:
 
 
 def fix_hint(fix: Fix) -> str:
-    """Return how a fix can be applied."""
+    """Format the hint behind a fix: the options that apply it, or that it is applied by hand."""
     return _FIX_HINTS[fix.applicability]
 
 
@@ -76,7 +76,7 @@ def job_facts(job: JobSummary) -> list[str]:
 
 
 def _layout_facts(need: ServingNeed) -> list[str]:
-    """Return how a server is laid out, where it takes more than one GPU."""
+    """Describe a server's layout over several GPUs, empty for one."""
     workload = need.footprint.workload
     names = (("TP", workload.tensor_parallel), ("PP", workload.pipeline_parallel), ("DP", workload.data_parallel))
     return [f"{name} {size}" for name, size in names if size > 1]

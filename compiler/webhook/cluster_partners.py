@@ -69,7 +69,7 @@ class ClusterPartners:
         """Do nothing: the watches tell what changes."""
 
     def config_map(self, namespace: str, name: str) -> ManifestFile | None:
-        """Return a ConfigMap."""
+        """Fetch a ConfigMap from the watch's cache, None when the cluster has none of that name."""
         with self._lock:
             stored = self._objects[CONFIG_MAP].get((namespace, name))
         return stored.file if stored is not None else None

@@ -88,7 +88,7 @@ class Judges:
             raise JudgingError(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
-        """End the processes."""
+        """Shut the worker processes down without waiting; queued reviews are cancelled."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:

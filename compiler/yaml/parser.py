@@ -204,7 +204,7 @@ class _Builder:
         return self._to_outer(self._base + event.start_mark.index, self._base + event.end_mark.index)
 
     def _content_start(self, event: _Event) -> int:
-        """Return where a node's content starts, behind its anchor and tag."""
+        """Find the start of a node's content after its anchor and tag."""
         start: int = self._base + event.start_mark.index
         if (event.anchor is not None or event.tag is not None) and self._text[start : start + 1] in ("&", "!"):
             properties = _PROPERTIES.match(self._text, start)

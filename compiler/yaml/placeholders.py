@@ -120,7 +120,7 @@ def is_sealed(placeholder: str) -> bool:
 
 
 def template_action(text: str) -> int | None:
-    """Return where the first action of a template engine stands in a text that is not YAML, None where there is none.
+    """Find the offset of the first template action in a text that is not YAML, None when there is none.
 
     Values such as a chat template may hold Jinja; what breaks YAML is an action of Helm, or one on a line of its own.
     """

@@ -68,7 +68,7 @@ class ScalarMap:
         return self.value[self._index(outer.start) : self._index(outer.end)]
 
     def column(self, outer_offset: int) -> int:
-        """Return how many characters stand before an outer offset on its line of the value."""
+        """Count the characters before an outer offset on its line of the value."""
         index = self._index(outer_offset)
         return index - self.value.rfind("\n", 0, index) - 1
 
@@ -78,7 +78,7 @@ class ScalarMap:
         return self.outer_start + self.starts[index] if index >= 0 else self.outer_end
 
     def previous_line_end(self, outer_offset: int) -> int:
-        """Return where the value's line before that of an outer offset ends, or the start of the first line."""
+        """Find the end of the value's line before an outer offset's, or the start of the first line."""
         index = self.value.rfind("\n", 0, self._index(outer_offset))
         return self.outer_start + self.starts[max(index, 0)]
 

@@ -85,7 +85,7 @@ class _Conversation:
         ]
 
     def _answer(self, index: int) -> list[Span]:
-        """Return where an answer stands, in parts where a template puts what a tool returned between them.
+        """Locate an answer, in parts where the template inserts tool results between them.
 
         Raises `DataFailure` when nothing of it is rendered, or it cannot be found.
         """
@@ -108,7 +108,7 @@ class _Conversation:
         return spans
 
     def _start(self, index: int, first: int) -> int:
-        """Return where an answer begins between the text before it and the end of its own first text."""
+        """Find the start of an answer between the text before it and the end of its own first text."""
         places = self._places.places if self._places is not None else ()
         before, end = places[first - 1].end if first else 0, places[first].end
         frame, window = self._template.frame, self._text[before:end]
@@ -129,7 +129,7 @@ class _Conversation:
         raise self._failure(f"cannot tell where turn {index + 1} begins in what the chat template renders; ")
 
     def _end(self, index: int, number: int, last: int) -> int:
-        """Return where an answer or a part of it ends by its last text, whose number counts from the turn's end."""
+        """Find the end of an answer, or of a part, by its last text, counted from the turn's end."""
         places = self._places.places if self._places is not None else ()
         if last + 1 == len(places):
             return len(self._text)
@@ -142,14 +142,14 @@ class _Conversation:
         return start + len(self._template.ending_of(self._tail(index, number), following))
 
     def _tail(self, index: int, number: int) -> str:
-        """Return what follows an answer's text where the conversation ends with it, "" when that cannot be told."""
+        """Find the text that follows an answer at the end of a conversation, "" when it cannot be determined."""
         text = self._render(self._messages[: index + 1])
         places = self._read_places(index + 1, text)
         own = places.of_turn(index) if places is not None else []
         return text[places.places[own[number]].end :] if places is not None and -number <= len(own) else ""
 
     def _answer_behind_prefix(self, index: int) -> Span:
-        """Return where an answer stands by what the turns up to it render to, where marks alter the rendering."""
+        """Locate an answer by rendering the turns before it, for templates whose output the marks change."""
         start = num_common(self._render(self._messages[:index], cue=True) if index else "", self._text)
         end = num_common(self._render(self._messages[: index + 1]), self._text)
         content = self._messages[index].content

@@ -193,7 +193,7 @@ def num_common(text: str, other: str) -> int:
 
 
 def find_beginning(wanted: str, text: str) -> tuple[int, int]:
-    """Return where the longest beginning of a wanted text stands first in a text, and how long it is."""
+    """Find the first occurrence of the longest prefix of a wanted text; returns offset and length."""
     low, high = 0, len(wanted)
     while low < high:
         middle = (low + high + 1) // 2

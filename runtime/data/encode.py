@@ -68,7 +68,7 @@ class Encoder:
         return render(self._template, row, self._scope(row), self._tokenizer.eos_token)
 
     def _scope(self, row: Row) -> Scope:
-        """Return what of a conversation is learned, as TRL reads both options; unset, answers alone are."""
+        """Resolve which tokens are learned as TRL reads both options; by default answers only."""
         if not row.num_prompt_messages:
             return "everything" if self._assistant_only is False else "answers"
         if self._assistant_only:
@@ -102,7 +102,7 @@ class Encoder:
         return lambda place: next((token for token, end in enumerate(ends) if place < end), None)
 
     def _offsets(self, text: str, ids: list[int]) -> list[Span]:
-        """Return where tokens stand in a text for a tokenizer that does not tell: by how far decoding gets."""
+        """Locate tokens in a text by decoding prefixes, for tokenizers without offsets."""
         ends = [len(self._tokenizer.decode(ids[: count + 1])) for count in range(len(ids))]
         shift = len(text) - ends[-1] if ends else 0
         return [(start + shift, end + shift) for start, end in zip([0, *ends], ends, strict=False)]

@@ -101,7 +101,7 @@ def read_each(
 
 
 def describe_skipped(rows: Rows[Any]) -> str:
-    """Return what was not read, to be put behind a summary: rows that were skipped, splits beside `train`."""
+    """Describe what was not read, to end a summary: skipped rows and splits other than `train`."""
     text = f"; {len(rows.skipped)} rows skipped, the first: {rows.skipped[0]}" if rows.skipped else ""
     return text + (f"; not trained on: {', '.join(rows.other_splits)}" if rows.other_splits else "")
 

@@ -122,7 +122,7 @@ def _json_list(path: Path) -> Iterator[Record]:
 
 
 def _end_of(separator: re.Pattern[str], text: str, position: int) -> int:
-    """Return where a separator that may be empty ends."""
+    """Find the end of a separator that may be empty."""
     matched = separator.match(text, position)
     return matched.end() if matched is not None else position
 

@@ -65,7 +65,7 @@ def mark(messages: Sequence[Message]) -> Marked:
 
 
 def read_marks(marked: Marked, rendered: str, text: str) -> Places | None:
-    """Return where a template put the texts, None when it renders the marked conversation in another way."""
+    """Find where a template put each text, None when the marks change the rendering or come back unknown."""
     if _MARK.sub("", rendered) != text:
         return None
     found = [(ord(match[0]) - _FIRST, match.start()) for match in _MARK.finditer(rendered)]

@@ -63,7 +63,7 @@ def parse_tools(origin: str, tools: Any) -> tuple[Any, ...]:
 
 
 def parse_template_values(origin: str, values: Any) -> dict[str, Any]:
-    """Return what a row sets for its chat template, such as `enable_thinking`; raises `DataFailure`."""
+    """Parse a row's own chat template variables, such as `enable_thinking`; raises `DataFailure`."""
     if isinstance(values, str):
         values = parsed_json(values)
     if not isinstance(values, dict) or not is_encodable(values):

@@ -156,7 +156,7 @@ def _ended(answer: str, eos: str) -> str:
 
 
 def _num_common(ids: list[int], others: list[int]) -> int:
-    """Return how many tokens two sequences have in common at their beginning."""
+    """Count the tokens of two sequences' common prefix."""
     return next((place for place, (one, other) in enumerate(zip(ids, others, strict=False)) if one != other),
                 min(len(ids), len(others)))  # fmt: skip
 

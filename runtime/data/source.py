@@ -28,7 +28,7 @@ class Source:
         return token_key(self.plan, self.files, self.tokenizer)
 
     def read(self) -> Rows[Any]:
-        """Return all rows; raises `DataFailure`."""
+        """Read all rows of the source into memory; raises `DataFailure`."""
         data = self.plan.data
         if self.plan.dpo is not None:
             return read_pairs(self.files, data_format=data.format, skip_bad_rows=data.skip_bad_rows)

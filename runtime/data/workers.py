@@ -25,7 +25,7 @@ _jobs: list[Callable[[int], Any]] = []
 
 
 def num_workers(plan: Plan) -> int | None:
-    """Return how many processes are asked to tokenize (`dataset_num_proc`), None when the plan does not say."""
+    """Read the plan's number of tokenizing processes (`dataset_num_proc`), None when it is unset."""
     stated = plan.training.extra_training_arguments.get("dataset_num_proc")
     return stated if isinstance(stated, int) and stated > 0 else None
 
@@ -73,7 +73,7 @@ def _run(start: int) -> Any:
 
 
 def _num_cores() -> int:
-    """Return how many cores this process may use to tokenize: one process of each node does."""
+    """Count the cores this process may use to tokenize; one process of each node does it."""
     return max(1, min(_MAX_WORKERS, len(os.sched_getaffinity(0))))
 
 

@@ -23,7 +23,7 @@ class NodeGroup:
     port: int
 
     def describe(self) -> str:
-        """Return in words which node this is and which ranks its processes have."""
+        """Describe this node's number and the ranks of its processes."""
         first = self.rank * self.processes_per_node
         last = first + self.processes_per_node - 1
         ranks = f"rank {first}" if first == last else f"ranks {first}-{last}"

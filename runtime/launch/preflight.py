@@ -136,7 +136,7 @@ def check_lengths(plan: Plan, config: Any, rows: Sequence[int], device: str) -> 
 
 
 def _holders() -> str:
-    """Return in words which processes hold a GPU's memory, as far as `nvidia-smi` tells."""
+    """Describe the processes that hold a GPU's memory, as far as `nvidia-smi` lists them."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""

@@ -51,7 +51,7 @@ class Execution:
 
 
 def grace_seconds_of(option: float | None, environment: Mapping[str, str]) -> float:
-    """Return how long workers may take to save after SIGTERM; raises `ValueError` for what is not a time."""
+    """Parse the seconds that workers may take to save after SIGTERM; raises `ValueError`."""
     stated = environment.get(GRACE_VARIABLE)
     if option is None and stated is None:
         return DEFAULT_GRACE_SECONDS
@@ -164,7 +164,7 @@ def _tell_failure(error: ChildFailedError, folder: Path) -> int:
 
 
 def exit_code_of(process_code: int) -> int:
-    """Return what a run ends with when one of its processes ended with a code, negative for a signal.
+    """Map a process's exit code (negative for a signal) to the exit code of the run.
 
     A terminal that closes, or asks to quit, asks to stop. A process that was killed, by the kernel or by hand, is a
     lost peer: 1, since the run may pass when it is repeated.

@@ -258,7 +258,7 @@ def _measured_bytes(device: str, memory: MeasureFirstSteps | None) -> tuple[int 
 
 
 def _tensors(model: Any) -> list[torch.Tensor]:
-    """Return what is loaded: parameters, buffers, and the constants of quantised weights, which are neither."""
+    """List the loaded tensors: parameters, buffers, and the constants of quantised weights, which are neither."""
     parameters = list(model.parameters())
     states = [getattr(parameter, "quant_state", None) for parameter in parameters]
     nested = [getattr(state, "state2", None) for state in states]

@@ -64,7 +64,7 @@ def _require_weights(folder: Path, *, allow_pickle: bool) -> None:
 
 
 def _from_pretrained(load: Callable[..., Any], plan: Plan, what: str, **options: Any) -> Any:
-    """Return what a library loads for a plan's model: what is in the cache, else the hub's where the plan allows it.
+    """Load a plan's model or tokenizer from the cache, or from the hub where the plan allows it.
 
     Raises `ModelFailure`.
     """
@@ -129,7 +129,7 @@ def load_model(plan: Plan, device: str) -> Any:
 
 
 def _device_map(plan: Plan, device: str) -> dict[str, str] | None:
-    """Return where the weights go, None for the CPU, from where the trainer moves them."""
+    """Choose the device map for loading, None for the CPU, from which the trainer moves the weights."""
     if has_no_values(plan):
         return {"": "meta"}
     return {"": device} if plan.quantization.method != "none" else None

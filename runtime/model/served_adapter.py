@@ -85,7 +85,7 @@ def _hint(key: str) -> str:
 
 
 def _written_out(model: PeftModel, config: LoraConfig) -> dict[str, Any]:
-    """Return what reaches the layers that have adapters without patterns, exclusions and counts of layers."""
+    """Rewrite an adapter config to plain names of the adapted layers, without exclusions or layer counts."""
     layers = _adapted_layers(model)
     return {
         "target_modules": _names_for(model, layers),

@@ -13,7 +13,7 @@ _Answer = TypeVar("_Answer")
 
 
 def held_bytes(device: str) -> int | None:
-    """Return what is taken of this process's GPU by NVML's count, None on a CPU or where NVML does not tell.
+    """Read the used bytes of this process's GPU from NVML, None on a CPU or when NVML does not report them.
 
     PyTorch's own numbers leave out the CUDA context. Asked before the GPU is made the current one, which creates that
     context, it is what other processes hold.
@@ -53,7 +53,7 @@ def driver_version() -> str | None:
 
 
 def free_and_total_bytes() -> tuple[int, int] | None:
-    """Return what is free of the current GPU and what it has, None where CUDA does not tell.
+    """Read the current GPU's free and total bytes, None when CUDA does not report them.
 
     A GPU that shares the machine's memory (GB10, Jetson) could have what the page cache holds too, which CUDA does not
     count as free.

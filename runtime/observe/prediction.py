@@ -48,7 +48,7 @@ def with_lengths(plan: Plan, config: Any, longest_tokens: int) -> Plan:
 
 
 def replayed_batches(plan: Plan, config: Any, rows: Sequence[int], free_bytes: int) -> Replayed | None:
-    """Return what batches take that are drawn of rows with these tokens, on a GPU with so much free memory.
+    """Replay batches drawn from rows of these lengths on a GPU with this much free memory.
 
     None where they are not replayed: for a model that is not known, shards, and pairs.
     """

@@ -59,7 +59,7 @@ class PrometheusCallback(TrainerCallback):
         self._server.server_close()
 
     def exposition(self) -> str:
-        """Return the numbers in Prometheus' text format."""
+        """Render the current metrics in Prometheus' text format."""
         with self._lock:
             values = dict(self._values)
         lines = []

@@ -27,7 +27,7 @@ def of_all_ranks(numbers: Sequence[float | None], device: torch.device | str) ->
 
 
 def total(values: Sequence[float | None]) -> float:
-    """Return the sum of the values that are known."""
+    """Sum the known values of all ranks; None counts as 0."""
     return sum(value for value in values if value is not None)
 
 

@@ -21,7 +21,7 @@ class Sample:
     without_adapter: str | None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return its parts under names for a reader."""
+        """List the sample's parts with their display names."""
         base = [("without adapter", self.without_adapter)] if self.without_adapter is not None else []
         rows = [("prompt", self.prompt), ("expected", self.expected), *base, ("answer", self.answer)]
         return [(name, printable(text)) for name, text in rows]
@@ -59,11 +59,11 @@ class RunReport:
     samples: tuple[Sample, ...] = ()
 
     def to_json(self) -> str:
-        """Return the report as JSON text."""
+        """Render the report as indented JSON with its version."""
         return json.dumps({"version": 1, **asdict(self)}, indent=2) + "\n"
 
     def to_text(self) -> str:
-        """Return the report as a table."""
+        """Render the report as the table that ends a run's output."""
         rows = [
             ("steps", f"{self.num_steps:,} in {self.seconds:.1f} s, {self.tokens_per_second:,.0f} tokens/s"),
             ("examples", f"{self.num_examples:,}, {self.num_truncated} cut, {self.num_skipped} skipped"),

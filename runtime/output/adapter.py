@@ -29,7 +29,7 @@ _RELOADED = "reloaded"
 
 
 def result_folder(plan: Plan) -> Path:
-    """Return where the adapter goes, or the model when every weight is trained."""
+    """Locate the folder for the adapter, or for the model when every weight is trained."""
     return Path(plan.output.path) / (MODEL if plan.lora is None else ADAPTER)
 
 

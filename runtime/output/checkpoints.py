@@ -67,7 +67,7 @@ def newest_whole(folder: Path, skipped: Callable[[Path], None] = lambda _: None)
 
 
 def describe_kept(folder: Path) -> str:
-    """Return in words what a run that was stopped left to continue from."""
+    """Tell from which step `--resume` continues a stopped run, or that nothing was saved."""
     checkpoint = newest_whole(folder)
     return "nothing was saved" if checkpoint is None else f"`--resume` continues from step {step_of(checkpoint)}"
 

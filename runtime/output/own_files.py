@@ -20,7 +20,7 @@ _LIBRARY_FILE = re.compile(
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return whatever lies in a folder and below it, links as what they are, without the folders themselves."""
+    """List all files below a folder, links unresolved, without the folders themselves."""
     return sorted(file for file in folder.rglob("*") if not file.is_dir() or file.is_symlink())
 
 

@@ -93,7 +93,7 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig | DPOConfig:
 
 
 def checkpointing_settings(plan: Plan) -> dict[str, Any]:
-    """Return how activations are recomputed: without reentry, unless the plan states it."""
+    """Build the checkpointing arguments: non-reentrant unless the plan states otherwise."""
     stated: Any = _read_json(plan.training.extra_training_arguments.get(_CHECKPOINTING) or {})
     return {"use_reentrant": False, **stated}
 

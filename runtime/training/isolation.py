@@ -90,7 +90,7 @@ def _packs_documents(plan: Plan) -> bool:
 
 
 def measure_isolation(model: Any, plan: Plan) -> Isolation:
-    """Return how far two short documents see each other when they are packed as TRL packs them."""
+    """Measure how much two short documents attend to each other when packed as TRL packs them."""
     first, other, second = _documents(model)
     cast = _cast_dtype(plan, model.device.type)
     with _evaluating(model), torch.no_grad(), torch.autocast(model.device.type, cast, enabled=cast is not None):

@@ -147,7 +147,7 @@ def _describe_action(action: argparse.Action) -> _Json:
 
 
 def _kind(action: argparse.Action) -> tuple[str, list[str] | None]:
-    """Return how a string becomes a value, and the strings allowed when they are few."""
+    """Classify the conversion from string to value, with the allowed strings when they are few."""
     read: Any = action.type
     if action.choices is not None:
         return "choice", [_plain(choice) for choice in action.choices]

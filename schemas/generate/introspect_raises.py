@@ -226,7 +226,7 @@ def _condition(translator: Translator, path_to: tuple[tuple[ast.expr, bool], ...
 
 
 def _path(name: str) -> Path | None:
-    """Return where a module's source is, without importing more than the packages above it."""
+    """Locate a module's source, importing only the packages above it."""
     package, _, rest = name.partition(".")
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:

@@ -36,7 +36,7 @@ def resolved_versions(release: str) -> dict[str, str]:
 
 
 def arguments_class(release: str) -> str:
-    """Return what a release parses TrainingArguments into, such as `trl.SFTConfig`."""
+    """Name the class that a release parses TrainingArguments into, such as `trl.SFTConfig`."""
     return str(_entry(release)["arguments_class"])
 
 
@@ -84,7 +84,7 @@ def rendered_table(table: _Json) -> str:
 
 
 def current_table(release: str, python: str | None = None) -> _Json:
-    """Return what a release's argument table must be."""
+    """Build a release's argument table: of a release read alike, else from its libraries."""
     alike = read_alike(release)
     if alike is None:
         return introspect(release, python)
@@ -145,7 +145,7 @@ def _write_table(table: _Json) -> None:
 
 
 def main() -> None:
-    """Write the files."""
+    """Write every schema, and the tables that are stale or named by `--introspect`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--introspect", nargs="*", default=[], metavar="RELEASE")
     parser.add_argument("--python", help="an interpreter that has the release's libraries")

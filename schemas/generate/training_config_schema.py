@@ -99,7 +99,7 @@ def _property(section: str, key: str, rows: _Json, description: str) -> _Json:
 
 
 def _values(section: str, key: str, rows: _Json) -> _Json:
-    """Return what an option's value may be; a mapping may spell other options, whose names it is joined to."""
+    """Build the schema of an option's value; a mapping may spell other options, whose names it is joined to."""
     webhook = _webhook_type(section, key)
     if webhook is not None:
         return webhook

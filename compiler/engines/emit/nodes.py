@@ -27,12 +27,12 @@ class World:
 
     @property
     def num_processes(self) -> int:
-        """Return the number of processes on all nodes."""
+        """Multiply nodes by processes per node: the world size."""
         return self.num_nodes * self.processes_per_node
 
     @property
     def words(self) -> str:
-        """Return how the processes share the model."""
+        """Name the sharding in messages, such as `fsdp2 in 2 groups of 8`."""
         if self.shard_group is None:
             return self.sharding
         return f"{self.sharding} in {self.num_processes // self.shard_group} groups of {self.shard_group}"
@@ -107,7 +107,7 @@ def _smallest(plan: Plan, instance: InstanceType, room_bytes: int, shard_group: 
 def _needed_bytes(
     plan: Plan, gpu: Gpu, num_processes: int, sharding: str, shard_group: int | None = None
 ) -> int | None:
-    """Return what one of several processes reserves, None where no run can be so or the model is not known."""
+    """Predict one process's reserved bytes, None for an unknown model or an impossible run."""
     asked = plan.model_copy(update={"shard_group": shard_group})
     found = shared_footprint(asked, gpu, num_processes=num_processes, sharding=sharding)
     if found is not None:

@@ -70,7 +70,7 @@ def job_spec(bundle: Bundle, container: str, environment: list[dict[str, Any]] |
 
 
 def set_policies(bundle: Bundle) -> dict[str, Any]:
-    """Return how a JobSet ends: kept for a week, and restarted as a whole except after a final failure."""
+    """Build a JobSet's policies: kept for a week, restarted as a whole except after a final failure."""
     final = {"name": "noRetry", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
     failure = {} if bundle.world.num_nodes == 1 else {"failurePolicy": {"maxRestarts": MAX_RESTARTS, "rules": [final]}}
     return {"ttlSecondsAfterFinished": 7 * 86_400, **failure}

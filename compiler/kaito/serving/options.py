@@ -58,7 +58,7 @@ class ServingTable:
 
     @property
     def names(self) -> Mapping[str, Any]:
-        """Return the options' names."""
+        """Map option names, without dashes, to their facts."""
         names: Mapping[str, Any] = self.content["options"]
         return names
 

@@ -142,7 +142,7 @@ class _Parser:
         return tuple(s for s in self.table.strings if s == short or (not s.startswith("--") and s.startswith(text)))
 
     def _values_after(self, words: Sequence[Word], position: int, most: int) -> int:
-        """Return how many of the next words are values."""
+        """Count the values that follow an option, as argparse does."""
         count = 0
         while count < most and position + count < len(words) and self._is_value(words[position + count]):
             count += 1
@@ -218,7 +218,7 @@ class _Parser:
 
 
 def expected_of(option: ServingOption) -> str:
-    """Return in words what an option takes."""
+    """Describe the values an option accepts: its choices, else its type."""
     if option.choices:
         return f"one of {', '.join(option.choices)}"
     return EXPECTATIONS.get(option.kind, "a value")

@@ -45,7 +45,7 @@ class AddressSpace:
         return last
 
     def mapped_bytes(self, unmapped: Block, size: int) -> int:
-        """Return how much of the address space to map for a request, less what lies free before it."""
+        """Compute the bytes to map for a request, minus the free block before it."""
         before = unmapped.before
         held = before.size if before is not None and before.is_free and before.is_mapped else 0
         return min(round_up(size - held, _step(unmapped.pool)), unmapped.size)

@@ -48,7 +48,7 @@ def vocabulary_bytes(workload: Workload, stack: Stack) -> int:
 
 
 def table_bytes(workload: Workload, stack: Stack) -> int:
-    """Return what older code keeps in every layer for the longest sequence: rotary tables and causal masks."""
+    """Compute the rotary tables and causal masks that older code keeps in every layer for the longest sequence."""
     architecture = workload.architecture
     num_bytes, length = 0, architecture.max_position_embeddings
     if architecture.model_type in stack.rotary_caches:

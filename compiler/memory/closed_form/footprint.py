@@ -66,7 +66,7 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
 
 
 def _host_bytes(workload: Workload) -> int | None:
-    """Return what several processes take of their node's memory, None for one."""
+    """Compute the host memory that a node's processes need, None for one process."""
     if workload.num_gpus == 1:
         return None
     from kaitoc.compiler.memory.closed_form.sharding.host import host_bytes  # as the phases of shards
@@ -232,7 +232,7 @@ def fits(workload: Workload, gpu: Gpu, margin: float) -> bool:
 
 
 def saved_bytes(workload: Workload) -> int:
-    """Return what the forward pass leaves for the backward pass: saved tensors and the step's inputs."""
+    """Sum the bytes that the forward pass keeps for the backward pass: saved tensors and the step's inputs."""
     sizes = saved_sizes(stream_of(workload))
     return sum(size.at(workload.batch_size, workload.seq_len_tokens) for size in sizes)
 
@@ -259,7 +259,7 @@ def _derive_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:
-    """Return what lives through every step; DDP adds a copy of the gradients in its buckets, a reference its own."""
+    """Sum what lives through every step, with DDP's buckets and a reference model's weights."""
     plan = derivation.plan
     buckets = plan.gradient_bytes if workload.num_gpus > 1 else 0
     copies = 2 if workload.reference is Reference.COPY else 1

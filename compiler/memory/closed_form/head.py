@@ -32,7 +32,7 @@ class LossHead:
         self.workload = workload
 
     def run(self, normed: Tensor) -> Tensor:
-        """Return the loss; drops `normed`."""
+        """Compute the loss by the implementation of the workload; drops `normed`."""
         if self.workload.loss is Loss.CHUNKED:
             return self._chunked(normed)
         if self.workload.loss is Loss.FUSED:

@@ -44,7 +44,7 @@ class Layer:
 
     @property
     def num_float32_trained(self) -> int:
-        """Return how many float32 weights of linear layers, adapters included, are trained."""
+        """Count the trained float32 weights of linear layers, adapters included."""
         experts = self.experts
         found = sum(linear.num_float32_trained for linear in (*self.attention, self.output, *self.mlp))
         if experts is not None and not experts.fused:
@@ -79,5 +79,5 @@ class Plan:
 
     @property
     def num_trainable(self) -> int:
-        """Return the number of trainable parameters."""
+        """Count the trained elements of all parameters, adapters included."""
         return sum(count * elements for count, elements, _ in self.trainable)

@@ -71,7 +71,7 @@ class LigerLoss:
 
     @property
     def _weight_gradient_bytes(self) -> int:
-        """Return what a chunk's gradient of a trained head takes before it is added up; it is added in place else."""
+        """Compute the temporary gradient of a chunk for a trained head, 0 where it is accumulated in place."""
         head, num_bytes = self.head, self._product_bytes
         if not head.trainable or not self._has_separate_gradient:
             return 0

@@ -51,7 +51,7 @@ class Linear:
 
     @property
     def num_float32_trained(self) -> int:
-        """Return how many float32 elements of the weight and its adapter are trained."""
+        """Count the trained float32 elements of the weight and its adapter."""
         adapter = self.adapter
         of_adapter = adapter.rank * (self.in_features + self.out_features) if adapter is not None else 0
         trained = self.num_weights if self.trainable and self.weight_bytes == FLOAT32_BYTES else 0

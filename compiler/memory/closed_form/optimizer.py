@@ -63,7 +63,7 @@ def _adafactor_scratch(element_bytes: int) -> int:
 
 
 def step_scratch_of(workload: Workload, trainable: TrainableTensors) -> StepScratch | None:
-    """Return what a step over one parameter takes by its gradient's bytes, where the backward pass makes it."""
+    """Build the function from a gradient's bytes to the scratch of its step, None unless backward steps."""
     if not workload.steps_in_backward:
         return None
     size = min((size for _, _, size in trainable), default=FLOAT32_BYTES)

@@ -50,7 +50,7 @@ def peak_moments(
 
 
 def saved_sizes(stream: Stream) -> Sequence[Size]:
-    """Return what the forward pass leaves for the backward pass by `Kind`: saved tensors and the step's inputs."""
+    """Sum what the forward pass keeps for the backward pass by `Kind`: saved tensors and the step's inputs."""
     reader = PeakReader()
     reader.forward(stream)
     return reader.live
@@ -175,7 +175,7 @@ class PeakReader(Autograd):
 def categories_at(
     base: Categories, moment: Moment, batch: int, tokens: int, held_gradient_bytes: int | None
 ) -> Categories:
-    """Return what is live at a moment above what lives through the step; held gradients take in those of this batch."""
+    """List live bytes at a moment beyond those of the whole step; held gradients absorb those of this batch."""
     sizes = [size.at(batch, tokens) for size in moment.by_kind]
     return Categories(
         weights=base.weights + sizes[Kind.GATHERED],

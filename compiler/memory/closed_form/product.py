@@ -30,7 +30,7 @@ class MatrixProduct:
         self.flops = elements * (2 * out_features)
 
     def output(self, unit: Unit | None = None) -> Kernel:
-        """Return the product itself."""
+        """Build the kernel of the output, `tokens x out_features`."""
         return self._rowwise(unit, self.out_features)
 
     def input_gradient(self) -> Kernel:

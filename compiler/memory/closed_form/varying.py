@@ -49,7 +49,7 @@ def replay_batches(
     accumulation_steps: int = 1,
     capacity_bytes: int | None = None,
 ) -> Replayed:
-    """Return what batches of these sizes take in turn; `capacity_bytes` is what PyTorch may have of the device."""
+    """Replay batches of these sizes in order; `capacity_bytes` is the device memory PyTorch may use."""
     settings = AllocatorSettings(
         expandable_segments=workload.allocator is Allocator.EXPANDABLE, capacity_bytes=capacity_bytes
     )

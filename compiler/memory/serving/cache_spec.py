@@ -94,7 +94,7 @@ def token_bytes(workload: ServingWorkload, cache: LayerCache) -> int:
 
 
 def read_bytes(workload: ServingWorkload, cache: LayerCache, context_tokens: int) -> int:
-    """Return what the next token of a request reads of a layer's cache on one rank; a state is written as well."""
+    """Count the cache bytes that one rank reads in a layer for the next token; a state is also written."""
     if cache.state is not None:
         return 2 * _state_bytes(workload, cache.state)
     if cache.kind is CacheKind.NONE:
@@ -103,7 +103,7 @@ def read_bytes(workload: ServingWorkload, cache: LayerCache, context_tokens: int
 
 
 def seen_tokens(cache: LayerCache, context_tokens: int) -> int:
-    """Return how many tokens of a context a layer's attention sees, 0 for a layer without."""
+    """Count the context tokens a layer attends to, 0 for a layer without attention."""
     if cache.state is not None or cache.kind is CacheKind.NONE:
         return 0
     return min(context_tokens, cache.window_tokens) if cache.window_tokens else context_tokens

@@ -117,7 +117,7 @@ class ServingFootprint:
         return self.length_tokens or self.workload.length_limit_tokens
 
     def concurrency(self, length_tokens: int) -> float:
-        """Return how many requests of a length all replicas serve at once."""
+        """Compute the concurrent requests of this length over all replicas."""
         return self.pool.concurrency(length_tokens) * self.workload.data_parallel
 
 

@@ -26,7 +26,7 @@ class CacheGroup:
         return max(spec.pages(length_tokens, max_batched_tokens) for spec in set(self.specs))
 
     def on(self, stage: Stage) -> CacheGroup:
-        """Return what a stage of the pipeline has of the group, whose requests take blocks there in any case."""
+        """Restrict the group to the layers of a pipeline stage; requests take its blocks there even without layers."""
         kept = [(index, spec) for index, spec in zip(self.layers, self.specs, strict=True) if index in stage.layers]
         return CacheGroup(tuple(index for index, _ in kept), tuple(spec for _, spec in kept) or self.specs[:1])
 
@@ -72,7 +72,7 @@ class CacheLayout:
 
 
 def layout_of(workload: ServingWorkload, max_batched_tokens: int) -> CacheLayout:
-    """Return how all layers of a model share the pool (`get_kv_cache_groups`)."""
+    """Group all layers of a model into one pool (vLLM's `get_kv_cache_groups`)."""
     specs = specs_of(workload)
     kinds = {spec.kind for _, spec in specs}
     windows = {spec.window_tokens for _, spec in specs}
@@ -127,7 +127,7 @@ class KvPool:
     reports_by_requests: bool
 
     def concurrency(self, length_tokens: int) -> float:
-        """Return how many requests of a length are served at once (`get_max_concurrency_for_kv_cache_config`)."""
+        """Compute the concurrent requests of this length (vLLM's `get_max_concurrency_for_kv_cache_config`)."""
         return self.num_blocks / self.layout.blocks_of(length_tokens)
 
     def tokens(self, length_tokens: int) -> int:

@@ -110,7 +110,7 @@ def _method(quantization: object) -> str:
 
 
 def _compressed(quantization: Mapping[str, object], method: str) -> str:
-    """Return what compressed-tensors and ModelOpt store, by the bits and the format they state."""
+    """Map the bits and format stated by compressed-tensors and ModelOpt to a weight format."""
     shown = f"{method} {quantization.get('format', '')} {quantization.get('quant_algo', '')}".lower()
     if "nvfp4" in shown:
         return "nvfp4"

@@ -38,7 +38,7 @@ class StateShape:
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """What one layer stores.
+    """What one layer caches of a request, by the dimensions of its heads or states.
 
     Keys and values have `num_kv_heads` heads of `key_dim` and `value_dim`; a latent cache has one head of `key_dim` on
     every rank. `window_tokens` bounds a sliding or chunked layer. `index_bytes` is the indexer's part of a sparse
@@ -101,7 +101,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class ServedLayer:
-    """One decoder layer."""
+    """One decoder layer: what it caches and what it weighs."""
 
     cache: LayerCache
     weights: LayerWeights

@@ -35,7 +35,7 @@ class RequestShape:
 
     @property
     def context_tokens(self) -> int:
-        """Return what a request holds in the KV cache at its end."""
+        """Count the tokens a finished request holds in the KV cache."""
         return self.prompt_tokens + self.output_tokens
 
 

@@ -146,7 +146,7 @@ def _expert_parameters(workload: ServingWorkload, parameters: int) -> float:
 
 
 def _encoder_bytes(model: ServedModel) -> int:
-    """Return what the encoders take: what decoder and draft layers leave of the size of the files."""
+    """Compute the encoders' bytes: the size of the files minus decoder and draft layers."""
     if not model.is_multimodal or model.checkpoint_bytes is None:
         return 0
     alone = ServingWorkload(model, "0", weight_format=format_of(model))

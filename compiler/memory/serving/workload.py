@@ -80,7 +80,7 @@ class ServingWorkload:
 
     @property
     def num_gpus(self) -> int:
-        """Return how many GPUs all ranks of all replicas take."""
+        """Count the GPUs of all ranks of all replicas."""
         return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
 
     @property

@@ -47,7 +47,7 @@ class Offload(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """How the GPUs of a job share one model.
+    """A kind of sharding with the numbers that decide its memory and traffic.
 
     `num_nodes` are the machines that the GPUs stand on. `shard_group` GPUs hold one copy together, all of the job where
     it is None, or with AUTO those of a node; more groups are replicas of each other (hybrid sharding).
@@ -74,7 +74,7 @@ class Sharding:
         return self.kind not in (ShardingKind.DDP, ShardingKind.AUTO)
 
     def group_of(self, num_gpus: int) -> int:
-        """Return how many of a job's GPUs hold one copy of the model together."""
+        """Count the GPUs, of a job's total, that together hold one copy of the model."""
         return self.shard_group or num_gpus if self.is_sharded else 1
 
 

@@ -56,7 +56,7 @@ class _Traffic:
     sent_bytes: float
 
     def added_seconds(self, rates: Rates, passes: Passes, busy_share: float) -> float:
-        """Return what a batch takes longer; `busy_share` of the multiprocessors are NCCL's while it runs."""
+        """Compute the seconds that communication adds to a batch; NCCL holds `busy_share` of the multiprocessors."""
         seconds = self.copied_bytes / rates.stream_bandwidth
         for cover, duration in self.seconds:
             beside = passes.of(cover)

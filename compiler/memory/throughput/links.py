@@ -63,7 +63,7 @@ class Links:
 
 
 def ranks_of(collective: Collective, num_gpus: int, shard_group: int) -> int:
-    """Return how many processes take part in a collective."""
+    """Count the processes that take part in a collective."""
     return num_gpus // shard_group if collective.joins_replicas else shard_group
 
 

@@ -102,7 +102,7 @@ def gpu_spread() -> float:
 
 
 def full_gpu_slowdown() -> float:
-    """Return how many times as long a step takes at most when the allocator has to give memory back in each."""
+    """Bound the slowdown of a step in which the allocator must release cached memory."""
     return float(_data()["full_gpu_slowdown"])
 
 

@@ -110,7 +110,7 @@ def _on_several(workload: Workload, gpu: Gpu, instance: InstanceType | None, acc
 
 
 def _not_counted(workload: Workload) -> tuple[str, ...]:
-    """Return what the time leaves out, as sentences."""
+    """List in sentences what the predicted time leaves out."""
     offload = workload.sharding.offload
     offloaded = [offload.value] if offload is not Offload.NONE else []
     if workload.offloads_activations:

@@ -37,7 +37,7 @@ def outputs_of(model: Any, batch: Batch, workload: Workload) -> Any:
 
 
 def loss_of(recorder: AllocationRecorder, model: Any, batch: Batch, workload: Workload) -> torch.Tensor:
-    """Return the loss of a batch."""
+    """Compute a batch's loss by the workload's implementation."""
     if workload.loss is Loss.FULL:
         loss: torch.Tensor = model(**batch._asdict(), use_cache=False).loss
         return loss

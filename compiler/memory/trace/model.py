@@ -86,12 +86,12 @@ def _attention_name(attention: Attention) -> str | None:
 
 
 def checkpoint_contexts(workload: Workload) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Return what a checkpoint enters for its forward and its recomputation, which runs outside of the step's modes."""
+    """Build the contexts of a checkpoint's forward and of its recomputation, which runs outside the step's modes."""
     return nullcontext(), cuda_functions(workload, autocast_of(workload))
 
 
 def cuda_functions(workload: Workload, autocast: Autocast | None) -> CudaFunctions:
-    """Return what stands between the model's code and PyTorch while a workload's step runs."""
+    """Build the function mode that gives meta tensors CUDA's kernels while a workload's step runs."""
     return CudaFunctions(autocast, is_padded=workload.is_padded, kernels=workload.kernels)
 
 

@@ -125,7 +125,7 @@ class AllocationRecorder(TorchDispatchMode):
         self._log(allocation, is_free=True)
 
     def allocate(self, num_bytes: int, category: Category) -> None:
-        """Log memory that stays."""
+        """Log an allocation that no tensor frees, such as a library's workspace."""
         self._log(Allocation(num_bytes, category, self.module, self.phase), is_free=False)
 
     def settle(self, phase: Phase, category: Category) -> None:

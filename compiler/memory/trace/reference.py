@@ -13,7 +13,7 @@ ReferenceModel = Callable[[], AbstractContextManager[Any]]
 
 
 def reference_of(model: Any, workload: Workload, hold: Callable[[Any], None]) -> ReferenceModel | None:
-    """Return what gives the reference for the time of a forward pass, None where a step has none.
+    """Build the context manager that provides the reference model of a preference loss, None without one.
 
     `hold` takes notice of a copy's weights.
     """

@@ -190,7 +190,7 @@ def _record_steps(
 
 
 def _num_steps(workload: Workload) -> int:
-    """Return how many batches are run: a warm-up, one whose gradients are held where they are, and the measured one."""
+    """Count the batches to run: a warm-up, one with held gradients under accumulation, and the measured one."""
     return NUM_STEPS + 1 if workload.accumulates else NUM_STEPS
 
 
@@ -240,7 +240,7 @@ def _update(recorder: AllocationRecorder, optimizer: torch.optim.Optimizer) -> N
 def _after_gradient(
     recorder: AllocationRecorder, workload: Workload, parameter: torch.nn.Parameter
 ) -> Callable[[Any], None]:
-    """Return what happens once a parameter's gradient is there: it stays, or the parameter is stepped over."""
+    """Build the hook for a finished gradient: keep it, or step its parameter at once."""
 
     def keep(item: Any) -> None:
         recorder.relabel(local(item.grad), Category.GRADIENTS)

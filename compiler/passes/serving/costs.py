@@ -24,13 +24,13 @@ class PricedServer:
 
 
 def usd_of(job: ServingJob, run: ServingRun, speed: ServingSpeed) -> float | None:
-    """Return what a million output tokens of a full server cost on all its nodes, None without a price."""
+    """Compute the USD per million output tokens of a fully loaded server on all its nodes, None without a price."""
     price = job.assumptions.prices.of(run.instance)
     return usd_per_million_tokens(price * run.num_nodes, 1.0 / speed.tokens_per_second) if price is not None else None
 
 
 def missing_price(job: ServingJob) -> str:
-    """Return which price the goal of cost lacks, empty for none."""
+    """Name the price that the cost goal lacks; empty when none."""
     instance = job.instance.value if job.instance is not None else None
     if instance is None or job.assumptions.prices.of(instance) is not None:
         return ""

@@ -45,7 +45,7 @@ class ServingRun:
         return footprint.verdict if footprint is not None else Verdict.DOES_NOT_FIT
 
     def speed(self, shape: RequestShape) -> ServingSpeed | None:
-        """Return how fast the server answers requests of a shape, None where it holds none of them."""
+        """Predict the server's speed for requests of a shape, None when it cannot hold even one."""
         footprint = self.footprint
         return serving_speed(footprint, self.gpu, self.instance, shape) if footprint is not None else None
 

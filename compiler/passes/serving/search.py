@@ -65,7 +65,7 @@ class ServingSearch:
         return self._least[places]
 
     def best(self, seconds: Callable[[ServingRun], float]) -> Candidate | None:
-        """Return what takes the first server the least time and surely starts, the smallest change of equals."""
+        """Find the fastest configuration for the first server that surely starts; on a tie, the smallest change."""
         known: dict[tuple[int, ...], float] = {}
 
         def measure(candidate: Candidate) -> float:

@@ -14,7 +14,7 @@ from kaitoc.compiler.passes.serving.server_instance import smallest_instance
 
 
 def binding_of_server(job: ServingJob, context: ServingContext) -> str:
-    """Return what a server lacks on the stated GPUs and what the user could allow; empty where it may start."""
+    """Explain what a server lacks on the stated GPUs and which option would allow a fix; empty when it may start."""
     footprint = serving_memory(job).footprint
     if footprint is None or footprint.verdict is not Verdict.DOES_NOT_FIT:
         return ""

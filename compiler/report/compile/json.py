@@ -29,7 +29,7 @@ from kaitoc.compiler.report.json_model import JsonPosition, JsonSpan
 
 
 def render(result: Compilation) -> str:
-    """Return the report as indented ASCII JSON."""
+    """Render the compile report as indented ASCII JSON."""
     return json.dumps(asdict(to_json(result)), indent=2) + "\n"
 
 

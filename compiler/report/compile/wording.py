@@ -53,7 +53,7 @@ def is_server(job: CompiledJob) -> bool:
 
 
 def figures_of(job: CompiledJob) -> list[Figure]:
-    """Return what a server holds, before and after, in the order to show it; nothing where that is unknown."""
+    """List a server's figures before and after in display order; empty when unknown."""
     before, after = job.performance_before.server, job.performance_after.server
     if after is None:
         return []
@@ -83,7 +83,7 @@ def _speed_figures(job: CompiledJob, after: ServerPerformance) -> Iterator[Figur
 
 
 def moved_figures(change: AppliedChange) -> tuple[str, str]:
-    """Return what a change moves: of a run its peak and speed, of a server its context and KV cache."""
+    """Format the figures that a change affects: a run's peak and speed, a server's context and KV cache."""
     before, after = change.performance_before.server, change.performance_after.server
     if before is None and after is None:
         return peak_text(change), pace_text(change)
@@ -122,7 +122,7 @@ def cost_text(performance: Performance) -> str:
 
 
 def proposal_text(proposal: InstanceProposal) -> str:
-    """Return what speaks for another instance type, and the options that take it or compare it."""
+    """Explain why another instance type is better, and the options that use or compare it."""
     name = f"{proposal.name} ({proposal.num_gpus} x {proposal.gpu})"
     if proposal.usd_per_million_tokens is not None:
         return (
@@ -148,7 +148,7 @@ def gain_text(before: Performance, after: Performance) -> str:
 
 
 def span_text(change: AppliedChange) -> str:
-    """Return where a change is in the file as it was given: `path:line:column`, to where it ends if on one line."""
+    """Format a change's place in the original file: `path:line:column`, with the end column if on one line."""
     start, end = change.position, change.end
     to = f"-{end.column}" if end.line == start.line and end.column > start.column else ""
     return f"{relative_path(change.path)}:{start.line}:{start.column}{to}"

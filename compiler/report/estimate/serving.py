@@ -12,7 +12,7 @@ _DEFAULT_LENGTHS = tuple(2048 * 4**power for power in range(3))
 
 
 def serving_table(need: ServingNeed, margin: float) -> str:
-    """Return what one GPU holds, what the KV cache holds, and the verdict."""
+    """Tabulate one GPU's memory, the KV cache's capacity, and the verdict."""
     footprint, rank = need.footprint, need.footprint.tightest
     lines = [headline(footprint), "", f"{'':<{_WIDTH}}   GiB", *_memory_lines(footprint, rank), "",
              *_capacity_lines(need)]  # fmt: skip

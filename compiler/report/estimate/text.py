@@ -67,7 +67,7 @@ def _unit(workload: Workload, batch: str) -> str:
 
 
 def _method(workload: Workload, rank: str | None) -> list[str]:
-    """Return how the weights are trained and stored, and what a quantised model goes without."""
+    """Describe the training method, the weights' type, and what a quantised model skips."""
     is_quantised = workload.quantization is not Quantization.NONE
     if workload.lora is None:
         return ["full fine-tuning", *([f"{workload.quantization.value} weights"] if is_quantised else [])]
@@ -78,7 +78,7 @@ def _method(workload: Workload, rank: str | None) -> list[str]:
 
 
 def _sharing(workload: Workload, predicted: Footprint | None) -> list[str]:
-    """Return how several GPUs share the model."""
+    """Describe how several GPUs share the model."""
     if workload.num_gpus == 1:
         return []
     sharding = predicted.sharding if predicted is not None else workload.sharding
@@ -107,7 +107,7 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
 
 
 def epoch_line(epoch: Epoch) -> str:
-    """Return how fast the run is, how long a pass over the data takes, and what it costs where a price is stated."""
+    """Format tokens/s, hours per epoch, and with a price the cost of an epoch."""
     cost = f", USD {epoch.usd:,.2f}" if epoch.usd is not None else ""
     hours = f"{epoch.hours:,.1f} h" if epoch.hours >= 1 else f"{epoch.hours * 60:,.0f} min"
     low, high = epoch.low_tokens_per_second, epoch.high_tokens_per_second
@@ -119,7 +119,7 @@ def epoch_line(epoch: Epoch) -> str:
 
 
 def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) -> str:
-    """Return what batches of different lengths take beside the longest one alone, in GiB, and what changes that."""
+    """Compare varying batches with the longest one alone, in GiB, and name the options that change it."""
     lengths, loading = varied.drawing.lengths, varied.drawing.loading
     rows = plural(varied.batch_size, "packed row" if loading.batching is Batching.PACKED else "row")
     like = " of similar length" if loading.batching is Batching.GROUPED else ""

@@ -25,7 +25,7 @@ def of_file(path: str, findings: Sequence[Finding], options: FormatOptions) -> s
 
 
 def of_job(_job: JobSummary, _options: FormatOptions) -> str:
-    """Return nothing: jobs are not shown."""
+    """Skip the job: this format lists findings only."""
     return ""
 
 

@@ -33,7 +33,7 @@ def of_file(_path: str, findings: Sequence[Finding], options: FormatOptions) -> 
 
 
 def of_job(_job: JobSummary, _options: FormatOptions) -> str:
-    """Return nothing: jobs are not shown."""
+    """Skip the job: this format lists findings only."""
     return ""
 
 

@@ -30,7 +30,7 @@ def of_job(job: JobSummary, options: FormatOptions) -> str:
 
 
 def whole(frame: Frame, files: Iterable[str], jobs: Iterable[str]) -> Iterator[str]:
-    """Yield the findings, the jobs and a summary."""
+    """Yield the report in order: each finding with its excerpt, then jobs, then the summary."""
     yield from files
     if frame.verbosity is Verbosity.QUIET:
         return

@@ -54,7 +54,7 @@ def _script(workload: Workload, accumulates: bool) -> Script:
 
 
 def schedule_for(memory: Memory, workload: Workload, accumulates: bool) -> Schedule:
-    """Return what a way of sharding does around the units of a workload, as calls on `memory`."""
+    """Build the schedule of gathers and reductions of a workload's sharding, which calls `memory`."""
     sharding = workload.sharding
     num_shards = sharding.group_of(workload.num_gpus)
     how = memory, units_of(workload), sharding, num_shards, workload.num_gpus // num_shards, accumulates

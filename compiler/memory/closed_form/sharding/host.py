@@ -28,7 +28,7 @@ def host_bytes(workload: Workload) -> int:
 
 
 def _loading_bytes(workload: Workload, num_processes: int) -> int:
-    """Return what is read: every process the whole model, unless it is put on GPUs as it is read.
+    """Compute host bytes of loading: one full model per process, unless it is read straight to the GPU.
 
     Ram-efficient loading lets one process of a node read (`ram_efficient_loading`). What is trained is widened before
     it is split.
@@ -49,7 +49,7 @@ def _whole_bytes(workload: Workload) -> int:
 
 
 def _saving_bytes(workload: Workload) -> int:
-    """Return what the process that saves puts together: what is trained, or with a whole copy nothing more."""
+    """Compute host bytes of saving: the trained tensors gathered on one process, 0 with full copies."""
     if not workload.sharding.is_sharded:
         return 0
     return sum(unit.trained.stored_bytes * count for unit, count in units_of(workload).all_units())

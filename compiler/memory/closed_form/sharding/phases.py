@@ -17,7 +17,7 @@ from kaitoc.compiler.memory.workload import Workload
 
 
 def sharded_phases(workload: Workload, sized: Workload, gpu: Gpu | None) -> tuple[Categories, tuple[PhasePeak, ...]]:
-    """Return what one process holds through a step, and the peak of each phase, in bytes.
+    """Compute one process's bytes through a step and the peak of each phase.
 
     `sized` is the workload with batch and sequence length left open, by which derivations are kept.
     """

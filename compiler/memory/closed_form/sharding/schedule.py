@@ -111,7 +111,7 @@ class Schedule:
             self.current.gradients.append(gradient)
 
     def copied_bytes(self, one: Gathered) -> int:
-        """Return what a process holds of its shard, narrowed or copied from the host, while it is gathered."""
+        """Compute the bytes of a shard's copy, narrowed or moved from the host, during a gather."""
         return one.gathered_bytes // one.num_shards if self.is_offloaded else one.cast_bytes
 
     def reduce_shards(self, one: Gathered, *, copied_bytes: int = 0, num_calls: int = 1) -> None:

@@ -84,7 +84,7 @@ def shard_state_of(workload: Workload, *, accumulates: bool) -> ShardState:
 
 
 def _zero3_state(workload: Workload, units: Units) -> ShardState:
-    """Return what ZeRO-3 keeps: half shards of all weights, and of what is trained a flat gradient and float32 weights
+    """Compute ZeRO-3's state: half shards of all weights; for trained ones a flat gradient and float32 weights
     with their moments (`stage3.py`, `_create_fp16_partitions_with_defragmentation`, `_create_fp32_partitions`).
     """
     offload, num_shards = workload.sharding.offload, workload.sharding.group_of(workload.num_gpus)

@@ -48,7 +48,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Parameters that are gathered together."""
+    """Parameters that one collective gathers, such as a decoder layer's."""
 
     parameters: tuple[Parameter, ...]
 
@@ -61,11 +61,11 @@ class Unit:
         return sum(one.shard_elements(num_shards) * one.num_bytes for one in self.parameters)
 
     def gathered_bytes(self, num_shards: int) -> int:
-        """Return what the unit takes put together, in the type that it is computed in."""
+        """Sum the gathered unit's bytes in its compute type."""
         return sum(one.gathered_elements(num_shards) * one.gathered_bytes for one in self.parameters)
 
     def cast_bytes(self, num_shards: int) -> int:
-        """Return what a process narrows of its shard before it is gathered."""
+        """Sum the bytes of a shard's parameters that are cast to another type before the gather."""
         return sum(
             one.shard_elements(num_shards) * one.gathered_bytes
             for one in self.parameters
@@ -74,7 +74,7 @@ class Unit:
 
     @property
     def num_parameters(self) -> int:
-        """Return the number of tensors, copies included."""
+        """Count the parameter tensors, copies included."""
         return sum(one.copies for one in self.parameters)
 
     @property

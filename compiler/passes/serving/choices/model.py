@@ -58,7 +58,7 @@ class ServingChoice(Generic[T]):
 
 
 def cache_moves(before: ServingRun, after: ServingRun) -> str:
-    """Return what the tightest GPU has for the KV cache before and after, empty where that stays."""
+    """Format the KV cache of the tightest GPU before and after; empty when it does not change."""
     was, now = (max(0, run.footprint.tightest.available_bytes) if run.footprint else 0 for run in (before, after))
     return f": {format_gib(now)} instead of {format_gib(was)} for the KV cache of a GPU" if was != now else ""
 
