@@ -9,6 +9,7 @@ from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.serving.uncounted import uncounted
 from kaitoc.rules._serving_memory import footprint_of, utilization_place
 
 CODE = "KT743"
@@ -26,4 +27,6 @@ def check(job: ServingJob) -> Iterator[Fault]:
     rank = footprint.tightest
     low, high = format_gib(max(0, rank.low_available_bytes)), format_gib(max(0, rank.high_available_bytes))
     message = f"{footprint.workload.model.name} barely fits: between {low} and {high} are left for the KV cache"
+    left_out = "; ".join(uncounted(footprint))
+    message += f"; not counted: {left_out}" if left_out else ""
     yield Fault(utilization_place(job), message, help="lower max-num-seqs, max-num-batched-tokens or max-model-len")

@@ -35,11 +35,14 @@ from kaitoc.compiler.kaito.serving.layout import node_layout
 from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.serving.encoders import takes_items
 from kaitoc.compiler.memory.serving.footprint import serving_footprint
 from kaitoc.compiler.memory.serving.models import shape_of
 from kaitoc.compiler.memory.serving.read_shape import read_served_model
+from kaitoc.compiler.memory.serving.read_speculation import read_speculation
 from kaitoc.compiler.memory.serving.shape import ServedModel
 from kaitoc.compiler.memory.serving.solve import SolvedServing, fewest_gpus, instances_that_fit, longest_that_fits
+from kaitoc.compiler.memory.serving.speculation import Speculation
 from kaitoc.compiler.memory.serving.weights import format_of
 from kaitoc.compiler.memory.serving.workload import LoraSlots, ServingError, ServingWorkload, WeightFormat
 
@@ -51,6 +54,7 @@ class Serve:
     """What is to be served without a manifest; None leaves it to Kaito's controller, or to vLLM.
 
     `offloads` is Kaito's default, to keep KV blocks in host memory too, for which vLLM turns its hybrid KV manager off.
+    `speculative_config` and `items_per_prompt` are vLLM's `speculative-config` and `limit-mm-per-prompt`.
     """
 
     model: ServedModel
@@ -70,6 +74,8 @@ class Serve:
     offloads: bool = True
     lora: LoraSlots | None = None
     kv_cache_bytes: int | None = None
+    speculative_config: Mapping[str, object] | None = None
+    items_per_prompt: Mapping[str, object] | None = None
 
     @property
     def states_layout(self) -> bool:
@@ -176,7 +182,10 @@ def described(serve: Serve, overrides: Overrides) -> ServingSubject:
         lora=serve.lora,
         offloaded_share=0.5 if offloads else 0.0,
         kv_cache_bytes=serve.kv_cache_bytes,
+        speculation=_speculation(serve),
     )
+    if serve.items_per_prompt is not None:
+        workload = replace(workload, profiles_encoder=takes_items(workload, serve.items_per_prompt))
     job = JobSummary(
         model=model.name,
         gpu=gpu.name if gpu is not None else "",
@@ -193,6 +202,15 @@ def described(serve: Serve, overrides: Overrides) -> ServingSubject:
     if kaito is not None and kaito.num_nodes is not None and instance is not None:
         started = on_nodes(workload, instance, kaito.num_nodes)
     return ServingSubject(started, gpu, _margin(overrides), job, workload, has_replicas, kaito)
+
+
+def _speculation(serve: Serve) -> Speculation | None:
+    if serve.speculative_config is None:
+        return None
+    found = read_speculation(serve.speculative_config, serve.model)
+    if found is None:
+        raise EstimateError("speculative decoding needs `num_speculative_tokens` of at least 1")
+    return found
 
 
 def _layout(serve: Serve, gpu: Gpu | None, instance: InstanceType | None, *, has_replicas: bool) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from kaitoc.compiler.cli.estimate_training import (
     modules_to_save_option,
     step_options,
 )
+from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.options import (
     gpu_memory_option,
     gpu_option,
@@ -103,8 +104,9 @@ def estimate(options: EstimateOptions) -> int:
     """
     if options.task == _SERVE:
         return estimate_servers(options.servers())
-    if options.serving.is_used or options.solve not in (None, _GPUS, *_SIZES):
-        raise EstimateError("server options need --task serve")
+    option = first_given(options.serving, ServingOptions())
+    if option is not None or options.solve not in (None, _GPUS, *_SIZES):
+        raise EstimateError(f"{option or f'--solve {options.solve}'} describes a server; add --task serve")
     codes = []
     show_progress()
     for number, subject in enumerate(subjects(options)):

@@ -6,9 +6,9 @@ from typing import Any
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.cli.estimate_rows import RowOptions
-from kaitoc.compiler.cli.estimate_serving import ServingOptions, ServingRequest
+from kaitoc.compiler.cli.estimate_serving import SOLVABLE, ServingOptions, ServingRequest
 from kaitoc.compiler.cli.estimate_training import TrainingOptions
-from kaitoc.compiler.cli.option_records import SharingOptions
+from kaitoc.compiler.cli.option_records import SharingOptions, first_given
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.prices import parse_price
@@ -83,16 +83,32 @@ class EstimateOptions:
         return replace(chosen, **self.training.stated, **stated)
 
     def servers(self) -> ServingRequest:
-        """Return the options of servers; raises `EstimateError` for options of a fine-tune."""
-        names = (self.stack, self.sweep, self.plot)
-        shares = self.sharing != SharingOptions(gpus=self.sharing.gpus)
-        is_tuned = self.training.is_used or self.rows.is_used or any(name is not None for name in names) or shares
-        if is_tuned or self.use_trace or self.phase or self.samples or self.prices:
-            raise EstimateError("options of a fine-tune do not apply to --task serve")
+        """Return the options of servers; raises `EstimateError` for an option that does not apply to them, by name."""
+        option = self._tuning_option
+        if option is not None:
+            raise EstimateError(f"{option} describes a fine-tune; leave it out with --task serve")
+        if self.gpu is not None and self.gpu_memory is not None:
+            raise EstimateError("--gpu and --gpu-memory both name a GPU; leave one out")
         return ServingRequest(
             self.paths, self.model, self.model_config, self.sharing.gpus, self.overrides, self.serving, self.solve,
             self.format_name, self.strict,
         )  # fmt: skip
+
+    @property
+    def _tuning_option(self) -> str | None:
+        """Return the first option given that means nothing for a server, None where there is none."""
+        alone = {
+            "--stack": self.stack, "--target": self.target, "--sweep": self.sweep, "--plot": self.plot,
+            "--samples": self.samples, "--trace": self.use_trace or None, "--phase": self.phase or None,
+            "--price": self.prices or None,
+            f"--solve {self.solve}": self.solve if self.solve not in (None, *SOLVABLE) else None,
+        }  # fmt: skip
+        return (
+            first_given(self.training, TrainingOptions())
+            or first_given(self.rows, RowOptions())
+            or first_given(self.sharing, SharingOptions(gpus=self.sharing.gpus))
+            or next((name for name, value in alone.items() if value is not None), None)
+        )
 
     def _stack_name(self) -> str:
         if (self.target == "bundled" or self.task != "sft") and not self.stack:

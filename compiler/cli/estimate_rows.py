@@ -20,15 +20,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 class RowOptions:
     """The lengths of the rows, measured of data or assumed, and how rows come into batches."""
 
-    data: str | None
-    lengths: str | None
-    batching: str | None
-    holds_outputs: bool
+    data: str | None = None
+    lengths: str | None = None
+    batching: str | None = None
+    holds_outputs: bool = False
 
     @property
     def is_used(self) -> bool:
         """Return whether any option about the rows' lengths was given."""
-        return self != RowOptions(None, None, None, False)
+        return self != RowOptions()
 
     @property
     def stated(self) -> RowLengths | None:

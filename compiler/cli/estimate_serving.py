@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import click
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.console import say
 from kaitoc.compiler.cli.estimate_model import named_model
+from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.assumptions import Overrides
@@ -27,37 +29,30 @@ SOLVABLE = ("max-model-len", "concurrency", "gpus", "instance")
 class ServingOptions:
     """The options of a server; None leaves it to Kaito's controller, or to vLLM."""
 
-    tp: int | None
-    pp: int | None
-    dp: int | None
-    expert_parallel: bool
-    max_model_len: int | None
-    max_num_seqs: int | None
-    max_num_batched_tokens: int | None
-    kv_dtype: str | None
-    weights: str | None
-    gpu_memory_utilization: float | None
-    kv_cache_memory_bytes: int | None
-    enforce_eager: bool
-    enable_prefix_caching: bool
-    kv_offload: bool
-    max_loras: int | None
-    max_lora_rank: int | None
-    at: str | None
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    expert_parallel: bool = False
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    kv_dtype: str | None = None
+    weights: str | None = None
+    gpu_memory_utilization: float | None = None
+    kv_cache_memory_bytes: int | None = None
+    enforce_eager: bool = False
+    enable_prefix_caching: bool = False
+    kv_offload: bool = True
+    max_loras: int | None = None
+    max_lora_rank: int | None = None
+    speculative_config: str | None = None
+    limit_mm_per_prompt: str | None = None
+    at: str | None = None
 
     @property
-    def describes(self) -> bool:
-        """Return whether an option describes a server, which a manifest does by itself."""
-        values = (self.tp, self.pp, self.dp, self.max_model_len, self.max_num_seqs, self.max_num_batched_tokens,
-                  self.kv_dtype, self.weights, self.gpu_memory_utilization, self.kv_cache_memory_bytes, self.max_loras,
-                  self.max_lora_rank)  # fmt: skip
-        switches = (self.expert_parallel, self.enforce_eager, self.enable_prefix_caching, not self.kv_offload)
-        return any(value is not None for value in values) or any(switches)
-
-    @property
-    def is_used(self) -> bool:
-        """Return whether any of them is given."""
-        return self.describes or self.at is not None
+    def describing(self) -> str | None:
+        """Return the first option given that a manifest answers by itself, None where there is none."""
+        return first_given(self, ServingOptions(at=self.at))
 
 
 _POSITIVE = click.IntRange(min=1)
@@ -79,6 +74,10 @@ _OPTIONS = (
     click.option("--kv-offload/--no-kv-offload", default=True, help="Server: LMCache, which Kaito turns on."),
     click.option("--max-loras", type=_POSITIVE, metavar="N", help="Server: adapters loaded at once (default: none)."),
     click.option("--max-lora-rank", type=_POSITIVE, metavar="N", help="Server: rank of the adapters (default: 16)."),
+    click.option("--speculative-config", metavar="JSON",
+                 help='Server: speculative decoding, such as \'{"method": "mtp", "num_speculative_tokens": 1}\'.'),
+    click.option("--limit-mm-per-prompt", metavar="JSON",
+                 help='Server: images a prompt may have, such as \'{"image": 0, "video": 0}\'.'),
     click.option("--at", metavar="N,N", help="Server: show the concurrency at these lengths."),
 )  # fmt: skip
 
@@ -101,6 +100,11 @@ class ServingRequest:
     solve: str | None
     format_name: str
     strict: bool
+
+    @property
+    def describing(self) -> dict[str, object]:
+        """Return the shared options that a manifest of a server answers by itself, by name."""
+        return {"--gpus": self.num_gpus, "--model-config": self.model_config}
 
 
 def estimate_servers(request: ServingRequest) -> int:
@@ -131,8 +135,9 @@ def _estimates(request: ServingRequest) -> Iterator[Any]:
     options, overrides = request.options, request.overrides
     lengths, solve = _lengths(options.at), SolvedServing(request.solve) if request.solve else None
     if request.paths:
-        if options.describes or request.num_gpus is not None:
-            raise EstimateError("manifests describe their servers: leave the server's options out, or the paths")
+        option = options.describing or next((name for name, value in request.describing.items() if value), None)
+        if option is not None:
+            raise EstimateError(f"{option} describes a server without a manifest; leave it out, or the paths")
         yield from estimates_in(Inputs(request.paths), overrides, lengths=lengths, solve=solve)
         return
     lora = None
@@ -156,9 +161,21 @@ def _estimates(request: ServingRequest) -> Iterator[Any]:
         offloads=options.kv_offload,
         lora=lora,
         kv_cache_bytes=options.kv_cache_memory_bytes,
+        speculative_config=_mapping("--speculative-config", options.speculative_config),
+        items_per_prompt=_mapping("--limit-mm-per-prompt", options.limit_mm_per_prompt),
     )
     subject = described(serve, overrides)
     yield predict_described(subject, overrides, lengths=lengths, solve=solve)
+
+
+def _mapping(option: str, text: str | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text) if text is not None else None
+    except ValueError:
+        found = text
+    if found is not None and not isinstance(found, dict):
+        raise EstimateError(f"{option} {text}: not JSON of a mapping")
+    return found
 
 
 def _lengths(text: str | None) -> tuple[int, ...]:

@@ -19,6 +19,18 @@ from kaitoc.compiler.memory.sharing import SharingRequest
 T = TypeVar("T")
 
 
+def first_given(options: Any, silent: Any) -> str | None:
+    """Return the first option of a record that differs from those of a silent command line, as it is typed.
+
+    The names of both records' fields are those of options; None where no option differs.
+    """
+    for name in field_names(type(options)):
+        value = getattr(options, name)
+        if value != getattr(silent, name):
+            return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class AssumptionOptions:
     """What to assume where manifests are silent."""

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
-from kaitoc.compiler.catalog.library_changes import LibraryChange
-from kaitoc.compiler.catalog.releases import serving_traits
 from kaitoc.compiler.core.records import dataclass, replace
-from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_workload import workload_of
 from kaitoc.compiler.job.summary import JobSummary, ServingNeed
 from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
 from kaitoc.compiler.memory.serving.models import shape_of
 from kaitoc.compiler.memory.serving.shape import CacheKind, ServedModel
-from kaitoc.compiler.memory.serving.weights import FORMATS_BY_METHOD, files_bytes, format_of
-from kaitoc.compiler.memory.serving.workload import LoraSlots, ServingError, ServingWorkload, WeightFormat
+from kaitoc.compiler.memory.serving.weights import files_bytes
+from kaitoc.compiler.memory.serving.workload import ServingError, ServingWorkload
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 _HALF_BYTES = 2
-_LARGEST = 1e12
-"""More than any option can mean; neither infinity nor NaN is below it."""
 _MOST_NODES = 64
 """No instance type needs more for a model of the catalog."""
-_OFFLOADED_SHARE = 0.5
-"""The share of free host memory that the launcher gives LMCache where the config states none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +87,7 @@ def _known_memory(job: ServingJob) -> ServingMemory:
     if served is None:
         raise AssertionError("a server of unknown memory has been told apart")
     model = shape_of(served)
-    workload = _workload(job, model)
+    workload = workload_of(job, model)
     instance = job.instance.value if job.instance is not None else None
     if instance is None:
         footprint = serving_footprint(workload, gpu, margin)
@@ -102,7 +96,7 @@ def _known_memory(job: ServingJob) -> ServingMemory:
     num_nodes = kaito.num_nodes if kaito is not None and kaito.num_nodes is not None else 1
     workload = on_nodes(workload, instance, num_nodes)
     footprint = serving_footprint(workload, gpu, margin)
-    needed = nodes_needed(_workload(job, model), instance, margin)
+    needed = nodes_needed(workload_of(job, model), instance, margin)
     return ServingMemory(workload, footprint, kaito, num_nodes, needed)
 
 
@@ -164,123 +158,6 @@ def _scanned_length(job: ServingJob) -> int | None:
     if option is None or option.name != "max-model-len" or not str(option.plain).isdigit():
         return None
     return int(str(option.plain))
-
-
-class _Values:
-    """The values that a server is started with, by option."""
-
-    def __init__(self, job: ServingJob) -> None:
-        self.parsed = job.parsed
-
-    def get(self, name: str) -> object:
-        served = self.parsed.values.get(name)
-        return served.value if served is not None else None
-
-    def integer(self, name: str) -> int | None:
-        value = self.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-    def number(self, name: str, default: float) -> float:
-        value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return default
-        return float(value) if abs(value) < _LARGEST else default
-
-    def text(self, name: str, default: str) -> str:
-        value = self.get(name)
-        return value if isinstance(value, str) and value else default
-
-
-def _workload(job: ServingJob, model: ServedModel) -> ServingWorkload:
-    """Return a server's workload on one node; raises `UnknownValueError`."""
-    values = _Values(job)
-    data_parallel = values.integer("data-parallel-size") or 1
-    pipeline = values.integer("pipeline-parallel-size") or 1
-    offloads = job.offloads and data_parallel == 1 and pipeline == 1
-    offloads = offloads and model.model_type not in serving_traits(job.release)["no_offload_types"]
-    release = job.assumptions.release
-    base = ServingWorkload(
-        model=model,
-        vllm=release.vllm,
-        tensor_parallel=values.integer("tensor-parallel-size") or 1,
-        pipeline_parallel=pipeline,
-        data_parallel=data_parallel,
-        expert_parallel=values.get("enable-expert-parallel") is True,
-        utilization=values.number("gpu-memory-utilization", 0.0) or default_utilization(job),
-        max_length_tokens=_stated_length(values),
-        max_sequences=values.integer("max-num-seqs"),
-        max_batched_tokens=values.integer("max-num-batched-tokens"),
-        kv_dtype=values.text("kv-cache-dtype", "auto"),
-        weight_format=_format(model, values),
-        eager=values.get("enforce-eager") is True,
-        prefix_caching=values.get("enable-prefix-caching") is True,
-        doubles_batch=values.text("performance-mode", "") == "throughput",
-        lora=_slots(values),
-        offloaded_share=_offloaded_share(job) if offloads else 0.0,
-        weights_offload_bytes=int(values.number("cpu-offload-gb", 0.0) * GIB),
-        kv_cache_bytes=values.integer("kv-cache-memory-bytes"),
-    )
-    block = values.integer("block-size")
-    return replace(
-        base,
-        block_tokens=block or base.block_tokens,
-        hybrid_manager=_keeps_hybrid_manager(job, base, values, offloads=offloads),
-    )
-
-
-def _stated_length(values: _Values) -> int | None:
-    """Return `max-model-len`, None for `auto`, which -1 stands for, and where nothing states it."""
-    length = values.integer("max-model-len")
-    return length if length is not None and length > 0 else None
-
-
-def default_utilization(job: ServingJob) -> float:
-    """Return the share of a GPU that the release's vLLM takes where nobody says otherwise."""
-    option = job.table.option("gpu-memory-utilization")
-    return float(str(option.default)) if option is not None else 0.9
-
-
-def _format(model: ServedModel, values: _Values) -> WeightFormat:
-    """Resolve the weights' format: by `quantization` at load time, else as stored in the checkpoint."""
-    asked = FORMATS_BY_METHOD.get(values.text("quantization", ""))
-    if asked is not None and asked is not WeightFormat.BF16 and not model.quantization:
-        return asked
-    found = format_of(model)
-    is_half = values.text("dtype", "auto") in ("float16", "half")
-    return WeightFormat.FP16 if found is WeightFormat.BF16 and is_half else found
-
-
-def _slots(values: _Values) -> LoraSlots | None:
-    if values.get("enable-lora") is not True:
-        return None
-    default = LoraSlots()
-    return LoraSlots(
-        values.integer("max-loras") or default.max_loras,
-        values.integer("max-lora-rank") or default.max_rank,
-        is_fully_sharded=values.get("fully-sharded-loras") is True,
-    )
-
-
-def _keeps_hybrid_manager(job: ServingJob, workload: ServingWorkload, values: _Values, *, offloads: bool) -> bool:
-    """Return whether vLLM's hybrid KV manager stays on: a connector that does not support it turns it off.
-
-    LMCache's does not; that of roles, NIXL's, does since 0.22.
-    """
-    stated = values.get("disable-hybrid-kv-cache-manager")
-    if isinstance(stated, bool):
-        return not stated
-    has_role = job.view is not None and job.view.role in ("prefill", "decode")
-    if has_role and not workload.has(LibraryChange.HYBRID_CONNECTORS):
-        return False
-    return not offloads
-
-
-def _offloaded_share(job: ServingJob) -> float:
-    section = job.config.section("kv_cache_cpu_memory_utilization") if job.config is not None else None
-    try:
-        return float(getattr(section.node, "value", "")) if section is not None else _OFFLOADED_SHARE
-    except ValueError:
-        return _OFFLOADED_SHARE
 
 
 def summarize_server(job: ServingJob) -> JobSummary:

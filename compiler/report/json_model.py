@@ -178,10 +178,12 @@ class JsonConcurrency:
 class JsonRankBytes:
     """What one GPU holds: weights, slots for adapters, the peak of the profiling run, CUDA graphs.
 
-    `graphs` come off the KV cache where `counts_graphs`; `requested` is what vLLM may take, `kv_cache` what is left.
+    `drafter` is what drafts tokens for speculative decoding, as far as its size is known. `graphs` come off the KV
+    cache where `counts_graphs`; `requested` is what vLLM may take, `kv_cache` what is left.
     """
 
     weights: int
+    drafter: int
     adapters: int
     profiling_peak: int
     graphs: int
@@ -198,6 +200,7 @@ class JsonServing:
     `longest_context` the longest that its KV cache holds, `needed_bytes` what a request of the context asked for takes
     on one GPU. `kv_tokens` is the capacity of one replica, `logged_kv_tokens` what its vLLM logs. `nodes` are those
     that Kaito starts, `needed_nodes` the fewest on which it fits; `host_share` is LMCache's share of the free memory.
+    `uncounted` says in words what else may take memory.
     """
 
     tensor_parallel: int
@@ -215,6 +218,7 @@ class JsonServing:
     needed_nodes: int | None
     kaito_nodes: int | None
     host_share: float
+    uncounted: list[str]
     fault: Literal["utilization", "no cache", "length"] | None
     solved: str | None
 

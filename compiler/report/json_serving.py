@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kaitoc.compiler.job.summary import ServingNeed
+from kaitoc.compiler.memory.serving.uncounted import uncounted
 from kaitoc.compiler.report.estimate.serving import lengths_of
 from kaitoc.compiler.report.json_model import JsonConcurrency, JsonInterval, JsonRankBytes, JsonServing
 
@@ -18,6 +19,7 @@ def to_json_serving(need: ServingNeed) -> JsonServing:
         data_parallel=workload.data_parallel,
         rank_bytes=JsonRankBytes(
             weights=rank.weights_bytes,
+            drafter=rank.draft_bytes,
             adapters=rank.slots_bytes,
             profiling_peak=rank.peak_bytes,
             graphs=rank.graphs.bytes,
@@ -36,6 +38,7 @@ def to_json_serving(need: ServingNeed) -> JsonServing:
         needed_nodes=need.needed_nodes,
         kaito_nodes=need.kaito_nodes,
         host_share=workload.offloaded_share,
+        uncounted=list(uncounted(footprint)),
         fault=footprint.fault.value if footprint.fault is not None else None,
         solved=need.solved or None,
     )

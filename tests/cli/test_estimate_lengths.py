@@ -165,8 +165,14 @@ def test_data_is_cut_where_the_manifest_cuts_it(manifest: str, tmp_path: Path) -
         (("--batch", "4"), "--batch describes a run without a manifest"),
         (("--no-checkpointing",), "--checkpointing describes a run without a manifest"),
         (("--stack", "transformers-5"), "--stack describes a run without a manifest"),
-        (("--task", "serve", "--batching", "packed"), "options of a fine-tune do not apply to --task serve"),
-        (("--task", "serve", "--holds-outputs"), "options of a fine-tune do not apply to --task serve"),
+        (
+            ("--task", "serve", "--batching", "packed"),
+            "--batching describes a fine-tune",
+        ),
+        (
+            ("--task", "serve", "--holds-outputs"),
+            "--holds-outputs describes a fine-tune",
+        ),
         (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "pass one of them"),
     ],
 )

@@ -11,7 +11,8 @@ from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.memory.serving.shape import ServedLayer
-from kaitoc.compiler.memory.serving.weights import Stage
+from kaitoc.compiler.memory.serving.speculation import Drafter
+from kaitoc.compiler.memory.serving.weights import Stage, drafting
 from kaitoc.compiler.memory.serving.workload import ServingWorkload
 
 _HALF_BYTES, _FLOAT_BYTES = 2, 4
@@ -23,6 +24,9 @@ _MASKED_SAMPLING_BYTES = 2 + 4 + 4 + 4
 """Logits, in float32, probabilities and their noise (`forward_native` in v1/sample/ops/topk_topp_sampler.py)."""
 _GUMBEL_SAMPLING_BYTES = 2 + 4
 """Logits and their float32 copy (v1/worker/gpu/sample/sampler.py)."""
+_VERIFIED_BYTES = 2 + 4
+"""Verifying drafts: the logits of one more token of each sequence, and a float32 copy that is kept
+(v1/sample/rejection_sampler.py)."""
 _VIDEO_TOKENS = 32 * (70 + 2 + 6)
 """A video of Gemma 4, which a batch must hold whole (`get_mm_max_tokens_per_item` in models/gemma4_mm.py)."""
 _V2_MIXTURES = ("deepseek_v2", "qwen2_moe", "granitemoe")
@@ -54,8 +58,8 @@ def batch_limits(workload: ServingWorkload, gpu: Gpu | None) -> BatchLimits:
 
 def uses_second_runner(workload: ServingWorkload) -> bool:
     """Return whether vLLM runs the model on its second model runner, which samples with less and counts no graphs."""
-    model = workload.model
-    if model.is_hybrid:
+    model, speculation = workload.model, workload.speculation
+    if model.is_hybrid or (speculation is not None and speculation.drafter in (Drafter.LOOKUP, Drafter.MODEL)):
         return False
     if workload.has(LibraryChange.DENSE_ON_SECOND_RUNNER):
         return model.experts is None or model.model_type in _V2_MIXTURES
@@ -66,6 +70,27 @@ def forward_bytes(workload: ServingWorkload, stage: Stage, tokens: int) -> int:
     """Return the peak of a forward pass of so many tokens on a rank of a stage."""
     layers = {workload.model.layers[index] for index in stage.layers}
     return tokens * _HALF_BYTES * max((_layer_width(workload, layer) for layer in layers), default=0)
+
+
+def draft_pass_bytes(workload: ServingWorkload, stage: Stage, tokens: int) -> int:
+    """Return the peak of drafting after a forward pass of so many tokens, whose hidden states it reads.
+
+    The drafter copies them beside the embeddings and projects both (`dummy_run` in v1/spec_decode/llm_base_proposer.py;
+    the copies are buffers that stay, `draft_buffers_bytes`).
+    """
+    if not workload.draft_layers or not stage.has_head:
+        return 0
+    drafter = drafting(workload)
+    width = max(_layer_width(drafter, layer) for layer in set(workload.draft_layers))
+    return tokens * _HALF_BYTES * (workload.model.hidden_size + 2 * drafter.model.hidden_size + width)
+
+
+def draft_buffers_bytes(workload: ServingWorkload, stage: Stage, tokens: int) -> int:
+    """Return the bytes of what a drafter keeps: hidden states of a full batch, of multimodal models embeddings too."""
+    if not workload.draft_layers or not stage.has_head:
+        return 0
+    model = drafting(workload).model
+    return tokens * _HALF_BYTES * model.hidden_size * (2 if model.is_multimodal else 1)
 
 
 def _layer_width(workload: ServingWorkload, layer: ServedLayer) -> int:
@@ -102,4 +127,7 @@ def sampling_bytes(workload: ServingWorkload, limits: BatchLimits) -> int:
 def _bytes_per_word(workload: ServingWorkload) -> int:
     if uses_second_runner(workload):
         return _GUMBEL_SAMPLING_BYTES
-    return _MASKED_SAMPLING_BYTES if workload.has(LibraryChange.MASKED_SAMPLING) else _SORTED_SAMPLING_BYTES
+    verified = _VERIFIED_BYTES if workload.speculation is not None else 0
+    return verified + (
+        _MASKED_SAMPLING_BYTES if workload.has(LibraryChange.MASKED_SAMPLING) else _SORTED_SAMPLING_BYTES
+    )

@@ -50,7 +50,7 @@ def specs_of(workload: ServingWorkload) -> tuple[tuple[int, CacheSpec], ...]:
     model = workload.model
     block = _block_tokens(workload)
     found: list[tuple[int, CacheSpec]] = []
-    for index, layer in enumerate(model.layers):
+    for index, layer in enumerate((*model.layers, *workload.draft_layers)):
         cache = layer.cache
         if cache.kind is CacheKind.NONE:
             continue
@@ -71,9 +71,10 @@ def specs_of(workload: ServingWorkload) -> tuple[tuple[int, CacheSpec], ...]:
 
 
 def _state_pages(workload: ServingWorkload) -> int:
+    """Return the pages of a request's state: one, beside one for each drafted token that may be taken back."""
     if not workload.prefix_caching:
-        return 1
-    return 2 if workload.has(LibraryChange.ALIGNED_STATES) else 0
+        return 1 + workload.num_drafted_tokens
+    return 2 + workload.num_drafted_tokens if workload.has(LibraryChange.ALIGNED_STATES) else 0
 
 
 def _keeps_windows(workload: ServingWorkload) -> bool:
@@ -152,7 +153,7 @@ def _state_bytes(workload: ServingWorkload, state: StateShape) -> int:
     if groups % ranks:
         groups += ranks - groups
     features = (state.conv_features + groups * state.group_features) // ranks
-    conv = features * state.conv_tokens * _HALF_BYTES
+    conv = features * (state.conv_tokens + workload.num_drafted_tokens) * _HALF_BYTES
     return conv + state.num_heads // ranks * state.head_elements * (state.state_element_bytes or _HALF_BYTES)
 
 

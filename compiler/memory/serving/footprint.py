@@ -15,7 +15,15 @@ from kaitoc.compiler.memory.device import (
     cublas_workspace_bytes,
 )
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.memory.serving.activations import BatchLimits, batch_limits, forward_bytes, sampling_bytes
+from kaitoc.compiler.memory.serving.activations import (
+    BatchLimits,
+    batch_limits,
+    draft_buffers_bytes,
+    draft_pass_bytes,
+    forward_bytes,
+    sampling_bytes,
+)
+from kaitoc.compiler.memory.serving.encoders import encoder_peak_bytes
 from kaitoc.compiler.memory.serving.graphs import GraphMemory, graph_memory
 from kaitoc.compiler.memory.serving.lora import slots_bytes
 from kaitoc.compiler.memory.serving.pool import (
@@ -27,7 +35,8 @@ from kaitoc.compiler.memory.serving.pool import (
     needed_bytes,
     pool_of,
 )
-from kaitoc.compiler.memory.serving.weights import Stage, stage_weights_bytes, stages_of
+from kaitoc.compiler.memory.serving.speculation import Drafter
+from kaitoc.compiler.memory.serving.weights import Stage, draft_weights_bytes, stage_weights_bytes, stages_of
 from kaitoc.compiler.memory.serving.workload import ServingError, ServingWorkload, require_layout
 
 _WEIGHTS_ERROR = 0.02
@@ -53,7 +62,9 @@ class RankMemory:
     stage: Stage
     layout: CacheLayout
     weights_bytes: int
+    draft_bytes: int
     slots_bytes: int
+    encoder_bytes: int
     forward_bytes: int
     sampling_bytes: int
     workspace_bytes: int
@@ -72,7 +83,7 @@ class RankMemory:
     @property
     def beside_cache_bytes(self) -> int:
         """Return the bytes that vLLM subtracts from the requested memory before it sizes the KV cache."""
-        return self.weights_bytes + self.slots_bytes + self.peak_bytes + (
+        return self.weights_bytes + self.draft_bytes + self.slots_bytes + self.peak_bytes + (
             self.graphs.bytes if self.graphs.is_counted else 0
         )  # fmt: skip
 
@@ -179,8 +190,11 @@ def _rank(
     workload: ServingWorkload, stage: Stage, layout: CacheLayout, gpu: Gpu | None, limits: BatchLimits
 ) -> RankMemory:
     weights, slots = stage_weights_bytes(workload, stage), slots_bytes(workload, stage)
-    forward = forward_bytes(workload, stage, limits.tokens)
+    drafts = draft_weights_bytes(workload, stage) + draft_buffers_bytes(workload, stage, limits.tokens)
+    drafting = draft_pass_bytes(workload, stage, limits.tokens)
+    forward = max(forward_bytes(workload, stage, limits.tokens), drafting)
     sampling = sampling_bytes(workload, limits) if stage.has_head else 0
+    encoding = encoder_peak_bytes(workload, limits) if stage.embeds else 0
     workspace = cublas_workspace_bytes(gpu) // 2  # one thread runs forward passes only
     graphs = graph_memory(workload, stage, limits)
     outside = context_bytes(gpu) + _nccl_bytes(workload, gpu)
@@ -190,12 +204,13 @@ def _rank(
     if workload.kv_cache_bytes is not None:
         available = low = high = workload.kv_cache_bytes
     else:
-        available = requested - weights - slots - peak - counted
+        available = requested - weights - drafts - slots - peak - counted
         # Kernels that are loaded while profiling grow the context; the allocator rounds what it hands out.
-        low = available - int(weights * _WEIGHTS_ERROR) - peak // 4 - context_bytes(gpu) - (most - counted)
-        high = requested - weights - slots - peak * 3 // 4
-    return RankMemory(stage, layout, weights, slots, forward, sampling, workspace, graphs, requested, outside,
-                      available, low, high)  # fmt: skip
+        low = available - int((weights + drafts) * _WEIGHTS_ERROR) - peak // 4 - context_bytes(gpu) - (most - counted)
+        low -= max(0, encoding - peak)
+        high = requested - weights - drafts - slots - peak * 3 // 4
+    return RankMemory(stage, layout, weights, drafts, slots, encoding, forward, sampling, workspace, graphs, requested,
+                      outside, available, low, high)  # fmt: skip
 
 
 def _nccl_bytes(workload: ServingWorkload, gpu: Gpu | None) -> int:
@@ -224,12 +239,15 @@ def _verdict(
 ) -> Verdict:
     """Return "fits" where a request of the stated context fits at the low end, "tight" where it may.
 
-    It is tight, too, where graphs that nobody counted do not fit beside what is requested.
+    It is tight, too, where graphs that nobody counted do not fit beside what is requested, and where what drafts tokens
+    has an unknown size.
     """
     if fault is ServingFault.UTILIZATION:
         return Verdict.DOES_NOT_FIT
     length = workload.max_length_tokens or workload.block_tokens
-    is_sure = is_possible = True
+    speculation = workload.speculation
+    is_sure = speculation is None or speculation.drafter is not Drafter.UNKNOWN
+    is_possible = True
     for rank in ranks:
         need = needed_bytes(workload, rank.layout, length)
         spare = 0 if workload.kv_cache_bytes is not None else int(rank.beside_cache_bytes * margin)

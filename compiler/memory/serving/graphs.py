@@ -32,19 +32,24 @@ def graph_memory(workload: ServingWorkload, stage: Stage, limits: BatchLimits) -
     """Return the memory of a rank's graphs: tensors of the largest one, whose pool all share, and the driver's part."""
     if workload.eager:
         return GraphMemory(0, 0, is_counted=False)
-    sizes = capture_sizes(limits)
-    decoding = [size for size in sizes if size <= limits.sequences]
+    verified = 1 + workload.num_drafted_tokens
+    sizes = capture_sizes(limits, verified)
+    decoding = [size for size in sizes if size <= limits.sequences * verified]
     pool = forward_bytes(workload, stage, sizes[-1])
-    pieces = len(sizes) * (len(stage.layers) + 1) + len(decoding)
+    drafting = len(workload.draft_layers) + 1 if workload.draft_layers and stage.has_head else 0
+    pieces = len(sizes) * (len(stage.layers) + 1 + drafting) + len(decoding)
     is_counted = workload.has(LibraryChange.COUNTED_GRAPHS) and not uses_second_runner(workload)
     return GraphMemory(
         pool + (len(sizes) + len(decoding)) * _GRAPH_BYTES, pool + pieces * _GRAPH_BYTES, is_counted=is_counted
     )
 
 
-def capture_sizes(limits: BatchLimits) -> list[int]:
-    """Return the batch sizes that are captured: 1, 2, 4, eights up to 256, sixteens up to twice the sequences."""
-    largest = min(2 * limits.sequences, _LARGEST, limits.tokens)
+def capture_sizes(limits: BatchLimits, verified: int = 1) -> list[int]:
+    """Return the batch sizes that are captured: 1, 2, 4, eights up to 256, sixteens up to twice the sequences.
+
+    `verified` is how many tokens of a sequence one step takes: one, and those that were drafted.
+    """
+    largest = min(2 * limits.sequences * verified, _LARGEST, limits.tokens)
     sizes = [size for size in (1, 2, 4) if size <= largest]
     sizes += range(8, min(largest + 1, 256), 8)
     return sizes + list(range(256, largest + 1, 16))

@@ -27,7 +27,7 @@ class CacheGroup:
 
     def on(self, stage: Stage) -> CacheGroup:
         """Restrict the group to the layers of a pipeline stage; requests take its blocks there even without layers."""
-        kept = [(index, spec) for index, spec in zip(self.layers, self.specs, strict=True) if index in stage.layers]
+        kept = [(index, spec) for index, spec in zip(self.layers, self.specs, strict=True) if stage.holds(index)]
         return CacheGroup(tuple(index for index, _ in kept), tuple(spec for _, spec in kept) or self.specs[:1])
 
 

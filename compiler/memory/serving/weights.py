@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.serving.shape import ServedLayer, ServedModel
+from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.memory.serving.shape import CacheKind, ServedLayer, ServedModel
+from kaitoc.compiler.memory.serving.speculation import Drafter
 from kaitoc.compiler.memory.serving.workload import ServingWorkload, WeightFormat
 
 _VOCABULARY_PAD = 64
@@ -49,6 +50,10 @@ class Stage:
         """Return the indexes of its layers."""
         return range(self.first, self.last)
 
+    def holds(self, index: int) -> bool:
+        """Return whether a layer is on the stage; layers that draft follow the model's last one."""
+        return self.first <= index < self.last or (self.has_head and index >= self.last)
+
 
 def stages_of(num_layers: int, num_stages: int) -> tuple[Stage, ...]:
     """Return the stages; layers left over go to those before the last (`get_pp_indices`, vllm/distributed/utils.py)."""
@@ -71,8 +76,7 @@ def files_bytes(model: ServedModel) -> int:
     """Return the size of a model's weight files: as its catalog states it, else what one GPU would hold of it all."""
     if model.checkpoint_bytes is not None:
         return model.checkpoint_bytes
-    whole = Stage(0, len(model.layers), embeds=True, has_head=True)
-    return stage_weights_bytes(ServingWorkload(model, "0", weight_format=format_of(model)), whole)
+    return stage_weights_bytes(ServingWorkload(model, "0", weight_format=format_of(model)), _whole(model))
 
 
 def stage_weights_bytes(workload: ServingWorkload, stage: Stage) -> int:
@@ -81,13 +85,49 @@ def stage_weights_bytes(workload: ServingWorkload, stage: Stage) -> int:
     total = sum(layer_bytes(workload, model.layers[index]) for index in stage.layers)
     is_tied = model.tied_embeddings
     matrices = int(stage.embeds or (is_tied and stage.has_head)) + int(stage.has_head and not is_tied)
-    rows = -(-model.vocab_size // _VOCABULARY_PAD) * _VOCABULARY_PAD
-    total += matrices * _HALF_BYTES * model.hidden_size * -(-rows // workload.tensor_parallel)
+    total += matrices * _matrix_bytes(workload)
     if stage.has_head:
         total += model.hidden_size * _HALF_BYTES
     if stage.embeds:
         total += _encoder_bytes(model) / workload.tensor_parallel
     return max(0, int(total) - workload.weights_offload_bytes)
+
+
+def draft_weights_bytes(workload: ServingWorkload, stage: Stage) -> int:
+    """Return the bytes that one rank of a stage holds of what drafts tokens, as far as it is known.
+
+    Layers of the model's own share its embedding and head, the embedding where it is on the same stage
+    (`_maybe_share_embeddings` in vllm/v1/spec_decode); a draft model shares nothing.
+    """
+    speculation = workload.speculation
+    if speculation is None or not stage.has_head:
+        return 0
+    if speculation.model is not None:
+        return stage_weights_bytes(drafting(workload), _whole(speculation.model))
+    if speculation.drafter is not Drafter.OWN_LAYERS:
+        return 0
+    embedding = 0 if stage.embeds else _matrix_bytes(workload)
+    return int(_own_drafts_bytes(workload)) + embedding
+
+
+def drafting(workload: ServingWorkload) -> ServingWorkload:
+    """Return a draft model as a server of its own on the same ranks; raises no error for a workload without one."""
+    model = workload.speculation.model if workload.speculation is not None else None
+    if model is None:
+        return workload
+    return replace(workload, model=model, weight_format=format_of(model), speculation=None, weights_offload_bytes=0,
+                   pipeline_parallel=1, lora=None)  # fmt: skip
+
+
+def _whole(model: ServedModel) -> Stage:
+    return Stage(0, len(model.layers), embeds=True, has_head=True)
+
+
+def _matrix_bytes(workload: ServingWorkload) -> int:
+    """Return the bytes of an embedding, or of a head of its own, on one rank."""
+    model = workload.model
+    rows = -(-model.vocab_size // _VOCABULARY_PAD) * _VOCABULARY_PAD
+    return _HALF_BYTES * model.hidden_size * -(-rows // workload.tensor_parallel)
 
 
 def layer_bytes(workload: ServingWorkload, layer: ServedLayer) -> float:
@@ -152,5 +192,17 @@ def _encoder_bytes(model: ServedModel) -> int:
     alone = ServingWorkload(model, "0", weight_format=format_of(model))
     rows = model.vocab_size * (1 if model.tied_embeddings else 2)
     decoder = sum(layer_bytes(alone, layer) for layer in model.layers) + rows * model.hidden_size * _HALF_BYTES
-    drafts = model.num_draft_layers * (layer_bytes(alone, model.layers[-1]) + 2 * model.hidden_size**2 * _HALF_BYTES)
-    return max(0, int(model.checkpoint_bytes - decoder - drafts))
+    return max(0, int(model.checkpoint_bytes - decoder - _own_drafts_bytes(alone)))
+
+
+def _own_drafts_bytes(workload: ServingWorkload) -> float:
+    """Return what one rank holds of the layers for multi-token prediction.
+
+    Each has a projection of the embedding beside the hidden state, which ranks divide but for latent attention's models
+    (`eh_proj` in models/deepseek_mtp.py, `fc` in models/qwen3_5_mtp.py).
+    """
+    model = workload.model
+    last = model.layers[-1]
+    ranks = 1 if last.cache.kind is CacheKind.MLA else workload.tensor_parallel
+    projection = 2 * model.hidden_size**2 * _HALF_BYTES / ranks
+    return model.num_draft_layers * (layer_bytes(workload, last) + projection)

@@ -7,7 +7,8 @@ from enum import Enum
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.serving.shape import ServedModel
+from kaitoc.compiler.memory.serving.shape import ServedLayer, ServedModel
+from kaitoc.compiler.memory.serving.speculation import Speculation
 
 DEFAULT_UTILIZATION = 0.84
 """What Kaito's controller passes (`buildVLLMInferenceCommand` in pkg/model/interface.go)."""
@@ -50,6 +51,7 @@ class ServingWorkload:
     `max_length_tokens` None is `max-model-len: auto`: the model's length, less where the KV cache holds less. `nodes`
     are the machines of the pipeline. `offloaded_share` is the share of the free host memory that LMCache takes, 0
     without it. `kv_cache_bytes` is vLLM's `kv-cache-memory-bytes`, which replaces what is profiled.
+    `profiles_encoder` says that a multimodal model takes items and that vLLM profiles their encoder.
     """
 
     model: ServedModel
@@ -73,6 +75,8 @@ class ServingWorkload:
     offloaded_share: float = 0.0
     weights_offload_bytes: int = 0
     kv_cache_bytes: int | None = None
+    speculation: Speculation | None = None
+    profiles_encoder: bool = True
 
     def has(self, change: LibraryChange) -> bool:
         """Return whether the release's vLLM has a change."""
@@ -87,6 +91,16 @@ class ServingWorkload:
     def length_limit_tokens(self) -> int:
         """Return the context that is asked for: as stated, else all that the model can take."""
         return self.max_length_tokens or self.model.max_length_tokens
+
+    @property
+    def draft_layers(self) -> tuple[ServedLayer, ...]:
+        """Return the layers that draft tokens, which the last stage of the pipeline holds."""
+        return self.speculation.layers(self.model) if self.speculation is not None else ()
+
+    @property
+    def num_drafted_tokens(self) -> int:
+        """Return how many tokens a step drafts for each sequence, 0 without speculative decoding."""
+        return self.speculation.num_tokens if self.speculation is not None else 0
 
     @property
     def expert_ranks(self) -> int:

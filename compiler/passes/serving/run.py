@@ -7,7 +7,8 @@ from typing import Any
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_memory import default_utilization, serving_memory
+from kaitoc.compiler.job.serving_memory import serving_memory
+from kaitoc.compiler.job.serving_workload import default_utilization
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
 from kaitoc.compiler.memory.serving.speed import RequestShape, ServingSpeed, serving_speed

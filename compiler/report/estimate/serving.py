@@ -6,6 +6,7 @@ from kaitoc.compiler.core.units import format_gib, gib
 from kaitoc.compiler.job.summary import ServingNeed
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import RankMemory, ServingFault, ServingFootprint
+from kaitoc.compiler.memory.serving.uncounted import uncounted
 
 _WIDTH = 17
 _DEFAULT_LENGTHS = tuple(2048 * 4**power for power in range(3))
@@ -18,6 +19,7 @@ def serving_table(need: ServingNeed, margin: float) -> str:
              *_capacity_lines(need)]  # fmt: skip
     if need.kaito is not None:
         lines.append(_fact("nodes", _nodes(need)))
+    lines += [_fact("not counted", words) for words in uncounted(footprint)]
     lines.append(_fact("verdict", _verdict_words(footprint, margin)))
     if need.solved:
         lines.append(_fact("solved", need.solved))
@@ -37,6 +39,8 @@ def headline(footprint: ServingFootprint) -> str:
 def _memory_lines(footprint: ServingFootprint, rank: RankMemory) -> list[str]:
     limits, workload = footprint.limits, footprint.workload
     lines = [_row("weights", rank.weights_bytes)]
+    if rank.draft_bytes and workload.speculation is not None:
+        lines.append(_row("drafter", rank.draft_bytes, workload.speculation.name))
     if rank.slots_bytes:
         lines.append(_row("adapter slots", rank.slots_bytes))
     passes = f"forward pass of {limits.tokens:,} tokens {gib(rank.forward_bytes, 2)}"
