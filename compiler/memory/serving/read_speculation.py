@@ -15,7 +15,7 @@ _HEADS = ("eagle", "medusa", "mlp_speculator", "mlp-speculator", "dflash", "spec
 
 
 def read_speculation(config: Mapping[str, object], target: ServedModel) -> Speculation | None:
-    """Return what a `speculative-config` asks for, None where it states no number of tokens, which vLLM needs."""
+    """Read a `speculative-config`, None where it states no number of tokens, which vLLM needs."""
     num_tokens = config.get("num_speculative_tokens")
     if not isinstance(num_tokens, int) or isinstance(num_tokens, bool) or num_tokens < 1:
         return None

@@ -196,7 +196,7 @@ def _encoder_bytes(model: ServedModel) -> int:
 
 
 def _own_drafts_bytes(workload: ServingWorkload) -> float:
-    """Return what one rank holds of the layers for multi-token prediction.
+    """Return the bytes that one rank holds of the layers for multi-token prediction.
 
     Each has a projection of the embedding beside the hidden state, which ranks divide but for latent attention's models
     (`eh_proj` in models/deepseek_mtp.py, `fc` in models/qwen3_5_mtp.py).

@@ -99,7 +99,7 @@ class ServingWorkload:
 
     @property
     def num_drafted_tokens(self) -> int:
-        """Return how many tokens a step drafts for each sequence, 0 without speculative decoding."""
+        """The tokens that a step drafts for each sequence, 0 without speculative decoding."""
         return self.speculation.num_tokens if self.speculation is not None else 0
 
     @property
