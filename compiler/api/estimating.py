@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
+from kaitoc.compiler.api.readable import nothing_found, require_readable
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_instance_type
 from kaitoc.compiler.catalog.model_config import from_config
@@ -216,12 +217,14 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
     engine = Engine(RuleSet(), replace(overrides, margin_percent=percent), SettingsFinder())
     if inputs.text is not None:
         engine.library.add_source(inputs.text)
-    jobs = []
-    for path in (inputs.text.path,) if inputs.text is not None else find_files(inputs.paths, engine.settings):
-        engine.library.add_given(path)
-        jobs += list(engine.jobs_of(engine.library.load(path)))
+    paths = (inputs.text.path,) if inputs.text is not None else find_files(inputs.paths, engine.settings)
+    files, jobs = [], []
+    for path in paths:
+        files.append(engine.library.add_given(path))
+        require_readable(engine, files[-1])
+        jobs += list(engine.jobs_of(files[-1]))
     if not jobs:
-        raise EstimateError("no tuning Workspace or training config found in the given paths")
+        raise EstimateError(nothing_found("tuning Workspace or training config", files))
     for job in jobs:
         require_config(job)
         _require_possible(job, missing_gpus(job))

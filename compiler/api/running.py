@@ -9,10 +9,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from kaitoc.compiler.api.readable import require_readable
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.check.notes import note_of_unjudged
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.areas import Area, area_of
 from kaitoc.compiler.core.errors import KaitocError
@@ -202,13 +204,16 @@ def run(
 
 def job_in(engine: Engine, path: str, workspace: str | None) -> Job:
     """Find the only job of a file, or a Workspace's; raises `RunError` when there is none or more than one."""
-    jobs = list(engine.jobs_of(engine.library.load(path)))
+    file = engine.library.load(path)
+    require_readable(engine, file)
+    jobs = list(engine.jobs_of(file))
     if workspace is not None:
         jobs = [job for job in jobs if job.workspace is not None and job.workspace.ref.name == workspace]
         if not jobs:
             raise RunError(f"{path}: there is no tuning Workspace `{workspace}`", path=path)
     if not jobs:
-        raise RunError(f"{path}: there is no tuning Workspace or training config in it", path=path)
+        missing = f"{path}: there is no tuning Workspace or training config in it"
+        raise RunError("\n".join(filter(None, (note_of_unjudged(file), missing))), path=path)
     if len(jobs) > 1:
         names = ", ".join(job.manifest.ref.name for job in jobs)
         raise RunError(f"{path}: there are several jobs ({names}); choose one with --workspace", path=path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from kaitoc.compiler.api.readable import nothing_found, require_readable
 from kaitoc.compiler.catalog.architecture import ArchitectureError
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_instance_type
 from kaitoc.compiler.catalog.releases import Release, newest_release, serving_traits
@@ -285,16 +286,16 @@ def estimates_in(
     """Yield the estimates of the servers in manifests; raises `EstimateError` when there is none, or one is unknown."""
     percent = _margin(overrides) * 100
     engine = Engine(RuleSet(), replace(overrides, margin_percent=percent), SettingsFinder())
-    paths = list(find_files(inputs.paths, engine.settings))
-    for path in paths:
-        engine.library.add_given(path)
+    files = [engine.library.add_given(path) for path in find_files(inputs.paths, engine.settings)]
+    for file in files:
+        require_readable(engine, file)
     jobs = [
         job
-        for path in paths
-        for job in link_serving_jobs(engine.library.load(path), engine.library, engine.assumptions_for(path))
+        for file in files
+        for job in link_serving_jobs(file, engine.library, engine.assumptions_for(file.source.path))
     ]
     if not jobs:
-        raise EstimateError("no inference Workspace, InferenceSet or serving config found in the given paths")
+        raise EstimateError(nothing_found("inference Workspace, InferenceSet or serving config", files))
     for job in jobs:
         memory = serving_memory(job)
         summary = summarize_server(job)

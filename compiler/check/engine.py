@@ -154,7 +154,7 @@ class Engine:
             checked.note = note_of_patch(file)
             checked.num_kaito_objects = sum(manifest.is_kaitos for manifest in file.manifests)
             return checked
-        file = self._with_config_maps(file)
+        file = self.with_config_maps(file)
         jobs = self._jobs_in(file, checked)
         settings = self.settings_for(checked.path)
         findings = [to_finding(rule, fault) for rule in self.rule_set.file_rules
@@ -186,7 +186,7 @@ class Engine:
             checked.num_kaito_objects = max(1, checked.num_kaito_objects)
         return checked
 
-    def _with_config_maps(self, file: ManifestFile) -> ManifestFile:
+    def with_config_maps(self, file: ManifestFile) -> ManifestFile:
         """Return a file that says which of its ConfigMaps are Kaito's: by what they hold, or as a Workspace names them.
 
         The others are another program's, whatever their keys are called.

@@ -15,6 +15,7 @@ from kaitoc.compiler.check.upgrade import Upgrade, errors_left, keep_behaviour, 
 from kaitoc.compiler.cli.completion import complete_path, complete_release
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
 from kaitoc.compiler.cli.options import config_option, gpu_option, isolated_option, model_option, takes
+from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, SourceError, write_atomically
@@ -22,6 +23,7 @@ from kaitoc.compiler.job.assumptions import Overrides, release_named
 from kaitoc.compiler.job.settings import SettingsError
 from kaitoc.compiler.report.style import wants_color
 from kaitoc.compiler.report.wording import plural
+from kaitoc.rules import invalid_yaml
 
 EXIT_BREAKS = 1
 
@@ -138,6 +140,9 @@ def _upgrade(options: UpgradeOptions, before: Release, after: Release) -> int:
 def _tell(found: Upgrade, options: UpgradeOptions, before: Release, after: Release) -> None:
     from kaitoc.compiler.report.upgrade import upgrade_json, upgrade_text
 
+    for finding in found.outcome.findings:
+        if finding.code == invalid_yaml.CODE:
+            complain(describe_problem(finding))
     if options.format_name == "json":
         click.echo(upgrade_json(found, before, after))
         return
