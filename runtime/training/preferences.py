@@ -46,6 +46,8 @@ class PreferenceTrainer(CheckpointedTrainer, DPOTrainer):
     @override
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return the mean loss of a batch's pairs, without the fillers behind them."""
+        if self.accelerator.num_processes > 1:
+            inputs = _with_hidden_fillers(inputs)
         with router_loss_times(model, float(self.has_rows(inputs))) as router_losses:
             loss = super().compute_loss(model, inputs, *args, **kwargs)
         num_rows, num_pairs = _count(inputs["completion_mask"])
@@ -68,6 +70,24 @@ class PreferenceTrainer(CheckpointedTrainer, DPOTrainer):
 
 
 def _count(completion_mask: torch.Tensor) -> tuple[int, int]:
-    """Return the rows of a batch, and how many of them are pairs; its first half are the chosen answers."""
+    """Return the rows of a batch, and how many of them are pairs."""
+    has_answers = _has_answers(completion_mask)
+    return len(has_answers), int(has_answers.sum())
+
+
+def _has_answers(completion_mask: torch.Tensor) -> torch.Tensor:
+    """Return for each row of a batch whether it is a pair; the first half of the mask are the chosen answers."""
     chosen, rejected = completion_mask.any(dim=1).chunk(2)
-    return len(chosen), int((chosen | rejected).sum())
+    return chosen | rejected
+
+
+def _with_hidden_fillers(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch in which nothing attends to its fillers, unless there is nothing else in it.
+
+    A mixture's router counts the tokens of the attention mask. The rows themselves stay: TRL gathers rewards by row,
+    for which all processes need as many.
+    """
+    has_answers = _has_answers(batch["completion_mask"])
+    if has_answers.all() or not has_answers.any():
+        return batch
+    return {**batch, "attention_mask": batch["attention_mask"] * has_answers.repeat(2).unsqueeze(1)}

@@ -19,6 +19,7 @@ from child_runs import run_ranks
 from datasets import Dataset
 from peft import LoraConfig
 from safetensors.torch import load_file
+from tiny_architectures import save_tiny
 from transformers import AutoModelForCausalLM, set_seed
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -189,10 +190,13 @@ def test_pairs_for_evaluation_alone_are_evaluated(make_dpo: MakePlan, tmp_path: 
     assert all("eval_rewards/margins" in entry and "eval_perplexity" not in entry for entry in evaluated)
 
 
+@pytest.mark.parametrize("architecture", ["phi3", "qwen3_moe"])
 def test_the_fillers_behind_the_pairs_of_several_processes_count_for_nothing(
-    make_dpo: MakePlan, monkeypatch: pytest.MonkeyPatch
+    architecture: str, make_dpo: MakePlan, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = make_dpo(training={"per_device_train_batch_size": 3})
+    """The router of a mixture counts none of their tokens either."""
+    save_tiny(architecture, tmp_path / "tiny", tokenizer)
+    plan = make_dpo(model={"path": str(tmp_path / "tiny")}, training={"per_device_train_batch_size": 3})
     with quiet_libraries():
         trainer = build_trainer(plan, make_ready(plan, OPTIONS))
         pairs = [dict(row) for row in FilledRows(trainer.train_dataset)][:2]
@@ -210,6 +214,7 @@ def test_the_fillers_behind_the_pairs_of_several_processes_count_for_nothing(
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     for name in ("rewards/chosen", "rewards/margins", "rewards/accuracies", "logps/rejected"):
         assert noted[1][name] == pytest.approx(noted[0][name], abs=1e-4)
+    assert noted[1].get("aux_loss", 0.0) == pytest.approx(noted[0].get("aux_loss", 0.0), abs=1e-5)
 
 
 def test_a_run_that_does_not_fit_with_both_rows_of_a_pair_is_stopped_before_weights_are_loaded(
