@@ -52,13 +52,15 @@ class ChildRun:
         kill_at: tuple[str, int] | None = None,
         max_file_bytes: int | None = None,
         by_command: bool = False,
+        before: str | None = None,
         **variables: str,
     ) -> None:
         """Start a run whose plan and output are put into a folder.
 
         `kill_at` names a function and the number of its call in place of which the process is killed: at a moment
         that does not depend on how busy the machine is. `max_file_bytes` makes writing fail as a full disk does.
-        `by_command` has the launcher start its processes as it does for users.
+        `by_command` has the launcher start its processes as it does for users. `before` names a function that the
+        process calls first.
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "plan.json"
@@ -66,7 +68,8 @@ class ChildRun:
         self._folder = folder
         self._metrics = Path(plan.output.path) / "metrics.jsonl"
         words = (str(file), "--device", "cpu", *arguments)
-        start = _Start(words, folder, variables, kill_at, max_file_bytes, plan.num_processes > 1 and not by_command)
+        forks_ranks = plan.num_processes > 1 and not by_command
+        start = _Start(words, folder, variables, kill_at, max_file_bytes, forks_ranks, before)
         self._process = _CONTEXT.Process(target=_execute, args=(start,))
         for name in ("stdout", "stderr"):
             (folder / name).unlink(missing_ok=True)
@@ -107,14 +110,18 @@ class ChildRun:
 
 
 def start_ranks(
-    plan: Plan, folder: Path, *arguments: str, kill_last_at: tuple[str, int] | None = None
+    plan: Plan,
+    folder: Path,
+    *arguments: str,
+    kill_last_at: tuple[str, int] | None = None,
+    before: str | None = None,
 ) -> list[ChildRun]:
     """Start a plan in its number of processes, each told its rank by the variables that `torchrun` sets.
 
-    `kill_last_at` kills the process of the last rank as `ChildRun` says.
+    `kill_last_at` kills the process of the last rank, and `before` is called in each, as `ChildRun` says.
     """
     if plan.num_processes == 1:
-        return [ChildRun(plan, folder / "rank-0", *arguments)]
+        return [ChildRun(plan, folder / "rank-0", *arguments, before=before)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -125,16 +132,16 @@ def start_ranks(
     kill_at = {plan.num_processes - 1: kill_last_at}
     return [
         ChildRun(
-            plan, folder / f"rank-{rank}", *arguments, kill_at=kill_at.get(rank), RANK=str(rank), LOCAL_RANK=str(rank),
-            **shared,
+            plan, folder / f"rank-{rank}", *arguments, kill_at=kill_at.get(rank), before=before, RANK=str(rank),
+            LOCAL_RANK=str(rank), **shared,
         )
         for rank in range(plan.num_processes)
     ]  # fmt: skip
 
 
-def run_ranks(plan: Plan, folder: Path, *arguments: str) -> list[Ended]:
+def run_ranks(plan: Plan, folder: Path, *arguments: str, before: str | None = None) -> list[Ended]:
     """Run a plan in its number of processes to their ends."""
-    return [run.end() for run in start_ranks(plan, folder, *arguments)]
+    return [run.end() for run in start_ranks(plan, folder, *arguments, before=before)]
 
 
 class _Start(NamedTuple):
@@ -144,6 +151,7 @@ class _Start(NamedTuple):
     kill_at: tuple[str, int] | None
     max_file_bytes: int | None
     forks_ranks: bool
+    before: str | None
 
 
 def _execute(start: _Start) -> None:
@@ -156,6 +164,8 @@ def _execute(start: _Start) -> None:
         _kill_at(*start.kill_at)
     if start.max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (start.max_file_bytes, start.max_file_bytes))
+    if start.before is not None:
+        resolve_name(start.before)()
     if start.forks_ranks:
         fork_ranks(_run)
     sys.exit(_run(["-m", "kaitoc.runtime", *start.arguments]))
