@@ -33,5 +33,5 @@ def _is_unreadable(file: ManifestFile) -> bool:
 
 
 def nothing_found(what: str, files: Iterable[ManifestFile]) -> str:
-    """Return that files hold nothing of a kind, and which of them were skipped."""
+    """Word that files hold nothing of a kind, and which of them were skipped."""
     return "\n".join([*filter(None, map(note_of_unjudged, files)), f"no {what} found in the given paths"])

@@ -70,19 +70,19 @@ class PreferenceTrainer(CheckpointedTrainer, DPOTrainer):
 
 
 def _count(completion_mask: torch.Tensor) -> tuple[int, int]:
-    """Return the rows of a batch, and how many of them are pairs."""
+    """Count the rows of a batch, and those of them that are pairs."""
     has_answers = _has_answers(completion_mask)
     return len(has_answers), int(has_answers.sum())
 
 
 def _has_answers(completion_mask: torch.Tensor) -> torch.Tensor:
-    """Return for each row of a batch whether it is a pair; the first half of the mask are the chosen answers."""
+    """Tell for each row of a batch whether it is a pair; the first half of the mask are the chosen answers."""
     chosen, rejected = completion_mask.any(dim=1).chunk(2)
     return chosen | rejected
 
 
 def _with_hidden_fillers(batch: dict[str, Any]) -> dict[str, Any]:
-    """Return a batch in which nothing attends to its fillers, unless there is nothing else in it.
+    """Hide the fillers of a batch from attention, unless there is nothing else in it.
 
     A mixture's router counts the tokens of the attention mask. The rows themselves stay: TRL gathers rewards by row,
     for which all processes need as many.
