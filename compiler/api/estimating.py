@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from kaitoc.compiler.api.readable import nothing_found, require_readable
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError
-from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_instance_type
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, find_instance_type
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import TEXT_NAME, Inputs, PathsOrText, find_files, inputs_of
@@ -17,8 +17,8 @@ from kaitoc.compiler.job.assumptions import (
     DEFAULT_MARGIN_PERCENT,
     NOTHING_STATED,
     Overrides,
-    gpu_named,
     model_named,
+    stated_gpu,
 )
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.loading import loading_of
@@ -29,7 +29,7 @@ from kaitoc.compiler.job.prices import prices_from
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.speed import instance_type_of, price_of
 from kaitoc.compiler.job.summarize import summarize
-from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.job.summary import JobSummary, Swept
 from kaitoc.compiler.job.variation import lengths_of
 from kaitoc.compiler.memory.batches import Lengths, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
@@ -63,13 +63,15 @@ class Estimate:
     """What a fine-tune needs: `footprint` in bytes by category and phase, `verdict` None where no GPU is known.
 
     `variation` is what batches of different lengths take, None where lengths are not known, `epoch` the time of one
-    pass over the data, None where the number of samples is not.
+    pass over the data, None where the number of samples is not; `swept` is what it needs at other sizes, where a sweep
+    was asked for.
     """
 
     subject: Subject
     footprint: Footprint
     variation: Variation | None = None
     epoch: Epoch | None = None
+    swept: Swept | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -110,6 +112,7 @@ class Estimate:
             verdict=self.verdict,
             variation=self.variation,
             epoch=self.epoch,
+            swept=self.swept,
         )
 
     def to_json(self) -> str:
@@ -120,6 +123,10 @@ class Estimate:
 
     def __str__(self) -> str:
         """Return the tables that `kaitoc estimate` prints."""
+        return self.text()
+
+    def text(self, *, phases: bool = False) -> str:
+        """Return the tables that `kaitoc estimate` prints, with `phases` that of the phases' peaks too."""
         from kaitoc.compiler.report.estimate import text as tables  # as above
 
         subject = self.subject
@@ -127,7 +134,9 @@ class Estimate:
             tables.headline(subject.workload, subject.gpu, self.footprint),
             tables.footprint_table(self.footprint, subject.gpu, subject.margin),
             *([tables.variation_table(self.variation, self.footprint, subject.gpu)] if self.variation else []),
+            *([tables.phase_table(self.footprint)] if phases else []),
             *([tables.epoch_line(self.epoch)] if self.epoch else []),
+            *([tables.sweep_table(self.swept)] if self.swept else []),
             tables.levers_table(levers(subject.workload, subject.gpu, self.footprint)),
         ]
         return "\n\n".join(blocks)
@@ -185,16 +194,14 @@ def architecture(name: str, config: Mapping[str, object] | None = None) -> Archi
 
 def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     """Resolve a description to a workload and the GPU it must fit; raises `WorkloadError` and `AssumptionError`."""
-    gpu: Gpu | None = None
+    gpu = stated_gpu(overrides)
     if overrides.gpu is not None:
-        gpu = gpu_named(overrides.gpu)
         _require_on_instance(overrides.gpu, fine_tune.num_gpus, fine_tune.sharing.num_nodes)
-    elif overrides.gpu_memory_gib is not None:
-        gpu = custom_gpu(overrides.gpu_memory_gib)
-    margin, summary = _margin_percent(overrides) / 100, JobSummary(method=fine_tune.method)
+    percent = DEFAULT_MARGIN_PERCENT if overrides.margin_percent is None else overrides.margin_percent
+    summary = JobSummary(method=fine_tune.method)
     instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
     price = _price(fine_tune, overrides, instance)
-    return Subject(workload_from(fine_tune), gpu, margin, summary, fine_tune.loading, price, instance)
+    return Subject(workload_from(fine_tune), gpu, percent / 100, summary, fine_tune.loading, price, instance)
 
 
 def _price(fine_tune: FineTune, overrides: Overrides, instance: InstanceType | None) -> float | None:
@@ -211,10 +218,15 @@ def _require_on_instance(name: str, num_gpus: int, num_nodes: int) -> None:
         raise EstimateError(why)
 
 
-def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iterator[Subject]:
-    """Yield the fine-tunes of manifests; raises `EstimateError` when there is none, or one cannot be estimated."""
-    percent = _margin_percent(overrides)
-    engine = Engine(RuleSet(), replace(overrides, margin_percent=percent), SettingsFinder())
+def subjects_in(
+    inputs: Inputs, overrides: Overrides, task: str = "sft", settings: SettingsFinder | None = None
+) -> Iterator[Subject]:
+    """Yield the fine-tunes of manifests; raises `EstimateError` when there is none, or one cannot be estimated.
+
+    Preferences are learned on the bundled runtime, whatever else runs the manifest.
+    """
+    stated = replace(overrides, target="bundled") if task == "dpo" else overrides
+    engine = Engine(RuleSet(), stated, settings or SettingsFinder())
     if inputs.text is not None:
         engine.library.add_source(inputs.text)
     paths = (inputs.text.path,) if inputs.text is not None else find_files(inputs.paths, engine.settings)
@@ -230,7 +242,7 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
         _require_possible(job, missing_gpus(job))
         workload = workload_of(job)
         if workload is not None and task == "dpo":
-            workload = _on_preferences(job, workload.architecture)
+            workload = _on_preferences(job, workload)
         if workload is None:
             manifest = job.manifest
             start = manifest.source.position(manifest.node.span.start)
@@ -244,7 +256,8 @@ def subjects_in(inputs: Inputs, overrides: Overrides, task: str = "sft") -> Iter
         _require_possible(job, why_impossible(job, workload))
         gpu = job.gpu.value if job.gpu is not None else None
         instance, lengths = instance_type_of(job), lengths_of(job)
-        yield Subject(workload, gpu, percent / 100, summarize(job), loading_of(job), price_of(job), instance, lengths)
+        margin = job.assumptions.margin
+        yield Subject(workload, gpu, margin, summarize(job), loading_of(job), price_of(job), instance, lengths)
 
 
 def _require_possible(job: Job, obstacle: str) -> None:
@@ -253,15 +266,20 @@ def _require_possible(job: Job, obstacle: str) -> None:
         raise EstimateError(f"{path}: {obstacle}", path=path)
 
 
-def _on_preferences(job: Job, model: Architecture) -> Workload:
-    """Return the step of `kaitoc run --task dpo`; raises `PlanError` for a job that no run can follow."""
+def _on_preferences(job: Job, supervised: Workload) -> Workload:
+    """Return the step of `kaitoc run --task dpo`, shared among GPUs as the supervised one is.
+
+    Raises `PlanError` for a job that no run can follow.
+    """
     from kaitoc.compiler.plan.memory import workload_of_plan  # pydantic takes a tenth of a second
     from kaitoc.compiler.plan.of_job import plan_of
     from kaitoc.compiler.plan.plan import preferring
 
     plan = preferring(plan_of(job, num_processes=job.num_gpus), job.manifest.source.path)
     is_stated = job.assumptions.seq_len_tokens is not None or job.assumptions.rows is not None
-    return workload_of_plan(plan, model, seq_len_tokens=seq_len_of(job) if is_stated else None)
+    seq_len_tokens = seq_len_of(job) if is_stated else None
+    preferring_step = workload_of_plan(plan, supervised.architecture, seq_len_tokens=seq_len_tokens)
+    return replace(preferring_step, sharding=supervised.sharding)
 
 
 def predict(subject: Subject, *, num_samples: int | None = None, use_trace: bool = False) -> Estimate:
@@ -305,8 +323,3 @@ def footprint_of(workload: Workload, gpu: Gpu | None, *, use_trace: bool = False
     from kaitoc.compiler.memory.trace.run import traced_footprint  # torch takes seconds
 
     return traced_footprint(workload, gpu)
-
-
-def _margin_percent(overrides: Overrides) -> float:
-    percent = overrides.margin_percent
-    return DEFAULT_MARGIN_PERCENT if percent is None else percent

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kaitoc.compiler.api.readable import nothing_found, require_readable
 from kaitoc.compiler.catalog.architecture import ArchitectureError
-from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_instance_type
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, find_instance_type
 from kaitoc.compiler.catalog.releases import Release, newest_release, serving_traits
 from kaitoc.compiler.catalog.served_models import find_served, suggest_served
 from kaitoc.compiler.check.engine import Engine
@@ -18,8 +18,8 @@ from kaitoc.compiler.job.assumptions import (
     DEFAULT_MARGIN_PERCENT,
     AssumptionError,
     Overrides,
-    gpu_named,
     release_named,
+    stated_gpu,
 )
 from kaitoc.compiler.job.serving_link import link_serving_jobs
 from kaitoc.compiler.job.serving_memory import (
@@ -153,11 +153,7 @@ def described(serve: Serve, overrides: Overrides) -> ServingSubject:
     """
     release = _release(overrides)
     instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
-    gpu: Gpu | None = None
-    if overrides.gpu is not None:
-        gpu = gpu_named(overrides.gpu)
-    elif overrides.gpu_memory_gib is not None:
-        gpu = custom_gpu(overrides.gpu_memory_gib)
+    gpu = stated_gpu(overrides)
     model = serve.model
     has_replicas = bool(serving_traits(release.name)["has_data_parallel_tier"])
     ranks, replicas = _layout(serve, gpu, instance, has_replicas=has_replicas)
@@ -281,11 +277,15 @@ def solved(subject: ServingSubject, what: SolvedServing | None) -> str:
 
 
 def estimates_in(
-    inputs: Inputs, overrides: Overrides, *, lengths: tuple[int, ...] = (), solve: SolvedServing | None = None
+    inputs: Inputs,
+    overrides: Overrides,
+    *,
+    lengths: tuple[int, ...] = (),
+    solve: SolvedServing | None = None,
+    settings: SettingsFinder | None = None,
 ) -> Iterator[ServingEstimate]:
     """Yield the estimates of the servers in manifests; raises `EstimateError` when there is none, or one is unknown."""
-    percent = _margin(overrides) * 100
-    engine = Engine(RuleSet(), replace(overrides, margin_percent=percent), SettingsFinder())
+    engine = Engine(RuleSet(), overrides, settings or SettingsFinder())
     files = [engine.library.add_given(path) for path in find_files(inputs.paths, engine.settings)]
     for file in files:
         require_readable(engine, file)

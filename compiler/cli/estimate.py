@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
 from kaitoc.compiler.api.estimating import Estimate, Subject, predict
 from kaitoc.compiler.api.solving import solve_gpus, solve_size
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
-from kaitoc.compiler.cli.console import complain, say, show_progress
+from kaitoc.compiler.cli.console import say, show_progress
+from kaitoc.compiler.cli.estimate_conflicts import GPUS, SIZES, require_effect, require_settings_apply
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.cli.estimate_rows import RowOptions, row_options
 from kaitoc.compiler.cli.estimate_serving import SOLVABLE, ServingOptions, estimate_servers, serving_options
-from kaitoc.compiler.cli.estimate_subjects import note_unsharded, subjects
-from kaitoc.compiler.cli.estimate_sweep import plot, sweep_points
+from kaitoc.compiler.cli.estimate_subjects import note_effects, note_longest_alone, note_without_gpu, subjects
+from kaitoc.compiler.cli.estimate_sweep import plot, sweep
 from kaitoc.compiler.cli.estimate_training import (
     TrainingOptions,
     dora_option,
@@ -24,8 +23,10 @@ from kaitoc.compiler.cli.estimate_training import (
 )
 from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.options import (
+    config_option,
     gpu_memory_option,
     gpu_option,
+    isolated_option,
     kaito_version_option,
     margin_option,
     model_option,
@@ -35,14 +36,12 @@ from kaitoc.compiler.cli.options import (
     target_option,
 )
 from kaitoc.compiler.core.records import replace
-from kaitoc.compiler.memory.estimate import TASKS, EstimateError, levers
-from kaitoc.compiler.memory.result import Footprint, Verdict
+from kaitoc.compiler.memory.estimate import TASKS, EstimateError
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.solve import SolvedSize
 
 EXIT_DOES_NOT_FIT = 1
 _SERVE = "serve"
-_GPUS = "gpus"
-_SIZES = tuple(size.value for size in SolvedSize)
 
 
 @click.command()
@@ -83,7 +82,7 @@ _SIZES = tuple(size.value for size in SolvedSize)
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
 @click.option(
     "--solve",
-    type=click.Choice([*_SIZES, *SOLVABLE]),
+    type=click.Choice([*SIZES, *SOLVABLE]),
     help="Find the largest size that certainly fits, or the fewest GPUs, of --gpu or of any instance type; exit 1 if "
     "none does. For a server: the longest context, the most concurrent requests, the fewest GPUs, or instance types "
     "that fit.",
@@ -93,6 +92,8 @@ _SIZES = tuple(size.value for size in SolvedSize)
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a tight fit too.")
 @click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@config_option
+@isolated_option
 @serving_options
 @takes(EstimateOptions, training=TrainingOptions, rows=RowOptions, serving=ServingOptions)
 def estimate(options: EstimateOptions) -> int:
@@ -102,11 +103,13 @@ def estimate(options: EstimateOptions) -> int:
     served at once. Exits 1 when it does not fit the GPU, with --strict also when it fits only if the estimate errs on
     the high side.
     """
+    require_settings_apply(options)
     if options.task == _SERVE:
         return estimate_servers(options.servers())
     option = first_given(options.serving, ServingOptions())
-    if option is not None or options.solve not in (None, _GPUS, *_SIZES):
+    if option is not None or options.solve not in (None, GPUS, *SIZES):
         raise EstimateError(f"{option or f'--solve {options.solve}'} describes a server; add --task serve")
+    require_effect(options)
     codes = []
     show_progress()
     for number, subject in enumerate(subjects(options)):
@@ -118,53 +121,31 @@ def estimate(options: EstimateOptions) -> int:
 
 def _answer(subject: Subject, options: EstimateOptions) -> int:
     """Print the estimate of one fine-tune and return the exit code."""
+    note_longest_alone(subject, options)
+    if subject.gpu is None:
+        note_without_gpu(options)
     if options.solve is not None:
-        if subject.lengths is not None:
-            complain("note: --solve looks at the longest batch; lengths that vary are not replayed")
-        return _answer_solved(replace(subject, lengths=None), options)
-    points = sweep_points(subject, options.sweep) if options.sweep else []
+        return _answer_solved(replace(subject, lengths=None), options, options.solve)
+    swept = sweep(subject, options.sweep, use_trace=options.use_trace) if options.sweep else None
     estimated = predict(subject, num_samples=options.samples, use_trace=options.use_trace)
-    if subject.lengths is not None and estimated.variation is None:
-        complain("note: lengths that vary are not replayed for a run that is sharded, traced or on pairs")
-    note_unsharded(estimated, options)
-    if options.plot:
-        if not options.sweep:
-            raise EstimateError("--plot draws a sweep; add --sweep, such as --sweep seq-len=512:8192")
-        plot(subject, points, options.sweep, options.plot)
-    if options.format_name == "json":
-        click.echo(estimated.to_json(), nl=False)
-    else:
-        _print_text(estimated, points, options)
+    note_effects(estimated, options)
+    if swept is not None and options.plot:
+        plot(subject, swept, options.plot)
+    _print(replace(estimated, swept=swept), options)
     is_tight = estimated.verdict is Verdict.TIGHT
     return EXIT_DOES_NOT_FIT if not estimated.ok or (options.strict and is_tight) else 0
 
 
-def _answer_solved(subject: Subject, options: EstimateOptions) -> int:
+def _answer_solved(subject: Subject, options: EstimateOptions, solve: str) -> int:
     """Print the estimate of what was solved for, and return the exit code."""
-    solve = options.solve
-    if options.sweep or options.use_trace or options.samples:
-        raise EstimateError(f"--solve {solve} is incompatible with --sweep, --trace and --samples")
-    solution = solve_size(subject, SolvedSize(solve)) if solve in _SIZES else solve_gpus(subject, options.gpu)
-    if options.format_name == "json":
-        click.echo(solution.estimate.to_json(), nl=False)
-    else:
-        say(f"{solution.estimate}\n\n{solution.words}")
+    solution = solve_size(subject, SolvedSize(solve)) if solve in SIZES else solve_gpus(subject, options.gpu)
+    note_effects(solution.estimate, options)
+    _print(solution.estimate, options, solution.words)
     return 0 if solution.fits else EXIT_DOES_NOT_FIT
 
 
-def _print_text(estimated: Estimate, points: Sequence[tuple[int, Footprint]], options: EstimateOptions) -> None:
-    from kaitoc.compiler.report.estimate import text as tables  # JSON needs no tables
-
-    subject, footprint = estimated.subject, estimated.footprint
-    workload, gpu, margin = subject.workload, subject.gpu, subject.margin
-    blocks = [tables.headline(workload, gpu, footprint), tables.footprint_table(footprint, gpu, margin)]
-    if estimated.variation is not None:
-        blocks.append(tables.variation_table(estimated.variation, footprint, gpu))
-    if options.phase:
-        blocks.append(tables.phase_table(footprint))
-    if estimated.epoch is not None:
-        blocks.append(tables.epoch_line(estimated.epoch))
-    if options.sweep:
-        blocks.append(tables.sweep_table(options.sweep.partition("=")[0], points, gpu, margin))
-    blocks.append(tables.levers_table(levers(workload, gpu, footprint)))
-    say("\n\n".join(blocks))
+def _print(estimated: Estimate, options: EstimateOptions, answer: str = "") -> None:
+    if options.format_name == "json":
+        click.echo(estimated.to_json(), nl=False)
+    else:
+        say(estimated.text(phases=options.phase) + (f"\n\n{answer}" if answer else ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.cli.estimate_rows import RowOptions
 from kaitoc.compiler.cli.estimate_serving import SOLVABLE, ServingOptions, ServingRequest
 from kaitoc.compiler.cli.estimate_training import TrainingOptions
@@ -12,7 +13,7 @@ from kaitoc.compiler.cli.option_records import SharingOptions, first_given
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.assumptions import Overrides, resolve_assumptions
 from kaitoc.compiler.job.prices import parse_price
-from kaitoc.compiler.job.settings import Settings
+from kaitoc.compiler.job.settings import Settings, SettingsFinder
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune
 from kaitoc.compiler.memory.row_lengths import RowLengths
 from kaitoc.compiler.memory.stacks import BUNDLED
@@ -46,7 +47,14 @@ class EstimateOptions:
     plot: str | None
     format_name: str
     strict: bool
+    config: str | None
+    isolated: bool
     serving: ServingOptions
+
+    @property
+    def settings(self) -> SettingsFinder:
+        """Return the finder of manifests' settings; raises `SettingsError` for options that contradict each other."""
+        return EngineOptions(isolated=self.isolated, config=self.config).settings
 
     @property
     def overrides(self) -> Overrides:
@@ -87,11 +95,9 @@ class EstimateOptions:
         option = self._tuning_option
         if option is not None:
             raise EstimateError(f"{option} describes a fine-tune; leave it out with --task serve")
-        if self.gpu is not None and self.gpu_memory is not None:
-            raise EstimateError("--gpu and --gpu-memory both name a GPU; leave one out")
         return ServingRequest(
-            self.paths, self.model, self.model_config, self.sharing.gpus, self.overrides, self.serving, self.solve,
-            self.format_name, self.strict,
+            self.paths, self.model, self.model_config, self.sharing.gpus, self.overrides, self.settings, self.serving,
+            self.solve, self.format_name, self.strict,
         )  # fmt: skip
 
     @property

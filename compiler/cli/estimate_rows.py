@@ -26,11 +26,6 @@ class RowOptions:
     holds_outputs: bool = False
 
     @property
-    def is_used(self) -> bool:
-        """Return whether any option about the rows' lengths was given."""
-        return self != RowOptions()
-
-    @property
     def stated(self) -> RowLengths | None:
         """Resolve the stated row lengths, None when none are; raises `DataLengthError` and `LengthsError`."""
         return stated_rows(self.data, self.lengths)

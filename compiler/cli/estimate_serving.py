@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kaitoc.compiler.check.inputs import Inputs
-from kaitoc.compiler.cli.console import say
+from kaitoc.compiler.cli.console import complain, say
 from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.job.assumptions import Overrides
+from kaitoc.compiler.job.assumptions import Overrides, stated_gpu
+from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Verdict
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.api.serving import Serve, ServingEstimate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,6 +100,7 @@ class ServingRequest:
     model_config: str | None
     num_gpus: int | None
     overrides: Overrides
+    settings: SettingsFinder
     options: ServingOptions
     solve: str | None
     format_name: str
@@ -121,7 +126,7 @@ def estimate_servers(request: ServingRequest) -> int:
     return max(codes)
 
 
-def _estimates(request: ServingRequest) -> Iterator[Any]:
+def _estimates(request: ServingRequest) -> Iterator[ServingEstimate]:
     from kaitoc.compiler.api.serving import (  # a fine-tune is estimated without what serves
         Serve,
         described,
@@ -138,7 +143,11 @@ def _estimates(request: ServingRequest) -> Iterator[Any]:
         option = options.describing or next((name for name, value in request.describing.items() if value), None)
         if option is not None:
             raise EstimateError(f"{option} describes a server without a manifest; leave it out, or the paths")
-        yield from estimates_in(Inputs(request.paths), overrides, lengths=lengths, solve=solve)
+        for estimated in estimates_in(
+            Inputs(request.paths), overrides, lengths=lengths, solve=solve, settings=request.settings
+        ):
+            _note_own_gpu(estimated, overrides)
+            yield estimated
         return
     lora = None
     if options.max_loras is not None or options.max_lora_rank is not None:
@@ -164,6 +173,7 @@ def _estimates(request: ServingRequest) -> Iterator[Any]:
         speculative_config=_mapping("--speculative-config", options.speculative_config),
         items_per_prompt=_mapping("--limit-mm-per-prompt", options.limit_mm_per_prompt),
     )
+    _note_unused(serve)
     subject = described(serve, overrides)
     yield predict_described(subject, overrides, lengths=lengths, solve=solve)
 
@@ -176,6 +186,23 @@ def _mapping(option: str, text: str | None) -> dict[str, Any] | None:
     if found is not None and not isinstance(found, dict):
         raise EstimateError(f"{option} {text}: not JSON of a mapping")
     return found
+
+
+def _note_unused(serve: Serve) -> None:
+    """Say which switches do nothing for the model."""
+    model = serve.model
+    if serve.expert_parallel and model.experts is None:
+        complain(f"note: --expert-parallel has no effect: {model.name} has no experts")
+    if serve.prefix_caching and not model.is_hybrid:
+        complain(f"note: --enable-prefix-caching has no effect: {model.name} keeps no recurrent state")
+
+
+def _note_own_gpu(estimated: ServingEstimate, overrides: Overrides) -> None:
+    """Say that a server runs on the GPU of its manifest's instance type, whatever is assumed."""
+    assumed, own = stated_gpu(overrides), estimated.subject.gpu
+    if assumed is not None and own is not None and assumed != own:
+        option = "--gpu" if overrides.gpu is not None else "--gpu-memory"
+        complain(f"note: {option} has no effect on `{estimated.job.title}`: its instance type has {own.name}")
 
 
 def _lengths(text: str | None) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from kaitoc.compiler.memory.stacks import find_stack
 def subjects(options: EstimateOptions) -> Iterator[Subject]:
     """Yield the fine-tunes of the manifests, else the one that is described, with notes on stderr."""
     if options.paths:
-        for subject in subjects_in(Inputs(options.paths), options.overrides, options.task):
+        for subject in subjects_in(Inputs(options.paths), options.overrides, options.task, options.settings):
             _note_sharding(subject, options)
             yield subject
         return
@@ -47,7 +47,32 @@ def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
         complain(f"note: what links the GPUs is not known; {links} is assumed for NCCL's buffers")
 
 
-def note_unsharded(estimated: Estimate, options: EstimateOptions) -> None:
+def note_longest_alone(subject: Subject, options: EstimateOptions) -> None:
+    """Say that neither sizes that are solved for nor those of a sweep are replayed with lengths that vary."""
+    question = "--solve" if options.solve is not None else "--sweep" if options.sweep is not None else ""
+    if question and subject.lengths is not None:
+        complain(f"note: {question} looks at the longest batch; lengths that vary are not replayed")
+
+
+def note_without_gpu(options: EstimateOptions) -> None:
+    """Say which options have no effect where there is no GPU to compare with."""
+    if options.solve is not None:
+        return
+    for option, is_stated in (("--margin", options.margin is not None), ("--strict", options.strict)):
+        if is_stated:
+            complain(f"note: {option} has no effect: there is no GPU to compare with; name one with --gpu")
+
+
+def note_effects(estimated: Estimate, options: EstimateOptions) -> None:
+    """Say what of the options the estimate could not follow."""
+    if estimated.subject.lengths is not None and estimated.variation is None:
+        complain("note: lengths that vary are not replayed for a run that is sharded, traced or on pairs")
+    if options.prices and estimated.epoch is not None and estimated.epoch.usd is None:
+        complain("note: --price has no effect: it names no instance type of this run; name one with --gpu")
+    _note_unsharded(estimated, options)
+
+
+def _note_unsharded(estimated: Estimate, options: EstimateOptions) -> None:
     """Say which options on shards have no effect, where `auto` keeps whole copies."""
     sharing = options.sharing
     if sharing.sharding != "auto" or estimated.footprint.sharding.is_sharded:

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kaitoc.compiler.api.estimating import Subject, footprint_of
 from kaitoc.compiler.core.progress import tracked
 from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.job.summary import SweepPoint, Swept
+from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.estimate import EstimateError
-from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.solve import SolvedSize, resized
 
-_AXES = {"seq-len": "tokens per sequence", "batch": "batch size", "rank": "rank"}
+_AXES = {
+    SolvedSize.SEQ_LEN: "tokens per sequence",
+    SolvedSize.BATCH: "batch size",
+    SolvedSize.RANK: "rank",
+}
 
 
-def sweep_points(subject: Subject, text: str) -> list[tuple[int, Footprint]]:
-    """Return the footprints of a sweep such as `seq-len=512:8192`, by size. Raises `EstimateError`."""
+def sweep(subject: Subject, text: str, *, use_trace: bool) -> Swept:
+    """Return what a run needs over a sweep such as `seq-len=512:8192`. Raises `EstimateError`."""
     dimension, start, stop = _parse_sweep(text)
-    workload, gpu, sizes = subject.workload, subject.gpu, _steps(start, stop)
+    gpu, values = subject.gpu, _steps(start, stop)
     points = []
-    with tracked(f"estimating {len(sizes)} sizes", len(sizes)) as task:
-        for size in sizes:
-            points.append((size, footprint_of(resized(workload, dimension, size), gpu)))
+    with tracked(f"estimating {len(values)} sizes", len(values)) as task:
+        for value in values:
+            predicted = footprint_of(resized(subject.workload, dimension, value), gpu, use_trace=use_trace)
+            points.append(
+                SweepPoint(value, predicted, verdict(predicted, gpu, subject.margin) if gpu is not None else None)
+            )
             task.advance()
-    return points
+    return Swept(dimension, tuple(points))
 
 
-def plot(subject: Subject, points: Sequence[tuple[int, Footprint]], sweep: str, path: str) -> None:
+def plot(subject: Subject, swept: Swept, path: str) -> None:
     """Write the plot of a sweep; the file's ending tells its format. Raises `EstimateError`."""
     from kaitoc.compiler.report.estimate.plot import PlotError, plot_sweep  # matplotlib is optional
     from kaitoc.compiler.report.estimate.text import Sweep, headline
 
-    axis, ending = _AXES[sweep.partition("=")[0]], path.rpartition(".")[2].lower()
+    axis, ending = _AXES[swept.size], path.rpartition(".")[2].lower()
+    points = [(point.value, point.footprint) for point in swept.points]
     try:
-        title = headline(subject.workload, subject.gpu, swept=Sweep(*_parse_sweep(sweep)))
+        title = headline(subject.workload, subject.gpu, swept=Sweep(swept.size, points[0][0], points[-1][0]))
         write_atomically(path, plot_sweep(title, axis, points, subject.gpu, ending))
     except PlotError as error:
         raise EstimateError(str(error), path=path) from error

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.memory.estimate import NO_AUTOCAST
@@ -48,17 +49,16 @@ class TrainingOptions:
     modules_to_save: str | None = None
 
     @property
-    def is_used(self) -> bool:
-        """Return whether any of them is given."""
-        return self != TrainingOptions()
-
-    @property
     def describing(self) -> str | None:
         """Return the first option given that a manifest answers by itself, None where there is none."""
-        silent = TrainingOptions()
         names = (name for name in field_names(TrainingOptions) if name != "seq_len")
-        given = (name for name in names if getattr(self, name) != getattr(silent, name))
-        return next((f"--{name.replace('_', '-')}" for name in given), None)
+        return first_given(self, TrainingOptions(), names)
+
+    @property
+    def of_adapters(self) -> str | None:
+        """Return the first option given that only adapters have, None where there is none."""
+        names = ("rank", "targets", "dropout", "adapter_dtype", "dora", "modules_to_save")
+        return first_given(self, TrainingOptions(), names)
 
     @property
     def stated(self) -> dict[str, Any]:

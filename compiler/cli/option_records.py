@@ -5,7 +5,7 @@ A value that a record has by itself is that of an option that is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
@@ -19,12 +19,13 @@ from kaitoc.compiler.memory.sharing import SharingRequest
 T = TypeVar("T")
 
 
-def first_given(options: Any, silent: Any) -> str | None:
+def first_given(options: Any, silent: Any, names: Iterable[str] | None = None) -> str | None:
     """Return the first option of a record that differs from those of a silent command line, as it is typed.
 
-    The names of both records' fields are those of options; None where no option differs.
+    The names of both records' fields are those of options, of which `names` are looked at, all unless given; None where
+    no option differs.
     """
-    for name in field_names(type(options)):
+    for name in names if names is not None else field_names(type(options)):
         value = getattr(options, name)
         if value != getattr(silent, name):
             return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"

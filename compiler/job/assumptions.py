@@ -79,6 +79,15 @@ def model_named(name: str) -> Architecture:
     return model
 
 
+def stated_gpu(overrides: Overrides) -> Gpu | None:
+    """Return the GPU that is stated by name or by memory, None where none is; raises `AssumptionError` for both."""
+    if overrides.gpu is not None:
+        if overrides.gpu_memory_gib is not None:
+            raise AssumptionError("--gpu and --gpu-memory both name a GPU; leave one out")
+        return gpu_named(overrides.gpu)
+    return custom_gpu(overrides.gpu_memory_gib) if overrides.gpu_memory_gib is not None else None
+
+
 def gpu_named(name: str) -> Gpu:
     """Return a GPU by its own or an instance type's name; raises `AssumptionError`."""
     gpu = find_gpu(name)
@@ -92,10 +101,9 @@ def gpu_named(name: str) -> Gpu:
 
 
 def _gpu(overrides: Overrides, settings: Settings) -> Gpu | None:
-    if overrides.gpu is not None:
-        return gpu_named(overrides.gpu)
-    if overrides.gpu_memory_gib is not None:
-        return custom_gpu(overrides.gpu_memory_gib)
+    stated = stated_gpu(overrides)
+    if stated is not None:
+        return stated
     if settings.gpu is not None:
         return gpu_named(settings.gpu)
     return custom_gpu(settings.gpu_memory_gib) if settings.gpu_memory_gib is not None else None

@@ -46,6 +46,23 @@ class Solved:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """What a run needs at one value of a size; `verdict` is None where the GPU is unknown."""
+
+    value: int
+    footprint: Footprint
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a run needs at several values of a size, in ascending order."""
+
+    size: SolvedSize
+    points: tuple[SweepPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JobSummary:
     """One tuning run and what it needs on one GPU, or one server.
 
@@ -56,8 +73,9 @@ class JobSummary:
     lengths take, where lengths are at hand. `margin` is the share of the GPU's memory that the verdict keeps free.
 
     `instance_type` is the one found by `--solve gpus`, empty otherwise; `solved` is the size found by another
-    `--solve`, `epoch` the time of one pass over the data where that was asked for. A server has `method` "serve", its
-    need in `serving`, its context in `seq_len` and in `batch` the sequences of a step.
+    `--solve`, `epoch` the time of one pass over the data and `swept` the need at other sizes, where those were asked
+    for. A server has `method` "serve", its need in `serving`, its context in `seq_len` and in `batch` the sequences of
+    a step.
     """
 
     path: str = ""
@@ -78,6 +96,7 @@ class JobSummary:
     instance_type: str = ""
     solved: Solved | None = None
     epoch: Epoch | None = None
+    swept: Swept | None = None
     variation: Variation | None = None
 
     @property

@@ -133,9 +133,21 @@ def workload_from(options: FineTune) -> Workload:
         steps_in_backward=options.steps_in_backward,
         offloads_activations=options.offloads_activations,
     )
+    _require_effect(options, workload)
+    return replace(workload, batch_size=options.batch_size * workload.rows_per_example)
+
+
+def _require_effect(options: FineTune, workload: Workload) -> None:
+    """Raise `EstimateError` for what is stated of a loss or of weights that the run does not have."""
+    quantization = workload.quantization
     if options.liger_version != NEWEST_LIGER and workload.loss is not Loss.LIGER:
         raise EstimateError("--liger-version needs --loss liger")
-    return replace(workload, batch_size=options.batch_size * workload.rows_per_example)
+    if options.group_size is not None and not quantization.is_packed:
+        raise EstimateError("--group-size needs --quantization gptq or awq")
+    if options.double_quant and quantization not in (Quantization.NF4, Quantization.FP4):
+        raise EstimateError("--double-quant needs 4-bit weights of bitsandbytes: --quantization nf4 or fp4")
+    if options.kbit_prep and quantization is Quantization.NONE:
+        raise EstimateError("--kbit-prep needs quantised weights: --method qlora, or --quantization")
 
 
 def _stack(options: FineTune) -> Stack:

@@ -255,6 +255,24 @@ class JsonSolved:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonSweepPoint:
+    """What the run needs at one value of the size."""
+
+    value: int
+    peak_bytes: JsonPeakBytes
+    interval_bytes: JsonInterval
+    verdict: Literal["fits", "tight", "does-not-fit"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSwept:
+    """What the run needs at several values of a size, in ascending order."""
+
+    size: Literal["batch", "seq-len", "rank"]
+    points: list[JsonSweepPoint]
+
+
+@dataclass(frozen=True, slots=True)
 class JsonJob:
     """One tuning run and what it needs on one GPU, or one server (`method` "serve"); null where that is unknown.
 
@@ -264,7 +282,8 @@ class JsonJob:
 
     `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU, `lengths`
     where those of the data were not given. `instance_type` is the one whose GPUs are the fewest that fit, `solved` the
-    largest size that fits, each null unless `--solve` looked for it; `epoch` is null without `--samples`.
+    largest size that fits, each null unless `--solve` looked for it; `epoch` is null without `--samples`,
+    `swept` without `--sweep`.
     """
 
     workspace: str | None
@@ -282,6 +301,7 @@ class JsonJob:
     instance_type: str | None
     solved: JsonSolved | None
     epoch: JsonEpoch | None
+    swept: JsonSwept | None
     host_bytes: int | None
     interval_bytes: JsonInterval | None
     lengths: JsonLengths | None

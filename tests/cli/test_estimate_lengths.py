@@ -163,7 +163,7 @@ def test_data_is_cut_where_the_manifest_cuts_it(manifest: str, tmp_path: Path) -
         (("--batching", "packed"), "a manifest says it with `packing` and `group_by_length`"),
         (("--holds-outputs",), "what runs a manifest holds no outputs"),
         (("--batch", "4"), "--batch describes a run without a manifest"),
-        (("--no-checkpointing",), "--checkpointing describes a run without a manifest"),
+        (("--no-checkpointing",), "--no-checkpointing describes a run without a manifest"),
         (("--stack", "transformers-5"), "--stack describes a run without a manifest"),
         (
             ("--task", "serve", "--batching", "packed"),

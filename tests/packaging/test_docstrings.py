@@ -30,7 +30,7 @@ def test_no_docstring_is_a_riddle_or_says_again_what_the_module_says() -> None:
     "text",
     [
         '"""Peaks."""\ndef peak() -> int:\n    """Return what a step takes."""\n',
-        '"""Peaks."""\ndef peak() -> int:\n    """Return how many bytes a step takes.\n\n    In one process.\n    """\n',
+        '"""Peaks."""\ndef peak() -> int:\n    """Return how many bytes a step takes.\n\n    In one run.\n    """\n',
         '"""Sum a step\'s bytes."""\ndef peak() -> int:\n    """Sum a step\'s bytes."""\n',
     ],
 )

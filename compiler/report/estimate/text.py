@@ -8,6 +8,7 @@ from itertools import pairwise
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import format_gib, gib
+from kaitoc.compiler.job.summary import Swept
 from kaitoc.compiler.memory.batches import Batching
 from kaitoc.compiler.memory.closed_form.footprint import margin_bytes, verdict
 from kaitoc.compiler.memory.estimate import Lever
@@ -162,14 +163,15 @@ def levers_table(levers: Sequence[Lever]) -> str:
     return "\n".join(["largest reductions", *rows])
 
 
-def sweep_table(name: str, points: Sequence[tuple[int, Footprint]], gpu: Gpu | None, margin: float) -> str:
+def sweep_table(swept: Swept) -> str:
     """Return one row per point of a sweep, in GiB."""
-    lines = [f"{name:>10}{'allocated':>12}{'reserved':>12}{'device':>12}"]
-    for value, predicted in points:
+    lines = [f"{swept.size.value:>10}{'allocated':>12}{'reserved':>12}{'device':>12}"]
+    for point in swept.points:
+        predicted = point.footprint
         totals = (predicted.allocated_bytes, predicted.reserved_bytes, predicted.device_bytes)
-        state = f"   {verdict(predicted, gpu, margin).value}" if gpu is not None else ""
-        lines.append(f"{value:>10,}" + "".join(f"{gib(total, 2):>12}" for total in totals) + state)
-    reserved = [predicted.reserved_bytes for _, predicted in points]
+        state = f"   {point.verdict.value}" if point.verdict is not None else ""
+        lines.append(f"{point.value:>10,}" + "".join(f"{gib(total, 2):>12}" for total in totals) + state)
+    reserved = [point.footprint.reserved_bytes for point in swept.points]
     if any(after < before for before, after in pairwise(reserved)):
         lines.append(
             "reserved memory falls where larger blocks leave fewer gaps: optimizer states take what the first backward "

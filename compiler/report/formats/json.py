@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from kaitoc.compiler.check.rule_info import rule_url
 from kaitoc.compiler.core.findings import Finding, Fix
 from kaitoc.compiler.core.source import Source, Span
-from kaitoc.compiler.job.summary import JobSummary, ServingNeed
+from kaitoc.compiler.job.summary import JobSummary, ServingNeed, Swept
 from kaitoc.compiler.memory.result import Footprint, Phase, Verdict, parts_of
 from kaitoc.compiler.report.json_model import (
     JsonAlternative,
@@ -34,6 +34,8 @@ from kaitoc.compiler.report.json_model import (
     JsonSolved,
     JsonSpan,
     JsonSummary,
+    JsonSweepPoint,
+    JsonSwept,
 )
 from kaitoc.compiler.report.json_pieces import filled, item, joined
 from kaitoc.compiler.report.model import FormatOptions, Frame, Totals
@@ -121,10 +123,11 @@ def to_json_job(job: JobSummary) -> JsonJob:
         sharding=_sharding(footprint) if footprint and footprint.num_gpus > 1 else None,
         instance_type=job.instance_type or None,
         epoch=_epoch(job.epoch) if job.epoch is not None else None,
+        swept=_swept(job.swept) if job.swept is not None else None,
         solved=JsonSolved(job.solved.size.value, job.solved.value) if job.solved is not None else None,
         host_bytes=footprint.host_bytes if footprint else None,
         capacity_bytes=job.capacity_bytes,
-        interval_bytes=JsonInterval(footprint.low_bytes, footprint.high_bytes) if footprint else None,
+        interval_bytes=_interval(footprint) if footprint else None,
         lengths=_lengths(job.variation) if job.variation is not None else None,
         margin=job.margin,
         verdict=_verdict(job.verdict) if job.verdict is not None else None,
@@ -138,6 +141,19 @@ def _epoch(epoch: Epoch) -> JsonEpoch:
     return JsonEpoch(
         epoch.num_samples, epoch.tokens_per_second, interval, list(epoch.assumptions), epoch.hours, epoch.usd
     )
+
+
+def _swept(swept: Swept) -> JsonSwept:
+    points = [
+        JsonSweepPoint(
+            point.value,
+            _peak_bytes(point.footprint),
+            _interval(point.footprint),
+            _verdict(point.verdict) if point.verdict is not None else None,
+        )
+        for point in swept.points
+    ]
+    return JsonSwept(swept.size.value, points)
 
 
 def _serving(need: ServingNeed) -> JsonServing:
@@ -181,6 +197,10 @@ def _lengths(variation: Variation) -> JsonLengths:
         retries=variation.num_retries,
         alternatives=[JsonAlternative(other.words, other.reserved_bytes) for other in variation.alternatives],
     )
+
+
+def _interval(footprint: Footprint) -> JsonInterval:
+    return JsonInterval(footprint.low_bytes, footprint.high_bytes)
 
 
 def _peak_bytes(footprint: Footprint) -> JsonPeakBytes:
