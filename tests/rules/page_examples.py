@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
 from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.rule_pages import page_text
 from kaitoc.compiler.core.edits import apply_edits, collect_edits, select_fixes
 from kaitoc.compiler.core.findings import Applicability, Finding
@@ -32,9 +34,9 @@ class Example:
     code: str
     line: int
     text: str
-    expected: list[tuple[int, str]]
+    expected: list[tuple[int, str]] = field(hash=False)
     heading: str
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict, hash=False)
     previous: str = ""
 
     def __str__(self) -> str:
@@ -77,14 +79,23 @@ def engine_for(example: Example) -> Engine:
 
 
 def findings_of(example: Example, text: str | None = None) -> tuple[Source, list[Finding]]:
-    source = Source("example.yaml", example.text if text is None else text)
+    if text is None:
+        text = example.text
     if example.previous:
+        source = Source("example.yaml", text)
         return source, _update_findings(example, source)
-    engine = engine_for(example)
-    engine.library.add_source(source)
-    outcome = engine.check([source.path])
+    source, outcome = checked(example, text)
     assert outcome.errors == []
     return source, [finding for finding in outcome.findings if finding.code == example.code]
+
+
+@cache
+def checked(example: Example, text: str) -> tuple[Source, Outcome]:
+    """Check a text by the options of an example, once for all tests."""
+    source = Source("example.yaml", text)
+    engine = engine_for(example)
+    engine.library.add_source(source)
+    return source, engine.check([source.path])
 
 
 def _update_findings(example: Example, source: Source) -> list[Finding]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from hint_cases import followed
-from page_examples import Example, engine_for, examples, findings_of
+from page_examples import Example, checked, examples, findings_of
 
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.core.findings import Finding, Severity
@@ -31,22 +31,19 @@ COMMAND = re.compile(r"`kaitoc (compile --goal throughput)` does")
 
 
 def errors_in(example: Example, text: str) -> list[Finding]:
-    engine = engine_for(example)
-    source = Source("example.yaml", text)
-    engine.library.add_source(source)
-    return [finding for finding in engine.check([source.path]).findings if finding.severity is Severity.ERROR]
+    return [finding for finding in checked(example, text)[1].findings if finding.severity is Severity.ERROR]
 
 
-def new_errors(example: Example, text: str, before: Counter[str]) -> list[Finding]:
+def new_errors(example: Example, text: str) -> list[Finding]:
+    before = Counter(one.code for one in errors_in(example, example.text))
     return [finding for finding in errors_in(example, text) if not before[finding.code]]
 
 
 def followed_through(example: Example, source: Source, finding: Finding) -> str | None:
     """Return the text after a help, and those of the faults that it shows, were followed; None where it names none."""
-    before = Counter(one.code for one in errors_in(example, source.text))
     text = followed(example, source, finding)
     for _ in range(MOST_ROUNDS):
-        shown = new_errors(example, text, before) if text is not None else []
+        shown = new_errors(example, text) if text is not None else []
         if text is None or not shown:
             break
         further = followed(example, Source("example.yaml", text), shown[0])
@@ -56,31 +53,27 @@ def followed_through(example: Example, source: Source, finding: Finding) -> str 
     return text
 
 
-def hints() -> Iterator[tuple[Example, Finding, str]]:
-    for example in EXAMPLES:
-        source, findings = findings_of(example)
-        for finding in findings:
-            text = followed_through(example, source, finding) if finding.help else None
-            if text is not None:
-                yield example, finding, text
+@cache
+def hints(example: Example) -> list[tuple[Finding, str]]:
+    """Return the findings of an example whose help names an edit, each with the text after it was followed."""
+    source, findings = findings_of(example)
+    texts = [(finding, followed_through(example, source, finding)) for finding in findings if finding.help]
+    return [(finding, text) for finding, text in texts if text is not None]
 
 
-FOLLOWED = list(hints())
-
-
-@pytest.mark.parametrize(("example", "finding", "text"), FOLLOWED, ids=lambda value: getattr(value, "code", ""))
-def test_a_help_that_is_followed_mends_its_finding(example: Example, finding: Finding, text: str) -> None:
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_helps_that_are_followed_mend_their_findings(example: Example) -> None:
     _, before = findings_of(example)
-    _, after = findings_of(example, text)
-    errors_before = Counter(one.code for one in errors_in(example, example.text))
+    for finding, text in hints(example):
+        _, after = findings_of(example, text)
 
-    assert len(after) < len(before), finding.help
-    if finding.code not in HIDES_OTHERS:
-        assert [one.message for one in new_errors(example, text, errors_before)] == [], finding.help
+        assert len(after) < len(before), finding.help
+        if finding.code not in HIDES_OTHERS:
+            assert [one.message for one in new_errors(example, text)] == [], finding.help
 
 
 def test_most_helps_name_an_edit() -> None:
-    assert len(FOLLOWED) >= LEAST_FOLLOWED
+    assert sum(len(hints(example)) for example in EXAMPLES) >= LEAST_FOLLOWED
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
