@@ -15,6 +15,9 @@ settings.register_profile("soak", deadline=None, max_examples=1000, suppress_hea
 settings.load_profile("suite")
 """No test is a measurement of time: the machine may be busy with something else."""
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Threads of tiny models wait for each other longer than they work, and without end beside other processes."""
+
 _CACHE = TemporaryDirectory(prefix="kaitoc-tests-")
 os.environ["KAITOC_CACHE_DIR"] = _CACHE.name
 """What runs of the tests cache is neither the user's nor kept."""

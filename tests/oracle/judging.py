@@ -8,10 +8,11 @@ from typing import Any
 from variants import config_of
 
 from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.known_findings import known_findings
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
-from kaitoc.compiler.job.faults import known_faults, to_finding
+from kaitoc.compiler.job.faults import to_finding
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
@@ -98,17 +99,17 @@ class Judge:
         """Prepare the rules of a Kaito release."""
         overrides = Overrides(kaito_version=release)
         self._rules, self._overrides = RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES), overrides
+        self._job_rules = tuple(rule for rule in JOB_RULES if not rule.CODE.startswith(MEMORY))
 
     def findings(self, variant: _Json) -> list[Finding]:
         """Return what the rules find in the manifest of a variant, those about the real model's memory left out."""
         engine = Engine(self._rules, self._overrides, SettingsFinder(isolated=True))
         source = Source("variant.yaml", manifest_of(variant))
         engine.library.add_source(source)
-        file = engine.library.load(source.path)
+        file = engine.library.add_given(source.path)
         found = [to_finding(rule, fault) for rule in FILE_RULES for fault in rule.check(file)]
-        rules = [rule for rule in JOB_RULES if not rule.CODE.startswith(MEMORY)]
         for job in engine.jobs_of(file):
-            found.extend(to_finding(rule, fault) for rule in rules for fault in known_faults(rule, job))
+            found.extend(known_findings(self._job_rules, job))
         return found
 
     def errors(self, variant: _Json) -> list[Finding]:
