@@ -45,7 +45,7 @@ def null_effect(problem: ArgProblem) -> str:
 
 def nested_effect(problem: ArgProblem) -> str:
     """Describe the effect of a flattened mapping."""
-    return f"which no key is called; {STOPS}" if problem.is_fatal else f"which sets `{problem.suggestion}`"
+    return f"which is not an option; {STOPS}" if problem.is_fatal else f"which sets `{problem.suggestion}`"
 
 
 def nested_help(option: Option, problem: ArgProblem) -> str:

@@ -27,7 +27,7 @@ def check(job: Job) -> Iterator[Fault]:
             job.place_of(option),
             f"TRL {job.release.trl} of {job.release.name} computes the loss from `lm_head.weight` itself and "
             f"refuses an adapter on `lm_head`: {AFTER_LOADING}",
-            help="add `loss_type: nll`, which takes more memory, or remove `lm_head` from `target_modules`",
+            help="add `loss_type: nll`, which needs more memory, or remove `lm_head` from `target_modules`",
             fix=_fix(job, remaining),
         )
 

@@ -30,7 +30,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             if launcher is not None:
                 yield Fault(
                     launcher.value,
-                    f"`{launcher.text}` ends with 1 whatever its processes end with: `podFailurePolicy` never sees 2 "
-                    "and 3, and a plan that cannot run is tried again with all nodes",
+                    f"`{launcher.text}` exits with 1 whatever its processes exit with: `podFailurePolicy` never sees 2 "
+                    "and 3, and a plan that cannot run is retried on all nodes",
                     help="write `command: [python, -m, kaitoc.runtime]`, which starts the processes itself",
                 )

@@ -21,6 +21,6 @@ def check(job: Job) -> Iterator[Fault]:
     yield from useless_option(
         job,
         "model_init_kwargs",
-        "`model_init_kwargs` is ignored: Kaito builds the model itself, from ModelConfig, and hands it to the trainer",
-        help="set what ModelConfig has a key for there; Kaito's image offers no choice of attention",
+        "`model_init_kwargs` is ignored: Kaito builds the model itself, from ModelConfig, and passes it to the trainer",
+        help="move the options that ModelConfig has there; Kaito's image offers no choice of attention",
     )

@@ -33,8 +33,8 @@ def check(job: Job) -> Iterator[Fault]:
     for option, problem in problems_of(job, ArgProblemKind.INVALID_JSON):
         yield Fault(
             job.place_of(option),
-            f"the text of `{problem.key}` begins with a brace but is not JSON; {STOPS}",
-            help="JSON has its names and texts in double quotes",
+            f"the text of `{problem.key}` starts with a brace but is not JSON; {STOPS}",
+            help="JSON needs names and strings in double quotes",
         )
     if is_on_kaito(job):
         yield from _other_texts(job)

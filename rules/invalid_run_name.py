@@ -30,7 +30,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
         yield Fault(
             named.value,
             f"`{name}` cannot be part of the host names of its pods, so it is refused",
-            help="use lower-case letters, digits and `-`, a letter first",
+            help="use lower-case letters, digits and `-`, starting with a letter",
         )
         return
     longest, limit, who = _longest(run)

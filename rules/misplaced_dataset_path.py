@@ -35,7 +35,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _problem(job: Job, path: str) -> str:
     if "://" in path:
-        return "is taken for a path below /mnt, not for a URL"
+        return "is treated as a path below /mnt, not as a URL"
     full = normpath("/mnt/" + path.strip("/"))
     if full != "/mnt/data" and not full.startswith("/mnt/data/"):
         return f"is {full}, and Kaito mounts the input at /mnt/data"

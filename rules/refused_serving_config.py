@@ -28,12 +28,14 @@ def check(job: ServingJob) -> Iterator[Fault]:
         return
     for option in job.known_options:
         if not isinstance(option.node, Scalar):
-            message = f"Kaito's webhook wants one value for `{option.name}` and refuses the object that uses this"
+            message = (
+                f"Kaito's webhook accepts only one value for `{option.name}` and refuses the object that uses this"
+            )
             yield Fault(option.value, message, help="write it as text in quotes")
         elif option.name == "max-model-len" and not re.fullmatch(_ATOI, option.node.value):
             served = job.parsed.values.get("max-model-len")
             value = served.value if served is not None else None
             is_number = isinstance(value, int) and value > 0
             fix = replacement(job, option, value, Applicability.SAFE) if is_number else None
-            message = "Kaito's webhook takes nothing but a whole number for `max-model-len`"
+            message = "Kaito's webhook accepts only a whole number for `max-model-len`"
             yield Fault(option.value, message, help="remove it: Kaito sets it" if not is_number else "", fix=fix)

@@ -31,5 +31,5 @@ def check(run: ClusterRun) -> Iterator[Fault]:
         yield Fault(
             place,
             "a failed pod is replaced alone, but the others do not let it rejoin: all wait until they fail",
-            help="set `backoffLimit: 0`, and `failurePolicy.maxRestarts`, which starts all nodes again",
+            help="set `backoffLimit: 0`, and `failurePolicy.maxRestarts`, which restarts all nodes",
         )

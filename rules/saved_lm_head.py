@@ -27,7 +27,7 @@ def check(job: Job) -> Iterator[Fault]:
             job.place_of(option),
             f"`modules_to_save` wraps `lm_head`, and TRL {job.release.trl} of {job.release.name} reads its weight for "
             "the loss: an AttributeError in the first step",
-            help="add `loss_type: nll`, which takes more memory, or remove `lm_head` from `modules_to_save`",
+            help="add `loss_type: nll`, which needs more memory, or remove `lm_head` from `modules_to_save`",
             fix=_fix(job, option, remaining),
         )
 

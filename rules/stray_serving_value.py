@@ -25,7 +25,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
             option.key,
             f"`{option.name}` takes no value: Kaito writes `--{option.name} {option.plain}`, and vLLM refuses a second "
             f"such word; {STOPS}",
-            help="an option without a value can have the next one as its value: "
+            help="write the next option as the value of an option without one: "
             "`enforce-eager: --async-scheduling`, and the last one `--seed=0`",
             fix=as_one_chain(job),
         )

@@ -1,4 +1,4 @@
-"""A value, a section or a whole manifest that is not judged, as something else has yet to fill it in."""
+"""A value, a section or a whole manifest that is not checked because something else has yet to fill it in."""
 
 from __future__ import annotations
 

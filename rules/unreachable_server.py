@@ -29,4 +29,4 @@ def check(job: ServingJob) -> Iterator[Fault]:
         message = (
             f"Kaito's probes and Service use port {_PORT} of the pod: with `{option.name}: {served.word}` they fail"
         )
-        yield Fault(option.key, f"{message}, and the pod is killed when its start-up time is over", help="remove it")
+        yield Fault(option.key, f"{message}, and the pod is killed when its start-up time runs out", help="remove it")

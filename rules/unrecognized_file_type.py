@@ -29,9 +29,7 @@ def check(job: Job) -> Iterator[Fault]:
     if (is_path and has_extension) or any(types_in(name) for _, name in names):
         return
     for place, name in names:
-        effect = (
-            "is not a type that can be loaded" if is_path else 'is passed over: "Unable to find a valid dataset file"'
-        )
+        effect = "is not a type that can be loaded" if is_path else 'is skipped: "Unable to find a valid dataset file"'
         yield Fault(
             place,
             f"`{name}` has none of {join_names(FILE_TYPES)} in its name and {effect}; {AFTER_LOADING}",
@@ -44,4 +42,4 @@ def _help(place: Place, *, is_path: bool) -> str:
     query = place.source.slice(place.span).partition("?")[2]
     if "/" in query and not is_path:
         return "write %2F for each slash after the `?`: Kaito names the file by what follows the last slash"
-    return "rename it with the right ending" + (", or set `dataset_extension`" if is_path else "")
+    return "rename it with the right extension" + (", or set `dataset_extension`" if is_path else "")

@@ -46,17 +46,17 @@ def _run_command() -> int:
     parser.add_argument("plan", help="a plan, as `kaitoc run --dry-run` prints it")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     earlier = parser.add_mutually_exclusive_group()
-    earlier.add_argument("--resume", action="store_true", help="continue from the newest whole checkpoint")
+    earlier.add_argument("--resume", action="store_true", help="continue from the newest complete checkpoint")
     earlier.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote into the output")
-    parser.add_argument("--auto-fit", action="store_true", help="on out-of-memory, try again with less")
+    parser.add_argument("--auto-fit", action="store_true", help="if out of memory, retry with settings that need less")
     parser.add_argument(
         "--grace-seconds",
         type=float,
         metavar="S",
         help=f"time for workers to save after SIGTERM (default: {GRACE_VARIABLE}, else {DEFAULT_GRACE_SECONDS:g})",
     )
-    parser.add_argument("--no-cache", action="store_true", help="tokenize the data anew, and keep no tokens")
-    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve the numbers to Prometheus")
+    parser.add_argument("--no-cache", action="store_true", help="tokenize the data again, and do not cache the tokens")
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve Prometheus metrics on this port")
     arguments = parser.parse_args()
     how = Execution(
         arguments.device,
@@ -87,7 +87,7 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
         if group is None:
             require_world(plan.num_processes)
         if auto_fit and (group is not None or is_launched()):
-            raise FinalFailure("--auto-fit would try again in each process by itself; leave it out under a launcher")
+            raise FinalFailure("--auto-fit is incompatible with a launcher: each process would retry on its own")
     except (ValueError, FinalFailure) as error:
         tell(error)
         return EXIT_USAGE
@@ -101,7 +101,7 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
             sys.stderr.write("kaitoc: no other setting is left that keeps the result\n")
             break
         plan, change = candidate
-        sys.stderr.write(f"kaitoc: trying again with {change}\n")
+        sys.stderr.write(f"kaitoc: retrying with {change}\n")
         free_memory()
         code = _execute_once(plan, replace(how, resume=False, overwrite=True))
     return code

@@ -143,7 +143,7 @@ def _without_judging(content: dict[str, Any], *, tolerates: bool) -> Answer:
     has_config = isinstance(data, dict) and (DATA_KEY in data or SERVING_DATA_KEY in data)
     if not has_config and not str(content.get("apiVersion", "")).startswith(f"{KAITO_API_GROUP}/"):
         return Answer(is_allowed=True)
-    message = f"more than {_MAX_VALUES:,} values, which no object of Kaito's has; it is not checked"
+    message = f"more than {_MAX_VALUES:,} values, more than any Kaito object has; it is not checked"
     return Answer(is_allowed=tolerates, message=message, warnings=(message,) if tolerates else ())
 
 
@@ -230,7 +230,7 @@ def _refuses(finding: Finding, policy: Policy) -> bool:
 
 def _told(finding: Finding) -> str:
     place = f" (at {finding.pointer})" if finding.pointer else ""
-    message = "the ConfigMap that it names does not exist" if _needs_partners(finding) else finding.message
+    message = "the ConfigMap that it references does not exist" if _needs_partners(finding) else finding.message
     return f"{finding.code} {message}{place}"
 
 

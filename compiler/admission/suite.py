@@ -57,7 +57,7 @@ def read_suite(folder: str) -> list[Case]:
             name = os.path.relpath(here, folder)
             cases.append(Case(name if name != "." else os.path.basename(os.path.abspath(here)), here, _expected(here)))
     if not cases:
-        raise SuiteError(f"{folder}: holds no folder with a `{REVIEW}`")
+        raise SuiteError(f"{folder}: no folder with a `{REVIEW}` in it")
     return sorted(cases, key=lambda case: case.name)
 
 

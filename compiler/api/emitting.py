@@ -40,7 +40,7 @@ def emissions(
         raise RunError(f"{', '.join(paths)}: there is no tuning Workspace in it")
     names = [emission.name for emission in found]
     if len(set(names)) < len(names):
-        raise EmitError("two Workspaces become the same run; give one of them another name")
+        raise EmitError("two Workspaces would create the same run; rename one of them")
     return found
 
 

@@ -300,7 +300,7 @@ def predict(subject: Subject, *, num_samples: int | None = None, use_trace: bool
 
 def _epoch(subject: Subject, predicted: Footprint, num_samples: int) -> Epoch:
     if subject.gpu is None:
-        raise EstimateError("--samples times an epoch on a GPU of the catalog; name one with --gpu")
+        raise EstimateError("--samples needs a GPU of the catalog: name one with --gpu")
     if not has_closed_form(subject.workload.architecture):
         raise EstimateError("--samples needs a model with a closed form; this one can only be traced")
     return epoch_of(

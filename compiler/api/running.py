@@ -193,7 +193,7 @@ def run(
     made = what if isinstance(what, Plan) else plan(what)
     require_runtime()
     if made.num_processes > 1 and not is_launched():
-        raise RunError("the plan asks for several processes; `kaitoc run` and torchrun start them")
+        raise RunError("the plan is for several processes; start it with `kaitoc run` or torchrun")
     require_world(made.num_processes)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         from kaitoc.runtime.launch.ready import RunOptions  # torch and transformers take seconds

@@ -217,7 +217,7 @@ def _layout(serve: Serve, gpu: Gpu | None, instance: InstanceType | None, *, has
         ranks, replicas = serve.tensor_parallel or 1, serve.data_parallel or 1
         used = ranks * replicas * (serve.pipeline_parallel or 1)
         if serve.num_gpus is not None and used != serve.num_gpus:
-            raise EstimateError(f"--tp, --pp and --dp take {used} GPUs, not {serve.num_gpus}; leave --gpus out")
+            raise EstimateError(f"--tp, --pp and --dp take {used} GPUs, not {serve.num_gpus}; remove --gpus")
         return ranks, replicas
     per_gpu_gib = gpu.nominal_gib if gpu is not None else 0.0
     node = InstanceType("", "", gpu, "", num_gpus, per_gpu_gib * num_gpus, None)

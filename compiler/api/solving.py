@@ -85,7 +85,7 @@ def solve_size(subject: Subject, size: SolvedSize) -> LargestSize:
     """
     workload, gpu = subject.workload, subject.gpu
     if gpu is None:
-        raise EstimateError(f"--solve {size.value} has no bound without a GPU; name one with --gpu or --gpu-memory")
+        raise EstimateError(f"--solve {size.value} needs a GPU as its limit: name one with --gpu or --gpu-memory")
     if not has_closed_form(workload.architecture):
         raise EstimateError(f"--solve {size.value} needs a model with a closed form; this one can only be traced")
     value = largest(workload, size, gpu, subject.margin)
@@ -99,7 +99,7 @@ def solve_gpus(subject: Subject, gpu_name: str | None) -> Solution:
     Raises `EstimateError` where only the trace tells its memory, `WorkloadError` for what no run can be.
     """
     if not has_closed_form(subject.workload.architecture):
-        raise EstimateError("--solve gpus needs a model with a closed form; estimate numbers of GPUs one by one")
+        raise EstimateError("--solve gpus needs a model with a closed form; try values of --gpus one by one")
     choices = _machines(subject, gpu_name)
     placement = smallest_placement(subject.workload, choices, subject.margin)
     if placement is None:

@@ -153,5 +153,5 @@ def _read_entry(path: str, index: int, entry: Any) -> tuple[FindingKey, int]:
     count = entry.pop("count")
     texts_ok = all(isinstance(value, str) for value in entry.values())
     if not texts_ok or not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise BaselineError(f"{path}: findings[{index}]: expected texts, and a count of at least 1", path=path)
+        raise BaselineError(f"{path}: findings[{index}]: expected strings, and a count of at least 1", path=path)
     return FindingKey(**entry), count

@@ -103,7 +103,7 @@ def _plan_in(config_map: Manifest) -> tuple[PlanFacts | None, str]:
     if text is None:
         return None, ""
     if not text:
-        return None, f"there is no `{PLAN_KEY}` in it"
+        return None, f"it has no `{PLAN_KEY}`"
     try:
         plan = read_plan(text, PLAN_KEY)
     except PlanError as error:

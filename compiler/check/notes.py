@@ -19,7 +19,7 @@ def note_of_unjudged(file: ManifestFile) -> str:
     if unjudged:
         line = file.source.position(unjudged[0].place.span.start).line
         names = ", ".join(f"{manifest.ref.kind} `{manifest.ref.name}`" for manifest in unjudged)
-        return f"{file.source.path}:{line}: not judged: {names} (kaitoc judges what tunes or serves a model)"
+        return f"{file.source.path}:{line}: not checked: {names} (kaitoc checks objects that tune or serve a model)"
     return "" if file.concerns_kaito else _note_of_broken(file)
 
 

@@ -26,8 +26,8 @@ class AdmissionOptions:
 
 def admission_options(command: F) -> F:
     """Add the options of `AdmissionOptions`."""
-    command = click.option("--allow-suppressions", is_flag=True, help="Let comments in an object suppress errors.")(
-        command
-    )
-    command = click.option("--strict", is_flag=True, help="Refuse for warnings too.")(command)
+    command = click.option(
+        "--allow-suppressions", is_flag=True, help="Allow comments in an object to suppress errors."
+    )(command)
+    command = click.option("--strict", is_flag=True, help="Deny on warnings too.")(command)
     return judging_options(command)

@@ -41,7 +41,7 @@ class BaselineOptions:
     show_default=True,
     metavar="FILE",
     shell_complete=complete_path,
-    help="Where to write it; - is standard output.",
+    help="File to write; - is standard output.",
 )
 @click.option("--update", is_flag=True, help="Remove findings that are gone; add none.")
 @config_option

@@ -7,16 +7,23 @@ from collections.abc import Callable
 import click
 
 from kaitoc.compiler.cli.check_options import CheckOptions, run_check
-from kaitoc.compiler.cli.check_report import Color
 from kaitoc.compiler.cli.completion import complete_format, complete_path
-from kaitoc.compiler.cli.options import F, judging_options, length_options, sharing_options, takes, with_options
+from kaitoc.compiler.cli.options import (
+    F,
+    color_option,
+    judging_options,
+    length_options,
+    sharing_options,
+    takes,
+    with_options,
+)
 from kaitoc.compiler.report import FORMATS
 
 _DEFAULTS = CheckOptions()
 _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--format", "-f", "formats", multiple=True, metavar="F", shell_complete=complete_format,
                  help=f"Output format, repeatable, each NAME or NAME=FILE: {', '.join(FORMATS)}."),
-    click.option("--output-file", metavar="FILE", shell_complete=complete_path,
+    click.option("--output-file", "-o", metavar="FILE", shell_complete=complete_path,
                  help="Write the report to a file instead of standard output."),
     click.option("--stdin-filename", metavar="NAME", default=_DEFAULTS.stdin_filename,
                  help="Name for standard input in reports."),
@@ -30,14 +37,13 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
                  help="Skip files and folders that match when folders are searched; repeatable."),
     click.option("--no-respect-gitignore", is_flag=True, help="Also search files that git ignores."),
     click.option("--exit-zero", is_flag=True, help="Exit 0 even when there are findings."),
-    click.option("--quiet", "-q", is_flag=True, help="Print findings and nothing else."),
+    click.option("--quiet", "-q", is_flag=True, help="Print only findings."),
     click.option("--verbose", "-v", is_flag=True, help="List every job, and show what was read."),
-    click.option("--color", type=click.Choice([choice.value for choice in Color]), default=_DEFAULTS.color,
-                 show_default=True, help="Whether to colour."),
+    color_option,
     click.option("--show-files", is_flag=True, help="List the files that would be checked, without checking them."),
     click.option("--show-settings", is_flag=True, help="Show the settings of each path, without checking."),
     click.option("--show-effective", is_flag=True,
-                 help="Show the command line of each server and where its values come from, and check none."),
+                 help="Show the command line of each server and where its values come from, without checking."),
     click.option("--show-fixes", is_flag=True, help="With --fix: list what was fixed."),
     click.option("--statistics", is_flag=True, help="Count findings by rule instead of listing them."),
     click.option("--baseline", metavar="FILE", shell_complete=complete_path,

@@ -13,7 +13,7 @@ from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.inputs import Inputs, Search
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
-from kaitoc.compiler.cli.check_report import CheckReport, Color, conclude, tell_what_is_read, wanted_texts
+from kaitoc.compiler.cli.check_report import CheckReport, conclude, tell_what_is_read, wanted_texts
 from kaitoc.compiler.cli.console import complain, say, show_progress
 from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
@@ -22,6 +22,7 @@ from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target
 from kaitoc.compiler.report.ledger import Ledgers
 from kaitoc.compiler.report.model import Verbosity
+from kaitoc.compiler.report.style import Color
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 if TYPE_CHECKING:

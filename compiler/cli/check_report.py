@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from enum import Enum
 from typing import TextIO
 
 from kaitoc.compiler.check.request import CheckRequest
@@ -17,18 +16,10 @@ from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, emit
 from kaitoc.compiler.report.ledger import Ledgers, Wanted
 from kaitoc.compiler.report.model import Verbosity
-from kaitoc.compiler.report.style import wants_color
+from kaitoc.compiler.report.style import Color, wants_color
 from kaitoc.compiler.report.wording import plural
 
 EXIT_FINDINGS = 1
-
-
-class Color(Enum):
-    """Whether to colour: on a terminal that can, or whatever the output is."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +37,7 @@ class CheckReport:
 
     def wants_color(self) -> bool:
         """Return whether to colour what goes to standard output."""
-        if self.color is Color.AUTO:
-            return wants_color(sys.stdout, os.environ)
-        return self.color is Color.ALWAYS
+        return wants_color(sys.stdout, os.environ, self.color)
 
 
 def wanted_texts(report: CheckReport, request: CheckRequest) -> Wanted:

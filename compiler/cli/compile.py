@@ -14,7 +14,7 @@ from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
 from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EngineCommandOptions, emit
 from kaitoc.compiler.cli.option_records import AssumptionOptions
-from kaitoc.compiler.cli.options import F, assumption_options, config_option, isolated_option, takes
+from kaitoc.compiler.cli.options import F, assumption_options, color_option, config_option, isolated_option, takes
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
@@ -40,6 +40,7 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--allow-workspace-edits", is_flag=True, help="Also allow changes to the Workspace's instance type."),
     click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
+    color_option,
     config_option,
     isolated_option,
     *EMIT_OPTIONS,
@@ -60,6 +61,7 @@ class CompileOptions:
     attention: str | None
     allow_workspace_edits: bool
     reports: tuple[str, ...]
+    color: str
     config: str | None
     isolated: bool
     emit_engine: str | None
@@ -104,7 +106,7 @@ def compile_command(options: CompileOptions) -> int:
             return emit(options.paths, options.request, emitted, None if _prints_text(options) else options.output)
         options.engine.require_none("--emit")
         if options.shard_group is not None:
-            raise CompileError("--shard-group goes with --emit")
+            raise CompileError("--shard-group needs --emit")
         return _compile(options)
     except OutputError as error:
         complain(f"{error}; nothing written")
@@ -138,7 +140,7 @@ def _compile(options: CompileOptions) -> int:
 
 def _emit(result: Compilation, options: CompileOptions) -> int:
     if options.diff:
-        click.echo(_painted(result.diff), nl=False)
+        click.echo(_painted(result.diff, options), nl=False)
         return EXIT_CHANGES if result.diff else 0
     if _prints_text(options):
         click.echo(_only_text(result), nl=False)
@@ -157,24 +159,29 @@ def _prints_text(options: CompileOptions) -> bool:
 def _only_text(result: Compilation) -> str:
     """Return the compiled text of the one file; raises `CompileError` where there are several."""
     if len(result.files) > 1:
-        raise CompileError(f"-o -: {len(result.files)} files would be written one after the other; use -o DIR")
+        raise CompileError(f"-o -: {len(result.files)} files cannot be written to standard output at once; use -o DIR")
     return "".join(file.text for file in result.files)
 
 
-def _painted(diff: str) -> str:
-    from kaitoc.compiler.report.style import Style, wants_color  # as above
+def _painted(diff: str, options: CompileOptions) -> str:
+    from kaitoc.compiler.report.style import Color, Style, wants_color  # as above
 
-    return Style(wants_color(sys.stdout, os.environ)).diff(diff)
+    return Style(wants_color(sys.stdout, os.environ, Color(options.color))).diff(diff)
 
 
 def _require_emittable(options: CompileOptions) -> None:
     """Raise `CompileError` for options that say how to rewrite a file."""
     if options.in_place or options.diff:
-        raise CompileError("--emit writes other objects than the file holds; it excludes --in-place and --diff")
+        raise CompileError(
+            "--emit is incompatible with --in-place and --diff: it writes other objects than the file holds"
+        )
     if options.reports:
-        raise CompileError("--emit has no report; run `kaitoc compile --target bundled --report` for the compilation's")
+        raise CompileError(
+            "--emit writes no report; use `kaitoc compile --target bundled --report FILE` for a report of "
+            "the compilation"
+        )
     if options.assumptions.overrides.target == "kaito":
-        raise CompileError("--emit runs the bundled runtime; leave --target out")
+        raise CompileError("--emit always runs the bundled runtime; remove --target")
     _require_one_output(options)
 
 
@@ -182,7 +189,7 @@ def _require_one_output(options: CompileOptions) -> None:
     if sum((options.output is not None, options.in_place, options.diff)) > 1:
         raise CompileError("-o, --in-place and --diff are mutually exclusive")
     if options.in_place and "-" in options.paths:
-        raise CompileError("--in-place replaces files; standard input is written to standard output or with -o")
+        raise CompileError("--in-place needs files; standard input is compiled to standard output, or to -o FILE")
 
 
 def _refuse(result: Compilation) -> None:
@@ -197,6 +204,7 @@ def _refuse(result: Compilation) -> None:
 
 
 def _wants_color(options: CompileOptions) -> bool:
-    from kaitoc.compiler.report.style import wants_color  # as above
+    from kaitoc.compiler.report.style import Color, wants_color  # as above
 
-    return wants_color(sys.stderr if options.diff else sys.stdout, os.environ)
+    to_stderr = options.diff or _prints_text(options)
+    return wants_color(sys.stderr if to_stderr else sys.stdout, os.environ, Color(options.color))

@@ -59,7 +59,7 @@ _SERVE = "serve"
     type=click.Choice([*TASKS, _SERVE]),
     default="sft",
     show_default=True,
-    help="Learn text, prefer `chosen` over `rejected` answers, as `kaitoc run --task dpo` does, or serve with vLLM.",
+    help="Train on text (sft), or on `chosen` over `rejected` answers as `kaitoc run --task dpo`, or serve with vLLM.",
 )
 @step_options
 @sharing_options
@@ -67,7 +67,7 @@ _SERVE = "serve"
     "--stack",
     metavar="S",
     shell_complete=complete_stack,
-    help="Software: kaito-v0.12, transformers-5, trl-chunked, ...",
+    help="Software stack: kaito-v0.12, transformers-5, trl-chunked, ...",
 )
 @kaito_version_option
 @target_option

@@ -37,7 +37,7 @@ def _of_the_question(options: EstimateOptions) -> Iterator[str]:
         if solve == GPUS and (options.sharing.gpus is not None or options.sharing.nodes != 1):
             yield "--solve gpus finds how many GPUs and nodes it takes; leave out --gpus and --nodes"
     if options.plot is not None and options.sweep is None:
-        yield "--plot draws a sweep; add --sweep, such as --sweep seq-len=512:8192"
+        yield "--plot needs --sweep, such as --sweep seq-len=512:8192"
     if options.prices and options.samples is None:
         yield "--price is for the cost of an epoch; add --samples N"
     if options.task == "dpo" and options.target == "kaito":

@@ -128,4 +128,4 @@ class EstimateOptions:
         others = {"--stack": self.stack, "--model-config": self.model_config}
         option = self.training.describing or next((name for name, value in others.items() if value is not None), None)
         if option is not None:
-            raise EstimateError(f"{option} describes a run without a manifest; leave it out, or the paths")
+            raise EstimateError(f"{option} cannot be combined with manifests: remove the option or the paths")

@@ -34,10 +34,13 @@ class RowOptions:
         """Raise `EstimateError` for options that manifests answer."""
         if self.batching is not None:
             raise EstimateError(
-                "--batching describes a run without a manifest; a manifest says it with `packing` and `group_by_length`"
+                "--batching cannot be combined with manifests: set `packing` or `group_by_length` in the manifest"
             )
         if self.holds_outputs:
-            raise EstimateError("--holds-outputs is for other training loops: what runs a manifest holds no outputs")
+            raise EstimateError(
+                "--holds-outputs cannot be combined with manifests: neither Kaito nor `kaitoc run` keeps a "
+                "step's outputs"
+            )
 
     def longest_tokens(self, rows: RowLengths, seq_len_tokens: int | None) -> int | None:
         """Return the length of the longest batch of a run that is described, cut at `--seq-len`; packed rows fill it.
@@ -50,7 +53,7 @@ class RowOptions:
         cap = seq_len_tokens or (DEFAULT_SEQ_LEN_TOKENS if is_packed else rows.longest)
         if rows.longest > cap:
             raise LengthsError(
-                f"--lengths: max {rows.longest:,} is beyond the {cap:,} tokens that sequences are cut at"
+                f"--lengths: max {rows.longest:,} exceeds the {cap:,} tokens at which sequences are truncated"
             )
         return seq_len_tokens if is_packed else rows.longest
 

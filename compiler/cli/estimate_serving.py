@@ -142,7 +142,7 @@ def _estimates(request: ServingRequest) -> Iterator[ServingEstimate]:
     if request.paths:
         option = options.describing or next((name for name, value in request.describing.items() if value), None)
         if option is not None:
-            raise EstimateError(f"{option} describes a server without a manifest; leave it out, or the paths")
+            raise EstimateError(f"{option} cannot be combined with manifests: remove the option or the paths")
         for estimated in estimates_in(
             Inputs(request.paths), overrides, lengths=lengths, solve=solve, settings=request.settings
         ):

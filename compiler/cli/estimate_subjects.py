@@ -44,14 +44,14 @@ def _note_sharding(subject: Subject, options: EstimateOptions) -> None:
     gpu = subject.gpu
     if subject.workload.num_gpus > 1 and not knows_links(gpu):
         links = "NVLink" if gpu is None or gpu.nvlink else "PCIe"
-        complain(f"note: what links the GPUs is not known; {links} is assumed for NCCL's buffers")
+        complain(f"note: the link between the GPUs is not known; assuming {links} for NCCL's buffers")
 
 
 def note_longest_alone(subject: Subject, options: EstimateOptions) -> None:
     """Say that neither sizes that are solved for nor those of a sweep are replayed with lengths that vary."""
     question = "--solve" if options.solve is not None else "--sweep" if options.sweep is not None else ""
     if question and subject.lengths is not None:
-        complain(f"note: {question} looks at the longest batch; lengths that vary are not replayed")
+        complain(f"note: {question} assumes the longest batch; varying lengths are not replayed")
 
 
 def note_without_gpu(options: EstimateOptions) -> None:
@@ -66,7 +66,7 @@ def note_without_gpu(options: EstimateOptions) -> None:
 def note_effects(estimated: Estimate, options: EstimateOptions) -> None:
     """Say what of the options the estimate could not follow."""
     if estimated.subject.lengths is not None and estimated.variation is None:
-        complain("note: lengths that vary are not replayed for a run that is sharded, traced or on pairs")
+        complain("note: varying lengths are not replayed for sharded, traced and preference (dpo) runs")
     if options.prices and estimated.epoch is not None and estimated.epoch.usd is None:
         complain("note: --price has no effect: it names no instance type of this run; name one with --gpu")
     _note_unsharded(estimated, options)
@@ -81,12 +81,14 @@ def _note_unsharded(estimated: Estimate, options: EstimateOptions) -> None:
     for name in ("shard_group", "reshard", "offload"):
         if getattr(sharing, name) != getattr(silent, name):
             option = "--no-reshard" if name == "reshard" else f"--{name.replace('_', '-')}"
-            complain(f"note: {option} has no effect: each GPU holds a whole copy (ddp); --sharding fsdp2 splits it")
+            complain(
+                f"note: {option} has no effect: each GPU holds a whole copy (ddp); --sharding fsdp2 shards the model"
+            )
 
 
 def _model(options: EstimateOptions) -> Architecture:
     name, config = named_model(options.model, options.model_config)
     model = architecture(name, config)
     if config is not None and not has_closed_form(model):
-        complain(f"note: no closed form for `{model.model_type}`: its code is traced")
+        complain(f"note: no closed form for `{model.model_type}`; tracing its code instead")
     return model

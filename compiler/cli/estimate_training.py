@@ -93,7 +93,7 @@ class TrainingOptions:
 
 
 method_option = click.option("--method", type=click.Choice(["lora", "qlora", "full"]),
-                             help="How to train (default: lora).")  # fmt: skip
+                             help="Training method (default: lora).")  # fmt: skip
 dora_option = click.option("--dora", is_flag=True, help="DoRA adapters.")
 modules_to_save_option = click.option("--modules-to-save", metavar="M",
                                       help="Modules to train in full, in addition to the adapters.")  # fmt: skip
@@ -132,7 +132,9 @@ _STEP = (
         help="Implementation of the loss (default: the stack's).",
     ),
     click.option(
-        "--liger-version", metavar="V", help="liger-kernel of --loss liger, such as 0.5.2 (default: the newest known)."
+        "--liger-version",
+        metavar="V",
+        help="Version of liger-kernel for --loss liger, such as 0.5.2 (default: the newest known).",
     ),
     click.option(
         "--optimizer", type=click.Choice([one.value for one in Optimizer]), help="Optimizer (default: the stack's)."

@@ -118,7 +118,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
-              help="Show the engine's, the schemas' and the known Kaito versions.")  # fmt: skip
+              help="Show the versions of kaitoc and its schemas, and the known Kaito releases.")  # fmt: skip
 def cli() -> None:
     """Check, compile and run Kaito manifests.
 

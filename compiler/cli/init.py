@@ -92,7 +92,7 @@ class InitOptions:
     metavar="N",
     help="Number of rows in the data; determines the batch size.",
 )
-@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Effective batch of one GPU.")
+@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Effective batch size per GPU.")
 @click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, metavar="N", help="LoRA rank.")
 @click.option(
     "--name",
@@ -134,7 +134,7 @@ def init(options: InitOptions) -> int:  # fmt: skip
 def _write_scaffold(options: InitOptions) -> int:
     output = options.output if options.output != "-" else None
     if output is not None and os.path.exists(output):
-        raise SettingsError(f"{output}: exists already; init writes new files only", path=output)
+        raise SettingsError(f"{output}: already exists; init does not overwrite files", path=output)
     overrides = Overrides(kaito_version=options.kaito_version, target=options.target)
     settings = SettingsFinder()
     assumptions = resolve_assumptions(overrides, settings.for_path("."))
@@ -148,7 +148,7 @@ def _write_scaffold(options: InitOptions) -> int:
         return 0
     if options.data_format == "text" and assumptions.target.value == "kaito":
         raise SettingsError(
-            "Kaito's image stops on plain text; it takes messages or prompt-completion (or --target bundled)"
+            "Kaito's image cannot train on plain text; use messages or prompt-completion (or --target bundled)"
         )
     result = scaffold(_blueprint(options, assumptions), request, assumptions)
     _emit(result.files[0].text, output)

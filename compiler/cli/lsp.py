@@ -29,6 +29,9 @@ def lsp(options: LspOptions) -> int:
     if find_spec("pygls") is None:
         complain('the language server needs `pip install "kaitoc[lsp]"`')
         return EXIT_USAGE
+    from kaitoc.compiler.check.engine_options import engine_of  # the editor asks for more than `--help` needs
+
+    engine_of(options.judging.engine).assumptions_for(".")  # raises for wrong options now, not at the first check
     from kaitoc.compiler.language_server.documents import Checker  # pygls is optional
     from kaitoc.compiler.language_server.server import make_server
 

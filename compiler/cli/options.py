@@ -15,6 +15,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS
+from kaitoc.compiler.report.style import Color
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -36,6 +37,9 @@ target_option = click.option("--target", type=click.Choice(["kaito", "bundled"])
 isolated_option = click.option("--isolated", is_flag=True, help="Ignore settings files.")
 config_option = click.option("--config", metavar="FILE", shell_complete=complete_path,
                              help="Use this settings file instead of those near the manifests.")  # fmt: skip
+
+color_option = click.option("--color", type=click.Choice([choice.value for choice in Color]), default=Color.AUTO.value,
+                            show_default=True, help="When to use colours.")  # fmt: skip
 
 _ASSUMPTIONS = (
     model_option,
@@ -70,7 +74,7 @@ _SHARING = (
     click.option("--gpus", type=int, metavar="N",
                  help="GPUs of the whole job, one process each (default: 1, or those of the instance type)."),
     click.option("--nodes", type=int, metavar="N", default=1, show_default=True,
-                 help="Machines that the GPUs are in."),
+                 help="Nodes that the GPUs are spread over."),
     click.option("--sharding", type=click.Choice(SHARDING_WORDS), default="auto", show_default=True,
                  help="How the GPUs share the model: whole copies (ddp) or shards; auto does what the stack does."),
     shard_group_option,

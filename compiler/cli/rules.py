@@ -8,8 +8,16 @@ from kaitoc.compiler.cli.console import terminal_columns
 
 
 @click.command()
-@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def rules(format_name: str) -> None:
+@click.option(
+    "--format",
+    "-f",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
+def rules(format_name: str) -> None:  # fmt: skip
     """List the rules with their codes, names, severities and fixes."""
     from kaitoc.compiler.check.rule_pages import summary
     from kaitoc.rules import RULES

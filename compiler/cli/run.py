@@ -185,7 +185,7 @@ def _engine_options(command: F) -> F:
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="On a cluster: stop following after S seconds and exit 1; the run goes on.",
+    help="On a cluster: stop following after S seconds and exit 1; the run continues.",
 )
 @click.option(
     "--wait-for-api",
@@ -193,7 +193,7 @@ def _engine_options(command: F) -> F:
     default=600.0,
     show_default=True,
     metavar="S",
-    help="On a cluster: how many seconds to wait for an unreachable API server.",
+    help="On a cluster: seconds to wait for an unreachable API server.",
 )
 @click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that another field manager owns.")
 @_engine_options
@@ -215,7 +215,7 @@ def run(options: RunCommandOptions) -> int:
             raise RunError("--shard-group is incompatible with --on cluster: Kaito's image runs whole copies (ddp)")
         return _on_cluster(options)
     if options.report is not None:
-        raise RunError("--report goes with --on cluster; a run here writes report.json into its output folder")
+        raise RunError("--report needs --on cluster; a local run writes report.json into its output folder")
     if options.resume and options.overwrite:
         raise RunError("--resume and --overwrite are mutually exclusive")
     checked = checked_plan(options.path, options.assumptions.overrides, options.request)
@@ -249,7 +249,7 @@ def _require_none_of_a_run_here(place: str) -> None:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name not in _HEARD_BY_A_CLUSTER and source is ParameterSource.COMMANDLINE:
-            raise RunError(f"{parameter.opts[0]} is for a run here; --on {place} runs the manifest as it is written")
+            raise RunError(f"{parameter.opts[0]} needs a local run; --on {place} runs the manifest as it is written")
 
 
 def _on_cluster(options: RunCommandOptions) -> int:
@@ -266,7 +266,7 @@ def _on_cluster(options: RunCommandOptions) -> int:
     engine.library.add_given(path)
     workspace = job_in(engine, path, options.workspace).workspace
     if workspace is None:
-        raise RunError(f"{path}: there is no Workspace in it, so there is nothing that a cluster could run", path=path)
+        raise RunError(f"{path}: no Workspace in it, so there is nothing to run on a cluster", path=path)
     result = compiled(Inputs((path,)), request)
     if result.errors or result.is_refused:
         problems = [*map(str, result.errors), *map(describe_problem, result.problems)]

@@ -7,10 +7,17 @@ import click
 
 @click.command()
 @click.argument("name", required=False)
-def schema(name: str | None) -> None:
+@click.option(
+    "--format",
+    "-f",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    help="Format of the list of names (default: text); a schema itself is always JSON.",
+)
+def schema(name: str | None, format_name: str | None) -> None:  # fmt: skip
     """Print the JSON Schema of this NAME, or list the names without one.
 
-    `training_config` alone means the newest Kaito release. To have an editor check a file, write the schema beside it
+    `training_config` alone means the newest Kaito release. To have an editor check a file, write the schema next to it
     (`kaitoc schema training_config > schema.json`) and begin the file with
     `# yaml-language-server: $schema=schema.json`.
     """
@@ -18,12 +25,18 @@ def schema(name: str | None) -> None:
 
     from kaitoc.schemas import load_schema, schema_names
 
-    if name is None:
-        width = max(map(len, schema_names()))
-        for listed in schema_names():
-            click.echo(f"{listed:<{width}}  {load_schema(listed).get('title', '')}".rstrip())
+    if name is not None:
+        if format_name == "text":
+            raise click.UsageError("a schema has no text form; leave out NAME or --format text")
+        click.echo(json.dumps(load_schema(_resolved(name)), indent=2, ensure_ascii=False))
         return
-    click.echo(json.dumps(load_schema(_resolved(name)), indent=2, ensure_ascii=False))
+    titles = {listed: str(load_schema(listed).get("title", "")) for listed in schema_names()}
+    if format_name == "json":
+        click.echo(json.dumps([{"name": listed, "title": title} for listed, title in titles.items()], indent=2))
+        return
+    width = max(map(len, titles))
+    for listed, title in titles.items():
+        click.echo(f"{listed:<{width}}  {title}".rstrip())
 
 
 def _resolved(name: str) -> str:

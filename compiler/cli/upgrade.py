@@ -14,14 +14,14 @@ from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.upgrade import Upgrade, errors_left, keep_behaviour, upgrade
 from kaitoc.compiler.cli.completion import complete_path, complete_release
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
-from kaitoc.compiler.cli.options import config_option, gpu_option, isolated_option, model_option, takes
+from kaitoc.compiler.cli.options import color_option, config_option, gpu_option, isolated_option, model_option, takes
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, SourceError, write_atomically
 from kaitoc.compiler.job.assumptions import Overrides, release_named
 from kaitoc.compiler.job.settings import SettingsError
-from kaitoc.compiler.report.style import wants_color
+from kaitoc.compiler.report.style import Color, Style, wants_color
 from kaitoc.compiler.report.wording import plural
 from kaitoc.rules import invalid_yaml
 
@@ -40,8 +40,14 @@ class UpgradeOptions:
     format_name: str
     fix: bool
     diff: bool
+    color: str
     config: str | None
     isolated: bool
+
+    @property
+    def wants_color(self) -> bool:
+        """Return whether to colour what goes to standard output."""
+        return wants_color(sys.stdout, os.environ, Color(self.color))
 
     def engine(self, release: Release) -> EngineOptions:
         """Build the engine's options for one of the two releases, always with Kaito's own image as target."""
@@ -80,6 +86,7 @@ class UpgradeOptions:
 )
 @click.option("--fix", is_flag=True, help="Write the old defaults, and apply the safe fixes of what breaks.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, without changing it.")
+@color_option
 @config_option
 @isolated_option
 @takes(UpgradeOptions)
@@ -127,12 +134,12 @@ def _upgrade(options: UpgradeOptions, before: Release, after: Release) -> int:
         texts = sorted(keep_behaviour(new, found).items(), key=lambda item: item[0].path)
         if options.diff:
             for source, text in texts:
-                click.echo(unified_diff(source, text), nl=False)
+                click.echo(Style(options.wants_color).diff(unified_diff(source, text)), nl=False)
             return _exit_code(found)
         for source, text in texts:
             _write(source, text)
         complain(f"changed {plural(len(texts), 'file')}")
-        return _tell_what_is_left(found, engine_of(options.engine(after)).check(files))
+        return _tell_what_is_left(found, engine_of(options.engine(after)).check(files), options)
     _tell(found, options, before, after)
     return _exit_code(found)
 
@@ -146,18 +153,18 @@ def _tell(found: Upgrade, options: UpgradeOptions, before: Release, after: Relea
     if options.format_name == "json":
         click.echo(upgrade_json(found, before, after))
         return
-    say(upgrade_text(found, before, after, color=wants_color(sys.stdout, os.environ)))
+    say(upgrade_text(found, before, after, color=options.wants_color))
     if not found.jobs and not found.servers:
-        complain("no tuning job and no server found in the given paths")
+        complain("no tuning job or server found in the given paths")
 
 
-def _tell_what_is_left(found: Upgrade, now: Outcome) -> int:
+def _tell_what_is_left(found: Upgrade, now: Outcome, options: UpgradeOptions) -> int:
     """Print the errors that fixing left; return the exit code."""
     from kaitoc.compiler.report.upgrade import findings_text
 
     left = errors_left(found.outcome_before, now)
     if left:
-        say(findings_text(left, color=wants_color(sys.stdout, os.environ)).removesuffix("\n"))
+        say(findings_text(left, color=options.wants_color).removesuffix("\n"))
     complain(f"{plural(len(left), 'error')} left" if left else "runs as before")
     return EXIT_BREAKS if left else 0
 

@@ -53,7 +53,7 @@ class WebhookOptions:
 @click.option("--host", default="0.0.0.0", show_default=True, metavar="H", help="Address to listen on.")  # noqa: S104
 @click.option("--port", type=click.IntRange(1, 65535), default=8443, show_default=True, metavar="N")
 @click.option("--cert", metavar="FILE", shell_complete=complete_path,
-              help="Certificate chain, PEM; loaded again when it changes.")  # fmt: skip
+              help="Certificate chain, PEM; reloaded when it changes.")  # fmt: skip
 @click.option("--key", metavar="FILE", shell_complete=complete_path, help="Private key, PEM.")
 @click.option("--insecure-http", is_flag=True, help="Serve plain HTTP, for a proxy that ends TLS.")
 @click.option(
@@ -63,17 +63,17 @@ class WebhookOptions:
     shell_complete=complete_path,
     help="Where ConfigMaps and Kaito's objects are found: in the cluster, or in files and folders; repeatable.",
 )
-@click.option("--fail-open/--fail-closed", default=True, show_default=True, help="Let pass what could not be judged.")
 @click.option(
-    "--processes", type=click.IntRange(min=1), metavar="N", help="Processes that judge (default: one a core)."
+    "--fail-open/--fail-closed", default=True, show_default=True, help="Admit objects that could not be checked."
 )
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
 @click.option("--max-in-flight", type=click.IntRange(min=1), default=512, show_default=True, metavar="N")
 @click.option("--request-seconds", type=click.FloatRange(0.1, 300), default=10.0, show_default=True, metavar="S",
-              help="Time in which a request's head, and its body, must arrive.")  # fmt: skip
+              help="Time limit for a request's headers, and for its body.")  # fmt: skip
 @click.option("--drain-seconds", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="S",
-              help="After SIGTERM, time to go on answering while the cluster notices.")  # fmt: skip
+              help="After SIGTERM, time to keep answering until the cluster stops sending reviews.")  # fmt: skip
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-              help="How start, denials and stop are logged on standard error.")  # fmt: skip
+              help="Format of the log on standard error: start, denials and stop.")  # fmt: skip
 @takes(WebhookOptions, admission=AdmissionOptions)
 def webhook(options: WebhookOptions) -> int:
     """Serve `/validate` and `/mutate` for the API server, and `/healthz`, `/readyz` and `/metrics`."""

@@ -100,7 +100,8 @@ class _Compiler:
         last = pending[0]
         path = last.subject.manifest.source.path
         raise CompileError(
-            f"{path}: the passes do not settle; {last.pass_name} would change {last.change.what} without end", path=path
+            f"{path}: the passes do not converge: {last.pass_name} changes {last.change.what} again and again",
+            path=path,
         )
 
     def conclude(self) -> Compilation:

@@ -34,7 +34,7 @@ def into(output: str, files: Iterable[CompiledFile], roots: Iterable[str]) -> li
     if os.path.isdir(output) or not output.endswith(_ENDINGS):
         return into_folder(compiled, output, roots)
     if len(compiled) != 1:
-        raise CompileError(f"{output}: one file cannot hold {len(compiled)}; name a folder", path=output)
+        raise CompileError(f"{output}: {len(compiled)} files cannot be written to one; name a folder", path=output)
     (file,) = compiled
     return [PlannedWrite(output, file.source.encode(file.text))]
 
@@ -51,7 +51,7 @@ def into_folder(files: Iterable[CompiledFile], folder: str, roots: Iterable[str]
         target = os.path.join(folder, _relative_name(file.source.path, given_folders))
         if target in writes:
             raise CompileError(
-                f"{target}: two of the given files have this name; compile them one at a time", path=target
+                f"{target}: two of the given files would be written here; compile them one at a time", path=target
             )
         writes[target] = PlannedWrite(target, file.source.encode(file.text))
     return list(writes.values())

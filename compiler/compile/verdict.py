@@ -34,8 +34,8 @@ def binding_of(job: Job, context: PassContext) -> str:
     peak = predicted.device_bytes
     part, size = max(predicted.peak.categories.items(), key=lambda item: item[1])
     room = run.gpu.memory_bytes * (1 - run.margin)
-    needs = f"{job.manifest.ref.name} needs {format_gib(peak)} at the least, of which {part.value} {format_gib(size)}"
-    offers = f"one {run.gpu.name} has {format_gib(room)} beside the margin"
+    needs = f"{job.manifest.ref.name} needs at least {format_gib(peak)} ({part.value}: {format_gib(size)})"
+    offers = f"one {run.gpu.name} has {format_gib(room)} after the margin"
     missing = f"{format_gib(max(0.0, peak - room))} too much"
     return f"{job.manifest.source.path}: {needs}; {offers}: {missing}{_way_out(job, context)}"
 

@@ -216,8 +216,8 @@ def dry_run(application: Application, kubectl: Kubectl, order: Sequence[Sequence
                 if missing is None:
                     raise
                 unjudged.append(
-                    f"{item}: cannot be judged before {missing} is stored, and a dry run stores nothing; "
-                    "a run applies them in this order"
+                    f"{item}: cannot be checked before {missing} is stored, and a dry run stores nothing; "
+                    "a real run applies them in this order"
                 )
         unstored += [item for item in stage if not application.patiently(partial(kubectl.stored, item.text))]
     return unjudged

@@ -116,7 +116,7 @@ class Follower:
             time.sleep(self._options.poll_seconds)
 
     def _goes_on(self, why: str) -> str:
-        return f"{self._engine.name}: {why}; the run goes on; stop it with `{self._engine.stop_command}`"
+        return f"{self._engine.name}: {why}; the run continues; stop it with `{self._engine.stop_command}`"
 
     def _tell(self, observation: Observation) -> None:
         for key, text in observation.states:

@@ -90,7 +90,10 @@ class _KubeflowRun:
         outcome = self._outcome(job)
         if self._may_be_over and outcome is not None:
             states.append(
-                ("earlier", f"{self.name}: ended in an earlier run; `{self.stop_command}` makes room for another")
+                (
+                    "earlier",
+                    f"{self.name}: has ended in an earlier run; delete it with `{self.stop_command}` to run again",
+                )
             )
         self._may_be_over = False
         return Observation(states, logs, outcome)
@@ -110,7 +113,7 @@ class _KubeflowRun:
         """Yield that all nodes started again, which no condition tells."""
         self._num_restarts = max((self._num_restarts, *map(_attempt_of, pods)))
         if self._num_restarts:
-            yield "restarts", f"all nodes started again (restart {self._num_restarts})"
+            yield "restarts", f"all nodes restarted (restart {self._num_restarts})"
 
     def _troubles(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         """Yield what keeps the pods of the latest attempt from running; those that are ended say nothing of it."""

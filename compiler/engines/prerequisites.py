@@ -68,7 +68,7 @@ class _Cluster:
             raise ClusterError(f"{resource} `{name}` cannot be looked up: {error}") from error
         if not content:
             command = f"kubectl get {resource}{self.space}"
-            raise ClusterError(f"{resource} `{name}` is not there; `{command}` lists those that are")
+            raise ClusterError(f"{resource} `{name}` not found; `{command}` lists what exists")
         return content
 
     def readable(self, *arguments: str) -> Sequence[Mapping[str, Any]]:
@@ -98,7 +98,7 @@ def _require_devices(cluster: _Cluster, emission: Emission, echo: Callable[[str]
     selector = f"{INSTANCE_TYPE_LABEL}={emission.instance_type}"
     nodes = cluster.readable("nodes", "--selector", selector)
     if not nodes:
-        echo(f"no {emission.instance_type} node is up or may be listed, so their devices were not looked at")
+        echo(f"no {emission.instance_type} node is running or can be listed, so their devices were not checked")
         return
     for device in emission.devices:
         most = max(_allocatable(node, device.resource) for node in nodes)

@@ -121,9 +121,7 @@ class Settings:
         Few checks select any: the others need not load the rules for what they do not meet.
         """
         for selector in unknown_selectors(self.named, load_rules()) if self.named else ():
-            raise SettingsError(
-                f"`{selector}` is neither a rule's code or name nor the start of a code (see `kaitoc rules`)"
-            )
+            raise SettingsError(f"`{selector}` is not a rule's code, code prefix or name (see `kaitoc rules`)")
 
     def _level(self, code: str, name: str) -> Level | None:
         if not self.severity:

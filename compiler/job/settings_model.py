@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from kaitoc.compiler.core.selection import Level
 
 Selector = Annotated[
-    str, Field(min_length=1, description="`ALL`, a code (`KT402`), the start of one (`KT4`) or a rule's name.")
+    str, Field(min_length=1, description="`ALL`, a code (`KT402`), a code prefix (`KT4`) or a rule's name.")
 ]
 Pattern = Annotated[str, Field(min_length=1, description="A path pattern, relative to the settings file.")]
 InstanceTypeName = Annotated[str, Field(min_length=1, description="An instance type, such as `p4d.24xlarge`.")]
@@ -39,19 +39,19 @@ class SettingsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=_kebab)
 
     select: list[Selector] = Field(["ALL"], description="Rules to run.")
-    ignore: list[Selector] = Field([], description="Rules not to run; a closer selector in `select` wins.")
+    ignore: list[Selector] = Field([], description="Rules not to run; a more specific selector in `select` wins.")
     per_path_ignores: dict[Pattern, list[Selector]] = Field(
         {}, description="Rules not to report in the files that a pattern matches."
     )
     severity: _LevelsOrLeast = Field(
-        {}, description="The least severity to report; or, as a table, severity by rule: the closest selector wins."
+        {}, description="Minimum severity to report; or, as a table, severity by rule: the most specific selector wins."
     )
-    strict: bool = Field(False, description="Let warnings fail a check too.")
+    strict: bool = Field(False, description="Fail a check on warnings too.")
     format: _OneOrMore = Field([], description="Output formats of `kaitoc check`, each NAME or NAME=FILE.")
     extend_safe_fixes: list[Selector] = Field([], description="Rules whose unsafe fixes `--fix` applies too.")
     unfixable: list[Selector] = Field([], description="Rules whose fixes are shown but never applied.")
-    exclude: list[Pattern] = Field([], description="Files and folders to leave out when folders are searched.")
-    respect_gitignore: bool = Field(True, description="Leave out what git ignores when folders are searched.")
+    exclude: list[Pattern] = Field([], description="Files and folders to skip when folders are searched.")
+    respect_gitignore: bool = Field(True, description="Skip files that git ignores when folders are searched.")
     model: str | None = Field(None, min_length=1, description="Model of a ConfigMap without a Workspace.")
     gpu: str | None = Field(None, min_length=1, description="GPU of a job whose Workspace names none.")
     gpu_memory: float | None = Field(None, gt=0, le=100_000, description="Memory of one GPU in GiB, instead of `gpu`.")
@@ -65,6 +65,4 @@ class SettingsModel(BaseModel):
     seq_len: int | None = Field(
         None, ge=1, le=100_000_000, description="Tokens per sequence to assume; default what the release truncates to."
     )
-    prices: dict[InstanceTypeName, Price] = Field(
-        {}, description="What an hour of an instance type costs, in US dollars, by its name."
-    )
+    prices: dict[InstanceTypeName, Price] = Field({}, description="Price per hour in US dollars, by instance type.")

@@ -101,11 +101,11 @@ def has_form(text: str, form: str) -> bool:
 
 _NAME_CHARACTERS = "letters, digits, `-`, `_` and `.`"
 _HOST_CHARACTERS = "lower-case letters, digits, hyphens and dots"
-_QUALIFIED = f"use at most 63 {_NAME_CHARACTERS}, with `DOMAIN/` in front if need be"
+_QUALIFIED = f"use at most 63 {_NAME_CHARACTERS}, optionally after `DOMAIN/`"
 DESCRIPTIONS = {
     "annotation-key": ("an annotation key", _QUALIFIED),
     "base64": ("base64", "put text under `data` instead"),
-    "config-map-key": ("a ConfigMap key", f"use at most 253 {_NAME_CHARACTERS}, with no `..` in front"),
+    "config-map-key": ("a ConfigMap key", f"use at most 253 {_NAME_CHARACTERS}, not starting with `..`"),
     "date-time": ("a time such as 2026-01-31T12:00:00Z", "leave it out: the API server sets it"),
     "dns-label": ("a DNS label", "use at most 63 lower-case letters, digits and hyphens"),
     "dns-subdomain": ("a DNS subdomain", f"use at most 253 {_HOST_CHARACTERS}"),

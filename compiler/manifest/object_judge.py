@@ -118,7 +118,7 @@ def _max_bytes(_: object, limit: int, value: object, __: object) -> Iterator[Any
     if isinstance(value, dict):
         num_bytes = sum(_num_bytes(name) + _num_bytes(text) for name, text in value.items())
         if num_bytes > limit:
-            yield _error(f"the keys and values have {num_bytes:,} bytes together, more than {limit:,}")
+            yield _error(f"the keys and values have {num_bytes:,} bytes in total; the limit is {limit:,}")
 
 
 def _max_data_bytes(_: object, limit: int, value: object, __: object) -> Iterator[Any]:
@@ -126,7 +126,7 @@ def _max_data_bytes(_: object, limit: int, value: object, __: object) -> Iterato
         data, binary = (_mapping(value.get(name)) for name in ("data", "binaryData"))
         num_bytes = sum(map(_num_bytes, data.values())) + sum(map(_num_decoded_bytes, binary.values()))
         if num_bytes > limit:
-            yield _error(f"`data` and `binaryData` have {num_bytes:,} bytes together, more than {limit:,} (1 MiB)")
+            yield _error(f"`data` and `binaryData` have {num_bytes:,} bytes in total; the limit is {limit:,} (1 MiB)")
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -94,7 +94,9 @@ def assumed_lengths(p50: int, p90: int, longest: int, cap_tokens: int, num_rows:
     Raises `LengthsError` for a maximum that the cap would cut.
     """
     if longest > cap_tokens:
-        raise LengthsError(f"--lengths: max {longest:,} is beyond the {cap_tokens:,} tokens that sequences are cut at")
+        raise LengthsError(
+            f"--lengths: max {longest:,} exceeds the {cap_tokens:,} tokens at which sequences are truncated"
+        )
     spread = math.log(p90 / p50) / math.log(9)
     tokens = []
     for row in range(num_rows):

@@ -71,7 +71,7 @@ def as_run_on(workload: Workload, gpu: Gpu | None) -> Workload:
         return workload
     if workload.attention is Attention.FLASH:
         raise WorkloadError(
-            f"flash attention needs an Ampere GPU or a later one, which {gpu.name} is not; take `sdpa` or `eager`"
+            f"flash attention needs an Ampere or later GPU, which {gpu.name} is not; use `sdpa` or `eager`"
         )
     return replace(workload, kernels=Kernels.BEFORE_AMPERE)
 

@@ -260,7 +260,7 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
     if workload.attention is Attention.EAGER:
         yield "fused attention (sdpa)", replace(workload, attention=Attention.SDPA)
     if workload.loss is Loss.FULL:
-        yield "a loss in chunks", replace(workload, loss=Loss.CHUNKED)
+        yield "a chunked loss", replace(workload, loss=Loss.CHUNKED)
     if workload.holds_outputs:
         yield "outputs dropped before the next step (`del outputs`)", replace(workload, holds_outputs=False)
     rows = workload.rows_per_example

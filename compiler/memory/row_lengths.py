@@ -54,5 +54,5 @@ def stated_rows(data: str | None, lengths: str | None) -> RowLengths | None:
     from kaitoc.compiler.memory.data_lengths import row_tokens
 
     if data is not None and lengths is not None:
-        raise LengthsError("--lengths assumes what --data measures; pass one of them")
+        raise LengthsError("--lengths and --data are mutually exclusive")
     return measured_rows(row_tokens(data)) if data is not None else RowLengths(assumed=parse_lengths(str(lengths)))

@@ -21,7 +21,7 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
         return
     reason = (
         f"TRL {job.release.trl} of {job.release.name} hands Kaito's collator labels of different lengths, which it "
-        "cannot pad: any batch above one stops"
+        "cannot pad: any batch size above 1 fails"
     )
     batch = batch_size_of(job)
     accumulation = job.integer("TrainingArguments", "gradient_accumulation_steps", 1)

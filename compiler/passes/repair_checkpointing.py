@@ -26,5 +26,7 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
         return
     if quantization_of(job) is not Quantization.NONE or job.option(_SECTION, _KWARGS) is not None:
         return
-    reason = f"{job.release.name} checkpoints with reentry, which leaves frozen layers without gradients: the job stops"
+    reason = (
+        f"{job.release.name} uses reentrant checkpointing, which leaves frozen layers without gradients: the job stops"
+    )
     yield set_to(job, _SECTION, _KWARGS, '{"use_reentrant": false}', reason, Preserves.INTENT)

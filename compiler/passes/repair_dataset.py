@@ -22,7 +22,7 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
     if job.option("DatasetConfig", "train_test_split") is None:
         yield _unset_split(job)
     elif evaluates(job) and job.value("DatasetConfig", "train_test_split") == 1:
-        reason = "evaluation is asked for and all data is for training, so there is nothing to evaluate on: it stops"
+        reason = "evaluation is on and all data is used for training, so there is nothing to evaluate on: the job stops"
         yield set_to(job, "DatasetConfig", "train_test_split", _SPLIT_FOR_EVALUATION, reason, Preserves.INTENT)
 
 

@@ -24,5 +24,5 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
     if written is None:
         reason = "without it Kaito mounts /mnt/output and the runtime writes to `trainer_output`, which is lost"
     else:
-        reason = "Kaito mounts the path below /mnt but the runtime writes to it as it stands, so results are lost"
+        reason = "Kaito mounts the path below /mnt but the runtime writes to the path as written, so results are lost"
     yield set_to(job, "TrainingArguments", "output_dir", canonical, reason, Preserves.INTENT)

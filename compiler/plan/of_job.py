@@ -136,7 +136,7 @@ def _lora(job: Job) -> LoraPlan:
 
 def _data(job: Job, data: str | None, eval_data: str | None, skip_bad_rows: bool) -> DataPlan:
     if eval_data is not None and job.setting("DatasetConfig", "train_test_split").is_stated:
-        what = "`train_test_split` keeps rows back for evaluation, and --eval-data names others: leave one of them out"
+        what = "`train_test_split` holds out rows for evaluation, and --eval-data names others: use one of them"
         raise _refusal(job, "DatasetConfig", "train_test_split", what)
     messages = _stated_text(job, "DatasetConfig", "messages_column")
     context = _stated_text(job, "DatasetConfig", "context_column")

@@ -258,7 +258,7 @@ class Plan(_Part):
         if self.dpo is None:
             return self
         if self.lora is None or self.lora.init_lora_weights not in (True, "gaussian"):
-            raise ValueError("dpo trains a LoRA adapter that begins without effect: `init_lora_weights: true`")
+            raise ValueError("dpo needs a LoRA adapter that starts without effect: `init_lora_weights: true`")
         groups = self.training.train_sampling_strategy == "group_by_length"
         if self.data.packing or self.training.loss_type != "nll" or groups:
             raise ValueError("dpo is incompatible with `packing`, `loss_type` and `group_by_length`")
@@ -298,7 +298,7 @@ def read_plan(text: str, name: str = "plan") -> Plan:
         raise PlanError(f"{name}: a plan is a JSON object", path=name)
     if content.get("version") != PLAN_VERSION or isinstance(content.get("version"), bool):
         version = content.get("version")
-        what = f"version {version!r} of a plan is not known; this kaitoc reads version {PLAN_VERSION}"
+        what = f"plan version {version!r} is not supported; this kaitoc reads version {PLAN_VERSION}"
         raise PlanError(f"{name}: {what}", path=name)
     try:
         return Plan.model_validate(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import Enum
 from typing import TextIO
 
 from kaitoc.compiler.core.findings import Severity
@@ -18,11 +19,21 @@ _FIX = "\x1b[1;32m"
 _DIFF = {"---": _BOLD, "+++": _BOLD, "@@": _DIM, "-": "\x1b[31m", "+": "\x1b[32m"}
 
 
-def wants_color(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Return whether to colour: `NO_COLOR` says no, `FORCE_COLOR` yes, else only on a capable terminal.
+class Color(Enum):
+    """Whether to colour: on a terminal that can, or whatever the output is."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+def wants_color(stream: TextIO, environment: Mapping[str, str], color: Color = Color.AUTO) -> bool:
+    """Return whether to colour: as asked, else `NO_COLOR` says no, `FORCE_COLOR` yes, else on a capable terminal.
 
     Sources: no-color.org and force-color.org; an empty value counts as unset.
     """
+    if color is not Color.AUTO:
+        return color is Color.ALWAYS
     if environment.get("NO_COLOR"):
         return False
     if environment.get("FORCE_COLOR", "0") not in ("", "0"):

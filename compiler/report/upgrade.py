@@ -48,7 +48,7 @@ def difference_text(found: ReleaseDifference, before: Release, after: Release) -
     lines += _paragraph("presets no longer tunable", found.presets_gone)
     lines += _paragraph("presets newly tunable", found.presets_new)
     lines += _paragraph("instance types no longer listed", found.instance_types_gone)
-    return "\n".join(lines if len(lines) > 1 else [*lines, "  nothing that is known differs"])
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  no known differences"])
 
 
 def difference_json(found: ReleaseDifference, before: Release, after: Release) -> str:
@@ -87,7 +87,7 @@ def _job_lines(job: UpgradedJob, before: Release) -> Iterator[str]:
     place = f"{printable(job.after.path)}: " if job.after.path else ""
     yield f"{place}{printable(job.after.title)}"
     if not job.ran_before:
-        yield f"  {before.name} stops at its training config, so there is no run to keep"
+        yield f"  {before.name} refuses its training config, so there is no run to preserve"
         return
     yield from (f"  {_change_text(change)}" for change in job.changes)
     memory = _memory_text(job.before, job.after)
@@ -103,7 +103,7 @@ def _job_lines(job: UpgradedJob, before: Release) -> Iterator[str]:
 def _server_lines(server: UpgradedServer, before: Release) -> Iterator[str]:
     yield f"{printable(server.path)}: {printable(server.title)}"
     if not server.ran_before:
-        yield f"  {before.name}'s vLLM does not start with its config, so there is no server to keep"
+        yield f"  {before.name}'s vLLM does not start with its config, so there is no server to preserve"
         return
     yield from (f"  {_change_text(change)}" for change in server.changes)
     if not server.changes:

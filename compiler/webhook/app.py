@@ -146,7 +146,7 @@ class Webhook:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
             raise RefusedError(415, f"a review is {JSON_TYPE}")
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise RefusedError(415, "a review is not compressed")
+            raise RefusedError(415, "compressed reviews are not accepted")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._limits.max_body_bytes:
             raise RefusedError(413, f"a review has at most {self._limits.max_body_bytes} bytes")

@@ -24,7 +24,7 @@ class Metrics:
             "kaitoc_review_findings", "Reviews in which a rule found something.", ["code"], registry=self._registry
         )
         self._refused = Counter(
-            "kaitoc_requests_refused", "Requests that are no reviews, by status.", ["status"], registry=self._registry
+            "kaitoc_requests_refused", "Requests that are not reviews, by status.", ["status"], registry=self._registry
         )
         self.seconds = Histogram(
             "kaitoc_review_seconds", "Time to answer a review.", buckets=_BUCKETS, registry=self._registry

@@ -70,7 +70,7 @@ def _unread(source: Source, scalar: Scalar) -> InnerYaml:
     """Report a text that is too long to be read; its map covers its first character only."""
     start = scalar.span.start
     head = Scalar(Span(start, start + 1), "", scalar.style, scalar.tag)
-    message = f"longer than {MAX_CHARACTERS:,} characters, which no training config is; it is not read"
+    message = f"longer than {MAX_CHARACTERS:,} characters, more than any training config; it is not read"
     return InnerYaml(map_scalar(source, head), None, (YamlProblem(ProblemKind.TOO_LONG, message, head.span),), None)
 
 

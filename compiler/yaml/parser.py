@@ -303,7 +303,7 @@ class _Builder:
         for entry in entries:
             earlier = first.setdefault(key_identity(entry.key), entry.key.span)
             if earlier is not entry.key.span and not entry.is_merge and self._document is not None:
-                message = f"the key `{entry.name}` is written twice; only the last one counts"
+                message = f"the key `{entry.name}` is set twice; only the last one takes effect"
                 self._document.problems.append(YamlProblem(ProblemKind.DUPLICATE_KEY, message, entry.key.span, earlier))
 
 

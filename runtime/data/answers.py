@@ -97,8 +97,8 @@ class _Conversation:
                 f"`{key}`" for key, value in self._messages[index].as_turn().items() if value and key != "role"
             )
             raise DataFailure(
-                f"{self._row.origin}: the chat template renders nothing of turn {index + 1} ({keys}); name one that "
-                "does in ModelConfig.chat_template, or give the turn `weight: 0`"
+                f"{self._row.origin}: the chat template drops turn {index + 1} ({keys}); set "
+                "another one in ModelConfig.chat_template, or give the turn `weight: 0`"
             )
         parts = [number for number, place in enumerate(own) if number == 0 or place != own[number - 1] + 1]
         spans = []

@@ -34,9 +34,9 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
         folder.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
         state = folder.stat()
         if state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o022:
-            raise PermissionError("others may write it")
+            raise PermissionError("other users can write to it")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError("it cannot be written")
+            raise PermissionError("it is not writable")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         _tell(f"tokens are not cached: {reason}; {CACHE_VARIABLE} names a folder for them")
@@ -59,7 +59,7 @@ def cached_file(folder: Path, key: str) -> Path | None:
             require_whole(file)
             read_tokens(file)
         except DamagedTokens as error:
-            _tell(f"{file} is damaged ({error}): the data are tokenized again")
+            _tell(f"{file} is damaged ({error}): tokenizing the data again")
             file.unlink(missing_ok=True)
         else:
             with suppress(OSError):
@@ -125,7 +125,7 @@ def _acquired(place: Path) -> int | None:
         except BlockingIOError:
             os.close(number)
             if not is_told:
-                _tell("another run tokenizes the same data: waiting for it")
+                _tell("another run is tokenizing the same data; waiting for it")
             is_told = True
             time.sleep(_POLL_SECONDS)
         except OSError:

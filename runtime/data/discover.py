@@ -97,4 +97,4 @@ def _saved(path: Path, key: str) -> list[Any]:
             return value
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise DataFailure(f"{path}: not as `save_to_disk` writes it")
+    raise DataFailure(f"{path}: not a folder that `save_to_disk` wrote")

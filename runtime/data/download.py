@@ -129,7 +129,7 @@ def _split_checksum(address: str) -> tuple[str, str | None]:
     if name != "sha256":
         return plain, None
     if len(value) != 64 or set(value.lower()) - set("0123456789abcdef"):
-        raise DataFailure(f"{redacted_address(plain)}: `#sha256=` is followed by 64 hexadecimal digits")
+        raise DataFailure(f"{redacted_address(plain)}: `#sha256=` must be followed by 64 hexadecimal digits")
     return plain, value.lower()
 
 
@@ -199,7 +199,7 @@ def _require_room(address: str, answer: Any, place: Path, limits: DownloadLimits
     stated = answer.headers.get("Content-Length", "")
     num_bytes = int(stated) if stated.isdigit() else 0
     if num_bytes > limits.max_bytes:
-        raise DataFailure(f"{redacted_address(address)}: {num_bytes:,} bytes; at most {limits.max_bytes:,} are taken")
+        raise DataFailure(f"{redacted_address(address)}: {num_bytes:,} bytes; the limit is {limits.max_bytes:,}")
     free_bytes = shutil.disk_usage(place).free
     if num_bytes > free_bytes:
         raise OutputFailure(

@@ -111,7 +111,7 @@ def _row(origin: str, value: Any, columns: Columns) -> Row:
     if isinstance(value, RowFault):
         raise DataFailure(f"{origin}: {value.reason}")
     if not isinstance(value, dict):
-        raise DataFailure(f"{origin}: a row is a mapping, not {type(value).__name__}")
+        raise DataFailure(f"{origin}: a row must be a mapping, not {type(value).__name__}")
     record = _named(value, columns)
     require_text_only(origin, record)
     for name in ("messages", "conversations"):
@@ -183,7 +183,7 @@ def _prompt_and_completion(origin: str, record: Mapping[str, Any], asked: str, a
         start = parse_messages(origin, prompt)
         return _conversation(origin, (*start, *parse_messages(origin, completion)), record, len(start))
     if not is_text(prompt):
-        raise DataFailure(f"{origin}: `{asked}` is not a text")
+        raise DataFailure(f"{origin}: `{asked}` must be a string")
     completion = _text(origin, completion, answered)
     if asked == "prompt":
         return Row(origin, prompt=prompt, completion=completion)
@@ -197,7 +197,7 @@ def _instruction(origin: str, record: Mapping[str, Any]) -> Row:
     start = [Message("system", system)] if system else []
     for pair in record.get("history") or ():
         if not isinstance(pair, list) or len(pair) != 2 or not all(is_text(turn) for turn in pair):
-            raise DataFailure(f"{origin}: `history` is a list of pairs of texts: what was asked, what was answered")
+            raise DataFailure(f"{origin}: `history` must be a list of pairs of strings: question and answer")
         start += [Message("user", pair[0]), Message("assistant", pair[1], has_loss=False)]
     question = f"{instruction}\n\n{context}" if context else instruction
     plain = _ALPACA.format(", paired with an input that provides further context" if context else "")
@@ -215,7 +215,7 @@ def _asked(origin: str, start: tuple[Message, ...], answer: str, prompt: str) ->
 
 def _text(origin: str, value: Any, column: str) -> str:
     if not is_text(value) or not value.strip():
-        raise DataFailure(f"{origin}: `{column}` is not a text")
+        raise DataFailure(f"{origin}: `{column}` must be a string")
     return value
 
 

@@ -49,7 +49,7 @@ def parse_messages(origin: str, turns: Any) -> tuple[Message, ...]:
         if isinstance(turns, RowFault):
             raise DataFailure(f"{origin}: {turns.reason}")
     if not isinstance(turns, list) or not turns:
-        raise DataFailure(f"{origin}: a conversation is a list of turns that is not empty")
+        raise DataFailure(f"{origin}: a conversation must be a non-empty list of turns")
     return tuple(_message(origin, turn) for turn in turns)
 
 
@@ -58,7 +58,7 @@ def parse_tools(origin: str, tools: Any) -> tuple[Any, ...]:
     if isinstance(tools, str):
         tools = parsed_json(tools) if tools.strip() else []
     if not isinstance(tools, list) or not all(isinstance(tool, dict) and is_encodable(tool) for tool in tools):
-        raise DataFailure(f"{origin}: `tools` is a list of functions, each a mapping, or its JSON text")
+        raise DataFailure(f"{origin}: `tools` must be a list of functions, each a mapping, or its JSON text")
     return tuple(tools)
 
 
@@ -67,7 +67,7 @@ def parse_template_values(origin: str, values: Any) -> dict[str, Any]:
     if isinstance(values, str):
         values = parsed_json(values)
     if not isinstance(values, dict) or not is_encodable(values):
-        raise DataFailure(f"{origin}: `chat_template_kwargs` is a mapping, or its JSON text")
+        raise DataFailure(f"{origin}: `chat_template_kwargs` must be a mapping, or its JSON text")
     return {str(name): value for name, value in values.items() if value is not None}
 
 
@@ -108,17 +108,19 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _message(origin: str, turn: Any) -> Message:
     if not isinstance(turn, dict):
-        raise DataFailure(f"{origin}: a turn is a mapping with `role` and `content`")
+        raise DataFailure(f"{origin}: a turn must be a mapping with `role` and `content`")
     role = turn.get("role", turn.get("from"))
     if not is_text(role) or not role:
-        raise DataFailure(f"{origin}: a turn needs a text for `role`")
+        raise DataFailure(f"{origin}: `role` of a turn must be a string")
     role = _ROLES.get(role, role)
     extras = {name: value for name, value in turn.items() if name not in _OF_A_TURN and value is not None}
     content = _content(origin, role, turn.get("content", turn.get("value")))
     if content is None and not any(value for name, value in extras.items()):
-        raise DataFailure(f"{origin}: a turn needs a text for `content`, or `tool_calls` of the assistant")
+        raise DataFailure(f"{origin}: a turn needs a string as `content`, or `tool_calls` of the assistant")
     if not is_encodable(extras):
-        raise DataFailure(f"{origin}: a turn holds half of a character (a lone surrogate), which no tokenizer encodes")
+        raise DataFailure(
+            f"{origin}: a turn contains half of a character (a lone surrogate), which no tokenizer can encode"
+        )
     return Message(role, content, extras, _has_loss(origin, role, turn))
 
 
@@ -130,7 +132,7 @@ def _content(origin: str, role: str, content: Any) -> Any:
         return [_part(origin, part) for part in content]
     if role == "tool" and isinstance(content, dict) and is_encodable(content):
         return content
-    raise DataFailure(f"{origin}: a turn needs a text for `content`, or a list of parts")
+    raise DataFailure(f"{origin}: `content` of a turn must be a string or a list of parts")
 
 
 def _part(origin: str, part: Any) -> Any:
@@ -145,7 +147,8 @@ def _part(origin: str, part: Any) -> Any:
         )
     if kind == "text" and is_text(part.get("text")):
         return {"type": "text", "text": part["text"]}
-    raise DataFailure(f'{origin}: a content part is `{{"type": "text", "text": ...}}`, not {json.dumps(part)[:80]}')
+    shown = json.dumps(part)[:80]
+    raise DataFailure(f'{origin}: a content part must be `{{"type": "text", "text": ...}}`, not {shown}')
 
 
 def _has_loss(origin: str, role: str, turn: Mapping[str, Any]) -> bool:
@@ -157,7 +160,7 @@ def _has_loss(origin: str, role: str, turn: Mapping[str, Any]) -> bool:
     for name, flag in flags.items():
         if isinstance(flag, bool) == (name == "weight") or flag not in [0, 1]:
             values = "0 (no loss) or 1" if name == "weight" else "false (no loss) or true"
-            raise DataFailure(f"{origin}: `{name}` of a turn is {values}, not {flag!r}")
+            raise DataFailure(f"{origin}: `{name}` of a turn must be {values}, not {flag!r}")
         if flag and role != "assistant":
             raise DataFailure(
                 f"{origin}: `{name}: {json.dumps(flag)}` on a turn of `{role}`: only turns of the assistant are learned"

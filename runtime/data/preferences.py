@@ -95,7 +95,7 @@ def _pair(origin: str, value: Any) -> Pair:
     names = ("prompt", "chosen", "rejected") if value.get("prompt") is not None else ("chosen", "rejected")
     answers: dict[str, Any] = {name: _answer(origin, name, value[name]) for name in names}
     if len({type(answer) for answer in answers.values()}) > 1:
-        raise DataFailure(f"{origin}: {', '.join(names)} must be all texts or all lists of messages")
+        raise DataFailure(f"{origin}: {', '.join(names)} must be all strings or all lists of messages")
     if answers["chosen"] == answers["rejected"]:
         raise DataFailure(f"{origin}: `chosen` and `rejected` are equal, so there is nothing to prefer")
     pair = Pair(origin, **(answers if "prompt" in answers else extract_prompt(answers)))
@@ -108,7 +108,7 @@ def _answer(origin: str, name: str, value: Any) -> Answer:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise DataFailure(f"{origin}: `{name}` is a text or a list of messages, not {type(value).__name__}")
+        raise DataFailure(f"{origin}: `{name}` must be a string or a list of messages, not {type(value).__name__}")
     parse_messages(origin, value)
     return [{key: part for key, part in message.items() if part is not None} for message in value]
 

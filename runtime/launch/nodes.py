@@ -49,7 +49,7 @@ def node_group(num_processes: int, device: str, environment: Mapping[str, str]) 
     if num_nodes * per_node != num_processes:
         raise FinalFailure(
             f"the plan is for {num_processes} processes, but the environment says {num_nodes} x {per_node} "
-            "(nodes x processes): emit the manifests anew, or set `num_processes` in the plan"
+            "(nodes x processes): emit the manifests again, or set `num_processes` in the plan"
         )
     if num_nodes == 1:
         return None

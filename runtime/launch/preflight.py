@@ -60,7 +60,7 @@ def require_apart(plan: Plan) -> None:
         place = Path(name)
         inside = next((folder for folder in written if place.exists() and _is_within(place.resolve(), folder)), None)
         if inside is not None:
-            raise OutputRefused(f"{name}: lies in {inside}, which the run writes anew; choose another --output")
+            raise OutputRefused(f"{name}: lies in {inside}, which the run replaces; choose another --output")
 
 
 def _is_within(place: Path, folder: Path) -> bool:
@@ -125,12 +125,12 @@ def check_lengths(plan: Plan, config: Any, rows: Sequence[int], device: str) -> 
     what = f"batches of rows with {min(rows):,} to {max(rows):,} tokens fragment the GPU's memory"
     if replayed.fits:
         sys.stderr.write(
-            f"memory: {what}: PyTorch gives unused blocks back about {replayed.num_retries} times in {NUM_BATCHES} "
+            f"memory: {what}: PyTorch frees cached blocks about {replayed.num_retries} times in {NUM_BATCHES} "
             "batches, each of which is slow; `group_by_length: true` or a smaller batch leaves more room\n"
         )
         return
     raise OutOfMemory(
-        f"{what}: of its {format_gib(total_bytes)} {gib(free_bytes)} are free, which does not hold all batches in "
+        f"{what}: of its {format_gib(total_bytes)} {gib(free_bytes)} are free, too little for all batches in "
         f"turn; lower the batch size, or set `group_by_length: true`{_holders()}"
     )
 

@@ -61,7 +61,7 @@ def _leave_out_routing(model: Any, config: LoraConfig) -> None:
     if config.target_parameters:
         config.target_parameters, config.rank_pattern, config.alpha_pattern = None, ranks, alphas
         if is_main_process():
-            sys.stderr.write("adapter: experts and routers are not adapted unless `target_modules` names them\n")
+            sys.stderr.write("adapter: experts and routers get no adapter unless `target_modules` names them\n")
 
 
 def _linear_routers(model: Any) -> list[str]:

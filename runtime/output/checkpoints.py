@@ -127,7 +127,7 @@ def _first_difference(part: str, old: object, new: object) -> str:
     for name in getattr(type(new), "model_fields", {}):
         was, is_now = getattr(old, name, None), getattr(new, name)
         if was != is_now:
-            return f"`{part}.{name}` was {was!r} and is {is_now!r} now"
+            return f"`{part}.{name}` was {was!r} and is now {is_now!r}"
     return f"`{part}` is another"
 
 

@@ -50,4 +50,4 @@ def _read_report(path: Path) -> RunReport:
         content["samples"] = tuple(Sample(**sample) for sample in content.get("samples", ()))
         return RunReport(**{field.name: content[field.name] for field in fields(RunReport) if field.name in content})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputRefused(f"{path}: not the report of a run; --overwrite starts over") from error
+        raise OutputRefused(f"{path}: not a run's report; --overwrite starts over") from error

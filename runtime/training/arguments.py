@@ -129,7 +129,7 @@ def _extra(stated: dict[str, Any], config: type[SFTConfig | DPOConfig]) -> dict[
         if name in _OWNED:
             raise PlanFailure(f"`{name}` cannot be set in a plan: it is decided by how the run is started")
         if name in _OF_DATA:
-            raise PlanFailure(f"`{name}` cannot be set among the training arguments of a plan: its `data` says that")
+            raise PlanFailure(f"`{name}` cannot be a training argument of a plan: its `data` sets it")
         if name not in known:
             close = get_close_matches(name, known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""

@@ -70,7 +70,7 @@ def test_a_malformed_expectation_is_named(tmp_path: Path, expected: str, complai
 def test_a_folder_without_reviews_is_an_error(tmp_path: Path) -> None:
     result = run_suite(tmp_path)
     assert result.exit_code == 2
-    assert "holds no folder with a `review.yaml`" in result.stderr
+    assert "no folder with a `review.yaml` in it" in result.stderr
 
 
 def test_a_case_without_its_expectation_is_an_error(tmp_path: Path) -> None:

@@ -115,9 +115,9 @@ def test_what_cannot_be_repaired_is_named_and_nothing_is_written(here: Path) -> 
     [
         (("compile", "cm.yaml", "--diff", "--in-place"), "are mutually exclusive"),
         (("compile", "cm.yaml", "--goal", "memory", "--goal", "throughput"), "are mutually exclusive"),
-        (("compile", "cm.yaml", "second.yaml", "-o", "out.yaml"), "one file cannot hold 2"),
-        (("compile", "cm.yaml", "second.yaml", "-o", "-"), "2 files would be written"),
-        (("compile", "-", "--in-place"), "--in-place replaces files"),
+        (("compile", "cm.yaml", "second.yaml", "-o", "out.yaml"), "2 files cannot be written to one"),
+        (("compile", "cm.yaml", "second.yaml", "-o", "-"), "2 files cannot be written to standard output"),
+        (("compile", "-", "--in-place"), "--in-place needs files"),
         (("compile", "-", "cm.yaml"), "cannot be mixed"),
         (("compile", "cm.yaml", "--report", "report.txt"), "ends in .json, .md, .html"),
         (("compile", "missing.yaml"), "cannot be read"),
@@ -157,7 +157,7 @@ def test_two_files_of_one_name_cannot_go_into_one_folder(here: Path) -> None:
     result = kaitoc("compile", "cm.yaml", "sub/cm.yaml", "-o", "out")
 
     assert result.exit_code == 2
-    assert "two of the given files have this name" in result.stderr
+    assert "two of the given files would be written here" in result.stderr
     assert not (here / "out").exists()
 
 
@@ -323,8 +323,8 @@ def test_init_derives_the_batch_from_the_number_of_samples(here: Path) -> None:
         (("--model", "llama-3.1-8b"), 2, "cannot tune"),
         (("--model", "phi-4", "--gpu", "A10-24GB", "--seq-len", "16000"), 1, "too much"),
         (("--model", "phi-4", "--seq-len", "10000000"), 1, "takes at most"),
-        (("--model", "phi-4", "--data-format", "text"), 2, "stops on plain text"),
-        (("--model", "phi-4", "-o", "cm.yaml"), 2, "exists already"),
+        (("--model", "phi-4", "--data-format", "text"), 2, "cannot train on plain text"),
+        (("--model", "phi-4", "-o", "cm.yaml"), 2, "already exists"),
         (("--model", "phi-4", "--gpu", "Standard_NC12s_v9"), 1, "lists no instance type"),
         (("--model", "phi-4", "--serve"), 1, "name it with `--gpu`"),
         (("--model", "phi-4", "--serve", "--gpu", "A100-80GB", "--rank", "600"), 1, "no rank above 512"),

@@ -95,7 +95,7 @@ def test_a_sweep_grows_and_can_be_plotted(tmp_path: Path) -> None:
         (["--stack", "kaito-v9"], "did you mean"),
         (["--targets", "nonsense"], "none of the target modules"),
         (["--sweep", "depth=1:2"], "--sweep takes"),
-        (["--plot", "x.svg"], "add --sweep"),
+        (["--plot", "x.svg"], "--plot needs --sweep"),
     ],
 )
 def test_an_impossible_estimate_is_a_clear_error(arguments: list[str], words: str) -> None:

@@ -81,7 +81,7 @@ def serve(tmp_path: Path) -> str:
         (("--kbit-prep",), "--kbit-prep needs quantised weights"),
         (("--batching", "packed"), "add --lengths P50,P90,MAX or --data FILE"),
         (("--price", "Standard_NC24ads_A100_v4=3"), "add --samples N"),
-        (("--plot", "sweep.svg"), "add --sweep"),
+        (("--plot", "sweep.svg"), "--plot needs --sweep"),
         (("--gpu-memory", "30"), "--gpu and --gpu-memory both name a GPU; leave one out"),
         (("--stack", "kaito-v0.10", "--kaito-version", "v0.12.0"), "leave out --kaito-version"),
         (("--target", "bundled", "--kaito-version", "v0.12.0"), "leave out --kaito-version"),
@@ -111,7 +111,7 @@ def test_an_option_without_effect_is_refused_with_what_to_write(options: tuple[s
         ((*MODEL, "--strict"), "--strict has no effect: there is no GPU to compare with"),
         ((*MODEL, "--margin", "20"), "--margin has no effect: there is no GPU to compare with"),
         ((*ON_A10, "--samples", "9", "--price", "Standard_NC24ads_A100_v4=3"), "--price has no effect"),
-        ((*MODEL, "--lengths", "20,60,128", "--sweep", "batch=1:2"), "--sweep looks at the longest batch"),
+        ((*MODEL, "--lengths", "20,60,128", "--sweep", "batch=1:2"), "--sweep assumes the longest batch"),
         ((*MODEL, "--solve", "gpus", "--no-reshard"), "--no-reshard has no effect"),
         (("--model", "phi-4", "--gpu", "A100-80GB", "--task", "serve", "--expert-parallel"), "phi-4 has no experts"),
         (

@@ -79,7 +79,7 @@ def test_shards_are_estimated_without_it(small: tuple[str, ...]) -> None:
 
     assert result.exit_code == 0
     assert lengths_of(result) is None
-    assert "note: lengths that vary are not replayed" in result.stderr
+    assert "note: varying lengths are not replayed" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_shards_are_estimated_without_it(small: tuple[str, ...]) -> None:
         (("--lengths", "0,0,0"), "at least 1 token"),
         (("--lengths", "20,60"), "p50,p90,max"),
         (("--lengths", "20,60,1280000"), "longer than"),
-        (("--seq-len", "64", "--lengths", "20,60,128"), "beyond the 64 tokens"),
-        (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "pass one of them"),
+        (("--seq-len", "64", "--lengths", "20,60,128"), "exceeds the 64 tokens"),
+        (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "--lengths and --data are mutually exclusive"),
         (("--data", "empty.jsonl"), "no rows"),
         (("--holds-outputs", "--loss", "chunked"), "use the full loss"),
     ],
@@ -160,11 +160,11 @@ def test_data_is_cut_where_the_manifest_cuts_it(manifest: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--batching", "packed"), "a manifest says it with `packing` and `group_by_length`"),
-        (("--holds-outputs",), "what runs a manifest holds no outputs"),
-        (("--batch", "4"), "--batch describes a run without a manifest"),
-        (("--no-checkpointing",), "--no-checkpointing describes a run without a manifest"),
-        (("--stack", "transformers-5"), "--stack describes a run without a manifest"),
+        (("--batching", "packed"), "set `packing` or `group_by_length` in the manifest"),
+        (("--holds-outputs",), "neither Kaito nor `kaitoc run` keeps a step's outputs"),
+        (("--batch", "4"), "--batch cannot be combined with manifests"),
+        (("--no-checkpointing",), "--no-checkpointing cannot be combined with manifests"),
+        (("--stack", "transformers-5"), "--stack cannot be combined with manifests"),
         (
             ("--task", "serve", "--batching", "packed"),
             "--batching describes a fine-tune",
@@ -173,7 +173,7 @@ def test_data_is_cut_where_the_manifest_cuts_it(manifest: str, tmp_path: Path) -
             ("--task", "serve", "--holds-outputs"),
             "--holds-outputs describes a fine-tune",
         ),
-        (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "pass one of them"),
+        (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "--lengths and --data are mutually exclusive"),
     ],
 )
 def test_what_a_manifest_answers_is_refused(manifest: str, options: tuple[str, ...], told: str) -> None:
@@ -189,4 +189,4 @@ def test_a_size_is_solved_for_by_the_longest_batch_alone(small: tuple[str, ...])
 
     assert result.exit_code == 0
     assert lengths_of(result) is None
-    assert "--solve looks at the longest batch" in result.stderr
+    assert "--solve assumes the longest batch" in result.stderr

@@ -93,7 +93,7 @@ def test_weights_that_stay_gathered_and_smaller_groups_need_more() -> None:
         (("--gpus", "8", "--nodes", "3"), "2 nodes would work"),
         (("--gpus", "3", "--nodes", "2"), "1 node would work"),
         (("--gpus", "8", "--nodes", "0"), "the number of nodes must be at least 1, not 0"),
-        (("--gpus", "8", "--no-reshard"), "gather no weights that could be kept; use fsdp2"),
+        (("--gpus", "8", "--no-reshard"), "have no gathered weights to keep; use fsdp2"),
         (("--gpus", "8", "--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 8"),
         (("--gpus", "8", "--shard-group", "4"), "use fsdp2"),
         (("--gpus", "8", "--offload", "parameters"), "use fsdp2"),
@@ -128,7 +128,7 @@ def test_links_that_are_not_known_widen_the_interval_and_are_named() -> None:
     known, unknown = width_of("--gpu", "A10-24GB"), width_of("--gpu-memory", "22")
 
     assert unknown[0] > known[0] + (200 << 20)
-    assert "what links the GPUs is not known; PCIe is assumed" in unknown[1]
+    assert "the link between the GPUs is not known; assuming PCIe" in unknown[1]
     assert "not known" not in known[1]
 
 

@@ -57,7 +57,7 @@ def test_what_fits_with_no_size_exits_with_1() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--model", "phi-4", "--solve", "batch"), "--solve batch has no bound without a GPU"),
+        (("--model", "phi-4", "--solve", "batch"), "--solve batch needs a GPU as its limit"),
         (("--model", "gpt2", "--method", "full", "--gpu", INSTANCE, "--solve", "rank"), "full fine-tuning has no rank"),
         ((*QLORA, "--solve", "batch", "--sweep", "batch=1:4"), "incompatible with --sweep"),
         ((*QLORA, "--solve", "concurrency"), "--task serve"),

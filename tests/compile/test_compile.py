@@ -184,7 +184,7 @@ def test_a_run_that_cannot_fit_says_what_binds_and_by_how_much() -> None:
     result = compiled(f"{workspace(preset='qwen2.5-coder-32b-instruct')}---\n{config_map(inner)}", gpu="A10")
 
     assert result.is_refused
-    assert re.search(r"needs [\d.]+ GiB at the least, of which weights .* GiB too much", result.jobs[0].binding)
+    assert re.search(r"needs at least [\d.]+ GiB \(weights: .* GiB too much", result.jobs[0].binding)
 
 
 def test_workspaces_that_share_a_config_map_all_fit() -> None:

@@ -130,7 +130,7 @@ def test_a_refusal_says_why(refused: Compilation, module: str) -> None:
     text = render_report(module, refused)
 
     assert "KT501" in text
-    assert "at the least" in text
+    assert "needs at least" in text
 
 
 def test_text_from_manifests_stays_text() -> None:

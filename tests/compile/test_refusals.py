@@ -11,7 +11,7 @@ from test_compile import SEED_CASE, config_map, workspace
 
 from kaitoc.compiler.cli import cli
 
-BINDING = r"needs [\d.]+ GiB at the least, of which (\w+) [\d.]+ GiB; one (\S+) has [\d.]+ GiB.*: [\d.]+ GiB too much"
+BINDING = r"needs at least [\d.]+ GiB \((\w+): [\d.]+ GiB\); one (\S+) has [\d.]+ GiB.*: [\d.]+ GiB too much"
 
 
 def compiled_in_place(folder: Path, text: str, *words: str) -> Result:

@@ -198,7 +198,7 @@ def test_nodes_auto_takes_the_fewest_that_the_memory_fits_on(tmp_path: Path) -> 
 
     fewer = emit("--emit", "trainjob", "--nodes", str(num_nodes - 1), *IMAGE, path=path)
     assert fewer.exit_code == 2
-    assert f"it fits from {num_nodes} nodes on (--nodes {num_nodes})" in fewer.stderr
+    assert f"it fits on {num_nodes} or more nodes (--nodes {num_nodes})" in fewer.stderr
 
 
 def plan_in(result: Result) -> dict[str, Any]:
@@ -250,10 +250,10 @@ def test_groups_of_whole_copies_are_said_to_have_no_effect() -> None:
             ("--emit", "trainjob", *IMAGE, "--data-claim", "A"),
             "--data-claim A: not the name of a",
         ),
-        (("--emit", "trainjob", *IMAGE, "--in-place"), "excludes --in-place and --diff"),
-        (("--emit", "trainjob", *IMAGE, "--target", "kaito"), "leave --target out"),
+        (("--emit", "trainjob", *IMAGE, "--in-place"), "is incompatible with --in-place and --diff"),
+        (("--emit", "trainjob", *IMAGE, "--target", "kaito"), "remove --target"),
         (("--nodes", "2"), "--nodes goes with --emit"),
-        (("--shard-group", "2"), "--shard-group goes with --emit"),
+        (("--shard-group", "2"), "--shard-group needs --emit"),
         (
             ("--emit", "trainjob", *IMAGE, "--nodes", "4", "--shard-group", "3"),
             "--shard-group 3: 4 GPUs cannot form shard groups of 3; the nearest size is 2",

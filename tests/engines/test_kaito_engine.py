@@ -51,7 +51,7 @@ def test_a_dry_run_explains_what_it_could_not_ask(cluster: StandIn) -> None:
     told, failure = run(is_dry_run=True)
 
     assert failure is None
-    assert told[0].startswith("Workspace team/tune: cannot be judged before ConfigMap team/params is stored")
+    assert told[0].startswith("Workspace team/tune: cannot be checked before ConfigMap team/params is stored")
     assert told[-1] == "nothing was applied"
     assert cluster.writes() == []
 
@@ -192,4 +192,4 @@ def test_a_report_of_a_run_here_is_not_asked_for(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["run", str(DEMO), "--report", str(tmp_path / "report.json")])
 
     assert result.exit_code == 2
-    assert "--report goes with --on cluster" in result.output
+    assert "--report needs --on cluster" in result.output

@@ -166,7 +166,7 @@ def test_an_api_server_that_stays_away_is_told_and_the_run_goes_on(cluster: Stan
     _, failure = run(wait=0.3)
 
     assert isinstance(failure, LeftRunningError)
-    assert "the run goes on; stop it with `kubectl delete workspace tune --namespace team`" in str(failure)
+    assert "the run continues; stop it with `kubectl delete workspace tune --namespace team`" in str(failure)
 
 
 def test_a_refused_question_ends_following_at_once(cluster: StandIn) -> None:
@@ -188,7 +188,7 @@ def test_a_timeout_says_that_the_run_goes_on(cluster: StandIn) -> None:
 
     assert failure is not None
     assert failure.exit_code == 1
-    assert "not done after 0.2 s; the run goes on; stop it with `kubectl delete workspace tune" in str(failure)
+    assert "not done after 0.2 s; the run continues; stop it with `kubectl delete workspace tune" in str(failure)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_ctrl_c_exits_130_and_says_that_the_run_goes_on(cluster: StandIn) -> Non
 
     assert failure is not None
     assert failure.exit_code == 130
-    assert "stopped following; the run goes on" in str(failure)
+    assert "stopped following; the run continues" in str(failure)
 
 
 @pytest.mark.usefixtures("with_ctrl_c")

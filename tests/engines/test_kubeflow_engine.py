@@ -194,7 +194,7 @@ def test_only_what_befalls_the_latest_attempt_of_this_run_is_the_cause_of_its_fa
 
     assert "FailedCreate1: exceeded quota: gpus" in result.stdout
     assert "container `node`: ended with exit code 1" in result.stdout
-    assert "all nodes started again (restart 1)" in result.stdout
+    assert "all nodes restarted (restart 1)" in result.stdout
     assert not any(told in result.stdout for told in ("earlier run", "exit code 2", "FailedCreate0"))
     assert result.stderr.splitlines()[-1].endswith("the run failed: late")
 
@@ -210,7 +210,7 @@ def test_a_run_that_is_over_is_told_as_such_with_what_makes_room_for_another(rea
 
     assert result.exit_code == 1
     command = f"kubectl delete jobsets.jobset.x-k8s.io {name_of(ready, 'jobsets')} --namespace {NAMESPACE}"
-    assert f"ended in an earlier run; `{command}` makes room for another" in result.stdout
+    assert f"has ended in an earlier run; delete it with `{command}` to run again" in result.stdout
 
 
 def test_a_failed_run_is_told_with_its_cause(ready: StandIn) -> None:
@@ -227,8 +227,8 @@ def test_a_failed_run_is_told_with_its_cause(ready: StandIn) -> None:
 def test_what_the_cluster_lacks_is_refused_before_anything_is_created(ready: StandIn) -> None:
     node(ready, nvidia_com__gpu="1", rdma__ib="1")
     for options, told in (
-        (("--queue", "team-a"), "`kubectl get localqueues.kueue.x-k8s.io --namespace kaito-demo` lists those that are"),
-        (("--results-claim", "none"), "persistentvolumeclaims `none` is not there"),
+        (("--queue", "team-a"), "`kubectl get localqueues.kueue.x-k8s.io --namespace kaito-demo` lists what exists"),
+        (("--results-claim", "none"), "persistentvolumeclaims `none` not found"),
         (("--nodes", "2", "--results-claim", "tuning-data"), "claim `tuning-data` is ReadOnlyMany, and 2 nodes write"),
         (
             ("--rdma", "rdma/ib=8"),
@@ -247,7 +247,7 @@ def test_a_queue_that_never_admits_the_run_is_refused(ready: StandIn) -> None:
 
     assert "does not cover `rdma/ib`, so it never admits" in run("--queue", "team-a", "--rdma", "rdma/ib=1").stderr
     result = run("--queue", "team-a", "--priority-class", "none")
-    assert "workloadpriorityclasses.kueue.x-k8s.io `none` is not there; `kubectl get workloadp" in result.stderr
+    assert "workloadpriorityclasses.kueue.x-k8s.io `none` not found; `kubectl get workloadp" in result.stderr
     assert ready.writes() == []
 
 
@@ -260,7 +260,8 @@ def test_what_may_not_be_read_is_left_to_the_cluster(ready: StandIn) -> None:
 
     assert result.exit_code == 0, result.output
     assert (
-        "no Standard_NC24ads_A100_v4 node is up or may be listed, so their devices were not looked at" in result.stdout
+        "no Standard_NC24ads_A100_v4 node is running or can be listed, so their devices were not checked"
+        in result.stdout
     )
 
 
@@ -282,7 +283,7 @@ def test_an_option_that_a_cluster_would_not_hear_of_is_refused(place: str, optio
     result = CliRunner().invoke(cli, ["run", str(DEMO), "--on", place, *option])
 
     assert result.exit_code == 2
-    assert f"{option[0]} is for a run here; --on {place} runs the manifest as it is written" in result.stderr
+    assert f"{option[0]} needs a local run; --on {place} runs the manifest as it is written" in result.stderr
 
 
 def test_options_of_an_engine_go_with_it() -> None:

@@ -338,6 +338,6 @@ def test_an_object_of_kaitos_that_is_not_judged_is_named(tree: Path, text: str, 
 
     (checked,) = check().checked
 
-    assert checked.note.startswith("object.yaml:3: not judged: ")
+    assert checked.note.startswith("object.yaml:3: not checked: ")
     assert named in checked.note
     assert checked.num_kaito_objects == 1

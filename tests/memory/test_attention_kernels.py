@@ -57,7 +57,7 @@ def test_autocast_decides_on_the_type_that_attention_computes_in() -> None:
 
 
 def test_flash_attention_on_a_gpu_that_lacks_it_is_an_error_that_names_the_gpu() -> None:
-    with pytest.raises(WorkloadError, match="which T4 is not; take `sdpa` or `eager`"):
+    with pytest.raises(WorkloadError, match="which T4 is not; use `sdpa` or `eager`"):
         footprint(replace(HALF, attention=Attention.FLASH), _gpu("T4"))
 
 

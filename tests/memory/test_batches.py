@@ -106,7 +106,7 @@ def test_lengths_that_no_data_has_are_refused(text: str, words: str) -> None:
 
 
 def test_a_maximum_beyond_the_cap_and_data_without_rows_are_refused() -> None:
-    with pytest.raises(LengthsError, match="beyond the 512 tokens"):
+    with pytest.raises(LengthsError, match="exceeds the 512 tokens"):
         assumed_lengths(10, 20, 4096, 512, 8)
     with pytest.raises(LengthsError, match="no rows"):
         measured_lengths([], 512)

@@ -136,7 +136,7 @@ def test_data_for_evaluation_leaves_all_rows_to_train_on(tmp_path: Path) -> None
 
 def test_a_share_and_data_for_evaluation_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(
-        PlanError, match="`train_test_split` keeps rows back for evaluation, and --eval-data names others"
+        PlanError, match="`train_test_split` holds out rows for evaluation, and --eval-data names others"
     ):
         plan_from(tmp_path, dataset="train_test_split: 0.9", eval_data="held_out.jsonl")
 

@@ -93,7 +93,7 @@ def test_with_auto_fit_the_run_is_tried_again_until_it_fits(
     plan = make_plan()
 
     assert execute(plan, CPU, auto_fit=True) == 0
-    assert "trying again with batches of 1, accumulated 2 times" in capsys.readouterr().err
+    assert "retrying with batches of 1, accumulated 2 times" in capsys.readouterr().err
     assert (Path(plan.output.path) / COMPLETED).exists()
 
 
@@ -110,7 +110,7 @@ def test_a_run_that_was_made_to_fit_is_resumed_as_it_was(
 
     assert execute(plan, replace(CPU, resume=True), auto_fit=True) == 0
     told = capsys.readouterr().err
-    assert "trying again" not in told
+    assert "retrying" not in told
     assert "step 3/4" in told
     assert "step 2/4" not in told
 

@@ -272,5 +272,5 @@ def test_tools_that_a_template_drops_are_named() -> None:
 
 
 def test_an_answer_of_which_a_template_renders_nothing_is_refused() -> None:
-    with pytest.raises(DataFailure, match=r"a:1: the chat template renders nothing of turn 2 \(`tool_calls`\)"):
+    with pytest.raises(DataFailure, match=r"a:1: the chat template drops turn 2 \(`tool_calls`\)"):
         learned("llama3", CONVERSATIONS["a tool"])

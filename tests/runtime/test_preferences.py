@@ -245,8 +245,8 @@ def test_a_run_that_does_not_fit_with_both_rows_of_a_pair_is_stopped_before_weig
     [
         ({"text": "a"}, "expected `chosen` and `rejected`"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "are equal"),
-        ({"prompt": "a", "chosen": "b", "rejected": [{"role": "user", "content": "c"}]}, "all texts or all lists"),
-        ({"prompt": "a", "chosen": "b", "rejected": 3}, "`rejected` is a text or a list of messages, not int"),
+        ({"prompt": "a", "chosen": "b", "rejected": [{"role": "user", "content": "c"}]}, "all strings or all lists"),
+        ({"prompt": "a", "chosen": "b", "rejected": 3}, "`rejected` must be a string or a list of messages, not int"),
         ({"chosen": "b", "rejected": "c"}, "needs a prompt"),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "tools": [{}]}, "`tools`"),
     ],

@@ -178,7 +178,7 @@ def test_data_in_a_folder_that_the_run_replaces_is_not_lost(
     place.parent.mkdir(parents=True)
     shutil.copy(chat_data, place)
 
-    with pytest.raises(OutputRefused, match="which the run writes anew"):
+    with pytest.raises(OutputRefused, match="which the run replaces"):
         run(make_plan(data={"paths": [str(place)]}))
     assert place.exists()
 
@@ -186,7 +186,7 @@ def test_data_in_a_folder_that_the_run_replaces_is_not_lost(
 def test_a_full_model_is_not_written_over_its_base(make_plan: MakePlan, tiny_model: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(tiny_model, tmp_path / "results" / "model"))
 
-    with pytest.raises(OutputRefused, match="which the run writes anew"):
+    with pytest.raises(OutputRefused, match="which the run replaces"):
         run(make_plan(model={"path": str(base)}, lora=None))
     assert (base / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
 

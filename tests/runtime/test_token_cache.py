@@ -198,7 +198,7 @@ def test_a_folder_that_others_can_write_is_not_trusted(folder: Path, capsys: Cap
     folder.chmod(0o777)
 
     assert cache.cache_folder() is None
-    assert "others may write it" in capsys.readouterr().err
+    assert "other users can write to it" in capsys.readouterr().err
 
 
 def test_a_full_disk_stops_no_run(
@@ -237,7 +237,7 @@ def test_a_run_waits_for_another_that_makes_the_same_tokens(
         assert files(folder) == []
     other.join()
 
-    assert "another run tokenizes the same data" in capsys.readouterr().err
+    assert "another run is tokenizing the same data" in capsys.readouterr().err
     assert len(loaded[0].training) == 24
     monkeypatch.setattr(cache, "_LOCK_SECONDS", 0.0)
     with cache.locked(found, "key"), cache.locked(found, "key"):

@@ -107,7 +107,7 @@ def test_the_same_placeholder_twice_is_one_key() -> None:
     (document,) = parse_documents(Source("x.yaml", "${A}: 1\n${A}: 2\n"))
 
     assert [problem.message for problem in document.problems] == [
-        "the key `${A}` is written twice; only the last one counts"
+        "the key `${A}` is set twice; only the last one takes effect"
     ]
 
 

@@ -62,8 +62,8 @@ def world_of(
         return World(num_nodes or 1, instance.num_gpus, "ddp", whole_bytes)
     if plan.quantization.method == "int8":
         raise EmitError(
-            f"one process needs {format_gib(whole_bytes)}, more than a {gpu.name} has, and a model in "
-            "8 bit cannot be sharded; use `load_in_4bit`"
+            f"one process needs {format_gib(whole_bytes)}, more than a {gpu.name} has, and an "
+            "8-bit model cannot be sharded; use `load_in_4bit`"
         )
     smallest = _smallest(plan, instance, room_bytes, shard_group)
     if smallest is None:
@@ -75,7 +75,7 @@ def world_of(
         needed = _needed_bytes(plan, gpu, num_nodes * instance.num_gpus, "fsdp2", shard_group) or whole_bytes
         raise EmitError(
             f"--nodes {num_nodes}: one process needs {format_gib(needed)} of a {gpu.name} that has "
-            f"{format_gib(room_bytes)} free; it fits from {smallest} nodes on (--nodes {smallest})"
+            f"{format_gib(room_bytes)} free; it fits on {smallest} or more nodes (--nodes {smallest})"
         )
     chosen = num_nodes or smallest
     num_processes = chosen * instance.num_gpus

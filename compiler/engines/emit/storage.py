@@ -38,7 +38,9 @@ def _data_claim(workspace: Manifest, options: EmitOptions) -> str:
     if options.data_claim:
         return options.data_claim
     if workspace.field("tuning", "input", "image") is not None:
-        raise EmitError("`input.image` is Kaito's; copy the data into a volume and name its claim with --data-claim")
+        raise EmitError(
+            "only Kaito reads `input.image`; copy the data into a volume and name its claim with --data-claim"
+        )
     claim = _claim(workspace, "input")
     if not claim and not workspace.fields("tuning", "input", "urls"):
         raise EmitError("the Workspace's `input` names neither URLs nor a claim; name one with --data-claim")
@@ -53,7 +55,7 @@ def _results_claim(workspace: Manifest, options: EmitOptions) -> str:
         return claim
     if workspace.field("tuning", "output", "image") is not None:
         raise EmitError(
-            "`output.image` is pushed by Kaito; name a ReadWriteMany claim with --results-claim, and push the adapter "
+            "only Kaito pushes `output.image`; name a ReadWriteMany claim with --results-claim, and push the adapter "
             "from there"
         )
     raise EmitError("the Workspace's `output` names no claim; name a ReadWriteMany one with --results-claim")

@@ -169,7 +169,7 @@ class _Judge:
                 EngineProblemKind.QUANTIZATION, "quantization", "is not a quantization method of this vLLM", known
             )
         elif self._is_refused_on_plain_weights(str(served.value).lower()):
-            message = "cannot be used on weights that are not quantized so, as this model's are not"
+            message = "needs weights that are quantized this way, and this model's are not"
             yield self._problem(EngineProblemKind.QUANTIZATION, "quantization", message)
 
     def _is_refused_on_plain_weights(self, method: str) -> bool:

@@ -41,11 +41,11 @@ def validate(workload: Workload) -> None:
     )
     _require(
         not workload.holds_outputs or workload.loss is Loss.FULL,
-        f"a loop holds logits with its outputs, which a {workload.loss.value} loss does not return; use the full loss",
+        f"held outputs include logits, which a {workload.loss.value} loss does not return; use the full loss",
     )
     _require(
         not workload.holds_outputs or not (workload.sharding.is_sharded or workload.reference is not Reference.NONE),
-        "outputs that the loop holds are predicted for supervised runs on whole copies of a model only (ddp)",
+        "held outputs are predicted for supervised runs on whole copies of a model (ddp) only",
     )
     _validate_loss(workload)
     _validate_steps(workload)
@@ -78,8 +78,8 @@ def _validate_steps(workload: Workload) -> None:
     )
     _require(
         workload.num_gpus == 1,
-        "the optimizer in the backward pass is predicted for one GPU: several would step before they have averaged "
-        "their gradients",
+        "the optimizer in the backward pass is predicted for one GPU only: several GPUs would step before their "
+        "gradients are averaged",
     )
 
 
@@ -108,8 +108,9 @@ def _validate_loss(workload: Workload) -> None:
     is_prepared = workload.kbit_prep and workload.quantization is not Quantization.NONE
     _require(
         workload.dtype.num_bytes == HALF_BYTES and not is_prepared,
-        "cut cross-entropy (cce) takes hidden states in bfloat16 or float16: load the weights so, and leave the norms "
-        "there (prepare_model_for_kbit_training widens them)",
+        "cut cross-entropy (cce) takes hidden states in bfloat16 or float16: load the weights in that "
+        "type, and keep the norms "
+        "in it (prepare_model_for_kbit_training widens them)",
     )
 
 
@@ -129,7 +130,7 @@ def _validate_sharding(workload: Workload) -> None:
         return
     _require(offload is Offload.NONE, "offload needs a sharded model: whole copies (ddp) stay on the GPU; use fsdp2")
     _require(sharding.shard_group is None, "a shard group needs a sharded model; use fsdp2")
-    _require(sharding.reshard_after_forward, "whole copies (ddp) gather no weights that could be kept; use fsdp2")
+    _require(sharding.reshard_after_forward, "whole copies (ddp) have no gathered weights to keep; use fsdp2")
 
 
 def _validate_shards(workload: Workload) -> None:
@@ -170,11 +171,11 @@ def _validate_reference(workload: Workload) -> None:
     kind = workload.sharding.kind
     _require(
         not workload.sharding.is_sharded or (kind is ShardingKind.FSDP2 and workload.reference is Reference.BASE),
-        "a run on preferences trains an adapter where GPUs share the model, and shards with fsdp2",
+        "a sharded preference (dpo) run needs an adapter and fsdp2",
     )
     _require(
         (workload.reference is Reference.BASE) == (workload.lora is not None),
-        "the reference is the base model of an adapter, or a copy of a model that is trained whole",
+        "the reference must be an adapter's base model, or a copy of a model that is fully fine-tuned",
     )
     _require(
         workload.loss is Loss.FUSED,

@@ -143,10 +143,10 @@ def serving_footprint(workload: ServingWorkload, gpu: Gpu | None, margin: float 
     if gpu is None and workload.kv_cache_bytes is None:
         raise ServingError("the KV cache needs a GPU, or its own size (kv-cache-memory-bytes)")
     if workload.length_limit_tokens < 1:
-        raise ServingError(f"the context of {workload.model.name} is not known; state max-model-len")
+        raise ServingError(f"the context of {workload.model.name} is not known; set max-model-len")
     limits = batch_limits(workload, gpu)
     if min(limits.sequences, limits.tokens, workload.block_tokens) < 1:
-        raise ServingError("a step takes at least one sequence and one token, and a block one token")
+        raise ServingError("sequences and tokens per step, and tokens per block, must be at least 1")
     layout = layout_of(workload, limits.tokens)
     stages = stages_of(len(workload.model.layers), workload.pipeline_parallel)
     ranks = tuple(_rank(workload, stage, layout_on(layout, stage), gpu, limits) for stage in stages)

@@ -10,7 +10,7 @@ from kaitoc.compiler.memory.throughput.speed import throughput
 from kaitoc.compiler.memory.workload import Workload
 
 _SECONDS_PER_HOUR = 3600
-_NEARLY_FULL = "the GPU is nearly full: PyTorch may have to give memory back and take it again in each step"
+_NEARLY_FULL = "the GPU is nearly full: PyTorch may have to free and reallocate memory in each step"
 
 
 @dataclass(frozen=True, slots=True)

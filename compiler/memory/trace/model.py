@@ -104,7 +104,7 @@ def _require_installed(stack: Stack) -> None:
     installed = version("transformers")
     if stack.transformers.split(".")[0] != installed.split(".")[0]:
         raise WorkloadError(
-            f"the trace runs the installed transformers {installed}, which says nothing of {stack.name} "
+            f"the trace runs the installed transformers {installed}, which does not represent {stack.name} "
             f"(transformers {stack.transformers}); leave --trace out for that stack"
         )
 

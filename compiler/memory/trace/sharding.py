@@ -161,7 +161,7 @@ def _final_norm(model: Any) -> torch.nn.Module:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
     found = [getattr(decoder, name) for name in _FINAL_NORMS if hasattr(decoder, name)]
     if not found:
-        raise WorkloadError("the final norm of this model is not known, so that it cannot be traced sharded")
+        raise WorkloadError("the final norm of this model is not known, so it cannot be traced sharded")
     norm: torch.nn.Module = found[0]
     return norm
 

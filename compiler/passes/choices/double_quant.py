@@ -29,7 +29,7 @@ def _apply(_: Situation, workload: Workload, value: bool) -> Workload:
 CHOICE = Choice(
     name="double quantisation",
     fit_reason="the constants of the 4-bit blocks are quantised too",
-    speed_reason="there is room for constants that need not be dequantised first",
+    speed_reason="there is room for unquantised constants, which need no dequantising",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

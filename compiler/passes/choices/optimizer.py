@@ -36,7 +36,7 @@ def _change(question: Question, chosen: Alternative[Optimizer], reason: str) -> 
 CHOICE = Choice(
     name="optimizer",
     fit_reason="8-bit optimizer states in memory that can be paged to the host",
-    speed_reason="there is room for the optimizer states that are faster to update",
+    speed_reason="there is room for optimizer states that are faster to update",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

@@ -43,7 +43,7 @@ def _reason(job: ServingJob, num_used: int, num_gpus: int) -> str:
     asked = ranks * _size(job, _COPIES) * _size(job, _STAGES)
     model = job.model.value.name if job.model is not None else "the model"
     if asked > num_gpus:
-        why = f"{asked} GPUs are asked for and the node has {num_gpus}: the server fails to start"
+        why = f"{asked} GPUs are requested and the node has {num_gpus}: the server fails to start"
     else:
         why = f"{ranks} GPUs cannot share the heads of {model}: the server fails to start; {num_used} can"
     idle = num_gpus - num_used

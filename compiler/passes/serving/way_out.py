@@ -31,9 +31,9 @@ def _lack(footprint: ServingFootprint) -> str:
             f"a request of {footprint.workload.length_limit_tokens:,} tokens needs {need} of KV cache, {gpu} has {has}"
         )
     if footprint.fault is ServingFault.UTILIZATION:
-        return f"vLLM asks for {format_gib(rank.requested_bytes)} of {gpu}, which CUDA and NCCL need a part of"
+        return f"vLLM asks for {format_gib(rank.requested_bytes)} of {gpu}, but CUDA and NCCL need part of it"
     beside, asked = format_gib(rank.beside_cache_bytes), format_gib(rank.requested_bytes)
-    return f"each {gpu} needs {beside} beside the KV cache, and vLLM may take {asked}"
+    return f"each {gpu} needs {beside} without the KV cache, and vLLM may use {asked}"
 
 
 def _way_out(job: ServingJob, context: ServingContext) -> str:

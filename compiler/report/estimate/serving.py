@@ -85,9 +85,9 @@ def lengths_of(need: ServingNeed) -> tuple[int, ...]:
 
 
 def _nodes(need: ServingNeed) -> str:
-    needed = f"{need.needed_nodes}" if need.needed_nodes is not None else "no number is enough"
+    needed = f"{need.needed_nodes}" if need.needed_nodes is not None else "no number of nodes is enough"
     if need.kaito_nodes is None:
-        return f"{needed}; Kaito refuses: it sets aside more than a GPU offers"
+        return f"{needed}; Kaito refuses: it reserves more than a GPU has"
     if need.kaito_nodes == need.needed_nodes:
         return f"{needed}, as Kaito estimates"
     if need.needed_nodes is None or need.kaito_nodes < need.needed_nodes:
@@ -100,7 +100,7 @@ def _verdict_words(footprint: ServingFootprint, margin: float) -> str:
     if footprint.fault is ServingFault.NO_CACHE:
         return f"{words}: no memory is left for the KV cache"
     if footprint.fault is ServingFault.UTILIZATION:
-        return f"{words}: what is requested leaves no room for the CUDA context"
+        return f"{words}: the requested memory leaves no room for the CUDA context"
     if footprint.fault is ServingFault.LENGTH:
         need = format_gib(footprint.needed_bytes, 2)
         return f"{words}: one request of {footprint.workload.length_limit_tokens:,} tokens needs {need}"

@@ -174,8 +174,9 @@ def sweep_table(swept: Swept) -> str:
     reserved = [point.footprint.reserved_bytes for point in swept.points]
     if any(after < before for before, after in pairwise(reserved)):
         lines.append(
-            "reserved memory falls where larger blocks leave fewer gaps: optimizer states take what the first backward "
-            "pass gave back"
+            "reserved memory falls where larger blocks leave fewer gaps: optimizer states reuse what the "
+            "first backward "
+            "pass freed"
         )
     return "\n".join(lines)
 

@@ -36,8 +36,8 @@ def _values(run: ServingRun) -> Mapping[str, object]:
 
 
 def _reason(before: ServingRun, after: ServingRun) -> str:
-    was = f"{before.workload.max_length_tokens:,}"
-    return f"the KV cache holds no request of {was} tokens, and surely one of {after.workload.max_length_tokens:,}"
+    was, now = before.workload.max_length_tokens, after.workload.max_length_tokens
+    return f"the KV cache cannot hold a request of {was:,} tokens, but certainly one of {now:,}"
 
 
 CHOICE = ServingChoice("context", _present, _alternatives, _apply, _values, _reason)
