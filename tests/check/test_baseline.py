@@ -96,11 +96,11 @@ def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path: Path) -> None:
         ('{"version": 1, "findings": [{"path": "a"}]}', r"findings\[0\]: expected the keys"),
         (
             '{"version": 1, "findings": [{"path": "a", "code": 1, "object": "", "pointer": "", "count": 1}]}',
-            r"findings\[0\]: expected texts",
+            r"findings\[0\]: expected strings",
         ),
         (
             '{"version": 1, "findings": [{"path": "a", "code": "", "object": "", "pointer": "", "count": 0}]}',
-            r"findings\[0\]: expected texts",
+            r"findings\[0\]: expected strings",
         ),
     ],
 )

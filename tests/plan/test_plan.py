@@ -47,7 +47,7 @@ def test_the_method_follows_from_adapter_and_quantisation(changes: dict[str, Any
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, True])
 def test_another_version_is_named(version: object) -> None:
-    with pytest.raises(PlanError, match=r"p\.json: version .* is not known; this kaitoc reads version 1"):
+    with pytest.raises(PlanError, match=r"p\.json: plan version .* is not supported; this kaitoc reads version 1"):
         read_plan(plan_text(version=version), "p.json")
 
 

@@ -58,7 +58,7 @@ def stating(**options: Any) -> dict[str, Any]:
         (stating(parallelism_config='{"tp_size": 2}'), "`parallelism_config` is not supported"),
         (stating(activation_offloading=True), "`activation_offloading` needs a GPU"),
         (stating(liger_kernel_config='{"rope": true}'), "`liger_kernel_config` has no effect without"),
-        (stating(dataset_text_field="body"), "`dataset_text_field` cannot be set among the training arguments"),
+        (stating(dataset_text_field="body"), "`dataset_text_field` cannot be a training argument of a plan"),
         (stating(dataloader_persistent_workers=True), "`dataloader_persistent_workers`: .*num_workers > 0"),
         (stating(dataloader_multiprocessing_context="spawn"), "`dataloader_multiprocessing_context`: "),
         (stating(log_level="loud"), "there is no `log_level` 'loud'"),

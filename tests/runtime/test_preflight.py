@@ -100,7 +100,7 @@ def test_memory_that_is_given_back_again_and_again_is_told(
     monkeypatch.setattr("kaitoc.runtime.launch.preflight.replayed_batches", lambda *_: replayed)
     check_with_free(predicted, 20, monkeypatch)
 
-    assert "gives unused blocks back about 7 times in 200 batches" in capsys.readouterr().err
+    assert "frees cached blocks about 7 times in 200 batches" in capsys.readouterr().err
 
 
 def test_shards_and_pairs_are_not_replayed(predicted: Plan) -> None:

@@ -156,7 +156,7 @@ def test_a_plan_of_another_version_is_not_started(
     monkeypatch.setattr("sys.argv", ["runtime", str(path)])
 
     assert main() == 2
-    assert f"{path}: version 2 of a plan is not known" in capsys.readouterr().err
+    assert f"{path}: plan version 2 is not supported" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 
@@ -166,7 +166,7 @@ def test_a_run_of_a_plan_of_another_version_is_not_resumed(make_plan: MakePlan) 
     path = Path(plan.output.path) / "plan.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
 
-    with pytest.raises(RunFailure, match="version 2 of a plan is not known"):
+    with pytest.raises(RunFailure, match="plan version 2 is not supported"):
         run(plan, resume=True)
 
 
