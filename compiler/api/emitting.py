@@ -20,10 +20,14 @@ def emissions(
     """Return the manifests of each tuning Workspace in files, as compiled for the bundled runtime.
 
     What keeps a Workspace from Kaito alone, such as `resource.count` above 1 or one GPU that is too small, stops
-    nothing here. Without `num_nodes` stated it is `resource.count`. Raises `RunError`, `EmitError`, `PlanError` and
-    `SourceError`.
+    nothing here. Without `num_nodes` stated it is `resource.count`. Where the number is left to the memory engine, so
+    is the instance type, if the request may change it: what is too small for one node may be right for three. Raises
+    `RunError`, `EmitError`, `PlanError` and `SourceError`.
     """
     request = replace(request, overrides=replace(request.overrides, target="bundled"))
+    if options.num_nodes is None:
+        options = replace(options, may_change_instance=request.context.allow_workspace_edits)
+        request = replace(request, context=replace(request.context, allow_workspace_edits=False))
     engine = Engine(request.rule_set, request.overrides, request.settings)
     result = compiled(Inputs(paths), request)
     for error in result.errors:

@@ -102,8 +102,8 @@ def compile_command(options: CompileOptions) -> int:
     try:
         if options.emit_engine is not None:
             _require_emittable(options)
-            emitted = options.engine.of(options.emit_engine, options.shard_group)
-            return emit(options.paths, options.request, emitted, None if _prints_text(options) else options.output)
+            asked = options.engine.of(options.emit_engine, options.shard_group)
+            return emit(options.paths, options.request, asked, None if _prints_text(options) else options.output)
         options.engine.require_none("--emit")
         if options.shard_group is not None:
             raise CompileError("--shard-group needs --emit")

@@ -21,8 +21,8 @@ def engine_options(when: str) -> tuple[Callable[[F], F], ...]:
     """Return the options of a run without Kaito; `when` says with which option of the command they go."""
     return (
         click.option("--image", metavar="I", help=f"{when}: the image of the bundled runtime (examples/job)."),
-        click.option("--nodes", metavar="N|auto", help=f"{when}: number of nodes, or the fewest that the memory fits on"
-                     " (default: the Workspace's `resource.count`)."),
+        click.option("--nodes", metavar="N|auto", help=f"{when}: number of nodes, or the fewest that the memory fits"
+                     " on, by --price the cheapest (default: the Workspace's `resource.count`)."),
         click.option("--queue", metavar="NAME", help=f"{when}: Kueue's LocalQueue."),
         click.option("--priority-class", metavar="P", help=f"{when}: Kueue's WorkloadPriorityClass."),
         click.option("--results-claim", metavar="C", help=f"{when}: claim for results (default: the Workspace's own)."),

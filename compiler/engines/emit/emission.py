@@ -9,8 +9,8 @@ from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
 from kaitoc.compiler.catalog.interconnects import nccl_environment
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.emit.bundle import Bundle, Device
+from kaitoc.compiler.engines.emit.choice import Nodes, nodes_of
 from kaitoc.compiler.engines.emit.names import name_of
-from kaitoc.compiler.engines.emit.nodes import World, world_of
 from kaitoc.compiler.engines.emit.objects import objects_of
 from kaitoc.compiler.engines.emit.options import EmitError, EmitOptions
 from kaitoc.compiler.engines.emit.storage import DATA_PATH, MODEL_PATH, RESULTS_PATH, Storage, storage_of
@@ -53,16 +53,16 @@ def emission_of(job: Job, options: EmitOptions) -> Emission:
             "the Workspace names no instance type that kaitoc knows (`resource.instanceType`); "
             "`kaitoc instances` lists them"
         )
-    plan, world = _planned(job, instance, options, storage)
-    gpu = instance.gpu.name if instance.gpu is not None else ""
-    bundle = _named(plan, Bundle("", _namespace(job), "", options, storage, world, instance.name, gpu))
+    plan, nodes = _planned(job, instance, options, storage)
+    instance, world = nodes.instance, nodes.world
+    bundle = _named(plan, Bundle("", _namespace(job), "", options, storage, world, instance.name, _gpu_of(instance)))
     claims = (storage.model_claim, storage.data_claim, storage.results_claim)
     return Emission(
         engine=options.engine,
         name=bundle.name,
         namespace=bundle.namespace,
         text=_text(bundle),
-        notes=tuple(_notes(bundle, plan)),
+        notes=(*_notes(bundle, plan), *filter(None, [nodes.reason])),
         num_nodes=world.num_nodes,
         output=f"{RESULTS_PATH}/{bundle.name}",
         results_claim=storage.results_claim,
@@ -74,25 +74,20 @@ def emission_of(job: Job, options: EmitOptions) -> Emission:
     )
 
 
-def _planned(job: Job, instance: InstanceType, options: EmitOptions, storage: Storage) -> tuple[Plan, World]:
+def _planned(job: Job, instance: InstanceType, options: EmitOptions, storage: Storage) -> tuple[Plan, Nodes]:
     """Return the plan for all processes and its nodes; the manifest's folder is left out, which is the machine's."""
     data = DATA_PATH if storage.data_claim else None
     several = max(2, (options.num_nodes or 2) * instance.num_gpus)
     # Several processes hold buffers that one does not, so a run that may have several is predicted as such.
     num_processes = 1 if options.num_nodes == instance.num_gpus == 1 else several
     plan = plan_of(job, model_path=MODEL_PATH, data=data, output=RESULTS_PATH, num_processes=num_processes)
-    world = world_of(plan, instance, options.num_nodes, job.assumptions.margin, options.shard_group)
-    provenance = plan.provenance.model_copy(update={"manifest": posixpath.basename(plan.provenance.manifest)})
-    changes = {
-        "num_processes": world.num_processes,
-        "sharding": world.sharding,
-        "num_nodes": world.num_nodes,
-        "shard_group": world.shard_group,
-        "provenance": provenance,
-    }
-    plan = plan.model_copy(update=changes)
-    shared = shared_footprint(plan, instance.gpu)
-    return (plan if shared is None else plan.model_copy(update={"predicted": footprint_plan(shared)})), world
+    nodes = nodes_of(plan, instance, options, job.assumptions)
+    changes = {"manifest": posixpath.basename(plan.provenance.manifest)}
+    if nodes.instance != instance:
+        changes["gpu"] = _gpu_of(nodes.instance)
+    plan = nodes.world.applied_to(plan).model_copy(update={"provenance": plan.provenance.model_copy(update=changes)})
+    shared = shared_footprint(plan, nodes.instance.gpu)
+    return (plan if shared is None else plan.model_copy(update={"predicted": footprint_plan(shared)})), nodes
 
 
 def _named(plan: Plan, bundle: Bundle) -> Bundle:
@@ -101,6 +96,10 @@ def _named(plan: Plan, bundle: Bundle) -> Bundle:
     name = name_of(plan.name, _text(unnamed), bundle.world.num_nodes)
     output = plan.output.model_copy(update={"path": f"{RESULTS_PATH}/{name}"})
     return replace(bundle, name=name, plan_json=plan.model_copy(update={"output": output}).to_json())
+
+
+def _gpu_of(instance: InstanceType) -> str:
+    return instance.gpu.name if instance.gpu is not None else ""
 
 
 def _text(bundle: Bundle) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import format_gib
@@ -29,6 +32,16 @@ class World:
     def num_processes(self) -> int:
         """Multiply nodes by processes per node: the world size."""
         return self.num_nodes * self.processes_per_node
+
+    def applied_to(self, plan: Plan) -> Plan:
+        """Return a plan for these processes."""
+        changes = {
+            "num_processes": self.num_processes,
+            "sharding": self.sharding,
+            "num_nodes": self.num_nodes,
+            "shard_group": self.shard_group,
+        }
+        return plan.model_copy(update=changes)
 
     @property
     def words(self) -> str:
@@ -95,13 +108,20 @@ def _require_group(num_processes: int, shard_group: int | None) -> None:
 
 
 def _smallest(plan: Plan, instance: InstanceType, room_bytes: int, shard_group: int | None) -> int | None:
-    for count in range(1, MAX_NODES + 1):
-        if count * instance.num_gpus == 1 or instance.gpu is None:
-            continue
-        needed = _needed_bytes(plan, instance.gpu, count * instance.num_gpus, "fsdp2", shard_group)
-        if needed is not None and needed <= room_bytes:
-            return count
-    return None
+    """Return the fewest nodes that a shard fits on, None for none; the more nodes, the smaller a shard."""
+    gpu = instance.gpu
+    if gpu is None:
+        return None
+
+    def fits(num_processes: int) -> bool:
+        needed = _needed_bytes(plan, gpu, num_processes, "fsdp2", shard_group)
+        return needed is not None and needed <= room_bytes
+
+    step = (shard_group or 1) // math.gcd(shard_group or 1, instance.num_gpus)
+    counts = [count for count in range(step, MAX_NODES + 1, step) if count * instance.num_gpus > 1]
+    if not counts or not fits(counts[-1] * instance.num_gpus):
+        return None
+    return counts[bisect_left(counts, True, key=lambda count: fits(count * instance.num_gpus))]
 
 
 def _needed_bytes(

@@ -42,7 +42,10 @@ class Rdma:
 
 @dataclass(frozen=True, slots=True)
 class EmitOptions:
-    """What to emit. `num_nodes` None leaves the number to the memory engine, "" means that an option is not given."""
+    """What to emit. `num_nodes` None leaves the number to the memory engine, "" means that an option is not given.
+
+    `may_change_instance` lets it take another instance type too, where the stated prices show a cheaper one.
+    """
 
     engine: str
     image: str
@@ -54,6 +57,7 @@ class EmitOptions:
     data_claim: str = ""
     rdma: Rdma | None = None
     shard_group: int | None = None
+    may_change_instance: bool = False
 
     def require_valid(self) -> None:
         """Raise `EmitError` for what no API server would take."""
