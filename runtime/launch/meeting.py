@@ -1,12 +1,13 @@
 """How the launchers of a run on several nodes meet at node 0, and how they notice that another is gone.
 
-PyTorch's static rendezvous meets once and looks at nobody again: processes that have not connected to each other yet
-would wait for a lost node for half an hour. Its agent asks a rendezvous for new nodes several times a second, which is
-where this one looks at those that are there.
+PyTorch's static rendezvous meets once and looks at nobody again: processes that have not connected to each other yet,
+or whose peer froze with its connections open, would wait for a lost node for half an hour. Its agent asks a rendezvous
+for new nodes several times a second, which is where this one looks at those that are there.
 """
 
 from __future__ import annotations
 
+import signal
 import time
 from datetime import timedelta
 from threading import Thread
@@ -14,6 +15,7 @@ from typing import Any
 
 from torch._C._distributed_c10d import Store, TCPStore
 from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.rendezvous import RendezvousInfo, RendezvousParameters, rendezvous_handler_registry
 from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 from typing_extensions import override
@@ -26,14 +28,30 @@ _BACKEND = "kaitoc"
 _MEETING_SECONDS = 900
 """How long nodes wait for each other: images of several GiB are pulled at different speeds."""
 _BEAT_SECONDS = 2.0
-_SILENCE_SECONDS = 60.0
-"""A node that is lost without a farewell is noticed sooner than Kubernetes evicts its pods (300 s)."""
 _FAREWELL_SECONDS = 3.0
+_PARTING_SECONDS = 15.0
+"""How long a launcher that ends talks to a node 0 that may be frozen."""
 _FINAL = frozenset({EXIT_USAGE, EXIT_OUT_OF_MEMORY})
+_SILENT = "silent"
+_HEARD = "silent/heard"
+
+
+class SilentNodeError(SignalException):
+    """A node that froze or is cut off, with its connections open.
+
+    The processes here wait for it inside a library, where no handler of SIGTERM runs, so PyTorch's agent is told to
+    kill them.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, signal.SIGKILL)
 
 
 class Peers:
-    """The launchers of all nodes, as one of them sees them through node 0's store."""
+    """The launchers of all nodes, as one of them sees them through node 0's store.
+
+    Node 0 counts the beats of the others; those ask its store, which answers as long as node 0 runs.
+    """
 
     def __init__(self, group: NodeGroup) -> None:
         self._group = group
@@ -41,6 +59,9 @@ class Peers:
         self._looked = 0.0
         self._beats: dict[int, int] = {}
         self._changed: dict[int, float] = {}
+        self._answered = 0.0
+        self._lost: DistError | None = None
+        self._silent = ""
 
     @property
     def launch_fields(self) -> dict[str, Any]:
@@ -54,20 +75,37 @@ class Peers:
 
     def meet(self, store: Store) -> None:
         """Begin to give signs of life, now that all nodes are there."""
-        self._store = store
-        Thread(target=self._beat, daemon=True).start()
+        self._store, self._answered = store, time.monotonic()
+        if self._group.rank != 0:
+            Thread(target=self._beat, daemon=True).start()
 
     def require_all(self) -> None:
-        """Raise `RunFailure` when a node is lost or failed: node 0 looks at all, the others at node 0."""
+        """Raise where a node is lost: `SilentNodeError` for one that froze, else `RunFailure` or PyTorch's `DistError`.
+
+        Node 0 looks at all, the others at node 0.
+        """
         now = time.monotonic()
         if self._store is None or now - self._looked < _BEAT_SECONDS:
             return
+        if (
+            now - self._looked > self._group.silence_seconds / 2
+        ):  # frozen itself, it cannot say for how long others were
+            self._answered = now
+            self._changed = dict.fromkeys(self._changed, now)
         self._looked = now
         if self._group.rank != 0:
-            self._store.add(_sign(0), 0)  # raises where node 0 is gone
+            self._require_first(now)
             return
         for rank in range(1, self._group.num_nodes):
             self._require(self._store, rank, now)
+
+    def _require_first(self, now: float) -> None:
+        if self._silent:
+            raise SilentNodeError(self._silent)
+        if self._lost is not None:
+            raise self._lost
+        if now - self._answered >= self._group.silence_seconds:
+            raise SilentNodeError(self._silence_of(0))
 
     def _require(self, store: Store, rank: int, now: float) -> None:
         code = _code_of(store, rank)
@@ -78,8 +116,20 @@ class Peers:
         beat = store.add(_sign(rank), 0)
         if beat != self._beats.get(rank):
             self._beats[rank], self._changed[rank] = beat, now
-        elif now - self._changed[rank] >= _SILENCE_SECONDS:
-            raise RunFailure(f"node {rank} gave no sign of life for {_SILENCE_SECONDS:.0f} s")
+        elif now - self._changed[rank] >= self._group.silence_seconds:
+            self._announce(store, self._silence_of(rank))
+            raise SilentNodeError(self._silence_of(rank))
+
+    def _silence_of(self, rank: int) -> str:
+        seconds = self._group.silence_seconds
+        return f"node {rank} gave no sign of life for {seconds:g} s: it froze, or the network between the nodes is cut"
+
+    def _announce(self, store: Store, text: str) -> None:
+        """Tell the other nodes which one is silent, before the store ends with this process."""
+        store.set(_SILENT, text)
+        end = time.monotonic() + _FAREWELL_SECONDS + _BEAT_SECONDS
+        while store.add(_HEARD, 0) < self._group.num_nodes - 2 and time.monotonic() < end:
+            time.sleep(0.05)
 
     def part(self, code: int) -> int:
         """Tell the others with what this node ends, and return what it is to end with.
@@ -90,6 +140,13 @@ class Peers:
         store = self._store
         if store is None:
             return code
+        agreed: list[int] = []
+        talk = Thread(target=lambda: agreed.append(self._agreed(store, code)), daemon=True)
+        talk.start()
+        talk.join(_PARTING_SECONDS)
+        return agreed[0] if agreed else code
+
+    def _agreed(self, store: Store, code: int) -> int:
         try:
             store.set(_end(self._group.rank), str(code))
             end = time.monotonic() + _FAREWELL_SECONDS
@@ -118,13 +175,17 @@ class Peers:
         try:
             store = TCPStore(
                 group.address, group.port, is_master=False, wait_for_workers=False,
-                timeout=timedelta(seconds=_SILENCE_SECONDS),
+                timeout=timedelta(seconds=group.silence_seconds),
             )  # fmt: skip
-            while True:
+            while not self._silent:
                 store.add(_sign(group.rank), 1)
+                if store.check([_SILENT]):
+                    store.add(_HEARD, 1)
+                    self._silent = store.get(_SILENT).decode()
+                self._answered = time.monotonic()
                 time.sleep(_BEAT_SECONDS)
-        except DistError:  # the launcher itself notices that node 0 is gone
-            return
+        except DistError as error:
+            self._lost = error
 
 
 class _Meeting(StaticTCPRendezvous):

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kaitoc.runtime.failures import FinalFailure
 from kaitoc.runtime.world import default_num_processes, is_launched
 
+SILENCE_VARIABLE = "KAITOC_SILENCE_SECONDS"
+_SILENCE_SECONDS = 60.0
+"""A node that is lost without a farewell is noticed sooner than Kubernetes evicts its pods (300 s)."""
+_MIN_SILENCE_SECONDS = 5.0
 _COUNTED = ("auto", "gpu", "cpu")
 """What Trainer writes for processes where a TrainJob states no number."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
-    """The nodes that train together, and this one's place among them; node 0 is at `address`."""
+    """The nodes that train together, and this one's place among them; node 0 is at `address`.
+
+    One that gives no sign of life for `silence_seconds` is lost.
+    """
 
     num_nodes: int
     rank: int
     processes_per_node: int
     address: str
     port: int
+    silence_seconds: float = _SILENCE_SECONDS
 
     def describe(self) -> str:
         """Describe this node's number and the ranks of its processes."""
@@ -58,7 +67,20 @@ def node_group(num_processes: int, device: str, environment: Mapping[str, str]) 
     if not address or rank >= num_nodes:
         raise FinalFailure(f"{num_nodes} nodes need PET_MASTER_ADDR, and PET_NODE_RANK from 0 to {num_nodes - 1}")
     port = _number(environment, "PET_MASTER_PORT" if "PET_MASTER_PORT" in environment else "MASTER_PORT")
-    return NodeGroup(num_nodes, rank, per_node, address, port)
+    return NodeGroup(num_nodes, rank, per_node, address, port, _silence_seconds(environment))
+
+
+def _silence_seconds(environment: Mapping[str, str]) -> float:
+    stated = environment.get(SILENCE_VARIABLE, str(_SILENCE_SECONDS))
+    try:
+        seconds = float(stated)
+    except ValueError:
+        seconds = math.nan
+    if not _MIN_SILENCE_SECONDS <= seconds < math.inf:
+        raise FinalFailure(
+            f"{SILENCE_VARIABLE} must be a number of seconds from {_MIN_SILENCE_SECONDS:g}, not {stated!r}"
+        )
+    return seconds
 
 
 def _processes_per_node(environment: Mapping[str, str], device: str) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaitoc.compiler.plan.plan import Plan
-from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED
+from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, RunFailure
 from kaitoc.runtime.launch.nodes import NodeGroup
 from kaitoc.runtime.launch.signals import ended_at_once_by_sigterm
 from kaitoc.runtime.world import is_launched
@@ -81,7 +81,7 @@ def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from kaitoc.runtime.launch.meeting import Peers  # imports torch, as those above
+    from kaitoc.runtime.launch.meeting import Peers, SilentNodeError  # imports torch, as those above
 
     num_processes = group.processes_per_node if group is not None else plan.num_processes
     peers = Peers(group) if group is not None else None
@@ -113,6 +113,8 @@ def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
             elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as error:
             code = _tell_failure(error, Path(folder))
+        except SilentNodeError as error:
+            raise RunFailure(str(error)) from error
         except SignalException as error:
             sys.stderr.write(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}\n")
             code = exit_code_of(-error.sigval)

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -59,10 +59,11 @@ class NodeRuns:
         *arguments: str,
         per_node: int = 1,
         kill_last_at: tuple[str, int] | None = None,
+        **variables: str,
     ) -> None:
         shared = {
             "PET_NNODES": str(len(plans)), "PET_NPROC_PER_NODE": str(per_node), "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": str(free_port()),
+            "PET_MASTER_PORT": str(free_port()), **variables,
         }  # fmt: skip
         kill_at = {len(plans) - 1: kill_last_at}
         self._runs = [
@@ -102,6 +103,20 @@ def kill_node(run: ChildRun) -> None:
     below = [pid for depth in (1, 2) for pid in _started_by(run.pid, depth)]
     for pid in (run.pid, *below):
         _kill(pid)
+
+
+def freeze_node(run: ChildRun) -> Callable[[], None]:
+    """Stop all processes of a node with their connections open, as a machine that hangs does; return what thaws it."""
+    pids = [run.pid, *(pid for depth in (1, 2) for pid in _started_by(run.pid, depth))]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+    def thaw() -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    return thaw
 
 
 def _started_by(pid: int, depth: int) -> list[int]:

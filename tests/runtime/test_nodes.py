@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -19,17 +18,13 @@ pytest.importorskip("torch")
 
 import torch
 from child_runs import _CONTEXT, ChildRun, Ended
-from node_runs import NodeRuns, free_port, served
+from node_runs import NodeRuns, free_port, freeze_node, served
 from test_two_processes import TRAINING, losses, weights
-from torch.distributed import HashStore, TCPStore
-from torch.distributed.elastic.rendezvous import RendezvousParameters
-from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
+from torch.distributed import HashStore
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.download import local_paths
-from kaitoc.runtime.failures import FinalFailure, RunFailure
-from kaitoc.runtime.launch import meeting
-from kaitoc.runtime.launch.meeting import Peers
+from kaitoc.runtime.failures import FinalFailure
 from kaitoc.runtime.launch.nodes import NodeGroup, node_group
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
@@ -69,6 +64,12 @@ def test_a_pods_environment_says_which_node_it_is(environment: dict[str, str]) -
 def test_an_environment_that_contradicts_the_plan_is_refused(changes: dict[str, str], words: str) -> None:
     with pytest.raises(FinalFailure, match=words):
         node_group(32, "cpu", {**TRAINER, **changes})
+
+
+@pytest.mark.parametrize("stated", ["soon", "4", "nan", "inf", ""])
+def test_a_silence_that_is_no_time_is_refused(stated: str) -> None:
+    with pytest.raises(FinalFailure, match="KAITOC_SILENCE_SECONDS must be a number of seconds from 5"):
+        node_group(32, "cpu", {**TRAINER, "KAITOC_SILENCE_SECONDS": stated})
 
 
 def test_a_main_process_that_ends_at_once_waits_until_the_others_heard_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,64 +237,18 @@ def test_a_node_that_waits_for_others_ends_on_sigterm(make_plan: MakePlan, tmp_p
     assert "stopped by SIGTERM before training began" in ended.stderr
 
 
-def test_nodes_that_do_not_come_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "_MEETING_SECONDS", 1)
-    group = NodeGroup(2, 1, 1, "127.0.0.1", free_port())
-    fields = Peers(group).launch_fields
-    parameters = RendezvousParameters(
-        fields["rdzv_backend"], fields["rdzv_endpoint"], "test", 2, 2, **fields["rdzv_configs"]
-    )
+def test_a_frozen_node_ends_the_other(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = of_size(make_plan(training={**TRAINING, "max_steps": 300}, output={"path": str(tmp_path / "out")}), 2)
+    nodes = NodeRuns([plan, plan], tmp_path / "runs", KAITOC_SILENCE_SECONDS="5")
+    first, second = nodes
+    first.wait_for_step()
+    thaw = freeze_node(first)
 
-    with pytest.raises(RunFailure, match=r"node 1 of 2 did not meet the others at 127.0.0.1:\d+ within 1 s"):
-        get_rendezvous_handler(parameters).next_rendezvous()
+    ended = second.end()
+    thaw()
 
-
-@pytest.fixture
-def launchers(monkeypatch: pytest.MonkeyPatch) -> tuple[Peers, Peers]:
-    """The launchers of two nodes that have met, look at each other all the time, and give no signs of life."""
-    monkeypatch.setattr(meeting, "_BEAT_SECONDS", 0.0)
-    port = free_port()
-    first, second = (Peers(NodeGroup(2, rank, 1, "127.0.0.1", port)) for rank in (0, 1))
-    first._store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
-    second._store = TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
-    return first, second
-
-
-def test_a_silent_node_is_given_up(launchers: tuple[Peers, Peers], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "_SILENCE_SECONDS", 0.2)
-
-    def looks_on() -> None:
-        while True:
-            launchers[0].require_all()
-            time.sleep(0.01)
-
-    with pytest.raises(RunFailure, match="node 1 gave no sign of life"):
-        looks_on()
-
-
-@pytest.mark.parametrize(("code", "expected"), [(1, 1), (2, 2), (3, 3), (143, 1)])
-def test_a_node_that_lost_another_ends_as_that_one_says(
-    launchers: tuple[Peers, Peers], code: int, expected: int
-) -> None:
-    with ThreadPoolExecutor() as pool:
-        assert list(pool.map(Peers.part, launchers, (1, code))) == [expected, code]
-
-
-def test_a_node_that_failed_before_the_processes_met_ends_the_others(launchers: tuple[Peers, Peers]) -> None:
-    launchers[1].part(3)
-
-    with pytest.raises(RunFailure, match="node 1 ended with exit code 3") as caught:
-        launchers[0].require_all()
-    assert caught.value.exit_code == 3
-
-
-def test_a_node_that_is_done_is_not_missed(launchers: tuple[Peers, Peers], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "_SILENCE_SECONDS", 0.05)
-    launchers[1].part(0)
-
-    for _ in range(20):
-        launchers[0].require_all()
-        time.sleep(0.01)
+    assert (ended.returncode, first.end().returncode) == (1, 1)
+    assert "node 0 gave no sign of life for 5 s: it froze, or the network between the nodes is cut" in ended.stderr
 
 
 def test_a_bad_plan_ends_both_launchers_with_2(make_plan: MakePlan, tmp_path: Path) -> None:

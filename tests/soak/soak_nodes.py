@@ -18,12 +18,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "runtime"), str(TESTS.parent / "examples")]
 
 from child_runs import ChildRun  # noqa: E402  (after the path)
-from node_runs import NodeRuns, kill_node, kill_process, served  # noqa: E402
+from node_runs import NodeRuns, freeze_node, kill_node, kill_process, served  # noqa: E402
 from short_plan import short_plan  # noqa: E402
 
 from kaitoc.compiler.plan.plan import Plan  # noqa: E402
@@ -32,6 +33,7 @@ NUM_FAULTS = 5
 NUM_STEPS = 60
 NUM_DOWNLOADS = 20
 FINAL_CODES = {2, 3}
+SILENCE_SECONDS = 5.0
 TRAINING = {"max_steps": NUM_STEPS, "save_strategy": "steps", "save_steps": 4, "save_total_limit": 2}
 ROWS = "".join(f'{{"text": "Rule {row} finds {"a key. " * (1 + row % 5)}"}}\n' for row in range(40))
 
@@ -52,10 +54,16 @@ def terminate(run: ChildRun) -> None:
         run.send_signal(signal.SIGTERM)
 
 
+def freeze(run: ChildRun) -> None:
+    """Let a node hang for longer than the other waits for a sign of life."""
+    Timer(2 * SILENCE_SECONDS, freeze_node(run)).start()
+
+
 FAULTS = {
     "killed process": Fault(kill_process, False, {1}, {1}),
     "killed node": Fault(kill_node, False, {-9}, {1}),
     "drained node": Fault(terminate, False, {143}, {1, 143}),
+    "frozen node": Fault(freeze, False, {1}, {1}),
     "preemption": Fault(terminate, True, {143}, {1, 143}),
 }
 
@@ -66,7 +74,7 @@ def lose_nodes(kind: str, folder: Path, alone: Plan, chance: random.Random) -> s
     plan = plan_of(folder, kind.replace(" ", "-"), alone.sharding)
     steps = []
     for step in sorted(chance.sample(range(NUM_STEPS - 4), NUM_FAULTS)):
-        nodes = NodeRuns([plan, plan], folder / "runs", "--resume")
+        nodes = NodeRuns([plan, plan], folder / "runs", "--resume", KAITOC_SILENCE_SECONDS=str(SILENCE_SECONDS))
         victim = chance.randrange(2)
         while nodes.are_alive() and (last_step(plan) < step or not nodes.have_met()):
             time.sleep(0.005)

@@ -8,7 +8,7 @@ from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.emit.nodes import World, world_of
 from kaitoc.compiler.engines.emit.options import EmitError, EmitOptions
-from kaitoc.compiler.job.assumptions import Assumptions
+from kaitoc.compiler.job.job import Assumptions
 from kaitoc.compiler.job.prices import usd_per_million_tokens
 from kaitoc.compiler.passes.space import TIE
 from kaitoc.compiler.plan.plan import Plan
