@@ -32,6 +32,7 @@ class LibraryChange(str, Enum):
     ADAPTED_FUSED_EXPERTS = "adapted_fused_experts"
     CHECKPOINT_DTYPE = "checkpoint_dtype"
     FUSED_OPTIMIZER = "fused_optimizer"
+    NCCL_CONNECTS_WHEN_USED = "nccl_connects_when_used"
     TAIL_UNITS = "tail_units"
     INDEXES_BY_LIST = "indexes_by_list"
     TABLE_DEQUANTIZATION = "table_dequantization"

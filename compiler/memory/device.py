@@ -18,14 +18,6 @@ CUBLAS_WORKSPACE_BYTES = 2 * 8_519_680
 CUBLAS_WORKSPACE_HOPPER_BYTES = 2 * 32 * MIB
 """The same on compute capability 9.0, where the default is `:4096:8`."""
 
-NCCL_CHANNEL_BYTES = 2 * 6 * MIB
-"""Per NCCL channel, for its ring and its tree: 4 MiB for the Simple protocol (`NCCL_BUFFSIZE`) and about 2 MiB for LL
-and LL128 (`src/include/comm.h`)."""
-NCCL_CHANNELS_NVLINK = 24
-NCCL_CHANNELS_PCIE = 4
-NCCL_MAX_CHANNELS = 32
-"""`MAXCHANNELS` of `src/include/devcomm.h` (NCCL 2.20)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
@@ -52,9 +44,9 @@ def estimate(workload: Workload, gpu: Gpu | None, allocated_bytes: int, fragment
     context = own_context + nccl_bytes(workload, gpu)
     high = fragmentation_bytes * 4 // 3 + allocated_bytes // 50 + context * 5 // 4
     if workload.sharding.is_sharded:
-        high += own_context + NCCL_CHANNEL_BYTES * NCCL_MAX_CHANNELS - (context - own_context)
+        high += own_context + _most_nccl_bytes(workload, gpu) - (context - own_context)
     elif workload.num_gpus > 1 and not knows_links(gpu):
-        high += NCCL_CHANNEL_BYTES * NCCL_MAX_CHANNELS - (context - own_context)
+        high += _most_nccl_bytes(workload, gpu) - (context - own_context)
     if gpu is not None:
         left = max(0, gpu.memory_bytes - context - allocated_bytes)
         fragmentation_bytes = min(fragmentation_bytes, left)
@@ -102,11 +94,18 @@ def knows_links(gpu: Gpu | None) -> bool:
 
 
 def nccl_bytes(workload: Workload, gpu: Gpu | None) -> int:
-    """Return NCCL's buffers when several GPUs train one model each (DDP)."""
+    """Return the bytes of NCCL's buffers, of which one GPU has none."""
     if workload.num_gpus == 1:
         return 0
-    has_nvlink = gpu is None or gpu.nvlink
-    return NCCL_CHANNEL_BYTES * (NCCL_CHANNELS_NVLINK if has_nvlink else NCCL_CHANNELS_PCIE)
+    from kaitoc.compiler.memory import nccl  # for few jobs
+
+    return nccl.buffer_bytes(workload, gpu)
+
+
+def _most_nccl_bytes(workload: Workload, gpu: Gpu | None) -> int:
+    from kaitoc.compiler.memory import nccl  # for few jobs
+
+    return nccl.buffer_bytes(workload, gpu, nccl.MAX_CHANNELS)
 
 
 @lru_cache(maxsize=1)

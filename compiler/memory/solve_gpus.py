@@ -99,13 +99,15 @@ class _Judge:
     def fewest_nodes(self, machine: Machine, limit: int) -> int | None:
         """Return the fewest machines up to a limit that suffice, None where none do.
 
-        What a GPU needs never grows with their number from two on, so bisection finds it. With a shard group only
-        machines whose GPUs form such groups are looked at, and one alone.
+        With a shard group only machines whose GPUs form such groups are looked at, and one alone. Two GPUs, one group
+        and two groups have fewer connections than more of them, so they are asked first. From there on what a GPU needs
+        never grows with their number, and bisection finds it.
         """
-        if limit >= 1 and self._fits(Placement(machine, 1)):
-            return 1
         group = self._workload.sharding.shard_group or 1
         step = group // gcd(group, machine.num_gpus)
+        for num_nodes in (1, step, 2 * step):
+            if num_nodes <= limit and self._fits(Placement(machine, num_nodes)):
+                return num_nodes
         most = limit // step
         if most * step < 2 or not self._fits(Placement(machine, most * step)):
             return None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
+from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.closed_form.script import STREAM_SHIFT, CudaStream, Script
-from kaitoc.compiler.memory.closed_form.sharding.replay import MAX_INFLIGHT_GATHERS, StreamPools
+from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_script
+from kaitoc.compiler.memory.closed_form.sharding.replay import MAX_INFLIGHT_GATHERS, StreamPools, sharded_shares
 from kaitoc.compiler.memory.closed_form.size import fixed
+from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
+from kaitoc.compiler.memory.workload import Lora, Workload
 
 BLOCK_BYTES = 64 << 20
 
@@ -50,3 +55,43 @@ def test_what_a_step_leaves_behind_is_freed_in_its_own_pool() -> None:
             pools.free(stream, block)
 
     assert pools.reserved_bytes == BLOCK_BYTES
+
+
+def fsdp1_lora() -> Workload:
+    """Return two GPUs under FSDP1, whose reentrant checkpoints stay until the backward pass has ended."""
+    model = find_model("qwen2.5-0.5b")
+    assert model is not None
+    return Workload(
+        model, Lora(rank=16), 1, 1024, "transformers-4.45", gradient_checkpointing=True, num_gpus=2,
+        sharding=Sharding(ShardingKind.FSDP1),
+    )  # fmt: skip
+
+
+def test_a_step_gives_everything_back_but_gradients() -> None:
+    pools, script = StreamPools(AllocatorSettings(), MAX_INFLIGHT_GATHERS), sharded_script(fsdp1_lora())
+
+    for stream, block in pools.run(script, 1, 1024):
+        pools.free(stream, block)
+    pools.await_gpu()
+
+    assert pools.computing.allocated_bytes == 0
+
+
+def test_the_second_step_takes_room_that_the_first_did_not_and_a_third_none() -> None:
+    pools, script = StreamPools(AllocatorSettings(), MAX_INFLIGHT_GATHERS), sharded_script(fsdp1_lora())
+
+    reserved = []
+    for _ in range(3):
+        for stream, block in pools.run(script, 1, 1024):
+            pools.free(stream, block)
+        reserved.append(pools.reserved_bytes)
+
+    assert reserved[0] < reserved[1] == reserved[2]
+
+
+def test_a_host_that_waits_for_the_gpu_takes_no_more_than_one_that_runs_ahead() -> None:
+    waiting, running = sharded_shares(fsdp1_lora())
+    of_fsdp2 = replace(fsdp1_lora(), sharding=Sharding(ShardingKind.FSDP2))
+
+    assert waiting < running
+    assert len(set(sharded_shares(of_fsdp2))) == 1

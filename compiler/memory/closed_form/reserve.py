@@ -28,6 +28,11 @@ def fragmentation_share(workload: Workload) -> float:
     return sum(weight * replayed_share(step) for step, weight in replayed_steps(workload))
 
 
+def most_fragmentation_share(workload: Workload) -> float:
+    """Return the same of a loop in which the host never waits for the GPU, which matters to FSDP1 alone."""
+    return sum(weight * most_replayed_share(step) for step, weight in replayed_steps(workload))
+
+
 def replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
     """Return the steps to replay for a workload with the weight of each, the weightier first."""
     is_square = workload.attention is Attention.EAGER
@@ -51,9 +56,7 @@ def replayed_share(workload: Workload) -> float:
     The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
     if workload.sharding.is_sharded:
-        from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_share  # for few jobs
-
-        return sharded_share(workload)
+        return _sharded_shares(workload)[0]
     plan, script = plan_for(workload), script_of(key_of_step(workload))
     allocator = CachingAllocator(
         AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False)
@@ -69,6 +72,18 @@ def replayed_share(workload: Workload) -> float:
             allocator.free(block)
     peak = allocator.peak_allocated_bytes
     return (allocator.reserved_bytes - peak) / max(1, peak)
+
+
+def most_replayed_share(workload: Workload) -> float:
+    """Return the share of fragmentation where the host never waits for the GPU."""
+    return _sharded_shares(workload)[1] if workload.sharding.is_sharded else replayed_share(workload)
+
+
+@lru_cache(maxsize=1024)
+def _sharded_shares(workload: Workload) -> tuple[float, float]:
+    from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_shares  # for few jobs
+
+    return sharded_shares(workload)
 
 
 @lru_cache(maxsize=256)

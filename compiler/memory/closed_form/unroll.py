@@ -107,21 +107,13 @@ class _Unroller:
         for event in self._events:
             if not isinstance(event, Allocated) or event.number in freed:
                 continue
-            origin = self._origins.get(event.number)
-            if origin is None:
-                yield self._single[event.number], event
-                continue
-            for layer in self._real_layers(origin.group, origin.layer):
-                number = self._first_blocks[origin.group, origin.is_backward, layer] + origin.place
-                yield number, event
+            yield from ((number, event) for number in self._blocks(event.number))
 
     def _write_single(self, start: int, end: int) -> None:
         """Write events that stand outside of the groups."""
         for event in self._events[start:end]:
             if isinstance(event, Freed):
-                origin = self._origins.get(event.number)
-                number = self._single[event.number] if origin is None else self._block(origin)
-                self._operations.append(~number)
+                self._operations += [~number for number in self._blocks(event.number)]
                 continue
             if isinstance(event, Allocated):
                 self._single[event.number] = self._num_blocks
@@ -154,6 +146,14 @@ class _Unroller:
         if isinstance(event, Touched):
             return TOUCH + index
         return index | event.stream << STREAM_SHIFT
+
+    def _blocks(self, recorded: int) -> list[int]:
+        """Return the numbers of a recorded block, one for each layer that its own stands for."""
+        origin = self._origins.get(recorded)
+        if origin is None:
+            return [self._single[recorded]]
+        layers = self._real_layers(origin.group, origin.layer)
+        return [self._first_blocks[origin.group, origin.is_backward, layer] + origin.place for layer in layers]
 
     def _block(self, origin: Origin) -> int:
         """Return the number of a group's block for who stands outside of the group."""

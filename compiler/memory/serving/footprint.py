@@ -8,12 +8,10 @@ from functools import lru_cache, partial
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.device import (
-    NCCL_CHANNEL_BYTES,
-    NCCL_CHANNELS_NVLINK,
-    NCCL_CHANNELS_PCIE,
     context_bytes,
     cublas_workspace_bytes,
 )
+from kaitoc.compiler.memory.nccl import CHANNELS_NVLINK, CHANNELS_PCIE, CONNECTION_BYTES
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.activations import (
     BatchLimits,
@@ -217,7 +215,7 @@ def _nccl_bytes(workload: ServingWorkload, gpu: Gpu | None) -> int:
     if workload.tensor_parallel * workload.pipeline_parallel == 1:
         return 0
     has_nvlink = gpu is None or gpu.nvlink
-    return NCCL_CHANNEL_BYTES * (NCCL_CHANNELS_NVLINK if has_nvlink else NCCL_CHANNELS_PCIE)
+    return CONNECTION_BYTES * (CHANNELS_NVLINK if has_nvlink else CHANNELS_PCIE)
 
 
 def _fault(

@@ -8,7 +8,7 @@ from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.units import BYTES_PER_GBIT
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
-from kaitoc.compiler.memory.device import NCCL_CHANNELS_NVLINK, NCCL_CHANNELS_PCIE
+from kaitoc.compiler.memory.nccl import CHANNELS_NVLINK, CHANNELS_PCIE
 from kaitoc.compiler.memory.workload import Workload
 from kaitoc.schemas import read_json
 
@@ -102,7 +102,7 @@ def links_between(gpu: Gpu, instance: InstanceType | None, gpus_per_node: int, n
     over_nvlink = _nvlink(gpu, data, gpus_per_node)
 
     def links(by_nvlink: bool, network: Link | None) -> Links:
-        inside, channels = (over_nvlink, NCCL_CHANNELS_NVLINK) if by_nvlink else (over_pcie, NCCL_CHANNELS_PCIE)
+        inside, channels = (over_nvlink, CHANNELS_NVLINK) if by_nvlink else (over_pcie, CHANNELS_PCIE)
         return Links(inside, network, gpus_per_node, channels, data["base_seconds"])
 
     joined = instance.joins_gpus_by_nvlink if instance is not None else gpu.nvlink

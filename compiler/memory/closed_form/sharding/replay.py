@@ -73,7 +73,7 @@ class StreamPools:
             stream = CudaStream(operation >> STREAM_SHIFT)
             if stream is not CudaStream.COMPUTE:
                 if stream is CudaStream.GATHER:
-                    self._await_gathers()
+                    self.await_gpu(max(0, self._num_pending - 1))
                 size = num_bytes[operation & (1 << STREAM_SHIFT) - 1]
                 blocks.append((stream, self._pools[stream].allocate_rounded(size)))
                 self.note()
@@ -91,10 +91,10 @@ class StreamPools:
         allocated = sum(pool.allocated_bytes for pool in self._owners) - self._pending_bytes
         self.peak_allocated_bytes = max(self.peak_allocated_bytes, allocated + touched_bytes)
 
-    def _await_gathers(self) -> None:
-        """Free what all but the last computations had: a further gather waits for them."""
+    def await_gpu(self, num_pending: int = 0) -> None:
+        """Free what computations had that are over, all but the last `num_pending`."""
         for stream, pending in self._pending.items():
-            while len(pending) > max(0, self._num_pending - 1):
+            while len(pending) > num_pending:
                 block = pending.popleft()
                 self._pending_bytes -= block.size
                 self._pools[stream].free(block)
@@ -109,19 +109,33 @@ class StreamPools:
         self._pending_bytes += block.size
 
 
-def sharded_share(workload: Workload) -> float:
-    """Return the share of fragmentation from replaying a step on one process, as `replayed_share` does."""
+def sharded_shares(workload: Workload) -> tuple[float, float]:
+    """Return the share of fragmentation from replaying steps on one process, as `replayed_share` does, and the most.
+
+    The Trainer looks at the loss of every batch (`logging_nan_inf_filter`), for which the host waits for the GPU. A
+    loop that does not lets it run ahead into the next step, which then cannot use what is still pending.
+    """
+    if workload.sharding.kind is not ShardingKind.FSDP1:
+        share = _replayed(workload, num_pending=0, waits=True)
+        return share, share
+    waiting, running = (_replayed(workload, MAX_INFLIGHT_GATHERS, waits=waits) for waits in (True, False))
+    return waiting, max(waiting, running)
+
+
+def _replayed(workload: Workload, num_pending: int, *, waits: bool) -> float:
+    """Replay two steps: what the first leaves behind decides where the second finds room; a third finds the same."""
     trained, script = trained_shards(workload), sharded_script(workload)
     settings = AllocatorSettings(
         expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False
     )
-    is_fsdp1 = workload.sharding.kind is ShardingKind.FSDP1
-    pools = StreamPools(settings, MAX_INFLIGHT_GATHERS if is_fsdp1 else 0)
+    pools = StreamPools(settings, num_pending)
     pools.load(load_steps(workload))
     loaded_bytes = pools.computing.allocated_bytes
     keeps_optimizer = workload.sharding.offload is Offload.NONE
-    for number in range(2 if workload.lora is None else 1):
+    for number in range(2):
         left = pools.run(script, workload.batch_size, workload.seq_len_tokens)
+        if waits:
+            pools.await_gpu()
         if keeps_optimizer:
             states = state_sizes(workload.optimizer, trained) if number == 0 else []
             for size in states:
