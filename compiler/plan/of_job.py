@@ -89,7 +89,10 @@ def _sharding(job: Job) -> str:
     written = job.value("TrainingArguments", "fsdp")
     request = request_in(written)
     if request is None:
-        what = f"`fsdp: {written}` is not supported: the bundled runtime shards with `fsdp: {FULL_SHARD}`"
+        what = (
+            f"`fsdp: {written}` is not supported: write `fsdp: {FULL_SHARD}`; `kaitoc run --shard-group N` adds what "
+            "`hybrid_shard` does, to split the model inside groups of N processes"
+        )
         raise _refusal(job, "TrainingArguments", "fsdp", what)
     return request.word
 

@@ -79,6 +79,15 @@ class LoraPlan(_Part):
     rank_pattern: dict[str, int] = {}
     alpha_pattern: dict[str, float] = {}
 
+    @model_validator(mode="after")
+    def _layers_are_those_of_named_modules(self) -> LoraPlan:
+        """Refuse what PEFT's own config refuses (peft/tuners/lora/config.py, `LoraConfig.__post_init__`)."""
+        if (self.layers_to_transform or self.layers_pattern) and self.target_modules is None:
+            raise ValueError("`layers_to_transform` needs `target_modules`: name the modules to adapt in those layers")
+        if self.layers_pattern and not self.layers_to_transform:
+            raise ValueError("`layers_pattern` needs `layers_to_transform`: the numbers of the layers to adapt")
+        return self
+
 
 class DataPlan(_Part):
     """What is learned from. Columns that are None are found by their usual names.

@@ -34,9 +34,9 @@ def plain_state(model: Any, trained: Mapping[str, torch.Tensor]) -> dict[str, to
     initial: dict[str, torch.Tensor] = getattr(model, _INITIAL)
     plain = {name: value.detach().cpu() for name, value in trained.items()}
     for name, value in plain.items():
-        if ".lora_A." in name:
+        if ".lora_A." in name or ".lora_embedding_A" in name:
             plain[name] = torch.cat([value, initial[name].to(value.dtype)], dim=0)
-        elif ".lora_B." in name:
+        elif ".lora_B." in name or ".lora_embedding_B" in name:
             plain[name] = torch.cat([value, -initial[name].to(value.dtype)], dim=1)
     return plain
 

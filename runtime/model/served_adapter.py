@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora.layer import LoraLayer
+from transformers.pytorch_utils import Conv1D
 
 from kaitoc.compiler.catalog.releases import find_release
 from kaitoc.compiler.catalog.served_adapters import is_scaled_alike, needed_lora_rank, vllm_refusals
@@ -19,6 +21,8 @@ from kaitoc.runtime.model.pissa import plain_config
 from kaitoc.runtime.world import is_main_process
 
 _ADAPTER = "default"
+_KINDS_OF_LAYERS = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv2d, Conv1D)
+"""What the PEFT of Kaito's images can adapt (peft 0.11.1, `tuners/lora/layer.py`, `dispatch_default`)."""
 _SAID_OTHERWISE = frozenset({"exclude_modules", "peft_version"})
 """Keys that mean nothing where `target_modules` lists what has an adapter."""
 
@@ -27,9 +31,11 @@ def served_config(model: PeftModel, release: str) -> dict[str, Any]:
     """Return a model's adapter config as the PEFT of a Kaito release loads it, as the installed PEFT's without one.
 
     Modules and their ranks are written out, since patterns are matched in another way by other versions of PEFT.
-    Raises `ModelFailure` for a setting that the release's PEFT does not know.
+    Raises `ModelFailure` for a setting that the release's PEFT does not know, or a layer that it cannot adapt.
     """
     config: Any = model.peft_config[_ADAPTER]
+    if _peft_of(release):
+        _require_adaptable(model, config, release)
     values = {
         **config.to_dict(),
         "peft_type": "LORA",
@@ -73,6 +79,17 @@ def _known_keys(release: str) -> frozenset[str]:
     if not release or find_release(release) is None:
         return frozenset(field.name for field in fields(LoraConfig))
     return frozenset(release_arguments(release).sections["LoraConfig"].arguments)
+
+
+def _require_adaptable(model: PeftModel, config: LoraConfig, release: str) -> None:
+    """Raise `ModelFailure` for a layer whose adapter the PEFT of a release cannot make, whatever its config says."""
+    server = f"the PEFT {_peft_of(release)} of Kaito {release}"
+    for name, layer in _adapted_layers(model).items():
+        base = layer.get_base_layer()
+        if not isinstance(base, _KINDS_OF_LAYERS):
+            raise ModelFailure(f"{server} has no adapter for a {type(base).__name__}: leave `{name}` out")
+        if config.use_dora and isinstance(base, torch.nn.Embedding):
+            raise ModelFailure(f"{server} has no DoRA for embeddings: leave `{name}` out, or `use_dora`")
 
 
 def _peft_of(release: str) -> str:

@@ -40,6 +40,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fused experts": ("mixtral", {}),
     "a shared expert": ("qwen2_moe", {}),
     "latent attention": ("deepseek_v3", {}),
+    "an embedding": ("granitemoe", {"target_modules": ("embed_tokens", "q_proj")}),
+    "PiSSA beside an embedding": (
+        "llama",
+        {"target_modules": ("embed_tokens", "q_proj"), "init_lora_weights": "pissa"},
+    ),
     "a state space": ("mamba", {"target_modules": ("in_proj", "x_proj")}),
 }
 """The architecture and the plan's LoraConfig."""

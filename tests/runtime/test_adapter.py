@@ -26,6 +26,7 @@ from kaitoc.runtime.launch.ready import RunOptions, build_model
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.adapter import adapt
 from kaitoc.runtime.model.trained_modules import trainable_by_module
+from kaitoc.runtime.output.adapter import save
 from kaitoc.runtime.output.names import COMPLETED
 from kaitoc.runtime.quiet import quiet_libraries
 
@@ -82,6 +83,36 @@ def test_experts_are_refused_where_the_images_could_not_load_them() -> None:
         adapted("mixtral", "v0.12", target_modules=EXPERTS)
 
 
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"target_modules": ("embed_tokens",), "use_dora": True}, "no DoRA for embeddings: leave `model.embed_tokens`"),
+        ({"target_modules": ("conv", "q_proj")}, "no adapter for a Conv1d: leave `model.layers.0.mlp.conv` out"),
+    ],
+)
+def test_layers_are_refused_that_the_images_cannot_adapt(lora: dict[str, Any], message: str) -> None:
+    """The installed PEFT trains both."""
+    model = AutoModelForCausalLM.from_config(tiny_config("llama", 64))
+    model.model.layers[0].mlp.conv = torch.nn.Conv1d(64, 64, 1)
+
+    adapt(model, plan_of(**lora), LoraPlan(**lora))
+    with pytest.raises(ModelFailure, match=message):
+        adapt(model, plan_of("v0.12", **lora), LoraPlan(**lora))
+
+
+@pytest.mark.parametrize(
+    ("lora", "needed"),
+    [
+        ({"layers_to_transform": (1,)}, "target_modules"),
+        ({"layers_pattern": ("layers",)}, "target_modules"),
+        ({"layers_pattern": ("layers",), "target_modules": ("q_proj",)}, "layers_to_transform"),
+    ],
+)
+def test_layers_are_those_of_modules_that_are_named(lora: dict[str, Any], needed: str) -> None:
+    with pytest.raises(ValidationError, match=f"needs `{needed}`"):
+        LoraPlan(**lora)
+
+
 def test_a_module_that_is_trained_in_full_is_reported_by_its_name() -> None:
     assert "lm_head" in trainable_by_module(adapted("phi3", modules_to_save=("lm_head",)))
 
@@ -134,6 +165,17 @@ def test_a_pissa_adapter_is_saved_as_one_for_the_base_model_that_others_have(
     assert torch.allclose(trained.after, trained.reloaded, atol=1e-4)
     assert not torch.allclose(trained.before, trained.after, atol=1e-2)
     assert (config["r"], config["init_lora_weights"]) == (8, True)
+
+
+def test_the_embeddings_of_a_mixture_take_an_adapter_that_reads_back(tokenizer: Any, tmp_path: Path) -> None:
+    save_tiny("granitemoe", tmp_path / "base", tokenizer)
+    lora = LoraPlan(target_modules=("embed_tokens", "q_proj"))
+    plan = short_plan(tmp_path / "base", tmp_path, tmp_path / "results", lora=lora.model_dump())
+    model = adapt(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), plan, lora)
+
+    saved = load_file(save(model, tokenizer, plan) / "adapter_model.safetensors")
+
+    assert any("lora_embedding_A" in name for name in saved)
 
 
 def test_a_pissa_run_goes_on_from_its_checkpoint(tiny_model: Path, chat_data: Path, tmp_path: Path) -> None:
