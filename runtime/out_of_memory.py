@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 import torch
@@ -12,11 +13,11 @@ from kaitoc.compiler.plan.plan import Plan
 
 _NUM_NAMED = 3
 _SPELLINGS = re.compile(
-    r"DefaultCPUAllocator: can't allocate memory"
+    r"DefaultCPUAllocator: (can't allocate|not enough) memory|unable to mmap .*Cannot allocate memory"
     r"|CUDA (error: |driver error: )?out of memory"
     r"|Triton Error \[CUDA\]: out of memory"
-    r"|cudaErrorMemoryAllocation"
-    r"|CU(BLAS|SOLVER|SPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
+    r"|cudaErrorMemoryAllocation|(CUDA|NVRTC)_ERROR_OUT_OF_MEMORY"
+    r"|CU(BLAS|SOLVER|SPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED|CURAND_STATUS_ALLOCATION_FAILED"
     r"|CUDNN_STATUS_(INTERNAL_ERROR_(HOST|DEVICE)_ALLOCATION_FAILED|ALLOC_FAILED)"
     r"|Cuda failure (2 )?'out of memory'",
     re.IGNORECASE,
@@ -25,6 +26,7 @@ _SPELLINGS = re.compile(
 
 Sources: PyTorch's `c10/core/impl/alloc_cpu.cpp`, `c10/cuda/CUDAException.cpp` (an AcceleratorError),
 `c10/cuda/driver_api.h` (expandable segments), `aten/src/ATen/cuda/Exceptions.cpp` (cuBLAS, cuSOLVER, cuSPARSE),
+`aten/src/ATen/MapAllocator.cpp`, the driver's and NVRTC's names of their errors (`cuda.h`, `nvrtc.h`),
 Triton's `third_party/nvidia/backend/driver.c`, which allocates beside PyTorch, cuDNN's `cudnn_graph.h`, NCCL's
 `src/include/checks.h`.
 """
@@ -36,6 +38,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         if isinstance(current, (torch.OutOfMemoryError, MemoryError)) or _SPELLINGS.search(str(current)):
+            return True
+        if isinstance(current, OSError) and current.errno == errno.ENOMEM:
             return True
         seen.add(id(current))
         current = current.__cause__

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict
+from torch.nn.functional import pad
 
 from kaitoc.compiler.plan.plan import LoraPlan
 
+_ADAPTER = "default"
 _INITIAL = "initial_pissa_adapter"
 
 
@@ -30,14 +32,22 @@ def remember_initial(model: Any) -> None:
 
 
 def plain_state(model: Any, trained: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the tensors of the plain adapter for those that were trained; others are as they are."""
+    """Return the tensors of the plain adapter for those that were trained; others are as they are.
+
+    A layer with fewer inputs or outputs than the rank has only as many principal parts: the others are 0.
+    """
     initial: dict[str, torch.Tensor] = getattr(model, _INITIAL)
     plain = {name: value.detach().cpu() for name, value in trained.items()}
     for name, value in plain.items():
-        if ".lora_A." in name or ".lora_embedding_A" in name:
-            plain[name] = torch.cat([value, initial[name].to(value.dtype)], dim=0)
-        elif ".lora_B." in name or ".lora_embedding_B" in name:
-            plain[name] = torch.cat([value, -initial[name].to(value.dtype)], dim=1)
+        layer, _, matrix = name.partition(".lora_")
+        if matrix.startswith(("A.", "embedding_A")):
+            rank = model.get_submodule(layer).r[_ADAPTER]
+            both = torch.cat([value, initial[name].to(value.dtype)], dim=0)
+            plain[name] = pad(both, (0, 0, 0, 2 * rank - len(both)))
+        elif matrix.startswith(("B.", "embedding_B")):
+            rank = model.get_submodule(layer).r[_ADAPTER]
+            both = torch.cat([value, -initial[name].to(value.dtype)], dim=1)
+            plain[name] = pad(both, (0, 2 * rank - both.shape[1]))
     return plain
 
 

@@ -34,8 +34,6 @@ def served_config(model: PeftModel, release: str) -> dict[str, Any]:
     Raises `ModelFailure` for a setting that the release's PEFT does not know, or a layer that it cannot adapt.
     """
     config: Any = model.peft_config[_ADAPTER]
-    if _peft_of(release):
-        _require_adaptable(model, config, release)
     values = {
         **config.to_dict(),
         "peft_type": "LORA",
@@ -55,6 +53,8 @@ def served_config(model: PeftModel, release: str) -> dict[str, Any]:
                 f"the adapter needs `{key}`, which the PEFT {_peft_of(release)} of Kaito {release} does not know: the "
                 f"adapter would not load there{_hint(key)}"
             )
+    if _peft_of(release):
+        _require_adaptable(model, config, release)
     return {key: _plain(value) for key, value in sorted(values.items()) if key in known}
 
 
@@ -90,6 +90,10 @@ def _require_adaptable(model: PeftModel, config: LoraConfig, release: str) -> No
             raise ModelFailure(f"{server} has no adapter for a {type(base).__name__}: leave `{name}` out")
         if config.use_dora and isinstance(base, torch.nn.Embedding):
             raise ModelFailure(f"{server} has no DoRA for embeddings: leave `{name}` out, or `use_dora`")
+        if hasattr(base, "embed_scale"):
+            raise ModelFailure(
+                f"{server} leaves the scale of the model's embeddings out of an adapter: leave `{name}` out"
+            )
 
 
 def _peft_of(release: str) -> str:

@@ -45,6 +45,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "llama",
         {"target_modules": ("embed_tokens", "q_proj"), "init_lora_weights": "pissa"},
     ),
+    "PiSSA of a layer with one output": ("qwen2_moe", {"init_lora_weights": "pissa", "use_rslora": True}),
     "a state space": ("mamba", {"target_modules": ("in_proj", "x_proj")}),
 }
 """The architecture and the plan's LoraConfig."""

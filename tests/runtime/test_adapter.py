@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from short_plan import short_plan
 from tiny_architectures import save_tiny, tiny_config
 from transformers import AutoModelForCausalLM
+from transformers.models.gemma3.modeling_gemma3 import Gemma3TextScaledWordEmbedding
 
 from kaitoc.compiler.plan.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import ModelFailure
@@ -87,13 +88,15 @@ def test_experts_are_refused_where_the_images_could_not_load_them() -> None:
     ("lora", "message"),
     [
         ({"target_modules": ("embed_tokens",), "use_dora": True}, "no DoRA for embeddings: leave `model.embed_tokens`"),
+        ({"target_modules": ("scaled", "q_proj")}, "leaves the scale of the model's embeddings out"),
         ({"target_modules": ("conv", "q_proj")}, "no adapter for a Conv1d: leave `model.layers.0.mlp.conv` out"),
     ],
 )
 def test_layers_are_refused_that_the_images_cannot_adapt(lora: dict[str, Any], message: str) -> None:
-    """The installed PEFT trains both."""
+    """The installed PEFT trains them all."""
     model = AutoModelForCausalLM.from_config(tiny_config("llama", 64))
     model.model.layers[0].mlp.conv = torch.nn.Conv1d(64, 64, 1)
+    model.model.layers[0].mlp.scaled = Gemma3TextScaledWordEmbedding(64, 64, 0, embed_scale=8.0)
 
     adapt(model, plan_of(**lora), LoraPlan(**lora))
     with pytest.raises(ModelFailure, match=message):

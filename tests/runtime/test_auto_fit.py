@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -131,6 +133,9 @@ def test_a_run_with_another_plan_is_not_taken_for_one_that_was_made_to_fit(make_
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 8 bytes"),
         RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
         RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("cuModuleLoadData failed: CUDA_ERROR_OUT_OF_MEMORY"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("unable to mmap 512 bytes from file <x>: Cannot allocate memory (12)"),
         RuntimeError("Triton Error [CUDA]: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
@@ -146,8 +151,12 @@ def test_memory_that_runs_out_is_known_in_all_its_spellings(error: BaseException
     assert is_out_of_memory(caused)
 
 
+LOCKED_MEMORY = "NCCL error: Call to ibv_reg_mr failed with error Cannot allocate memory"
+"""A limit on locked memory (`ulimit -l`), which no smaller batch helps."""
+
+
 @pytest.mark.parametrize(
-    "text", ["CUDA error: device-side assert triggered", "out of range", "NCCL error: remote peer"]
+    "text", ["CUDA error: device-side assert triggered", "out of range", "NCCL error: remote peer", LOCKED_MEMORY]
 )
 def test_other_errors_of_a_device_are_not_taken_for_memory(text: str) -> None:
     assert not is_out_of_memory(RuntimeError(text))
