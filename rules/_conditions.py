@@ -11,6 +11,7 @@ from typing import Any
 from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.redaction import is_secret, masked
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import stack_of
@@ -111,8 +112,10 @@ def null_stage(job: Job, section: str, name: str) -> str:
 
 
 def written(option: Option) -> str:
-    """Return an option as messages show it: its key and its value, shortened."""
-    text = " ".join(option.value.source.slice(option.node.span).split())
+    """Return an option as messages show it: its key and its value, shortened; of a secret the key alone."""
+    if is_secret(option.name):
+        return f"`{option.name}`"
+    text = masked(" ".join(option.value.source.slice(option.node.span).split()))
     return f"`{option.name}: {text[:57] + '...' if len(text) > 60 else text}`" if text else f"`{option.name}`"
 
 

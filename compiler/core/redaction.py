@@ -12,8 +12,22 @@ _NAMED = re.compile(
     r"[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',;&*]+",
     re.IGNORECASE,
 )
-_SECRET_NAME = re.compile(r"(token|secret|password|credential|api_?key)s?$", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(token|secret|password|credential|api[_-]?key)s?$", re.IGNORECASE)
 _OF_A_VOCABULARY = ("eos_token", "pad_token")
+_SHOWN = (
+    re.compile(
+        r"(?P<before>(?P<name>[\w.-]*(?:token|password|passwd|api[_-]?key|access[_-]?key))[\"']?\s*[:=]\s*[\"']?)"
+        r"(?!(?:true|false|null|~)\b)[^\s\"',;&}\]]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<before>(?P<name>)://)[^/\s@\"']+(?=@)"),
+    re.compile(
+        r"(?P<before>(?P<name>)[?&][\w.%-]*(?:sig|signature|token|key|credential|secret|password)=)[^&\s\"'}\]]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<before>(?P<name>)\bhf_)\w{16,}"),
+)
+"""Secrets in a line of a manifest: values of options, users of addresses, signatures in their queries, hub tokens."""
 
 
 def is_secret(name: str) -> bool:
@@ -35,6 +49,19 @@ def redacted_address(address: str) -> str:
     except ValueError:
         return HIDDEN
     return urlunsplit((parts.scheme, place, parts.path, HIDDEN if parts.query else "", ""))
+
+
+def masked(text: str) -> str:
+    """Put an asterisk in place of each character of a secret in a line of a manifest, so that columns stay."""
+    for pattern in _SHOWN:
+        text = pattern.sub(_mask, text)
+    return text
+
+
+def _mask(found: re.Match[str]) -> str:
+    if found["name"] in _OF_A_VOCABULARY:
+        return found[0]
+    return found["before"] + "*" * (len(found[0]) - len(found["before"]))
 
 
 def redacted_text(text: str) -> str:

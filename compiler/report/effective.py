@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 
+from kaitoc.compiler.core.redaction import HIDDEN, is_secret
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.serving.words import words_of
 
@@ -16,23 +17,29 @@ _MOST_CHARACTERS = 60
 def effective_lines(job: ServingJob) -> Iterator[str]:
     """Yield the lines that show a server: the command as Kaito builds it, then its values in the order of their names.
 
-    What Kaito's generator adds for a model alone (formats, parsers, the data type) is not among them.
+    What Kaito's generator adds for a model alone (formats, parsers, the data type) is not among them. Secrets are
+    hidden.
     """
     ref = job.manifest.ref
     role = f", role {job.view.role}" if job.view is not None and job.view.role else ""
     yield f"{ref.kind} {ref.name or job.manifest.source.path}{role} (Kaito {job.release}, vLLM {job.table.vllm})"
-    pairs = [(option.name, option.plain) for option in job.known_options] if job.is_readable else []
+    options = job.known_options if job.is_readable else ()
+    pairs = [(option.name, HIDDEN if is_secret(option.name) else option.plain) for option in options]
     words = [*job.controller_words, *words_of(pairs)]
     yield f"  $ {_LAUNCHER} {' '.join(shlex.quote(word.text) for word in words)}"
     for problem in job.parsed.problems:
         yield f"  refused: {job.option_at(problem.index).name} ({problem.kind.value})"
-    rows = [(name, _shown(served.value), _origin(job, served.index)) for name, served in job.parsed.values.items()]
+    rows = [
+        (name, _shown(name, served.value), _origin(job, served.index)) for name, served in job.parsed.values.items()
+    ]
     names, values = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
     for name, value, origin in sorted(rows):
         yield f"  {name:<{names}}  {value:<{values}}  {origin}"
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
+    if is_secret(name) and value is not None:
+        return HIDDEN
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.core.escape import printable
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.redaction import masked
 from kaitoc.compiler.core.source import Source, Span
 
 MAX_EXCERPT_COLUMNS = 160
@@ -24,10 +25,10 @@ class ExcerptLine:
 def excerpt(source: Source, span: Span, mark: str = "^", num_context: int = 1) -> list[ExcerptLine]:
     """Return the line a span starts on, with carets below what it covers of it, and the lines around it.
 
-    A line longer than `MAX_EXCERPT_COLUMNS` is cut to a window around the mark.
+    A line longer than `MAX_EXCERPT_COLUMNS` is cut to a window around the mark. Secrets are masked.
     """
     start, end = source.position(span.start), source.position(span.end)
-    line = source.line_text(start.line)
+    line = masked(source.line_text(start.line))
     first = min(start.column - 1, len(line))
     last = end.column - 1 if end.line == start.line else len(line.rstrip())
     window_start = max(0, first - _COLUMNS_BEFORE_MARK) if len(line) > MAX_EXCERPT_COLUMNS else 0
@@ -41,7 +42,7 @@ def excerpt(source: Source, span: Span, mark: str = "^", num_context: int = 1) -
 
 
 def _context(source: Source, numbers: range) -> list[ExcerptLine]:
-    lines = (ExcerptLine(number, _shown(source.line_text(number), 0)[0]) for number in numbers)
+    lines = (ExcerptLine(number, _shown(masked(source.line_text(number)), 0)[0]) for number in numbers)
     return [line for line in lines if line.text.strip()]
 
 
