@@ -17,7 +17,7 @@ SEVERITY = Severity.WARNING
 FIX = Applicability.SAFE
 SINCE = "0.1.0"
 
-_OFF = ("False", "false", "0", "no", "off")
+_OFF = ("False", "false", "0", "0.0", "no", "off", "n", "N", "f", "F", "none", "disabled", "never")
 
 
 def check(job: ServingJob) -> Iterator[Fault]:

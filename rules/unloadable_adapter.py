@@ -1,4 +1,4 @@
-"""An adapter that a run of the same file trains and that its server cannot load."""
+"""An adapter that a run at hand trains and that its server cannot load."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.served_adapters import default_lora_rank, needed_lora_rank, vllm_refusals
 from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.job.faults import Fault, related
 from kaitoc.compiler.job.serving_job import ServingJob, TrainedAdapter
 from kaitoc.compiler.manifest.serving_config import SERVING_SECTION
-from kaitoc.rules._adapters import SECTION, adapter_config
+from kaitoc.rules._adapters import SECTION, adapter_config, refused_embeddings
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._memory import option_place
 from kaitoc.rules._serving import STOPS
@@ -28,6 +29,9 @@ def check(job: ServingJob) -> Iterator[Fault]:
     for adapter in job.find_trainers() if job.uses_vllm and job.parsed.is_accepted else ():
         config = adapter_config(adapter.job)
         refusals = vllm_refusals(config)
+        embeddings = refused_embeddings(adapter.job)
+        if embeddings:
+            refusals = {**refusals, "target_modules": f"it takes none on {join_names(embeddings)} of this model"}
         for key, reason in refusals.items():
             message = f"vLLM {job.table.vllm} refuses the adapter that {_trainer(adapter)} trains: {reason}; {STOPS}"
             yield Fault(adapter.place, message, help="merge the adapter into its model and serve that",

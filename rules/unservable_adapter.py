@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.linear_modules import match_targets
-from kaitoc.compiler.catalog.served_adapters import needed_lora_rank, takes_adapters, takes_embeddings, vllm_refusals
+from kaitoc.compiler.catalog.served_adapters import needed_lora_rank, takes_adapters, vllm_refusals
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import stack_of, targets_of
-from kaitoc.rules._adapters import SECTION, adapter_config
+from kaitoc.rules._adapters import SECTION, adapter_config, refused_embeddings
 from kaitoc.rules._memory import option_place
 
 CODE = "KT731"
@@ -33,7 +31,7 @@ def check(job: Job) -> Iterator[Fault]:
     for key, reason in vllm_refusals(config).items():
         change = "lower `r`" if key == "r" else f"leave `{key}` out"
         yield Fault(option_place(job, SECTION, key), f"{_refusal(job)} {reason}", help=_help(change))
-    embeddings = _refused_embeddings(job)
+    embeddings = refused_embeddings(job)
     if embeddings:
         names = join_names(embeddings)
         yield Fault(
@@ -60,11 +58,3 @@ def _refusal(job: Job) -> str:
 
 def _help(change: str) -> str:
     return f"to serve it with Kaito, {change}, or merge the adapter into its model and serve that"
-
-
-def _refused_embeddings(job: Job) -> tuple[str, ...]:
-    """Return the embeddings that get an adapter and must not, the output's among them."""
-    if job.model is None or takes_embeddings(job.model.value.model_type, job.release.vllm):
-        return ()
-    match = match_targets(job.model.value, targets_of(job), fused_experts=stack_of(job).fused_experts)
-    return (*match.embeddings, *(module.name for module in match.modules if module.is_head))

@@ -39,6 +39,7 @@ class LibraryChange(str, Enum):
     LENGTH_BY_LAYERS = "length_by_layers"
     LENGTH_BY_FIRST_GROUP = "length_by_first_group"
     ALIGNED_STATES = "aligned_states"
+    DRAFT_MODELS = "draft_models"
     MASKED_SAMPLING = "masked_sampling"
     COUNTED_GRAPHS = "counted_graphs"
     WIDER_GROUP_PADDING = "wider_group_padding"

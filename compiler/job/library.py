@@ -25,6 +25,7 @@ from kaitoc.compiler.job.object_table import (
     may_share_namespace,
     namespace_of,
 )
+from kaitoc.compiler.manifest.adapter_places import written_to
 from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.reading import as_plain_config, read_manifests
@@ -47,6 +48,7 @@ class Library:
     _cache: SizedCache[str, ManifestFile] = field(default_factory=lambda: SizedCache(_CACHED_CHARACTERS))
     _config_maps: ObjectTable = field(default_factory=ObjectTable)
     _users: ObjectTable = field(default_factory=ObjectTable)
+    _trainers: ObjectTable = field(default_factory=ObjectTable)
     _beside: set[str] = field(default_factory=set)
     _searched: set[str] = field(default_factory=set)
     _hashed: ObjectTable = field(default_factory=ObjectTable)
@@ -86,21 +88,22 @@ class Library:
     def index(self, paths: Sequence[str]) -> Index:
         """Index the objects of some files, given by their numbers."""
         numbers = {path: number for number, path in enumerate(paths)}
-        config_maps, users = (
+        config_maps, users, trainers = (
             [
                 (name, numbers[entry.path], entry.number, entry.namespace)
                 for name, entries in table
                 for entry in entries
                 if entry.path in numbers and entry.path not in self._kustomized.generated
             ]
-            for table in (self._config_maps, self._users)
+            for table in (self._config_maps, self._users, self._trainers)
         )
-        return Index(config_maps, users, self._kustomized.paths)
+        return Index(config_maps, users, trainers, self._kustomized.paths)
 
     def take_index(self, paths: Sequence[str], index: Index) -> None:
         """Learn of the objects in given files that another process has read."""
         self._given.update(paths)
-        for table, entries in ((self._config_maps, index.config_maps), (self._users, index.users)):
+        tables = (self._config_maps, self._users, self._trainers)
+        for table, entries in zip(tables, (index.config_maps, index.users, index.trainers), strict=True):
             for name, number, place, namespace in entries:
                 table.add(name, Entry(paths[number], place, intern(namespace)))
         for path in index.kustomizations:
@@ -192,6 +195,12 @@ class Library:
         """Yield the Workspaces in other files the user named whose `tuning.config` names a ConfigMap."""
         for entry in self._given_users(config_map):
             if entry.path != config_map.source.path:
+                yield self.load(entry.path).manifests[entry.number]
+
+    def given_trainers(self, place: str) -> Iterator[Manifest]:
+        """Yield the tuning Workspaces in files the user named that write their adapter to a place."""
+        for entry in self._trainers.named(place):
+            if entry.path in self._given:
                 yield self.load(entry.path).manifests[entry.number]
 
     def _given_users(self, config_map: Manifest) -> Iterator[Entry]:
@@ -312,6 +321,8 @@ class Library:
             elif manifest.is_kaitos:
                 for config in config_names(manifest):
                     self._users.add(config, Entry(path, index, namespace_of(manifest)))
+                if manifest.is_tuning_workspace and (place := written_to(manifest)):
+                    self._trainers.add(place, Entry(path, index, namespace_of(manifest)))
             elif not manifest.is_config_map:
                 continue
             self._learn(self._kustomized.learn_around(os.path.dirname(path), self._text_of))

@@ -31,6 +31,8 @@ TRANSFORMERS = "transformers"
 _THINKING = ("deepseek-r1", "qwen3", "qwq", "gpt-oss", "nemotron", "ministral-3", "magistral", "kimi", "glm")
 _WITH_TOOLS = ("llama", "phi-4", "qwen", "mistral", "ministral", "deepseek", "gpt-oss")
 """Names of models for which Kaito turns on the choice of tools (presets/workspace/generator)."""
+_WITHOUT_DRAFTS = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "phi", "phi3", "falcon", "gpt_oss", "gemma3_text")
+"""Types of models that no checkpoint of has layers for multi-token prediction, nor does vLLM for them."""
 _TEXT_MODELS = ("llama", "mistral", "qwen2", "qwen3", "phi3", "falcon", "gpt_oss", "deepseek_v3", "qwen3_moe", "phi")
 
 
@@ -195,7 +197,16 @@ class ServingJob:
             lacks_think_tokens=model is not None and not any(word in name for word in _THINKING),
             config_keys=frozenset(field.pointer.rpartition("/")[2] for field in data),
             offloads=self.offloads,
+            has_draft_layers=self._has_draft_layers,
         )
+
+    @property
+    def _has_draft_layers(self) -> bool | None:
+        """Whether the checkpoint has layers for multi-token prediction, None where no catalog says so."""
+        if self.served is None:
+            return None
+        model = shape_of(self.served)
+        return True if model.num_draft_layers else False if model.model_type in _WITHOUT_DRAFTS else None
 
     @property
     def preset_place(self) -> Place:

@@ -11,6 +11,7 @@ from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import workspace_job
 from kaitoc.compiler.job.servers import Server, servers_in
 from kaitoc.compiler.job.serving_job import ServingJob, TrainedAdapter
+from kaitoc.compiler.manifest.adapter_places import read_from
 from kaitoc.compiler.manifest.object_schemas import default_instance_type
 from kaitoc.compiler.manifest.objects import Field, ManifestFile
 from kaitoc.compiler.manifest.serving_config import read_serving_config
@@ -50,22 +51,13 @@ def serving_job(server: Server, library: Library, assumptions: Assumptions) -> S
 
 
 def _trainers(view: ServingView, library: Library, assumptions: Assumptions) -> Iterator[TrainedAdapter]:
-    """Yield the adapters that a tuning Workspace of the same file pushes, with its run."""
-    images = [(image, _known(image)) for one in view.adapters if (image := one.field("source", "image")) is not None]
-    if not images:
-        return
-    for manifest in library.load(view.owner.source.path).manifests:
-        pushed = manifest.known_text("tuning", "output", "image") if manifest.is_tuning_workspace else ""
-        for image, name in images if pushed else ():
-            if name == pushed:
-                yield TrainedAdapter(image.value, workspace_job(manifest, library, assumptions))
-
-
-def _known(field: Field) -> str | None:
-    try:
-        return field.text
-    except UnknownValueError:
-        return None
+    """Yield the adapters that a tuning Workspace at hand writes where the server reads them, with its run."""
+    for adapter in view.adapters:
+        place = read_from(adapter)
+        source = adapter.field("source")
+        for trainer in library.given_trainers(place) if place and source is not None else ():
+            stated = adapter.field("source", "image") or source
+            yield TrainedAdapter(stated.value, workspace_job(trainer, library, assumptions))
 
 
 def _text(read: Callable[[], Field | None]) -> Setting[str] | None:

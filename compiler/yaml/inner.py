@@ -76,7 +76,7 @@ def _unread(source: Source, scalar: Scalar) -> InnerYaml:
 
 def _read_anew(source: Source, scalar: Scalar) -> InnerYaml:
     scalar_map = map_scalar(source, scalar)
-    first, second, *_ = (*parse_documents(source, scalar.value, scalar_map.span), None, None)
+    first, second, *_ = (*parse_documents(source, scalar.value, scalar_map.span, is_pythons=True), None, None)
     root = first.root if first is not None else None
     return InnerYaml(
         scalar_map,

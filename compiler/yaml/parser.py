@@ -38,6 +38,8 @@ MAX_EXPANDED_NODES = 50_000
 """How many nodes a document with aliases may have once they are expanded; an alias bomb has millions."""
 
 _PARSER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_PYTHONS_OWN = pattern(r"\t|^%", re.MULTILINE)
+"""Text of which PyYAML's own scanner and libyaml make different things: tabs between tokens, and directives."""
 _BLOCK_STYLES = ("|", ">")
 _BOM = "\ufeff"
 _PROPERTIES = pattern(r"(?:[&!][^\s,\[\]{}]*(?:[ \t]+|(?:\r\n?|\n)[ \t]*|$))+")
@@ -45,6 +47,7 @@ _DOCUMENT_START = pattern(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
 _UNPRINTABLE = pattern("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 _Event: TypeAlias = Any  # the types of parser events are not declared by types-PyYAML
+_Loader: TypeAlias = Any  # nor is the one class that libyaml's loader and Python's share
 
 
 class ToOuter(Protocol):
@@ -55,19 +58,22 @@ class ToOuter(Protocol):
         ...
 
 
-def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter = make_span) -> list[Document]:
-    """Read every document of a source, or of a text embedded in it.
+def parse_documents(
+    source: Source, text: str | None = None, to_outer: ToOuter = make_span, *, is_pythons: bool = False
+) -> list[Document]:
+    """Read every document of a source, or of a text embedded in it; `is_pythons` for a text that PyYAML reads.
 
     After a syntax error reading goes on at the next `---`, so one broken document does not hide the others. Scalars
     that hold a placeholder say so; where placeholders break the YAML around them, they are read as words.
     """
     text = source.text if text is None else text
-    documents = _parse_all(source, text, to_outer)
+    loader = yaml.BaseLoader if is_pythons and _PYTHONS_OWN.search(text) else _PARSER
+    documents = _parse_all(source, text, to_outer, loader)
     masked = mask(text)
     if masked is None:
         return documents
     if _num_broken(documents):
-        with_words = _parse_all(source, masked.text, to_outer)
+        with_words = _parse_all(source, masked.text, to_outer, loader)
         if _num_broken(with_words) < _num_broken(documents):
             mark_placeholders(with_words, masked.restored)
             return with_words
@@ -75,11 +81,11 @@ def parse_documents(source: Source, text: str | None = None, to_outer: ToOuter =
     return documents
 
 
-def _parse_all(source: Source, text: str, to_outer: ToOuter) -> list[Document]:
+def _parse_all(source: Source, text: str, to_outer: ToOuter, loader: _Loader) -> list[Document]:
     documents: list[Document] = []
     base = 0
     while True:
-        error_offset = _parse_run(source, text, base, to_outer, documents)
+        error_offset = _parse_run(source, text, base, to_outer, documents, loader)
         if error_offset is None:
             return documents
         marker = _DOCUMENT_START.search(text, max(error_offset, base + 1))
@@ -92,13 +98,15 @@ def _num_broken(documents: Iterable[Document]) -> int:
     return sum(problem.kind is ProblemKind.SYNTAX for document in documents for problem in document.problems)
 
 
-def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document]) -> int | None:
+def _parse_run(
+    source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document], loader: _Loader
+) -> int | None:
     """Append the documents from `base` on; return the offset of a syntax error, or None when all was read."""
     if text.startswith(_BOM, base):
         base += 1  # libyaml skips it without counting it
     builder = _Builder(source, text, base, to_outer, documents)
     try:
-        next_event = _PARSER(text[base:] if base else text).get_event
+        next_event = loader(text[base:] if base else text).get_event
         while (event := next_event()) is not None:
             take = _TAKES.get(type(event))
             if take is not None:
@@ -123,7 +131,7 @@ def _parse_run(source: Source, text: str, base: int, to_outer: ToOuter, document
 def _describe(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem or "cannot be read")
     if "cannot start any token" in problem and "\\t" in repr(problem):
-        return "a tab cannot be used for indentation"
+        return "a tab cannot be used for indentation or before a value"
     return f"{error.context}: {problem}" if error.context else problem
 
 

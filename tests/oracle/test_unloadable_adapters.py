@@ -62,3 +62,36 @@ def test_an_adapter_of_another_image_is_not_judged() -> None:
     engine.library.add_source(Source("in.yaml", other))
 
     assert "KT732" not in {one.code for one in engine.check(["in.yaml"]).findings}
+
+
+def codes_of(**texts: str) -> set[str]:
+    """Return the codes of one check of several files, named without their suffix."""
+    engine = Engine(all_rules(), Overrides(), SettingsFinder(isolated=True))
+    for name, text in texts.items():
+        engine.library.add_source(Source(f"{name}.yaml", text))
+    return {one.code for one in engine.check([f"{name}.yaml" for name in texts]).findings}
+
+
+def parts() -> tuple[str, str]:
+    """Return the page's tuning objects and its serving ones."""
+    documents = MANIFEST.split("---\n")
+    return "---\n".join(documents[:2]), "---\n".join(documents[2:])
+
+
+def test_the_run_may_stand_in_another_file_of_the_call() -> None:
+    tuning, serving = parts()
+
+    assert "KT732" in codes_of(tuning=tuning, serving=serving)
+    assert "KT732" not in codes_of(serving=serving)
+
+
+def test_a_volume_claim_joins_a_run_and_a_server_too() -> None:
+    tuning, serving = parts()
+    claim = "volumeSource: {persistentVolumeClaim: {claimName: adapters}}"
+    tuning = tuning.replace('image: "registry.example.com/adapters:v1", imagePushSecret: push', claim)
+    by_claim = serving.replace("image: registry.example.com/adapters:v1 #", f"{claim} #")
+    assert claim in tuning
+    assert claim in by_claim
+
+    assert "KT732" in codes_of(tuning=tuning, serving=by_claim)
+    assert "KT732" not in codes_of(tuning=tuning.replace("adapters}", "others}"), serving=by_claim)

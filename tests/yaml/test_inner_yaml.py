@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,3 +125,29 @@ def test_the_same_raw_text_that_yaml_reads_differently_is_read_anew() -> None:
         assert isinstance(inner.root, Mapping)
         values.append((field.node.value, source.slice(inner.root.span)))
     assert values == [("  r: 8\n", "r: 8"), ("r: 8\n", "r: 8")]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ("a:\t1\n", False),
+        ("a: 1\t\n", False),
+        ("a: {b:\t1}\n", False),
+        ("%YAML 2.0\n---\na: 1\n", False),
+        ("%YAML 1.3\n---\na: 1\n", True),
+        ("a: 'b\tc'\n", True),
+        ("a: |\n  b\tc\n", True),
+        ("a: 1 # b\tc\n", True),
+    ],
+)
+def test_an_inner_text_is_read_as_pythons_own_parser_reads_it(text: str, is_read: bool) -> None:
+    """Kaito reads it with `yaml.safe_load`; libyaml takes tabs between tokens and refuses versions after 1.2."""
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError:
+        assert not is_read
+    else:
+        assert is_read
+    documents = parse_documents(Source("in.yaml", text), is_pythons=True)
+
+    assert any(document.problems for document in documents) is not is_read

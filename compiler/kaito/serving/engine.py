@@ -12,10 +12,12 @@ from kaitoc.compiler.kaito.serving.conditions import applies
 from kaitoc.compiler.kaito.serving.engine_problem import EngineFacts, EngineProblem, EngineProblemKind
 from kaitoc.compiler.kaito.serving.options import ServingTable
 from kaitoc.compiler.kaito.serving.parse import ServingParse
+from kaitoc.compiler.kaito.serving.speculation import short_fault, speculation_fault
 from kaitoc.schemas import read_json
 
 _REPOSITORY = r"[A-Za-z0-9](?:[-\w.]*[\w])?(?:/[A-Za-z0-9_](?:[-\w.]*[\w])?)?"
 _MOST_NAME_CHARACTERS = 96
+SERVING_FILE = "inference_config.yaml"
 
 
 @lru_cache(maxsize=1)
@@ -133,6 +135,9 @@ class _Judge:
             yield self._problem(EngineProblemKind.NAME, "config", "is not a YAML file")
         elif served is not None and (folder != "/mnt/config" or name not in self.facts.config_keys):
             yield self._problem(EngineProblemKind.NAME, "config", "is not a file in the pod")
+        elif served is not None and name == SERVING_FILE:
+            message = "is Kaito's own file, whose key `vllm` is no option of vLLM: name another key of the ConfigMap"
+            yield self._problem(EngineProblemKind.NAME, "config", message)
 
     def _parsers(self) -> Iterator[EngineProblem]:
         served = self.by_config.get("tool-call-parser")
@@ -177,23 +182,9 @@ class _Judge:
         return is_refused and self.facts.is_quantized is False and not self.value("allow-deprecated-quantization")
 
     def _speculation(self) -> Iterator[EngineProblem]:
-        served = self.by_config.get("speculative-config")
-        if served is None or not isinstance(served.value, dict):
-            return
-        value, option = served.value, self.table.option("spec-method")
-        num_tokens, method, draft = (value.get(key) for key in ("num_speculative_tokens", "method", "model"))
-        methods = tuple(one for one in option.choices if one != "None") if option is not None else ()
-        if num_tokens is None and self._set_value("spec-tokens") is None:
-            message = "needs `num_speculative_tokens`"
-        elif method is None and draft is None and self._set_value("spec-method") is None:
-            message = "needs `method` or `model`"
-        elif methods and method is not None and method not in methods:
-            message = f"has no `method` {method}"
-        elif isinstance(num_tokens, int) and num_tokens < 1:
-            message = "needs `num_speculative_tokens` of at least 1"
-        else:
-            return
-        yield self._problem(EngineProblemKind.CONDITION, "speculative-config", message, methods)
+        found = short_fault(self._set_value) or speculation_fault(self._set_value, self.table, self.facts)
+        if found is not None and found.option in self.by_config:
+            yield self._problem(EngineProblemKind.CONDITION, found.option, found.message, found.known)
 
     def _contradictions(self) -> Iterator[EngineProblem]:
         config = self.by_config.get("attention-config")
@@ -201,6 +192,7 @@ class _Judge:
         if is_double and self._set_value("attention-backend") is not None:
             message = "sets `backend`, which `attention-backend` sets too"
             yield self._problem(EngineProblemKind.CONDITION, "attention-config", message)
+        yield from self._graph_sizes()
         sizes, most = self._set_value("cudagraph-capture-sizes"), self._number("max-cudagraph-capture-size")
         if not isinstance(sizes, list) or most is None or "max-cudagraph-capture-size" not in self.by_config:
             return
@@ -208,6 +200,15 @@ class _Judge:
         if largest != most:
             message = f"must be the largest of `cudagraph-capture-sizes`, {largest}"
             yield self._problem(EngineProblemKind.CONDITION, "max-cudagraph-capture-size", message)
+
+    def _graph_sizes(self) -> Iterator[EngineProblem]:
+        served = self.by_config.get("compilation-config")
+        config = served.value if served is not None and isinstance(served.value, dict) else {}
+        sizes, most = config.get("cudagraph_capture_sizes"), config.get("max_cudagraph_capture_size")
+        numbers = [one for one in sizes if isinstance(one, int)] if isinstance(sizes, list) else []
+        if numbers and isinstance(most, int) and max(numbers) != most:
+            message = f"needs `max_cudagraph_capture_size` to be the largest of its sizes, {max(numbers)}"
+            yield self._problem(EngineProblemKind.CONDITION, "compilation-config", message)
 
     def _connector(self) -> Iterator[EngineProblem]:
         served = self.by_config.get("kv-transfer-config")
@@ -239,6 +240,9 @@ class _Judge:
         if "max-model-len" in self.by_config and length is not None:
             if length == 0 or (length < 0 and not self.table.content["may_fit_length"]):
                 yield self._problem(EngineProblemKind.LENGTH, "max-model-len", "must be at least 1")
+            elif (overridden := self._overridden_length()) is not None and length > overridden:
+                message = f"is more than the {overridden:,} tokens that `hf-overrides` sets"
+                yield self._problem(EngineProblemKind.LENGTH, "max-model-len", message)
             elif limit is not None and length > limit and "hf-overrides" not in self.parse.values:
                 message = f"is more than the model's {limit:,} tokens; only `hf-overrides` can extend it"
                 yield self._problem(EngineProblemKind.LENGTH, "max-model-len", message)
@@ -248,11 +252,19 @@ class _Judge:
             name = "max-cpu-loras" if "max-cpu-loras" in self.by_config else "max-loras"
             yield self._problem(EngineProblemKind.BATCH, name, "must be at least `max-loras`")
 
+    def _overridden_length(self) -> int | None:
+        """Return the context that `hf-overrides` gives a text model by one number alone, None where it does not."""
+        overrides = self._set_value("hf-overrides")
+        if not self.facts.is_text or not isinstance(overrides, dict) or len(overrides) > 1:
+            return None
+        length = overrides.get("max_position_embeddings")
+        return length if isinstance(length, int) and not isinstance(length, bool) else None
+
     def _batch(self, length: float | None) -> Iterator[EngineProblem]:
         sequences, tokens = self._number("max-num-seqs"), self._number("max-num-batched-tokens")
         default_tokens = self.table.content["default_batched_tokens"]
         named = next((one for one in ("max-num-seqs", "max-num-batched-tokens") if one in self.by_config), None)
-        if named is None or self.value("performance-mode") not in (None, "balanced"):
+        if named is None or self.value("performance-mode") not in (None, "balanced", "interactivity"):
             return
         is_chunked = self.value("enable-chunked-prefill") is not False
         if sequences is not None and is_chunked and sequences > (tokens if tokens is not None else default_tokens):

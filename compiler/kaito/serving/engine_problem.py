@@ -27,7 +27,8 @@ class EngineFacts:
 
     `is_dense` says that a model has no experts, `is_text` that it takes nothing but text, `lacks_think_tokens` that its
     tokenizer does. `config_keys` are the keys of the ConfigMap, which are files in /mnt/config. `offloads` says whether
-    Kaito's launcher turns on the offloading of the KV cache.
+    Kaito's launcher turns on the offloading of the KV cache, `has_draft_layers` whether the checkpoint has layers for
+    multi-token prediction.
     """
 
     num_gpus: int | None = None
@@ -38,6 +39,7 @@ class EngineFacts:
     lacks_think_tokens: bool = False
     config_keys: frozenset[str] = frozenset()
     offloads: bool = True
+    has_draft_layers: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def fault_of(value: object, shape: _Shape, path: tuple[str, ...] = ()) -> ShapeF
         if field is None:
             continue
         fault = _field_fault(inner, field, (*path, name))
-        if fault is None and inner is not None and "needs" in field and field["needs"] not in value:
+        if fault is None and inner is not None and value.get(field.get("needs", name)) is None:
             fault = ShapeFault((*path, name), f"`{field['needs']}` beside `{name}`")
         if fault is not None:
             return fault
@@ -44,8 +44,10 @@ def _fault(path: tuple[str, ...], expected: str) -> ShapeFault:
 
 
 def _field_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFault | None:
+    if "accepts" not in field:  # what other keys decide
+        return None
     accepts, words = field["accepts"], field.get("words", ())
-    if isinstance(value, str) and value in words:
+    if (isinstance(value, str) and value in words) or (type(value) is int and value in field.get("numbers", ())):
         return None
     if "fields" in field and isinstance(value, dict):
         return fault_of(value, field, path)
@@ -100,6 +102,8 @@ def _bound_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFa
 def _expected(field: _Shape) -> str:
     if field.get("words"):
         return f"one of {', '.join(field['words'])}"
+    if field.get("numbers"):
+        return f"one of {', '.join(map(str, field['numbers']))}"
     accepts = field["accepts"]
     nouns = (("text", "text"), ("fraction", "a number"), ("whole", "a whole number"), ("true", "true or false"),
              ("list of texts", "a list"), ("empty list", "a list"), ("mapping", "a mapping"),

@@ -51,6 +51,7 @@ def described(parser: argparse.ArgumentParser) -> tuple[_Json, _Json]:
         if shape is not None:
             shapes[name] = shape
         options[name] = entry
+    shapes["speculative-config"] = _speculation_shape()
     return dict(sorted(options.items())), dict(sorted(shapes.items()))
 
 
@@ -122,12 +123,36 @@ def _shape(action: argparse.Action) -> Any:
     return _Prober(TypeAdapter(cls), schema).shape(schema, ())
 
 
+_INTERNAL = ("target_model_config", "target_parallel_config", "draft_model_config", "draft_parallel_config",
+             "draft_load_config")  # fmt: skip
+"""Fields of `SpeculativeConfig` that vLLM fills in by itself."""
+_OF_OTHER_METHODS = (
+    "method", "model", "use_heterogeneous_vocab", "rejection_sample_method", "synthetic_acceptance_rates",
+    "synthetic_acceptance_length", "acceptance_method", "typical_acceptance_sampler_posterior_threshold",
+    "typical_acceptance_sampler_posterior_alpha", "speculative_token_tree",
+)  # fmt: skip
+"""Fields whose values depend on others, or on a draft model: known keys that no sample judges."""
+
+
+def _speculation_shape() -> _Json:
+    """Return what `SpeculativeConfig` accepts beside a method without a draft model; no argparse type builds it."""
+    from pydantic import TypeAdapter
+    from vllm.config import SpeculativeConfig
+
+    adapter = TypeAdapter(SpeculativeConfig)
+    schema = _schema_of(adapter)
+    schema["properties"] = {name: one for name, one in schema["properties"].items() if name not in _INTERNAL}
+    shape = _Prober(adapter, schema, {"method": "ngram", "num_speculative_tokens": 1}).shape(schema, ())
+    shape["fields"].update({name: {} for name in _OF_OTHER_METHODS if name in shape["fields"]})
+    return shape
+
+
 class _Prober:
     """Asks a class what it accepts, value by value: validators and init hooks say nothing of that in a schema."""
 
-    def __init__(self, adapter: Any, schema: _Json) -> None:
-        """Take the class and its JSON Schema, which names its fields."""
-        self.adapter, self.definitions = adapter, schema.get("$defs", {})
+    def __init__(self, adapter: Any, schema: _Json, always: _Json | None = None) -> None:
+        """Take the class and its JSON Schema, which names its fields; `always` is beside every value."""
+        self.adapter, self.definitions, self.always = adapter, schema.get("$defs", {}), always or {}
 
     def shape(self, schema: _Json, path: tuple[str, ...]) -> _Json:
         """Return the keys below a path and what each accepts, and whether others are let pass."""
@@ -145,20 +170,28 @@ class _Prober:
             if besides is not None and depth == 0:
                 content[besides[0]] = besides[1]
         try:
-            self.adapter.validate_json(json.dumps(content))
+            self.adapter.validate_json(json.dumps({**self.always, **content}))
         except Exception:
             return False
         return True
 
     def _field(self, schema: _Json, path: tuple[str, ...]) -> _Json:
         found: _Json = {"accepts": [kind for kind, sample in _SAMPLES.items() if self.fits(path, sample)]}
+        if "empty list" in found["accepts"] and not any(kind.startswith("list") for kind in found["accepts"]):
+            found["accepts"] += ["list of numbers", "list of texts"]  # elements of a vocabulary that no sample is of
+        numbers = [number for number in self._numbers(schema) if self.fits(path, number)]
+        if numbers and "whole" not in found["accepts"]:
+            found["numbers"] = numbers
         words = self._words(schema)
         if "text" not in found["accepts"] and words:
             found["words"] = [word for word in words if self.fits(path, word)]
+        bounds = _bounds_of(schema)
+        least = bounds.get("min", bounds.get("above", 0) + 1)
+        if "whole" not in found["accepts"] and bounds and self.fits(path, least):
+            found["accepts"].append("whole")
         below = self._resolved(schema)
         if below.get("properties") and len(path) < 3:
             found.update(self.shape(below, path))
-        bounds = _bounds_of(schema)
         return {**found, **bounds} if bounds else found
 
     def _with_company(self, schema: _Json, path: tuple[str, ...], fields: _Json) -> _Json:
@@ -180,6 +213,11 @@ class _Prober:
                 found: _Json = self.definitions[reference.rpartition("/")[2]]
                 return found
         return schema
+
+    def _numbers(self, schema: _Json) -> list[int]:
+        """Return the numbers of a field's enumeration."""
+        listed = [number for one in (schema, *schema.get("anyOf", ())) for number in one.get("enum", ())]
+        return [number for number in listed if isinstance(number, int) and not isinstance(number, bool)]
 
     def _words(self, schema: _Json) -> list[str]:
         """Return the words of a field's enumerations, also by the names of their members, in both cases."""
