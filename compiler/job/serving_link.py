@@ -53,10 +53,10 @@ def serving_job(server: Server, library: Library, assumptions: Assumptions) -> S
 def _trainers(view: ServingView, library: Library, assumptions: Assumptions) -> Iterator[TrainedAdapter]:
     """Yield the adapters that a tuning Workspace at hand writes where the server reads them, with its run."""
     for adapter in view.adapters:
-        place = read_from(adapter)
-        source = adapter.field("source")
-        for trainer in library.given_trainers(place) if place and source is not None else ():
-            stated = adapter.field("source", "image") or source
+        place, stated = read_from(adapter), adapter.field("source", "image") or adapter.field("source")
+        if not place or stated is None:
+            continue
+        for trainer in library.given_trainers(place):
             yield TrainedAdapter(stated.value, workspace_job(trainer, library, assumptions))
 
 

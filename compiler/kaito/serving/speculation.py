@@ -42,8 +42,8 @@ def speculation_fault(
     fault = fault_of(config, shape) if shape is not None else None
     if fault is not None:
         return SpeculationFault(_OPTION, f"takes {fault.message}")
-    option = table.option("spec-method")
-    methods = tuple(one for one in option.choices if one != "None") if option is not None else ()
+    listed = table.option("spec-method")
+    methods = tuple(one for one in listed.choices if one != "None") if listed is not None else ()
     return next((SpeculationFault(_OPTION, *found) for found in _faults(config, methods, table, facts)), None)
 
 
