@@ -48,7 +48,7 @@ def speculation_fault(
 
 
 def short_fault(value_of: Callable[[str], object]) -> SpeculationFault | None:
-    """Return what is refused of a method that `spec-method` names, without a `speculative-config`."""
+    """Judge a method that `spec-method` names without a `speculative-config`."""
     method = value_of("spec-method")
     if value_of(_OPTION) is None and method in _WITH_MODEL and value_of("spec-model") is None:
         return SpeculationFault("spec-method", "needs `spec-model`")
