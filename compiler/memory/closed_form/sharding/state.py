@@ -7,13 +7,18 @@ from functools import lru_cache
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.optimizer import TrainableTensors, state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.sharding.units import Units, units_of
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
 from kaitoc.compiler.memory.workload import Optimizer, Quantization, Workload
 from kaitoc.compiler.memory.workload_key import of_any_size
 
 SUB_GROUP_PARAMETERS = 10**9
 """`sub_group_size`: ZeRO-3 steps over so many at a time, whose gradients it widens."""
+
+REDUCE_BUCKET_BYTES = 5 * 10**8 * HALF_BYTES
+"""`reduce_bucket_size`: a bucket that lives as long as ZeRO-3's optimizer, however few parameters are trained
+(`contiguous_gradients`, `_setup_for_real_optimizer` of `stage3.py`). In a file of the user "auto" makes it the square
+of the hidden size (`HfTrainerDeepSpeedConfig`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,8 @@ def _zero3_state(workload: Workload, units: Units) -> ShardState:
         gradient_bytes=trained * half_bytes if keeps_optimizer else 0,
         held_gradient_bytes=0,
         optimizer_bytes=states + trained * FLOAT32_BYTES if keeps_optimizer else 0,
-        optimizer_step_bytes=min(trained, SUB_GROUP_PARAMETERS) * FLOAT32_BYTES if keeps_optimizer else 0,
+        optimizer_step_bytes=REDUCE_BUCKET_BYTES
+        + (min(trained, SUB_GROUP_PARAMETERS) * FLOAT32_BYTES if keeps_optimizer else 0),
     )
 
 

@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO-3 as the Trainer sets it up (`HfTrainerDeepSpeedConfig`, "auto" values; DeepSpeed 0.14 to 0.18).
+"""DeepSpeed's ZeRO-3 as `accelerate launch` sets it up, which leaves buckets to DeepSpeed (0.13 to 0.19).
 
 Parameters are gathered one by one, and stay while fewer than `stage3_max_live_parameters` live and they are used again
 soon; so models of less than that are never given up. Gradients are copied into a bucket, reduced and dropped.
@@ -7,16 +7,18 @@ soon; so models of less than that are never given up. Gradients are copied into 
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.op import Kind
+from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Schedule
+from kaitoc.compiler.memory.closed_form.sharding.state import REDUCE_BUCKET_BYTES
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit
 from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
 
 MAX_LIVE_PARAMETERS = 10**9
 """`stage3_max_live_parameters` and `stage3_max_reuse_distance` (`deepspeed/runtime/zero/config.py`)."""
 
-NUM_REDUCE_BUCKETS = 2
-"""With `overlap_comm`, which stage 3 turns on, one bucket fills while the other is reduced."""
+PREFETCH_PARAMETERS = 5 * 10**7
+"""`stage3_prefetch_bucket_size`: gathers ahead end with the parameter that reaches it."""
 
 _COPY = 2
 """Gradients are copied into the bucket: read and written."""
@@ -33,16 +35,21 @@ class Zero3(Schedule):
         return Gathered(unit, unit, self.num_shards, holds_gradients=False)
 
     def start(self) -> None:
-        """Take the weights that live at a time, and the buckets."""
-        units = self.units
-        elements = [sum(one.num_elements for one in unit.parameters) for unit, _ in units.all_units()]
-        total = sum(size * count for size, (_, count) in zip(elements, units.all_units(), strict=True))
+        """Take the weights that live at a time, those gathered ahead once more, and the bucket.
+
+        What is gathered together is one tensor that each parameter is copied from (`AllGatherCoalescedHandle.wait`).
+        """
+        units, take = self.units, self.memory.take
+        sizes = [(one, count) for unit, count in units.all_units() for one in unit.parameters]
+        total = sum(one.num_elements * count for one, count in sizes)
+        largest = max(one.num_elements // one.copies for one, _ in sizes)
         self.keeps_all = total <= MAX_LIVE_PARAMETERS
         self._tell_gather(self.of(units.root))
-        self.memory.take(min(total, max(MAX_LIVE_PARAMETERS, *elements)) * HALF_BYTES, Kind.GATHERED)
-        trained = sum(one.num_elements * count for unit, count in units.all_units() for one in unit.trained.parameters)
-        hidden_size = units.embedding.parameters[0].row_length
-        self.memory.take(NUM_REDUCE_BUCKETS * min(hidden_size**2, trained) * HALF_BYTES, Kind.WORKSPACE)
+        live = min(total, max(MAX_LIVE_PARAMETERS, *(self._elements(unit) for unit, _ in units.all_units())))
+        take(live * HALF_BYTES, Kind.GATHERED, CudaStream.GATHER)
+        together = min(total, PREFETCH_PARAMETERS + largest)
+        take(together * HALF_BYTES, Kind.GATHERED, CudaStream.GATHER)
+        take(REDUCE_BUCKET_BYTES, Kind.WORKSPACE)
         self.memory.note()
 
     def before(self, one: Gathered) -> None:
@@ -71,6 +78,9 @@ class Zero3(Schedule):
         root = self.of(self.units.root)
         self.reduce_shards(root, copied_bytes=_COPY * root.reduced_bytes)
         self._drop_gradients()
+
+    def _elements(self, unit: Unit) -> int:
+        return sum(one.num_elements for one in unit.parameters)
 
     def _tell_gather(self, one: Gathered) -> None:
         self.memory.communicate(Collective(CollectiveKind.GATHER, one.gathered_bytes))
