@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kaitoc.compiler.core.source import Span
-from kaitoc.compiler.manifest.object_schemas import object_schema
-from kaitoc.compiler.manifest.object_shape import is_surely_valid, normalized
+from kaitoc.compiler.manifest.object_shape import normalized, object_shape
 from kaitoc.compiler.manifest.objects import Manifest, Place, escape_pointer
 from kaitoc.compiler.yaml.kubernetes import JsonContent, json_content, json_entries
 from kaitoc.compiler.yaml.tree import Mapping, Node, Sequence
@@ -31,18 +30,18 @@ def object_errors(manifest: Manifest, release: str) -> tuple[ShapeError, ...]:
 
 
 def _judged(manifest: Manifest, release: str) -> tuple[ShapeError, ...]:
-    schema = object_schema(manifest.api_version, manifest.ref.kind, release)
+    shape = object_shape(manifest.api_version, manifest.ref.kind, release)
     content = content_of(manifest)
-    if schema is None or not isinstance(content.value, dict):
+    if shape is None or not isinstance(content.value, dict):
         return ()
-    if is_surely_valid({"metadata": {}, **content.value}, schema):  # it has no nulls, then
+    if shape.fits({"metadata": {}, **content.value}):  # it has no nulls, then
         return ()
-    value: dict[str, Any] = {"metadata": {}, **normalized(content.value, schema)}
-    if is_surely_valid(value, schema):
+    value: dict[str, Any] = {"metadata": {}, **normalized(content.value, shape.schema)}
+    if shape.fits(value):
         return ()
     from kaitoc.compiler.manifest.object_judge import shape_errors  # most objects have no fault
 
-    return tuple(shape_errors(value, schema))
+    return tuple(shape_errors(value, shape.schema))
 
 
 def place_of(manifest: Manifest, error: ShapeError) -> Place:

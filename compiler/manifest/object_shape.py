@@ -6,10 +6,11 @@ in a custom resource a null field is absent, in a built-in type it is the type's
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.manifest.formats import has_form
-from kaitoc.compiler.manifest.object_schemas import Schema
+from kaitoc.compiler.manifest.object_schemas import Schema, object_schema
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 _ZEROS: dict[str, Any] = {"string": "", "boolean": False, "integer": 0, "object": {}, "array": []}
@@ -19,6 +20,10 @@ _KNOWN = frozenset((
     "default", "maxProperties", "x-since", "x-typed", "x-one-of", "x-max-bytes", "x-max-data-bytes", "x-disjoint",
     "x-kube-finalizers", "x-not-both", "x-one-controller", "x-non-empty", "not",
 ))  # fmt: skip
+_OF_MAPPINGS = frozenset((
+    "maxProperties", "x-one-of", "x-non-empty", "not", "x-max-bytes", "x-kube-finalizers", "x-disjoint",
+))  # fmt: skip
+"""Keywords of few objects that concern a mapping as a whole, most of them our own."""
 _MAX_UNCOUNTED = 60_000
 """Texts of fewer characters together need no counting of their bytes."""
 
@@ -55,64 +60,95 @@ def _zero(schema: Schema) -> Any:
     return _ZEROS.get(schema.get("type", "string"))
 
 
-def is_surely_valid(value: Any, schema: Schema) -> bool:
-    """Return whether a value certainly fits a schema; False of a normalized one means "ask the JSON Schema".
+class Shape:
+    """A schema made ready to be asked of many values; the shapes of its fields are made when a value has them."""
 
-    A value that fits has no null that normalizing it would change.
-    """
-    if not schema or "x-kubernetes-preserve-unknown-fields" in schema:
+    __slots__ = (
+        "_fields", "_has_keywords", "_is_known", "_is_open", "_items", "_name_form", "_others", "_properties",
+        "_required", "_wanted", "schema",
+    )  # fmt: skip
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._is_open = not schema or "x-kubernetes-preserve-unknown-fields" in schema
+        self._is_known = _KNOWN.issuperset(schema)
+        self._wanted = schema.get("type")
+        self._properties: dict[str, Schema] = schema.get("properties", {})
+        self._fields: dict[str, Shape] = {}
+        others = schema.get("additionalProperties")
+        self._others = Shape(others) if isinstance(others, dict) else None
+        self._name_form = schema.get("propertyNames", {}).get("format")
+        self._required = frozenset(schema.get("required", ()))
+        self._has_keywords = not _OF_MAPPINGS.isdisjoint(schema)
+        self._items = Shape(schema["items"]) if schema.get("items") else None
+
+    def fits(self, value: Any) -> bool:
+        """Return whether a value certainly fits; False of a normalized one means "ask the JSON Schema".
+
+        A value that fits has no null that normalizing it would change.
+        """
+        if self._is_open:
+            return True
+        if not self._is_known or value is None:
+            return False
+        kind = _TYPES.get(type(value))
+        if self._wanted is not None and kind != self._wanted:
+            return False
+        if kind == "string":
+            return self._fits_text(value)
+        if kind == "object":
+            return self._fits_mapping(value)
+        if kind == "array":
+            return self._fits_list(value)
+        if kind == "integer":
+            return bool(self.schema.get("minimum", MIN_INTEGER) <= value <= MAX_INTEGER and value >= MIN_INTEGER)
         return True
-    if not _KNOWN.issuperset(schema):
-        return False
-    kind, wanted = _TYPES.get(type(value)), schema.get("type")
-    if value is None or (wanted is not None and kind != wanted):
-        return False
-    if kind == "object":
-        return _is_mapping(value, schema)
-    if kind == "array":
-        return _is_list(value, schema)
-    if kind == "string":
-        return _is_text(value, schema)
-    if kind == "integer":
-        return bool(schema.get("minimum", MIN_INTEGER) <= value <= MAX_INTEGER and value >= MIN_INTEGER)
-    return True
+
+    def _fits_text(self, value: str) -> bool:
+        schema = self.schema
+        if "format" in schema and not has_form(value, schema["format"]):
+            return False
+        return "enum" not in schema or value in schema["enum"]
+
+    def _fits_list(self, value: list[Any]) -> bool:
+        if "x-one-controller" in self.schema and len(value) > 1:
+            return False
+        if "x-not-both" in self.schema and any(name in value for name in self.schema["x-not-both"]):
+            return False
+        items = self._items
+        return items is None or all(items.fits(item) for item in value)
+
+    def _fits_mapping(self, value: dict[str, Any]) -> bool:
+        fields = self._fields
+        for name, inner in value.items():
+            field = fields.get(name) or self._field(name)
+            if field is None or not field.fits(inner):
+                return False
+        if not value.keys() >= self._required:
+            return False
+        return not self._has_keywords or _keeps_keywords(value, self.schema)
+
+    def _field(self, name: str) -> Shape | None:
+        """Return the shape of a field that no value had before, None where there can be no such field."""
+        schema = self._properties.get(name)
+        if schema is not None:
+            field = self._fields[name] = Shape(schema)
+            return field
+        is_named_well = self._name_form is None or has_form(name, self._name_form)
+        return self._others if is_named_well else None
 
 
-def _is_text(value: str, schema: Schema) -> bool:
-    if "format" in schema and not has_form(value, schema["format"]):
-        return False
-    return "enum" not in schema or value in schema["enum"]
+@lru_cache(maxsize=16)
+def object_shape(api_version: str, kind: str, release: str) -> Shape | None:
+    """Return the shape of a kind in a Kaito release, None for a kind that is not judged; raises `SchemaError`."""
+    schema = object_schema(api_version, kind, release)
+    return Shape(schema) if schema is not None else None
 
 
-def _is_list(value: list[Any], schema: Schema) -> bool:
-    if "x-one-controller" in schema and len(value) > 1:
-        return False
-    if "x-not-both" in schema and any(name in value for name in schema["x-not-both"]):
-        return False
-    items = schema.get("items", {})
-    return all(is_surely_valid(item, items) for item in value)
-
-
-def _is_mapping(value: dict[str, Any], schema: Schema) -> bool:
-    properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-    form = schema.get("propertyNames", {}).get("format")
+def _keeps_keywords(value: dict[str, Any], schema: Schema) -> bool:
+    """Return whether what rarer keywords ask for surely holds."""
     if "maxProperties" in schema and len(value) > schema["maxProperties"]:
         return False
-    for name, inner in value.items():
-        below = properties.get(name)
-        if below is None:
-            below = others
-            if not isinstance(below, dict) or (form is not None and not has_form(name, form)):
-                return False
-        if not is_surely_valid(inner, below):
-            return False
-    if any(name not in value for name in schema.get("required", ())):
-        return False
-    return _has_own_keywords(value, schema)
-
-
-def _has_own_keywords(value: dict[str, Any], schema: Schema) -> bool:
-    """Return whether what the keywords of our own ask for surely holds."""
     if "x-one-of" in schema and not any(value.get(name) for name in schema["x-one-of"]):
         return False
     if not all(value.get(name) for name in schema.get("x-non-empty", ())):

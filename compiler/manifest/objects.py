@@ -102,7 +102,7 @@ class Manifest:
         node: Node = self.node
         entry: Entry | None = None
         for name in path:
-            entry = _entry(node, name)
+            entry = node.get(name) if isinstance(node, Mapping) else _nothing_in(node)
             if entry is None:
                 return None
             node = entry.value
@@ -198,12 +198,10 @@ def is_null(scalar: Scalar) -> bool:
     return scalar.style is None and scalar.value in ("", "~", "null", "Null", "NULL")
 
 
-def _entry(node: Node, name: str) -> Entry | None:
-    if isinstance(node, Mapping):
-        return node.get(name)
+def _nothing_in(node: Node) -> None:
+    """Return the field that a value has which is no mapping: none, unless a placeholder may become a mapping."""
     if isinstance(node, Scalar) and node.placeholder:
         raise UnknownValueError(node.placeholder)
-    return None
 
 
 @lru_cache(maxsize=1024)

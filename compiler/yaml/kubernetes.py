@@ -75,7 +75,8 @@ def json_content(node: Node) -> JsonContent:
 def json_value(node: Node) -> object:
     """Return a node as JSON values; raises `KubernetesYamlError`."""
     if isinstance(node, Scalar):
-        return _json_scalar(node)
+        value = _scalar_value(node)
+        return value if isinstance(value, str) else _json_scalar(value, node)
     if isinstance(node, Sequence):
         return [json_value(item.value) for item in node.items]
     if node.is_plain:
@@ -107,8 +108,8 @@ def scalar_of_text(text: str) -> object:
     return _WORDS.get(text, text)
 
 
-def _json_scalar(node: Scalar) -> object:
-    value = _scalar_value(node)
+def _json_scalar(value: object, node: Scalar) -> object:
+    """Return the value of a scalar that is no text as it comes back from JSON; raises for what JSON lacks."""
     if type(value) is int and value > _MAX_INT64:
         return float(value)
     return _json_number(value, node) if isinstance(value, float) else value
