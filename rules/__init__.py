@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaitoc.compiler.job.faults import FileRule, ObjectRule, Rule, UpdateRule
+from kaitoc.compiler.job.faults import FileRule, ObjectRule, Rule
 from kaitoc.compiler.job.job_rules import JobRules
 from kaitoc.compiler.job.subjects import (
     DOES_NOT_FIT,
@@ -24,6 +24,7 @@ from kaitoc.compiler.job.subjects import (
     NO_WORKSPACE,
     PRICES,
     SEVERAL_GPUS,
+    SEVERAL_SEQUENCES,
     TEMPLATE,
     TIGHT,
     UNKNOWN_SECTION,
@@ -38,7 +39,6 @@ from kaitoc.rules import (
     duplicate_key,
     excessive_rank,
     idle_gpu_memory,
-    immutable_field,
     ineffective_option,
     invalid_workspace_name,
     invalid_yaml,
@@ -51,9 +51,7 @@ from kaitoc.rules import (
     non_nvidia_instance_type,
     number_out_of_range,
     oversized_optimizer,
-    padding_waste,
     refused_field,
-    uncollatable_batch,
     unjudged_value,
     unknown_instance_type,
     unknown_method,
@@ -62,17 +60,16 @@ from kaitoc.rules import (
     unlearned_eos,
     unlearned_run,
     unmet_requirement,
-    unnoticed_edit,
     unrecognized_file_type,
     unservable_adapter,
     unserved_kind,
     untunable_preset,
     unused_bfloat16,
-    unused_suppression,
 )
 from kaitoc.rules._late import cluster_rules as cluster_rules
-from kaitoc.rules._late import late
+from kaitoc.rules._late import engine_rules, late
 from kaitoc.rules._late import serving_rules as serving_rules
+from kaitoc.rules._late import update_rules as update_rules
 
 FILE_RULES: tuple[FileRule, ...] = (
     invalid_yaml,
@@ -142,7 +139,7 @@ JOB_RULES = JobRules(
     late("unmatched_target_modules", "LoraConfig.target_modules"),
     late("missing_target_modules", lacks("LoraConfig.target_modules")),
     late("partial_default_target_modules", lacks("LoraConfig.target_modules")),
-    uncollatable_batch,
+    late("uncollatable_batch", SEVERAL_SEQUENCES),
     late("uncollatable_eval_batch", "TrainingArguments.eval_strategy", "TrainingArguments.eval_on_start"),
     missing_mlm,
     late("masked_language_modeling", "DataCollator.mlm"),
@@ -253,22 +250,16 @@ JOB_RULES = JobRules(
     unused_bfloat16,
     needless_checkpointing,
     late("oversized_instance_type", PRICES),
-    padding_waste,
+    late("padding_waste", SEVERAL_SEQUENCES),
     unservable_adapter,
 )
-
-UPDATE_RULES: tuple[UpdateRule, ...] = (immutable_field, unnoticed_edit)
-"""Rules that compare two versions of an object; admission applies them."""
-
-ENGINE_RULES: tuple[Rule, ...] = (unused_suppression,)
-"""Rules without a check of their own: the engine itself finds their faults."""
 
 RULES: tuple[Rule, ...]
 
 
 def _all_rules() -> tuple[Rule, ...]:
-    loaded_late = (*serving_rules(), *cluster_rules())
-    rules = (*FILE_RULES, *OBJECT_RULES, *ENGINE_RULES, *JOB_RULES, *loaded_late, *UPDATE_RULES)
+    loaded_late = (*serving_rules(), *cluster_rules(), *update_rules(), *engine_rules())
+    rules = (*FILE_RULES, *OBJECT_RULES, *JOB_RULES, *loaded_late)
     return tuple(sorted(rules, key=lambda rule: rule.CODE))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.job.faults import ClusterRule, ServingRule
+from kaitoc.compiler.job.faults import ClusterRule, Rule, ServingRule, UpdateRule
 from kaitoc.compiler.job.job_rules import LateRule
 from kaitoc.compiler.job.subjects import Subject
 
@@ -24,3 +24,17 @@ def cluster_rules() -> tuple[ClusterRule, ...]:
     from kaitoc.rules._cluster import CLUSTER_RULES  # few files hold such a run
 
     return CLUSTER_RULES
+
+
+def update_rules() -> tuple[UpdateRule, ...]:
+    """Load the rules that compare two versions of an object; admission applies them."""
+    from kaitoc.rules import immutable_field, unnoticed_edit  # a check sees one version of each object
+
+    return (immutable_field, unnoticed_edit)
+
+
+def engine_rules() -> tuple[Rule, ...]:
+    """Load the rules without a check of their own: the engine itself finds their faults."""
+    from kaitoc.rules import unused_suppression  # it says nothing but how the rule is called
+
+    return (unused_suppression,)

@@ -34,8 +34,8 @@ class Policy:
 
 def policy_of(options: PolicyOptions, *, mutates: bool) -> Policy:
     """Return the policy that options state; raises `KaitocError` where they contradict the catalogs."""
-    from kaitoc.rules import UPDATE_RULES  # 140 modules: loaded when something is judged
+    from kaitoc.rules import update_rules  # 140 modules: loaded when something is judged
 
     engine = engine_of(options.engine, refuse_error_suppressions=not options.allow_suppressions)
     engine.assumptions_for(".")
-    return Policy(engine, UPDATE_RULES, is_strict=options.is_strict, mutates=mutates)
+    return Policy(engine, update_rules(), is_strict=options.is_strict, mutates=mutates)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import verdict_of, workload_of
+from kaitoc.compiler.job.memory import batch_size_of, verdict_of, workload_of
 from kaitoc.compiler.job.unknown_options import Unknown
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
 from kaitoc.compiler.manifest.objects import Manifest
@@ -29,6 +29,7 @@ KNOWN_LENGTHS = "rows whose lengths are stated"
 NO_WORKSPACE = "no Workspace"
 TEMPLATE = "a default template of Kaito's as the config"
 SEVERAL_GPUS = "several GPUs"
+SEVERAL_SEQUENCES = "several sequences in a batch"
 NO_PRESET = "no preset"
 NO_INSTANCE_TYPE = "no instance type"
 NO_ROOT = "no `training_config` in the ConfigMap"
@@ -42,7 +43,8 @@ TIGHT = Verdict.TIGHT.value
 DOES_NOT_FIT = Verdict.DOES_NOT_FIT.value
 
 SITUATIONS = (
-    *(PRICES, KNOWN_LENGTHS, NO_WORKSPACE, TEMPLATE, SEVERAL_GPUS, NO_PRESET, NO_INSTANCE_TYPE, NO_ROOT),
+    *(PRICES, KNOWN_LENGTHS, NO_WORKSPACE, TEMPLATE, SEVERAL_GPUS, SEVERAL_SEQUENCES, NO_PRESET),
+    *(NO_INSTANCE_TYPE, NO_ROOT),
     *(UNKNOWN_SECTION, UNMAPPED_SECTION, EAGER, FLOAT32, NO_CHECKPOINTING, GPU_WITHOUT_BFLOAT16, TIGHT, DOES_NOT_FIT),
 )
 """What a job can be besides what it writes and leaves out."""
@@ -134,6 +136,8 @@ def situations_of(job: Job) -> Iterator[Subject]:
         yield TEMPLATE
     if job.num_gpus > 1:
         yield SEVERAL_GPUS
+    if _has_several_sequences(job):
+        yield SEVERAL_SEQUENCES
     if job.preset is None:
         yield NO_PRESET
     if job.instance_type is None:
@@ -143,6 +147,13 @@ def situations_of(job: Job) -> Iterator[Subject]:
     if job.gpu is not None and not job.gpu.value.has_bf16:
         yield GPU_WITHOUT_BFLOAT16
     yield from _situations_of_step(job)
+
+
+def _has_several_sequences(job: Job) -> bool:
+    try:
+        return batch_size_of(job) > 1
+    except UnknownValueError:
+        return False  # no rule judges a batch that is not known yet
 
 
 def _situations_of_step(job: Job) -> Iterator[Subject]:

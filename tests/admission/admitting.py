@@ -14,7 +14,7 @@ from kaitoc.compiler.admission.review import Answer, read_review
 from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, update_rules
 
 NO_COLLATOR = TRAINING_CONFIG.replace("  DataCollator:\n    mlm: false\n", "")
 MISSPELT = TRAINING_CONFIG.replace("torch_dtype", "torch_dtpe")
@@ -35,7 +35,7 @@ def policy(*, refuses_suppressions: bool = True, **options: Any) -> Policy:
         SettingsFinder(isolated=True),
         refuse_error_suppressions=refuses_suppressions,
     )
-    return Policy(engine, UPDATE_RULES, **options)
+    return Policy(engine, update_rules(), **options)
 
 
 def judged(data: bytes, partners: Partners | None = None, **options: Any) -> Answer:

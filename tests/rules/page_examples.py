@@ -18,7 +18,7 @@ from kaitoc.compiler.job.prices import parse_price
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.memory.row_lengths import stated_rows
-from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, UPDATE_RULES, cluster_rules, serving_rules
+from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES, cluster_rules, serving_rules, update_rules
 
 _FENCE = re.compile(r"^```yaml(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"[ \t]*# (?P<severity>error|warning|info): \[(?P<code>KT\d+)\]")
@@ -102,7 +102,10 @@ def _update_findings(example: Example, source: Source) -> list[Finding]:
     (old,) = read_manifests(Source("old.yaml", example.previous)).manifests
     (new,) = read_manifests(source).manifests
     return [
-        to_finding(rule, fault) for rule in UPDATE_RULES if example.code == rule.CODE for fault in rule.check(old, new)
+        to_finding(rule, fault)
+        for rule in update_rules()
+        if example.code == rule.CODE
+        for fault in rule.check(old, new)
     ]
 
 

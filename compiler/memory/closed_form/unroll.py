@@ -125,20 +125,23 @@ class _Unroller:
         events = self._events[section.start : section.end]
         template = [0 if isinstance(event, Freed) else self._taken(event) for event in events]
         num_allocated = sum(isinstance(event, Allocated) for event in events)
-        freed = [(place, event.number) for place, event in enumerate(events) if isinstance(event, Freed)]
-        origins = [(place, self._origins.get(number), number) for place, number in freed]
+        own: dict[tuple[bool, int], list[tuple[int, int]]] = {}
+        for place, event in enumerate(events):
+            if not isinstance(event, Freed):
+                continue
+            origin = self._origins.get(event.number)
+            if origin is not None and origin.group == section.group:
+                own.setdefault((origin.is_backward, origin.layer - section.layer), []).append((place, origin.place))
+            else:
+                template[place] = ~(self._single[event.number] if origin is None else self._block(origin))
         layers = self._real_layers(section.group, section.layer)
         for layer in reversed(layers) if section.is_backward else layers:
             self._first_blocks[section.group, section.is_backward, layer] = self._num_blocks
             self._num_blocks += num_allocated
-            for place, origin, number in origins:
-                if origin is None:
-                    template[place] = ~self._single[number]
-                elif origin.group == section.group:
-                    owner = layer + origin.layer - section.layer
-                    template[place] = ~(self._first_blocks[origin.group, origin.is_backward, owner] + origin.place)
-                else:
-                    template[place] = ~self._block(origin)
+            for (is_backward, distance), freed in own.items():
+                first = ~self._first_blocks[section.group, is_backward, layer + distance]
+                for place, number in freed:
+                    template[place] = first - number
             self._operations += template
 
     def _taken(self, event: Allocated | Touched) -> int:
