@@ -99,8 +99,13 @@ class InstanceType:
 
 
 @lru_cache(maxsize=1)
+def _catalog() -> Any:
+    return read_json("catalog/gpus")
+
+
+@lru_cache(maxsize=1)
 def _gpus() -> tuple[tuple[Gpu, tuple[str, ...]], ...]:
-    return tuple((_gpu(entry), tuple(entry.get("aliases", ()))) for entry in read_json("catalog/gpus")["gpus"])
+    return tuple((_gpu(entry), tuple(entry.get("aliases", ()))) for entry in _catalog()["gpus"])
 
 
 def _gpu(entry: dict[str, Any]) -> Gpu:
@@ -141,7 +146,7 @@ def context_reports() -> tuple[ContextReport, ...]:
     """List what stacks on catalog GPUs reported about their memory, each with its source."""
     return tuple(
         ContextReport(model=entry["model"], **report)
-        for entry in read_json("catalog/gpus")["gpus"]
+        for entry in _catalog()["gpus"]
         for report in entry.get("context_reports", ())
     )
 
@@ -231,7 +236,7 @@ def _names_of_instance_types() -> dict[str, str]:
 
 def custom_gpu(memory_gib: float) -> Gpu:
     """Return a GPU that is only known by its memory; what else is taken for it stands under `unlisted`."""
-    unlisted = read_json("catalog/gpus")["unlisted"]
+    unlisted = _catalog()["unlisted"]
     like = find_gpu(unlisted["like"])
     if like is None:
         raise CatalogError(f"{_GPUS}: `unlisted` names the GPU {unlisted['like']}, which is not an entry")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError, text_part
-from kaitoc.compiler.catalog.families import find_family
+from kaitoc.compiler.catalog.families import find_family, known_model_types
 from kaitoc.compiler.catalog.parameter_count import count_parameters
 from kaitoc.compiler.core.frozen import FrozenMapping
 from kaitoc.compiler.core.records import replace
-from kaitoc.schemas import read_json
 
 _NAMES = {
     "hidden_size": ("hidden_size", "n_embd"),
@@ -76,7 +75,7 @@ def _frozen(name: str, config: Mapping[str, object]) -> FrozenMapping:
 
 
 def _require_known(name: str, model_type: str) -> None:
-    known = read_json("catalog/families")["families"]
+    known = known_model_types()
     if model_type in known:
         return
     from difflib import get_close_matches

@@ -102,7 +102,10 @@ class Manifest:
         node: Node = self.node
         entry: Entry | None = None
         for name in path:
-            entry = node.get(name) if isinstance(node, Mapping) else _nothing_in(node)
+            if not isinstance(node, Mapping):
+                _refuse_unknown(node)
+                return None
+            entry = node.get(name)
             if entry is None:
                 return None
             node = entry.value
@@ -198,8 +201,8 @@ def is_null(scalar: Scalar) -> bool:
     return scalar.style is None and scalar.value in ("", "~", "null", "Null", "NULL")
 
 
-def _nothing_in(node: Node) -> None:
-    """Return the field that a value has which is no mapping: none, unless a placeholder may become a mapping."""
+def _refuse_unknown(node: Node) -> None:
+    """Raise `UnknownValueError` where a placeholder stands, which may become a mapping."""
     if isinstance(node, Scalar) and node.placeholder:
         raise UnknownValueError(node.placeholder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import groupby
 
 from kaitoc.compiler.catalog.architecture import Architecture, UnknownModelTypeError
 from kaitoc.compiler.catalog.families import Family, find_family, masked_window
@@ -14,6 +15,7 @@ from kaitoc.compiler.catalog.sites import (
     matches,
     mlp_sites,
 )
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.dtypes import (
     adapter_bytes,
     norm_bytes,
@@ -62,13 +64,7 @@ class _Planner:
     def plan(self) -> Plan:
         """Resolve all layers and what surrounds them."""
         architecture = self.architecture
-        runs: list[tuple[Layer, int]] = []
-        for index in range(architecture.num_layers):
-            layer = self._layer(index)
-            if runs and runs[-1][0] == layer:
-                runs[-1] = (layer, runs[-1][1] + 1)
-            else:
-                runs.append((layer, 1))
+        layers = tuple((layer, len(list(same))) for layer, same in groupby(self._layers()))
         embedding_trainable = self.trains_base or self._saves(self.family.embedding)
         num_vocab_weights = architecture.vocab_size * architecture.hidden_size
         head_trainable = self.trains_base or self._saves(self.family.head)
@@ -101,7 +97,7 @@ class _Planner:
             config={**dict(self.family.defaults), **architecture.config},
             family=self.family,
             stack=self.stack,
-            layers=tuple(runs),
+            layers=layers,
             head=head,
             embedding_trainable=embedding_trainable,
             embedding_bytes=self.vocabulary_bytes,
@@ -122,6 +118,24 @@ class _Planner:
         if lora is None:
             raise WorkloadError("full fine-tuning has no adapter")
         return lora
+
+    def _layers(self) -> list[Layer]:
+        """Resolve the layers in order; where nothing tells them apart by their paths, the first and its like."""
+        count = self.architecture.num_layers
+        if self._tells_layers_apart:
+            return [self._layer(index) for index in range(count)]
+        layer = self._layer(0)
+        self.trainable = {tensor: copies * count for tensor, copies in self.trainable.items()}
+        self.linear_bytes *= count
+        self.num_linear *= count
+        by_mask = {is_masked: replace(layer, is_masked=is_masked) for is_masked in (False, True)}
+        return [by_mask[self._is_masked(index)] for index in range(count)]
+
+    @property
+    def _tells_layers_apart(self) -> bool:
+        """Return whether an adapter may concern some layers alone: names without dots end the paths of all alike."""
+        lora = self.workload.lora
+        return lora is not None and (bool(lora.rank_pattern) or any("." in target for target in lora.targets))
 
     def _layer(self, index: int) -> Layer:
         before = self._trained_bytes()

@@ -125,7 +125,7 @@ class _Unroller:
         events = self._events[section.start : section.end]
         template = [0 if isinstance(event, Freed) else self._taken(event) for event in events]
         num_allocated = sum(isinstance(event, Allocated) for event in events)
-        own: dict[tuple[bool, int], list[tuple[int, int]]] = {}
+        own: dict[tuple[bool, int], list[tuple[int, int]]] = {}  # blocks of the group by direction and distance
         for place, event in enumerate(events):
             if not isinstance(event, Freed):
                 continue
