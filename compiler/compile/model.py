@@ -109,6 +109,14 @@ class InstanceProposal:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingCheaper:
+    """Other instance types with a stated price were compared, and the run costs least where it is."""
+
+    num_others: int
+    usd_per_million_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledJob:
     """One run before and after, with the changes in the order they were made."""
 
@@ -118,7 +126,7 @@ class CompiledJob:
     performance_after: Performance
     changes: tuple[AppliedChange, ...]
     binding: str = ""
-    proposal: InstanceProposal | None = None
+    proposal: InstanceProposal | NothingCheaper | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from kaitoc.compiler.compile.model import CompileRequest, InstanceProposal, Performance
+from kaitoc.compiler.compile.model import CompileRequest, InstanceProposal, NothingCheaper, Performance
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.summary import JobSummary
@@ -52,7 +52,7 @@ class Subject(Protocol):
         """Return why no change makes it fit, and what would; empty where it fits or that is unknown."""
         ...
 
-    def proposal(self, scope: Scope, /) -> InstanceProposal | None:
+    def proposal(self, scope: Scope, /) -> InstanceProposal | NothingCheaper | None:
         """Return another instance type to consider, None for none."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.compile.model import CompileRequest, InstanceProposal, Performance
+from kaitoc.compiler.compile.model import CompileRequest, InstanceProposal, NothingCheaper, Performance
 from kaitoc.compiler.compile.performance import performance_of
 from kaitoc.compiler.compile.subject import PassChange, Scope, manifest_sources
 from kaitoc.compiler.compile.verdict import binding_of, proposal_of
@@ -75,7 +75,7 @@ class TuningSubject:
         """Name the memory that limits a run which no change makes fit."""
         return binding_of(self.job, _context(scope))
 
-    def proposal(self, scope: Scope) -> InstanceProposal | None:
+    def proposal(self, scope: Scope) -> InstanceProposal | NothingCheaper | None:
         """Propose another instance type for the goal, None when the present one is best."""
         return proposal_of(self.job, _context(scope))
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
-from kaitoc.compiler.compile.model import InstanceProposal
+from kaitoc.compiler.compile.model import InstanceProposal, NothingCheaper
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import verdict_of
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.passes.instances import PricedRun, cheapest_run, is_smaller, priced_run, smallest_fitting
+from kaitoc.compiler.passes.instances import (
+    PricedRun,
+    cheapest_run,
+    comparable,
+    is_smaller,
+    priced_run,
+    smallest_fitting,
+)
 from kaitoc.compiler.passes.model import PassContext, Preserve
 from kaitoc.compiler.passes.plan import Search, search_for
 from kaitoc.compiler.passes.search import Candidate
@@ -40,8 +47,11 @@ def binding_of(job: Job, context: PassContext) -> str:
     return f"{job.manifest.source.path}: {needs}; {offers}: {missing}{_way_out(job, context)}"
 
 
-def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
-    """Return the instance type to consider: the cheapest by the stated prices, else the smallest that fits as it is."""
+def proposal_of(job: Job, context: PassContext) -> InstanceProposal | NothingCheaper | None:
+    """Propose another instance type: the cheapest by the stated prices, else the smallest that fits as it is.
+
+    Where prices of others were compared and none is lower, that is the answer.
+    """
     if job.instance_type is None or verdict_of(job) is not Verdict.FITS:
         return None
     present = find_instance_type(job.instance_type.value)
@@ -52,10 +62,11 @@ def proposal_of(job: Job, context: PassContext) -> InstanceProposal | None:
     return _smaller(job, alone, present) if now is None else _cheaper(job, alone, now)
 
 
-def _cheaper(job: Job, context: PassContext, now: PricedRun) -> InstanceProposal | None:
+def _cheaper(job: Job, context: PassContext, now: PricedRun) -> InstanceProposal | NothingCheaper | None:
     cheapest = cheapest_run(job, context)
     if cheapest is None or not cheapest.is_cheaper_than(now):
-        return None
+        others = [instance for instance in comparable(job) if instance != now.instance]
+        return NothingCheaper(len(others), now.usd_per_million_tokens) if others else None
     return _proposal(cheapest.instance, cheapest.search, cheapest.candidate, cheapest.usd_per_million_tokens)
 
 

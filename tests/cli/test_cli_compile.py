@@ -195,6 +195,21 @@ def test_a_diff_is_coloured_on_request(here: Path, monkeypatch: pytest.MonkeyPat
     assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
 
 
+def test_prices_of_both_machines_that_favour_the_present_one_are_said_to_be_compared(here: Path) -> None:
+    present, other = "Standard_NC24ads_A100_v4", "Standard_NC40ads_H100_v5"
+    workspace = kaitoc("init", "--model", "phi-4-mini-instruct", "--gpu", present).stdout
+    (here / "priced.yaml").write_text(workspace, encoding="utf-8")
+    prices = ("--price", f"{present}=1", "--price")
+
+    dearer = kaitoc("compile", "priced.yaml", *prices, f"{other}=50").stdout
+    cheaper = kaitoc("compile", "priced.yaml", *prices, f"{other}=0.1").stdout
+    alone = kaitoc("compile", "priced.yaml", *prices[:2]).stdout
+
+    assert "compared with 1 other instance type by price: none is cheaper than USD" in dearer
+    assert "--goal cost --allow-workspace-edits switches to it" in cheaper
+    assert "hint" not in alone
+
+
 def test_a_price_gives_a_cost(here: Path) -> None:
     instance = "Standard_NC24ads_A100_v4"
 

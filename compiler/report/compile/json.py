@@ -64,7 +64,7 @@ def _job(job: CompiledJob) -> JsonCompiledJob:
         performance_after=_performance(job.performance_after),
         changes=[_change(change) for change in job.changes],
         binding=job.binding,
-        proposal=_proposal(job.proposal) if job.proposal is not None else None,
+        proposal=_proposal(job.proposal) if isinstance(job.proposal, InstanceProposal) else None,
     )
 
 

@@ -8,6 +8,7 @@ from kaitoc.compiler.compile.model import (
     AppliedChange,
     CompiledJob,
     InstanceProposal,
+    NothingCheaper,
     Performance,
     ServerPerformance,
 )
@@ -15,6 +16,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.report.places import relative_path
+from kaitoc.compiler.report.wording import plural
 
 _SERVING = "serve"
 """The method of a server in its summary."""
@@ -121,8 +123,12 @@ def cost_text(performance: Performance) -> str:
     return "unknown" if cost is None else f"USD {cost:.3f}"
 
 
-def proposal_text(proposal: InstanceProposal) -> str:
-    """Explain why another instance type is better, and the options that use or compare it."""
+def proposal_text(proposal: InstanceProposal | NothingCheaper) -> str:
+    """Explain why another instance type is better, with the options that use or compare it, or that none is."""
+    if isinstance(proposal, NothingCheaper):
+        others = plural(proposal.num_others, "other instance type")
+        cost = f"USD {proposal.usd_per_million_tokens:.3f} per million tokens"
+        return f"compared with {others} by price: none is cheaper than {cost}"
     name = f"{proposal.name} ({proposal.num_gpus} x {proposal.gpu})"
     if proposal.usd_per_million_tokens is not None:
         return (
