@@ -44,7 +44,10 @@ EXIT_CODES = {
     "kaitoc compile examples/demo.yaml --diff": 1,
 }
 """Those that end otherwise than with 0, as their pages say."""
-IN_AN_EMPTY_FOLDER = {"kaitoc init --model phi-4-mini-instruct --seq-len 2048 -o tuning.yaml"}
+IN_AN_EMPTY_FOLDER = {
+    "kaitoc init --model phi-4-mini-instruct --seq-len 2048 -o tuning.yaml",
+    "kaitoc init --model phi-3-mini-4k-instruct --seq-len 1024 -o tuning.yaml",
+}
 PREPARING = (
     "kaitoc baseline manifests/",
     "kaitoc init --model phi-4-mini-instruct --gpu A100-80GB --serve -o serving/server.yaml",
