@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +19,9 @@ settings.load_profile("suite")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Threads of tiny models wait for each other longer than they work, and without end beside other processes."""
+
+_MANY_MODULES = 100
+_num_frozen_modules = 0
 
 _CACHE = TemporaryDirectory(prefix="kaitoc-tests-")
 os.environ["KAITOC_CACHE_DIR"] = _CACHE.name
@@ -36,3 +41,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    _freeze()
+
+
+def pytest_runtest_teardown() -> None:
+    """Freeze what a test imported where that is a library."""
+    if len(sys.modules) > _num_frozen_modules + _MANY_MODULES:
+        _freeze()
+
+
+def _freeze() -> None:
+    """Take what stays until the end out of each garbage collection, of which every run of the runtime asks for some."""
+    global _num_frozen_modules
+    _num_frozen_modules = len(sys.modules)
+    gc.collect()
+    gc.freeze()

@@ -43,6 +43,7 @@ def cluster(api_server: StandIn, kube_home: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("KUBECONFIG", str(kube_home / "config"))
     monkeypatch.setenv("HOME", str(kube_home))
     monkeypatch.setenv("GOMAXPROCS", "1")  # many short programs, which start sooner on one thread
+    monkeypatch.setenv("GOGC", "400")  # and end before their garbage matters
     api_server.reset()
     api_server.store.webhooks.append(webhook)
     return api_server

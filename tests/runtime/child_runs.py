@@ -6,6 +6,7 @@ are the processes that their launcher starts, unless a run is `by_command`.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -156,6 +157,7 @@ class _Start(NamedTuple):
 
 def _execute(start: _Start) -> None:
     """Be `python -m kaitoc.runtime` in this process, its output in files."""
+    gc.freeze()  # a collection would copy all that the libraries hold into this process
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(start.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.setsid()
