@@ -1,6 +1,7 @@
 # Only Python (>= 3.10) and make are assumed; everything else is installed into .venv.
 # PYTHON=python3.12         another interpreter
 # TORCH_INDEX=URL           where pip finds PyTorch, for example its index of CPU builds
+# WORKERS=3                 how many processes share `make test`: one more than two cores, for some tests wait
 # DATA=DIR                  further measured sets for the benchmarks
 # COVERAGE=1                measure coverage in `make test`, as continuous integration does
 
@@ -11,6 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO := .demo
+WORKERS ?= 3
 
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
@@ -38,7 +40,7 @@ demo: $(STAMP) ## Check, compile and train examples/demo.yaml.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO)
 
 test: $(STAMP) ## Run the whole suite; COVERAGE=1 measures coverage too and holds it to its gate.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 lint: $(STAMP) build/mypy ## Check style, formatting, the image and the floors.
 	$(BIN)/ruff check .

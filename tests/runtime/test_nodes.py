@@ -143,7 +143,7 @@ def test_the_main_process_chooses_where_all_continue(make_plan: MakePlan, tmp_pa
 
     assert [run.returncode for run in ended] == [0, 0], ended
     assert "checkpoint-4 is damaged or incomplete" in ended[0].stderr
-    assert ended[1].stderr == ""
+    assert "checkpoint" not in ended[1].stderr  # it may tell that it waits for the other's tokens
     assert len(losses(two)) == 4
 
 
