@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.engines.kubectl import EXIT_INTERRUPTED, AwayError, ClusterError, Kubectl, RefusedError
+from kaitoc.compiler.engines.kubectl import (
+    EXIT_INTERRUPTED,
+    AwayError,
+    ClusterError,
+    Kubectl,
+    RefusedError,
+    WebhookAwayError,
+)
 
 _FIRST = "Namespace"
 _CACHE_SECONDS = 15.0
@@ -90,7 +97,7 @@ class Application:
         """Take back what was applied, unless the run went on or the API server is away, when what is stored is told."""
         if kind is None:
             return
-        if isinstance(error, AwayError):
+        if isinstance(error, AwayError) and not isinstance(error, WebhookAwayError):
             for change in self._undoable():
                 self._echo(f"{change.object}: was {change.verb} and is not reverted: the API server is unreachable")
             return
@@ -147,7 +154,7 @@ class Application:
                 if time.monotonic() >= end:
                     raise
                 if not is_told:
-                    self._echo(f"the API server does not answer; waiting for it: {error}")
+                    self._echo(f"{error.who} does not answer; waiting for it: {error}")
                 is_told = True
             time.sleep(self._options.pause_seconds)
 

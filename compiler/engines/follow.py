@@ -67,6 +67,15 @@ class _Log:
     last: str = ""
 
 
+def require_followable(kubectl: Kubectl) -> None:
+    """Raise `ClusterError` where the user may not list pods: a run would start that nobody could follow."""
+    try:
+        kubectl.all_of("pods", "--selector", "kaitoc.dev/run=none", *kubectl.namespace_options)
+    except RefusedError as error:
+        command = " ".join(["kubectl auth can-i list pods", *kubectl.namespace_options])
+        raise ClusterError(f"the run could not be followed: {error}; `{command}` shows it") from error
+
+
 class Follower:
     """Polls one run until it ends, and prints state changes and pod logs as they come."""
 

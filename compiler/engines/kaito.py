@@ -14,7 +14,7 @@ from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, objects_in, stages
-from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation
+from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation, require_followable
 from kaitoc.compiler.engines.kubectl import ClusterError, Kubectl
 from kaitoc.compiler.engines.troubles import Warnings, containers, exit_of, is_going, troubles_of
 
@@ -54,6 +54,7 @@ def run_on_cluster(
         echo("nothing was applied")
         return []
     workspace = _workspace_of(order, target)
+    application.patiently(lambda: require_followable(kubectl))
     (earlier_job,) = application.patiently(lambda: kubectl.named(_JOB + target.name))
     with application:
         for stage in order:

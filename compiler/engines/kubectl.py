@@ -23,6 +23,9 @@ _AWAY = re.compile(
     r"|\((InternalError|ServiceUnavailable|Timeout|ServerTimeout|TooManyRequests|Expired|Gone)\)"
     r"|too many requests|unable to handle the request|unable to return a response"
 )
+_WEBHOOK = "failed calling webhook"
+_BROKEN_WEBHOOK = re.compile(r"x509|service \"[^\"]*\" not found")
+"""A webhook that no waiting mends, where the cluster waits for its answer (`failurePolicy: Fail`)."""
 _CONFLICT = re.compile(r"conflicts? with \"(?P<manager>[^\"]+)\"[^\n]*?:(?P<fields>(?:\s+(?:- )?\.\S+)+)")
 _FIELD = re.compile(r"\.\S+")
 
@@ -35,6 +38,14 @@ class ClusterError(KaitocError):
 
 class AwayError(ClusterError):
     """An API server that did not answer, or whose answer says to ask again."""
+
+    who = "the API server"
+
+
+class WebhookAwayError(AwayError):
+    """A webhook that did not answer the API server, which serves all that the webhook is not asked about."""
+
+    who = "a webhook"
 
 
 class RefusedError(ClusterError):
@@ -71,8 +82,7 @@ class Kubectl:
         if done.returncode == 0:
             return done.stdout
         complaint = redacted_text(done.stderr.strip()) or f"exit code {done.returncode}"
-        kind = AwayError if _AWAY.search(complaint) else RefusedError
-        raise kind(_conflicts_of(complaint) or f"kubectl {arguments[0]}: {complaint}")
+        raise _kind_of(complaint)(_conflicts_of(complaint) or f"kubectl {arguments[0]}: {complaint}")
 
     def all_of(self, *arguments: str, text: str | None = None) -> list[dict[str, Any]]:
         """Return the objects that `kubectl get` finds, none for those that are not there; raises `ClusterError`."""
@@ -101,6 +111,12 @@ class Kubectl:
         """
         read = ["create", "--dry-run=client", "--validate=false", "--output=json", "--filename", folder]
         return list(_documents(self.run(*read, *self.namespace_options)))
+
+
+def _kind_of(complaint: str) -> type[ClusterError]:
+    if _WEBHOOK in complaint:
+        return RefusedError if _BROKEN_WEBHOOK.search(complaint) else WebhookAwayError
+    return AwayError if _AWAY.search(complaint) else RefusedError
 
 
 def _documents(text: str) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, stages
 from kaitoc.compiler.engines.emit.emission import Emission
-from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation
+from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation, require_followable
 from kaitoc.compiler.engines.kubectl import Kubectl
 from kaitoc.compiler.engines.prerequisites import known_objects, require_prerequisites
 from kaitoc.compiler.engines.troubles import About, Warnings, containers, is_going, troubles_of
@@ -55,6 +55,7 @@ def run_emitted(
             echo(line)
         echo("nothing was applied")
         return []
+    application.patiently(lambda: require_followable(kubectl))
     with application:
         for stage in order:
             application.apply(stage)

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 from kaito_runs import CONFIG, NAME, WORKSPACE, applied, ends, nothing, run, starts
 from standin.kaito import NAMESPACE, Script, container, job, pod
+from standin.kinds import Kind
 from standin.server import StandIn
-from standin.store import Object
+from standin.store import Object, StatusError, Webhook
 
 from kaitoc.compiler.cli import cli
 
@@ -73,6 +74,62 @@ def test_what_was_created_is_removed_again_when_the_workspace_is_refused(cluster
     assert str(failure).startswith("Workspace team/tune: kubectl apply: ")
     assert "no GPUs today" in str(failure)
     assert cluster.store.objects == {}
+
+
+def dead_webhook(cause: str, *, num_calls: int = 1_000_000) -> Webhook:
+    """A webhook for Workspaces that cannot be called, in the words of Kubernetes 1.20 and later."""
+    left = iter(range(num_calls))
+
+    def call(_store: object, kind: Kind, _item: Object) -> str:
+        if kind.name != "Workspace" or next(left, None) is None:
+            return ""
+        text = (
+            f'failed calling webhook "validation.workspace.kaito.sh": Post "https://10.0.0.7:443/?timeout=1s": {cause}'
+        )
+        raise StatusError(500, "InternalError", f"Internal error occurred: {text}")
+
+    return call
+
+
+def test_a_webhook_that_is_away_for_a_while_is_waited_for(cluster: StandIn) -> None:
+    cluster.store.webhooks.append(dead_webhook("context deadline exceeded", num_calls=2))
+    Script(cluster, "workspaces", starts(cluster), ends(cluster))
+
+    told, failure = run()
+
+    assert failure is None
+    assert told[1].startswith("a webhook does not answer; waiting for it: Workspace team/tune: kubectl apply: ")
+    assert 'failed calling webhook "validation.workspace.kaito.sh"' in told[1]
+
+
+def test_what_was_created_is_removed_again_where_a_webhook_stays_away(cluster: StandIn) -> None:
+    cluster.store.webhooks.append(dead_webhook("dial tcp 10.0.0.7:443: connect: connection refused"))
+
+    told, failure = run(wait=0.3)
+
+    assert told[-1] == "ConfigMap team/params: removed again"
+    assert "connection refused" in str(failure)
+
+
+@pytest.mark.parametrize("cause", ["x509: certificate signed by unknown authority", 'service "webhook" not found'])
+def test_a_webhook_that_no_waiting_mends_is_not_waited_for(cluster: StandIn, cause: str) -> None:
+    cluster.store.webhooks.append(dead_webhook(cause))
+
+    told, failure = run()
+
+    assert told == ["ConfigMap team/params: created", "ConfigMap team/params: removed again"]
+    assert cause in str(failure)
+
+
+def test_a_run_that_could_not_be_followed_is_not_started(cluster: StandIn) -> None:
+    cluster.forbidden = {"pods"}
+
+    told, failure = run()
+
+    assert told == []
+    assert str(failure).startswith("the run could not be followed: kubectl get: ")
+    assert str(failure).endswith("; `kubectl auth can-i list pods --namespace team` shows it")
+    assert cluster.writes() == []
 
 
 def test_what_was_changed_is_put_back_when_the_workspace_is_refused(cluster: StandIn) -> None:
