@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.wording import join_first
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
@@ -29,7 +30,8 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
     if problem.kind is ArgProblemKind.AMBIGUOUS_KEY:
-        message = f"`{option.name}` could be short for several keys of {option.section}: {problem.suggestion}"
+        names = join_first(problem.suggestion.split(", "))
+        message = f"`{option.name}` could be short for several keys of {option.section}: {names}"
         return Fault(option.key, f"{message}; {STOPS}")
     return Fault(
         option.key,

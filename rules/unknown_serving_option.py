@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
+from kaitoc.compiler.core.wording import join_first
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.serving.history import first_release_without, is_gone_before, releases_with
@@ -30,7 +31,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
 
 def _fault(job: ServingJob, option: Option, problem: ServingProblem) -> Fault:
     if problem.kind is ServingProblemKind.AMBIGUOUS:
-        names = ", ".join(f"`{name.removeprefix('--')}`" for name in problem.candidates)
+        names = join_first([name.removeprefix("--") for name in problem.candidates])
         return Fault(option.key, f"`{option.name}` could be short for {names}; {STOPS}")
     if problem.kind is ServingProblemKind.HELP:
         message = f"`{option.name}` makes vLLM print its help and exit: the pod restarts forever"

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.engines.apply import ClusterObject, objects_in
 from kaitoc.compiler.engines.emit.emission import Emission
 from kaitoc.compiler.engines.kubectl import ClusterError, Kubectl, RefusedError
 from kaitoc.compiler.manifest.plan_objects import INSTANCE_TYPE_LABEL, PLAN_GROUPS
 
 _SHARED_MODES = frozenset({"ReadWriteMany"})
-_UNKNOWN_KIND = re.compile(r'no matches for kind "(?P<kind>\w+)"')
+_UNKNOWN_KIND = re.compile(r'no matches for kind "(\w+)"')
 _LOCAL_QUEUES = "localqueues.kueue.x-k8s.io"
 _PRIORITIES = "workloadpriorityclasses.kueue.x-k8s.io"
 _CLUSTER_QUEUES = "clusterqueues.kueue.x-k8s.io"
@@ -28,11 +29,14 @@ def known_objects(kubectl: Kubectl, emission: Emission) -> list[ClusterObject]:
     try:
         return objects_in(kubectl, [emission.text])
     except RefusedError as error:
-        unknown = _UNKNOWN_KIND.search(str(error))
-        group = PLAN_GROUPS.get(unknown["kind"]) if unknown is not None else None
+        unknown = list(dict.fromkeys(_UNKNOWN_KIND.findall(str(error))))
+        group = PLAN_GROUPS.get(unknown[0]) if unknown else None
         if group is None:
             raise
-        raise ClusterError(f"{error}; `kubectl api-resources --api-group={group}` lists what the cluster has") from None
+        raise ClusterError(
+            f"the cluster has no {join_names(unknown)} of {group}; `kubectl api-resources --api-group={group}` lists "
+            "what it has"
+        ) from None
 
 
 def require_prerequisites(kubectl: Kubectl, emission: Emission, echo: Callable[[str], None]) -> None:

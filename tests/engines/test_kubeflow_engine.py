@@ -272,8 +272,8 @@ def test_a_cluster_without_trainer_is_refused(ready: StandIn, monkeypatch: pytes
     result = run()
 
     assert result.exit_code == 1
-    assert 'no matches for kind "TrainJob"' in result.stderr
-    assert "`kubectl api-resources --api-group=trainer.kubeflow.org` lists what the cluster has" in result.stderr
+    assert "the cluster has no `TrainJob` of trainer.kubeflow.org; `kubectl api-resources " in result.stderr
+    assert "--api-group=trainer.kubeflow.org` lists what it has" in result.stderr
     assert ready.writes() == []
 
 
