@@ -154,7 +154,7 @@ class Application:
                 if time.monotonic() >= end:
                     raise
                 if not is_told:
-                    self._echo(f"{error.who} does not answer; waiting for it: {error}")
+                    self._echo(f"{error.trouble}; waiting for it: {error}")
                 is_told = True
             time.sleep(self._options.pause_seconds)
 

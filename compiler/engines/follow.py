@@ -117,7 +117,7 @@ class Follower:
                     what = f"the API server did not answer for {waited:,.0f} s ({error})"
                     raise LeftRunningError(self._goes_on(what)) from error
                 if not is_away:
-                    self._echo(f"the API server does not answer; waiting for it: {error}")
+                    self._echo(f"{error.trouble}; waiting for it: {error}")
                 is_away = True
             timeout = self._options.timeout_seconds
             if timeout is not None and time.monotonic() - started >= timeout:

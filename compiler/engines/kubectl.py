@@ -20,9 +20,11 @@ _REQUEST_TIMEOUT = "--request-timeout=30s"
 _AWAY = re.compile(
     r"Unable to connect to the server(?!: x509)|connection to the server \S+ was refused|connection (refused|reset)"
     r"|\bEOF\b|i/o timeout|TLS handshake timeout|deadline exceeded|Client\.Timeout|http2: |etcdserver: "
-    r"|\((InternalError|ServiceUnavailable|Timeout|ServerTimeout|TooManyRequests|Expired|Gone)\)"
-    r"|too many requests|unable to handle the request|unable to return a response"
+    r"|\((InternalError|ServiceUnavailable|Timeout|ServerTimeout)\)"
+    r"|unable to handle the request|unable to return a response"
 )
+_BUSY = re.compile(r"\((TooManyRequests|Expired|Gone)\)|too many requests|the object has been modified; please apply")
+"""Throttling, a list that is too old, or a write that another one came before."""
 _WEBHOOK = "failed calling webhook"
 _BROKEN_WEBHOOK = re.compile(r"x509|service \"[^\"]*\" not found")
 """A webhook that no waiting mends, where the cluster waits for its answer (`failurePolicy: Fail`)."""
@@ -37,15 +39,21 @@ class ClusterError(KaitocError):
 
 
 class AwayError(ClusterError):
-    """An API server that did not answer, or whose answer says to ask again."""
+    """An API server that did not answer, or whose answer says to ask again; `trouble` says which."""
 
-    who = "the API server"
+    trouble = "the API server does not answer"
+
+
+class BusyError(AwayError):
+    """An API server that answered that the same request may pass later."""
+
+    trouble = "the API server asks to try again"
 
 
 class WebhookAwayError(AwayError):
     """A webhook that did not answer the API server, which serves all that the webhook is not asked about."""
 
-    who = "a webhook"
+    trouble = "a webhook does not answer"
 
 
 class RefusedError(ClusterError):
@@ -116,6 +124,8 @@ class Kubectl:
 def _kind_of(complaint: str) -> type[ClusterError]:
     if _WEBHOOK in complaint:
         return RefusedError if _BROKEN_WEBHOOK.search(complaint) else WebhookAwayError
+    if _BUSY.search(complaint):
+        return BusyError
     return AwayError if _AWAY.search(complaint) else RefusedError
 
 

@@ -102,6 +102,45 @@ def test_a_webhook_that_is_away_for_a_while_is_waited_for(cluster: StandIn) -> N
     assert 'failed calling webhook "validation.workspace.kaito.sh"' in told[1]
 
 
+def test_a_write_that_another_one_came_before_is_repeated(cluster: StandIn) -> None:
+    left = iter(range(2))
+
+    def overtaken(_store: object, kind: Kind, item: Object) -> str:
+        if kind.name == "Workspace" and next(left, None) is not None:
+            text = "the object has been modified; please apply your changes to the latest version and try again"
+            raise StatusError(409, "Conflict", f'Operation cannot be fulfilled on workspaces.kaito.sh "tune": {text}')
+        return ""
+
+    cluster.store.webhooks.append(overtaken)
+    Script(cluster, "workspaces", starts(cluster), ends(cluster))
+
+    told, failure = run()
+
+    assert failure is None
+    assert told[1].startswith("the API server asks to try again; waiting for it: Workspace team/tune: kubectl apply: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "says"),
+    [
+        (413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728"),
+        (422, "Invalid", 'Workspace.kaito.sh "tune" is invalid: spec: Required value'),
+    ],
+)
+def test_a_request_that_can_never_pass_is_refused_at_once(cluster: StandIn, code: int, reason: str, says: str) -> None:
+    def refuses(_store: object, kind: Kind, _item: Object) -> str:
+        if kind.name == "Workspace":
+            raise StatusError(code, reason, says)
+        return ""
+
+    cluster.store.webhooks.append(refuses)
+
+    told, failure = run()
+
+    assert told == ["ConfigMap team/params: created", "ConfigMap team/params: removed again"]
+    assert says in str(failure)
+
+
 def test_what_was_created_is_removed_again_where_a_webhook_stays_away(cluster: StandIn) -> None:
     cluster.store.webhooks.append(dead_webhook("dial tcp 10.0.0.7:443: connect: connection refused"))
 
