@@ -44,6 +44,10 @@ def run_on_cluster(
 
     Raises `ClusterError` when the API server or the run fails. What was applied before a refusal is taken back.
     """
+    if not target.name:
+        raise ClusterError(
+            "the Workspace has no `metadata.name`, by which a run is followed; `generateName` makes many"
+        )
     kubectl = Kubectl.find(target.namespace)
     order = stages(objects_in(kubectl, texts), _RUNS_IT)
     application = Application(kubectl, echo, applying or ApplyOptions())

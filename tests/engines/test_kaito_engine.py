@@ -160,6 +160,17 @@ def test_a_webhook_that_no_waiting_mends_is_not_waited_for(cluster: StandIn, cau
     assert cause in str(failure)
 
 
+def test_a_workspace_that_only_generates_its_name_is_refused(cluster: StandIn, tmp_path: Path) -> None:
+    path = tmp_path / "generated.yaml"
+    path.write_text(DEMO.read_text().replace("  name: tune-phi-3\n", "  generateName: tune-\n"))
+
+    result = CliRunner().invoke(cli, ["run", str(path), "--on", "cluster"])
+
+    assert result.exit_code == 1
+    assert "the Workspace has no `metadata.name`, by which a run is followed" in result.stderr
+    assert cluster.requests == []
+
+
 def test_a_run_that_could_not_be_followed_is_not_started(cluster: StandIn) -> None:
     cluster.forbidden = {"pods"}
 
