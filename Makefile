@@ -16,8 +16,7 @@ WORKERS ?= 3
 
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
-# The suite starts hundreds of processes, which would each compile all they import.
-unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONDONTWRITEBYTECODE # soaks start hundreds of processes, which would each compile all they import
 
 .PHONY: help install demo test lint types check-all format soak docs site schemas new-rule clean \
 	build/mypy bench-check bench-memory bench-throughput bench-runtime bench-webhook
@@ -40,7 +39,7 @@ demo: $(STAMP) ## Check, compile and train examples/demo.yaml.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO)
 
 test: $(STAMP) ## Run the whole suite; COVERAGE=1 measures coverage too and holds it to its gate.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 lint: $(STAMP) build/mypy ## Check style, formatting, the image and the floors.
 	$(BIN)/ruff check .

@@ -20,6 +20,10 @@ settings.load_profile("suite")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Threads of tiny models wait for each other longer than they work, and without end beside other processes."""
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+"""The suite starts hundreds of processes, which would each compile all they import."""
+
 _MANY_MODULES = 100
 _num_frozen_modules = 0
 

@@ -44,7 +44,7 @@ data:
 """
     + f"# {'what a finding would keep alive ' * 3}\n" * 20
 )
-NUM_CACHED_FILES, FEW, MANY = 32, 100, 250
+NUM_CACHED_FILES, FEW, MANY = 32, 60, 150
 MAX_BYTES_PER_FILE = 1000
 """Allowed per file: its path, its objects' names and the place of its record, some 240 in all.
 
