@@ -58,6 +58,6 @@ def _closest(expected: str, written: str) -> str:
 def _whole(job: ServingJob, option: Option, expected: str) -> Fix | None:
     """Offer `4096` for `4096.0`, which means the same."""
     plain = option.plain
-    if isinstance(plain, float) and plain == int(plain) and expected.startswith("a whole number"):
+    if isinstance(plain, float) and plain.is_integer() and expected.startswith("a whole number"):
         return replacement(job, option, int(plain), Applicability.SAFE)
     return None

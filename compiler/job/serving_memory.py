@@ -13,7 +13,7 @@ from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_f
 from kaitoc.compiler.memory.serving.models import shape_of
 from kaitoc.compiler.memory.serving.shape import CacheKind, ServedModel
 from kaitoc.compiler.memory.serving.weights import files_bytes
-from kaitoc.compiler.memory.serving.workload import ServingError, ServingWorkload
+from kaitoc.compiler.memory.serving.workload import LayoutError, ServingError, ServingWorkload
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 _HALF_BYTES = 2
@@ -27,6 +27,7 @@ class ServingMemory:
 
     `footprint` is that on the nodes that Kaito starts, None where it is unknown, which `why_unknown` explains.
     `needed_nodes` is the smallest number on which it fits, None where none does; `kaito` is Kaito's own estimate.
+    `layout_fault` says why vLLM cannot divide the model among its GPUs, empty where it can or that is unknown.
     """
 
     workload: ServingWorkload | None
@@ -35,6 +36,7 @@ class ServingMemory:
     num_nodes: int
     needed_nodes: int | None
     why_unknown: str = ""
+    layout_fault: str = ""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -53,6 +55,8 @@ def _serving_memory(job: ServingJob) -> ServingMemory:
         return _unknown(why) if why else _known_memory(job)
     except UnknownValueError:
         return _unknown("a value that it depends on is not known")
+    except LayoutError as error:
+        return replace(_unknown(str(error)), layout_fault=str(error))
     except ServingError as error:
         return _unknown(str(error))
 

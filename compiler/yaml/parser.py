@@ -67,13 +67,12 @@ def parse_documents(
     that hold a placeholder say so; where placeholders break the YAML around them, they are read as words.
     """
     text = source.text if text is None else text
-    loader = yaml.BaseLoader if is_pythons and _PYTHONS_OWN.search(text) else _PARSER
-    documents = _parse_all(source, text, to_outer, loader)
+    documents = _parse_all(source, text, to_outer, is_pythons=is_pythons)
     masked = mask(text)
     if masked is None:
         return documents
     if _num_broken(documents):
-        with_words = _parse_all(source, masked.text, to_outer, loader)
+        with_words = _parse_all(source, masked.text, to_outer, is_pythons=is_pythons)
         if _num_broken(with_words) < _num_broken(documents):
             mark_placeholders(with_words, masked.restored)
             return with_words
@@ -81,11 +80,13 @@ def parse_documents(
     return documents
 
 
-def _parse_all(source: Source, text: str, to_outer: ToOuter, loader: _Loader) -> list[Document]:
+def _parse_all(source: Source, text: str, to_outer: ToOuter, *, is_pythons: bool) -> list[Document]:
+    loader = yaml.BaseLoader if is_pythons and _PYTHONS_OWN.search(text) else _PARSER
     documents: list[Document] = []
     base = 0
     while True:
-        error_offset = _parse_run(source, text, base, to_outer, documents, loader)
+        builder = _Builder(source, text, base + _skipped(text, base), to_outer, documents, refuses_reuse=is_pythons)
+        error_offset = _parse_run(builder, text, base + _skipped(text, base), loader)
         if error_offset is None:
             return documents
         marker = _DOCUMENT_START.search(text, max(error_offset, base + 1))
@@ -98,13 +99,13 @@ def _num_broken(documents: Iterable[Document]) -> int:
     return sum(problem.kind is ProblemKind.SYNTAX for document in documents for problem in document.problems)
 
 
-def _parse_run(
-    source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document], loader: _Loader
-) -> int | None:
-    """Append the documents from `base` on; return the offset of a syntax error, or None when all was read."""
-    if text.startswith(_BOM, base):
-        base += 1  # libyaml skips it without counting it
-    builder = _Builder(source, text, base, to_outer, documents)
+def _skipped(text: str, base: int) -> int:
+    """Return the length of a byte order mark, which libyaml skips without counting it."""
+    return len(_BOM) if text.startswith(_BOM, base) else 0
+
+
+def _parse_run(builder: _Builder, text: str, base: int, loader: _Loader) -> int | None:
+    """Build the documents from `base` on; return the offset of a syntax error, or None when all was read."""
     try:
         next_event = loader(text[base:] if base else text).get_event
         while (event := next_event()) is not None:
@@ -157,8 +158,12 @@ class _Open:
 class _Builder:
     """Builds documents from parser events."""
 
-    def __init__(self, source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document]) -> None:
+    def __init__(
+        self, source: Source, text: str, base: int, to_outer: ToOuter, documents: list[Document], *, refuses_reuse: bool
+    ) -> None:
+        """Take a text from `base` on; `refuses_reuse` of an anchor's name, as PyYAML does."""
         self._source = source
+        self._refuses_reuse = refuses_reuse
         self._text = text
         self._base = base
         self._to_outer = to_outer
@@ -235,8 +240,13 @@ class _Builder:
         span = self._to_outer(start, end)
         node = Scalar(span, event.value, style or None, tag)
         if anchor is not None:
-            self._anchors[anchor] = node
+            self._note_anchor(event, node)
         self._place(node, span)
+
+    def _note_anchor(self, event: _Event, node: Node) -> None:
+        if self._refuses_reuse and event.anchor in self._anchors:
+            raise _UnreadableError(f"found duplicate anchor `{event.anchor}`", self._base + event.start_mark.index)
+        self._anchors[event.anchor] = node
 
     def _alias(self, event: _Event) -> None:
         target = self._anchors.get(event.anchor)
@@ -252,7 +262,7 @@ class _Builder:
         if len(self._stack) >= MAX_DEPTH:
             raise _UnreadableError(f"nested deeper than {MAX_DEPTH} levels", self._base + event.start_mark.index)
         if event.anchor is not None:
-            self._anchors[event.anchor] = level.node
+            self._note_anchor(event, level.node)
         self._stack.append(level)
 
     def _close(self, event: _Event) -> None:

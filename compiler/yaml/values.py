@@ -19,6 +19,7 @@ _RESOLVER: Any = yaml.resolver.Resolver()
 _STRING_TAG = "tag:yaml.org,2002:str"
 _SECONDARY_TAG = "tag:yaml.org,2002:"
 _KNOWN_TAGS = frozenset(tag for tag in yaml.constructor.SafeConstructor.yaml_constructors if tag is not None)
+_MAPPING_TAGS, _SEQUENCE_TAGS = ("map", "set"), ("seq", "omap", "pairs")
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _REMEMBERED_CHARACTERS = 100
 """Longer scalars are not remembered: they seldom come again, and a hostile one may have a million characters."""
@@ -57,7 +58,7 @@ def _construct(value: str, is_plain: bool, tag: str | None) -> object:
         raise _RefusedError(f"the tag `{tag}` is not part of plain YAML")
     try:
         return _CONSTRUCTOR.construct_object(yaml.ScalarNode(tag, value))
-    except (ValueError, yaml.YAMLError, OverflowError, KeyError, IndexError) as error:
+    except (ValueError, yaml.YAMLError, OverflowError, KeyError, IndexError, AttributeError) as error:
         kind = str(tag).removeprefix(_SECONDARY_TAG)
         raise _RefusedError(f"`{value[:40]}` cannot be read as a YAML {kind}") from error
     finally:
@@ -100,8 +101,22 @@ def value_problems(root: Node) -> Iterator[YamlProblem]:
                     yield YamlProblem(ProblemKind.VALUE, message, entry.value_span)
                 if not isinstance(entry.key, Scalar):
                     yield YamlProblem(ProblemKind.VALUE, "a list or mapping cannot be a key", entry.key.span)
-        if not isinstance(node, Scalar) and node.tag is not None and node.tag not in _KNOWN_TAGS:
-            yield YamlProblem(ProblemKind.VALUE, f"the tag `{node.tag}` is not part of plain YAML", node.span)
+        if not isinstance(node, Scalar):
+            yield from _collection_problems(node)
+
+
+def _collection_problems(node: Sequence | Mapping) -> Iterator[YamlProblem]:
+    """Yield a tag that no collection of the kind has, and `<<` where it is a value."""
+    tags = _MAPPING_TAGS if isinstance(node, Mapping) else _SEQUENCE_TAGS
+    if node.tag is not None and node.tag not in _KNOWN_TAGS:
+        yield YamlProblem(ProblemKind.VALUE, f"the tag `{node.tag}` is not part of plain YAML", node.span)
+    elif node.tag is not None and node.tag != "!" and node.tag.removeprefix(_SECONDARY_TAG) not in tags:
+        kind = "mapping" if isinstance(node, Mapping) else "list"
+        yield YamlProblem(ProblemKind.VALUE, f"the tag `{node.tag}` is not one of a {kind}", node.span)
+    values = [entry.value for entry in node.entries] if isinstance(node, Mapping) else [one.value for one in node.items]
+    for value in values:
+        if isinstance(value, Scalar) and value.value == "<<" and value.style is None and value.tag is None:
+            yield YamlProblem(ProblemKind.VALUE, "`<<` is a key, which merges mappings, and no value", value.span)
 
 
 def _can_merge(node: Node) -> bool:

@@ -197,3 +197,29 @@ def test_a_tuning_check_loads_nothing_that_serves() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
+
+
+def test_more_nodes_than_layers_is_an_error_where_the_estimate_says_so(tmp_path: Path) -> None:
+    manifest = WORKSPACE.format(
+        kind="Workspace",
+        body=SERVED.format(instance="Standard_NC4_A2", preset="mistralai/Mistral-Medium-3.5-128B"),
+        option="max-model-len: 32768",
+    )
+    path = tmp_path / "server.yaml"
+    path.write_text(manifest)
+
+    assert "88 layers, too few for" in run("check", str(path)).stdout
+    assert "88 layers, too few for" in estimate(str(path)).stderr
+
+
+@pytest.mark.parametrize("option", ["seed: 1e400", "seed: !!timestamp x", "speculative-config: '{\"a\": Infinity}'"])
+def test_no_value_ends_in_an_internal_error(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text(
+        WORKSPACE.format(kind="Workspace", body=SERVED.format(instance=A100, preset="phi-4"), option=option)
+    )
+
+    found = run("check", str(path))
+
+    assert found.exit_code == 1
+    assert "internal error" not in found.output

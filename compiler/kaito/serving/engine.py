@@ -165,10 +165,16 @@ class _Judge:
         return self.facts.lacks_think_tokens and parser in self.table.content["refused_without_tokens"]
 
     def _quantization(self) -> Iterator[EngineProblem]:
+        known = tuple(self.table.vocabularies["quantization"])
+        overrides = self.by_config.get("hf-overrides")
+        config = overrides.value.get("quantization_config") if overrides and isinstance(overrides.value, dict) else None
+        method = config.get("quant_method") if isinstance(config, dict) else None
+        if isinstance(method, str) and method.lower() not in known:
+            message = "sets a `quant_method` that is not one of this vLLM's"
+            yield self._problem(EngineProblemKind.QUANTIZATION, "hf-overrides", message, known)
         served = self.by_config.get("quantization")
         if served is None or served.value is None:
             return
-        known = tuple(self.table.vocabularies["quantization"])
         if str(served.value).lower() not in known:
             yield self._problem(
                 EngineProblemKind.QUANTIZATION, "quantization", "is not a quantization method of this vLLM", known

@@ -64,7 +64,7 @@ def _kind_of(value: object, accepts: list[str]) -> str:
     if isinstance(value, bool):
         return "true"
     if isinstance(value, (int, float)):
-        if value != int(value):
+        if not float(value).is_integer():  # nor are infinity and NaN
             return "fraction"
         return "zero" if value == 0 else "negative" if value < 0 else "whole"
     if isinstance(value, str):

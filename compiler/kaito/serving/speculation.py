@@ -13,6 +13,9 @@ from kaitoc.compiler.kaito.serving.shapes import fault_of
 _OPTION = "speculative-config"
 _SHORT = {"spec-method": "method", "spec-model": "model", "spec-tokens": "num_speculative_tokens"}
 """Options that each set one key."""
+_INTERNAL = ("target_model_config", "target_parallel_config", "draft_model_config", "draft_parallel_config",
+             "draft_load_config")  # fmt: skip
+"""Fields that vLLM fills in by itself, which may be null."""
 _LOOKUPS = ("ngram", "[ngram]", "ngram_gpu")
 _WITH_MODEL = ("eagle", "eagle3", "medusa", "mlp_speculator", "draft_model", "dflash")
 _MTP_SUFFIX = "mtp"
@@ -39,7 +42,8 @@ def speculation_fault(
             return SpeculationFault(option, f"sets `{key}`, which `{_OPTION}` sets too")
     config = {**whole, **{key: value_of(name) for name, key in _SHORT.items() if value_of(name) is not None}}
     shape = table.shape(_OPTION)
-    fault = fault_of(config, shape) if shape is not None else None
+    judged = {key: value for key, value in config.items() if value is not None or key not in _INTERNAL}
+    fault = fault_of(judged, shape) if shape is not None else None
     if fault is not None:
         return SpeculationFault(_OPTION, f"takes {fault.message}")
     listed = table.option("spec-method")

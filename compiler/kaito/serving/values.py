@@ -9,6 +9,7 @@ import json
 import re
 
 from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.kaito.serving.compilation import compilation_fault
 from kaitoc.compiler.kaito.serving.options import ServingOption, ServingTable
 from kaitoc.compiler.kaito.serving.shapes import ShapeFault, fault_of
 
@@ -108,6 +109,9 @@ def _object(table: ServingTable, option: ServingOption, word: str) -> object:
     fault = fault_of(value, shape) if shape is not None else None
     if isinstance(fault, ShapeFault):
         raise ServingValueError(fault.message)
+    refused = compilation_fault(value) if option.name == "compilation-config" and isinstance(value, dict) else ""
+    if refused:
+        raise ServingValueError(refused)
     return value
 
 

@@ -20,6 +20,10 @@ class ServingError(KaitocError, ValueError):
     """A server that vLLM cannot start with or that is not modelled; `str(error)` is for the user."""
 
 
+class LayoutError(ServingError):
+    """Ranks or stages that vLLM cannot divide the model among."""
+
+
 class WeightFormat(str, Enum):
     """How the weights of linear layers are stored on the GPU."""
 
@@ -109,7 +113,7 @@ class ServingWorkload:
 
 
 def require_layout(workload: ServingWorkload) -> None:
-    """Raise `ServingError` for ranks that vLLM cannot divide a model among.
+    """Raise `LayoutError` for ranks that vLLM cannot divide a model among.
 
     Heads must be divisible (`ModelConfig.verify_with_parallel_config`), key heads divide the ranks or are divided by
     them (the assertions of vllm/model_executor/models/llama.py), and every pipeline stage needs a layer.
@@ -118,10 +122,12 @@ def require_layout(workload: ServingWorkload) -> None:
     if min(ranks, workload.pipeline_parallel, workload.data_parallel) < 1:
         raise ServingError("parallel sizes must be at least 1")
     if model.num_heads % ranks:
-        raise ServingError(f"{model.name} has {model.num_heads} attention heads, which {ranks} ranks cannot share")
+        raise LayoutError(f"{model.name} has {model.num_heads} attention heads, which {ranks} GPUs cannot share")
     kv_heads = {layer.cache.num_kv_heads for layer in model.layers if layer.cache.value_dim}
     for heads in sorted(kv_heads):
         if (heads % ranks if heads >= ranks else ranks % heads) and heads > 0:
-            raise ServingError(f"{model.name} has {heads} key heads, which {ranks} ranks cannot share")
+            raise LayoutError(f"{model.name} has {heads} key-value heads, which {ranks} GPUs cannot share")
     if workload.pipeline_parallel > len(model.layers):
-        raise ServingError(f"{model.name} has {len(model.layers)} layers for {workload.pipeline_parallel} stages")
+        raise LayoutError(
+            f"{model.name} has {len(model.layers)} layers, too few for {workload.pipeline_parallel} pipeline stages"
+        )

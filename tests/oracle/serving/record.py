@@ -27,7 +27,7 @@ from kaitoc.schemas import read_json
 
 _Json = dict[str, Any]
 FOLDER = Path(__file__).parent
-NUM_TEXTS = 1230
+NUM_TEXTS = 1275
 _MOST_CHARACTERS = 110
 _MODEL = ("--load_format=auto", "--config_format=auto", "--tokenizer_mode=auto", "--trust-remote-code",
           "--dtype=bfloat16", "--tool-call-parser=llama3_json", "--enable-auto-tool-choice",
