@@ -25,6 +25,7 @@ from kaitoc.compiler.language_server.diagnostics import complaint, diagnostics_o
 from kaitoc.compiler.language_server.documents import Checker, OpenDocument, OpenDocuments, read_document
 from kaitoc.compiler.language_server.focus import Focus, focus_at
 from kaitoc.compiler.language_server.hover import hover_at
+from kaitoc.compiler.language_server.warm_up import warm_up
 
 T = TypeVar("T")
 
@@ -58,6 +59,10 @@ class KaitocServer(LanguageServer):
         workspace = self.client_capabilities.workspace
         return bool(workspace and workspace.workspace_edit and workspace.workspace_edit.document_changes)
 
+    def warm_up(self) -> None:
+        """Load what the first answer needs while the user looks at what was opened."""
+        self._answering.submit(warm_up, self.checker)
+
     async def answer(self, ask: Callable[[], T]) -> T | None:
         """Answer a question beside the checks; None where the user has to fix something, which diagnostics report."""
         try:
@@ -83,6 +88,7 @@ class KaitocServer(LanguageServer):
         """Take a document's text and check its folder after a pause."""
         document = read_document(uri, version, text, self.encoding)
         self.documents.put(document)
+        self._answering.submit(lambda: document.source.line_starts)  # the first question about a place needs them
         self.schedule(document, pause_seconds)
 
     def schedule(self, document: OpenDocument, pause_seconds: float = 0.0) -> None:
@@ -175,6 +181,7 @@ def _take_documents(server: KaitocServer) -> None:
             options = types.DidChangeWatchedFilesRegistrationOptions(watchers)
             method = types.WORKSPACE_DID_CHANGE_WATCHED_FILES
             ls.client_register_capability(types.RegistrationParams([types.Registration(method, method, options)]))
+        ls.warm_up()
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def did_open(ls: KaitocServer, params: types.DidOpenTextDocumentParams) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,29 @@ from lsp_editor import Editor, at
 from lsp_manifests import BOTH, CONFIG_MAP, WORKSPACE
 
 from kaitoc.compiler.catalog.releases import newest_release
+from kaitoc.compiler.check.engine_options import EngineOptions
+from kaitoc.compiler.language_server.documents import Checker
+from kaitoc.compiler.language_server.warm_up import warm_up
 from kaitoc.schemas import load_schema
 
+WARMED = """
+import sys
+from lsprotocol import types
+from kaitoc.compiler.check.engine_options import EngineOptions
+from kaitoc.compiler.language_server.documents import Checker, read_document
+from kaitoc.compiler.language_server.hover import hover_at
+from kaitoc.compiler.language_server.warm_up import warm_up
+
+text = {text!r}
+checker = Checker(EngineOptions(isolated=True))
+warm_up(checker)
+loaded = set(sys.modules)
+document = read_document("untitled:other", 0, text, "utf-16")
+engine = checker.engine((document,), names_sought=("tuning",))
+shown = hover_at(engine, document, (document,), text.index("max_length"), types.MarkupKind.Markdown)
+print("hovered" if shown is not None else "nothing shown")
+print(sorted(name for name in set(sys.modules) - loaded if name.startswith("kaitoc")))
+"""
 ROW = re.compile(r"^\| (?:\*\*)?(\w+)(?:\*\* \(now\))? \| ([\d.]+) GiB \|", re.MULTILINE)
 
 
@@ -124,3 +147,15 @@ def test_a_key_of_a_workspace_shows_its_documentation(editor: Editor, opened: st
 @pytest.mark.parametrize("place", ["apiVersion: v1", "name: tune-phi-3-params\ndata", "---"])
 def test_elsewhere_nothing_is_shown(editor: Editor, opened: str, place: str) -> None:
     assert editor.hover(opened, at(BOTH, place)) == ""
+
+
+def test_a_hover_after_warming_up_has_nothing_left_to_load(tmp_path: Path) -> None:
+    script = tmp_path / "hover.py"
+    script.write_text(WARMED.format(text=BOTH), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "hovered\n[]\n"
+
+
+def test_warming_up_leaves_wrong_settings_to_the_first_check() -> None:
+    warm_up(Checker(EngineOptions(config="/nowhere/kaitoc.toml")))
