@@ -45,11 +45,15 @@ def _defaults(name: str) -> dict[str, object]:
 
 
 def _history(defaults: dict[str, object]) -> str:
-    """Return the defaults by the first release that has them: `5e-05 from v0.8, 2e-05 from v0.11`."""
+    """Format the defaults by the first release that has them: `5e-05 from v0.8, 2e-05 from v0.11`."""
     parts: list[str] = []
     previous: object = object()
     for release, value in defaults.items():
         if value != previous:
-            parts.append(f"{value} from {release}")
+            parts.append(f"{_as_yaml(value)} from {release}")
         previous = value
     return ", ".join(parts)
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -34,7 +35,8 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 code, pre { font: 13px/1.45 ui-monospace, monospace; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px; }
 .add { color: var(--good); } .del, .changes { color: var(--bad); } .why { color: var(--faint); }
-.numbers { width: auto; } .place { overflow-wrap: anywhere; min-width: 9rem; } .figure { white-space: nowrap; }
+.numbers { width: auto; } .place { overflow-wrap: anywhere; min-width: 9rem; }
+.position, .figure { white-space: nowrap; }
 svg { width: 100%; max-width: 600px; height: auto; }
 svg text { font: 10.5px system-ui, sans-serif; fill: currentColor; }
 svg .capacity { stroke: currentColor; stroke-dasharray: 4 3; }
@@ -135,8 +137,8 @@ def _figure(name: str, text: str) -> str:
 
 
 def _breakable(place: str) -> str:
-    """Return a place in a file that is broken behind its folders first."""
-    return _text(place).replace("/", "/<wbr>")
+    """Mark up a place in a file so that a narrow column breaks it after folders and before the position."""
+    return re.sub(r":\d+:\d+(-\d+)?$", r'<wbr><span class="position">\g<0></span>', _text(place).replace("/", "/<wbr>"))
 
 
 def _diff(file: CompiledFile) -> str:
