@@ -1,4 +1,4 @@
-"""A key that is only the beginning of one."""
+"""An abbreviated key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradient accumulation over no batch."""
+"""Gradient accumulation over zero batches or less."""
 
 from __future__ import annotations
 

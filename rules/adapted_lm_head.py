@@ -1,4 +1,4 @@
-"""An adapter on `lm_head`, which this release's loss goes past."""
+"""An adapter on `lm_head`, which this release's loss bypasses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `tuning.input` that does not name exactly one place."""
+"""A `tuning.input` that does not name exactly one source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `tuning.output` that does not name exactly one place."""
+"""A `tuning.output` that does not name exactly one destination."""
 
 from __future__ import annotations
 

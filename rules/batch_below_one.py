@@ -1,4 +1,4 @@
-"""A batch of no sequences."""
+"""A batch size of zero or less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full-logits loss that makes the peak."""
+"""A full-logits loss that dominates the peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `dataset_path` that begins with /mnt, which is put before it once more."""
+"""A `dataset_path` that begins with /mnt, which Kaito prepends again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `lora_dropout` that is no probability below 1."""
+"""A `lora_dropout` that is not a probability below 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eager attention where a fused kernel can be had."""
+"""Eager attention where a fused kernel is available."""
 
 from __future__ import annotations
 

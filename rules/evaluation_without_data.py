@@ -1,4 +1,4 @@
-"""Evaluation while all data is for training."""
+"""Evaluation although all data is used for training."""
 
 from __future__ import annotations
 

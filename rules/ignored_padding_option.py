@@ -1,4 +1,4 @@
-"""A padding option that Kaito's own collator does not get."""
+"""A padding option that never reaches Kaito's own collator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A key beside `vllm` that Kaito's launcher does not read."""
+"""A key next to `vllm` that Kaito's launcher does not read."""
 
 from __future__ import annotations
 

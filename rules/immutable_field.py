@@ -1,4 +1,4 @@
-"""An update that changes what an object keeps for life."""
+"""An update that changes an immutable field."""
 
 from __future__ import annotations
 

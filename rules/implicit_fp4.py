@@ -1,4 +1,4 @@
-"""4-bit weights in the fp4 format because none is named."""
+"""4-bit weights in the fp4 format because none is set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequences cut at 1,024 tokens because no length is written."""
+"""Sequences truncated to 1,024 tokens because no length is set."""
 
 from __future__ import annotations
 

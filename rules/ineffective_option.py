@@ -1,4 +1,4 @@
-"""An option that trains, and has no effect."""
+"""An option that is accepted and has no effect."""
 
 from __future__ import annotations
 

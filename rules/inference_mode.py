@@ -1,4 +1,4 @@
-"""`inference_mode: true`, with which nothing is trained."""
+"""`inference_mode: true`, which freezes the adapter."""
 
 from __future__ import annotations
 

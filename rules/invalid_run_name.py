@@ -1,4 +1,4 @@
-"""A name that the names of its pods cannot be made of."""
+"""A name from which no valid pod names can be made."""
 
 from __future__ import annotations
 

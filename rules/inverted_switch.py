@@ -1,4 +1,4 @@
-"""A switch that is written off and turns on."""
+"""A switch that is set to false but turns on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`remove_unused_columns: false`, with which text reaches the collator."""
+"""`remove_unused_columns: false`, which lets text reach the collator."""
 
 from __future__ import annotations
 

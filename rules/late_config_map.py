@@ -1,4 +1,4 @@
-"""A ConfigMap that stands below the Workspace that names it, in one file."""
+"""A ConfigMap that comes after the Workspace that names it, in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed documents that see each other."""
+"""Packed documents that attend to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A list that reaches vLLM as one text."""
+"""A list that reaches vLLM as one string."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A method that does not go with the quantisation: `lora` with it, or `qlora` without."""
+"""A method that is incompatible with the quantisation: `lora` with it, or `qlora` without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`load_best_model_at_end` without evaluation whenever a model is saved."""
+"""`load_best_model_at_end` without an evaluation at every save."""
 
 from __future__ import annotations
 

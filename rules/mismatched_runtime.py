@@ -1,4 +1,4 @@
-"""A TrainJob that names a runtime of another kind than the one beside it."""
+"""A TrainJob that names a runtime of another kind than the one next to it."""
 
 from __future__ import annotations
 

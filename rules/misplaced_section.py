@@ -1,4 +1,4 @@
-"""A section that stands outside `training_config`."""
+"""A section outside `training_config`."""
 
 from __future__ import annotations
 

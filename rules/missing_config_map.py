@@ -1,4 +1,4 @@
-"""A Workspace whose ConfigMap is not among the manifests at hand, or cannot be found by its name."""
+"""A Workspace whose ConfigMap is not among the given manifests, or cannot be found by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ConfigMap with a plan that is not among the manifests at hand."""
+"""A ConfigMap with a plan that is not among the given manifests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chat template that is no file in the pod."""
+"""A chat template that is not a file in the pod."""
 
 from __future__ import annotations
 

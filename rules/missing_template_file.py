@@ -1,4 +1,4 @@
-"""A chat template that is the path of a file, where none is."""
+"""A chat template that is the path of a file that does not exist."""
 
 from __future__ import annotations
 

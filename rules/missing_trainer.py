@@ -1,4 +1,4 @@
-"""A TrainJob without `trainer`, which no other node learns of."""
+"""A TrainJob without `trainer`, whose nodes do not know of each other."""
 
 from __future__ import annotations
 

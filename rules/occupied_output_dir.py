@@ -1,4 +1,4 @@
-"""An `output_dir` that Kaito already mounts something else at."""
+"""An `output_dir` where Kaito already mounts something else."""
 
 from __future__ import annotations
 

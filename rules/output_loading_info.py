@@ -1,4 +1,4 @@
-"""`output_loading_info: true`, which makes a pair of the model."""
+"""`output_loading_info: true`, which returns a pair instead of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of sequences of any length, padded to the longest."""
+"""Batches of mixed lengths, padded to the longest sequence."""
 
 from __future__ import annotations
 

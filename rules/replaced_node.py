@@ -1,4 +1,4 @@
-"""A single pod that is replaced where all nodes must start again."""
+"""A lost pod that is replaced alone, although all nodes must restart."""
 
 from __future__ import annotations
 

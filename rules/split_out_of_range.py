@@ -1,4 +1,4 @@
-"""A `train_test_split` that is no share of the data."""
+"""A `train_test_split` that is not a share of the data."""
 
 from __future__ import annotations
 

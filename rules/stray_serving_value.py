@@ -1,4 +1,4 @@
-"""A value behind an option that takes none, after another such value."""
+"""A value after an option that takes none, following another such value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`target_modules` as one text: a pattern, a list in a string, or `all-linear`."""
+"""`target_modules` as one string: a pattern, a list in a string, or `all-linear`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A module that the model has, and that cannot be trained whole."""
+"""A module of the model that cannot be adapted or trained in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pods that are not told which of several nodes they are."""
+"""Pods that do not know which of several nodes they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `bnb_4bit_compute_dtype` that is no name of a torch type."""
+"""A `bnb_4bit_compute_dtype` that is not the name of a torch type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A word that the parser takes for a text, and that no library knows."""
+"""A word that the parser accepts as text but no library knows."""
 
 from __future__ import annotations
 

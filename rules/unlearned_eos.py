@@ -1,4 +1,4 @@
-"""A tokenizer that pads with its end-of-sequence token, which is then never learned."""
+"""A tokenizer that pads with its end-of-sequence token, so the model never learns to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that ends well and has learned nothing."""
+"""A run that succeeds without learning anything."""
 
 from __future__ import annotations
 

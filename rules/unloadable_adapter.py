@@ -1,4 +1,4 @@
-"""An adapter that a run at hand trains and that its server cannot load."""
+"""An adapter that one of the given runs trains and that its server cannot load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that an image as output does not hold."""
+"""Checkpoints that an image output does not contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An address of node 0 at which nothing is."""
+"""An address of node 0 that does not exist."""
 
 from __future__ import annotations
 

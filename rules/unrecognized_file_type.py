@@ -1,4 +1,4 @@
-"""Data whose file name tells no type that the runtime knows."""
+"""Data whose file name shows no type that the runtime knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `torch_dtype` that torch has and no model can be trained in."""
+"""A `torch_dtype` that torch has but no model can be trained in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training config that no Workspace uses, beside a Workspace that could."""
+"""A training config that no Workspace uses, next to a Workspace that could."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `lora_alpha` of zero, which multiplies the adapter by nothing."""
+"""A `lora_alpha` of zero, which scales the adapter to nothing."""
 
 from __future__ import annotations
 
