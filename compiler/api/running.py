@@ -125,9 +125,14 @@ def plan(
     return checked_plan(os.fspath(path), assume, request).plan
 
 
-def checked_plan(path: str, assume: Overrides, request: PlanRequest) -> CheckedPlan:
-    """Return the plan of a manifest with the warnings about it; raises what `plan` raises."""
-    engine = _engine_for(assume)
+def checked_plan(
+    path: str, assume: Overrides, request: PlanRequest, settings: SettingsFinder | None = None
+) -> CheckedPlan:
+    """Return the plan of a manifest with the warnings about it; raises what `plan` raises.
+
+    Without `settings` those of the files closest to the manifest apply.
+    """
+    engine = _engine_for(assume, settings or SettingsFinder())
     found = findings_of_run(engine, path)
     job = job_in(engine, path, request.workspace)
     require_config(job)
@@ -227,9 +232,9 @@ def require_runtime() -> None:
         raise RunError(f'the runtime needs {", ".join(missing)}; install it with `pip install "kaitoc[runtime]"`')
 
 
-def _engine_for(assume: Overrides) -> Engine:
+def _engine_for(assume: Overrides, settings: SettingsFinder) -> Engine:
     """Return the engine that checks a manifest for a local run, by the bundled runtime unless a target is stated."""
-    return Engine(all_rules(), replace(assume, target=assume.target or "bundled"), SettingsFinder())
+    return Engine(all_rules(), replace(assume, target=assume.target or "bundled"), settings)
 
 
 def findings_of_run(engine: Engine, path: str) -> list[Finding]:

@@ -10,12 +10,20 @@ from click.core import ParameterSource
 from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.api.running import PlanRequest, RunError, checked_plan, job_in, require_runtime, with_processes
 from kaitoc.compiler.check.engine import Engine
+from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import complain, say
 from kaitoc.compiler.cli.emit import EngineCommandOptions, engine_options
 from kaitoc.compiler.cli.option_records import AssumptionOptions
-from kaitoc.compiler.cli.options import F, assumption_options, shard_group_option, takes
+from kaitoc.compiler.cli.options import (
+    F,
+    assumption_options,
+    config_option,
+    isolated_option,
+    shard_group_option,
+    takes,
+)
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
@@ -24,6 +32,7 @@ from kaitoc.compiler.memory.sharing import SHARDING_WORDS
 if TYPE_CHECKING:
     from kaitoc.compiler.engines.emit.emission import Emission
     from kaitoc.compiler.engines.report import ClusterReport
+    from kaitoc.compiler.job.settings import SettingsFinder
 
 
 _HEARD_BY_A_CLUSTER = frozenset(
@@ -38,6 +47,8 @@ _HEARD_BY_A_CLUSTER = frozenset(
         "wait_for_api",
         "force_conflicts",
         "shard_group",
+        "config",
+        "isolated",
     }
     | set(AssumptionOptions.__slots__)
     | set(EngineCommandOptions.__slots__)
@@ -80,7 +91,14 @@ class RunCommandOptions:
     timeout: float | None
     wait_for_api: float
     force_conflicts: bool
+    config: str | None
+    isolated: bool
     engine: EngineCommandOptions
+
+    @property
+    def settings(self) -> SettingsFinder:
+        """Return the finder of settings; raises `SettingsError` for --isolated with --config."""
+        return EngineOptions(isolated=self.isolated, config=self.config).settings
 
     @property
     def request(self) -> PlanRequest:
@@ -196,6 +214,8 @@ def _engine_options(command: F) -> F:
     help="On a cluster: seconds to wait for an unreachable API server.",
 )
 @click.option("--force-conflicts", is_flag=True, help="On a cluster: take over fields that another field manager owns.")
+@config_option
+@isolated_option
 @_engine_options
 @takes(RunCommandOptions, engine=EngineCommandOptions)  # fmt: skip
 def run(options: RunCommandOptions) -> int:
@@ -206,7 +226,7 @@ def run(options: RunCommandOptions) -> int:
     if options.place != "local":
         _require_none_of_a_run_here(options.place)
     if options.place != "local" and options.task != "sft":
-        raise RunError(f"--task {options.task} is for a run here: what --on {options.place} starts learns text")
+        raise RunError(f"--task {options.task} needs a local run; --on {options.place} trains on text")
     if options.place in ("trainjob", "jobset"):
         return _on_engine(options)
     options.engine.require_none("--on trainjob or jobset")
@@ -218,7 +238,7 @@ def run(options: RunCommandOptions) -> int:
         raise RunError("--report needs --on cluster; a local run writes report.json into its output folder")
     if options.resume and options.overwrite:
         raise RunError("--resume and --overwrite are mutually exclusive")
-    checked = checked_plan(options.path, options.assumptions.overrides, options.request)
+    checked = checked_plan(options.path, options.assumptions.overrides, options.request, options.settings)
     for warning in checked.warnings:
         complain(f"{warning.path}:{warning.line}:{warning.column}: {warning.code} warning: {warning.message}")
     made = checked.plan
@@ -261,7 +281,7 @@ def _on_cluster(options: RunCommandOptions) -> int:
     from kaitoc.compiler.engines.report import report_of
 
     path = options.path
-    request = request_for(options.assumptions.overrides)
+    request = request_for(options.assumptions.overrides, settings=options.settings)
     engine = Engine(request.rule_set, request.overrides, request.settings)
     engine.library.add_given(path)
     workspace = job_in(engine, path, options.workspace).workspace
@@ -299,7 +319,7 @@ def _on_engine(options: RunCommandOptions) -> int:
     from kaitoc.compiler.engines.report import report_of
 
     asked = options.engine.of(options.place, options.shard_group)
-    request = request_for(options.assumptions.overrides)
+    request = request_for(options.assumptions.overrides, settings=options.settings)
     emission = _chosen(emissions((options.path,), request, asked, options.workspace), options.path)
     for note in emission.notes:
         complain(note)

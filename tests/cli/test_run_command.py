@@ -110,7 +110,7 @@ def test_a_cluster_does_not_learn_text_where_preferences_are_asked_for(place: st
     result = run(str(DEMO), "--dry-run", "--task", "dpo", "--on", place)
 
     assert result.exit_code == 2
-    assert "--task dpo is for a run here" in result.stderr
+    assert "--task dpo needs a local run" in result.stderr
 
 
 def test_what_a_manifest_has_no_words_for_is_set_by_options() -> None:
