@@ -18,7 +18,7 @@ _AXES = {
 
 
 def sweep(subject: Subject, text: str, *, use_trace: bool) -> Swept:
-    """Return what a run needs over a sweep such as `seq-len=512:8192`. Raises `EstimateError`."""
+    """Estimate a run at each size of a sweep such as `seq-len=512:8192`. Raises `EstimateError`."""
     dimension, start, stop = _parse_sweep(text)
     gpu, values = subject.gpu, _steps(start, stop)
     points = []
