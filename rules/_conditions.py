@@ -10,6 +10,7 @@ from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
 from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.redaction import is_secret, masked
 from kaitoc.compiler.job.faults import Fault
@@ -23,8 +24,8 @@ from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.schemas import read_json
 
 ARGUMENTS = "TrainingArguments"
-_PIECE = re.compile(r"[^\sA-Za-z0-9]?[A-Za-z]+|[0-9]{1,3}|[^\sA-Za-z0-9]+|<0x[0-9A-F]{2}>")
-_BRACKETED = re.compile(r"<\S+>|\[\S+\]")
+_PIECE = pattern(r"[^\sA-Za-z0-9]?[A-Za-z]+|[0-9]{1,3}|[^\sA-Za-z0-9]+|<0x[0-9A-F]{2}>")
+_BRACKETED = pattern(r"<\S+>|\[\S+\]")
 _HALF = {"bfloat16": "bfloat16", "float16": "float16", "half": "float16"}
 
 

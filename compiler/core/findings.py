@@ -17,8 +17,10 @@ class Severity(str, Enum):
 
     def is_at_least(self, level: Severity) -> bool:
         """Return whether this is as bad as a level, or worse."""
-        order = list(Severity)
-        return order.index(self) <= order.index(level)
+        return _ORDER[self] <= _ORDER[level]
+
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
 
 
 class Applicability(str, Enum):

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+
+from kaitoc.compiler.core.patterns import pattern
 
 HIDDEN = "***"
-_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
-_NAMED = re.compile(
+_ADDRESS = pattern(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+_NAMED = pattern(
     r"((?:token|(?:secret|password|passwd|credential|api[_-]?key|access[_-]?key|authorization)s?)[\"']?\s*[=:]\s*"
     r"[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',;&*]+",
     re.IGNORECASE,
 )
-_SECRET_NAME = re.compile(r"(token|secret|password|credential|api[_-]?key)s?$", re.IGNORECASE)
+_SECRET_NAME = pattern(r"(token|secret|password|credential|api[_-]?key)s?$", re.IGNORECASE)
 _OF_A_VOCABULARY = ("eos_token", "pad_token")
 _SHOWN = (
-    re.compile(
-        r"(?P<before>(?P<name>[\w.-]*(?:token|password|passwd|api[_-]?key|access[_-]?key))[\"']?\s*[:=]\s*[\"']?)"
-        r"(?!(?:true|false|null|~)\b)[^\s\"',;&}\]]+",
-        re.IGNORECASE,
+    (
+        ("token", "passw", "key"),
+        pattern(
+            r"(?P<before>(?P<name>[\w.-]*(?:token|password|passwd|api[_-]?key|access[_-]?key))[\"']?\s*[:=]\s*[\"']?)"
+            r"(?!(?:true|false|null|~)\b)[^\s\"',;&}\]]+",
+            re.IGNORECASE,
+        ),
     ),
-    re.compile(r"(?P<before>(?P<name>)://)[^/\s@\"']+(?=@)"),
-    re.compile(
-        r"(?P<before>(?P<name>)[?&][\w.%-]*(?:sig|signature|token|key|credential|secret|password)=)[^&\s\"'}\]]+",
-        re.IGNORECASE,
+    (("://",), pattern(r"(?P<before>(?P<name>)://)[^/\s@\"']+(?=@)")),
+    (
+        ("?", "&"),
+        pattern(
+            r"(?P<before>(?P<name>)[?&][\w.%-]*(?:sig|signature|token|key|credential|secret|password)=)[^&\s\"'}\]]+",
+            re.IGNORECASE,
+        ),
     ),
-    re.compile(r"(?P<before>(?P<name>)\bhf_)\w{16,}"),
+    (("hf_",), pattern(r"(?P<before>(?P<name>)\bhf_)\w{16,}")),
 )
-"""Secrets in a line of a manifest: values of options, users of addresses, signatures in their queries, hub tokens."""
+"""Secrets in a line of a manifest: values of options, users of addresses, signatures in their queries, hub tokens.
+
+None of them stands in a line without one of its words, and looking for words is quick.
+"""
+_WORDS = tuple(word for words, _ in _SHOWN for word in words)
 
 
 def is_secret(name: str) -> bool:
@@ -42,6 +53,8 @@ def redacted_address(address: str) -> str:
     """
     if "://" not in address:
         return address
+    from urllib.parse import urlsplit, urlunsplit  # what shows a manifest's own lines does without
+
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""
@@ -53,8 +66,12 @@ def redacted_address(address: str) -> str:
 
 def masked(text: str) -> str:
     """Put an asterisk in place of each character of a secret in a line of a manifest, so that columns stay."""
-    for pattern in _SHOWN:
-        text = pattern.sub(_mask, text)
+    folded = text.casefold()
+    if not any(word in folded for word in _WORDS):
+        return text
+    for words, secret in _SHOWN:
+        if any(word in folded for word in words):
+            text = secret.sub(_mask, text)
     return text
 
 

@@ -100,8 +100,9 @@ class Source:
 
     def position(self, offset: int) -> Position:
         """Return the line and column of a character offset."""
-        line = bisect_right(self.line_starts, offset)
-        return Position(line, offset - self.line_starts[line - 1] + 1, offset)
+        starts = self.line_starts
+        line = bisect_right(starts, offset)
+        return Position(line, offset - starts[line - 1] + 1, offset)
 
     def line_text(self, line: int) -> str:
         """Return the text of a 1-based line without its line break."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import marshal
+import os
 from typing import IO, Any
 
 from kaitoc.compiler.core.errors import KaitocError
@@ -67,15 +68,27 @@ class Spool:
         self._file.close()
 
     def _move_to_disk(self) -> None:
-        import tempfile
-
         held = self._file
         try:
-            self._file = tempfile.TemporaryFile(prefix="kaitoc-")  # noqa: SIM115  (closed by `close`)
+            self._file = _unnamed_file()
             self._file.write(held.getvalue() if isinstance(held, io.BytesIO) else b"")
         except OSError as error:
             raise _failure(error) from error
         self._is_on_disk = True
+
+
+def _unnamed_file() -> IO[bytes]:
+    """Return a temporary file without a name; where the system makes none such, `tempfile` does what can be done.
+
+    Importing that takes as long as checking five files.
+    """
+    try:
+        folder = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  (nobody else can open what has no name)
+        return open(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600), "w+b")
+    except (AttributeError, OSError):
+        import tempfile
+
+        return tempfile.TemporaryFile(prefix="kaitoc-")
 
 
 def _failure(error: OSError) -> SpoolError:

@@ -144,7 +144,7 @@ class Job:
         """Return the name of the argument tables that judge this job's options."""
         return "bundled" if self.target is Target.BUNDLED else self.release.name
 
-    @property
+    @cached_property
     def is_parsable(self) -> bool:
         """Return whether the runtime's parser accepts every section."""
         return bool(self.parsed) and all(section.is_accepted for section in self.parsed.values())

@@ -62,23 +62,23 @@ class Style:
 
     def severity(self, severity: Severity, text: str) -> str:
         """Paint what belongs to the finding itself: its severity and carets."""
-        return self._paint(_SEVERITY[severity], text)
+        return _paint(_SEVERITY[severity], text) if self.color else text
 
     def strong(self, text: str) -> str:
         """Paint what the eye should find first."""
-        return self._paint(_BOLD, text)
+        return _paint(_BOLD, text) if self.color else text
 
     def faint(self, text: str) -> str:
         """Paint what frames the content: line numbers and bars."""
-        return self._paint(_DIM, text)
+        return _paint(_DIM, text) if self.color else text
 
     def related(self, text: str) -> str:
         """Paint the marks of a related place."""
-        return self._paint(_RELATED, text)
+        return _paint(_RELATED, text) if self.color else text
 
     def fix(self, text: str) -> str:
         """Paint the word that a fix exists."""
-        return self._paint(_FIX, text)
+        return _paint(_FIX, text) if self.color else text
 
     def diff(self, text: str) -> str:
         """Paint a unified diff: what goes red, what comes green, the places faint."""
@@ -88,8 +88,9 @@ class Style:
         for mark, code in _DIFF.items():
             if line.startswith(mark):
                 content = line.rstrip("\n")
-                return self._paint(code, content) + line[len(content) :]
+                return (_paint(code, content) if self.color else content) + line[len(content) :]
         return line
 
-    def _paint(self, code: str, text: str) -> str:
-        return f"{code}{text}{_RESET}" if self.color and text else text
+
+def _paint(code: str, text: str) -> str:
+    return f"{code}{text}{_RESET}" if text else text

@@ -313,7 +313,7 @@ class _Builder:
             level.key = None
 
     def _find_duplicates(self, mapping: Mapping, entries: list[Entry]) -> None:
-        keys = {key_identity(entry.key) for entry in entries}
+        keys = {key.value if isinstance(key := entry.key, Scalar) else id(key) for entry in entries}
         if len(keys) == len(entries):
             mapping.is_plain = MERGE_KEY not in keys
             return

@@ -114,7 +114,10 @@ class Mapping:
         """Return the entry that counts for a key: the last one written, else one merged with `<<`."""
         by_name = self._by_name
         if by_name is None:
-            by_name = self._by_name = {entry.name: entry for entry in self.effective_entries()}
+            entries = self.effective_entries()
+            by_name = self._by_name = {
+                key.value if isinstance(key := entry.key, Scalar) else "": entry for entry in entries
+            }
         return by_name.get(name)
 
     def effective_entries(self) -> list[Entry]:

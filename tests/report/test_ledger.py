@@ -174,6 +174,7 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr("os.open", refuse)
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(SpoolError, match=r"No space left on device.*TMPDIR"):
         Spool(on_disk=True)

@@ -55,11 +55,11 @@ def _finding_lines(finding: Finding, style: Style) -> Iterator[str]:
     through = f" (to line {last})" if last > start.line else ""
     yield f"{indent}{style.faint('-->')} {place}{through}"
     for line in lines:
-        yield from _excerpt_lines(line, gutter, style.severity(finding.severity, line.mark), style)
+        yield _excerpt_line(line, gutter, style.severity(finding.severity, line.mark), style)
     for related, shown in places:
         yield _related_line(related, indent, style)
         for line in shown:
-            yield from _excerpt_lines(line, gutter, style.related(line.mark), style)
+            yield _excerpt_line(line, gutter, style.related(line.mark), style)
     if finding.help:
         yield f"{indent} {style.faint('=')} help: {printable(finding.help)}"
     if finding.fix:
@@ -67,10 +67,10 @@ def _finding_lines(finding: Finding, style: Style) -> Iterator[str]:
         yield f"{indent} {style.faint('=')} {style.fix('fix')}: {title}"
 
 
-def _excerpt_lines(line: ExcerptLine, gutter: int, mark: str, style: Style) -> Iterator[str]:
-    yield f"{style.faint(f'{line.number:>{gutter}} |')} {line.text}".rstrip()
-    if line.mark:
-        yield f"{style.faint(' ' * gutter + ' |')} {mark}"
+def _excerpt_line(line: ExcerptLine, gutter: int, mark: str, style: Style) -> str:
+    """Return a line of the source with its number, and the line with its mark, if it has one."""
+    shown = f"{style.faint(f'{line.number:>{gutter}} |')} {line.text}".rstrip()
+    return f"{shown}\n{style.faint(' ' * gutter + ' |')} {mark}" if line.mark else shown
 
 
 def _related_line(related: Related, indent: str, style: Style) -> str:
