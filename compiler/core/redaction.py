@@ -67,7 +67,10 @@ def redacted_address(address: str) -> str:
 def masked(text: str) -> str:
     """Put an asterisk in place of each character of a secret in a line of a manifest, so that columns stay."""
     folded = text.casefold()
-    if not any(word in folded for word in _WORDS):
+    for word in _WORDS:
+        if word in folded:
+            break
+    else:
         return text
     for words, secret in _SHOWN:
         if any(word in folded for word in words):

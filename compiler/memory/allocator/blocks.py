@@ -65,12 +65,6 @@ class Pool:
         order = self.order
         del order[bisect_left(order, (block.size, block.place))]
 
-    def take(self, size: int) -> Block | None:
-        """Withdraw what `smallest` returns."""
-        order = self.order
-        index = bisect_left(order, (size,))
-        return order.pop(index)[2] if index < len(order) else None
-
     def smallest(self, size: int) -> Block | None:
         """Return the smallest free block of at least `size` bytes, the lowest of equals; None when there is none."""
         order = self.order

@@ -7,6 +7,7 @@ from segments of their own rounded to 2 MiB; best fit; remainders are split off;
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 from kaitoc.compiler.memory.allocator.blocks import Block, Pool, merge_neighbours, split
@@ -57,14 +58,17 @@ class CachingAllocator:
         pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
         if self._takes_any:
             pool.num_searches += 1
-            found = pool.take(size)
+            order = pool.order  # in place of the pool's methods: a replay asks thousands of times
+            index = bisect_left(order, (size,))
+            found = order.pop(index)[2] if index < len(order) else None
         else:
             found = self._find(pool, size)
             if found is not None:
                 pool.remove(found)
         block = found or self._grow(pool, size)
         if block.size != size and (pool.splits_any or self._should_split(block, size)):
-            pool.add(split(block, size))
+            rest = split(block, size)
+            insort(pool.order, (rest.size, rest.place, rest))
         block.is_free = False
         allocated = self.allocated_bytes = self.allocated_bytes + block.size
         if allocated > self.peak_allocated_bytes:
@@ -89,8 +93,10 @@ class CachingAllocator:
             raise ValueError(f"the block at {block.place:#x} is not allocated")
         self.allocated_bytes -= block.size
         block.is_free = True
-        block.unused_since = block.pool.num_searches
-        block.pool.add(merge_neighbours(block))
+        pool = block.pool
+        block.unused_since = pool.num_searches
+        whole = merge_neighbours(block)
+        insort(pool.order, (whole.size, whole.place, whole))
 
     def empty_cache(self) -> None:
         """Give unused segments back to the device, as `torch.cuda.empty_cache` does."""
