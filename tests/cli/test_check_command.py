@@ -13,7 +13,7 @@ from checking import CLEAN, SEED, SEED_OPTIONS, WORKSPACE, check
 from click.testing import CliRunner
 
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.manifest import object_faults, object_schemas
+from kaitoc.compiler.manifest import object_faults, object_schemas, object_shape
 
 
 def test_the_seed_s_config_map_is_found_to_train_o_proj_only(seed: Path) -> None:
@@ -232,7 +232,8 @@ def test_a_broken_schema_is_told_in_one_line(content: str, tmp_path: Path, monke
     for function in (object_schemas._file, object_schemas.object_schema, object_schemas.served_kinds):
         function.cache_clear()
         monkeypatch.setattr(object_schemas, function.__name__, lru_cache(function.__wrapped__))
-    monkeypatch.setattr(object_faults, "object_schema", object_schemas.object_schema)
+    monkeypatch.setattr(object_shape, "object_schema", object_schemas.object_schema)
+    monkeypatch.setattr(object_faults, "object_shape", lru_cache(object_shape.object_shape.__wrapped__))
     monkeypatch.setattr(object_schemas, "read_json", lambda _: json.loads(content))
 
     result = check(str(path))
