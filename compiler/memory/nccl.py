@@ -37,17 +37,20 @@ def buffer_bytes(workload: Workload, gpu: Gpu | None, num_channels: int | None =
     All processes are one communicator. Where groups of them share a copy, each group is one too, and so are the
     processes that hold the same shard. A ring and a tree of two GPUs have the same connection.
     """
-    has_nvlink = gpu is None or gpu.nvlink
+    has_nvlink, sharding = gpu is None or gpu.nvlink, workload.sharding
     channels = num_channels or (CHANNELS_NVLINK if has_nvlink else CHANNELS_PCIE)
-    group = workload.sharding.group_of(workload.num_gpus)
-    sizes = [workload.num_gpus]
-    if 1 < group < workload.num_gpus:
-        sizes += [group, workload.num_gpus // group]
+    group = sharding.group_of(workload.num_gpus)
+    is_joined = has_nvlink and sharding.num_nodes == 1
+    return _bytes_of(channels, workload.num_gpus, group, is_joined, _connects_when_used(workload.stack))
+
+
+@lru_cache(maxsize=256)
+def _bytes_of(channels: int, num_gpus: int, group: int, is_joined: bool, connects_when_used: bool) -> int:
+    sizes = [num_gpus, *((group, num_gpus // group) if 1 < group < num_gpus else ())]
     num_connections = sum(1 if size == 2 else 2 for size in sizes)
     buffers = channels * num_connections * CONNECTION_BYTES
-    if _connects_when_used(workload.stack):
+    if connects_when_used:
         return buffers
-    is_joined = has_nvlink and workload.sharding.num_nodes == 1
     chunk = _CHUNK_BYTES_NVLINK if is_joined else _CHUNK_BYTES
     return buffers + len(sizes) * _next_power_of_two(channels) * _PROXY_STEPS * chunk
 

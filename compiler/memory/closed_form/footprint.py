@@ -18,12 +18,7 @@ from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream
 from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
 from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.reserve import (
-    fragmentation_share,
-    most_fragmentation_share,
-    most_replayed_share,
-    replayed_steps,
-)
+from kaitoc.compiler.memory.closed_form.reserve import fragmentation_shares, replayed_shares, replayed_steps
 from kaitoc.compiler.memory.closed_form.surroundings import setup_of
 from kaitoc.compiler.memory.closed_form.validation import validate, validate_group
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
@@ -56,15 +51,15 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
     Raises `WorkloadError` for a workload that no run can have.
     """
     live = _live(workload, gpu)
-    reserve = live.reserve(fragmentation_share(live.workload) * live.moving_bytes)
-    most = most_fragmentation_share(live.workload) * live.moving_bytes
+    likely, most = fragmentation_shares(live.workload)
+    reserve = live.reserve(likely * live.moving_bytes)
     return Footprint(
         phases=live.phases,
         num_trainable_parameters=live.derivation.plan.num_trainable,
         fragmentation_bytes=reserve.fragmentation_bytes,
         context_bytes=reserve.context_bytes,
         low_bytes=live.allocated_bytes + reserve.low_bytes,
-        high_bytes=live.high_bytes(most),
+        high_bytes=live.high_bytes(most * live.moving_bytes),
         num_gpus=live.workload.num_gpus,
         sharding=live.workload.sharding,
         host_bytes=_host_bytes(live.sized),
@@ -232,9 +227,9 @@ def fits(workload: Workload, gpu: Gpu, margin: float) -> bool:
             return False
         if live.high_bytes(known * live.moving_bytes + unknown * live.most_fragmentation_bytes) <= room:
             return True
-        known += weight * most_replayed_share(step)
+        known += weight * replayed_shares(step)[1]
         unknown -= weight
-    return live.high_bytes(most_fragmentation_share(live.workload) * live.moving_bytes) <= room
+    return live.high_bytes(fragmentation_shares(live.workload)[1] * live.moving_bytes) <= room
 
 
 def saved_bytes(workload: Workload) -> int:

@@ -23,14 +23,17 @@ from kaitoc.compiler.memory.workload import Allocator, Attention, Workload
 from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
 
 
-def fragmentation_share(workload: Workload) -> float:
-    """Return reserved minus allocated, as a share of what the step adds to the resident state."""
-    return sum(weight * replayed_share(step) for step, weight in replayed_steps(workload))
+def fragmentation_shares(workload: Workload) -> tuple[float, float]:
+    """Return reserved minus allocated, as a share of what the step adds to the resident state, and the most of it.
 
-
-def most_fragmentation_share(workload: Workload) -> float:
-    """Return the same of a loop in which the host never waits for the GPU, which matters to FSDP1 alone."""
-    return sum(weight * most_replayed_share(step) for step, weight in replayed_steps(workload))
+    The most is that of a loop in which the host never waits for the GPU, which matters to FSDP1 alone.
+    """
+    likely = most = 0.0
+    for step, weight in replayed_steps(workload):
+        shares = replayed_shares(step)
+        likely += weight * shares[0]
+        most += weight * shares[1]
+    return likely, most
 
 
 def replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
@@ -50,13 +53,14 @@ def replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
 
 
 @lru_cache(maxsize=1024)
-def replayed_share(workload: Workload) -> float:
-    """Return the share of fragmentation from replaying a step; two steps where the optimizer's state is large.
-
-    The state of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
+def replayed_shares(workload: Workload) -> tuple[float, float]:
+    """Return the share of fragmentation from replaying a step, and the most; two steps where the optimizer's state is
+    large: that of full fine-tuning is born after the first backward pass, in blocks that the second pass then lacks.
     """
     if workload.sharding.is_sharded:
-        return _sharded_shares(workload)[0]
+        from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_shares  # for few jobs
+
+        return sharded_shares(workload)
     plan, script = plan_for(workload), script_of(key_of_step(workload))
     allocator = CachingAllocator(
         AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False)
@@ -71,19 +75,8 @@ def replayed_share(workload: Workload) -> float:
         for block in left:
             allocator.free(block)
     peak = allocator.peak_allocated_bytes
-    return (allocator.reserved_bytes - peak) / max(1, peak)
-
-
-def most_replayed_share(workload: Workload) -> float:
-    """Return the share of fragmentation where the host never waits for the GPU."""
-    return _sharded_shares(workload)[1] if workload.sharding.is_sharded else replayed_share(workload)
-
-
-@lru_cache(maxsize=1024)
-def _sharded_shares(workload: Workload) -> tuple[float, float]:
-    from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_shares  # for few jobs
-
-    return sharded_shares(workload)
+    share = (allocator.reserved_bytes - peak) / max(1, peak)
+    return share, share
 
 
 @lru_cache(maxsize=256)

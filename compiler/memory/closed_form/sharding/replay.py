@@ -110,7 +110,7 @@ class StreamPools:
 
 
 def sharded_shares(workload: Workload) -> tuple[float, float]:
-    """Return the share of fragmentation from replaying steps on one process, as `replayed_share` does, and the most.
+    """Return the share of fragmentation from replaying steps on one process, as `replayed_shares` does, and the most.
 
     The Trainer looks at the loss of every batch (`logging_nan_inf_filter`), for which the host waits for the GPU. A
     loop that does not lets it run ahead into the next step, which then cannot use what is still pending.
