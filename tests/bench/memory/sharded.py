@@ -91,27 +91,29 @@ def wrongly_fitting(rows: list[Measured]) -> list[Measured]:
 
 
 def four_gpus() -> tuple[Score, Score]:
-    """Score what is left at the end on four GPUs, and the peaks, from those of one GPU with the same kernels.
+    """Score what is left at the end on four GPUs, and the peaks, from runs on one GPU with the same kernels.
 
     Fused kernels are not derived; what sharding changes of a step is. With them, quantised runs replicate adapters
     (`ignored_modules` of `fms_acceleration_foak/utils.py`), so that their end is left out.
     """
     rows = read_measured(DATA)
     alone = {_key(row): row for row in rows if row.workload.num_gpus == 1}
-    losses = _losses(rows)
+    losses, saved = _losses(rows), _saved_bytes(rows)
     ends, peaks = [], []
     for row in rows:
         if row.workload.num_gpus != 4 or not row.end_bytes or not row.allocated_bytes:
             continue
         if row.workload.quantization is Quantization.NONE:
             ends.append(end_bytes(row) / row.end_bytes - 1)
+        shared = replace(row.workload, loss=losses[row.workload.architecture.name, row.kernels])
         one = alone.get(_key(row))
-        if one is not None and one.allocated_bytes:
-            peaks.append(
-                (one.allocated_bytes + _change(row, losses[row.workload.architecture.name, row.kernels]))
-                / row.allocated_bytes
-                - 1
-            )
+        if row.workload.lora is None:
+            peak_bytes = _fused_peak(shared, saved[_kernel_key(row)])
+        elif one is not None and one.allocated_bytes:
+            peak_bytes = one.allocated_bytes + _change(shared)
+        else:
+            continue
+        peaks.append(peak_bytes / row.allocated_bytes - 1)
     return Score(tuple(ends)), Score(tuple(peaks))
 
 
@@ -122,10 +124,32 @@ def end_bytes(row: Measured) -> int:
     return kept + device.cublas_workspace_bytes(row.gpu)
 
 
-def _change(row: Measured, loss: Loss) -> int:
+def _change(shared: Workload) -> int:
     """Return what sharding adds to the highest moment of a step."""
-    shared = replace(row.workload, loss=loss)
     return _step_peak(shared) - _step_peak(replace(shared, num_gpus=1, sharding=WHOLE_COPIES))
+
+
+def _fused_peak(shared: Workload, saved_bytes: int) -> int:
+    """Return the highest moment of a full fine-tune whose fused kernels save so much before the optimizer's step.
+
+    On one GPU the optimizer makes its peak, so that the run there says nothing of what kernels save.
+    """
+    peaks = {peak.phase: peak.allocated_bytes for peak in phase_peaks(shared)}
+    computed = max(peaks[phase] for phase in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD))
+    return max(computed - saved_bytes, peaks[Phase.OPTIMIZER])
+
+
+def _saved_bytes(rows: list[Measured]) -> dict[tuple[str, str, int], int]:
+    """Return by model, kernels and batch what fused kernels save: read off adapters' runs on one GPU as `_losses`."""
+    losses = _losses(rows)
+    return {
+        _kernel_key(row): _step_peak(replace(row.workload, loss=losses[_kernel_key(row)[:2]])) - row.allocated_bytes
+        for row in rows
+        if row.workload.num_gpus == 1
+        and row.workload.lora is not None
+        and row.workload.quantization is Quantization.NONE
+        and row.allocated_bytes
+    }
 
 
 def _losses(rows: list[Measured]) -> dict[tuple[str, str], Loss]:
@@ -155,6 +179,10 @@ def _step_peak(asked: Workload) -> int:
 
 def _peak_bytes(peaks: Iterable[PhasePeak]) -> int:
     return max(peak.allocated_bytes for peak in peaks)
+
+
+def _kernel_key(row: Measured) -> tuple[str, str, int]:
+    return row.workload.architecture.name, row.kernels, row.workload.batch_size
 
 
 def _key(row: Measured) -> tuple[Workload, str]:
