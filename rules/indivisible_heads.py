@@ -42,7 +42,7 @@ def _fault_of_heads(job: ServingJob) -> Fault | None:
     what = f"{heads} attention heads" if heads % size else f"{shared} key-value heads"
     whose = "`tensor-parallel-size`" if served is not None and served.index >= 0 else "Kaito's tensor parallelism"
     message = f"{whose} of {size} cannot split the {what} of {model.name}; {STOPS}"
-    return Fault(place, message, help=f"use an instance type with {_largest(heads, shared, size)} GPUs")
+    return Fault(place, message, help=f"use an instance type with {_gpus(_largest(heads, shared, size))}")
 
 
 def _place(job: ServingJob, index: int) -> Place | None:
@@ -54,3 +54,7 @@ def _place(job: ServingJob, index: int) -> Place | None:
 def _largest(heads: int, shared: int, size: int) -> int:
     fitting = [n for n in (1, 2, 4, 8) if n < size and heads % n == 0 and (shared % n == 0 or n % shared == 0)]
     return max(fitting, default=1)
+
+
+def _gpus(number: int) -> str:
+    return f"{number} GPUs" if number > 1 else "one GPU"

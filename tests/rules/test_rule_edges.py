@@ -1,0 +1,95 @@
+"""What rules say, and of what they say nothing, where the examples of their pages do not show it."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
+from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.source import Source
+
+SERVER = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: ic}}
+data:
+  inference_config.yaml: |
+    vllm:
+      {option}
+---
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: serve{annotations}}}
+resource: {{instanceType: {instance}, labelSelector: {{matchLabels: {{a: b}}}}}}
+inference: {{preset: {{name: {preset}}}, config: ic}}
+"""
+
+
+TUNING = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: params}}
+data:
+  training_config.yaml: |
+    training_config:
+      DatasetConfig: {{dataset_extension: {extension}}}
+---
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: tune}}
+resource: {{instanceType: Standard_NC24ads_A100_v4, labelSelector: {{matchLabels: {{a: b}}}}}}
+tuning:
+  preset: {{name: phi-3-mini-128k-instruct}}
+  method: lora
+  config: params
+  input: {{urls: ["https://example.com/{name}"]}}
+  output: {{volumeSource: {{persistentVolumeClaim: {{claimName: results}}}}}}
+"""
+
+
+def findings_in(text: str, code: str) -> list[Finding]:
+    engine = engine_of(EngineOptions(isolated=True))
+    engine.library.add_source(Source("file.yaml", text))
+    return [finding for finding in engine.check(["file.yaml"]).findings if finding.code == code]
+
+
+def findings(
+    code: str, option: str, preset: str = "phi-4-mini-instruct", instance: str = "Standard_NC24ads_A100_v4",
+    annotations: str = "",
+) -> list[Finding]:  # fmt: skip
+    return findings_in(SERVER.format(option=option, preset=preset, instance=instance, annotations=annotations), code)
+
+
+@pytest.mark.parametrize(("size", "advised"), [(2, "one GPU"), (4, "one GPU"), (8, "one GPU")])
+def test_the_number_of_gpus_that_is_advised_divides_the_heads(size: int, advised: str) -> None:
+    """falcon-7b has 71 heads, which only one GPU holds."""
+    (found,) = findings("KT711", f"tensor-parallel-size: {size}", "falcon-7b", "Standard_ND96asr_A100_v4")
+
+    assert found.help == f"use an instance type with {advised}"
+
+
+def test_a_length_that_vllm_does_not_read_is_not_missed_by_its_node_estimate() -> None:
+    transformers = ", annotations: {kaito.sh/runtime: transformers}"
+
+    assert len(findings("KT730", "max_model_len: 8192")) == 1
+    assert findings("KT730", "max_model_len: 8192", annotations=transformers) == []
+
+
+def test_dotted_keys_of_the_config_discard_the_whole_option_beside_them() -> None:
+    both = "additional-config: '{\"a\": 1}'\n      additional-config.b: 2"
+
+    (found,) = findings("KT721", both)
+
+    assert found.message.startswith("`additional-config` is discarded: `additional-config.b` as a dotted argument")
+
+
+@pytest.mark.parametrize(
+    ("extension", "name", "is_wrong"),
+    [("csv", "rows.json", True), ("json", "rows.json", False), ("json", "rows", False), ("json", "a.csv.json", False)],
+)
+def test_an_extension_is_wrong_where_the_name_says_one_other_type(extension: str, name: str, is_wrong: bool) -> None:
+    said = [
+        one for one in findings_in(TUNING.format(extension=extension, name=name), "KT445") if "type of" in one.message
+    ]
+
+    assert bool(said) == is_wrong
