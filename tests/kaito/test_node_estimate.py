@@ -1,0 +1,58 @@
+"""Kaito's node counts, worked out by hand from `pkg/workspace/estimator/nodesestimator/estimator.go` of v0.10.0.
+
+A GPU of 80 GiB has 80 x 0.84 - 2.3 = 64.9 GiB for weights, which take 1.02 times their files.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from kaitoc.compiler.catalog.gpus import find_instance_type
+from kaitoc.compiler.core.units import GIB
+from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes
+
+ONE, EIGHT = "Standard_NC24ads_A100_v4", "Standard_ND96amsr_A100_v4"
+
+
+def estimated(name: str, weights_gib: float, token_bytes: int = 0, length: int | None = None) -> NodeEstimate | None:
+    instance = find_instance_type(name)
+    assert instance is not None
+    return estimate_nodes("v0.10", instance, int(weights_gib / 1.02 * GIB), token_bytes, length)
+
+
+@pytest.mark.parametrize(
+    ("instance", "weights_gib", "num_nodes"),
+    [(ONE, 1.0, 1), (ONE, 64.8, 1), (ONE, 65.0, 2), (ONE, 130.0, 3), (EIGHT, 519.0, 1), (EIGHT, 519.4, 2)],
+)
+def test_weights_take_as_many_nodes_as_their_gpus(instance: str, weights_gib: float, num_nodes: int) -> None:
+    estimate = estimated(instance, weights_gib)
+
+    assert estimate is not None
+    assert estimate.num_nodes == num_nodes
+
+
+def test_the_cache_of_the_default_length_is_divided_by_the_gpus_of_a_node() -> None:
+    half = GIB // 2
+    on_one, on_eight = (estimated(name, 1.0, half // 2048 * 8) for name in (ONE, EIGHT))
+
+    assert on_one is not None
+    assert on_eight is not None
+    assert (on_one.length_tokens, on_one.reserved_bytes) == (2048, int(2.3 * GIB) + 8 * half)
+    assert on_eight.reserved_bytes == int(2.3 * GIB) + half
+
+
+def test_a_gpu_that_holds_no_more_than_what_is_set_aside_is_refused() -> None:
+    token_bytes = int((80 * 0.84 - 2.3) * GIB) // 1000
+
+    too_long, fits = (estimated(ONE, 1.0, token_bytes, length) for length in (1001, 999))
+
+    assert too_long is not None
+    assert fits is not None
+    assert (too_long.num_nodes, fits.num_nodes) == (None, 16)
+
+
+def test_a_release_without_an_estimator_has_no_estimate() -> None:
+    instance = find_instance_type(ONE)
+    assert instance is not None
+
+    assert estimate_nodes("v0.9", instance, GIB, 0, None) is None
