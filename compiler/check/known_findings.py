@@ -11,6 +11,7 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.manifest.objects import ManifestFile
 from kaitoc.compiler.manifest.unknown_places import is_encrypted, unknown_nodes
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+from kaitoc.compiler.yaml.values import YamlValueError
 
 _NOT_JUDGED = "unjudged-value"
 """The rule that says which values are not known."""
@@ -27,7 +28,7 @@ def known_findings(rules: Iterable[JobRule], job: Job) -> list[Finding]:
         try:
             for fault in rule.check(job):
                 findings.append(to_finding(rule, fault))  # what came before the unknown value counts
-        except UnknownValueError:
+        except (UnknownValueError, YamlValueError):
             continue
     return findings
 

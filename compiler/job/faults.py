@@ -11,6 +11,7 @@ from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Related, 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+from kaitoc.compiler.yaml.values import YamlValueError
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.cluster_run import ClusterRun
@@ -117,10 +118,10 @@ class ClusterRule(Rule, Protocol):
 
 
 def known_faults(rule: FileRule | JobRule | ObjectRule | ServingRule | ClusterRule, *subject: Any) -> Iterator[Fault]:
-    """Yield what a rule finds in its subject, up to where it asks for a value that is not known yet."""
+    """Yield what a rule finds in its subject, up to where it asks for a value that is not known or not plain YAML."""
     try:
         yield from rule.check(*subject)
-    except UnknownValueError:
+    except (UnknownValueError, YamlValueError):
         return
 
 

@@ -47,10 +47,10 @@ tuning:
 """
 
 
-def findings_in(text: str, code: str) -> list[Finding]:
+def findings_in(text: str, code: str = "") -> list[Finding]:
     engine = engine_of(EngineOptions(isolated=True))
     engine.library.add_source(Source("file.yaml", text))
-    return [finding for finding in engine.check(["file.yaml"]).findings if finding.code == code]
+    return [finding for finding in engine.check(["file.yaml"]).findings if code in ("", finding.code)]
 
 
 def findings(
@@ -73,6 +73,15 @@ def test_a_length_that_vllm_does_not_read_is_not_missed_by_its_node_estimate() -
 
     assert len(findings("KT730", "max_model_len: 8192")) == 1
     assert findings("KT730", "max_model_len: 8192", annotations=transformers) == []
+
+
+@pytest.mark.parametrize("value", ["!x json", "!x {a: b}"])
+@pytest.mark.parametrize("key", ["dataset_extension", "shuffle_seed", "train_test_split"])
+def test_a_value_that_is_not_plain_yaml_is_told_by_one_rule(key: str, value: str) -> None:
+    """Conditions on the option ask for its value, which there is not."""
+    text = TUNING.format(extension=value, name="rows.json").replace("dataset_extension", key)
+
+    assert {finding.code for finding in findings_in(text)} & {"KT101", "KT203", "KT204"}
 
 
 def test_dotted_keys_of_the_config_discard_the_whole_option_beside_them() -> None:
