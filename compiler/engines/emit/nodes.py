@@ -118,7 +118,7 @@ def _smallest(plan: Plan, instance: InstanceType, room_bytes: int, shard_group: 
         return needed is not None and needed <= room_bytes
 
     step = (shard_group or 1) // math.gcd(shard_group or 1, instance.num_gpus)
-    counts = [count for count in range(step, MAX_NODES + 1, step) if count * instance.num_gpus > 1]
+    counts = range(step, MAX_NODES + 1, step)
     if not counts or not fits(counts[-1] * instance.num_gpus):
         return None
     return counts[bisect_left(counts, True, key=lambda count: fits(count * instance.num_gpus))]
