@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -27,7 +29,8 @@ def schema(name: str | None, format_name: str | None) -> None:  # fmt: skip
 
     if name is not None:
         if format_name == "text":
-            raise click.UsageError("a schema has no text form; leave out NAME or --format text")
+            complain("a schema has no text form; remove NAME or --format text")
+            click.get_current_context().exit(EXIT_USAGE)
         click.echo(json.dumps(load_schema(_resolved(name)), indent=2, ensure_ascii=False))
         return
     titles = {listed: str(load_schema(listed).get("title", "")) for listed in schema_names()}
@@ -40,7 +43,7 @@ def schema(name: str | None, format_name: str | None) -> None:  # fmt: skip
 
 
 def _resolved(name: str) -> str:
-    """Return the full name of a schema; a folder's name alone means its newest schema; raises `UsageError`."""
+    """Return the full name of a schema; a folder's name alone means its newest schema; exits where there is none."""
     from kaitoc.compiler.catalog.releases import newest_release
     from kaitoc.schemas import schema_names
 
@@ -52,5 +55,6 @@ def _resolved(name: str) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(wanted, schema_names(), n=1, cutoff=0.4)
-    hint = f" Did you mean `{close[0]}`?" if close else ""
-    raise click.UsageError(f"there is no schema `{name}`.{hint} `kaitoc schema` lists them.")
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    complain(f"there is no schema `{name}`{hint} (`kaitoc schema` lists them)")
+    return click.get_current_context().exit(EXIT_USAGE)

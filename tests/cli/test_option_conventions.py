@@ -74,4 +74,4 @@ def test_a_schema_has_no_text_form() -> None:
     result = CliRunner().invoke(cli, ["schema", "plan", "--format", "text"])
 
     assert result.exit_code == 2
-    assert "a schema has no text form" in result.stderr
+    assert result.stderr == "kaitoc: a schema has no text form; remove NAME or --format text\n"

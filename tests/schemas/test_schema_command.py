@@ -35,4 +35,4 @@ def test_a_name_prints_its_schema(name: str, full: str) -> None:
 def test_an_unknown_name_is_a_usage_error_that_names_the_closest() -> None:
     result = CliRunner().invoke(schema, ["workspaces"])
     assert result.exit_code == 2
-    assert "Did you mean `workspace/v1beta1`?" in result.output
+    assert "did you mean `workspace/v1beta1`?" in result.stderr
