@@ -31,7 +31,7 @@ TIMEOUT_SECONDS = 600
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["kaitoc.runtime.launch.run", "trl"])
+_CONTEXT.set_forkserver_preload(["kaitoc.runtime.launch.run", "trl", "tests.runtime.warmed_libraries"])
 
 
 class Ended(NamedTuple):

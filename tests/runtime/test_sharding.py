@@ -47,8 +47,8 @@ def sharded(plan: Plan) -> Plan:
     return in_two(plan).model_copy(update={"sharding": "fsdp2", "predicted": FOOTPRINT})
 
 
-def answering(plan: Plan) -> Plan:
-    return plan.model_copy(update={"output": plan.output.model_copy(update={"samples": 2})})
+def answering(plan: Plan, num_samples: int = 2) -> Plan:
+    return plan.model_copy(update={"output": plan.output.model_copy(update={"samples": num_samples})})
 
 
 def told_answers(plan: Plan) -> list[dict[str, Any]]:
@@ -157,7 +157,7 @@ def test_two_shares_train_what_a_whole_model_does_and_go_on_from_a_checkpoint(
         )
         for name, accumulation in (("two", 1), ("one", 2))
     )
-    two = answering(in_two(two).model_copy(update={"sharding": "fsdp2"}))
+    two = answering(in_two(two).model_copy(update={"sharding": "fsdp2"}), num_samples=1)
     run_plan(one, RunOptions("cpu", show_progress=False))
     ends = run_ranks(two, tmp_path / "first")
 
