@@ -25,9 +25,10 @@ from kaitoc.runtime.training.several_processes import SeveralProcesses, router_l
 
 
 class CheckpointedTrainer(SeveralProcesses):
-    """Seals checkpoints, and shards on a CPU too; `largest_batch` is (sequences, padded tokens)."""
+    """Seals checkpoints, and shards on a CPU too; `largest_batch` and `last_batch` are (sequences, padded tokens)."""
 
     largest_batch: tuple[int, int] = (0, 0)
+    last_batch: tuple[int, int] = (0, 0)
     num_tokens_seen: int = 0
     passed_over: tuple[Path, ...] = ()
     """Damaged checkpoints of the run that is resumed, which go once there is a newer whole one."""
@@ -44,8 +45,8 @@ class CheckpointedTrainer(SeveralProcesses):
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Train on one batch and note its size."""
         ids = inputs["input_ids"]
-        shape = (int(ids.shape[0]), int(ids.shape[1]))
-        self.largest_batch = max(self.largest_batch, shape, key=lambda one: one[0] * one[1])
+        self.last_batch = int(ids.shape[0]), int(ids.shape[1])
+        self.largest_batch = max(self.largest_batch, self.last_batch, key=lambda one: one[0] * one[1])
         self.num_tokens_seen += _num_real_tokens(inputs)
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         return loss

@@ -66,6 +66,28 @@ def test_the_predicted_peak_is_within_5_percent_of_the_measured_one(
     assert report.predicted_allocated_bytes == pytest.approx(report.measured_allocated_bytes, rel=0.05)
 
 
+@pytest.mark.no_cover
+@pytest.mark.parametrize("num_accumulated", [1, 2])
+def test_a_longest_batch_before_there_are_gradients_and_states_is_not_the_one_that_is_compared(
+    make_plan: MakePlan, model: Path, tmp_path: Path, num_accumulated: int
+) -> None:
+    data = tmp_path / "longest-first.txt"
+    data.write_text("\n\n".join("many words " * number for number in (80, 20, 70, 30, 40, 20)))
+    plan = make_plan(
+        model={"path": str(model)},
+        lora=None,
+        data={"paths": [str(data)], "max_length": 256, "shuffle": False},
+        training={
+            "max_steps": 3, "per_device_train_batch_size": 1, "gradient_accumulation_steps": num_accumulated,
+            "train_sampling_strategy": "sequential",
+        },
+    )  # fmt: skip
+
+    report = run_plan(plan, RunOptions("cpu", show_progress=False))
+
+    assert report.predicted_allocated_bytes == pytest.approx(report.measured_allocated_bytes, rel=0.03)
+
+
 def test_memory_that_is_freed_no_longer_counts_but_the_peak_stays() -> None:
     import torch
 
