@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kaitoc.compiler.catalog.gpus import find_gpu
+from kaitoc.compiler.plan.memory import architecture_of, with_prediction
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.output.checkpoints import is_same_plan
@@ -55,8 +57,12 @@ def _candidates(plan: Plan) -> Iterator[Plan]:
 
 
 def _with(plan: Plan, **changes: Any) -> Plan:
+    """Return a plan with other training options and, where it has a prediction, with that of the two."""
     training = plan.training.model_copy(update=changes)
-    return plan.model_copy(update={"training": training, "predicted": None})
+    changed = plan.model_copy(update={"training": training, "predicted": None})
+    if plan.predicted is None:
+        return changed
+    return with_prediction(changed, architecture_of(changed), find_gpu(plan.provenance.gpu))
 
 
 def _largest_divisor(number: int, bound: int) -> int:

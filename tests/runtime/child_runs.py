@@ -14,10 +14,12 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from pkgutil import resolve_name
+from secrets import randbelow
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -40,6 +42,15 @@ class Ended(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
+
+
+def free_port() -> int:
+    """Find a port at which nothing listens, and that the kernel gives to no connection before a slow process does."""
+    while True:
+        port = 20_000 + randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ChildRun:
@@ -123,12 +134,9 @@ def start_ranks(
     """
     if plan.num_processes == 1:
         return [ChildRun(plan, folder / "rank-0", *arguments, before=before)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     size = str(plan.num_processes)
     shared = {
-        "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
     }  # fmt: skip
     kill_at = {plan.num_processes - 1: kill_last_at}
     return [

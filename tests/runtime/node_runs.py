@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,15 +12,9 @@ from pathlib import Path
 from threading import Thread
 
 import psutil
-from child_runs import ChildRun, Ended
+from child_runs import ChildRun, Ended, free_port
 
 from kaitoc.compiler.plan.plan import Plan
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -18,6 +18,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from kaitoc.compiler.plan.memory import architecture_of, with_prediction
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute
 from kaitoc.runtime.failures import EXIT_OUT_OF_MEMORY
@@ -57,6 +58,18 @@ def test_every_candidate_keeps_the_effective_batch(make_plan: MakePlan, batch: i
     assert {one.per_device_train_batch_size * one.gradient_accumulation_steps for one in tried} == {
         batch * accumulation
     }
+
+
+def test_every_candidate_is_predicted_anew(make_plan: MakePlan) -> None:
+    """So that one which does not fit is known before its weights are loaded."""
+    plan = make_plan(training={"per_device_train_batch_size": 8})
+    assert all(candidate.predicted is None for candidate in candidates(plan))
+
+    predicted = with_prediction(plan, architecture_of(plan), None)
+    peaks = [one.predicted.reserved_bytes for one in (predicted, *candidates(predicted)) if one.predicted is not None]
+
+    assert len(peaks) == 1 + len(candidates(plan))
+    assert peaks[0] > peaks[1] > min(peaks)
 
 
 class _SmallDevice:

@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from child_runs import _CONTEXT, ChildRun, Ended
-from node_runs import NodeRuns, free_port, freeze_node, served
+from child_runs import _CONTEXT, ChildRun, Ended, free_port
+from node_runs import NodeRuns, freeze_node, served
 from test_two_processes import TRAINING, losses, weights
 from torch.distributed import HashStore
 
