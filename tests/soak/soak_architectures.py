@@ -1,5 +1,7 @@
 """Every architecture, by LoRA, in 4 bit and in full: it trains, saves and is read back, or is refused by name.
 
+Of conversations each learns the tokens that TRL has it learn, with its own template where TRL ships that.
+
 Usage: python tests/soak/soak_architectures.py [NAME...]
 """
 
@@ -15,7 +17,9 @@ os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "runtime"), str(TESTS.parent / "examples")]
 
-from architecture_runs import train  # noqa: E402  (after the path)
+import torch  # noqa: E402  (after the path)
+from architecture_masks import masked  # noqa: E402
+from architecture_runs import train  # noqa: E402
 from build_tiny_model import build_tokenizer  # noqa: E402
 from tiny_architectures import ARCHITECTURES, METHODS, save_tiny  # noqa: E402
 
@@ -44,6 +48,17 @@ def fault(name: str, method: str, folder: Path) -> str:
     return f"logits differ by {difference:.1e} when read back" if difference > MAX_LOGIT_DIFFERENCE else ""
 
 
+def mask_fault(name: str, folder: Path) -> str:
+    """Return what is wrong with what is learned of conversations, "" for nothing."""
+    first = masked(name, folder)
+    for key in ("input_ids", "labels"):
+        if not torch.equal(first.ours[key], first.theirs[key]):
+            return f"{key} are not TRL's"
+    if abs(first.loss - first.loss_by_hand) > MAX_LOSS_DIFFERENCE:
+        return f"loss of answers {first.loss:.4f}, by hand {first.loss_by_hand:.4f}"
+    return ""
+
+
 def main() -> int:
     """Run all and print what is wrong."""
     tokenizer = build_tokenizer()
@@ -54,11 +69,12 @@ def main() -> int:
             rows = [{"text": f"rule {number} finds a wrong key. " * (1 + number % 3)} for number in range(24)]
             (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
             save_tiny(name, folder / "model", tokenizer)
-            for method in METHODS:
-                wrong = fault(name, method, folder)
-                num_wrong += bool(wrong)
-                sys.stdout.write(f"{name:<12}{method:<6}{wrong or 'right'}\n")
-                sys.stdout.flush()
+            wrongs = {method: fault(name, method, folder) for method in METHODS}
+            wrongs["masks"] = mask_fault(name, folder / "chats")
+            num_wrong += sum(map(bool, wrongs.values()))
+            for what, wrong in wrongs.items():
+                sys.stdout.write(f"{name:<12}{what:<6}{wrong or 'right'}\n")
+            sys.stdout.flush()
     return int(num_wrong > 0)
 
 
