@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,13 +32,16 @@ from simulated_gpu import (
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import FinalFailure, OutOfMemory
+from kaitoc.runtime.launch import run
 from kaitoc.runtime.launch.device import choose_device
 from kaitoc.runtime.launch.preflight import check_memory
 from kaitoc.runtime.launch.processes import needs_launch
+from kaitoc.runtime.launch.ready import RunOptions, make_ready
 from kaitoc.runtime.launch.run import _widen_trained
 from kaitoc.runtime.model import load
 from kaitoc.runtime.observe.device import driver_version, free_and_total_bytes, held_bytes, utilization_percent
 from kaitoc.runtime.observe.prediction import predicted_footprint
+from kaitoc.runtime.quiet import quiet_libraries
 from kaitoc.runtime.training.callbacks import History, MetricsCallback
 from kaitoc.runtime.world import default_num_processes, hide_other_gpus, is_main_process, require_world
 
@@ -312,6 +316,23 @@ def test_a_scaler_for_float16_is_given_float32_gradients(dtype: torch.dtype) -> 
 
     assert frozen.weight.dtype == dtype
     assert trained.weight.dtype == torch.float32
+
+
+def test_a_run_in_float16_trains_an_adapter_in_float32(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments_of = run.training_arguments
+
+    def as_on_a_gpu(*arguments: Any) -> Any:
+        made = arguments_of(*arguments)
+        made.fp16 = True
+        return made
+
+    monkeypatch.setattr(run, "training_arguments", as_on_a_gpu)
+    plan = make_plan(quantization={"method": "nf4", "compute_dtype": "float32"})
+    with quiet_libraries():
+        trainer = run.build_trainer(plan, make_ready(plan, RunOptions("cpu", show_progress=False)))
+
+    trained = [value for value in trainer.model.parameters() if value.requires_grad]
+    assert {value.dtype for value in trained} == {torch.float32}
 
 
 PENDING = """
