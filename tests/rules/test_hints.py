@@ -64,6 +64,8 @@ def hints(example: Example) -> list[tuple[Finding, str]]:
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_helps_that_are_followed_mend_their_findings(example: Example) -> None:
     _, before = findings_of(example)
+
+    assert len(before) == len(example.expected)
     for finding, text in hints(example):
         _, after = findings_of(example, text)
 
