@@ -12,6 +12,7 @@ from architecture_runs import by_hand
 from datasets import Dataset
 from short_plan import short_plan
 from tiny_architectures import save_tiny
+from transformers import AutoTokenizer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -46,7 +47,9 @@ class Masked(NamedTuple):
 def masked(name: str, folder: Path) -> Masked:
     """Make the first batch of two conversations with a template that says what is generated."""
     template = trl_templates.source(f"{TEMPLATES.get(name, 'qwen2_5')}_training")
-    tokenizer = trl_templates.with_template(template)
+    save_tiny(name, folder / "model", trl_templates.with_template(template))
+    # It is of the class that the architecture has, which may add a token of its own.
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     save_tiny(name, folder / "model", tokenizer)
     data = folder / "chats.jsonl"
     data.write_text("".join(json.dumps({"messages": turns}) + "\n" for turns in CONVERSATIONS), encoding="utf-8")
