@@ -161,6 +161,7 @@ class Autograd(Graph):
         step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op)
         step.temporary, step.parameter_gradients = op.backward_temporary, op.parameter_gradients
         step.computed, step.is_tied, step.pieces = computed, op.is_tied, op.backward_pieces
+        step.later_pieces = op.later_pieces
         step.saved = [self._held(tensor) for tensor in op.saved]
         if op.saved_size != ZERO:
             step.saved.append(self._made(op.saved_size))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kaitoc.compiler.memory.closed_form.op import HANDED_ON, PASSED_ON, Accumulate, Kind, Op, Split, View
+from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
 
 
@@ -34,13 +35,13 @@ class BackwardStep:
     """How one operation that was read goes back; `gradients` are as in `Op`. `replay` does it in place of the rules.
 
     `is_tied`: its parameters get another gradient later. `computed` are gradients that going forward took.
-    `pieces` are the tensors that make up `temporary`, where they are known.
+    `pieces` and `later_pieces` are the tensors that make up `temporary`, where they are known.
     `launched_by` carries the kernels of the way back. `scale` is how often the operation runs where it stands for many.
     """
 
     __slots__ = (
-        "computed", "gradients", "inputs", "is_tied", "launched_by", "output", "parameter_gradients", "pieces",
-        "replay", "saved", "scale", "temporary",
+        "computed", "gradients", "inputs", "is_tied", "later_pieces", "launched_by", "output", "parameter_gradients",
+        "pieces", "replay", "saved", "scale", "temporary",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +61,8 @@ class BackwardStep:
         self.temporary = ZERO
         self.parameter_gradients = 0
         self.computed: list[Buffer] = []
-        self.pieces: tuple[Size, ...] = ()
+        self.pieces: tuple[Piece, ...] = ()
+        self.later_pieces: tuple[Piece, ...] = ()
         self.is_tied = False
         self.scale = 1
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Plan
-from kaitoc.compiler.memory.closed_form.loss import LossChunk
+from kaitoc.compiler.memory.closed_form.loss import ChunkedLoss
 from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Effects, Kind, Part, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.scratch import Piece, in_turn, together
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Loss, Workload
 from kaitoc.compiler.memory.workload_key import TILE_TOKENS, liger_chunk_tokens
@@ -83,8 +85,9 @@ class LossHead:
         again going back.
         """
         stream, is_single = self.stream, self.workload.batch_size == 1
-        chunk_of = LossChunk.of if self.plan.stack.widens_chunked_head else LossChunk.narrow
-        chunk = chunk_of(self.plan.head, normed.num_bytes, self.ops.precision.autocast_bytes, softcap=self._has_softcap)
+        widens_head, autocast_bytes = self.plan.stack.widens_chunked_head, self.ops.precision.autocast_bytes
+        chunk = ChunkedLoss(self.plan.head, normed.num_bytes, autocast_bytes, widens_head, self._has_softcap)
+        last = replace(chunk, is_last=True)
         shifted = stream.view(normed, normed.elements) if is_single else self.ops.copy(normed)
         packed = stream.replace(self.ops.copy(shifted), shifted)
         stream.drop(normed)
@@ -92,8 +95,8 @@ class LossHead:
         product = self._product()
         logits = (product.output(), self._per_logit(CHUNK_LOGIT_BYTES))
         backward = launch(*logits, self._per_logit(CHUNK_LOGIT_BACKWARD_BYTES), *self._gradients(product))
-        pieces = (fixed(chunk.forward_bytes),), (fixed(chunk.backward_bytes),)
-        return self._over(parts, *pieces, launch(*logits), backward)
+        pieces = in_turn(chunk.forward(), last.forward()), last.backward()
+        return self._over(parts, *pieces, launch(*logits), backward, chunk.backward())
 
     def _fused(self, normed: Tensor) -> Tensor:
         """TRL 1.15 and later (`ChunkedLogProbFunction`): tiles of 4,096 tokens by 32,768 words, statistics per token.
@@ -115,7 +118,7 @@ class LossHead:
         backward = (*(elements * FLOAT32_BYTES for elements in wide), *tile_pieces)
         product = self._product()
         forward = launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product))
-        return self._over(valid, (*statistics, *tile_pieces), backward, forward, None)
+        return self._over(valid, together(*statistics, *tile_pieces), together(*backward), forward, None)
 
     def _liger(self, normed: Tensor) -> Tensor:
         """Liger Kernel's fused linear cross-entropy, as its patched models call it (`closed_form/liger.py`)."""
@@ -130,7 +133,7 @@ class LossHead:
         effects = Effects(
             computes=(given.size, *([fixed(loss.saved_bytes)] if loss.saved_bytes else ())),
             gradients=(HANDED_ON,),
-            forward_pieces=(per_token(FLOAT32_BYTES), fixed(loss.chunk_bytes(chunk_tokens))),
+            forward_pieces=together(per_token(FLOAT32_BYTES), fixed(loss.chunk_bytes(chunk_tokens))),
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
             is_tied=head.is_tied,
             forward=launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product)),
@@ -165,10 +168,11 @@ class LossHead:
     def _over(
         self,
         given: Tensor,
-        forward_pieces: tuple[Size, ...],
-        backward_pieces: tuple[Size, ...],
+        forward_pieces: tuple[Piece, ...],
+        backward_pieces: tuple[Piece, ...],
         forward: Launch,
         backward: Launch | None,
+        later_pieces: tuple[Piece, ...] = (),
     ) -> Tensor:
         """Return a loss that keeps its input and computes logits only in scratch memory, both ways."""
         head = self.plan.head
@@ -176,6 +180,7 @@ class LossHead:
             saves=(given,),
             forward_pieces=forward_pieces,
             backward_pieces=backward_pieces,
+            later_pieces=later_pieces,
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
             is_tied=head.is_tied,
             forward=forward,

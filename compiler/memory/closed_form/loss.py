@@ -1,72 +1,143 @@
-"""What one chunk of TRL's chunked cross-entropy holds (`_chunk` of `trl/trainer/sft_trainer.py`, 1.7 to 1.14)."""
+"""What one chunk of TRL's chunked cross-entropy takes (`_chunk` of `trl/trainer/sft_trainer.py`, 1.7 to 1.14)."""
 
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.linear import Linear
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES
+from kaitoc.compiler.memory.closed_form.scratch import NOTHING, LastChunk, Piece, Scratch
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 
 CHUNK_TOKENS = 256
 
 
+class Scored(NamedTuple):
+    """What a chunk that was computed again has saved, by number: the product's factors, the softcap's tangent."""
+
+    part: int
+    weight: int
+    tangent: int
+    log_probabilities: int
+
+
 @dataclass(frozen=True, slots=True)
-class LossChunk:
-    """Peaks of one chunk in bytes, on top of the hidden states: the first time through, and going back."""
+class ChunkedLoss:
+    """The loss of a chunk over an output layer, tensor by tensor; `hidden_bytes` are those of an element of its input.
 
-    forward_bytes: int
-    backward_bytes: int
+    Up to 1.12 the product is `h.float() @ w.float().t()`, which widens what is not float32 yet, and autocast narrows
+    both again; later `(h @ w.to(h.dtype).t()).float()` widens the logits alone. The last chunk has fewer tokens.
+    """
 
-    @classmethod
-    def narrow(cls, head: Linear, hidden_bytes: int, autocast_bytes: int | None, *, softcap: bool) -> LossChunk:
-        """Return the peaks since TRL 1.13, where `(h @ w.to(h.dtype).t()).float()` widens the logits alone."""
-        inputs, logits = CHUNK_TOKENS * head.in_features, CHUNK_TOKENS * head.out_features
-        cast = hidden_bytes * head.num_weights if head.weight_bytes != hidden_bytes else 0
-        num_bytes = autocast_bytes or hidden_bytes
-        narrowed = num_bytes * (head.num_weights + inputs) if num_bytes != hidden_bytes else 0
-        product = cast + narrowed + num_bytes * logits
-        widening = (num_bytes + FLOAT32_BYTES) * logits if num_bytes != FLOAT32_BYTES else 0
-        capped = FLOAT32_BYTES * logits if softcap else 0
-        entropy = 4 * FLOAT32_BYTES * logits
-        saved = narrowed or cast
-        if not head.trainable and narrowed:
-            saved -= num_bytes * inputs
-        again = max(product, saved + widening, saved + 3 * capped, saved + capped + entropy)
-        formed = saved + num_bytes * (logits + head.num_weights) if head.trainable else 0
-        recast = (num_bytes + head.weight_bytes) * head.num_weights if num_bytes != head.weight_bytes else 0
-        backward = max(again, formed, recast if head.trainable else 0)
-        return cls(max(product, widening, 3 * capped, entropy), backward)
+    head: Linear
+    hidden_bytes: int
+    autocast_bytes: int | None
+    widens_head: bool
+    has_softcap: bool
+    is_last: bool = False
 
-    @classmethod
-    def of(cls, head: Linear, hidden_bytes: int, autocast_bytes: int | None, *, softcap: bool) -> LossChunk:
-        """Return the peaks for an output layer; `hidden_bytes` are those of one element of the hidden states.
+    def forward(self) -> tuple[Piece, ...]:
+        """List the tensors of a chunk the first time through."""
+        scratch = Scratch()
+        scratch.give_up(*self._score(scratch, goes_back=False))
+        return scratch.pieces()
 
-        The product `h.float() @ w.float().t()` widens what is not float32 yet, and autocast narrows both again. The
-        log-probabilities and the two steps of the entropy are float32 and live beside the logits. Going back computes
-        the chunk again, with the product's factors saved; the gradient of a trained head is narrowed and added up.
+    def backward(self) -> tuple[Piece, ...]:
+        """List the tensors of a chunk going back, where it is computed again.
+
+        The gradient of a trained head is brought to the weight's type, and added to that of the chunks before.
         """
-        inputs, logits = CHUNK_TOKENS * head.in_features, CHUNK_TOKENS * head.out_features
-        widened = FLOAT32_BYTES * (
-            (head.num_weights if head.weight_bytes != FLOAT32_BYTES else 0)
-            + (inputs if hidden_bytes != FLOAT32_BYTES else 0)
-        )
-        num_bytes = autocast_bytes or FLOAT32_BYTES
-        narrowed = num_bytes * (head.num_weights + inputs) if autocast_bytes else 0
-        product = widened + narrowed + num_bytes * logits
-        capped = num_bytes * logits if softcap else 0
-        capping = 3 * num_bytes * logits if softcap else 0
-        entropy = (num_bytes + 3 * FLOAT32_BYTES) * logits
-        saved = narrowed or widened
+        scratch, head, num_bytes = Scratch(), self.head, self._product_bytes
+        scored = self._score(scratch, goes_back=True)
+        grad = self._gradient_of_logits(scratch, scored)
+        of_weight = scratch.take(fixed(num_bytes * head.num_weights) if head.trainable else ZERO)
+        of_part = scratch.take(self._inputs(num_bytes))
+        scratch.give_up(scored.part, scored.weight, grad)
+        for other in (FLOAT32_BYTES, head.weight_bytes) if self.widens_head else (head.weight_bytes,):
+            if head.trainable and other != num_bytes:
+                of_weight, before = scratch.take(fixed(other * head.num_weights)), of_weight
+                scratch.give_up(before)
+            num_bytes = other
+        scratch.give_up(of_weight, of_part)
+        return scratch.pieces()
+
+    def _inputs(self, num_bytes: int) -> Size | LastChunk:
+        """Return the size of the chunk's part of the hidden states in elements of so many bytes."""
+        return self._per_token(self.head.in_features * num_bytes)
+
+    def _logits(self, num_bytes: int) -> Size | LastChunk:
+        """Return the size of the chunk's logits in elements of so many bytes."""
+        return self._per_token(self.head.out_features * num_bytes)
+
+    def _per_token(self, num_bytes: int) -> Size | LastChunk:
+        return LastChunk(num_bytes, CHUNK_TOKENS) if self.is_last else fixed(num_bytes * CHUNK_TOKENS)
+
+    @property
+    def _factor_bytes(self) -> int:
+        return FLOAT32_BYTES if self.widens_head else self.hidden_bytes
+
+    @property
+    def _product_bytes(self) -> int:
+        return self.autocast_bytes or self._factor_bytes
+
+    @property
+    def _logit_bytes(self) -> int:
+        """Return the bytes of a logit once it is capped."""
+        return self._product_bytes if self.widens_head else FLOAT32_BYTES
+
+    def _score(self, scratch: Scratch, *, goes_back: bool) -> Scored:
+        """Compute the loss and the entropy, whose log-probabilities and two steps are float32 beside the logits."""
+        part, weight, logits = self._product(scratch, goes_back=goes_back)
+        if self._logit_bytes != self._product_bytes:
+            logits = self._replaced(scratch, logits, self._logit_bytes)
+        tangent = NOTHING
+        if self.has_softcap:  # softcap * tanh(logits / softcap)
+            quotient = scratch.take(self._logits(self._logit_bytes))
+            tangent = self._replaced(scratch, quotient, self._logit_bytes)
+            logits = self._replaced(scratch, logits, self._logit_bytes)
+            if not goes_back:
+                scratch.give_up(tangent)
+        size = self._logits(FLOAT32_BYTES)
+        widened = scratch.take(size if self._logit_bytes != FLOAT32_BYTES else ZERO)
+        log_probabilities = scratch.take(size)
+        scratch.give_up(widened)
+        steps = scratch.take(size), scratch.take(size)
+        scratch.give_up(*steps, logits)
+        return Scored(part, weight, tangent, log_probabilities)
+
+    def _product(self, scratch: Scratch, *, goes_back: bool) -> tuple[int, int, int]:
+        """Multiply the chunk by the weight; return the factors, as far as going back needs them, and the logits."""
+        head, factor_bytes, num_bytes = self.head, self._factor_bytes, self._product_bytes
+        part = scratch.take(self._inputs(factor_bytes) if factor_bytes != self.hidden_bytes else ZERO)
+        weight = scratch.take(fixed(factor_bytes * head.num_weights) if factor_bytes != head.weight_bytes else ZERO)
+        cast = part, weight
+        if num_bytes != factor_bytes:
+            part, weight = scratch.take(self._inputs(num_bytes)), scratch.take(fixed(num_bytes * head.num_weights))
+        logits = scratch.take(self._logits(num_bytes))
+        if not goes_back or num_bytes != factor_bytes:
+            scratch.give_up(*cast)
+        if not goes_back:
+            scratch.give_up(part, weight)
+            return NOTHING, NOTHING, logits
         if not head.trainable:
-            saved -= min(saved, inputs * (num_bytes if autocast_bytes or hidden_bytes != FLOAT32_BYTES else 0))
-        again = max(product, saved + capping, saved + capped + entropy)
-        return cls(max(product, capping, entropy), max(again, *_head_gradient(head, saved, logits, num_bytes)))
+            scratch.give_up(part)
+        return part, weight, logits
 
+    def _gradient_of_logits(self, scratch: Scratch, scored: Scored) -> int:
+        """Go back from the loss to the product; return the gradient that the product gets."""
+        size = self._logits(FLOAT32_BYTES)
+        of_log_probabilities, grad = scratch.take(size), scratch.take(size)
+        scratch.give_up(of_log_probabilities, scored.log_probabilities)
+        if self._logit_bytes != FLOAT32_BYTES:
+            grad = self._replaced(scratch, grad, self._logit_bytes)
+        if self.has_softcap:
+            grad = self._replaced(scratch, grad, self._logit_bytes)
+            grad = self._replaced(scratch, grad, self._logit_bytes)
+            scratch.give_up(scored.tangent)
+            grad = self._replaced(scratch, grad, self._logit_bytes)
+        return grad if self._product_bytes == self._logit_bytes else self._replaced(scratch, grad, self._product_bytes)
 
-def _head_gradient(head: Linear, saved: int, logits: int, num_bytes: int) -> tuple[int, ...]:
-    """Return the moments in which a trained head's gradient forms, is widened, and is brought to the weight's type."""
-    if not head.trainable:
-        return (0,)
-    formed = saved + num_bytes * (logits + head.num_weights)
-    widened = (num_bytes + FLOAT32_BYTES) * head.num_weights if num_bytes != FLOAT32_BYTES else 0
-    narrowed = (FLOAT32_BYTES + head.weight_bytes) * head.num_weights if head.weight_bytes != FLOAT32_BYTES else 0
-    return formed, widened, narrowed
+    def _replaced(self, scratch: Scratch, old: int, num_bytes: int) -> int:
+        """Compute a tensor of the logits' size, for which the one before is given up."""
+        new = scratch.take(self._logits(num_bytes))
+        scratch.give_up(old)
+        return new

@@ -16,6 +16,7 @@ from kaitoc.compiler.memory.closed_form.linear import Adapter
 from kaitoc.compiler.memory.closed_form.op import Effects, Part, Stream, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.plan import plan_for
+from kaitoc.compiler.memory.closed_form.scratch import together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.stacks import find_stack
@@ -154,7 +155,9 @@ class DecoderModel:
             gradients=(None,) if trains else (),
             parameter_gradients=num_bytes if trains and not adds else 0,
             is_tied=adds,
-            backward_pieces=(*([fixed(num_bytes)] if adds else ()), *(self._embedding_sums() if trains else ())),
+            backward_pieces=together(
+                *([fixed(num_bytes)] if adds else ()), *(self._embedding_sums() if trains else ())
+            ),
         )
         hidden = stream.apply([source] if trains else [], per_token(hidden_size), plan.embedding_bytes, effects)
         if plan.embedding_adapter is not None:

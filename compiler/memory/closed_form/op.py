@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
+from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Phase
 
@@ -76,7 +77,8 @@ class Effects:
     `num_saved_parameters` are those that it saves as they are, which takes no memory.
     `computes` are gradients that going forward takes: the input's first, `HANDED_ON` in `gradients`, then parameters'.
     `forward_pieces` and `backward_pieces` are the tensors that make up a temporary, in the order in which they come;
-    those of the way back are there before the gradients.
+    those of the way back are there before the gradients. `later_pieces` are those of a loop's next turns back, which
+    find the gradients there.
     `reads_again` is what its kernels pass over a second time, both ways.
     Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
     """
@@ -85,8 +87,9 @@ class Effects:
     saves_output: bool = False
     saves_size: Size = ZERO
     computes: tuple[Size, ...] = ()
-    forward_pieces: tuple[Size, ...] = ()
-    backward_pieces: tuple[Size, ...] = ()
+    forward_pieces: tuple[Piece, ...] = ()
+    backward_pieces: tuple[Piece, ...] = ()
+    later_pieces: tuple[Piece, ...] = ()
     num_saved_parameters: int = 0
     retains: tuple[Tensor, ...] = ()
     gradients: tuple[Size | None, ...] | None = None
@@ -115,8 +118,9 @@ class Op:
     saved: tuple[Tensor, ...]
     saved_size: Size
     computes: tuple[Size, ...]
-    forward_pieces: tuple[Size, ...]
-    backward_pieces: tuple[Size, ...]
+    forward_pieces: tuple[Piece, ...]
+    backward_pieces: tuple[Piece, ...]
+    later_pieces: tuple[Piece, ...]
     num_saved_parameters: int
     retained: tuple[Tensor, ...]
     gradients: tuple[Size | None, ...]

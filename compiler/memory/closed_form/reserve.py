@@ -80,18 +80,28 @@ def replayed_shares(workload: Workload) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=256)
-def script_of(workload: Workload) -> Script:
-    """Return a step's allocations, for any batch size and sequence length."""
+def script_of(workload: Workload, *, adds_up: bool = False, recomputes_late: bool = False) -> Script:
+    """Derive a step's allocations, for any batch size and sequence length.
+
+    With `adds_up` it finds the gradients of batches before it: its own are added to them and given up, each as soon as
+    it is complete. `recomputes_late` is as in `ScriptReader`; every published figure of a single step is without it.
+    """
     stream, reference = stream_of(workload), reference_stream_of(workload)
     prepare = setup_of(workload)
     for runs_all_layers in (True,) if workload.offloads_activations else (False, True):
-        reader = ScriptReader(runs_all_layers=runs_all_layers)
+        reader = ScriptReader(runs_all_layers=runs_all_layers, recomputes_late=recomputes_late)
         prepare(reader)
+        if adds_up:
+            reader.step_scratch = _nothing
         reader.step(stream, reference)
         script = unroll(reader.events, reader.runs, reader.num_forward, reader.kept)
         if script is not None:
             return script
     raise RuntimeError("a recording of all layers has no groups that could differ")
+
+
+def _nothing(_num_bytes: int) -> int:
+    return 0
 
 
 def _allocate(allocator: CachingAllocator, sizes: Sequence[int]) -> list[Block]:

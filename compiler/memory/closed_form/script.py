@@ -17,7 +17,8 @@ from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import rounded
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Keep, Op, Repeat
+from kaitoc.compiler.memory.closed_form.op import Checkpoint, Keep, Op, Repeat
+from kaitoc.compiler.memory.closed_form.scratch import LastChunk, Piece, most, together
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 _NUM_RUN = 4
@@ -51,7 +52,7 @@ class Script:
     """
 
     operations: array[int]
-    sizes: tuple[Size, ...]
+    sizes: tuple[Size | LastChunk, ...]
     left: tuple[int, ...]
     num_forward: int
     gradients: tuple[int, ...]
@@ -85,7 +86,7 @@ class Allocated(NamedTuple):
     """The allocation of a recorded block."""
 
     number: int
-    size: Size
+    size: Size | LastChunk
     stream: CudaStream = CudaStream.COMPUTE
 
 
@@ -114,9 +115,14 @@ class LayerRun:
 
 
 class ScriptReader(Autograd):
-    """Reads a stream for its script: writes down what a step allocates instead of counting it."""
+    """Reads a stream for its script: writes down what a step allocates instead of counting it.
 
-    def __init__(self, *, runs_all_layers: bool = False) -> None:
+    With `recomputes_late` a checkpoint that is not reentrant is computed again as PyTorch does it: once the first
+    operation on the way back asks for a saved tensor, after those that saved none, and loops take their scratch memory
+    tensor by tensor. Else it is computed at once, and a loop takes the most in one piece.
+    """
+
+    def __init__(self, *, runs_all_layers: bool = False, recomputes_late: bool = False) -> None:
         super().__init__()
         self.events: list[Event] = []
         self.runs: list[LayerRun] = []
@@ -125,7 +131,10 @@ class ScriptReader(Autograd):
         self._runs_all_layers = runs_all_layers
         self._numbers: dict[Buffer, int] = {}
         self._num_blocks = 0
-        self._pieces: list[int] = []
+        self._recomputes_late = recomputes_late
+        self._recomputed_events: tuple[int, int] | None = None
+        self._undone: BackwardStep | None = None
+        self._taken: list[int] = []
 
     def seed(self, value: Value, size: Size) -> None:
         """Start backward, which ends the forward pass."""
@@ -147,9 +156,11 @@ class ScriptReader(Autograd):
         self.kept.add(self._numbers[self._values[instruction.tensor.number].buffer])
 
     def _mark(self, temporary: Size = ZERO) -> None:
-        if self._pieces:
-            self._give_back(self._pieces)
-            self._pieces = []
+        if self._undone is not None:
+            self._give_back(self._taken)
+            if self._recomputes_late:
+                self._give_back(self._take(self._undone.later_pieces))
+            self._undone = None
         elif temporary is not ZERO and any(temporary):
             self.events.append(Touched(temporary))
 
@@ -159,16 +170,42 @@ class ScriptReader(Autograd):
             return
         self._give_back(self._take(op.forward_pieces))
 
+    def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
+        start = len(self.events)
+        result = super()._run_again(instruction, given)
+        if self._recomputes_late and not instruction.keeps_output:
+            self._recomputed_events = start, 0
+        return result
+
+    def _undo(self, step: BackwardStep) -> None:
+        if self._recomputed_events is not None:
+            start, end = self._recomputed_events
+            end = end or len(self.events)
+            self._recomputed_events = start, end
+            if step.saved or (isinstance(step.launched_by, Op) and step.launched_by.num_saved_parameters):
+                self.events += self.events[start:end]
+                del self.events[start:end]
+                self._recomputed_events = None
+        super()._undo(step)
+
     def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
-        self._pieces = self._take(step.pieces)
+        if step.pieces:
+            self._undone, self._taken = step, self._take(step.pieces)
         super()._go_back(step, grad)
 
-    def _take(self, sizes: Sequence[Size]) -> list[int]:
-        """Write down tensors that live together; return their numbers."""
-        first = self._num_blocks
-        self._num_blocks += len(sizes)
-        self.events += [Allocated(number, size) for number, size in enumerate(sizes, first)]
-        return [*range(first, self._num_blocks)]
+    def _take(self, pieces: Sequence[Piece]) -> list[int]:
+        """Write down the tensors of scratch memory; return the numbers of those that are there when all have come."""
+        if not self._recomputes_late and any(piece.until is not None for piece in pieces):
+            pieces = together(most(pieces))
+        first, ending = self._num_blocks, dict[int, list[int]]()
+        self._num_blocks += len(pieces)
+        for place, piece in enumerate(pieces):
+            self._give_back(ending.pop(place, ()))
+            self.events.append(Allocated(first + place, piece.size))
+            if piece.until is not None:
+                ending.setdefault(piece.until, []).append(first + place)
+        self._give_back(ending.pop(len(pieces), ()))
+        return [first + place for place, piece in enumerate(pieces) if piece.until is None]
 
     def _give_back(self, numbers: Sequence[int]) -> None:
         self.events += [Freed(number) for number in numbers]

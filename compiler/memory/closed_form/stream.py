@@ -31,6 +31,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Tensor,
     View,
 )
+from kaitoc.compiler.memory.closed_form.scratch import most
 from kaitoc.compiler.memory.closed_form.size import Size
 from kaitoc.compiler.memory.result import Phase
 
@@ -116,11 +117,12 @@ class StreamBuilder:
                 computes=effects.computes,
                 forward_pieces=effects.forward_pieces,
                 backward_pieces=effects.backward_pieces,
+                later_pieces=effects.later_pieces,
                 num_saved_parameters=effects.num_saved_parameters,
                 retained=effects.retains,
                 gradients=gradients,
-                forward_temporary=sum(effects.forward_pieces, effects.forward_temporary) + effects.saves_size,
-                backward_temporary=sum(effects.backward_pieces, effects.backward_temporary),
+                forward_temporary=effects.forward_temporary + most(effects.forward_pieces) + effects.saves_size,
+                backward_temporary=effects.backward_temporary + most(effects.backward_pieces),
                 parameter_gradients=effects.parameter_gradients,
                 is_tied=effects.is_tied,
                 has_backward=has_backward,

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Collection, Iterator, Sequence
 
 from kaitoc.compiler.core.tuples import NamedTuple
+from kaitoc.compiler.memory.closed_form.scratch import LastChunk
 from kaitoc.compiler.memory.closed_form.script import (
     STREAM_SHIFT,
     TOUCH,
@@ -64,7 +65,7 @@ class _Unroller:
         )
         self._origins = dict(self._find_origins())
         self._operations: list[int] = []
-        self._sizes: dict[Size, int] = {}
+        self._sizes: dict[Size | LastChunk, int] = {}
         self._num_blocks = 0
         self._single: dict[int, int] = {}
         self._first_blocks: dict[tuple[int, bool, int], int] = {}
@@ -97,7 +98,7 @@ class _Unroller:
             sizes=tuple(self._sizes),
             left=tuple(number for number, _ in left),
             num_forward=end_of_forward,
-            gradients=tuple(number for number, event in left if event.size == fixed(event.size.fixed)),
+            gradients=tuple(number for number, event in left if event.size == fixed(event.size[0])),
             outputs=tuple(number for number, event in left if event.number in kept),
         )
 

@@ -6,9 +6,7 @@ the device and are skipped. Each is replayed at its own size, where `reserve.py`
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass, replace
@@ -21,7 +19,6 @@ from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import script_of
-from kaitoc.compiler.memory.closed_form.script import TOUCH, Script
 from kaitoc.compiler.memory.closed_form.sharding.units import units_of
 from kaitoc.compiler.memory.workload import Allocator, Workload
 from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
@@ -102,9 +99,7 @@ class _Run:
 
     def _batch(self, shape: BatchShape) -> None:
         workload = replace(self.workload, batch_size=shape.num_rows, seq_len_tokens=shape.num_tokens)
-        script = script_of(key_of_step(workload))
-        if self._gradients:
-            script = _adding_up(script)
+        script = script_of(key_of_step(workload), adds_up=bool(self._gradients), recomputes_late=True)
         blocks: list[Block] = []
         num_bytes = script.num_bytes(*shape)
         script.run(self.allocator, num_bytes, blocks, 0, script.num_forward)
@@ -136,27 +131,6 @@ class _Run:
 
 def _covers(large: BatchShape, small: BatchShape) -> bool:
     return small.num_rows <= large.num_rows and small.num_tokens <= large.num_tokens
-
-
-@lru_cache(maxsize=64)
-def _adding_up(script: Script) -> Script:
-    """Return a step that finds gradients there: its own are added to them and given up, once it goes back."""
-    gradients = set(script.gradients)
-    operations, num_blocks, num_forward = array("i"), 0, 0
-    early: list[int] = []
-    for position, operation in enumerate(script.operations):
-        if position == script.num_forward:
-            num_forward = len(operations)
-            operations.extend(~number for number in early)
-        operations.append(operation)
-        if 0 <= operation < TOUCH:
-            if num_blocks in gradients and position >= script.num_forward:
-                operations.append(~num_blocks)
-            elif num_blocks in gradients:
-                early.append(num_blocks)
-            num_blocks += 1
-    left = tuple(number for number in script.left if number not in gradients)
-    return replace(script, operations=operations, left=left, num_forward=num_forward, gradients=())
 
 
 def _trained(workload: Workload) -> Iterator[tuple[int, int, int]]:
