@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from sys import intern
 
-from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, SourceError
+from kaitoc.compiler.job.file_store import FileStore
 from kaitoc.compiler.job.kustomized import KustomizedFiles
 from kaitoc.compiler.job.neighbours import files_of_kaito_in
 from kaitoc.compiler.job.object_table import (
@@ -28,12 +28,8 @@ from kaitoc.compiler.job.object_table import (
 from kaitoc.compiler.manifest.adapter_places import written_to
 from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
-from kaitoc.compiler.manifest.reading import as_plain_config, read_manifests
+from kaitoc.compiler.manifest.reading import as_plain_config
 from kaitoc.compiler.manifest.serving_objects import config_names
-
-_CACHED_CHARACTERS = 2_000_000
-_LEAST_CHARACTERS = 8_000
-"""What a file counts for at least, so that of small ones 250 are held."""
 
 
 @dataclass(slots=True)
@@ -42,10 +38,9 @@ class Library:
 
     names_sought: tuple[str, ...] = ()
     """Of the files beside a given one, those that mention none of these are passed over; all are read if empty."""
-    _sources: dict[str, Source] = field(default_factory=dict)
+    _files: FileStore = field(default_factory=FileStore)
     _given: set[str] = field(default_factory=set)
     _context: set[str] = field(default_factory=set)
-    _cache: SizedCache[str, ManifestFile] = field(default_factory=lambda: SizedCache(_CACHED_CHARACTERS))
     _config_maps: ObjectTable = field(default_factory=ObjectTable)
     _users: ObjectTable = field(default_factory=ObjectTable)
     _trainers: ObjectTable = field(default_factory=ObjectTable)
@@ -57,7 +52,7 @@ class Library:
 
     def add_source(self, source: Source) -> None:
         """Add a text that replaces, or is not, a file on disk, such as standard input."""
-        self._sources[source.path] = source
+        self._files.texts[source.path] = source
 
     def add_context(self, path: str) -> None:
         """Index a file the user did not name, so that partners are found in it; raises `SourceError`."""
@@ -68,14 +63,14 @@ class Library:
     def add_read(self, file: ManifestFile) -> None:
         """Add a file that was read elsewhere, so that partners are found in it."""
         path = file.source.path
-        self._sources[path] = file.source
-        self._hold(path, file)
+        self._files.texts[path] = file.source
+        self._files.hold(path, file)
         self.add_context(path)
 
     def take_context(self, other: Library, changed: Iterable[Source]) -> None:
         """Take the texts and the context of another library, changed texts in their new form."""
-        self._sources.update(other._sources)
-        self._sources.update({source.path: source for source in changed})
+        self._files.texts.update(other._files.texts)
+        self._files.texts.update({source.path: source for source in changed})
         for path in other._context:
             self.add_context(path)
 
@@ -107,7 +102,7 @@ class Library:
             for name, number, place, namespace in entries:
                 table.add(name, Entry(paths[number], place, intern(namespace)))
         for path in index.kustomizations:
-            self._learn(self._kustomized.learn(path, self._text_of))
+            self._learn(self._kustomized.learn(path, self._files.text_of))
 
     def is_given(self, manifest: Manifest) -> bool:
         """Return whether the user named the file an object stands in."""
@@ -119,18 +114,8 @@ class Library:
 
     def load(self, path: str) -> ManifestFile:
         """Return a file's objects, from the cache or from disk; raises `SourceError`."""
-        cached = self._cache.get(path)
-        if cached is not None:
-            return cached
-        source = self._sources.get(path) or Source.read(path)
-        loaded = read_manifests(source)
-        if path in self._kustomized.generated:
-            loaded = as_plain_config(loaded, self._kustomized.generated[path][0].key)
-        self._hold(path, loaded)
-        return loaded
-
-    def _hold(self, path: str, file: ManifestFile) -> None:
-        self._cache.put(path, file, max(_LEAST_CHARACTERS, len(file.source.text)))
+        generated = self._kustomized.generated.get(path)
+        return self._files.load(path, generated[0].key if generated else None)
 
     def is_patch(self, path: str) -> bool:
         """Return whether a kustomization applies a file to other objects: by itself it is no object."""
@@ -141,7 +126,7 @@ class Library:
 
         Where there is none of that name, one whose name kustomize made from it: its name tells.
         """
-        file = self._cache.get(near.source.path)
+        file = self._files.held(near.source.path)
         for manifest in reversed(file.manifests) if file is not None else ():
             if manifest.is_config_map and (manifest.ref.name, manifest.ref.namespace) == (name, near.ref.namespace):
                 return manifest
@@ -171,7 +156,7 @@ class Library:
 
     def has_unnamed(self, near: Manifest) -> bool:
         """Return whether a ConfigMap in an object's file has a name that is not known yet."""
-        file = self._cache.get(near.source.path)
+        file = self._files.held(near.source.path)
         config_maps = [manifest for manifest in file.manifests if manifest.is_config_map] if file is not None else []
         return any(config_map.known_text("metadata", "name") is None for config_map in config_maps)
 
@@ -293,7 +278,7 @@ class Library:
                                  lambda: manifest.named(generated.name, generated.namespace))  # fmt: skip
 
     def _entry_of(self, manifest: Manifest) -> Entry:
-        file = self._cache.get(manifest.source.path)
+        file = self._files.held(manifest.source.path)
         numbers = enumerate(file.manifests) if file is not None else ()
         number = next((number for number, one in numbers if one.node.span == manifest.node.span), 0)
         return Entry(manifest.source.path, number, namespace_of(manifest))
@@ -314,7 +299,7 @@ class Library:
         if path not in self._given:
             self._beside.add(path)
         if os.path.basename(path) in FILE_NAMES:
-            self._learn(self._kustomized.learn(os.path.normpath(path), self._text_of))
+            self._learn(self._kustomized.learn(os.path.normpath(path), self._files.text_of))
         for index, manifest in enumerate(loaded.manifests):
             if manifest.is_config_map and manifest.plain is None:
                 self._note_config_map(manifest.ref.name, Entry(path, index, namespace_of(manifest)))
@@ -325,7 +310,7 @@ class Library:
                     self._trainers.add(place, Entry(path, index, namespace_of(manifest)))
             elif not manifest.is_config_map:
                 continue
-            self._learn(self._kustomized.learn_around(os.path.dirname(path), self._text_of))
+            self._learn(self._kustomized.learn_around(os.path.dirname(path), self._files.text_of))
         return loaded
 
     def _note_config_map(self, name: str, entry: Entry) -> None:
@@ -337,9 +322,9 @@ class Library:
     def _learn(self, found: Iterable[GeneratedConfigMap]) -> None:
         """Note the ConfigMaps that kustomize makes of files; such a file is a config of Kaito's whatever it says."""
         for one in found:
-            cached = self._cache.get(one.path)
+            cached = self._files.held(one.path)
             if cached is not None:
-                self._hold(one.path, as_plain_config(cached, one.key))
+                self._files.hold(one.path, as_plain_config(cached, one.key))
             try:
                 manifests = self.load(one.path).manifests
             except SourceError:
@@ -347,15 +332,9 @@ class Library:
             if manifests and manifests[0].plain is not None:
                 self._config_maps.add(one.written_name, Entry(one.path, 0, intern(one.namespace)))
 
-    def _text_of(self, path: str) -> Source | None:
-        try:
-            return self._sources.get(path) or Source.read(path)
-        except SourceError:
-            return None
-
     def _search_folder(self, folder: str, path: str) -> None:
         """Index the manifests beside a file, once per folder; files that cannot be read are passed over."""
-        is_new = path in self._sources and not os.path.exists(path)
+        is_new = path in self._files.texts and not os.path.exists(path)
         if folder in self._searched or (is_new and not os.path.isdir(os.path.dirname(path))):
             return
         self._searched.add(folder)

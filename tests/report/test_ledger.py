@@ -19,7 +19,7 @@ from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.check.outcome import FileOutcome
 from kaitoc.compiler.check.rule_pages import rule_infos
 from kaitoc.compiler.core.spool import MAX_HELD_BYTES, Spool, SpoolError
-from kaitoc.compiler.job import library
+from kaitoc.compiler.job import file_store
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.report import FORMATS, render
@@ -103,7 +103,7 @@ class Held(NamedTuple):
 
 def measure(paths: list[str]) -> Held:
     """Measure in a process that did nothing else, once all is loaded that a check loads."""
-    library._CACHED_CHARACTERS = NUM_CACHED_FILES * library._LEAST_CHARACTERS
+    file_store._CACHED_CHARACTERS = NUM_CACHED_FILES * file_store._LEAST_CHARACTERS
     held_bytes(paths[:NUM_CACHED_FILES])
     tracemalloc.start()
     return Held(held_bytes(paths[:FEW]), held_bytes(paths), held_bytes(paths[:FEW], []))
