@@ -26,7 +26,7 @@ from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
 FIXTURES = Path(__file__).parents[1] / "passes"
 HOSTILE = "<script>alert(1)</script>|`x`"
-VOID_TAGS = {"meta", "br"}
+VOID_TAGS = {"meta", "br", "wbr"}
 MODULES = ("json", "markdown", "html")
 
 

@@ -148,7 +148,7 @@ def test_metrics_after_the_checkpoint_and_a_cut_line_are_dropped(tmp_path: Path)
 def test_a_run_with_another_plan_is_not_resumed(tmp_path: Path) -> None:
     write_plan(plan(tmp_path), tmp_path)
 
-    with pytest.raises(RunFailure, match=r"`training.learning_rate` was 2e-05 and is 0.1 now"):
+    with pytest.raises(RunFailure, match=r"`training.learning_rate` was 2e-05 and is now 0.1"):
         require_same_plan(plan(tmp_path, learning_rate=0.1), tmp_path)
 
 

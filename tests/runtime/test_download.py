@@ -175,7 +175,7 @@ def test_a_server_that_is_not_there_is_one_message(server: Server, tmp_path: Pat
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DataFailure, match="at most 1,000 are taken"):
+    with pytest.raises(DataFailure, match="80,000 bytes; the limit is 1,000"):
         fetch(f"{server.address}/rows.jsonl", tmp_path, limits=DownloadLimits(max_bytes=1000))
 
 
