@@ -194,7 +194,7 @@ values = st.recursive(
 PARTS = ("uid", "kind", "operation", "namespace", "name", "object", "oldObject", "dryRun")
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=75, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(st.sampled_from(PARTS), values, max_size=3), values, st.sampled_from(["/validate", "/mutate"]))
 def test_no_request_ends_in_a_server_error(server: Server, parts: dict[str, Any], config: object, path: str) -> None:
     data = json.loads(review(config_map(config if isinstance(config, str) else json.dumps(config))))

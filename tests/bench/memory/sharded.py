@@ -72,7 +72,8 @@ def allocated_score(rows: list[Measured]) -> Score:
 
 def device_score(rows: list[Measured]) -> tuple[Score, float]:
     """Score the device totals; return also the share of runs that the interval covers."""
-    measured = [(footprint(row.workload, row.gpu), row.device_bytes) for row in rows if row.device_bytes]
+    predicted = {key: footprint(*key) for key in dict.fromkeys((row.workload, row.gpu) for row in rows)}
+    measured = [(predicted[row.workload, row.gpu], row.device_bytes) for row in rows if row.device_bytes]
     covered = sum(found.low_bytes <= size <= found.high_bytes for found, size in measured)
     return Score(tuple(found.device_bytes / size - 1 for found, size in measured)), covered / len(measured)
 
