@@ -57,7 +57,7 @@ class TestSchemas:
         check(hostile_report)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.text())
 def test_every_text_makes_valid_sarif_and_json(text: str) -> None:
     report = Report(tuple(findings_with(text)))

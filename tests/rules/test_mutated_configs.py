@@ -16,7 +16,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.rules import FILE_RULES, JOB_RULES, OBJECT_RULES
 
 pytestmark = pytest.mark.no_cover
-NUM_CONFIGS = 250
+NUM_CONFIGS = 120
 OF_FORM = (Area.MANIFEST, Area.SCHEMA)
 ALSO_OF_WHAT_COMES_LATER = ("KT205", "KT213")
 """Rules that keep their codes where the parser takes a text and the job stops on it later."""
