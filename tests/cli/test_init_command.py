@@ -1,0 +1,109 @@
+"""`kaitoc init` at the command line: what it writes passes a check, and what it cannot write it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kaitoc.compiler.cli import cli
+
+CONFIG_MAP = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: tune-params
+data:
+  training_config.yaml: |
+    training_config:
+      LoraConfig:
+        r: 8
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cm.yaml").write_text(CONFIG_MAP, encoding="utf-8")
+    return tmp_path
+
+
+def kaitoc(*words: str) -> Result:
+    return CliRunner().invoke(cli, [*words])
+
+
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [("phi-4-mini-instruct", "v0.11"), ("phi-3-mini-128k-instruct", "v0.12"), ("qwen2.5-coder-7b-instruct", "v0.12")],
+)
+def test_init_writes_what_passes_a_strict_check(here: Path, model: str, version: str) -> None:
+    (here / "cm.yaml").unlink()
+
+    written = kaitoc("init", "--model", model, "--seq-len", "2048", "--kaito-version", version, "-o", "new.yaml")
+    checked = kaitoc("check", "new.yaml", "--strict", "--kaito-version", version)
+
+    assert written.exit_code == 0, written.output
+    assert checked.exit_code == 0, checked.stdout
+    assert kaitoc("compile", "new.yaml", "--diff", "--kaito-version", version).exit_code == 0
+
+
+@pytest.mark.parametrize("version", ["v0.8", "v0.12"])
+@pytest.mark.parametrize("model", ["phi-4", "phi-3-mini-4k-instruct", "qwen2.5-coder-32b-instruct"])
+def test_init_serves_the_adapter_of_a_tuning_workspace(here: Path, model: str, version: str) -> None:
+    words = ("init", "--model", model, "--gpu", "A100-80GB", "--kaito-version", version, "--output-image", "r.io/a:1")
+
+    written = kaitoc(*words, "--serve", "--rank", "24", "-o", "server.yaml")
+    checked = kaitoc("check", "server.yaml", "--strict", "--kaito-version", version)
+
+    server = (here / "server.yaml").read_text(encoding="utf-8")
+    assert written.exit_code == 0, written.output
+    assert checked.exit_code == 0, checked.stdout
+    assert "No findings" in checked.stdout
+    assert "image: r.io/a:1" in server
+    assert "max-lora-rank: 32" in server
+    assert "ConfigMap" not in kaitoc(*words, "--serve").stdout
+
+
+def test_the_hint_of_a_tuning_job_is_what_init_writes(here: Path) -> None:
+    (here / "cm.yaml").write_text(CONFIG_MAP.replace("r: 8", "r: 128"), encoding="utf-8")
+
+    hint = kaitoc("check", "cm.yaml", "--select", "KT731").stdout
+    server = kaitoc("init", "--model", "phi-4", "--gpu", "A100-80GB", "--rank", "128", "--serve").stdout
+
+    assert "max-lora-rank: 128" in hint
+    assert "max-lora-rank: 128" in server
+
+
+def test_init_takes_qlora_where_lora_does_not_fit(here: Path) -> None:
+    result = kaitoc("init", "--model", "phi-4", "--gpu", "A10-24GB")
+
+    assert result.exit_code == 0
+    assert "method: qlora" in result.stdout
+
+
+def test_init_derives_the_batch_from_the_number_of_samples(here: Path) -> None:
+    result = kaitoc("init", "--model", "phi-4-mini-instruct", "--num-samples", "200")
+
+    assert "gradient_accumulation_steps: 4" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--model", "llama-3.1-8b"), 2, "cannot tune"),
+        (("--model", "phi-4", "--gpu", "A10-24GB", "--seq-len", "16000"), 1, "too much"),
+        (("--model", "phi-4", "--seq-len", "10000000"), 1, "takes at most"),
+        (("--model", "phi-4", "--data-format", "text"), 2, "cannot train on plain text"),
+        (("--model", "phi-4", "-o", "cm.yaml"), 2, "already exists"),
+        (("--model", "phi-4", "--gpu", "Standard_NC12s_v9"), 1, "lists no instance type"),
+        (("--model", "phi-4", "--serve"), 1, "name it with `--gpu`"),
+        (("--model", "phi-4", "--serve", "--gpu", "A100-80GB", "--rank", "600"), 1, "no rank above 512"),
+        (("--model", "falcon-7b", "--serve", "--gpu", "A100-80GB", "--kaito-version", "v0.10"), 1, "it takes none"),
+    ],
+)
+def test_init_says_what_it_cannot_do(here: Path, words: tuple[str, ...], code: int, message: str) -> None:
+    result = kaitoc("init", *words)
+
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert (here / "cm.yaml").read_text(encoding="utf-8") == CONFIG_MAP
