@@ -1,4 +1,4 @@
-"""Runs `kaitoc check` in this process, and manifests for it."""
+"""Runs kaitoc in this process, and manifests for it."""
 
 from __future__ import annotations
 
@@ -36,6 +36,24 @@ data:
 """
 SEED_OPTIONS = ["--model", "phi-3-mini-128k-instruct", "--gpu", "A100-80GB"]
 CLEAN = SEED.replace('["q_proj", "k_proj", "v_proj", "o_proj"]', '["qkv_proj", "o_proj"]')
+CONFIG_MAP = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: tune-params
+data:
+  training_config.yaml: |
+    training_config:
+      LoraConfig:
+        r: 8
+        target_modules: [qkv_proj, o_proj]
+      TrainingArguments:
+        output_dir: /mnt/results
+        per_device_train_batch_size: 2 # sequences
+      DatasetConfig:
+        train_test_split: 1
+      DataCollator:
+        mlm: false
+"""
 SERVER = """apiVersion: kaito.sh/v1beta1
 kind: Workspace
 metadata:
@@ -66,3 +84,7 @@ tuning:
 
 def check(*arguments: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(cli, ["check", "--isolated", *arguments], input=stdin, env={"GITHUB_ACTIONS": ""})
+
+
+def kaitoc(*words: str) -> Result:
+    return CliRunner().invoke(cli, [*words])

@@ -7,29 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from checking import CONFIG_MAP, kaitoc
+from click.testing import CliRunner
 
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.compile import output as compile_output
 
-CONFIG_MAP = """apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: tune-params
-data:
-  training_config.yaml: |
-    training_config:
-      LoraConfig:
-        r: 8
-        target_modules: [qkv_proj, o_proj]
-      TrainingArguments:
-        output_dir: /mnt/results
-        per_device_train_batch_size: 2 # sequences
-      DatasetConfig:
-        train_test_split: 1
-      DataCollator:
-        mlm: false
-"""
 REFUSED = """apiVersion: kaito.sh/v1beta1
 kind: Workspace
 metadata:
@@ -49,17 +32,6 @@ tuning:
     image: registry.example.com/adapters:v1
     imagePushSecret: push-secret
 """
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "cm.yaml").write_text(CONFIG_MAP, encoding="utf-8")
-    return tmp_path
-
-
-def kaitoc(*words: str) -> Result:
-    return CliRunner().invoke(cli, [*words])
 
 
 def test_without_a_place_to_write_the_report_is_all_there_is(here: Path) -> None:

@@ -5,31 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-
-from kaitoc.compiler.cli import cli
-
-CONFIG_MAP = """apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: tune-params
-data:
-  training_config.yaml: |
-    training_config:
-      LoraConfig:
-        r: 8
-"""
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "cm.yaml").write_text(CONFIG_MAP, encoding="utf-8")
-    return tmp_path
-
-
-def kaitoc(*words: str) -> Result:
-    return CliRunner().invoke(cli, [*words])
+from checking import CONFIG_MAP, kaitoc
 
 
 @pytest.mark.parametrize(
