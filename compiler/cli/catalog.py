@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from kaitoc.compiler.cli.console import terminal_columns
-from kaitoc.compiler.cli.options import F
+from kaitoc.compiler.cli.options import format_option
 from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.report.listing import listing
 
@@ -80,13 +80,8 @@ def _listed(record: type[T], entry: object, **stated: object) -> T:
     return record(**{name: stated[name] if name in stated else getattr(entry, name) for name in field_names(record)})
 
 
-def _format_option(command: F) -> F:
-    return click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text",
-                        show_default=True, help="Output format.")(command)  # fmt: skip
-
-
 @click.command()
-@_format_option
+@format_option
 def models(format_name: str) -> None:
     """List the models that are known by name, and the releases that can tune them."""
     from kaitoc.compiler.catalog.models import all_models
@@ -119,7 +114,7 @@ def _range_of(releases: Sequence[str]) -> str:
 
 
 @click.command()
-@_format_option
+@format_option
 def gpus(format_name: str) -> None:
     """List the known GPUs."""
     from kaitoc.compiler.catalog.gpus import all_gpus
@@ -137,7 +132,7 @@ def _gpu_row(gpu: ListedGpu) -> tuple[str, ...]:
 
 
 @click.command()
-@_format_option
+@format_option
 def instances(format_name: str) -> None:
     """List the instance types that Kaito knows, with their GPUs."""
     from kaitoc.compiler.catalog.gpus import all_instance_types
@@ -157,7 +152,7 @@ def _instance_row(instance: ListedInstanceType) -> tuple[str, ...]:
 
 
 @click.command()
-@_format_option
+@format_option
 def releases(format_name: str) -> None:
     """List the Kaito releases that are known, with the libraries of their tuning images."""
     from kaitoc.compiler.catalog.releases import all_releases

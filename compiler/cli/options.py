@@ -41,6 +41,9 @@ config_option = click.option("--config", metavar="FILE", shell_complete=complete
 color_option = click.option("--color", type=click.Choice([choice.value for choice in Color]), default=Color.AUTO.value,
                             show_default=True, help="When to use colours.")  # fmt: skip
 
+format_option = click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text",
+                             show_default=True, help="Output format.")  # fmt: skip
+
 _ASSUMPTIONS = (
     model_option,
     gpu_option,

@@ -5,19 +5,12 @@ from __future__ import annotations
 import click
 
 from kaitoc.compiler.cli.console import terminal_columns
+from kaitoc.compiler.cli.options import format_option
 
 
 @click.command()
-@click.option(
-    "--format",
-    "-f",
-    "format_name",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Output format.",
-)
-def rules(format_name: str) -> None:  # fmt: skip
+@format_option
+def rules(format_name: str) -> None:
     """List the rules with their codes, names, severities and fixes."""
     from kaitoc.compiler.check.rule_pages import summary
     from kaitoc.rules import RULES

@@ -14,7 +14,15 @@ from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.upgrade import Upgrade, errors_left, keep_behaviour, upgrade
 from kaitoc.compiler.cli.completion import complete_path, complete_release
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
-from kaitoc.compiler.cli.options import color_option, config_option, gpu_option, isolated_option, model_option, takes
+from kaitoc.compiler.cli.options import (
+    color_option,
+    config_option,
+    format_option,
+    gpu_option,
+    isolated_option,
+    model_option,
+    takes,
+)
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.records import dataclass
@@ -75,15 +83,7 @@ class UpgradeOptions:
 )
 @model_option
 @gpu_option
-@click.option(
-    "--format",
-    "-f",
-    "format_name",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Output format.",
-)
+@format_option
 @click.option("--fix", is_flag=True, help="Write the old defaults, and apply the safe fixes of what breaks.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, without changing it.")
 @color_option
