@@ -133,7 +133,7 @@ def checked_plan(
     Without `settings` those of the files closest to the manifest apply.
     """
     engine = _engine_for(assume, settings or SettingsFinder())
-    found = findings_of_run(engine, path)
+    found = findings_of_run(engine, path, has_eval_data=request.eval_data is not None)
     job = job_in(engine, path, request.workspace)
     require_config(job)
     warnings = tuple(finding for finding in found if finding.severity is Severity.WARNING)
@@ -237,8 +237,8 @@ def _engine_for(assume: Overrides, settings: SettingsFinder) -> Engine:
     return Engine(all_rules(), replace(assume, target=assume.target or "bundled"), settings)
 
 
-def findings_of_run(engine: Engine, path: str) -> list[Finding]:
-    """Return the findings in a manifest that matter for a local run.
+def findings_of_run(engine: Engine, path: str, *, has_eval_data: bool = False) -> list[Finding]:
+    """Return the findings in a manifest that matter for a local run, which may have data for evaluation of its own.
 
     Raises `RunError` where errors are among it, `SourceError` for a file that is no text.
     """
@@ -248,7 +248,7 @@ def findings_of_run(engine: Engine, path: str) -> list[Finding]:
     for checked in outcome.checked:
         if checked.note and checked.num_kaito_objects == 0:
             raise RunError(checked.note, path=path)
-    found = _met_by_a_run(outcome)
+    found = [one for one in _met_by_a_run(outcome) if not (has_eval_data and one.code == _OF_HELD_OUT_ROWS)]
     errors = [finding for finding in found if finding.severity is Severity.ERROR]
     if errors:
         first = errors[0]
@@ -264,6 +264,8 @@ _MOST_ERRORS = 10
 _OF_THE_CLUSTER = (Area.ADMISSION, Area.MEMORY, Area.SPEED, Area.SERVING, Area.ENGINES)
 _OF_THE_FILE = frozenset(("KT105", "KT109", "KT110"))
 """Rules on the manifest that are about what an API server refuses, or about suppressions for `kaitoc check`."""
+_OF_HELD_OUT_ROWS = "KT428"
+"""The rule on an evaluation for which no rows are held out."""
 
 
 def _met_by_a_run(outcome: Outcome) -> list[Finding]:

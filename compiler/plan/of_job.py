@@ -138,7 +138,8 @@ def _lora(job: Job) -> LoraPlan:
 
 
 def _data(job: Job, data: str | None, eval_data: str | None, skip_bad_rows: bool) -> DataPlan:
-    if eval_data is not None and job.setting("DatasetConfig", "train_test_split").is_stated:
+    share = job.setting("DatasetConfig", "train_test_split")
+    if eval_data is not None and share.is_stated and share.value != 1:
         what = "`train_test_split` holds out rows for evaluation, and --eval-data names others: use one of them"
         raise _refusal(job, "DatasetConfig", "train_test_split", what)
     messages = _stated_text(job, "DatasetConfig", "messages_column")

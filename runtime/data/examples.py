@@ -15,6 +15,7 @@ from kaitoc.runtime.data.messages import (
     parse_template_values,
     parse_tools,
     require_text_only,
+    text_fault,
 )
 from kaitoc.runtime.failures import DataFailure
 
@@ -182,8 +183,10 @@ def _prompt_and_completion(origin: str, record: Mapping[str, Any], asked: str, a
     if isinstance(prompt, list) and isinstance(completion, list):
         start = parse_messages(origin, prompt)
         return _conversation(origin, (*start, *parse_messages(origin, completion)), record, len(start))
+    if isinstance(prompt, list) or isinstance(completion, list):
+        raise DataFailure(f"{origin}: `{asked}` and `{answered}` must be both strings or both lists of turns")
     if not is_text(prompt):
-        raise DataFailure(f"{origin}: `{asked}` must be a string")
+        raise DataFailure(f"{origin}: `{asked}` {text_fault(prompt)}")
     completion = _text(origin, completion, answered)
     if asked == "prompt":
         return Row(origin, prompt=prompt, completion=completion)
@@ -195,7 +198,8 @@ def _instruction(origin: str, record: Mapping[str, Any]) -> Row:
     instruction, output = (_text(origin, record[name], name) for name in ("instruction", "output"))
     context, system = (_optional_text(origin, record.get(name), name) for name in ("input", "system"))
     start = [Message("system", system)] if system else []
-    for pair in record.get("history") or ():
+    history = record.get("history") or []
+    for pair in history if isinstance(history, list) else [history]:
         if not isinstance(pair, list) or len(pair) != 2 or not all(is_text(turn) for turn in pair):
             raise DataFailure(f"{origin}: `history` must be a list of pairs of strings: question and answer")
         start += [Message("user", pair[0]), Message("assistant", pair[1], has_loss=False)]
@@ -215,9 +219,10 @@ def _asked(origin: str, start: tuple[Message, ...], answer: str, prompt: str) ->
 
 def _text(origin: str, value: Any, column: str) -> str:
     if not is_text(value) or not value.strip():
-        raise DataFailure(f"{origin}: `{column}` must be a string")
+        raise DataFailure(f"{origin}: `{column}` {text_fault(value)}")
     return value
 
 
 def _optional_text(origin: str, value: Any, column: str) -> str:
-    return "" if value is None or value == "" else _text(origin, value, column)
+    is_blank = value is None or (isinstance(value, str) and not value.strip())
+    return "" if is_blank else _text(origin, value, column)

@@ -83,7 +83,21 @@ def _json(path: Path) -> Iterator[Record]:
     """Yield the elements of a list, or one value a line, whichever the file begins with."""
     with _opened(path) as stream:
         first = next((line for line in stream if line.strip(_BLANK)), b"").strip(_BLANK)
-    return _json_list(path) if first.startswith(b"[") else _json_lines(path)
+    if first.startswith(b"["):
+        return _json_list(path)
+    if _is_spread_object(path, first):
+        fault = RowFault("one object over several lines; write a list of rows, or one row a line")
+        return iter((Record(f"{path}:1", fault),))
+    return _json_lines(path)
+
+
+def _is_spread_object(path: Path, first_line: bytes) -> bool:
+    """Return whether a file is one object over several lines, which has no rows."""
+    if not isinstance(parsed_json(_decoded(first_line) or ""), RowFault):
+        return False
+    with _opened(path) as stream:
+        text = _decoded(stream.read().removeprefix(codecs.BOM_UTF8))
+    return text is not None and isinstance(parsed_json(text), dict)
 
 
 def _json_lines(path: Path) -> Iterator[Record]:
@@ -142,7 +156,8 @@ def _not_json(error: Exception) -> RowFault:
 
 def _csv(path: Path) -> Iterator[Record]:
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    delimiter = "\t" if format_of(path) == "tsv" else ","
+    kind = (format_of(path) or "csv").upper()
+    delimiter = "\t" if kind == "TSV" else ","
     with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
         try:
@@ -151,7 +166,8 @@ def _csv(path: Path) -> Iterator[Record]:
                 fault = RowFault(f"a row of other than {len(reader.fieldnames or ())} cells; is the file cut off?")
                 yield Record(f"{path}:{reader.line_num}", dict(row) if is_whole else fault)
         except csv.Error as error:
-            yield Record(f"{path}:{reader.line_num}", RowFault(f"not CSV ({error}); is the file cut off?"))
+            # The number is that of the last row that could be read.
+            yield Record(f"{path}:{reader.line_num + 1}", RowFault(f"not {kind} ({error}); is the file cut off?"))
 
 
 def _paragraphs(path: Path) -> Iterator[Record]:

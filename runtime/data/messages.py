@@ -57,9 +57,13 @@ def parse_tools(origin: str, tools: Any) -> tuple[Any, ...]:
     """Return the functions that a row offers the model, which may be JSON text; raises `DataFailure`."""
     if isinstance(tools, str):
         tools = parsed_json(tools) if tools.strip() else []
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) and is_encodable(tool) for tool in tools):
+    if not isinstance(tools, list) or not all(_is_tool(tool) for tool in tools):
         raise DataFailure(f"{origin}: `tools` must be a list of functions, each a mapping, or its JSON text")
     return tuple(tools)
+
+
+def _is_tool(tool: Any) -> bool:
+    return isinstance(tool, dict) and isinstance(tool.get("function", {}), dict) and is_encodable(tool)
 
 
 def parse_template_values(origin: str, values: Any) -> dict[str, Any]:
@@ -89,6 +93,13 @@ def is_text(value: Any) -> TypeGuard[str]:
     return True
 
 
+def text_fault(value: Any, wanted: str = "a string") -> str:
+    """Say what keeps a value from being text to learn from, to follow its name."""
+    if not isinstance(value, str):
+        return f"must be {wanted}, not {type(value).__name__}"
+    return "must not be empty" if is_text(value) else "has half of a character (a lone surrogate), which has no tokens"
+
+
 def is_encodable(value: Any) -> bool:
     """Return whether every text inside a value can be encoded."""
     return all(is_text(text) for text in _texts(value))
@@ -111,16 +122,14 @@ def _message(origin: str, turn: Any) -> Message:
         raise DataFailure(f"{origin}: a turn must be a mapping with `role` and `content`")
     role = turn.get("role", turn.get("from"))
     if not is_text(role) or not role:
-        raise DataFailure(f"{origin}: `role` of a turn must be a string")
+        raise DataFailure(f"{origin}: `role` of a turn {text_fault(role)}")
     role = _ROLES.get(role, role)
     extras = {name: value for name, value in turn.items() if name not in _OF_A_TURN and value is not None}
     content = _content(origin, role, turn.get("content", turn.get("value")))
     if content is None and not any(value for name, value in extras.items()):
         raise DataFailure(f"{origin}: a turn needs a string as `content`, or `tool_calls` of the assistant")
     if not is_encodable(extras):
-        raise DataFailure(
-            f"{origin}: a turn contains half of a character (a lone surrogate), which no tokenizer can encode"
-        )
+        raise DataFailure(f"{origin}: a turn has half of a character (a lone surrogate), which has no tokens")
     return Message(role, content, extras, _has_loss(origin, role, turn))
 
 
@@ -132,7 +141,7 @@ def _content(origin: str, role: str, content: Any) -> Any:
         return [_part(origin, part) for part in content]
     if role == "tool" and isinstance(content, dict) and is_encodable(content):
         return content
-    raise DataFailure(f"{origin}: `content` of a turn must be a string or a list of parts")
+    raise DataFailure(f"{origin}: `content` of a turn {text_fault(content, 'a string or a list of parts')}")
 
 
 def _part(origin: str, part: Any) -> Any:

@@ -153,6 +153,18 @@ def test_warnings_that_hold_for_a_run_here_are_told() -> None:
     assert line.startswith(f"kaitoc: {DEMO}:21:9: KT401 warning: ")
 
 
+def test_rows_for_evaluation_need_no_share_of_the_others(tmp_path: Path) -> None:
+    manifest = tmp_path / "job.yaml"
+    manifest.write_text(DEMO.read_text().replace("save_strategy", "eval_strategy: epoch\n        save_strategy"))
+
+    assert "KT428" in run(str(manifest), "--dry-run").stderr
+    planned = run(str(manifest), "--dry-run", "--eval-data", "held_out.jsonl")
+
+    assert planned.exit_code == 0, planned.stderr
+    data = json.loads(planned.stdout)["data"]
+    assert (data["train_fraction"], data["eval_paths"]) == (1.0, ["held_out.jsonl"])
+
+
 def test_what_only_a_cluster_refuses_does_not_stop_a_local_run(tmp_path: Path) -> None:
     path = tmp_path / "local.yaml"
     path.write_text(DEMO.read_text().replace("volumeSource:", "volumeSourc:"))
