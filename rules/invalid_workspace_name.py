@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.formats import MAX_LABEL, is_dns_label
 
 CODE = "KT304"
 NAME = "invalid-workspace-name"
@@ -15,18 +15,15 @@ SEVERITY = Severity.ERROR
 FIX = None
 SINCE = "0.1.0"
 
-MAX_LENGTH = 63
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-
 
 def check(job: Job) -> Iterator[Fault]:
     workspace = job.workspace
     if workspace is None:
         return
     name = workspace.ref.name
-    if name and not (len(name) <= MAX_LENGTH and _DNS_LABEL.fullmatch(name)):
+    if not is_dns_label(name):
         message = f"`{name}` is not a DNS label; Kaito's webhook refuses the Workspace"
         help_text = (
-            f"use at most {MAX_LENGTH} lower-case letters, digits and hyphens, with a letter or digit at both ends"
+            f"use at most {MAX_LABEL} lower-case letters, digits and hyphens, with a letter or digit at both ends"
         )
         yield Fault(workspace.place, message, help=help_text)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault, related
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.manifest.formats import is_dns_subdomain
 from kaitoc.compiler.manifest.objects import Field, Manifest
 from kaitoc.compiler.manifest.training_config import DATA_KEY, ROOT_KEY
 from kaitoc.compiler.yaml.tree import Mapping, Scalar, Sequence
@@ -17,10 +17,6 @@ NAME = "missing-config-map"
 SEVERITY = Severity.WARNING
 FIX = None
 SINCE = "0.1.0"
-
-
-_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-_MAX_NAME_LENGTH = 253
 
 
 def check(job: Job) -> Iterator[Fault]:
@@ -33,7 +29,7 @@ def check(job: Job) -> Iterator[Fault]:
     name = "" if isinstance(field.node, (Mapping, Sequence)) else field.text
     if name is None or (not name and isinstance(field.node, Scalar)):
         return
-    if not re.fullmatch(_NAME, name) or len(name) > _MAX_NAME_LENGTH:
+    if not name or not is_dns_subdomain(name):
         yield _no_name(field, name)
     elif job.config_map is None and not job.may_name_unknown:
         yield _not_found(job.workspace, field, name)

@@ -9,7 +9,6 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._conditions import ARGUMENTS, faults_under, stage_effect, written
 from kaitoc.rules._hazards import is_on_kaito, written_number
-from kaitoc.rules._libraries import libraries_of
 
 CODE = "KT461"
 NAME = "number-out-of-range"
@@ -30,6 +29,8 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _beyond_the_optimizer(job: Job) -> Iterator[Fault]:
     """Yield a number that the constructor of the job's optimizer refuses."""
+    from kaitoc.rules._libraries import libraries_of  # only written numbers of the optimizer need it
+
     name = job.value(ARGUMENTS, "optim")
     optimizer = libraries_of(job).optimizers.get(str(name))
     for key in _OPTIMIZER_KEYS:

@@ -11,26 +11,30 @@ from collections.abc import Callable
 
 from kaitoc.compiler.yaml.kubernetes import decoded_base64
 
-# Compiled where they are used: together they take as long as a file to check, which needs two of them.
-_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_DNS_SUBDOMAIN = rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*"
+_LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_KEY_CHARACTERS = _LABEL_CHARACTERS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ._")
+# Compiled where they are used: together they take as long as a file to check, which needs none of them.
 _NAME = r"(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-_CONFIG_MAP_KEY = r"[-._a-zA-Z0-9]+"
 _GROUP_VERSION = r"[^/]+|[^/]*/[^/]+"
 _DATE_TIME = (
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})T(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):"
     r"(?P<second>[0-9]{2})(?:[.,][0-9]+)?(?:Z|[+-](?P<zone_hour>[0-9]{2}):(?P<zone_minute>[0-9]{2}))"
 )
-_MAX_LABEL, _MAX_SUBDOMAIN = 63, 253
+MAX_LABEL, _MAX_SUBDOMAIN = 63, 253
 
 
-def _is_dns_label(text: str) -> bool:
-    return not text or (len(text) <= _MAX_LABEL and bool(re.fullmatch(_DNS_LABEL, text)))
+def is_dns_label(text: str) -> bool:
+    """Return whether a text can be the name of what becomes a host's, such as a Workspace, or is empty."""
+    return not text or (len(text) <= MAX_LABEL and _is_label_of_any_length(text))
 
 
 def is_dns_subdomain(text: str) -> bool:
     """Return whether a text can be an object's name, or is empty."""
-    return not text or (len(text) <= _MAX_SUBDOMAIN and bool(re.fullmatch(_DNS_SUBDOMAIN, text)))
+    return not text or (len(text) <= _MAX_SUBDOMAIN and all(map(_is_label_of_any_length, text.split("."))))
+
+
+def _is_label_of_any_length(text: str) -> bool:
+    return _LABEL_CHARACTERS.issuperset(text) and not text.startswith("-") and text[-1:] not in ("", "-")
 
 
 def _is_generate_name(text: str) -> bool:
@@ -43,15 +47,15 @@ def is_qualified_name(text: str) -> bool:
     prefix, slash, name = text.rpartition("/")
     if slash and (not prefix or not is_dns_subdomain(prefix)):
         return False
-    return len(name) <= _MAX_LABEL and bool(re.fullmatch(_NAME, name))
+    return len(name) <= MAX_LABEL and bool(re.fullmatch(_NAME, name))
 
 
 def _is_label_value(text: str) -> bool:
-    return not text or (len(text) <= _MAX_LABEL and bool(re.fullmatch(_NAME, text)))
+    return not text or (len(text) <= MAX_LABEL and bool(re.fullmatch(_NAME, text)))
 
 
 def _is_config_map_key(text: str) -> bool:
-    if len(text) > _MAX_SUBDOMAIN or not re.fullmatch(_CONFIG_MAP_KEY, text):
+    if not text or len(text) > _MAX_SUBDOMAIN or not _KEY_CHARACTERS.issuperset(text):
         return False
     return text != "." and not text.startswith("..")
 
@@ -83,7 +87,7 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "base64": _is_base64,
     "config-map-key": _is_config_map_key,
     "date-time": _is_date_time,
-    "dns-label": _is_dns_label,
+    "dns-label": is_dns_label,
     "dns-subdomain": is_dns_subdomain,
     "generate-name": _is_generate_name,
     "group-version": _is_group_version,

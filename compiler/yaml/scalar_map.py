@@ -20,7 +20,6 @@ _BREAKS = "\r\n\x85\u2028\u2029"
 _KEPT_BREAKS = ("\u2028", "\u2029")
 """Line breaks that stand in a value as they are; YAML 1.1 reads the others as line feeds."""
 _OTHER_BREAK = "\r(?!\n)|[\x85\u2028\u2029]"
-_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _ESCAPE_LENGTHS = {"x": 2, "u": 4, "U": 8}
 _ESCAPES = {
     "0": "\0", "a": "\a", "b": "\b", "t": "\t", "\t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b",
@@ -137,11 +136,11 @@ def _lines(raw: str) -> list[tuple[int, int]]:
     """Return start and end, without the break, of each line of a raw scalar, by YAML's line breaks."""
     lines = []
     start = 0
-    for line_break in _BREAK.finditer(raw):
-        end, after = line_break.span()
-        lines.append((start, end))
-        start = after
-    lines.append((start, len(raw)))
+    for line in raw.splitlines(keepends=True):  # it breaks at control characters too, which libyaml refuses
+        lines.append((start, start + len(line.rstrip(_BREAKS))))
+        start += len(line)
+    if raw[-1:] in _BREAKS:
+        lines.append((start, start))
     return lines
 
 
