@@ -16,7 +16,7 @@ from kaitoc.compiler.job.subjects import (
     situations_of,
     subjects_of_config,
     subjects_of_fields,
-    watched,
+    watched_fields,
 )
 
 
@@ -38,7 +38,7 @@ class JobRules:
         self._rules = rules
         paths = {path_of(subject) for rule in self.late_rules() for subject in rule.subjects} - {""}
         self._options = tuple(sorted(path for path in paths if is_option(path)))
-        self._fields = tuple(watched(path) for path in sorted(paths) if not is_option(path))
+        self._fields = watched_fields(tuple(path.split(".")) for path in paths if not is_option(path))
 
     def __iter__(self) -> Iterator[JobRule]:
         return (rule.load() if isinstance(rule, LateRule) else rule for rule in self._rules)
@@ -49,7 +49,7 @@ class JobRules:
 
     def subjects_of(self, job: Job) -> Subjects:
         """Return the subjects of a job that late rules may be about."""
-        fields = subjects_of_fields(job.workspace, self._fields) if job.workspace is not None else ()
+        fields = subjects_of_fields(job.workspace.node, self._fields) if job.workspace is not None else ()
         return subjects_of_config(job, self._options).union(fields, situations_of(job))
 
     def about(self, subjects: Subjects) -> Iterator[JobRule]:

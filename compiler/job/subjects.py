@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from kaitoc.compiler.core.tuples import NamedTuple
@@ -10,12 +10,11 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import batch_size_of, verdict_of, workload_of
 from kaitoc.compiler.job.unknown_options import Unknown
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
-from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import SECTIONS, TrainingConfig
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Dtype
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
-from kaitoc.compiler.yaml.tree import Scalar
+from kaitoc.compiler.yaml.tree import Mapping, Scalar
 
 Subject: TypeAlias = "str | ArgProblemKind"
 """An option that a config may write (`Section.name`), a field that a Workspace may have (`tuning.input`), one of both
@@ -98,30 +97,56 @@ def _subjects_in(config: TrainingConfig, job: Job, options: tuple[str, ...]) -> 
 
 
 class WatchedField(NamedTuple):
-    """A field of a Workspace that late rules are about: its path, and the subjects of having it and of lacking it."""
+    """A field of a Workspace, with those below it, of which late rules are about some.
 
-    path: tuple[str, ...]
-    present: Subject
-    lacking: Subject
+    `present` and `lacking` are what having it and lacking it mean, `all_lacking` what lacking it and so all below
+    means, `all_unknown` what may be where it is not known.
+    """
+
+    name: str
+    present: Subjects
+    lacking: Subjects
+    below: tuple[WatchedField, ...]
+    all_lacking: Subjects
+    all_unknown: Subjects
 
 
-def watched(path: str) -> WatchedField:
-    """Return a field to look for in every Workspace."""
-    return WatchedField(tuple(path.split(".")), path, lacks(path))
+def watched_fields(paths: Iterable[tuple[str, ...]], parent: str = "") -> tuple[WatchedField, ...]:
+    """Return what to look for in every Workspace, of the paths that late rules are about."""
+    tails: dict[str, list[tuple[str, ...]]] = {}
+    for first, *rest in paths:
+        tails.setdefault(first, []).append(tuple(rest))
+    return tuple(_watched(name, f"{parent}{name}", found) for name, found in sorted(tails.items()))
 
 
-def subjects_of_fields(workspace: Manifest, fields: tuple[WatchedField, ...]) -> Iterator[Subject]:
-    """Yield which of some fields a Workspace has and which it lacks, both where that is not known yet."""
+def _watched(name: str, path: str, tails: list[tuple[str, ...]]) -> WatchedField:
+    present: Subjects = frozenset([path] if () in tails else [])
+    lacking: Subjects = frozenset(lacks(subject) for subject in present if isinstance(subject, str))
+    below = watched_fields([tail for tail in tails if tail], f"{path}.")
+    all_lacking = lacking.union(*(field.all_lacking for field in below))
+    all_unknown = (present | lacking).union(*(field.all_unknown for field in below))
+    return WatchedField(name, present, lacking, below, all_lacking, all_unknown)
+
+
+def subjects_of_fields(workspace: Mapping, fields: tuple[WatchedField, ...]) -> set[Subject]:
+    """Return which of some fields a Workspace has and which it lacks, both where that is not known yet."""
+    subjects: set[Subject] = set()
     for field in fields:
-        try:
-            entry = workspace.entry(*field.path)
-        except UnknownValueError:
-            yield from (field.present, field.lacking)
+        entry = workspace.get(field.name)
+        if entry is None:
+            subjects |= field.all_lacking
             continue
-        if entry is not None:
-            yield field.present
-        if entry is None or isinstance(entry.value, Scalar):  # null, which is the same as none, is a scalar
-            yield field.lacking
+        value = entry.value
+        subjects |= field.present
+        if isinstance(value, Mapping):
+            subjects |= subjects_of_fields(value, field.below)
+            continue
+        if isinstance(value, Scalar):  # null, which is the same as none, is a scalar
+            subjects |= field.lacking
+        is_unknown = isinstance(value, Scalar) and value.placeholder
+        for below in field.below:
+            subjects |= below.all_unknown if is_unknown else below.all_lacking
+    return subjects
 
 
 def situations_of(job: Job) -> Iterator[Subject]:
