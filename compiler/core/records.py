@@ -26,19 +26,21 @@ def _lean_dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = Tru
 
     def make(cls: type) -> type:
         _refuse_methods(cls, frozen=frozen, slots=slots)
-        made, fields = _with_fields(cls, slots=slots, methods=_methods(cls, frozen=frozen, slots=slots))
-        _refuse_fields(made, fields)
-        made.__init__ = _initialize_later(made, fields, frozen=frozen, slots=slots)
-        if eq and "__eq__" not in cls.__dict__:
-            _add_comparison(made, fields, is_hashable=frozen, has_own_hash="__hash__" in cls.__dict__)
-        return made  # type: ignore[no-any-return]  # a class with slots is a new one
+        made: type = _with_fields(
+            cls, slots=slots, methods=lambda fields: _methods(cls, fields, frozen=frozen, slots=slots, eq=eq)
+        )
+        return made
 
     return make
 
 
-def _methods(cls: type, *, frozen: bool, slots: bool) -> dict[str, Any]:
-    """Return the methods that records share, where a class has none of its own."""
-    methods: dict[str, Any] = {} if "__repr__" in cls.__dict__ else {"__repr__": _repr}
+def _methods(cls: type, fields: tuple[Field, ...], *, frozen: bool, slots: bool, eq: bool) -> dict[str, Any]:
+    """Return the methods of a record, where its class has none of its own."""
+    own = cls.__dict__
+    methods: dict[str, Any] = {} if "__repr__" in own else {"__repr__": _repr}
+    methods["__init__"] = _initialize_later(fields, frozen=frozen, slots=slots)
+    if eq and "__eq__" not in own:
+        methods.update(_comparison(fields, is_hashable=frozen, has_own_hash="__hash__" in own))
     if frozen:
         methods["__setattr__"], methods["__delattr__"] = _refuse_to_set, _refuse_to_delete
     if frozen and slots:
@@ -46,8 +48,8 @@ def _methods(cls: type, *, frozen: bool, slots: bool) -> dict[str, Any]:
     return methods
 
 
-def _with_fields(cls: Any, *, slots: bool, methods: dict[str, Any]) -> tuple[Any, tuple[Field, ...]]:
-    """Return a class with the fields that it annotates and some methods, and its fields.
+def _with_fields(cls: Any, *, slots: bool, methods: Callable[[tuple[Field, ...]], dict[str, Any]]) -> Any:
+    """Return a class with the fields that it annotates and the methods that these ask for.
 
     `dataclasses.dataclass` takes thrice as long; what is out of the ordinary is left to it.
     """
@@ -56,22 +58,24 @@ def _with_fields(cls: Any, *, slots: bool, methods: dict[str, Any]) -> tuple[Any
     fields = tuple([item for item in found if item is not None])
     if len(fields) < len(found) or not _is_plain(cls, slots=slots):
         made, fields = _with_standard_fields(cls, slots=slots)
-        return _with_attributes(made, {**methods, "__record_fields__": fields}), fields
+        _refuse_fields(made, fields)
+        return _with_attributes(made, {**methods(fields), "__record_fields__": fields})
+    _refuse_fields(cls, fields)
     content = {
-        **methods,
+        **methods(fields),
         "__match_args__": tuple([item.name for item in fields if item.init]),
         "__record_fields__": fields,
         "__dataclass_fields__": StandardAttributes("__dataclass_fields__", fields),
         "__dataclass_params__": StandardAttributes("__dataclass_params__", fields),
     }
     if slots:
-        return _with_slots(cls, {**own, **content}, tuple(annotations)), fields
+        return _with_slots(cls, {**own, **content}, tuple(annotations))
     for item in fields:
         if item.default is not MISSING:
             setattr(cls, item.name, item.default)
         elif item.name in own:
             delattr(cls, item.name)
-    return _with_attributes(cls, content), fields
+    return _with_attributes(cls, content)
 
 
 def _with_attributes(cls: Any, attributes: dict[str, Any]) -> Any:
@@ -167,16 +171,20 @@ def _unsupported(cls: type, what: str) -> TypeError:
     return TypeError(f"{cls.__qualname__}: a record cannot have {what}; use dataclasses.dataclass")
 
 
-def _initialize_later(cls: Any, fields: tuple[Field, ...], *, frozen: bool, slots: bool) -> Callable[..., None]:
+def _initialize_later(fields: tuple[Field, ...], *, frozen: bool, slots: bool) -> Callable[..., None]:
     """Return an `__init__` that sets the fields one by one, and puts a compiled one in its place when it pays."""
     num_left = _NUM_BEFORE_COMPILING
+    compiled: Any = None
 
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
-        nonlocal num_left
+        nonlocal num_left, compiled
         num_left -= 1
-        if num_left < 0 or not _set_fields(self, fields, args, kwargs):  # wrong arguments are Python's to complain of
-            cls.__init__ = _initializer(cls, fields, frozen=frozen, slots=slots)
-            cls.__init__(self, *args, **kwargs)
+        if num_left >= 0 and _set_fields(self, fields, args, kwargs):  # wrong arguments are Python's to complain of
+            return
+        for cls in self.__class__.__mro__:
+            if cls.__dict__.get("__init__") is initialize:  # unless another thread has replaced it
+                compiled = cls.__init__ = _initializer(cls, fields, frozen=frozen, slots=slots)
+        compiled(self, *args, **kwargs)
 
     return initialize
 
@@ -235,17 +243,17 @@ def _initializer(cls: type, fields: tuple[Field, ...], *, frozen: bool, slots: b
     return initializer
 
 
-def _add_comparison(cls: Any, fields: tuple[Field, ...], *, is_hashable: bool, has_own_hash: bool) -> None:
-    """Compare by the fields, within one class; hash by them where they cannot change."""
+def _comparison(fields: tuple[Field, ...], *, is_hashable: bool, has_own_hash: bool) -> dict[str, Any]:
+    """Return the methods that compare by the fields, within one class, and hash by them where they cannot change."""
     names = [item.name for item in fields if item.compare]
     key: Callable[[Any], Any] = attrgetter(*names) if names else lambda _: ()
 
     def equal(self: Any, other: object) -> bool:
         return bool(key(self) == key(other)) if other.__class__ is self.__class__ else NotImplemented
 
-    cls.__eq__ = equal
-    if not has_own_hash:
-        cls.__hash__ = (lambda self: hash(key(self))) if is_hashable else None
+    if has_own_hash:
+        return {"__eq__": equal}
+    return {"__eq__": equal, "__hash__": (lambda self: hash(key(self))) if is_hashable else None}
 
 
 def _repr(self: Any) -> str:
