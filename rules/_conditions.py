@@ -62,11 +62,8 @@ class Condition:
         """Return whether all tests hold for a job."""
         return all(test.holds(job) for test in self.tests)
 
-    def fault(self, job: Job) -> Fault | None:
-        """Return the fault of a job under this condition, None when it does not hold; a null is KT205's."""
-        option = job.option(self.section, self.name)
-        if option is None or option.plain is None or not self.holds(job):
-            return None
+    def fault(self, job: Job, option: Option) -> Fault:
+        """Return the fault of a job for which this condition on an option holds."""
         others = {
             test.name: _plainly(job.value(test.section, test.name)) for test in self.tests if test.section in SECTIONS
         }
@@ -86,10 +83,13 @@ def faults_under(job: Job, code: str) -> Iterator[Fault]:
         return
     release = job.release.name
     for key in job.config.memo.get(("conditions", release), lambda: _keys_written(job)).get(code, ()):
-        faults = (condition.fault(job) for condition in _conditions(release, code, key))
-        fault = next((one for one in faults if one is not None), None)
-        if fault is not None:
-            yield fault
+        option = job.option(*_split(key))
+        if option is None or option.plain is None:  # a null is KT205's
+            continue
+        for condition in _conditions(release, code, key):
+            if condition.holds(job):
+                yield condition.fault(job, option)
+                break
 
 
 def _keys_written(job: Job) -> dict[str, list[str]]:

@@ -16,6 +16,10 @@ def written_output_dir(job: Job) -> tuple[Option, str] | None:
 
     The webhook joins the text below /mnt and refuses what then is not below it (KT326).
     """
+    return job.memo.get("written output_dir", lambda: _written_output_dir(job))
+
+
+def _written_output_dir(job: Job) -> tuple[Option, str] | None:
     option, value = job.option("TrainingArguments", "output_dir"), job.value("TrainingArguments", "output_dir")
     if not is_on_kaito(job) or option is None or not isinstance(value, str) or option.plain is None:
         return None
