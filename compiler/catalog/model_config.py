@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError, UnknownModelTypeError, text_part
@@ -105,11 +106,18 @@ def _longest(name: str, config: Mapping[str, object], model_type: str) -> int:
         return 0
     length = _integer(name, config, names)
     scaling = config.get("rope_scaling") or config.get("rope_parameters")
-    factor = scaling.get("factor") if isinstance(scaling, Mapping) else None
-    if not isinstance(scaling, Mapping) or isinstance(factor, bool) or not isinstance(factor, (int, float)):
-        return length
+    by_layer_type = scaling.values() if isinstance(scaling, Mapping) else ()
+    scalings = [one for one in (scaling, *by_layer_type) if isinstance(one, Mapping)]
+    return max([length, *(_reach(one, config, length) for one in scalings)])
+
+
+def _reach(scaling: Mapping[str, object], config: Mapping[str, object], length: int) -> int:
+    """Return how far rotary positions reach that are scaled by a `factor`, 0 without a usable one."""
+    factor = scaling.get("factor")
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not math.isfinite(factor):
+        return 0
     trained = scaling.get("original_max_position_embeddings", config.get("original_max_position_embeddings", length))
-    return max(length, int(trained * factor)) if isinstance(trained, int) else length
+    return int(trained * factor) if isinstance(trained, int) else 0
 
 
 def _num_kv_heads(config: Mapping[str, object], model_type: str, heads: int) -> int:

@@ -69,6 +69,8 @@ def note_effects(estimated: Estimate, options: EstimateOptions) -> None:
         complain("note: varying lengths are not replayed for sharded, traced and preference (dpo) runs")
     if options.prices and estimated.epoch is not None and estimated.epoch.usd is None:
         complain("note: --price has no effect: it names no instance type of this run; name one with --gpu")
+    if estimated.subject.workload.offloads_activations and estimated.footprint.sharding.is_sharded:
+        complain("note: activation offload is not predicted for shards; activations are counted on the GPU")
     _note_unsharded(estimated, options)
 
 

@@ -14,6 +14,7 @@ from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.possible import missing_gpus
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
+from kaitoc.compiler.memory.closed_form.validation import with_activation_offload
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.sharding.model import Sharding
 from kaitoc.compiler.memory.sharing import request_in, sharding_for
@@ -37,6 +38,8 @@ DEFAULT_CAP_TOKENS = 1024
 
 _MOST_NAMES = 2000
 """More do not fit into a config that is read, written as paths of layers; workloads are remembered for long."""
+
+_OFFLOAD = "activation_offloading"
 
 _DTYPES = {"float32": Dtype.FLOAT32, "float": Dtype.FLOAT32, "float16": Dtype.FLOAT16, "half": Dtype.FLOAT16,
            "bfloat16": Dtype.BFLOAT16, "float64": Dtype.FLOAT64, "double": Dtype.FLOAT64}  # fmt: skip
@@ -186,7 +189,7 @@ def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) ->
         return None
     quantization = quantization_of(job)
     quantized = quantization is not Quantization.NONE
-    return Workload(
+    workload = Workload(
         architecture=architecture,
         lora=lora,
         batch_size=batch_size_of(job),
@@ -208,6 +211,7 @@ def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) ->
         accumulates=accumulation_steps_of(job) > 1,
         sharding=_sharding(job, stack),
     )
+    return with_activation_offload(workload) if job.flag("TrainingArguments", _OFFLOAD) else workload
 
 
 def _lora(job: Job, targets: tuple[str, ...]) -> Lora:

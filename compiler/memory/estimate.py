@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import known_model_types
@@ -17,6 +17,7 @@ from kaitoc.compiler.memory.closed_form.validation import can_run
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
 from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
+from kaitoc.compiler.memory.weight_storage import DEFAULT_GROUP_SIZE, WeightStorage, stored_weights
 from kaitoc.compiler.memory.workload import (
     NEWEST_LIGER,
     Allocator,
@@ -31,8 +32,6 @@ from kaitoc.compiler.memory.workload import (
 )
 
 DEFAULT_SEQ_LEN_TOKENS = 1024
-DEFAULT_GROUP_SIZE = 128
-"""`group_size` of most GPTQ and AWQ checkpoints."""
 TASKS = ("sft", "dpo")
 NO_AUTOCAST = "none"
 
@@ -96,7 +95,8 @@ def workload_from(options: FineTune) -> Workload:
     """
     stack, reference = _stack(options), _reference(options)
     is_kaito = stack.name.startswith(KAITO_PREFIX)
-    quantization = _quantization(options)
+    storage = _storage(options)
+    quantization = storage.quantization
     kbit_prep = options.method == "qlora" if options.kbit_prep is None else options.kbit_prep
     checkpointing = options.gradient_checkpointing
     if checkpointing is None:
@@ -112,8 +112,8 @@ def workload_from(options: FineTune) -> Workload:
         seq_len_tokens=options.seq_len_tokens,
         stack=stack.name,
         quantization=quantization,
-        double_quant=options.double_quant and not quantization.is_packed,
-        group_size=_group_size(options) if quantization.is_packed else 0,
+        double_quant=storage.double_quant,
+        group_size=storage.group_size,
         kbit_prep=kbit_prep and quantization is not Quantization.NONE,
         dtype=dtype,
         autocast=_autocast(options, stack, quantization),
@@ -159,28 +159,25 @@ def _stack(options: FineTune) -> Stack:
     return find_stack(BUNDLED)
 
 
-def _quantization(options: FineTune) -> Quantization:
-    """Resolve the weight quantization: as asked, by the checkpoint's `config.json`, or nf4 for QLoRA."""
-    if options.quantization is not None:
-        return Quantization(options.quantization)
-    stored = _stored_quantization(options.architecture).get("quant_method")
-    if options.method != "full" and stored in (Quantization.GPTQ.value, Quantization.AWQ.value):
-        return Quantization(stored)
-    return Quantization.NF4 if options.method == "qlora" else Quantization.NONE
+def _storage(options: FineTune) -> WeightStorage:
+    """Resolve how the weights are stored: as the checkpoint holds them, else as asked, or in nf4 for QLoRA.
 
-
-def _group_size(options: FineTune) -> int:
-    """Return the rows of a group of packed weights: as asked or stored, 0 for whole columns."""
-    stored = _stored_quantization(options.architecture).get("group_size")
-    size = options.group_size
-    if size is None:
-        size = stored if isinstance(stored, int) else DEFAULT_GROUP_SIZE
-    return max(size, 0)
-
-
-def _stored_quantization(architecture: Architecture) -> Mapping[str, object]:
-    stored = architecture.config.get("quantization_config")
-    return stored if isinstance(stored, Mapping) else {}
+    Raises `EstimateError` for other weights than the checkpoint's, which transformers refuses to make of them
+    (`AutoHfQuantizer.merge_quantization_configs`).
+    """
+    asked = options.quantization
+    stored = stored_weights(options.architecture) if asked != Quantization.NONE.value else None
+    if stored is not None and asked not in (None, stored.quantization.value):
+        name, held = options.architecture.name, stored.quantization.value
+        raise EstimateError(
+            f"{name} holds {held} weights, which cannot be loaded as {asked}; leave out --quantization, or use "
+            "--quantization none for a checkpoint without quantization"
+        )
+    default = Quantization.NF4 if options.method == "qlora" else Quantization.NONE
+    kind = Quantization(asked) if asked is not None else default
+    if stored is None:
+        stored = WeightStorage(kind, options.double_quant, DEFAULT_GROUP_SIZE if kind.is_packed else 0)
+    return stored if options.group_size is None else replace(stored, group_size=max(options.group_size, 0))
 
 
 def _reference(options: FineTune) -> Reference:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.gpus import Gpu
@@ -14,9 +15,11 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.memory.batches import Batching, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.closed_form.validation import with_activation_offload
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
 from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.compiler.memory.weight_storage import WeightStorage, stored_weights
 from kaitoc.compiler.memory.workload import (
     OPTIMIZERS_BY_OPTIM,
     Allocator,
@@ -30,30 +33,36 @@ from kaitoc.compiler.memory.workload import (
     Workload,
     WorkloadError,
 )
-from kaitoc.compiler.plan.plan import FootprintPlan, LoraPlan, Plan
+from kaitoc.compiler.plan.plan import FootprintPlan, LoraPlan, Plan, PlanError
 
 STACK = "trl-chunked"
 """The software stack of the bundled runtime, by its name in `schemas/catalog/stacks.json`."""
 
 DEFAULT_LENGTH_TOKENS = 1024
 
+_OFFLOAD = "activation_offloading"
+
 
 def workload_of_plan(
     plan: Plan, architecture: Architecture, *, batch_size: int | None = None, seq_len_tokens: int | None = None,
     dtype: Dtype | None = None,
 ) -> Workload:  # fmt: skip
-    """Return the training step of a plan on a model; `dtype` is the checkpoint's, for plans that say `auto`."""
-    training, quantization = plan.training, plan.quantization
+    """Return the training step of a plan on a model; `dtype` is the checkpoint's, for plans that say `auto`.
+
+    Raises `WorkloadError` for weights that transformers cannot load as the plan says.
+    """
+    training, storage = plan.training, _storage(plan, architecture)
     loads, size = plan.model.dtype, batch_size or plan.sequences_per_batch
-    return Workload(
+    workload = Workload(
         architecture=architecture,
         lora=_lora(plan.lora, architecture) if plan.lora is not None else None,
         batch_size=size,
         seq_len_tokens=seq_len_tokens or _length(plan, architecture),
         stack=STACK,
-        quantization=Quantization(quantization.method),
-        double_quant=quantization.double_quant,
-        kbit_prep=quantization.kbit_prep and quantization.method != "none",
+        quantization=storage.quantization,
+        double_quant=storage.double_quant,
+        group_size=storage.group_size,
+        kbit_prep=plan.quantization.kbit_prep and plan.quantization.method != "none",
         dtype=Dtype(loads) if loads != "auto" else dtype or Dtype.BFLOAT16,
         autocast=Dtype.BFLOAT16 if training.bf16 else Dtype.FLOAT16 if training.fp16 else None,
         gradient_checkpointing=training.gradient_checkpointing,
@@ -70,6 +79,19 @@ def workload_of_plan(
         ),
         reference=_reference(plan),
     )
+    return with_activation_offload(workload) if training.extra_training_arguments.get(_OFFLOAD) else workload
+
+
+def _storage(plan: Plan, architecture: Architecture) -> WeightStorage:
+    """Resolve how the weights are quantised: what the checkpoint holds, else as the plan says."""
+    stored, asked = stored_weights(architecture), Quantization(plan.quantization.method)
+    if stored is None:
+        return WeightStorage(asked, plan.quantization.double_quant)
+    if asked not in (Quantization.NONE, stored.quantization):
+        raise WorkloadError(
+            f"{architecture.name} holds {stored.quantization.value} weights, which cannot be loaded as {asked.value}"
+        )
+    return stored
 
 
 def _reference(plan: Plan) -> Reference:
@@ -86,6 +108,12 @@ def syncs_each_batch(plan: Plan) -> bool:
     """
     trains_matrices = plan.lora is None or bool(plan.lora.modules_to_save)
     return trains_matrices and plan.training.gradient_accumulation_steps > 1
+
+
+def require_shardable(plan: Plan) -> None:
+    """Raise `PlanError` for weights that several processes cannot split, with the nearest that they can."""
+    if plan.sharding == "fsdp2" and plan.num_processes > 1 and plan.quantization.method == Quantization.INT8.value:
+        raise PlanError("an 8-bit model cannot be sharded; use 4-bit (nf4), or --sharding ddp")
 
 
 def loading_of_plan(plan: Plan) -> Loading:
@@ -128,18 +156,17 @@ def shared_footprint(
 
 
 def with_prediction(plan: Plan, architecture: Architecture | None, gpu: Gpu | None) -> Plan:
-    """Return the plan with the footprint that is predicted for a model and GPU, unchanged when it cannot be told.
+    """Return the plan with the footprint that is predicted for a model and GPU, without one where it is unknown.
 
     As long as it has one process, that one holds the whole model.
     """
-    if architecture is None:
-        return plan
     alone = {"sharding": "auto", "shard_group": None} if plan.num_processes == 1 else {}
-    try:
-        predicted = footprint(workload_of_plan(plan.model_copy(update=alone), architecture), gpu)
-    except WorkloadError:
-        return plan
-    return plan.model_copy(update={"predicted": footprint_plan(predicted)})
+    predicted = None
+    if architecture is not None:
+        with suppress(WorkloadError):
+            found = footprint(workload_of_plan(plan.model_copy(update=alone), architecture), gpu)
+            predicted = footprint_plan(found)
+    return plan.model_copy(update={"predicted": predicted})
 
 
 def footprint_plan(predicted: Footprint) -> FootprintPlan:

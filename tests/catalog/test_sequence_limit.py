@@ -45,6 +45,17 @@ def test_a_table_of_learned_positions_needs_its_length() -> None:
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 512}}, 4096),
         ({"rope_scaling": {"rope_type": "longrope"}}, 4096),
         ({"rope_scaling": {"rope_type": "linear", "factor": "4"}}, 4096),
+        ({"rope_scaling": {"rope_type": "linear", "factor": float("nan")}}, 4096),
+        ({"rope_scaling": {"rope_type": "linear", "factor": -4}}, 4096),
+        (
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "yarn", "factor": 4.0},
+                    "sliding_attention": {"rope_type": "default"},
+                }
+            },
+            16384,
+        ),
     ],
 )
 def test_scaled_positions_reach_further(keys: dict[str, object], limit: int) -> None:
@@ -55,5 +66,5 @@ def test_beyond_the_scaled_limit_is_refused() -> None:
     model = from_config("tiny", {**LLAMA, "rope_scaling": {"rope_type": "linear", "factor": 2.0}})
 
     footprint(Workload(model, Lora(), 1, 8192, "transformers-5"))
-    with pytest.raises(WorkloadError, match="8192"):
+    with pytest.raises(WorkloadError, match=r"8192.*`rope_scaling` in a config\.json"):
         footprint(Workload(model, Lora(), 1, 8193, "transformers-5"))

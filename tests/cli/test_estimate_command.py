@@ -196,7 +196,7 @@ def test_a_tight_fit_fails_under_strict_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--method", "full", "--quantization", "nf4"), "full fine-tuning, nf4 weights"),
+        (("--method", "full"), "full fine-tuning, 1 x"),
         (("--method", "qlora"), "QLoRA r=8 nf4, 1 x"),
         (("--quantization", "nf4"), "QLoRA r=8 nf4, not prepared for k-bit training"),
     ],

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.closed_form.footprint import footprint
+from kaitoc.compiler.memory.closed_form.footprint import as_shared, footprint
+from kaitoc.compiler.memory.closed_form.validation import with_activation_offload
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
 from kaitoc.compiler.memory.workload import Dtype, Lora, Loss, Quantization, Workload, WorkloadError
@@ -81,3 +83,22 @@ def _forward_bytes(step: Workload) -> int:
 def test_code_that_was_not_read_is_refused(changes: dict[str, object], reason: str) -> None:
     with pytest.raises(WorkloadError, match=reason):
         footprint(replace(_step(), **changes))
+
+
+@pytest.mark.parametrize("stack", ["transformers-5", "kaito-v0.11", "trl-1.9"])
+def test_where_offload_is_not_predicted_a_manifest_keeps_its_activations(stack: str) -> None:
+    step = replace(_step(), stack=stack, loss=Loss.FULL, offloads_activations=False)
+
+    assert with_activation_offload(step) == step
+    assert with_activation_offload(replace(step, stack="trl-chunked")).offloads_activations
+
+
+def test_auto_shards_a_model_whose_activations_go_to_the_host_all_the_same() -> None:
+    model, gpu = find_model("llama-3.3-70b-instruct"), find_gpu("A100-80GB")
+    assert model is not None
+    step = replace(_step(), architecture=model, num_gpus=8, sharding=Sharding(ShardingKind.AUTO))
+
+    shared = as_shared(step, gpu)
+
+    assert shared.sharding.kind is ShardingKind.FSDP2
+    assert footprint(step, gpu) == footprint(replace(step, offloads_activations=False), gpu)

@@ -60,3 +60,9 @@ def test_sizes_of_one_derivation_share_their_chunk(num_tokens: int) -> None:
 def test_cut_cross_entropy_refuses_what_it_asserts() -> None:
     with pytest.raises(WorkloadError, match="bfloat16 or float16"):
         footprint(replace(STEP, loss=Loss.CCE, dtype=Dtype.FLOAT32))
+
+
+@pytest.mark.parametrize("version", ["9.9", "0.8.6", "1"])
+def test_a_version_of_liger_that_nobody_read_names_the_nearest(version: str) -> None:
+    with pytest.raises(WorkloadError, match=r"the nearest known version is 0\.8\.5"):
+        footprint(replace(STEP, loss=Loss.LIGER, liger_version=version))

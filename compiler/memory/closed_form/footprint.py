@@ -139,7 +139,9 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     """Return a workload as its GPUs share it: with `auto` whole copies where one fits, else shards (FSDP2).
 
     On several nodes each holds a copy among its GPUs where one certainly fits, so that weights are gathered inside
-    the nodes alone. Raises `WorkloadError` as `footprint` does.
+    the nodes alone. Activations that go to the host are counted on the GPU of a shard, as an upper bound.
+
+    Raises `WorkloadError` as `footprint` does.
     """
     sharding = asked.sharding
     if sharding.kind is not ShardingKind.AUTO:
@@ -151,13 +153,12 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
     whole = replace(asked, sharding=copied)
     can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
     can_split = can_split and asked.reference is not Reference.COPY and not asked.quantization.is_packed
-    can_split = can_split and not asked.offloads_activations
     if not can_split or gpu is None:
         return whole
     live = _live(whole, gpu)
     if live.allocated_bytes + live.reserve(0.0).context_bytes <= gpu.memory_bytes:
         return whole
-    split = replace(asked, sharding=replace(sharding, kind=ShardingKind.FSDP2))
+    split = replace(asked, sharding=replace(sharding, kind=ShardingKind.FSDP2), offloads_activations=False)
     return split if sharding.shard_group is not None else _in_nodes(split, gpu)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.families import find_family, known_model_types
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes, version_number
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Offload, ShardingKind
 from kaitoc.compiler.memory.stacks import find_stack
@@ -25,7 +28,8 @@ def validate(workload: Workload) -> None:
     limit = architecture.max_position_embeddings
     _require(
         limit <= 0 or workload.seq_len_tokens <= limit,
-        f"a sequence of {workload.seq_len_tokens} tokens is longer than {architecture.name} takes ({limit})",
+        f"a sequence of {workload.seq_len_tokens} tokens is longer than {architecture.name} takes ({limit})"
+        f"{_scaling_hint(architecture)}",
     )
     _require(
         architecture.num_heads >= 1 and architecture.num_kv_heads >= 1,
@@ -47,6 +51,11 @@ def validate(workload: Workload) -> None:
         not workload.holds_outputs or not (workload.sharding.is_sharded or workload.reference is not Reference.NONE),
         "held outputs are predicted for supervised runs on whole copies of a model (ddp) only",
     )
+    _require(
+        lora is not None or workload.quantization is Quantization.NONE,
+        f"full fine-tuning cannot train {workload.quantization.value} weights; train adapters on them (lora or qlora), "
+        "or load the weights without quantization",
+    )
     _validate_loss(workload)
     _validate_steps(workload)
     _validate_offload(workload)
@@ -66,6 +75,21 @@ def can_run(workload: Workload) -> bool:
     except WorkloadError:
         return False
     return True
+
+
+def with_activation_offload(workload: Workload) -> Workload:
+    """Return a workload whose saved activations go to the host, unchanged, as an upper bound, where that is not
+    predicted.
+    """
+    offloaded = replace(workload, offloads_activations=True)
+    return offloaded if can_run(offloaded) else workload
+
+
+def _scaling_hint(architecture: Architecture) -> str:
+    """Return how positions reach further: rotary ones can be scaled, learned ones end with their table."""
+    model_type = architecture.model_type
+    is_rotary = model_type in known_model_types() and find_family(model_type).rotary
+    return "; `rope_scaling` in a config.json (--model-config) raises the limit" if is_rotary else ""
 
 
 def _validate_steps(workload: Workload) -> None:
@@ -98,10 +122,14 @@ def _validate_offload(workload: Workload) -> None:
 
 
 def _validate_loss(workload: Workload) -> None:
-    """Refuse what cut cross-entropy asserts (`cce_backward_kernel`: hidden states in half precision)."""
+    """Refuse versions of Liger Kernel that nobody read, and what cut cross-entropy asserts (`cce_backward_kernel`:
+    hidden states in half precision).
+    """
+    version = version_number(workload.liger_version)
+    _require(bool(version), f"{workload.liger_version!r} is not a version of liger-kernel such as {NEWEST_LIGER}")
     _require(
-        bool(version_number(workload.liger_version)),
-        f"{workload.liger_version!r} is not a version of liger-kernel such as {NEWEST_LIGER}",
+        version <= version_number(NEWEST_LIGER),
+        f"liger-kernel {workload.liger_version} is not known; the nearest known version is {NEWEST_LIGER}",
     )
     if workload.loss is not Loss.CCE:
         return

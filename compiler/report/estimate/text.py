@@ -69,10 +69,9 @@ def _unit(workload: Workload, batch: str) -> str:
 
 def _method(workload: Workload, rank: str | None) -> list[str]:
     """Describe the training method, the weights' type, and what a quantised model skips."""
-    is_quantised = workload.quantization is not Quantization.NONE
     if workload.lora is None:
-        return ["full fine-tuning", *([f"{workload.quantization.value} weights"] if is_quantised else [])]
-    if not is_quantised:
+        return ["full fine-tuning"]
+    if workload.quantization is Quantization.NONE:
         return [f"LoRA r={rank or workload.lora.rank}"]
     unprepared = [] if workload.kbit_prep else ["not prepared for k-bit training"]
     return [f"QLoRA r={rank or workload.lora.rank} {workload.quantization.value}", *unprepared]
