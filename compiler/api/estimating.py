@@ -24,10 +24,10 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.loading import loading_of
 from kaitoc.compiler.job.memory import seq_len_of, workload_of
 from kaitoc.compiler.job.missing_config import require_config
-from kaitoc.compiler.job.possible import lacking_gpus, missing_gpus, why_impossible
+from kaitoc.compiler.job.possible import instance_type_of, lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.prices import prices_from
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.compiler.job.speed import instance_type_of, price_of
+from kaitoc.compiler.job.speed import price_of
 from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary, Swept
 from kaitoc.compiler.job.variation import lengths_of

@@ -28,7 +28,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.closed_form.validation import validate_group
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.memory.workload import WorkloadError
-from kaitoc.compiler.plan.memory import with_prediction
+from kaitoc.compiler.plan.memory import require_shardable, with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan, preferring
 from kaitoc.runtime.world import is_launched, require_world
@@ -164,9 +164,10 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
         made = with_processes(made, request.num_processes, request.sharding)
     if request.task == "dpo":
         made = preferring(made, path)
-        made = with_prediction(made, job.model.value if job.model else None, job.gpu.value if job.gpu else None)
-    local = _local_architecture(request.model_path)
-    return with_prediction(made, local, job.gpu.value if job.gpu is not None else None) if local is not None else made
+    require_shardable(made)
+    known = job.model.value if job.model is not None else None
+    architecture = _local_architecture(request.model_path) or known
+    return with_prediction(made, architecture, job.gpu.value if job.gpu is not None else None)
 
 
 def with_processes(made: Plan, num_processes: int, sharding: str) -> Plan:

@@ -6,6 +6,7 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import accumulation_steps_of, footprint_of, needs, workload_of
+from kaitoc.compiler.job.possible import instance_type_of
 from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.memory.closed_form.footprint import fits
 from kaitoc.compiler.memory.result import Footprint
@@ -90,10 +91,7 @@ def largest_idle_batch(job: Job) -> tuple[int, Gain] | None:
 def _gain(job: Job, workload: Workload, other: Workload, accumulation_steps: int) -> Gain | None:
     if job.gpu is None:
         return None
-    from kaitoc.compiler.job.speed import (  # the model of speed, for the few jobs that get this far
-        instance_type_of,
-        seconds_per_token,
-    )
+    from kaitoc.compiler.job.speed import seconds_per_token  # the model of speed, for the few jobs that get this far
 
     gpu, instance = job.gpu.value, instance_type_of(job)
     now = seconds_per_token(workload, gpu, job.num_gpus, accumulation_steps_of(job), instance)

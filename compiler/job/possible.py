@@ -9,13 +9,21 @@ from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
 
+def instance_type_of(job: Job) -> InstanceType | None:
+    """Return the instance type that a job runs on: the assumed one, else the Workspace's."""
+    if job.assumptions.gpu is not None:
+        return job.assumptions.instance_type
+    return find_instance_type(job.instance_type.value) if job.instance_type is not None else None
+
+
 def missing_gpus(job: Job) -> str:
-    """Say how to fix more GPUs than a job's nodes have; empty when they have enough."""
-    stated, assumed = job.instance_type, job.assumptions
-    if stated is None or assumed.num_gpus is None or assumed.gpu is not None:
+    """Say how to fix a number of GPUs that a job's nodes do not have; empty when they have it."""
+    num_gpus, instance = job.assumptions.num_gpus, instance_type_of(job)
+    if num_gpus is None:
         return ""
-    instance = find_instance_type(stated.value)
-    return lacking_gpus(instance, assumed.num_gpus, assumed.sharing.num_nodes) if instance is not None else ""
+    if num_gpus < 1:
+        return f"the number of GPUs must be at least 1, not {num_gpus}"
+    return lacking_gpus(instance, num_gpus, job.assumptions.sharing.num_nodes) if instance is not None else ""
 
 
 def why_impossible(job: Job, workload: Workload) -> str:

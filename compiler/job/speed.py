@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, find_instance_type
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import accumulation_steps_of, workload_of
+from kaitoc.compiler.job.possible import instance_type_of
 from kaitoc.compiler.memory.throughput.speed import Throughput, throughput
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
@@ -28,13 +29,6 @@ def throughput_on(job: Job, gpu: Gpu | None, num_gpus: int, instance: InstanceTy
 def price_of(job: Job) -> float | None:
     """Return the price of an hour of a job's instance type in USD, None where none is stated."""
     return job.assumptions.prices.of(instance_type_of(job))
-
-
-def instance_type_of(job: Job) -> InstanceType | None:
-    """Return the instance type that a job runs on: the assumed one, else the Workspace's."""
-    if job.assumptions.gpu is not None:
-        return job.assumptions.instance_type
-    return find_instance_type(job.instance_type.value) if job.instance_type is not None else None
 
 
 def seconds_per_token(

@@ -6,7 +6,7 @@ from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import accumulation_steps_of, pads, workload_of
-from kaitoc.compiler.job.speed import instance_type_of
+from kaitoc.compiler.job.possible import instance_type_of
 from kaitoc.compiler.memory.workload import Workload
 from kaitoc.compiler.passes.model import PassContext
 

@@ -11,8 +11,8 @@ from kaitoc.compiler.memory.closed_form.validation import validate_group
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharing import NOT_RUN
 from kaitoc.compiler.memory.workload import WorkloadError
-from kaitoc.compiler.plan.memory import footprint_plan, shared_footprint, syncs_each_batch
-from kaitoc.compiler.plan.plan import Plan
+from kaitoc.compiler.plan.memory import footprint_plan, require_shardable, shared_footprint, syncs_each_batch
+from kaitoc.compiler.plan.plan import Plan, PlanError
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.model.shard_loading import is_read_once, is_sharded
 from kaitoc.runtime.world import num_nodes
@@ -153,5 +153,7 @@ def _require_group(plan: Plan) -> None:
 def _require_shardable(plan: Plan) -> None:
     if plan.num_processes == 1:
         raise PlanFailure("sharding needs several processes; set --num-processes, or leave --sharding to auto")
-    if plan.quantization.method == "int8":
-        raise PlanFailure("an 8-bit model cannot be sharded; use 4-bit (nf4), or --sharding ddp")
+    try:
+        require_shardable(plan)
+    except PlanError as error:
+        raise PlanFailure(str(error)) from error

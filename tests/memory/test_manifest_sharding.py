@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.sharding.model import ShardingKind
-from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, request_in
+from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest, request_in
 from kaitoc.compiler.passes.model import Goal
 from kaitoc.compiler.plan.plan import PlanError
 
@@ -67,6 +68,45 @@ def test_fsdp_of_the_manifest_shards_estimate_and_plan(word: str, tmp_path: Path
     assert found.footprint.sharding.kind is ShardingKind.FSDP2
     assert plan_of_file(path, num_processes=2).sharding == "fsdp2"
     assert plan_of_file(path, num_processes=2, sharding="ddp").sharding == "ddp", "the command line has the last word"
+
+
+@pytest.mark.parametrize(("sharding", "group"), [("ddp", None), ("fsdp2", None), ("fsdp2", 4), ("auto", None)])
+def test_a_dry_run_predicts_what_the_estimate_of_its_processes_says(
+    sharding: str, group: int | None, tmp_path: Path
+) -> None:
+    path = write(tmp_path, 1)
+    shared = SharingRequest(sharding, shard_group=group)
+    (found,) = estimate([path], assume=replace(BUNDLED, gpu="A100-80GB", num_gpus=8, sharing=shared))
+
+    planned = plan_of_file(
+        path, assume=Overrides(gpu="A100-80GB"), num_processes=8, sharding=sharding, shard_group=group
+    )
+
+    assert planned.predicted is not None
+    assert planned.predicted.device_bytes == found.footprint.device_bytes
+
+
+def test_a_dry_run_of_shards_in_8_bit_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    path = Path(write(tmp_path, 1))
+    path.write_text(
+        path.read_text().replace("      LoraConfig", "      QuantizationConfig: {load_in_8bit: true}\n      LoraConfig")
+    )
+
+    with pytest.raises(PlanError, match="use 4-bit"):
+        plan_of_file(path, num_processes=2, sharding="fsdp2")
+
+
+def test_activations_that_a_manifest_sends_to_the_host_leave_estimate_and_plan(tmp_path: Path) -> None:
+    path = Path(write(tmp_path, 8))
+    (kept,) = estimate([path], assume=BUNDLED)
+    path.write_text(path.read_text().replace("bf16: true", "bf16: true\n        activation_offloading: true"))
+
+    (found,) = estimate([path], assume=BUNDLED)
+    predicted = plan_of_file(path, num_processes=2).predicted
+
+    assert found.footprint.allocated_bytes < kept.footprint.allocated_bytes - GIB
+    assert predicted is not None
+    assert predicted.activations == found.footprint.peak.categories.activations
 
 
 def test_words_that_the_runtime_does_not_follow_are_refused_by_name(tmp_path: Path) -> None:
