@@ -40,6 +40,11 @@ def render(template: ChatTemplate, row: Row, scope: Scope, eos: str) -> Renderin
     return _Conversation(template, row).rendering(scope, eos)
 
 
+def render_cued(template: ChatTemplate, row: Row) -> str:
+    """Return a row's messages as text with the cue for an answer behind them; raises `DataFailure`."""
+    return _Conversation(template, row).cued()
+
+
 class _Conversation:
     """One row's conversation and what its template makes of it."""
 
@@ -53,6 +58,9 @@ class _Conversation:
         else:
             self._text = self._render(self._messages)
         self._places = self._read_places(len(self._messages), self._text)
+
+    def cued(self) -> str:
+        return self._render(self._messages, cue=True)
 
     def rendering(self, scope: Scope, eos: str) -> Rendering:
         text, spans = self._text, self._spans(scope)

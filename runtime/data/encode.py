@@ -57,7 +57,7 @@ class Encoder:
             encoded = self._encode([renderings[index] for index in indices], add_special_tokens=not wanted)
             for index, example in zip(indices, encoded, strict=True):
                 examples[index] = example
-        removed = [_removed(row, rendering) for row, rendering in zip(rows, renderings, strict=True)]
+        removed = [count_removed(row, rendering) for row, rendering in zip(rows, renderings, strict=True)]
         return Encoded([example for example in examples if example is not None], removed)
 
     @cached_property
@@ -130,7 +130,8 @@ def _next_token(token_of: Callable[[int], int | None], place: int, num_character
     return next((token for token in found if token is not None), num_tokens)
 
 
-def _removed(row: Row, rendering: Rendering) -> Counter[str]:
+def count_removed(row: Row, rendering: Rendering) -> Counter[str]:
+    """Count the texts of a row that its chat template left out, by their keys."""
     removed = Counter(text.key for text in rendering.removed)
     names = [str((tool.get("function") or tool).get("name", "")) for tool in row.tools]
     if names and not any(name in rendering.text for name in names):

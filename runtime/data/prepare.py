@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,15 @@ class Prepared:
         return "; ".join((text, *(removed.describe() for removed in self.removed)))
 
 
+def total_removed(rows: Iterable[tuple[str, Counter[str]]]) -> tuple[Removed, ...]:
+    """Add up what templates left out, of each row its origin and the texts by key."""
+    removed: dict[str, Removed] = {}
+    for origin, texts in rows:
+        for key, count in texts.items():
+            removed[key] = _sum(removed.get(key), Removed(key, count, 1, origin))
+    return tuple(removed.values())
+
+
 def prepare(tokenizer: Any, rows: Sequence[Row], data: DataPlan, num_workers: int | None = 1) -> Prepared:
     """Tokenize rows as a plan says, in several processes where that is asked for; None is as many as pay off.
 
@@ -123,10 +133,10 @@ class _Job:
         lengths = [len(example.input_ids) for example in encoded.examples]
         cut = [self._truncated(example) for example in encoded.examples]
         kept = [example for example in cut if any(label != IGNORED for label in example.labels[1:])]
-        removed: dict[str, Removed] = {}
-        for row, texts in zip(rows, encoded.removed, strict=True):
-            for key, count in texts.items():
-                removed[key] = _sum(removed.get(key), Removed(key, count, 1, row.origin))
+        removed = {
+            one.key: one
+            for one in total_removed((row.origin, texts) for row, texts in zip(rows, encoded.removed, strict=True))
+        }
         return _Batch(
             _flat([example.input_ids for example in kept]),
             _flat([example.labels for example in kept]),

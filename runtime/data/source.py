@@ -7,7 +7,8 @@ from typing import Any
 
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.data.examples import Columns, Rows, describe_skipped, read_rows
-from kaitoc.runtime.data.preferences import encode_pairs, read_pairs
+from kaitoc.runtime.data.pairs import read_pairs
+from kaitoc.runtime.data.preferences import encode_pairs
 from kaitoc.runtime.data.prepare import prepare
 from kaitoc.runtime.data.token_key import token_key
 from kaitoc.runtime.data.tokens import Tokens

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +27,8 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
-from kaitoc.runtime.data.preferences import encode_pairs, read_pairs
+from kaitoc.runtime.data.pairs import read_pairs
+from kaitoc.runtime.data.preferences import encode_pairs
 from kaitoc.runtime.failures import DataFailure, OutOfMemory, RunFailure
 from kaitoc.runtime.launch.ready import RunOptions, make_ready
 from kaitoc.runtime.launch.run import build_trainer, run_plan
@@ -46,6 +49,12 @@ CHATS = [
     }
     for row in TEXTS
 ]
+
+
+USER, GOOD, BAD = (
+    {"role": role, "content": text} for role, text in [("user", "q"), ("assistant", "g"), ("assistant", "b")]
+)
+CALL = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "look", "arguments": {}}}]}
 
 
 def write(path: Path, rows: list[Any]) -> str:
@@ -247,8 +256,11 @@ def test_a_run_that_does_not_fit_with_both_rows_of_a_pair_is_stopped_before_weig
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "are equal"),
         ({"prompt": "a", "chosen": "b", "rejected": [{"role": "user", "content": "c"}]}, "all strings or all lists"),
         ({"prompt": "a", "chosen": "b", "rejected": 3}, "`rejected` must be a string or a list of messages, not int"),
-        ({"chosen": "b", "rejected": "c"}, "needs a prompt"),
-        ({"prompt": "a", "chosen": "b", "rejected": "c", "tools": [{}]}, "`tools`"),
+        ({"chosen": "b", "rejected": "c"}, "needs a `prompt`"),
+        ({"question": "a", "chosen": "b", "rejected": "c"}, "needs a `prompt` .* it has question, chosen, rejected"),
+        ({"prompt": "a", "chosen": "\ud800", "rejected": "c"}, "`chosen` has half of a character"),
+        ({"prompt": [USER], "chosen": [{**GOOD, "weight": 0}], "rejected": [BAD]}, "a turn of an answer has no loss"),
+        ({"prompt": [USER], "chosen": [GOOD], "rejected": [BAD], "tools": 3}, "`tools` must be a list of functions"),
     ],
 )
 def test_a_row_that_is_no_pair_is_named(tmp_path: Path, row: dict[str, Any], words: str) -> None:
@@ -256,6 +268,66 @@ def test_a_row_that_is_no_pair_is_named(tmp_path: Path, row: dict[str, Any], wor
 
     with pytest.raises(DataFailure, match=rf"pairs\.jsonl:13: .*{words}"):
         read_pairs((path,))
+
+
+def encoded_pairs(plan: Plan, tokenizer: Any, *rows: dict[str, Any]) -> Any:
+    path = write(Path(plan.output.path).parent / "rows.jsonl", [*rows])
+    return encode_pairs(tokenizer, read_pairs((path,)).rows, plan.data)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"prompt": [{"from": "human", "value": "q"}], "chosen": [{"from": "gpt", "value": "g"}], "rejected": [BAD]},
+        {"prompt": [{**USER, "content": [{"type": "text", "text": "q"}]}], "chosen": [GOOD], "rejected": [BAD]},
+        {"prompt": [{**USER, "weight": 0}], "chosen": [{**GOOD, "weight": 1}], "rejected": [BAD]},
+    ],
+    ids=["sharegpt", "parts", "weights"],
+)
+def test_messages_of_pairs_are_read_as_those_of_conversations(
+    make_dpo: MakePlan, tokenizer: Any, spelled: dict[str, Any]
+) -> None:
+    plain = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
+
+    assert (
+        encoded_pairs(make_dpo(), tokenizer, spelled).pairs == encoded_pairs(make_dpo(), tokenizer, plain).pairs
+    )  # fmt: skip
+
+
+def test_tools_and_variables_of_a_pair_go_to_its_template(make_dpo: MakePlan, tokenizer: Any) -> None:
+    templated = copy(tokenizer)
+    templated.chat_template = "{{ tools[0].function.name }} {{ mood }}" + tokenizer.chat_template
+    row = {
+        "prompt": [USER], "chosen": [GOOD], "rejected": [BAD], "chat_template_kwargs": {"mood": "kind"},
+        "tools": [{"type": "function", "function": {"name": "look"}}],
+    }  # fmt: skip
+
+    (pair,) = encoded_pairs(make_dpo(), templated, row).pairs
+
+    assert tokenizer.decode(pair.prompt_ids).startswith("look kind")
+
+
+def test_what_a_template_drops_of_pairs_is_named(make_dpo: MakePlan, tokenizer: Any) -> None:
+    row = {"prompt": [USER], "chosen": [{**GOOD, "reasoning_content": "hm"}], "rejected": [BAD]}
+
+    said = encoded_pairs(make_dpo(), tokenizer, row).describe(None)
+
+    assert re.search(r"drops `reasoning_content` \(1 text in 1 row, the first: .*rows\.jsonl:1\)", said)
+
+
+def test_an_answer_of_which_a_template_renders_nothing_is_refused(make_dpo: MakePlan, tokenizer: Any) -> None:
+    with pytest.raises(
+        DataFailure, match=r"rows\.jsonl:1: the chat template drops a turn of `chosen` \(`tool_calls`\)"
+    ):
+        encoded_pairs(make_dpo(), tokenizer, {"prompt": [USER], "chosen": [CALL], "rejected": [BAD]})
+
+
+def test_a_pair_that_a_template_refuses_is_named_by_file_and_line(make_dpo: MakePlan, tokenizer: Any) -> None:
+    strict = copy(tokenizer)
+    strict.chat_template = "{{ raise_exception('no systems') }}"
+
+    with pytest.raises(DataFailure, match=r"rows\.jsonl:1: the chat template refuses the conversation: no systems"):
+        encoded_pairs(make_dpo(), strict, {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]})
 
 
 def test_pairs_are_not_learned_as_text(make_plan: MakePlan, tmp_path: Path) -> None:
