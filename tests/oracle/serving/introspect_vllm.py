@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import vllm_on_cpu
+from value_prober import Prober, bounds_of
 
 _Json = dict[str, Any]
-_BOUNDS = {"minimum": "min", "exclusiveMinimum": "above", "maximum": "max", "exclusiveMaximum": "below"}
 _SIZES = {"human_readable_int": "size", "human_readable_int_or_auto": "size-or-auto"}
 
 
@@ -36,8 +36,8 @@ def parser_of_server() -> argparse.ArgumentParser:
     return parser
 
 
-def described(parser: argparse.ArgumentParser) -> tuple[_Json, _Json]:
-    """Return the options by name, and the shapes of those that take JSON."""
+def described(parser: argparse.ArgumentParser, enumerated: set[str]) -> tuple[_Json, _Json]:
+    """Return the options by name, and the shapes of those that take JSON, whose fields may take enumerated words."""
     bounds = _bounds()
     options: _Json = {}
     shapes: _Json = {}
@@ -47,11 +47,11 @@ def described(parser: argparse.ArgumentParser) -> tuple[_Json, _Json]:
         name = next(one for one in action.option_strings if one.startswith("--")).removeprefix("--")
         entry = _entry(action)
         entry.update(bounds.get(action.dest, {}) if entry["kind"] in ("int", "float", "size", "size-or-auto") else {})
-        shape = _shape(action)
+        shape = _shape(action, enumerated)
         if shape is not None:
             shapes[name] = shape
         options[name] = entry
-    shapes["speculative-config"] = _speculation_shape()
+    shapes["speculative-config"] = _speculation_shape(enumerated)
     return dict(sorted(options.items())), dict(sorted(shapes.items()))
 
 
@@ -106,12 +106,7 @@ def _is_optional(action: argparse.Action) -> bool:
     return getattr(action.type, "__name__", "") in ("_optional_type", "union_dict_and_str")
 
 
-_SAMPLES = {"null": None, "true": True, "whole": 1, "zero": 0, "negative": -1, "fraction": 0.5, "text": "text",
-            "digits": "1", "empty list": [], "list of numbers": [1], "list of texts": ["text"],
-            "mapping": {}}  # fmt: skip
-
-
-def _shape(action: argparse.Action) -> Any:
+def _shape(action: argparse.Action, enumerated: set[str]) -> Any:
     """Return what the class accepts that an option fills, None for options that fill no class."""
     kind = _inner_type(action.type)
     if getattr(kind, "__name__", "") != "parse_dataclass":
@@ -120,7 +115,7 @@ def _shape(action: argparse.Action) -> Any:
 
     cls = kind.__defaults__[0]
     schema = _schema_of(TypeAdapter(cls))
-    return _Prober(TypeAdapter(cls), schema).shape(schema, ())
+    return Prober(TypeAdapter(cls), schema, enumerated).shape(schema, ())
 
 
 _INTERNAL = ("target_model_config", "target_parallel_config", "draft_model_config", "draft_parallel_config",
@@ -134,7 +129,7 @@ _OF_OTHER_METHODS = (
 """Fields whose values depend on others, or on a draft model: known keys that no sample judges."""
 
 
-def _speculation_shape() -> _Json:
+def _speculation_shape(enumerated: set[str]) -> _Json:
     """Return what `SpeculativeConfig` accepts beside a method without a draft model; no argparse type builds it."""
     from pydantic import TypeAdapter
     from vllm.config import SpeculativeConfig
@@ -142,89 +137,9 @@ def _speculation_shape() -> _Json:
     adapter = TypeAdapter(SpeculativeConfig)
     schema = _schema_of(adapter)
     schema["properties"] = {name: one for name, one in schema["properties"].items() if name not in _INTERNAL}
-    shape = _Prober(adapter, schema, {"method": "ngram", "num_speculative_tokens": 1}).shape(schema, ())
+    shape = Prober(adapter, schema, enumerated, {"method": "ngram", "num_speculative_tokens": 1}).shape(schema, ())
     shape["fields"].update({name: {} for name in _OF_OTHER_METHODS if name in shape["fields"]})
     return shape
-
-
-class _Prober:
-    """Asks a class what it accepts, value by value: validators and init hooks say nothing of that in a schema."""
-
-    def __init__(self, adapter: Any, schema: _Json, always: _Json | None = None) -> None:
-        """Take the class and its JSON Schema, which names its fields; `always` is beside every value."""
-        self.adapter, self.definitions, self.always = adapter, schema.get("$defs", {}), always or {}
-
-    def shape(self, schema: _Json, path: tuple[str, ...]) -> _Json:
-        """Return the keys below a path and what each accepts, and whether others are let pass."""
-        fields = {name: self._field(inner, (*path, name)) for name, inner in schema.get("properties", {}).items()}
-        for name, field in fields.items():
-            if set(field["accepts"]) <= {"null"} and not field.get("words") and "fields" not in field:
-                field.update(self._with_company(schema["properties"][name], (*path, name), fields))
-        return {"is_open": self.fits((*path, "not_a_key"), 1), "fields": fields}
-
-    def fits(self, path: tuple[str, ...], value: object, besides: tuple[str, object] | None = None) -> bool:
-        """Return whether the class accepts a value at a path, with one more beside it."""
-        content: Any = value
-        for depth, name in enumerate(reversed(path)):
-            content = {name: content}
-            if besides is not None and depth == 0:
-                content[besides[0]] = besides[1]
-        try:
-            self.adapter.validate_json(json.dumps({**self.always, **content}))
-        except Exception:
-            return False
-        return True
-
-    def _field(self, schema: _Json, path: tuple[str, ...]) -> _Json:
-        found: _Json = {"accepts": [kind for kind, sample in _SAMPLES.items() if self.fits(path, sample)]}
-        if "empty list" in found["accepts"] and not any(kind.startswith("list") for kind in found["accepts"]):
-            found["accepts"] += ["list of numbers", "list of texts"]  # elements of a vocabulary that no sample is of
-        numbers = [number for number in self._numbers(schema) if self.fits(path, number)]
-        if numbers and "whole" not in found["accepts"]:
-            found["numbers"] = numbers
-        words = self._words(schema)
-        if "text" not in found["accepts"] and words:
-            found["words"] = [word for word in words if self.fits(path, word)]
-        bounds = _bounds_of(schema)
-        least = bounds.get("min", bounds.get("above", 0) + 1)
-        if "whole" not in found["accepts"] and bounds and self.fits(path, least):
-            found["accepts"].append("whole")
-        below = self._resolved(schema)
-        if below.get("properties") and len(path) < 3:
-            found.update(self.shape(below, path))
-        return {**found, **bounds} if bounds else found
-
-    def _with_company(self, schema: _Json, path: tuple[str, ...], fields: _Json) -> _Json:
-        """Return what a field accepts beside another one, where alone it accepts nothing."""
-        for other, field in fields.items():
-            samples = [*field.get("words", ()), *(_SAMPLES[kind] for kind in field.get("accepts", ()))]
-            for value in samples:
-                company = (other, value)
-                kinds = [kind for kind, sample in _SAMPLES.items() if self.fits(path, sample, company)]
-                words = [word for word in self._words(schema) if self.fits(path, word, company)]
-                if other != path[-1] and (set(kinds) - {"null"} or words):
-                    return {"accepts": kinds, "needs": other, **({"words": words} if "text" not in kinds else {})}
-        return {}
-
-    def _resolved(self, schema: _Json) -> _Json:
-        for one in schema.get("anyOf", schema.get("allOf", [schema])):
-            reference = one.get("$ref")
-            if reference is not None:
-                found: _Json = self.definitions[reference.rpartition("/")[2]]
-                return found
-        return schema
-
-    def _numbers(self, schema: _Json) -> list[int]:
-        """Return the numbers of a field's enumeration."""
-        listed = [number for one in (schema, *schema.get("anyOf", ())) for number in one.get("enum", ())]
-        return [number for number in listed if isinstance(number, int) and not isinstance(number, bool)]
-
-    def _words(self, schema: _Json) -> list[str]:
-        """Return the words of a field's enumerations, also by the names of their members, in both cases."""
-        words: set[str] = set()
-        for one in (schema, *schema.get("anyOf", ()), *schema.get("allOf", ()), self._resolved(schema)):
-            words.update(str(word) for word in [*one.get("enum", ()), *([one["const"]] if "const" in one else [])])
-        return sorted(words | _ENUMERATED)
 
 
 def _members() -> set[str]:
@@ -249,17 +164,6 @@ def _members() -> set[str]:
         for member in one
     }
     return found | {name.lower() for name in found}
-
-
-_ENUMERATED: set[str] = set()
-
-
-def _bounds_of(schema: _Json) -> _Json:
-    for one in schema.get("anyOf", [schema]):
-        told = {ours: one[theirs] for theirs, ours in _BOUNDS.items() if theirs in one}
-        if told and one.get("type") in ("integer", "number"):
-            return told
-    return {}
 
 
 def _schema_of(adapter: Any) -> Any:
@@ -294,7 +198,7 @@ def _bounds() -> _Json:
         definitions = properties.get("$defs", {})
         properties = definitions.get(name, properties).get("properties", {})
         for field, schema in properties.items():
-            told = _bounds_of(schema)
+            told = bounds_of(schema)
             if told:
                 found.setdefault(field, told)
     return found
@@ -346,8 +250,7 @@ def main() -> None:
     """Print the options, their shapes and the vocabularies."""
     vllm_on_cpu.prepare()
     names = vocabularies()
-    _ENUMERATED.update(_members(), names["reasoning-parser"])
-    options, shapes = described(parser_of_server())
+    options, shapes = described(parser_of_server(), _members() | set(names["reasoning-parser"]))
     print(json.dumps({**_numbers(), "options": options, "shapes": shapes, "vocabularies": names}))
 
 
