@@ -112,7 +112,7 @@ def _longest(name: str, config: Mapping[str, object], model_type: str) -> int:
 
 
 def _reach(scaling: Mapping[str, object], config: Mapping[str, object], length: int) -> int:
-    """Return how far rotary positions reach that are scaled by a `factor`, 0 without a usable one."""
+    """Multiply the reach of rotary positions by their scaling `factor`; return 0 without a usable one."""
     factor = scaling.get("factor")
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not math.isfinite(factor):
         return 0

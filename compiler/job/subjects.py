@@ -112,7 +112,7 @@ class WatchedField(NamedTuple):
 
 
 def watched_fields(paths: Iterable[tuple[str, ...]], parent: str = "") -> tuple[WatchedField, ...]:
-    """Return what to look for in every Workspace, of the paths that late rules are about."""
+    """Arrange the paths that late rules are about as a tree of the fields to look for in every Workspace."""
     tails: dict[str, list[tuple[str, ...]]] = {}
     for first, *rest in paths:
         tails.setdefault(first, []).append(tuple(rest))
@@ -129,7 +129,7 @@ def _watched(name: str, path: str, tails: list[tuple[str, ...]]) -> WatchedField
 
 
 def subjects_of_fields(workspace: Mapping, fields: tuple[WatchedField, ...]) -> set[Subject]:
-    """Return which of some fields a Workspace has and which it lacks, both where that is not known yet."""
+    """List the fields that a Workspace has and those it lacks, as both where that is not known yet."""
     subjects: set[Subject] = set()
     for field in fields:
         entry = workspace.get(field.name)

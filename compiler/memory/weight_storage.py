@@ -25,7 +25,7 @@ class WeightStorage:
 
 
 def stored_weights(architecture: Architecture) -> WeightStorage | None:
-    """Return how a checkpoint is quantised, None where it is not; raises `WorkloadError` for what is not predicted."""
+    """Name the quantisation of a checkpoint, None without one; raises `WorkloadError` for one that is not predicted."""
     stored = architecture.config.get(_KEY)
     if not isinstance(stored, Mapping):
         return None

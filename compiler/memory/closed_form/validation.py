@@ -86,7 +86,7 @@ def with_activation_offload(workload: Workload) -> Workload:
 
 
 def _scaling_hint(architecture: Architecture) -> str:
-    """Return how positions reach further: rotary ones can be scaled, learned ones end with their table."""
+    """Name the way for positions to reach further: rotary ones can be scaled, learned ones end with their table."""
     model_type = architecture.model_type
     is_rotary = model_type in known_model_types() and find_family(model_type).rotary
     return "; `rope_scaling` in a config.json (--model-config) raises the limit" if is_rotary else ""
