@@ -22,10 +22,13 @@ _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 def check(run: ClusterRun) -> Iterator[Fault]:
     """Yield a name that is too long for its pods or Services, or not a DNS label that begins with a letter."""
-    named = run.manifest.given("metadata", "name") if run.kind in (TRAIN_JOB, JOB_SET, PYTORCH_JOB) else None
-    name = named.text if named is not None else None
-    if named is None or name is None:
+    if run.kind not in (TRAIN_JOB, JOB_SET, PYTORCH_JOB):
         return
+    named = run.manifest.given("metadata", "name") or run.manifest.given("metadata", "generateName")
+    if named is None or named.text is None:
+        return
+    is_generated = run.manifest.given("metadata", "name") is None
+    name = f"{named.text}abcde" if is_generated else named.text
     if not _LABEL.fullmatch(name):
         yield Fault(
             named.value,
@@ -38,7 +41,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
         yield Fault(
             named.value,
             f"the name has {len(name)} characters; {longest} in at most 63, so {who}",
-            help=f"use at most {limit} characters",
+            help=f"use at most {limit - len(name) + len(named.text)} characters",
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.job.cluster_run import ClusterRun
+from kaitoc.compiler.job.cluster_run import ClusterRun, training_group
 from kaitoc.compiler.job.faults import Fault
-from kaitoc.compiler.manifest.plan_objects import number
+from kaitoc.compiler.manifest.plan_objects import number, parts
 
 CODE = "KT815"
 NAME = "replaced-node"
@@ -15,21 +15,23 @@ SEVERITY = Severity.WARNING
 FIX = None
 SINCE = "0.1.0"
 
+_ALONE = "is replaced alone, but the others do not let it rejoin: all wait until they fail"
+_TOGETHER = "`failurePolicy.maxRestarts`, which restarts all nodes"
+
 
 def check(run: ClusterRun) -> Iterator[Fault]:
     """Yield a Job of several nodes that replaces a failed pod by itself, as Kubernetes does six times by default."""
-    num_nodes = run.world.num_nodes
-    if num_nodes is None or num_nodes < 2:
+    num_nodes, group = run.world.num_nodes, training_group(run)
+    if num_nodes is None or num_nodes < 2 or group is None or group.job is None:
         return
-    for group in run.pod_groups:
-        job = group.job
-        limit = job.given("backoffLimit") if job is not None else None
-        if job is None or (limit is not None and number(limit) in (0, None)):
-            continue
+    limit = group.job.given("backoffLimit")
+    if limit is None or number(limit) not in (0, None):
         named = group.holder.given("name")
         place = limit.value if limit is not None else named.value if named is not None else group.holder.place
-        yield Fault(
-            place,
-            "a failed pod is replaced alone, but the others do not let it rejoin: all wait until they fail",
-            help="set `backoffLimit: 0`, and `failurePolicy.maxRestarts`, which restarts all nodes",
-        )
+        yield Fault(place, f"a failed pod {_ALONE}", help=f"set `backoffLimit: 0`, and {_TOGETHER}")
+    for rule in parts(group.job, "podFailurePolicy", "rules"):
+        action = rule.given("action")
+        if action is not None and action.text == "Ignore":
+            yield Fault(
+                action.value, f"a pod that this rule ignores {_ALONE}", help=f"remove the rule, and set {_TOGETHER}"
+            )

@@ -22,7 +22,13 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     job_set = job_set_of(pods_of) if pods_of is not None else None
     if pods_of is None or group is None or job_set is None or not run.may_have_peers:
         return
-    subdomain = job_set.given("network", "subdomain")
+    subdomain, names = (job_set.given("network", name) for name in ("subdomain", "enableDNSHostnames"))
+    if names is not None and (names.text or "").lower() == "false":
+        yield Fault(
+            names.value,
+            "without host names node 0 has no address: the nodes never meet",
+            help="remove `enableDNSHostnames`",
+        )
     if pods_of.ref.kind in RUNTIMES:
         named = group.holder.given("name")
         if named is not None and group.name != NODE:
@@ -44,7 +50,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
 
 def _of_job_set(run: ClusterRun, job: str, subdomain: str | None) -> Iterator[Fault]:
     group, name = training_group(run), run.manifest.text("metadata", "name")
-    stated = group.variable("PET_MASTER_ADDR") if group is not None else None
+    stated = group.value_of("PET_MASTER_ADDR") if group is not None else None
     if stated is None or not name:
         return
     address = f"{name}-{job}-0-0.{subdomain or name}"

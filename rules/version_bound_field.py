@@ -26,6 +26,8 @@ FIELDS = {
     (RUNTIME, "spec", "mlPolicy", "torch", "numProcPerNode"): "2.0 and 2.1",
     (RUNTIME, "spec", "mlPolicy", "torch", "elasticPolicy"): "2.0 and 2.1",
     (RUNTIME, "spec", "mlPolicy", "torch", "envInjection"): "2.3 and later",
+    (RUNTIME, "spec", "podGroupPolicy", "volcano"): "2.1 and later",
+    (RUNTIME, "spec", "template", "spec", "volumeClaimPolicies"): "2.2 and later",
 }
 """Fields by kind and path, with the releases whose CRD has them."""
 
@@ -40,7 +42,9 @@ def check(run: ClusterRun) -> Iterator[Fault]:
                 yield Fault(
                     stated.key,
                     f"only Trainer {releases} knows `{path[-1]}`; other releases silently drop it, or refuse it",
-                    help="write it into the pod template of the TrainingRuntime, which every release reads",
+                    help="write it into the pod template of the TrainingRuntime, which every release reads"
+                    if kind == TRAIN_JOB
+                    else "remove it, so that every release runs the same",
                 )
 
 

@@ -15,7 +15,7 @@ from kaitoc.compiler.job.job import Job
 
 
 def emissions(
-    paths: tuple[str, ...], request: CompileRequest, options: EmitOptions, workspace: str | None = None
+    inputs: Inputs, request: CompileRequest, options: EmitOptions, workspace: str | None = None
 ) -> list[Emission]:
     """Return the manifests of each tuning Workspace in files, as compiled for the bundled runtime.
 
@@ -29,7 +29,9 @@ def emissions(
         options = replace(options, may_change_instance=request.context.allow_workspace_edits)
         request = replace(request, context=replace(request.context, allow_workspace_edits=False))
     engine = Engine(request.rule_set, request.overrides, request.settings)
-    result = compiled(Inputs(paths), request)
+    if inputs.text is not None:
+        engine.library.add_source(inputs.text)
+    result = compiled(inputs, request)
     for error in result.errors:
         raise error
     if not result.is_refused:
@@ -41,7 +43,7 @@ def emissions(
         jobs = [job for job in engine.jobs_of(engine.library.load(path)) if _is_wanted(job, workspace)]
         found += [emission_of(job, _with_count(job, options)) for job in jobs]
     if not found:
-        raise RunError(f"{', '.join(paths)}: there is no tuning Workspace in it")
+        raise RunError(f"{', '.join(inputs.paths)}: there is no tuning Workspace in it")
     names = [emission.name for emission in found]
     if len(set(names)) < len(names):
         raise EmitError("two Workspaces would create the same run; rename one of them")

@@ -10,7 +10,9 @@ import click
 
 from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.options import F, shard_group_option
-from kaitoc.compiler.compile.model import CompileError, CompileRequest, OutputError
+from kaitoc.compiler.cli.standard_input import inputs_from
+from kaitoc.compiler.compile.model import CompileError, CompileRequest
+from kaitoc.compiler.compile.output import PlannedWrite, names_file, write_all
 from kaitoc.compiler.core.records import dataclass
 
 if TYPE_CHECKING:
@@ -78,19 +80,29 @@ class EngineCommandOptions:
         )
 
 
-def emit(paths: tuple[str, ...], request: CompileRequest, options: EmitOptions, folder: str | None) -> int:
-    """Write the manifests of each Workspace, to standard output without a folder; notes go to standard error."""
+def emit(paths: tuple[str, ...], request: CompileRequest, options: EmitOptions, output: str | None) -> int:
+    """Write the manifests of each Workspace, to standard output without a path; notes go to standard error."""
     from kaitoc.compiler.api.emitting import emissions  # a plain compile needs none of it
 
-    found = emissions(paths, request, options)
+    if output is not None and output.endswith(".json") and names_file(output):
+        raise CompileError(f"-o {output}: --emit writes YAML; name a .yaml file or a folder")
+    if output is not None and any(os.path.isfile(path) and os.path.samefile(path, output) for path in paths
+                                  if os.path.exists(output)):  # fmt: skip
+        raise CompileError(f"-o {output}: --emit writes other objects than this file holds; name another file")
+    found = emissions(inputs_from(paths), request, options)
     for emission in found:
         for note in emission.notes:
             complain(note)
-    if folder is None:
-        click.echo("---\n".join(emission.text for emission in found), nl=False)
-        return 0
-    for emission in found:
-        _write(os.path.join(folder, f"{emission.name}.yaml"), emission.text)
+    whole = "---\n".join(emission.text for emission in found)
+    if output is None:
+        click.echo(whole, nl=False)
+    elif names_file(output):
+        write_all([PlannedWrite(output, whole.encode("utf-8"))])
+    else:
+        write_all(
+            PlannedWrite(os.path.join(output, f"{emission.name}.yaml"), emission.text.encode("utf-8"))
+            for emission in found
+        )
     return 0
 
 
@@ -101,13 +113,3 @@ def _num_nodes(text: str | None) -> int | None:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
         raise CompileError(f"--nodes {text}: expected a number from 1 to 1000, or auto")
     return int(text)
-
-
-def _write(path: str, text: str) -> None:
-    from kaitoc.compiler.core.source import write_atomically  # writing is the exception
-
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_atomically(path, text.encode("utf-8"))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -100,7 +100,7 @@ def run_on_engine(options: RunCommandOptions) -> int:
 
     asked = options.engine.of(options.place, options.shard_group)
     request = request_for(options.assumptions.overrides, settings=options.settings)
-    emission = _chosen(emissions((options.path,), request, asked, options.workspace), options.path)
+    emission = _chosen(emissions(Inputs((options.path,)), request, asked, options.workspace), options.path)
     for note in emission.notes:
         complain(note)
     try:

@@ -25,13 +25,18 @@ def in_place(files: Iterable[CompiledFile]) -> list[PlannedWrite]:
     return [PlannedWrite(file.source.path, file.source.encode(file.text)) for file in files if file.is_changed]
 
 
+def names_file(output: str) -> bool:
+    """Return whether a path to write to names one file; all others are folders, which may not exist yet."""
+    return output.endswith(_ENDINGS) and not os.path.isdir(output)
+
+
 def into(output: str, files: Iterable[CompiledFile], roots: Iterable[str]) -> list[PlannedWrite]:
     """Return the writes to a path: one file where it ends as one and is no folder, else all files into a folder.
 
     Raises `CompileError` where several files would go to one.
     """
     compiled = list(files)
-    if os.path.isdir(output) or not output.endswith(_ENDINGS):
+    if not names_file(output):
         return into_folder(compiled, output, roots)
     if len(compiled) != 1:
         raise CompileError(f"{output}: {len(compiled)} files cannot be written to one; name a folder", path=output)

@@ -10,6 +10,7 @@ from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.job import Assumptions
 from kaitoc.compiler.manifest.objects import Field, Manifest, Place
 from kaitoc.compiler.manifest.plan_objects import (
+    ANCESTOR_LABEL,
     GPU,
     INSTANCE_TYPE_LABEL,
     JOB_SET,
@@ -139,7 +140,7 @@ def _world_of_train_job(run: ClusterRun) -> World:
     trainer = part(run.manifest, "spec", "trainer")
     stated = trainer.given("numNodes") if trainer is not None else None
     default = run.pods_of.given("spec", "mlPolicy", "numNodes") if run.pods_of is not None else None
-    num_nodes = number(stated) or number(default) or (1 if run.pods_of is not None else None)
+    num_nodes = number(stated or default) if stated or default else 1 if run.pods_of is not None else None
     each = trainer.given("numProcPerNode") if trainer is not None else None
     per_node = number(each) if each is not None else num_gpus(run) or None
     return World(num_nodes, per_node, (stated.value if stated is not None else run.manifest.place))
@@ -153,11 +154,14 @@ def _world_of_job_set(run: ClusterRun) -> World:
     group = training_group(run)
     if group is None or group.job is None:
         return _unknown_world(run)
-    nodes, each = group.variable("PET_NNODES"), group.variable("PET_NPROC_PER_NODE")
     stated = group.job.given("completions") or group.job.given("parallelism")
-    num_nodes = number(stated) if stated is not None else 1
-    place = stated or nodes
-    return World(num_nodes, number_in_text(each), place.value if place is not None else group.holder.place)
+    pods, replicas = number(stated) if stated is not None else 1, replicas_of(group)
+    place = stated or group.value_of("PET_NNODES")
+    return World(
+        pods * replicas if pods is not None and replicas is not None else None,
+        _processes_per_node(run, group.value_of("PET_NPROC_PER_NODE")),
+        place.value if place is not None else group.holder.place,
+    )
 
 
 def _world_of_pytorch_job(run: ClusterRun) -> World:
@@ -168,7 +172,14 @@ def _world_of_pytorch_job(run: ClusterRun) -> World:
     stated = replicas.get("Worker") or each
     place = stated.value if stated is not None else run.manifest.place
     num_nodes = sum(known) if known and len(known) == len(counts) else None
-    return World(num_nodes, number_in_text(each), place)
+    return World(num_nodes, _processes_per_node(run, each), place)
+
+
+def _processes_per_node(run: ClusterRun, stated: Field | None) -> int | None:
+    """Return a stated number of processes; the runtime takes one per GPU where there is none."""
+    if stated is None or stated.text in ("auto", "gpu"):
+        return num_gpus(run) or None
+    return number_in_text(stated)
 
 
 _WORLDS: dict[str, Callable[[ClusterRun], World]] = {
@@ -178,8 +189,16 @@ _WORLDS: dict[str, Callable[[ClusterRun], World]] = {
 }
 
 
+def replicas_of(group: PodGroup) -> int | None:
+    """Return how many Jobs a replicated job makes, or how many pods the Master or Worker has; None if not known."""
+    stated = group.holder.given("replicas")
+    return number(stated) if stated is not None else 1
+
+
 def training_group(run: ClusterRun) -> PodGroup | None:
-    """Return the pods that train: those of the replicated job `node`, else of the only one there is."""
+    """Return the pods that train: those Trainer takes for it, else those of the job `node`, else of the only one."""
     groups = run.pod_groups
+    labels = ("template", "metadata", "labels", ANCESTOR_LABEL)
+    labelled = next((group for group in groups if group.holder.known_text(*labels) == "trainer"), None)
     named = next((group for group in groups if group.name == NODE), None)
-    return named or (groups[0] if len(groups) == 1 else None)
+    return labelled or named or (groups[0] if len(groups) == 1 else None)

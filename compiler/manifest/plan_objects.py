@@ -31,6 +31,8 @@ ANCESTOR_LABEL = "trainer.kubeflow.org/trainjob-ancestor-step"
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 NODE = "node"
 """What Trainer calls the replicated job and the container that train (`pkg/constants/constants.go`)."""
+PYTORCH = "pytorch"
+"""What the training operator v1 calls the container that trains."""
 
 _MAX_DIGITS = 18
 _MAX_POD_NAME = 63
@@ -79,26 +81,35 @@ class PodGroup:
         """Return the containers without those that only initialize."""
         return parts(self.pod, "containers")
 
+    @property
+    def trainer(self) -> Manifest | None:
+        """Return the container that reads a plan, else the one that a controller looks for; others are sidecars."""
+        containers = self.containers
+        reading = (one for one in containers if any(_is_plan(argument) for argument in one.fields("args")))
+        named = (one for one in containers if one.text("name") in (NODE, PYTORCH))
+        return next(reading, None) or next(named, None) or next(iter(containers), None)
+
+    def mount_at(self, container: Manifest, path: str) -> Manifest | None:
+        """Return the mount that a path of a container lies in, None for the image's own files."""
+        mounts = {mount.text("mountPath").rstrip("/"): mount for mount in parts(container, "volumeMounts")}
+        under = [at for at in mounts if path == at or path.startswith(f"{at}/")]
+        return mounts[max(under, key=len)] if under else None
+
     def volume_at(self, container: Manifest, path: str) -> Manifest | None:
         """Return the volume that a path of a container lies in, None for the image's own files."""
-        mounts = {mount.text("mountPath").rstrip("/"): mount.text("name") for mount in parts(container, "volumeMounts")}
-        under = [at for at in mounts if path == at or path.startswith(f"{at}/")]
-        name = mounts[max(under, key=len)] if under else None
+        mount = self.mount_at(container, path)
+        name = mount.text("name") if mount is not None else None
         return next((volume for volume in parts(self.pod, "volumes") if volume.text("name") == name), None)
 
-    def variable(self, name: str) -> Field | None:
-        """Return the value that a container's environment states for a variable, None where it comes from elsewhere."""
-        for container in self.containers:
-            for variable in parts(container, "env"):
-                if variable.text("name") == name:
-                    return variable.given("value")
-        return None
+    def variable(self, name: str) -> Manifest | None:
+        """Return a variable of a container's environment, whatever its value comes from."""
+        variables = (variable for container in self.containers for variable in parts(container, "env"))
+        return next((variable for variable in variables if variable.text("name") == name), None)
 
-    def has_variable(self, name: str) -> bool:
-        """Return whether a container's environment has a variable, whatever its value comes from."""
-        return any(
-            variable.text("name") == name for container in self.containers for variable in parts(container, "env")
-        )
+    def value_of(self, name: str) -> Field | None:
+        """Return the value that a container's environment states for a variable, None where it comes from elsewhere."""
+        variable = self.variable(name)
+        return variable.given("value") if variable is not None else None
 
 
 def job_set_of(manifest: Manifest) -> Manifest | None:
@@ -129,8 +140,7 @@ def plan_volume(manifest: Manifest) -> Field | None:
     for group in pod_groups(manifest):
         for container in group.containers:
             for argument in container.fields("args"):
-                text = argument.text or ""
-                volume = group.volume_at(container, text) if text.endswith(f"/{PLAN_KEY}") else None
+                volume = group.volume_at(container, argument.text or "") if _is_plan(argument) else None
                 if volume is not None:
                     return volume.given("configMap", "name")
     return None
@@ -159,6 +169,10 @@ def number_in_text(field: Field | None) -> int | None:
     text = field.text if field is not None else None
     is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
     return int(text) if text is not None and is_number else None
+
+
+def _is_plan(argument: Field) -> bool:
+    return (argument.text or "").endswith(f"/{PLAN_KEY}")
 
 
 def _has_label(manifest: Manifest) -> bool:

@@ -287,6 +287,45 @@ def test_images_as_input_or_output_are_refused_with_what_to_write(
     assert told in result.stderr
 
 
+def test_manifests_are_written_into_the_file_that_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "run.yaml"
+
+    result = emit("--emit", "trainjob", *IMAGE, "-o", str(file))
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert file.read_text() == emit("--emit", "trainjob", *IMAGE).stdout
+
+
+def test_manifests_come_from_standard_input_too() -> None:
+    result = CliRunner().invoke(cli, ["compile", "-", "--isolated", "--emit", "jobset", *IMAGE], input=DEMO.read_text())
+
+    assert list(objects(result)) == ["ConfigMap", "JobSet"]
+
+
+@pytest.mark.parametrize("name", ["run.json", "demo.yaml"])
+def test_a_file_of_another_format_and_the_manifest_itself_are_not_written(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "demo.yaml"
+    source.write_text(DEMO.read_text())
+
+    result = emit("--emit", "jobset", *IMAGE, "-o", str(tmp_path / name), path=source)
+
+    assert result.exit_code == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["demo.yaml"]
+    assert source.read_text() == DEMO.read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--rdma", "nvidia.com/gpu=1"), ("--rdma", "nvidia.com/gpu.shared=1"), ("--queue", "Team_A"),
+     ("--priority-class", "a_b")],
+)  # fmt: skip
+def test_what_no_cluster_has_is_refused(option: str, value: str) -> None:
+    result = emit("--emit", "trainjob", *IMAGE, "--queue", "team-a", option, value)
+
+    assert result.exit_code == 2
+    assert f"{option} {value}: " in result.stderr
+
+
 def test_manifests_are_written_into_a_folder(tmp_path: Path) -> None:
     result = emit("--emit", "jobset", *IMAGE, "-o", str(tmp_path / "out"))
 

@@ -21,6 +21,9 @@ from kaitoc.rules.version_bound_field import FIELDS
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
 JOB_SET, TRAIN_JOB, PYTORCH_JOB = "jobset", "trainjob", "pytorchjob"
 LONG = "n" * 60
+RANK, JOB_INDEX = r"metadata.annotations\['batch.*'\]", "metadata.labels['jobset.sigs.k8s.io/job-index']"
+ALL_PODS = r"- name: node\n((.*\n)*?)( +)completions: 4\n.*parallelism: 4"
+RESULTS = r"( +)(mountPath: /mnt/results)"
 
 
 def engine() -> Engine:
@@ -89,6 +92,35 @@ TRAPS = [
     ("KT817", TRAIN_JOB, r"kind: TrainingRuntime\nmeta", r"kind: ClusterTrainingRuntime\nmeta", "kind: Training"),
     ("KT818", JOB_SET, r"- python\n( +- -m)", r"- torchrun\n\1", "- torchrun"),
     ("KT815", JOB_SET, r" +backoffLimit: 0\n", "", "- name: node"),
+    ("KT801", TRAIN_JOB, r"numNodes: 4$", "numNodes: '4'", "numNodes: '4'"),
+    ("KT801", TRAIN_JOB, r"numNodes: 4\n( +)numProcPerNode: 1$", r"numNodes: 1\n\1numProcPerNode: 4", "PerNode: 4"),
+    ("KT801", TRAIN_JOB, r"- name: node$", "- name: node\n          replicas: 2", "replicas: 2"),
+    ("KT801", JOB_SET, r"- name: node$", "- name: node\n      replicas: 2", "completions: 4"),
+    ("KT801", JOB_SET, r"(PET_NPROC_PER_NODE\n +value: )'1'((.*\n)*?.*gpu: )'1'", r"\1auto\2'2'", "completions: 4"),
+    ("KT801", PYTORCH_JOB, r"nprocPerNode: '1'((.*\n)*?.*gpu: )'1'", r"nprocPerNode: auto\1'2'", "replicas: 3"),
+    ("KT801", PYTORCH_JOB, r"replicas: 1((.*\n)*?.*)replicas: 3", r"replicas: 2\1replicas: 2", "replicas: 2"),
+    ("KT801", PYTORCH_JOB, r"(  nprocPerNode)", r"  elasticPolicy: {minReplicas: 1}\n\1", "elasticPolicy"),
+    ("KT804", TRAIN_JOB, r"(kind: TrainJob\nmetadata:\n  )name: .*", rf"\1generateName: {LONG[:44]}", "generateName"),
+    ("KT807", JOB_SET, r" +- name: PET_MASTER_PORT\n.*\n", "", "completions: 4"),
+    ("KT807", JOB_SET, r"(PET_NODE_RANK\n +)valueFrom:\n.*\n.*", r"\1value: '0'", "value: '0'"),
+    ("KT807", JOB_SET, RANK, "metadata.name", "fieldPath"),
+    ("KT807", JOB_SET, RANK, JOB_INDEX, "fieldPath"),
+    ("KT807", JOB_SET, ALL_PODS, r"- name: node\n      replicas: 2\n\1\3completions: 2\n\3parallelism: 2", "fieldPath"),
+    ("KT807", TRAIN_JOB, r"( +)backoffLimit: 0", r"\1completionMode: NonIndexed\n\1backoffLimit: 0", "NonIndexed"),
+    ("KT808", TRAIN_JOB, r"( +)(replicatedJobs:)", r"\1network: {enableDNSHostnames: false}\n\1\2", "network"),
+    ("KT808", JOB_SET, r"( +)(replicatedJobs:)", r"\1network: {enableDNSHostnames: false}\n\1\2", "network"),
+    ("KT808", TRAIN_JOB, r"( +)- name: node$", r"\1- name: other\n\1  template: {}\n\1- name: worker", "worker"),
+    ("KT812", JOB_SET, r"( +)- (name: noRetry\n( +).*\n)", r"\1- \2\1- \2", "- name: noRetry"),
+    ("KT812", TRAIN_JOB, r"( +)(action: FailJobSet)", r"\1\2\n\1targetReplicatedJobs: [worker]", "[worker]"),
+    ("KT812", TRAIN_JOB, r"- PodFailurePolicy", "- PodFailure", "- PodFailure"),
+    ("KT813", TRAIN_JOB, r"( +)(mlPolicy:)", r"\1podGroupPolicy: {volcano: {}}\n\1\2", "volcano"),
+    ("KT814", TRAIN_JOB, r"persistentVolumeClaim:\n +claimName: tuning-results", "ephemeral: {}", "ephemeral"),
+    ("KT814", JOB_SET, RESULTS, r"\1\2\n\1subPathExpr: $(JOB_COMPLETION_INDEX)", "subPathExpr"),
+    ("KT814", JOB_SET, RESULTS, r"\1\2\n\1subPathExpr: $(PET_NODE_RANK)", "subPathExpr"),
+    ("KT815", TRAIN_JOB, r"- action: FailJob", "- action: Ignore", "- action: Ignore"),
+    ("KT818", TRAIN_JOB, r"( +)(numNodes: 4)", r"\1command: [torchrun, -m, kaitoc.runtime]\n\1\2", "command:"),
+    ("KT818", JOB_SET, r"- python\n( +)- -m\n +- kaitoc.runtime", r"- sh\n\1- -c\n\1- exec torchrun -m x", "torchrun"),
+    ("KT818", PYTORCH_JOB, r"- python\n( +- -m)", r"- torchrun\n\1", "- torchrun"),
 ]  # fmt: skip
 
 
@@ -103,6 +135,36 @@ def test_a_trap_is_found_at_its_line(code: str, kind: str, old: str, new: str, l
     at = [lines[one.source.position(one.span.start).line - 1] for one in found if one.code == code]
     assert any(line in place for place in at), at
     assert all(one.help for one in found)
+
+
+SIDECAR = r"\1containers:\n\1  - name: proxy\n\1    image: envoy\n"
+SOUND = [
+    (TRAIN_JOB, r"( +)containers:\n", SIDECAR),
+    (JOB_SET, r"( +)containers:\n", SIDECAR),
+    (PYTORCH_JOB, r"( +)containers:\n", SIDECAR),
+    (TRAIN_JOB, r"( +)- name: node$", r"\1- name: log\n\1  template: {spec: {template: {spec: {}}}}\n\1- name: node"),
+    (TRAIN_JOB, r"( +)(numNodes: 4)", r"\1command: [python, -m, kaitoc.runtime]\n\1\2"),
+    (TRAIN_JOB, r"nvidia.com/gpu: '1'(?![\s\S]*nvidia)", "nvidia.com/mig-3g.40gb: '1'"),
+    (TRAIN_JOB, r"( +)(replicatedJobs:)", r"\1network: {enableDNSHostnames: true}\n\1\2"),
+    (JOB_SET, r"- name: node$", "- name: node\n      replicas: 1"),
+    (JOB_SET, r" +- name: PET_NPROC_PER_NODE\n.*\n", ""),
+    (JOB_SET, r"metadata.annotations\['batch", "metadata.labels['batch"),
+    (JOB_SET, r"(PET_NODE_RANK\n +)valueFrom:\n.*\n.*", r"\1value: $(INDEX)"),
+    (JOB_SET, RESULTS, r"\1\2\n\1subPathExpr: $(PET_NNODES)"),
+    (PYTORCH_JOB, r"nprocPerNode: '1'", "nprocPerNode: auto"),
+    (PYTORCH_JOB, r" +nprocPerNode: '1'\n", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "old", "new"), SOUND)
+def test_what_is_no_trap_is_silent(kind: str, old: str, new: str) -> None:
+    assert findings_in(edited(emitted(kind), old, new)) == []
+
+
+def test_nodes_may_be_jobs_of_one_pod_that_are_numbered_as_jobs() -> None:
+    text = edited(emitted(JOB_SET), ALL_PODS, r"- name: node\n      replicas: 4\n\1\3completions: 1\n\3parallelism: 1")
+
+    assert findings_in(edited(text, RANK, JOB_INDEX)) == []
 
 
 def test_a_plan_that_the_runtime_refuses_is_found_in_its_config_map() -> None:

@@ -114,7 +114,8 @@ def _namespace(job: Job) -> str:
 
 def _notes(bundle: Bundle, plan: Plan) -> list[str]:
     world, storage = bundle.world, bundle.storage
-    shape = f"{world.num_nodes} x {bundle.instance_type}, {world.num_processes} processes ({world.words})"
+    processes = "1 process" if world.num_processes == 1 else f"{world.num_processes} processes"
+    shape = f"{world.num_nodes} x {bundle.instance_type}, {processes} ({world.words})"
     notes = [f"{bundle.name}: {shape}; Kaito provisions no nodes for it: the cluster needs a pool of them"]
     if bundle.options.shard_group is not None and world.sharding == "ddp":
         notes.append(f"--shard-group {bundle.options.shard_group} has no effect: each GPU holds a whole copy (ddp)")

@@ -11,7 +11,6 @@ ENGINES = ("trainjob", "jobset", "pytorchjob")
 MAX_NODES = 1000
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _MAX_NAME_LENGTH = 253
 _MAX_LABEL_LENGTH = 63
@@ -37,6 +36,8 @@ class Rdma:
                 f"--rdma {text}: expected RESOURCE=COUNT, such as rdma/ib=8; `kubectl describe node` lists the "
                 "resources of a node under Allocatable"
             )
+        if "gpu" in resource.lower():
+            raise EmitError(f"--rdma {text}: the GPUs are requested anyway; name the resource of the network's devices")
         return cls(resource, int(count))
 
 
@@ -63,13 +64,15 @@ class EmitOptions:
         """Raise `EmitError` for what no API server would take."""
         if not _IMAGE.fullmatch(self.image):
             raise EmitError(f"--image {self.image or '(empty)'}: not an image; examples/job/Dockerfile builds one")
-        names = (("--results-claim", self.results_claim), ("--model-claim", self.model_claim),
-                 ("--data-claim", self.data_claim))  # fmt: skip
-        for option, name in names:
-            if name and (len(name) > _MAX_NAME_LENGTH or not _NAME.fullmatch(name)):
-                raise EmitError(f"{option} {name}: not the name of a PersistentVolumeClaim")
-        for option, value in (("--queue", self.queue), ("--priority-class", self.priority_class)):
-            if value and (len(value) > _MAX_LABEL_LENGTH or not _LABEL_VALUE.fullmatch(value)):
-                raise EmitError(f"{option} {value}: not the name of an object")
+        claim, label = ("a PersistentVolumeClaim", _MAX_NAME_LENGTH), ("an object", _MAX_LABEL_LENGTH)
+        for option, name, (what, max_length) in (
+            ("--results-claim", self.results_claim, claim),
+            ("--model-claim", self.model_claim, claim),
+            ("--data-claim", self.data_claim, claim),
+            ("--queue", self.queue, label),
+            ("--priority-class", self.priority_class, label),
+        ):
+            if name and (len(name) > max_length or not _NAME.fullmatch(name)):
+                raise EmitError(f"{option} {name}: not the name of {what}")
         if self.priority_class and not self.queue:
             raise EmitError("--priority-class is Kueue's; name the queue with --queue")
