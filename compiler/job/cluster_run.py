@@ -190,7 +190,7 @@ _WORLDS: dict[str, Callable[[ClusterRun], World]] = {
 
 
 def replicas_of(group: PodGroup) -> int | None:
-    """Return how many Jobs a replicated job makes, or how many pods the Master or Worker has; None if not known."""
+    """Count the Jobs of a replicated job, or the pods of the Master or Worker; None where that is not known."""
     stated = group.holder.given("replicas")
     return number(stated) if stated is not None else 1
 

@@ -52,7 +52,9 @@ def node_group(num_processes: int, device: str, environment: Mapping[str, str]) 
     if "PET_NNODES" in environment:
         num_nodes = _number(environment, "PET_NNODES")
     elif "PET_NPROC_PER_NODE" in environment and "WORLD_SIZE" in environment:
-        num_nodes = max(1, _number(environment, "WORLD_SIZE") // per_node)
+        num_nodes = _num_nodes(_number(environment, "WORLD_SIZE"), per_node)
+    elif "PET_NODE_RANK" in environment and "WORLD_SIZE" not in environment:
+        raise FinalFailure("PET_NODE_RANK is set and PET_NNODES is not: each node would train alone")
     else:
         return None
     if num_nodes * per_node != num_processes:
@@ -62,12 +64,21 @@ def node_group(num_processes: int, device: str, environment: Mapping[str, str]) 
         )
     if num_nodes == 1:
         return None
-    rank = _number(environment, "PET_NODE_RANK" if "PET_NODE_RANK" in environment else "RANK")
+    rank = _number(environment, "PET_NODE_RANK", "RANK")
     address = environment.get("PET_MASTER_ADDR") or environment.get("MASTER_ADDR")
     if not address or rank >= num_nodes:
         raise FinalFailure(f"{num_nodes} nodes need PET_MASTER_ADDR, and PET_NODE_RANK from 0 to {num_nodes - 1}")
-    port = _number(environment, "PET_MASTER_PORT" if "PET_MASTER_PORT" in environment else "MASTER_PORT")
+    port = _number(environment, "PET_MASTER_PORT", "MASTER_PORT")
     return NodeGroup(num_nodes, rank, per_node, address, port, _silence_seconds(environment))
+
+
+def _num_nodes(num_processes: int, per_node: int) -> int:
+    num_nodes, remainder = divmod(num_processes, per_node)
+    if remainder and num_nodes:
+        raise FinalFailure(
+            f"WORLD_SIZE is {num_processes}, which nodes of {per_node} processes (PET_NPROC_PER_NODE) do not make"
+        )
+    return max(1, num_nodes)
 
 
 def _silence_seconds(environment: Mapping[str, str]) -> float:
@@ -89,8 +100,12 @@ def _processes_per_node(environment: Mapping[str, str], device: str) -> int:
     return max(1, _number(environment, "PET_NPROC_PER_NODE"))
 
 
-def _number(environment: Mapping[str, str], name: str) -> int:
-    stated = environment.get(name, "")
+def _number(environment: Mapping[str, str], *names: str) -> int:
+    """Return the number in the first of some variables that is set; raises `FinalFailure`."""
+    name = next((name for name in names if name in environment), None)
+    if name is None:
+        raise FinalFailure(f"{names[0]} is not set; it must be a number")
+    stated = environment[name]
     if not stated.isascii() or not stated.isdigit():
         raise FinalFailure(f"{name} must be a number, not {stated!r}")
     return int(stated)

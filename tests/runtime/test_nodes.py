@@ -66,6 +66,25 @@ def test_an_environment_that_contradicts_the_plan_is_refused(changes: dict[str, 
         node_group(32, "cpu", {**TRAINER, **changes})
 
 
+@pytest.mark.parametrize(
+    ("environment", "missing", "words"),
+    [
+        (TRAINER, "PET_NODE_RANK", "PET_NODE_RANK is not set; it must be a number"),
+        (TRAINER, "PET_MASTER_PORT", "PET_MASTER_PORT is not set; it must be a number"),
+        (TRAINER, "PET_NNODES", "PET_NODE_RANK is set and PET_NNODES is not: each node would train alone"),
+        (OPERATOR_V1, "MASTER_ADDR", "4 nodes need PET_MASTER_ADDR"),
+    ],
+)
+def test_a_variable_that_is_missing_is_named(environment: dict[str, str], missing: str, words: str) -> None:
+    with pytest.raises(FinalFailure, match=words):
+        node_group(32, "cpu", {name: value for name, value in environment.items() if name != missing})
+
+
+def test_processes_that_make_no_whole_nodes_are_refused() -> None:
+    with pytest.raises(FinalFailure, match="WORLD_SIZE is 33, which nodes of 8 processes"):
+        node_group(32, "cpu", {**OPERATOR_V1, "WORLD_SIZE": "33"})
+
+
 @pytest.mark.parametrize("stated", ["soon", "4", "nan", "inf", ""])
 def test_a_silence_that_is_no_time_is_refused(stated: str) -> None:
     with pytest.raises(FinalFailure, match="KAITOC_SILENCE_SECONDS must be a number of seconds from 5"):
