@@ -39,7 +39,7 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         option_place(job, "ModelConfig", "torch_dtype"),
         f"{how}: needs {gib(predicted.device_bytes)} GiB; with bfloat16 weights {gib(half.device_bytes)}",
-        help='write `torch_dtype: "bfloat16"`',
+        help='write `torch_dtype: "bfloat16"`' + ("; `kaitoc compile` keeps a type that is set" if stated else ""),
         fix=setting_fix(
             job, "ModelConfig", "torch_dtype", "bfloat16", "Load the weights in bfloat16", Applicability.UNSAFE
         ),

@@ -1,4 +1,4 @@
-"""An output folder that Kaito's webhook refuses."""
+"""An output folder that Kaito's webhook or `kaitoc run` refuses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job, Target
+from kaitoc.compiler.job.repairs import leaves_mount
+from kaitoc.compiler.manifest.training_config import Option
 
 CODE = "KT326"
 NAME = "refused-output-dir"
@@ -19,12 +21,15 @@ _ROOT = "/mnt"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    if job.config is None or not job.config.is_readable or job.uses_template or job.target is Target.BUNDLED:
+    if job.config is None or not job.config.is_readable or job.uses_template:
         return
     option = job.config.option("TrainingArguments", "output_dir")
     if option is None:
         return
     written = option.plain
+    if job.target is Target.BUNDLED:
+        yield from _refused_by_run(option, written)
+        return
     if not isinstance(written, str):
         yield Fault(option.value, "`output_dir` must be text; Kaito's webhook refuses the Workspace")
         return
@@ -34,4 +39,15 @@ def check(job: Job) -> Iterator[Fault]:
             option.value,
             f"`output_dir: {written}` is `{joined}` once it is joined to /mnt; Kaito's webhook refuses the Workspace",
             help="use a folder below /mnt, such as /mnt/results",
+        )
+
+
+def _refused_by_run(option: Option, written: object) -> Iterator[Fault]:
+    """Yield a fault for a folder of the machine that a manifest cannot choose: a run replaces what it finds there."""
+    if isinstance(written, str) and written and leaves_mount(written):
+        yield Fault(
+            option.value,
+            f"`output_dir: {written}` is outside /mnt and the working folder; `kaitoc run` refuses it without --output",
+            help="use a folder below /mnt, such as /mnt/results, or run with `--output FOLDER`",
+            severity=Severity.WARNING,
         )

@@ -29,5 +29,5 @@ def check(job: Job) -> Iterator[Fault]:
         gpu_place(job),
         f"needs between {gib(predicted.low_bytes)} and {gib(predicted.high_bytes)} GiB of the {gib(gpu.memory_bytes)} "
         f"that one {gpu.name} has; a long batch or fragmentation can stop the run",
-        help="`kaitoc compile` finds the smallest change that leaves a margin",
+        help="`kaitoc compile` finds the smallest change that leaves a margin, if there is one",
     )

@@ -21,15 +21,14 @@ FIX = Applicability.UNSAFE
 SINCE = "0.1.0"
 
 LONG_TOKENS = 2048
-SHARE = 0.6
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a long sequence trained without gradient checkpointing; where it fits all the same that is only a hint."""
+    """Yield a long sequence trained without gradient checkpointing that leaves no margin of the GPU."""
     workload, predicted = workload_of(job), footprint_of(job)
     if workload is None or predicted is None or workload.gradient_checkpointing or job.gpu is None:
         return
-    if workload.seq_len_tokens < LONG_TOKENS or predicted.device_bytes < job.gpu.value.memory_bytes * SHARE:
+    if workload.seq_len_tokens < LONG_TOKENS or verdict_of(job) is Verdict.FITS:
         return
     with_checkpointing = needs(job, replace(workload, gradient_checkpointing=True))
     if with_checkpointing is None or with_checkpointing.device_bytes > predicted.device_bytes / 2:
@@ -47,5 +46,4 @@ def check(job: Job) -> Iterator[Fault]:
             "Turn gradient checkpointing on",
             Applicability.UNSAFE,
         ),
-        severity=Severity.INFO if verdict_of(job) is Verdict.FITS else None,
     )

@@ -105,6 +105,15 @@ def find_release(name: str) -> Release | None:
     return next((release for release in all_releases() if release.number == number), None)
 
 
+def nearest_release(name: str) -> Release | None:
+    """Find the release whose number is closest to that of an unknown one, None for a name without a number."""
+    number = version_number(name.strip().lower())[:2]
+    if not number:
+        return None
+    newer = [release for release in all_releases() if release.number > number]
+    return min(newer, key=lambda release: release.number) if newer else newest_release()
+
+
 def serving_traits(name: str) -> Mapping[str, Any]:
     """Look up how a release serves: its controller, webhook and vLLM version; `release` is an exact name."""
     found: Mapping[str, Any] = next(entry for entry in _data()["releases"] if entry["name"] == name)["serving"]

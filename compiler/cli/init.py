@@ -13,15 +13,16 @@ from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complet
 from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.options import takes
 from kaitoc.compiler.compile.consequences import with_reasons
-from kaitoc.compiler.compile.model import CompileError, CompileRequest
+from kaitoc.compiler.compile.model import CompiledJob, CompileError, CompileRequest
 from kaitoc.compiler.compile.output import PlannedWrite, write_all
-from kaitoc.compiler.compile.scaffold import METHODS, Blueprint, instance_type_named, scaffold
+from kaitoc.compiler.compile.scaffold import CLOUDS, METHODS, Blueprint, instance_type_named, scaffold
 from kaitoc.compiler.compile.serving_scaffold import server_text
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import AssumptionError, Overrides, model_named, resolve_assumptions
 from kaitoc.compiler.job.job import Assumptions
 from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
 
 EXIT_REFUSED = 1
@@ -66,7 +67,7 @@ class InitOptions:
 )
 @click.option(
     "--cloud",
-    type=click.Choice(["azure", "aws", "arc"]),
+    type=click.Choice(CLOUDS),
     default="azure",
     show_default=True,
     help="Cloud whose instance types are considered.",
@@ -153,7 +154,7 @@ def _write_scaffold(options: InitOptions) -> int:
     result = scaffold(_blueprint(options, assumptions), request, assumptions)
     _emit(result.files[0].text, output)
     if output is not None or not sys.stdout.isatty():
-        _tell(result.jobs[0].after.title, result.jobs[0].performance_after.peak_bytes)
+        _report_need(result.jobs[0])
     return 0
 
 
@@ -164,12 +165,12 @@ def _emit(text: str, output: str | None) -> None:
         write_all([PlannedWrite(output, text.encode("utf-8"))])
 
 
-def _tell(title: str, peak_bytes: int | None) -> None:
+def _report_need(job: CompiledJob) -> None:
     from kaitoc.compiler.report.compile.wording import size_text
 
-    complain(
-        f"{title} needs {size_text(peak_bytes)} of one GPU; fill in the data and the output image before applying it"
-    )
+    tight = ", which is tight" if job.after.verdict is Verdict.TIGHT else ""
+    need = f"{job.after.title} needs {size_text(job.performance_after.peak_bytes)} of one GPU{tight}"
+    complain(f"{need}; fill in the data and the output image before applying it")
 
 
 def _blueprint(options: InitOptions, assumptions: Assumptions) -> Blueprint:

@@ -15,6 +15,11 @@ _REASONS = {
     "KT408": "this model's tokenizer has no padding token",
     "KT415": "the adapter is wanted as an image",
     "KT432": "the data has columns prompt and completion",
+    "KT502": "nothing with the same result leaves a wider margin",
+    "KT505": "this rank is asked for",
+    "KT510": "this rank is asked for",
+    "KT601": "this batch size is asked for",
+    "KT602": "the batch size is that of one GPU",
     "KT731": "this model is asked for",
     "KT743": "this GPU is asked for",
     "KT744": "this GPU is asked for, and Kaito counts the nodes",
@@ -40,5 +45,5 @@ def with_reasons(source: Source, request: CompileRequest) -> str:
 
 def _comment(source: Source, line: int, codes: list[str]) -> Edit:
     end = source.line_span(line).start + len(source.line_text(line).rstrip("\r\n"))
-    reason = "; ".join(_REASONS[code] for code in codes)
+    reason = "; ".join(dict.fromkeys(_REASONS[code] for code in codes))
     return Edit(source, Span(end, end), f" # kaitoc: ignore[{', '.join(codes)}] {reason}")

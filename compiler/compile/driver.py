@@ -252,13 +252,15 @@ class _Compiler:
             if trail.now.missing_config:
                 continue
             scope = self._scope(key, trail.now, subjects)
+            binding = trail.now.binding(scope)
             yield CompiledJob(
                 before=trail.before.summary(),
                 after=trail.now.summary(),
                 performance_before=trail.before.performance(self.request),
                 performance_after=trail.now.performance(self.request),
                 changes=tuple(trail.changes),
-                binding=trail.now.binding(scope),
+                binding=str(binding),
+                shortage=binding.shortage,
                 proposal=trail.now.proposal(scope),
             )
 

@@ -118,7 +118,10 @@ class NothingCheaper:
 
 @dataclass(frozen=True, slots=True)
 class CompiledJob:
-    """One run before and after, with the changes in the order they were made."""
+    """One run before and after, with the changes in the order they were made.
+
+    `binding` explains why it does not fit and names the option that would help; `shortage` is its reason alone.
+    """
 
     before: JobSummary
     after: JobSummary
@@ -126,6 +129,7 @@ class CompiledJob:
     performance_after: Performance
     changes: tuple[AppliedChange, ...]
     binding: str = ""
+    shortage: str = ""
     proposal: InstanceProposal | NothingCheaper | None = None
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.gpus import InstanceType, find_gpu, find_instance_type
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, find_gpu, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.linear_modules import all_linear_targets
+from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.compile.consequences import with_reasons
 from kaitoc.compiler.compile.driver import compile_files
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source
+from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.manifest.render import literal, render_document
 from kaitoc.compiler.manifest.training_config import DATA_KEY
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes.instances import listed_instance_types
 
 METHODS = ("lora", "qlora")
+CLOUDS = ("azure", "aws", "arc")
 
 _LARGEST_BATCH = 16
 _STEPS_PER_EPOCH = 50
@@ -51,32 +55,50 @@ class Blueprint:
 
 
 def instance_type_named(name: str, assumptions: Assumptions, cloud: str) -> InstanceType:
-    """Return an instance type by its name, or the smallest with a GPU of that name; raises `CompileError`."""
-    instance_type = find_instance_type(name)
+    """Find an instance type by its name, or the smallest of a cloud with a GPU of that name; raises `CompileError`."""
+    instance_type, gpu, kaito = find_instance_type(name), find_gpu(name), f"Kaito {assumptions.release.name}"
     if instance_type is not None:
         return instance_type
-    gpu = find_gpu(name)
-    for instance in listed_instance_types(assumptions.release, cloud):
-        if gpu is not None and instance.gpu == gpu:
-            return instance
-    raise CompileError(f"Kaito {assumptions.release.name} lists no instance type `{name}` and none with such a GPU")
+    if gpu is None:
+        raise CompileError(f"{kaito} lists no instance type `{name}`{did_you_mean(suggest_gpus(name))}")
+    smallest = {place: _smallest_with(gpu, assumptions.release, place) for place in (cloud, *CLOUDS)}
+    found = smallest.pop(cloud)
+    if found is not None:
+        return found
+    others = [f"`--cloud {place}` has {other.name}" for place, other in smallest.items() if other is not None]
+    raise CompileError("; ".join((f"{kaito} lists no instance type with {gpu.name} for --cloud {cloud}", *others)))
+
+
+def _smallest_with(gpu: Gpu, release: Release, cloud: str) -> InstanceType | None:
+    return next((instance for instance in listed_instance_types(release, cloud) if instance.gpu == gpu), None)
 
 
 def scaffold(blueprint: Blueprint, request: CompileRequest, assumptions: Assumptions) -> Compilation:
-    """Return a compiled Workspace and ConfigMap, the first that fits by method and instance type.
+    """Return a compiled Workspace and ConfigMap, the first that fits by method and instance type, with a margin if any.
 
     Raises `CompileError` when none fits; its message says what binds.
     """
     limit = blueprint.model.max_position_embeddings
     if 0 < limit < blueprint.seq_len_tokens:
         raise CompileError(f"{blueprint.model.name} takes at most {limit:,} tokens, not {blueprint.seq_len_tokens:,}")
-    last: Compilation | None = None
+    refused: Compilation | None = None
+    tight: Compilation | None = None
     for variant in _variants(blueprint, assumptions):
-        source = Source(f"{variant.name}.yaml", manifest_text(variant, assumptions))
-        last = compile_files([source.path], request, [source])
-        if not last.is_refused:
-            return _with_reasons(last, request)
-    raise CompileError(_why_not(last))
+        compiled = _compiled(variant, request, assumptions)
+        if compiled.is_refused:
+            refused = compiled
+        elif compiled.jobs[0].after.verdict is Verdict.TIGHT:
+            tight = tight or compiled
+        else:
+            return _with_reasons(compiled, request)
+    if tight is None:
+        raise CompileError(_why_not(refused) + _way_out(blueprint, refused, request, assumptions))
+    return _with_reasons(tight, request)
+
+
+def _compiled(variant: Blueprint, request: CompileRequest, assumptions: Assumptions) -> Compilation:
+    source = Source(f"{variant.name}.yaml", manifest_text(variant, assumptions))
+    return compile_files([source.path], request, [source])
 
 
 def _with_reasons(compilation: Compilation, request: CompileRequest) -> Compilation:
@@ -116,8 +138,31 @@ def _distinct(instances: list[InstanceType]) -> list[InstanceType]:
 def _why_not(last: Compilation | None) -> str:
     if last is None:
         return "there is no instance type to try"
-    reasons = [job.binding for job in last.jobs if job.binding] or [problem.message for problem in last.problems]
+    reasons = [job.shortage for job in last.jobs if job.shortage] or [problem.message for problem in last.problems]
     return "; ".join(reasons)
+
+
+def _way_out(
+    blueprint: Blueprint, refused: Compilation | None, request: CompileRequest, assumptions: Assumptions
+) -> str:
+    """Name the options with which a run that lacks memory fits: another method, else another GPU; empty for none."""
+    if refused is None or not any(job.shortage for job in refused.jobs):
+        return ""
+    instance = blueprint.instance_type
+    any_method = replace(blueprint, method=None, cloud=instance.cloud if instance is not None else blueprint.cloud)
+    for wider in (any_method, replace(any_method, instance_type=None)):
+        for variant in _variants(wider, assumptions):
+            if not _compiled(variant, request, assumptions).is_refused:
+                return f"; it fits with `{_options_between(blueprint, variant)}`"
+    return ""
+
+
+def _options_between(blueprint: Blueprint, variant: Blueprint) -> str:
+    method, instance = variant.method, variant.instance_type
+    options = [f"--method {method}"] if blueprint.method not in (None, method) else []
+    if instance is not None and instance != blueprint.instance_type:
+        options.append(f"--gpu {instance.name}")
+    return " ".join(options)
 
 
 def _workspace(blueprint: Blueprint) -> dict[str, object]:

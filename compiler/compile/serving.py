@@ -16,7 +16,7 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.speed import shape_within
-from kaitoc.compiler.passes.model import Change, Goal, known_changes
+from kaitoc.compiler.passes.model import Binding, Change, Goal, known_changes
 from kaitoc.compiler.passes.serving import SERVING_PASSES
 from kaitoc.compiler.passes.serving.costs import missing_price, usd_of
 from kaitoc.compiler.passes.serving.model import ServingContext
@@ -108,7 +108,7 @@ class ServingSubject:
         """Summarize the server for the report's list of jobs."""
         return summarize_server(self.job)
 
-    def binding(self, scope: Scope) -> str:
+    def binding(self, scope: Scope) -> Binding:
         """Return why the server does not start, and what would let it."""
         return binding_of_server(self.job, _context(scope))
 

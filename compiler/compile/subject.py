@@ -10,7 +10,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.manifest.objects import Manifest
-from kaitoc.compiler.passes.model import Change
+from kaitoc.compiler.passes.model import Binding, Change
 
 
 class Subject(Protocol):
@@ -48,8 +48,8 @@ class Subject(Protocol):
         """Summarize it for the report's list of jobs."""
         ...
 
-    def binding(self, scope: Scope, /) -> str:
-        """Return why no change makes it fit, and what would; empty where it fits or that is unknown."""
+    def binding(self, scope: Scope, /) -> Binding:
+        """Explain why no change makes it fit, and what would; empty where it fits or that is unknown."""
         ...
 
     def proposal(self, scope: Scope, /) -> InstanceProposal | NothingCheaper | None:

@@ -18,7 +18,7 @@ from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.training_config import Section
 from kaitoc.compiler.passes import PASSES, passes_after
 from kaitoc.compiler.passes.instance_type import missing_prices
-from kaitoc.compiler.passes.model import Goal, PassContext, known_changes
+from kaitoc.compiler.passes.model import Binding, Goal, PassContext, known_changes
 from kaitoc.compiler.yaml.tree import Scalar, Sequence
 
 _NULLS = ("", "~", "null", "Null", "NULL")
@@ -71,7 +71,7 @@ class TuningSubject:
         """Summarize the run for the report's list of jobs."""
         return summarize(self.job)
 
-    def binding(self, scope: Scope) -> str:
+    def binding(self, scope: Scope) -> Binding:
         """Name the memory that limits a run which no change makes fit."""
         return binding_of(self.job, _context(scope))
 

@@ -18,7 +18,7 @@ from kaitoc.compiler.passes.instances import (
     priced_run,
     smallest_fitting,
 )
-from kaitoc.compiler.passes.model import PassContext, Preserve
+from kaitoc.compiler.passes.model import Binding, PassContext, Preserve
 from kaitoc.compiler.passes.plan import Search, search_for
 from kaitoc.compiler.passes.search import Candidate
 from kaitoc.compiler.passes.search_space import apply
@@ -28,13 +28,13 @@ _ANY = (Preserve.ANY, "another result")
 _BOLDER = {Preserve.EXACT: (_STATISTICAL, _ANY), Preserve.STATISTICAL: (_ANY,), Preserve.ANY: ()}
 
 
-def binding_of(job: Job, context: PassContext) -> str:
+def binding_of(job: Job, context: PassContext) -> Binding:
     """Explain why a job does not fit and by how much, empty for one that fits or cannot be predicted."""
     if verdict_of(job) is not Verdict.DOES_NOT_FIT:
-        return ""
+        return Binding()
     search = search_for(job, context)
     if search is None:
-        return ""
+        return Binding()
     smallest = search.smallest()
     run = search.runs[0]
     predicted = footprint(apply(smallest, run), run.gpu)
@@ -44,7 +44,7 @@ def binding_of(job: Job, context: PassContext) -> str:
     needs = f"{job.manifest.ref.name} needs at least {format_gib(peak)} ({part.value}: {format_gib(size)})"
     offers = f"one {run.gpu.name} has {format_gib(room)} after the margin"
     missing = f"{format_gib(max(0.0, peak - room))} too much"
-    return f"{job.manifest.source.path}: {needs}; {offers}: {missing}{_way_out(job, context)}"
+    return Binding(job.manifest.source.path, f"{needs}; {offers}: {missing}", _way_out(job, context))
 
 
 def proposal_of(job: Job, context: PassContext) -> InstanceProposal | NothingCheaper | None:

@@ -25,4 +25,9 @@ def join_first(names: Sequence[str]) -> str:
 
 def did_you_mean(names: Sequence[str]) -> str:
     """Return the question that ends a message about an unknown name, empty without a name that is close."""
-    return f"; did you mean {' or '.join(f'`{name}`' for name in names[:3])}?" if names else ""
+    return f"; did you mean {_alternatives(names[:3])}?" if names else ""
+
+
+def _alternatives(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))

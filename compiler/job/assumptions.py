@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, custom_gpu, find_gpu, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.models import find_model, suggest_models
-from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, newest_release
+from kaitoc.compiler.catalog.releases import Release, all_releases, find_release, nearest_release, newest_release
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.wording import did_you_mean
@@ -116,9 +116,11 @@ def _instance_type(overrides: Overrides, settings: Settings) -> InstanceType | N
 
 
 def release_named(name: str) -> Release:
-    """Return a Kaito release by name; raises `AssumptionError` that names those that are known."""
+    """Return a Kaito release by name; raises `AssumptionError` that names those that are known and the nearest."""
     release = find_release(name)
     if release is None:
         known = ", ".join(release.name for release in all_releases())
-        raise AssumptionError(f"the Kaito release `{name}` is not known (known: {known})")
+        nearest = nearest_release(name)
+        hint = f"; the nearest is {nearest.name}" if nearest is not None else ""
+        raise AssumptionError(f"the Kaito release `{name}` is not known (known: {known}){hint}")
     return release

@@ -79,6 +79,19 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Binding:
+    """Why no change makes a job fit, and the option of compile that would; both empty where it fits."""
+
+    path: str = ""
+    shortage: str = ""
+    way_out: str = ""
+
+    def __str__(self) -> str:
+        """Format it as one line for the user, empty where the job fits."""
+        return f"{self.path}: {self.shortage}{self.way_out}" if self.shortage else ""
+
+
+@dataclass(frozen=True, slots=True)
 class PassContext:
     """What passes may know beside the job.
 

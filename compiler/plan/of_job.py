@@ -17,6 +17,7 @@ from kaitoc.compiler import __version__
 from kaitoc.compiler.core.redaction import is_secret
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import quantization_of
+from kaitoc.compiler.job.repairs import leaves_mount
 from kaitoc.compiler.memory.sharing import FULL_SHARD, request_in
 from kaitoc.compiler.memory.workload import Quantization
 from kaitoc.compiler.plan.memory import with_prediction
@@ -186,9 +187,7 @@ def _output_path(job: Job, output: str | None) -> str:
     A run replaces what it finds there, so a manifest cannot name any other folder of the machine.
     """
     written = output or _text(job, "TrainingArguments", "output_dir") or "output"
-    place = posixpath.normpath(written)
-    leaves = not place.startswith(MOUNT_ROOT + "/") if place.startswith("/") else place.split("/")[0] == ".."
-    if output is None and leaves:
+    if output is None and leaves_mount(written):
         what = f"`output_dir: {written}` leaves {MOUNT_ROOT}; name a folder with --output"
         raise _refusal(job, "TrainingArguments", "output_dir", what)
     return written

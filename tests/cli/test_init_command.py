@@ -63,6 +63,18 @@ def test_init_derives_the_batch_from_the_number_of_samples(here: Path) -> None:
     assert "gradient_accumulation_steps: 4" in result.stdout
 
 
+def test_init_prefers_a_gpu_that_leaves_a_margin(here: Path) -> None:
+    words = ("--model", "qwen2.5-coder-32b-instruct", "--method", "qlora", "--rank", "4", "--kaito-version", "v0.8")
+
+    chosen = kaitoc("init", *words)
+    tight = kaitoc("init", *words, "--gpu", "A10-24GB")
+
+    assert "Standard_NV36ads_A10_v5" not in chosen.stdout
+    assert "of one GPU;" in chosen.stderr
+    assert "# kaitoc: ignore[KT502] nothing with the same result leaves a wider margin" in tight.stdout
+    assert "of one GPU, which is tight;" in tight.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -72,6 +84,11 @@ def test_init_derives_the_batch_from_the_number_of_samples(here: Path) -> None:
         (("--model", "phi-4", "--data-format", "text"), 2, "cannot train on plain text"),
         (("--model", "phi-4", "-o", "cm.yaml"), 2, "already exists"),
         (("--model", "phi-4", "--gpu", "Standard_NC12s_v9"), 1, "lists no instance type"),
+        (("--model", "phi-4", "--gpu", "A10-24G"), 1, "did you mean `A10-24GB`, `A10G-24GB` or"),
+        (("--model", "phi-4", "--gpu", "A2"), 1, "with A2 for --cloud azure; `--cloud arc` has Standard_NC4_A2"),
+        (("--model", "phi-4", "--gpu", "A10-24GB", "--method", "lora"), 1, "it fits with `--method qlora`"),
+        (("--model", "phi-4", "--kaito-version", "v0.13"), 2, "v0.12); the nearest is v0.12"),
+        (("--model", "phi-4", "--kaito-version", "v0.3"), 2, "v0.12); the nearest is v0.8"),
         (("--model", "phi-4", "--serve"), 1, "name it with `--gpu`"),
         (("--model", "phi-4", "--serve", "--gpu", "A100-80GB", "--rank", "600"), 1, "no rank above 512"),
         (("--model", "falcon-7b", "--serve", "--gpu", "A100-80GB", "--kaito-version", "v0.10"), 1, "it takes none"),

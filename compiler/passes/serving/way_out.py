@@ -7,19 +7,19 @@ from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_memory import serving_memory
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFault, ServingFootprint
-from kaitoc.compiler.passes.model import Goal, Preserve
+from kaitoc.compiler.passes.model import Binding, Goal, Preserve
 from kaitoc.compiler.passes.serving.model import ServingContext
 from kaitoc.compiler.passes.serving.search import search_for_server
 from kaitoc.compiler.passes.serving.server_instance import smallest_instance
 
 
-def binding_of_server(job: ServingJob, context: ServingContext) -> str:
+def binding_of_server(job: ServingJob, context: ServingContext) -> Binding:
     """Explain what a server lacks on the stated GPUs and which option would allow a fix; empty when it may start."""
     footprint = serving_memory(job).footprint
     if footprint is None or footprint.verdict is not Verdict.DOES_NOT_FIT:
-        return ""
-    name, path = job.manifest.ref.name, job.manifest.source.path
-    return f"{path}: {name} does not start: {_lack(footprint)}{_way_out(job, context)}"
+        return Binding()
+    shortage = f"{job.manifest.ref.name} does not start: {_lack(footprint)}"
+    return Binding(job.manifest.source.path, shortage, _way_out(job, context))
 
 
 def _lack(footprint: ServingFootprint) -> str:
