@@ -253,6 +253,8 @@ def _warmup_steps(job: Job, steps: Any) -> Any:
     ratio = job.setting("TrainingArguments", "warmup_ratio")
     if not ratio.is_stated or ratio.value is None or (steps and not job.release.has_sft_config):
         return steps
+    if isinstance(ratio.value, (int, float)) and ratio.value < 0:
+        raise _refusal(job, "TrainingArguments", "warmup_ratio", f"`warmup_ratio: {ratio.value}` must be 0 or above")
     return ratio.value
 
 

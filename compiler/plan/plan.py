@@ -107,7 +107,7 @@ class DataPlan(_Part):
     messages_column: str | None = None
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     shuffle: bool = True
-    shuffle_seed: int = 42
+    shuffle_seed: int = Field(default=42, ge=0)
     max_length: int | None = Field(default=1024, ge=1)
     truncation_mode: Literal["keep_start", "keep_end"] = "keep_start"
     packing: bool = False
@@ -141,7 +141,7 @@ class TrainingPlan(_Part):
     loss_type: Literal["nll", "dft"] = "nll"
     train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = "random"
     dataloader_num_workers: int = Field(default=0, ge=0)
-    seed: int = 42
+    seed: int = Field(default=42, ge=0, lt=2**32)
     data_seed: int | None = None
     full_determinism: bool = False
     logging_steps: float = Field(default=10, gt=0)

@@ -22,6 +22,7 @@ from kaitoc.runtime.training.integrations import wants_liger
 
 _BEST_BY = "eval_loss"
 _CHECKPOINTING = "gradient_checkpointing_kwargs"
+_MAPPINGS = (_CHECKPOINTING, "lr_scheduler_kwargs")
 _NOT_SFT_CONFIG = {"early_stopping_patience", "report_to", "extra_training_arguments"}
 _OWNED = frozenset(
     ("output_dir", "disable_tqdm", "use_cpu", "resume_from_checkpoint", "push_to_hub", "deepspeed", "local_rank",
@@ -94,7 +95,7 @@ def training_arguments(plan: Plan, device: str) -> SFTConfig | DPOConfig:
 
 def checkpointing_settings(plan: Plan) -> dict[str, Any]:
     """Build the checkpointing arguments: non-reentrant unless the plan states otherwise."""
-    stated: Any = _read_json(plan.training.extra_training_arguments.get(_CHECKPOINTING) or {})
+    stated: Any = _read_json(_CHECKPOINTING, plan.training.extra_training_arguments.get(_CHECKPOINTING) or {})
     return {"use_reentrant": False, **stated}
 
 
@@ -135,14 +136,16 @@ def _extra(stated: dict[str, Any], config: type[SFTConfig | DPOConfig]) -> dict[
             hint = f"; did you mean `{close[0]}`?" if close else ""
             raise PlanFailure(f"there is no training argument `{name}`{hint}")
     passed = {name: value for name, value in stated.items() if name not in APPLIED_TO_TOKENIZER and not is_secret(name)}
-    return {name: without_secrets(name, _read_json(value)) for name, value in passed.items()}
+    return {name: without_secrets(name, _read_json(name, value)) for name, value in passed.items()}
 
 
-def _read_json(value: Any) -> Any:
+def _read_json(name: str, value: Any) -> Any:
     """Return a mapping that a manifest states as JSON text, anything else as it is."""
-    if not (isinstance(value, str) and value.lstrip().startswith("{")):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise PlanFailure(f"not JSON: {value}") from error
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise PlanFailure(f"`{name}` is not JSON: {value}") from error
+    if name in _MAPPINGS and not isinstance(value, dict | None):
+        raise PlanFailure(f"`{name}` must be a mapping, or its JSON text such as '{{\"key\": 1}}', not {value}")
+    return value

@@ -51,6 +51,9 @@ def require_options(plan: Plan, device: str) -> None:
     for name in _NEEDS_A_GPU:
         if stated.get(name) and device == "cpu":
             raise PlanFailure(f"`{name}` needs a GPU")
+    num_workers = stated.get("dataset_num_proc")
+    if isinstance(num_workers, int) and num_workers < 0:
+        raise PlanFailure(f"`dataset_num_proc: {num_workers}` must be 0 or above")
     if stated.get("liger_kernel_config") and not stated.get("use_liger_kernel"):
         raise PlanFailure("`liger_kernel_config` has no effect without `use_liger_kernel`")
     for name, reason in _REFUSED_OPTIMIZERS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,21 @@ def test_a_plan_holds_no_secret_for_it_is_printed_and_put_into_config_maps(tmp_p
     plan = plan_from(tmp_path, training="hub_token: hf_SECRET, hub_model_id: a/b, eos_token: </s>")
 
     assert plan.training.extra_training_arguments == {"hub_model_id": "a/b", "eos_token": "</s>"}
+
+
+@pytest.mark.parametrize(
+    ("training", "dataset", "words"),
+    [
+        ("warmup_ratio: -0.5", "", "`warmup_ratio: -0.5` must be 0 or above"),
+        ("seed: -1", "", "`seed`: Input should be greater than or equal to 0"),
+        ("", "shuffle_seed: -1", "`shuffle_seed`: Input should be greater than or equal to 0"),
+    ],
+)
+def test_a_number_that_no_library_takes_is_refused_by_the_name_it_has(
+    tmp_path: Path, training: str, dataset: str, words: str
+) -> None:
+    with pytest.raises(PlanError, match=re.escape(words)):
+        plan_from(tmp_path, training=training, dataset=dataset)
 
 
 def test_no_rows_are_held_out_that_nothing_evaluates(tmp_path: Path) -> None:

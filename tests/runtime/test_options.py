@@ -53,6 +53,13 @@ def stating(**options: Any) -> dict[str, Any]:
         (stating(optim_target_modules="all-linear"), "`optim_target_modules` has no effect"),
         ({"lr_scheduler_type": "cosine_with_min_lr"}, "`lr_scheduler_type: cosine_with_min_lr`.*min_lr"),
         (stating(lr_scheduler_kwargs='{"foo": 1}'), "`lr_scheduler_kwargs`.*foo"),
+        (stating(lr_scheduler_kwargs="5"), "`lr_scheduler_kwargs` must be a mapping, or its JSON text .*, not 5"),
+        (stating(lr_scheduler_kwargs="{foo"), "`lr_scheduler_kwargs` is not JSON"),
+        (
+            {"gradient_checkpointing": True, **stating(gradient_checkpointing_kwargs="[1]")},
+            "`gradient_checkpointing_kwargs` must be a mapping",
+        ),
+        (stating(dataset_num_proc=-1), "`dataset_num_proc: -1` must be 0 or above"),
         (stating(accelerator_config='{"foo": 1}'), "foo"),
         (stating(save_only_model=True), "`save_only_model` is not supported"),
         (stating(parallelism_config='{"tp_size": 2}'), "`parallelism_config` is not supported"),
