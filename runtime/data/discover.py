@@ -57,10 +57,19 @@ def _is_data(file: Path, folder: Path, format_name: str | None) -> bool:
     What is hidden is not, nor is anything in a hidden folder: a ConfigMap that is mounted has every file twice, once as
     a link and once in a folder that begins with two dots.
     """
-    is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     known = format_of(file)
-    is_hidden = is_hidden or file.name in _OF_SAVED
+    is_hidden = _is_hidden(file, folder) or file.name in _OF_SAVED
     return file.is_file() and not is_hidden and known is not None and format_name in (None, known)
+
+
+def _is_hidden(place: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in place.relative_to(folder).parts)
+
+
+def is_searched(folder: Path, place: Path) -> bool:
+    """Return whether data files at a place are read with those of a folder."""
+    is_saved = (folder / _SAVED).is_file() or (folder / _SAVED_SPLITS).is_file()
+    return folder.is_dir() and not is_saved and place.is_relative_to(folder) and not _is_hidden(place, folder)
 
 
 def other_splits(paths: tuple[str, ...]) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from kaitoc.compiler.core.units import format_gib, gib
 from kaitoc.compiler.memory.batches import NUM_BATCHES
 from kaitoc.compiler.plan.plan import Plan
+from kaitoc.runtime.data.discover import is_searched
 from kaitoc.runtime.data.download import DOWNLOADS
 from kaitoc.runtime.failures import OutOfMemory, OutputRefused
 from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
@@ -52,8 +53,16 @@ def _existing(folder: Path) -> Path:
 
 
 def require_apart(plan: Plan) -> None:
-    """Raise `OutputRefused` when the model or the data lies in a folder that the run writes anew."""
+    """Raise `OutputRefused` where a run would replace its model or data, or a later one would take results for them."""
     output = Path(plan.output.path).resolve()
+    if Path(plan.model.path).is_dir() and Path(plan.model.path).resolve() == output:
+        raise OutputRefused(f"{plan.output.path}: is the model's folder; choose another --output")
+    for name in (*plan.data.paths, *plan.data.eval_paths):
+        if is_searched(Path(name).resolve(), output):
+            raise OutputRefused(
+                f"{plan.output.path}: lies in the data's folder {name}, where a later run would read results as data; "
+                "choose another --output"
+            )
     result = [MODEL] if plan.lora is None else [ADAPTER]
     written = [output / name for name in (*result, CHECKPOINTS, DOWNLOADS, IMAGE, MERGED)]
     for name in (plan.model.path, *plan.data.paths, *plan.data.eval_paths):

@@ -23,6 +23,7 @@ from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.world import is_main_process
 
 _ATTENTION = {"auto": None, "eager": "eager", "sdpa": "sdpa", "flash": "flash_attention_2"}
+_ADAPTER = "adapter_config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -34,6 +35,8 @@ def require_model(plan: Plan) -> None:
     """Raise `ModelFailure` unless there is a folder with a model, or the hub may be asked or its cache has it."""
     folder = Path(plan.model.path)
     if folder.is_dir():
+        if (folder / _ADAPTER).is_file():
+            raise _adapted(plan)
         if not (folder / "config.json").is_file():
             raise ModelFailure(f"{folder}: no config.json in it, so it holds no model")
         _require_weights(folder, allow_pickle=plan.model.allow_pickle)
@@ -47,6 +50,14 @@ def require_model(plan: Plan) -> None:
             f"{plan.model.path}: no such folder, and no such model in the hub's cache; --hub downloads it, "
             "--model-path names a folder"
         )
+
+
+def _adapted(plan: Plan) -> ModelFailure:
+    """Return the failure of a model that comes with an adapter, which transformers loads into it, or with its base."""
+    return ModelFailure(
+        f"{plan.model.path}: holds an adapter ({_ADAPTER}), which would be loaded into the model that is trained; "
+        "name the folder of the base model, or of a merged one"
+    )
 
 
 def _require_weights(folder: Path, *, allow_pickle: bool) -> None:
@@ -121,6 +132,8 @@ def load_model(plan: Plan, device: str) -> Any:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise _adapted(plan)
     _require_complete(plan, loading_info)
     tell_unquantised(plan, model)
     if device == "cpu":

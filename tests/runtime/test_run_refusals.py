@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tiny_phi3 import save_tiny_phi3
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.__main__ import execute, main
 from kaitoc.runtime.failures import ModelFailure, OutOfMemory, OutputRefused, PlanFailure, RunFailure
-from kaitoc.runtime.launch.preflight import check_room, written_bytes
+from kaitoc.runtime.launch.preflight import check_room, require_apart, written_bytes
 from kaitoc.runtime.launch.processes import Execution
 from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
@@ -181,6 +182,38 @@ def test_data_in_a_folder_that_the_run_replaces_is_not_lost(
     with pytest.raises(OutputRefused, match="which the run replaces"):
         run(make_plan(data={"paths": [str(place)]}))
     assert place.exists()
+
+
+def test_results_are_not_written_among_the_files_of_the_model(make_plan: MakePlan, model: Path) -> None:
+    """An adapter beside a model is loaded into it by whoever loads the model next."""
+    before = sorted(model.iterdir())
+    with pytest.raises(OutputRefused, match="is the model's folder; choose another --output"):
+        run(make_plan(model={"path": str(model)}, output={"path": str(model)}))
+    assert sorted(model.iterdir()) == before
+
+
+def test_a_model_that_comes_with_an_adapter_is_not_trained_in_its_place(make_plan: MakePlan, model: Path) -> None:
+    plan = make_plan()
+    run(plan)
+    for file in (Path(plan.output.path) / "adapter").glob("adapter_*"):
+        shutil.copy(file, model)
+
+    with pytest.raises(ModelFailure, match=r"holds an adapter \(adapter_config.json\)"):
+        run(make_plan(model={"path": str(model)}, output={"path": str(model.parent / "other")}))
+    with pytest.raises(ModelFailure, match="holds an adapter"), quiet_libraries():
+        load_model(make_plan(model={"path": str(model)}), "cpu")
+
+
+@pytest.mark.parametrize(("place", "is_refused"), [("data/results", True), ("data", True), ("data/.results", False)])
+def test_results_are_not_written_where_the_next_run_reads_data(
+    make_plan: MakePlan, chat_data: Path, tmp_path: Path, place: str, is_refused: bool
+) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(chat_data, tmp_path / "data")
+    plan = make_plan(data={"paths": [str(tmp_path / "data")]}, output={"path": str(tmp_path / place)})
+
+    with pytest.raises(OutputRefused, match="lies in the data's folder") if is_refused else nullcontext():
+        require_apart(plan)
 
 
 def test_a_full_model_is_not_written_over_its_base(make_plan: MakePlan, tiny_model: Path, tmp_path: Path) -> None:
