@@ -10,7 +10,7 @@ from kaitoc.compiler.compile.model import CompileRequest
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.engines.emit.emission import Emission, emission_of
-from kaitoc.compiler.engines.emit.options import EmitError, EmitOptions
+from kaitoc.compiler.engines.emit.options import MAX_NODES, EmitError, EmitOptions
 from kaitoc.compiler.job.job import Job
 
 
@@ -25,6 +25,8 @@ def emissions(
     `RunError`, `EmitError`, `PlanError` and `SourceError`.
     """
     request = replace(request, overrides=replace(request.overrides, target="bundled"))
+    if request.overrides.gpu is not None or request.overrides.gpu_memory_gib is not None:
+        raise EmitError("the nodes have the GPUs of `resource.instanceType`; change it there and leave out --gpu")
     if options.num_nodes is None:
         options = replace(options, may_change_instance=request.context.allow_workspace_edits)
         request = replace(request, context=replace(request.context, allow_workspace_edits=False))
@@ -58,6 +60,10 @@ def _with_count(job: Job, options: EmitOptions) -> EmitOptions:
     """Return the options with the number of nodes that the Workspace asks for, where the user stated none."""
     if options.num_nodes != 0:
         return options
-    field = job.workspace.field("resource", "count") if job.workspace is not None else None
-    text = field.text or "" if field is not None else ""
-    return replace(options, num_nodes=int(text) if text.isdigit() and int(text) > 0 else 1)
+    field = job.workspace.given("resource", "count") if job.workspace is not None else None
+    if field is None:
+        return replace(options, num_nodes=1)
+    text = field.text or ""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_NODES:
+        raise EmitError(f"`resource.count: {text}`: expected a number from 1 to {MAX_NODES}; --nodes states another")
+    return replace(options, num_nodes=int(text))

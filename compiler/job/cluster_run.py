@@ -17,6 +17,7 @@ from kaitoc.compiler.manifest.plan_objects import (
     NODE,
     PROCESSES,
     PYTORCH_JOB,
+    RUNTIME,
     TRAIN_JOB,
     PodGroup,
     number,
@@ -146,6 +147,13 @@ def _world_of_train_job(run: ClusterRun) -> World:
     return World(num_nodes, per_node, (stated.value if stated is not None else run.manifest.place))
 
 
+def _world_of_runtime(run: ClusterRun) -> World:
+    """Return as many nodes as the plan needs for its processes: the TrainJob that states them is not at hand."""
+    per_node, expected = num_gpus(run) or None, run.expected_processes
+    is_whole = per_node is not None and expected is not None and expected % per_node == 0
+    return World(expected // per_node if is_whole and expected and per_node else None, per_node, run.manifest.place)
+
+
 def _unknown_world(run: ClusterRun) -> World:
     return World(None, None, run.manifest.place)
 
@@ -186,6 +194,7 @@ _WORLDS: dict[str, Callable[[ClusterRun], World]] = {
     TRAIN_JOB: _world_of_train_job,
     JOB_SET: _world_of_job_set,
     PYTORCH_JOB: _world_of_pytorch_job,
+    RUNTIME: _world_of_runtime,
 }
 
 

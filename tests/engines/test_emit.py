@@ -302,6 +302,35 @@ def test_manifests_come_from_standard_input_too() -> None:
     assert list(objects(result)) == ["ConfigMap", "JobSet"]
 
 
+@pytest.mark.parametrize("count", ["two", "0", "1001"])
+def test_a_count_of_nodes_that_is_none_is_refused(tmp_path: Path, count: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(re.sub(r"(  instanceType: .*)", rf"\1\n  count: {count}", DEMO.read_text()))
+
+    result = emit("--emit", "jobset", *IMAGE, path=path)
+
+    assert result.exit_code == 2
+    assert f"`resource.count: {count}`: expected a number from 1 to 1000" in result.stderr
+    assert emit("--emit", "jobset", *IMAGE, "--nodes", "2", path=path).exit_code == 0
+
+
+def test_a_gpu_that_the_nodes_do_not_have_is_refused() -> None:
+    result = emit("--emit", "trainjob", *IMAGE, "--gpu", "H100-80GB")
+
+    assert result.exit_code == 2
+    assert "the nodes have the GPUs of `resource.instanceType`" in result.stderr
+
+
+def test_a_group_that_is_too_small_for_a_copy_is_the_cause_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text(LARGE.replace("max_length: 512", "max_length: 4096"))
+
+    result = emit("--emit", "jobset", *IMAGE, "--nodes", "4", "--shard-group", "2", path=path)
+
+    assert result.exit_code == 2
+    assert "--shard-group 2: one process needs more than the " in result.stderr
+
+
 @pytest.mark.parametrize("name", ["run.json", "demo.yaml"])
 def test_a_file_of_another_format_and_the_manifest_itself_are_not_written(tmp_path: Path, name: str) -> None:
     source = tmp_path / "demo.yaml"

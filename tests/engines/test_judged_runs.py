@@ -218,6 +218,21 @@ def test_a_plan_beside_the_file_is_the_runs(tmp_path: Path) -> None:
     assert [finding.code for finding in outcome.findings] == ["KT801"]
 
 
+@pytest.mark.parametrize(
+    ("code", "old", "new"),
+    [("KT814", r"persistentVolumeClaim:\n +claimName: tuning-results", "emptyDir: {}"),
+     ("KT815", r"backoffLimit: 0", "backoffLimit: 6")],
+)  # fmt: skip
+def test_a_runtime_in_a_file_of_its_own_has_the_nodes_that_its_plan_needs(
+    tmp_path: Path, code: str, old: str, new: str
+) -> None:
+    files = [tmp_path / name for name in ("plan.yaml", "runtime.yaml", "run.yaml")]
+    for file, text in zip(files, edited(emitted(TRAIN_JOB), old, new).split("\n---\n"), strict=True):
+        file.write_text(text, encoding="utf-8")
+
+    assert [finding.code for finding in engine().check([str(file) for file in files]).findings] == [code]
+
+
 def test_without_the_plan_the_annotation_says_how_many_processes_it_has() -> None:
     _, _, run = emitted(TRAIN_JOB).partition("\n---\n")
 

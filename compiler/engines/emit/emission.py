@@ -82,9 +82,7 @@ def _planned(job: Job, instance: InstanceType, options: EmitOptions, storage: St
     num_processes = 1 if options.num_nodes == instance.num_gpus == 1 else several
     plan = plan_of(job, model_path=MODEL_PATH, data=data, output=RESULTS_PATH, num_processes=num_processes)
     nodes = nodes_of(plan, instance, options, job.assumptions)
-    changes = {"manifest": posixpath.basename(plan.provenance.manifest)}
-    if nodes.instance != instance:
-        changes["gpu"] = _gpu_of(nodes.instance)
+    changes = {"manifest": posixpath.basename(plan.provenance.manifest), "gpu": _gpu_of(nodes.instance)}
     plan = nodes.world.applied_to(plan).model_copy(update={"provenance": plan.provenance.model_copy(update=changes)})
     shared = shared_footprint(plan, nodes.instance.gpu)
     return (plan if shared is None else plan.model_copy(update={"predicted": footprint_plan(shared)})), nodes

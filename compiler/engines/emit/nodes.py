@@ -79,6 +79,11 @@ def world_of(
             "8-bit model cannot be sharded; use `load_in_4bit`"
         )
     smallest = _smallest(plan, instance, room_bytes, shard_group)
+    if smallest is None and shard_group is not None and _smallest(plan, instance, room_bytes, None) is not None:
+        raise EmitError(
+            f"--shard-group {shard_group}: one process needs more than the {format_gib(room_bytes)} that a {gpu.name} "
+            "has free where so few hold a copy; leave it out, or name a larger number"
+        )
     if smallest is None:
         raise EmitError(
             f"one process needs more than the {format_gib(room_bytes)} that a {gpu.name} has free, on any number of "
