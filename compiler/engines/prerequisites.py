@@ -18,6 +18,7 @@ from kaitoc.compiler.manifest.plan_objects import INSTANCE_TYPE_LABEL, PLAN_GROU
 
 _SHARED_MODES = frozenset({"ReadWriteMany"})
 _UNKNOWN_KIND = re.compile(r'no matches for kind "(\w+)"')
+_UNKNOWN_RESOURCE = "the server doesn't have a resource type"
 _LOCAL_QUEUES = "localqueues.kueue.x-k8s.io"
 _PRIORITIES = "workloadpriorityclasses.kueue.x-k8s.io"
 _CLUSTER_QUEUES = "clusterqueues.kueue.x-k8s.io"
@@ -69,6 +70,12 @@ class _Cluster:
         try:
             (content,) = self.kubectl.named(f"{resource}/{name}") or ({},)
         except RefusedError as error:
+            plural, _, group = resource.partition(".")
+            if _UNKNOWN_RESOURCE in str(error):
+                raise ClusterError(
+                    f"the cluster has no {plural} of {group}, so none is called `{name}`; `kubectl api-resources "
+                    f"--api-group={group}` lists what it has"
+                ) from None
             raise ClusterError(f"{resource} `{name}` cannot be looked up: {error}") from error
         if not content:
             command = f"kubectl get {resource}{self.space}"

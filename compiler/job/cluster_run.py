@@ -101,12 +101,13 @@ class ClusterRun:
 
     @property
     def gpu(self) -> tuple[Gpu, Place] | None:
-        """Return the GPU of the nodes that the pods select, else the one of the annotation, and where it is stated."""
-        for group in self.pod_groups:
-            selected = group.pod.given("nodeSelector", INSTANCE_TYPE_LABEL)
-            instance = find_instance_type(selected.text or "") if selected is not None else None
-            if selected is not None:
-                return (instance.gpu, selected.value) if instance is not None and instance.gpu is not None else None
+        """Return the smallest GPU of the nodes that the pods select, else the annotation's, and where it is stated."""
+        groups = self.pod_groups if self.kind == PYTORCH_JOB else filter(None, [training_group(self)])
+        selectors = [group.pod.given("nodeSelector", INSTANCE_TYPE_LABEL) for group in groups]
+        stated_types = [(find_instance_type(one.text or ""), one.value) for one in selectors if one is not None]
+        if stated_types:
+            gpus = [(one.gpu, place) for one, place in stated_types if one is not None and one.gpu is not None]
+            return min(gpus, key=lambda gpu: gpu[0].memory_bytes, default=None)
         stated = self.manifest.given("metadata", "annotations", GPU)
         gpu = find_gpu(stated.text or "") if stated is not None else None
         return (gpu, stated.value) if stated is not None and gpu is not None else None

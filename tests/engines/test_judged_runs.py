@@ -186,6 +186,15 @@ def test_the_memory_is_estimated_anew_for_the_nodes_that_the_pods_select() -> No
     assert "T4" in finding.message
 
 
+def test_the_smallest_gpu_of_master_and_workers_is_the_one_that_counts() -> None:
+    large = emitted(PYTORCH_JOB).replace('"max_length": 256', '"max_length": 4096', 1)
+    large = large.replace('"per_device_train_batch_size": 1', '"per_device_train_batch_size": 4', 1)
+
+    (finding,) = findings_in(edited(large, r"(Worker:(.*\n)*?.*)Standard_NC24ads_A100_v4", r"\1Standard_NC4as_T4_v3"))
+
+    assert (finding.code, "T4" in finding.message) == ("KT816", True)
+
+
 @pytest.mark.parametrize("case", cases(24, seed=8), ids=range(24))
 def test_what_is_emitted_is_silent(case: object) -> None:
     text, options = case.text, case.options  # type: ignore[attr-defined]

@@ -277,6 +277,20 @@ def test_a_cluster_without_trainer_is_refused(ready: StandIn, monkeypatch: pytes
     assert ready.writes() == []
 
 
+def test_a_queue_on_a_cluster_without_kueue_is_refused(
+    ready: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ready, "kinds", [kind for kind in ready.kinds if kind.name != "LocalQueue"])
+    monkeypatch.setenv("HOME", str(tmp_path))  # kubectl remembers what a server has
+
+    result = run("--queue", "team-a")
+
+    assert result.exit_code == 1
+    assert "the cluster has no localqueues of kueue.x-k8s.io, so none is called `team-a`; `kubectl" in result.stderr
+    assert "--api-group=kueue.x-k8s.io` lists what it has" in result.stderr
+    assert ready.writes() == []
+
+
 @pytest.mark.parametrize("option", [("--merge",), ("--num-processes", "4"), ("--data", "here"), ("--auto-fit",)])
 @pytest.mark.parametrize("place", ["cluster", "trainjob", "jobset"])
 def test_an_option_that_a_cluster_would_not_hear_of_is_refused(place: str, option: tuple[str, ...]) -> None:
