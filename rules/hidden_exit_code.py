@@ -23,16 +23,17 @@ _LAUNCHERS = frozenset({"torchrun", "accelerate", "torch.distributed.run", "torc
 def check(run: ClusterRun) -> Iterator[Fault]:
     """Yield the launcher in the command of pods whose exit codes decide about another attempt."""
     for group in run.pod_groups:
-        effect = _effect(group)
-        for container in group.containers if effect else ():
-            words = [*_words(run, container, "command"), *_words(run, container, "args")]
-            for word, name in ((word, name) for word in words if (name := _launcher_in(word.text or ""))):
-                yield Fault(
-                    word.value,
-                    f"`{name}` exits with 1 whatever its processes exit with: {effect}",
-                    help="write `command: [python, -m, kaitoc.runtime]`, which starts the processes itself",
-                )
-                break
+        effect, container = _effect(group), group.trainer
+        if not effect or container is None:
+            continue
+        words = [*_words(run, container, "command"), *_words(run, container, "args")]
+        launcher = next((word for word in words if _launcher_in(word.text or "")), None)
+        if launcher is not None:
+            yield Fault(
+                launcher.value,
+                f"`{_launcher_in(launcher.text or '')}` exits with 1 whatever its processes exit with: {effect}",
+                help="write `command: [python, -m, kaitoc.runtime]`, which starts the processes itself",
+            )
 
 
 def _effect(group: PodGroup) -> str:

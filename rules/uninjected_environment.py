@@ -49,7 +49,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             )  # fmt: skip
             yield Fault(
                 run.world.place,
-                f"{run.world.num_nodes} nodes without {', '.join(missing)}: {effect}",
+                f"{run.world.num_nodes or 'several'} nodes without {', '.join(missing)}: {effect}",
                 help=f"{_ANEW} jobset",
             )
         yield from _same_rank(group)

@@ -142,6 +142,7 @@ SOUND = [
     (TRAIN_JOB, r"( +)containers:\n", SIDECAR),
     (JOB_SET, r"( +)containers:\n", SIDECAR),
     (PYTORCH_JOB, r"( +)containers:\n", SIDECAR),
+    (JOB_SET, r"( +)containers:\n", SIDECAR + r"\1    command: [torchrun]\n"),
     (TRAIN_JOB, r"( +)- name: node$", r"\1- name: log\n\1  template: {spec: {template: {spec: {}}}}\n\1- name: node"),
     (TRAIN_JOB, r"( +)(numNodes: 4)", r"\1command: [python, -m, kaitoc.runtime]\n\1\2"),
     (TRAIN_JOB, r"nvidia.com/gpu: '1'(?![\s\S]*nvidia)", "nvidia.com/mig-3g.40gb: '1'"),
@@ -252,6 +253,14 @@ def test_without_the_plan_the_annotation_says_how_many_processes_it_has() -> Non
 
 def test_a_value_that_is_not_known_yet_is_not_judged() -> None:
     assert findings_in(edited(emitted(TRAIN_JOB), r"numNodes: 4$", "numNodes: ${NODES}")) == []
+
+
+def test_nodes_whose_number_is_not_a_number_are_several() -> None:
+    text = edited(emitted(JOB_SET), r"completions: 4", "completions: 'four'")
+
+    (finding,) = findings_in(edited(text, r" +- name: PET_MASTER_PORT\n.*\n", ""))
+
+    assert finding.message.startswith("several nodes without PET_MASTER_PORT: no pod finds the others")
 
 
 @pytest.mark.parametrize("metadata", ["${METADATA}", "{name: tune, annotations: ${ANNOTATIONS}}"])
