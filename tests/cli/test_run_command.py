@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from kaitoc.__main__ import main
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.cli import cli
@@ -42,6 +43,27 @@ def test_a_manifest_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run(str(DEMO), "--dry-run")
 
     assert checked == [str(DEMO)]
+
+
+def test_ctrl_c_while_the_manifest_is_checked_ends_a_run_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "check", interrupted)
+    result = run(str(DEMO))
+
+    assert (result.exit_code, result.stderr) == (130, "kaitoc: stopped by Ctrl-C\n")
+
+
+def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kaitoc.compiler.cli.main_process", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 130
 
 
 def test_a_dry_run_needs_neither_torch_nor_transformers() -> None:
