@@ -41,7 +41,9 @@ def data_files(paths: tuple[str, ...], format_name: str | None = None) -> list[P
         elif path.is_dir():
             files += sorted(file for file in path.rglob("*") if _is_data(file, path, format_name))
         elif not path.exists():
-            raise DataFailure(f"{name}: no such file or folder; name the training data with --data")
+            raise DataFailure(
+                f"{name}: no such file or folder; --data names what is trained on, --eval-data what is evaluated"
+            )
         elif format_name is not None or format_of(path) is not None:
             files.append(path)
         else:

@@ -28,7 +28,6 @@ _TOLERANCE = 0.1
 
 Kernels round by the shapes that they are given, and a mixture's experts are given other shapes by other tokens.
 """
-_INSTEAD = f"set `packing: false`, or `packing_strategy: {SHARED_STRATEGY}`, which promises no separate documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def require_packable(plan: Plan, model_type: str) -> None:
     """
     attention = "sdpa" if plan.model.attention == "auto" else plan.model.attention
     if _packs_documents(plan) and is_known_to_leak(model_type, attention):
-        raise _leak(model_type)
+        raise _leak(plan, model_type)
 
 
 def require_isolation(plan: Plan, model: Any, device: str) -> None:
@@ -73,14 +72,23 @@ def require_isolation(plan: Plan, model: Any, device: str) -> None:
         if is_out_of_memory(error):
             raise
         raise PlanFailure(
-            f"`packing` is refused: {kind} does not take packed documents ({in_words(error)}); {_INSTEAD}"
+            f"{_refused(plan)}: {kind} does not take packed documents ({in_words(error)}); {_instead(plan)}"
         ) from error
     if not isolation.is_proven:
-        raise _leak(kind)
+        raise _leak(plan, kind)
 
 
-def _leak(kind: str) -> PlanFailure:
-    return PlanFailure(f"`packing` is refused: on {kind} a packed document sees the one before it; {_INSTEAD}")
+def _leak(plan: Plan, kind: str) -> PlanFailure:
+    return PlanFailure(f"{_refused(plan)}: on {kind} a packed document sees the one before it; {_instead(plan)}")
+
+
+def _refused(plan: Plan) -> str:
+    return "`packing` is refused" if plan.data.packing else "`padding_free` is refused"
+
+
+def _instead(plan: Plan) -> str:
+    shared = f"set `packing: false`, or `packing_strategy: {SHARED_STRATEGY}`, which promises no separate documents"
+    return shared if plan.data.packing else "set `padding_free: false`"
 
 
 def _packs_documents(plan: Plan) -> bool:

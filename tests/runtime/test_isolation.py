@@ -56,7 +56,7 @@ def test_batches_without_padding_are_packed_too() -> None:
     plan = short_plan(
         Path("model"), Path("data"), Path("out"), training={"extra_training_arguments": {"padding_free": True}}
     )
-    with pytest.raises(PlanFailure, match="mpt"):
+    with pytest.raises(PlanFailure, match=r"`padding_free` is refused: on mpt .*; set `padding_free: false`"):
         require_isolation(plan, model_of("mpt"), "cpu")
 
 
