@@ -132,6 +132,7 @@ def checked_plan(
 
     Without `settings` those of the files closest to the manifest apply.
     """
+    _require_named(request)
     engine = _engine_for(assume, settings or SettingsFinder())
     found = findings_of_run(engine, path, has_eval_data=request.eval_data is not None)
     job = job_in(engine, path, request.workspace)
@@ -284,6 +285,13 @@ def _runnable(sharding: str) -> str:
     if name in NOT_RUN:
         raise RunError(f"the bundled runtime shards with fsdp2, not with {name}; use --sharding fsdp2, or auto")
     return name
+
+
+def _require_named(request: PlanRequest) -> None:
+    """Raise `RunError` for an empty path, as a variable of a shell leaves that is not set: it would be another's."""
+    for name in ("model_path", "data", "eval_data", "output"):
+        if getattr(request, name) == "":
+            raise RunError(f"--{name.replace('_', '-')} is empty; name a path, or leave the option out")
 
 
 def _require_group(request: PlanRequest) -> None:

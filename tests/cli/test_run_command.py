@@ -45,6 +45,14 @@ def test_a_manifest_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked == [str(DEMO)]
 
 
+@pytest.mark.parametrize("option", ["--model-path", "--data", "--eval-data", "--output"])
+def test_an_empty_path_is_no_path(option: str) -> None:
+    result = run(str(DEMO), "--dry-run", option, "")
+
+    assert result.exit_code == 2
+    assert f"{option} is empty" in result.stderr
+
+
 def test_ctrl_c_while_the_manifest_is_checked_ends_a_run_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
