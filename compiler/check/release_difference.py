@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from kaitoc.compiler.catalog.gpus import all_instance_types
 from kaitoc.compiler.catalog.releases import Release, all_releases
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.job.default_drift import drifting_defaults
+from kaitoc.compiler.job.default_drift import drifting_defaults, library_defaults
 from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
 from kaitoc.compiler.kaito.table import SectionArguments, release_arguments
 from kaitoc.compiler.manifest.recognition import SERVING_SECTION
 
 _LIBRARIES = ("transformers", "peft", "trl", "bitsandbytes", "accelerate", "torch", "datasets", "vllm")
+_OF_LENGTH = ("memory", "result")
+"""What another cap changes: where a tokenizer takes fewer than 1,024 tokens, or an upgrade sets `max_length`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableDefault:
-    """An option whose default differs, as the argument tables have it, with what that may change."""
+    """An option whose default differs, by the argument tables or the libraries, with what that may change."""
 
     section: str
     option: str
@@ -57,7 +59,10 @@ def difference(before: Release, after: Release) -> ReleaseDifference:
         ),
         options_gone=tuple(f"{name}.{option}" for name, old, new in sections for option in _missing(old, new)),
         options_new=tuple(f"{name}.{option}" for name, old, new in sections for option in _missing(new, old)),
-        defaults=tuple(found for name, old, new in sections for found in _defaults(name, old, new)),
+        defaults=(
+            *(found for name, old, new in sections for found in _defaults(name, old, new)),
+            *_library_defaults(before, after),
+        ),
         serving_options_gone=tuple(
             f"{SERVING_SECTION}.{name}" for name in old_server.names if name not in new_server.names
         ),
@@ -85,8 +90,18 @@ def _defaults(name: str, before: SectionArguments, after: SectionArguments) -> l
             continue
         old, new = before.defaults[option].value, after.defaults[option].value
         if old != new:
-            found.append(TableDefault(name, option, old, new, known.effects))
+            found.append(TableDefault(name, option, known.spelled(old), known.spelled(new), known.effects))
     return found
+
+
+def _library_defaults(before: Release, after: Release) -> Iterator[TableDefault]:
+    """Yield the defaults that differ because a library does: weight type, loss, and the length that text is cut to."""
+    drifting, newer = drifting_defaults(), library_defaults(after)
+    for (section, option), old in library_defaults(before).items():
+        known = drifting.get((section, option))
+        if old != newer[section, option]:
+            effects = known.effects if known is not None else _OF_LENGTH
+            yield TableDefault(section, option, old, newer[section, option], effects)
 
 
 def _serving_defaults(before: ServingTable, after: ServingTable) -> Iterator[TableDefault]:

@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from kaitoc.compiler.catalog.library_changes import LibraryChange
+from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.findings import Applicability, Fix
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import quantization_of, stack_of, weight_dtype_of
+from kaitoc.compiler.job.memory import DEFAULT_CAP_TOKENS, quantization_of, stack_of, weight_dtype_of
 from kaitoc.compiler.manifest.config_edits import set_option, yaml_text
 from kaitoc.compiler.manifest.objects import Place
+from kaitoc.compiler.memory.stacks import KAITO_PREFIX, find_stack
 from kaitoc.compiler.memory.workload import Loss, Quantization
 from kaitoc.schemas import read_json
 
 _LOSS_TYPES = {Loss.FULL: "nll", Loss.CHUNKED: "chunked_nll"}
-_LIBRARY_DEFAULTS = (("ModelConfig", "torch_dtype"), ("TrainingArguments", "loss_type"))
-"""Options whose default is None in the tables, for which the libraries choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class DriftingDefault:
     effects: tuple[str, ...]
     only_with: tuple[str, frozenset[str]] | None
     written: Mapping[str, object]
+
+    def spelled(self, value: object) -> object:
+        """Return a value as a manifest writes it."""
+        return self.written.get("null" if value is None else str(value), value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def changed_defaults(before: Job, after: Job) -> Iterator[ChangedDefault]:
             continue
         old, new = (_default(job, section, option) for job in (before, after))
         if old != new:
-            written = drifting.written.get(_json_key(old), old)
+            written = drifting.spelled(old)
             can_be_kept = written is not None and _is_editable(after)
             place = after.section_place(section)
             yield ChangedDefault(section, option, old, new, drifting.effects, place, written, can_be_kept)
@@ -93,6 +98,20 @@ def keeping_fix(job: Job, change: ChangedDefault) -> Fix | None:
         return None
     edit = set_option(config, change.section, change.option, change.written)
     return Fix(f"Write `{change.line}`, as before", Applicability.SAFE, (edit,))
+
+
+def library_defaults(release: Release) -> Mapping[tuple[str, str], object]:
+    """Look up what a release's libraries choose where its argument tables say nothing, by section and option.
+
+    TRL 0.11 cuts sequences at the smaller of the tokenizer's maximum and 1,024; `max_length` came with `SFTConfig`.
+    """
+    loss = find_stack(f"{KAITO_PREFIX}{release.name}").default_loss
+    cap = DEFAULT_CAP_TOKENS if release.has_sft_config else f"min(tokenizer's maximum, {DEFAULT_CAP_TOKENS})"
+    return {
+        ("ModelConfig", "torch_dtype"): "auto" if release.has(LibraryChange.CHECKPOINT_DTYPE) else "float32",
+        ("TrainingArguments", "loss_type"): _LOSS_TYPES.get(loss),
+        ("TrainingArguments", "max_length"): cap,
+    }
 
 
 def _is_written(job: Job, section: str, option: str) -> bool:
@@ -123,7 +142,3 @@ def _default(job: Job, section: str, option: str) -> object:
 
 def _is_editable(job: Job) -> bool:
     return job.config is not None and job.config.is_editable and not job.uses_template
-
-
-def _json_key(value: object) -> str:
-    return "null" if value is None else str(value)

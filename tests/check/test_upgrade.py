@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +11,17 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from upgrade_cases import PAIRS, WORKSPACE, disagreements, engine, kept, random_config, upgraded
 
 from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.check.baseline import baseline_of
 from kaitoc.compiler.check.engine import Engine
-from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.release_difference import difference
-from kaitoc.compiler.check.upgrade import Upgrade, keep_behaviour, upgrade
+from kaitoc.compiler.check.upgrade import Upgrade
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.schemas import read_json
-
-WORKSPACE = """\
-apiVersion: kaito.sh/v1beta1
-kind: Workspace
-metadata:
-  name: tune
-resource:
-  instanceType: Standard_NC24ads_A100_v4
-  labelSelector:
-    matchLabels:
-      apps: tune
-tuning:
-  preset:
-    name: phi-3-mini-4k-instruct
-  method: lora
-  config: params
-  input:
-    urls: [https://example.com/data.jsonl]
-  output:
-    image: registry.example.com/adapter:1
-    imagePushSecret: push
-"""
-PAIRS = [(old.name, new.name) for old, new in combinations(all_releases(), 2)]
 
 
 def config_map(**options: str) -> str:
@@ -59,22 +34,6 @@ def config_map(**options: str) -> str:
         "    training_config:\n      ModelConfig:\n        torch_dtype: bfloat16\n"
         "      LoraConfig:\n        target_modules: [o_proj]\n      TrainingArguments:\n" + lines
     )
-
-
-def engine(release: str, text: str) -> Engine:
-    made = engine_of(EngineOptions(Overrides(kaito_version=release), isolated=True))
-    made.library.add_source(Source("tune.yaml", text))
-    return made
-
-
-def upgraded(text: str, before: str, after: str) -> tuple[Engine, Upgrade]:
-    new = engine(after, text)
-    return new, upgrade(engine(before, text), new, ["tune.yaml"])
-
-
-def kept(text: str, before: str, after: str) -> str:
-    new, found = upgraded(text, before, after)
-    return next(iter(keep_behaviour(new, found).values()), text)
 
 
 def options_of(found: Upgrade) -> set[str]:
@@ -104,6 +63,32 @@ def test_each_removed_and_each_new_option_is_listed(old: str, new: str) -> None:
 
     assert set(found.options_gone) == names[0] - names[1]
     assert set(found.options_new) == names[1] - names[0]
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_the_defaults_that_libraries_choose_are_listed_where_they_differ(old: str, new: str) -> None:
+    """The weight type follows transformers 5, the cap SFTConfig (both v0.11), the loss TRL's chunks (v0.12)."""
+    releases = {release.name: release for release in all_releases()}
+    numbers = [releases[name].number for name in (old, new)]
+    found = {default.option: default for default in difference(releases[old], releases[new]).defaults}
+
+    def is_crossed(name: str) -> bool:
+        return numbers[0] < releases[name].number <= numbers[1]
+
+    assert ("torch_dtype" in found, "max_length" in found) == (is_crossed("v0.11"), is_crossed("v0.11"))
+    assert ("loss_type" in found) == is_crossed("v0.12")
+    if is_crossed("v0.11"):
+        assert (found["max_length"].before, found["max_length"].after) == ("min(tokenizer's maximum, 1024)", 1024)
+
+
+@pytest.mark.parametrize("stated", [{}, {"max_length": "512"}, {"max_seq_length": "512"}])
+def test_the_cap_of_1024_tokens_is_no_change_of_a_run(stated: dict[str, str]) -> None:
+    """TRL 0.11 cut at 1,024 too; a cap that v0.10 refuses has no run to compare, and `max_seq_length` is no key."""
+    _, found = upgraded(WORKSPACE + "---\n" + config_map(**stated), "v0.10", "v0.12")
+
+    assert "max_length" not in options_of(found)
+    assert [job.ran_before for job in found.jobs] == [not stated]
+    assert [finding.code for finding in found.mended] == (["KT202"] if "max_length" in stated else [])
 
 
 def test_what_is_left_out_and_drifts_is_told() -> None:
@@ -226,6 +211,13 @@ def test_what_is_kept_has_the_values_of_before(pair: tuple[str, str], stated: di
     new_engine = engine(new, kept(text, old, new))
 
     assert effective_values(new_engine) == effective_values(engine(old, text))
+
+
+def test_random_configs_change_by_what_the_facts_of_both_releases_say() -> None:
+    draw = random.Random(22)
+    for text in [random_config(draw) for _ in range(4)]:
+        for pair in PAIRS:
+            assert list(disagreements(text, *pair)) == [], (pair, text)
 
 
 def effective_values(made: Engine) -> list[object]:
