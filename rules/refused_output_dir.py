@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.bundled_refusals import leaves_mount
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job, Target
-from kaitoc.compiler.job.repairs import leaves_mount
 from kaitoc.compiler.manifest.training_config import Option
 
 CODE = "KT326"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.catalog.linear_modules import ALL_LINEAR, all_linear_targets, match_targets
@@ -97,12 +95,6 @@ def canonical_output_dir(written: str | None) -> str:
         return DEFAULT_OUTPUT_DIR
     canonical = "/mnt/" + "/".join(below)
     return text if text.rstrip("/") == canonical else canonical
-
-
-def leaves_mount(written: str) -> bool:
-    """Return whether an `output_dir` leads out of /mnt, or out of the working folder if it is relative."""
-    place = posixpath.normpath(written)
-    return not place.startswith("/mnt/") if place.startswith("/") else place.split("/")[0] == ".."
 
 
 _COMPUTE_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half": "float16"}

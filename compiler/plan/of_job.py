@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from kaitoc.compiler import __version__
 from kaitoc.compiler.core.redaction import is_secret
+from kaitoc.compiler.job.bundled_refusals import DATA_FORMATS, DTYPE_ALIASES, MOUNT_ROOT, leaves_mount, refusals
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import quantization_of
-from kaitoc.compiler.job.repairs import leaves_mount
-from kaitoc.compiler.memory.sharing import FULL_SHARD, request_in
+from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, request_in
 from kaitoc.compiler.memory.workload import Quantization
 from kaitoc.compiler.plan.memory import with_prediction
 from kaitoc.compiler.plan.plan import (
@@ -36,11 +36,7 @@ from kaitoc.compiler.plan.plan import (
     describe_first,
 )
 
-MOUNT_ROOT = "/mnt"
 DATA_ROOT = "/mnt/data"
-_DTYPE_ALIASES = {"float": "float32", "half": "float16", None: "auto"}
-_FORMATS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "arrow": "arrow", "txt": "text",
-            "text": "text"}  # fmt: skip
 _PLANNED_ELSEWHERE = frozenset(
     ("output_dir", "max_length", "truncation_mode", "packing", "packing_strategy", "completion_only_loss",
      "assistant_only_loss", "pad_to_multiple_of", "dataset_text_field", "shuffle_dataset", "activation_checkpointing",
@@ -64,6 +60,8 @@ def plan_of(
     `model_path`, `data` and `output` stand in for Kaito's `/workspace/tfs/weights`, `/mnt/data` and the output
     folder. Raises `PlanError` for what no run can have.
     """
+    for refusal in refusals(job):
+        raise _refusal(job, refusal.section, refusal.option, str(refusal))
     try:
         plan = Plan(
             name=job.manifest.ref.name or "tuning",
@@ -87,15 +85,8 @@ def plan_of(
 
 def _sharding(job: Job) -> str:
     """Resolve the sharding by the manifest's `fsdp`."""
-    written = job.value("TrainingArguments", "fsdp")
-    request = request_in(written)
-    if request is None:
-        what = (
-            f"`fsdp: {written}` is not supported: write `fsdp: {FULL_SHARD}`; `kaitoc run --shard-group N` adds what "
-            "`hybrid_shard` does, to split the model inside groups of N processes"
-        )
-        raise _refusal(job, "TrainingArguments", "fsdp", what)
-    return request.word
+    request = request_in(job.value("TrainingArguments", "fsdp"))
+    return request.word if request is not None else AS_THE_STACK_DOES.word
 
 
 def _model(job: Job, model_path: str | None) -> ModelPlan:
@@ -172,8 +163,6 @@ def _data_paths(job: Job, data: str | None) -> tuple[str, ...]:
     if written is None:
         return (data,) if data is not None else _urls(job) or (DATA_ROOT,)
     inside = posixpath.normpath(posixpath.join(MOUNT_ROOT, written.lstrip("/")))
-    if inside != MOUNT_ROOT and not inside.startswith(MOUNT_ROOT + "/"):
-        raise _refusal(job, "DatasetConfig", "dataset_path", f"`dataset_path: {written}` leaves {MOUNT_ROOT}")
     if data is None:
         return (inside,)
     if os.path.isfile(data) or inside == DATA_ROOT:
@@ -201,15 +190,7 @@ def _urls(job: Job) -> tuple[str, ...]:
 
 def _data_format(job: Job) -> Any:
     written = _stated_text(job, "DatasetConfig", "dataset_extension")
-    if written is None:
-        return None
-    name = written.lower().lstrip(".")
-    if name not in _FORMATS:
-        known = ", ".join(sorted(_FORMATS))
-        raise _refusal(
-            job, "DatasetConfig", "dataset_extension", f"`dataset_extension: {written}` is not one of {known}"
-        )
-    return _FORMATS[name]
+    return DATA_FORMATS[written.lower().lstrip(".")] if written is not None else None
 
 
 def _train_fraction(job: Job) -> float:
@@ -285,7 +266,7 @@ def _provenance(job: Job) -> Provenance:
 
 def _dtype(job: Job, section: str, name: str, known: tuple[str, ...]) -> Any:
     written = job.value(section, name)
-    dtype = _DTYPE_ALIASES.get(written, written) if written is None or isinstance(written, str) else written
+    dtype = DTYPE_ALIASES.get(written, written) if written is None or isinstance(written, str) else written
     if dtype not in known:
         raise _refusal(job, section, name, f"`{name}: {written}` is not one of {', '.join(known)}")
     return dtype

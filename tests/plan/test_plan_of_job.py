@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kaitoc.compiler.check.engine import Engine, RuleSet
+from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.plan.of_job import plan_of
@@ -111,6 +112,37 @@ def test_results_cannot_leave_mnt_unless_an_option_says_so(tmp_path: Path, writt
     with pytest.raises(PlanError, match="leaves /mnt; name a folder with --output"):
         plan_from(tmp_path, training=f"output_dir: {written}")
     assert plan_from(tmp_path, training=f"output_dir: {written}", output="/tmp/o").output.path == "/tmp/o"  # noqa: S108
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"training": "fsdp: hybrid_shard"},
+            "`fsdp: hybrid_shard`: write `fsdp: full_shard`; .* groups",
+        ),
+        ({"training": "fsdp: offload"}, "does not support `fsdp: offload`: write `fsdp: full_shard`$"),
+        ({"training": "save_total_limit: 0"}, "`save_total_limit: 0` must be at least 1 for `kaitoc run`"),
+        ({"training": "logging_steps: 0"}, "`logging_steps: 0.*` must be above 0 for `kaitoc run`"),
+        ({"training": "dataloader_num_workers: -1"}, "must be at least 0"),
+        ({"collator": "pad_to_multiple_of: 0"}, "`pad_to_multiple_of: 0` must be at least 1"),
+        ({"model": "torch_dtype: double"}, "loads no weights as `torch_dtype: double`"),
+        ({"lora": "layers_to_transform: [0]"}, "`layers_to_transform` needs `target_modules`: name the modules"),
+        ({"dataset": "dataset_path: ../etc"}, "`dataset_path: ../etc` leaves /mnt"),
+        ({"dataset": "dataset_extension: webdataset"}, "`dataset_extension: webdataset` is not one of arrow"),
+    ],
+    ids=str,
+)
+def test_what_stops_a_run_before_it_starts_is_found_by_a_check(
+    tmp_path: Path, sections: dict[str, str], message: str
+) -> None:
+    with pytest.raises(PlanError, match=message) as refusal:
+        plan_from(tmp_path, **sections)
+    engine = Engine(all_rules(), Overrides(target="bundled"), SettingsFinder(isolated=True))
+    found = [one for one in engine.check([str(tmp_path / "job.yaml")]).findings if one.code == "KT478"]
+
+    assert [(one.line, one.column) for one in found] == [(refusal.value.line, refusal.value.column)]
+    assert found[0].message in str(refusal.value)
 
 
 def test_a_relative_output_is_below_the_working_folder(tmp_path: Path) -> None:
