@@ -111,6 +111,7 @@ class _FolderSearch:
                 if (
                     name.endswith((*YAML_SUFFIXES, JSON_SUFFIX))
                     and not self._leaves_out(found, here, respects_git)
+                    and not _is_special(found)
                     and (not name.endswith(JSON_SUFFIX) or _is_kaitos(found))
                 ):
                     yield found
@@ -121,6 +122,11 @@ class _FolderSearch:
             or self.search.excludes(path)
             or (respects_git and self.ignored.ignores(path, is_folder=is_folder))
         )
+
+
+def _is_special(path: str) -> bool:
+    """Return whether a folder's entry is a pipe, socket or device, which could be waited for without end."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _is_kaitos(path: str) -> bool:

@@ -171,6 +171,7 @@ def _show_effective(engine: Engine, files: Sequence[str]) -> int:
     from kaitoc.compiler.job.serving_link import link_serving_jobs  # seldom asked for, as is the report
     from kaitoc.compiler.report.effective import effective_lines
 
+    num_shown = 0
     for path in files:
         file = engine.library.add_given(path)
         for server in link_serving_jobs(file, engine.library, engine.assumptions_for(path)):
@@ -179,6 +180,9 @@ def _show_effective(engine: Engine, files: Sequence[str]) -> int:
             except UnknownValueError as error:
                 lines = [f"{server.manifest.ref.kind} {server.manifest.ref.name}: not known, {error}"]
             say("\n".join(lines))
+            num_shown += 1
+    if not num_shown:
+        complain("no server found in the given paths")
     return 0
 
 

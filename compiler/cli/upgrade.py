@@ -147,6 +147,9 @@ def _upgrade(options: UpgradeOptions, before: Release, after: Release) -> int:
 def _tell(found: Upgrade, options: UpgradeOptions, before: Release, after: Release) -> None:
     from kaitoc.compiler.report.upgrade import upgrade_json, upgrade_text
 
+    for checked in found.outcome.checked:
+        if checked.note:
+            complain(checked.note)
     for finding in found.outcome.findings:
         if finding.code == invalid_yaml.CODE:
             complain(describe_problem(finding))

@@ -49,5 +49,7 @@ def require_config(job: Job) -> None:
     """Raise `MissingConfigError` for a job without a training config: none is at hand, or none that can be read."""
     path = job.manifest.source.path
     if job.config is None:
-        unread = f"{path}: `{job.manifest.ref.name}` has no training config that can be read; `kaitoc check` says why"
+        ref = job.manifest.ref
+        who = f"`{ref.name}`" if ref.name else f"a {ref.kind} without a name"
+        unread = f"{path}: {who} has no training config that can be read; `kaitoc check` says why"
         raise MissingConfigError(missing_config(job) or unread, path=path)

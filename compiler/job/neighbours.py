@@ -43,4 +43,5 @@ def _yaml_files(folder: str) -> Iterable[str]:
         names = sorted(name for name in os.listdir(folder) if name.endswith(YAML_SUFFIXES))
     except OSError:
         return []
-    return [os.path.join(folder, name) if folder != "." else name for name in names[:_MAX_NEIGHBOURS]]
+    paths = [os.path.join(folder, name) if folder != "." else name for name in names[:_MAX_NEIGHBOURS]]
+    return [path for path in paths if os.path.isfile(path)]  # a pipe would be waited for

@@ -106,5 +106,10 @@ class JobSummary:
 
     @property
     def title(self) -> str:
-        """Return the name to show: the Workspace's, else the ConfigMap's."""
+        """Return the name: the Workspace's, else the ConfigMap's, empty where it has none."""
         return self.workspace or self.configmap
+
+    @property
+    def shown_title(self) -> str:
+        """Return the name to show, which says so where there is none."""
+        return self.title or "(no name)"

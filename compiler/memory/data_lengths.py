@@ -38,7 +38,7 @@ def _files(path: str) -> list[str]:
     known = _TEXT_SUFFIXES + _TABLE_SUFFIXES
     if os.path.isdir(path):
         names = (os.path.join(path, name) for name in sorted(os.listdir(path)))
-        return [name for name in names if name.endswith(known)]
+        return [name for name in names if name.endswith(known) and os.path.isfile(name)]
     if not path.endswith(known):
         raise DataLengthError(f"{path}: only {', '.join(known)} data can be measured")
     return [path]

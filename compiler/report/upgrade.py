@@ -85,7 +85,7 @@ def _by_path(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]
 
 def _job_lines(job: UpgradedJob, before: Release) -> Iterator[str]:
     place = f"{printable(job.after.path)}: " if job.after.path else ""
-    yield f"{place}{printable(job.after.title)}"
+    yield f"{place}{printable(job.after.shown_title)}"
     if not job.ran_before:
         yield f"  {before.name} refuses its training config, so there is no run to preserve"
         return

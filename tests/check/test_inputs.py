@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kaitoc.compiler.check.ignored_files import IgnoredFiles
 from kaitoc.compiler.check.inputs import find_files
+from kaitoc.compiler.job.neighbours import files_of_kaito_in
 from kaitoc.compiler.job.settings import SettingsFinder
 
 KAITOS_JSON = '{"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace"}'
@@ -41,6 +42,21 @@ def test_json_is_found_where_it_names_something_of_kaitos(tmp_path: Path) -> Non
     write(tmp_path, "package.json", text='{"name": "other"}')
 
     assert found_in(tmp_path) == ["workspace.json"]
+
+
+def test_pipes_in_a_folder_are_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    os.mkfifo(tmp_path / "pipe.json")
+
+    assert found_in(tmp_path) == ["a.yaml"]
+    assert list(files_of_kaito_in(str(tmp_path), lambda _: False)) == []
+
+
+def test_a_link_to_nothing_is_found_so_that_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("nothing.yaml")
+
+    assert found_in(tmp_path) == ["a.yaml"]
 
 
 def test_json_that_is_named_is_taken_whatever_it_holds(tmp_path: Path) -> None:

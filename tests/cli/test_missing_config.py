@@ -48,6 +48,14 @@ def test_one_whose_name_is_not_known_yet_is_refused_too(folder: Path, command: t
     assert line.endswith("`tune-phi-3` has no training config that can be read; `kaitoc check` says why")
 
 
+def test_a_workspace_without_a_name_is_called_so(folder: Path) -> None:
+    text = WORKSPACE.replace("tune-phi-3-params", "${CONFIG}").replace("name: tune-phi-3\n", "labels: {}\n", 1)
+    (folder / "ws.yaml").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(cli, ["estimate", "ws.yaml"])
+
+    assert "ws.yaml: a Workspace without a name has no training config that can be read" in result.stderr
+
+
 def test_other_workspaces_are_compiled_all_the_same(folder: Path) -> None:
     (folder / "ws.yaml").write_text(WORKSPACE.replace("tune-phi-3-params", "absent"), encoding="utf-8")
     (folder / "whole.yaml").write_text(DEMO, encoding="utf-8")

@@ -52,3 +52,11 @@ def test_what_is_not_known_yet_is_not_shown(tmp_path: Path) -> None:
     text = SERVING.replace("metadata: {name: phi}", "metadata: {name: phi, annotations: ${ANNOTATIONS}}")
 
     assert "not known" in shown(tmp_path, text)
+
+
+def test_files_without_a_server_are_said_to_have_none(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: 1\n", encoding="utf-8")
+    result = CliRunner().invoke(cli, ["check", "--isolated", "--show-effective", str(tmp_path)])
+
+    assert result.exit_code == 0
+    assert (result.stdout, result.stderr) == ("", "kaitoc: no server found in the given paths\n")

@@ -39,7 +39,7 @@ def test_the_place_and_the_fault_are_told(
     assert f"{told}while parsing a flow mapping" in result.stderr
 
 
-@pytest.mark.parametrize("text", ["workspace", "config map", "config"])
+@pytest.mark.parametrize("text", FAULTS)
 def test_an_upgrade_tells_them_and_goes_on(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     written, told = FAULTS[text]

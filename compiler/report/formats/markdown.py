@@ -62,7 +62,7 @@ def _finding_row(finding: Finding) -> str:
 
 
 def _job_row(job: JobSummary) -> str:
-    cells = [job.title, job.method, job.model, job.gpu]
+    cells = [job.shown_title, job.method, job.model, job.gpu]
     cells += ["" if number is None else str(number) for number in (job.seq_len, job.batch)]
     cells += [format_gib(job.footprint.device_bytes) if job.footprint else "unknown"]
     cells += [format_gib(job.capacity_bytes) if job.capacity_bytes is not None else "unknown"]

@@ -82,4 +82,6 @@ def _related_line(related: Related, indent: str, style: Style) -> str:
 def _job_line(job: JobSummary, style: Style) -> str:
     facts = ", ".join(job_facts(job))
     place = f"{printable(job.path)}: " if job.path else ""
-    return f"{place}{style.strong(printable(job.title))}{printable(f' ({facts})' if facts else '')} {job_need(job)}"
+    return (
+        f"{place}{style.strong(printable(job.shown_title))}{printable(f' ({facts})' if facts else '')} {job_need(job)}"
+    )
