@@ -21,6 +21,7 @@ from kaitoc.runtime.data.discover import GZIP, format_of
 from kaitoc.runtime.failures import DataFailure
 
 MAX_CELL_CHARACTERS = 10_000_000
+_MAX_OBJECT_BYTES = 10_000_000
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _SPACE, _COMMA = re.compile(r"\s*"), re.compile(r"\s*,?\s*")
 
@@ -92,11 +93,11 @@ def _json(path: Path) -> Iterator[Record]:
 
 
 def _is_spread_object(path: Path, first_line: bytes) -> bool:
-    """Return whether a file is one object over several lines, which has no rows."""
+    """Return whether a file is one object over several lines, which has no rows; a very long one is not told apart."""
     if not isinstance(parsed_json(_decoded(first_line) or ""), RowFault):
         return False
     with _opened(path) as stream:
-        text = _decoded(stream.read().removeprefix(codecs.BOM_UTF8))
+        text = _decoded(stream.read(_MAX_OBJECT_BYTES).removeprefix(codecs.BOM_UTF8))
     return text is not None and isinstance(parsed_json(text), dict)
 
 
