@@ -25,11 +25,11 @@ from kaitoc.compiler.compile.serving import ServingSubject
 from kaitoc.compiler.compile.subject import Scope, Subject
 from kaitoc.compiler.compile.texts import breaks_yaml, changed_texts
 from kaitoc.compiler.compile.tuning import TuningSubject
-from kaitoc.compiler.core.findings import Finding, Severity
+from kaitoc.compiler.core.findings import Finding, Related, Severity
 from kaitoc.compiler.core.offsets import TextHistory
 from kaitoc.compiler.core.progress import Task, tracked
-from kaitoc.compiler.core.records import dataclass, field
-from kaitoc.compiler.core.source import Source, SourceError
+from kaitoc.compiler.core.records import dataclass, field, replace
+from kaitoc.compiler.core.source import Source, SourceError, Span
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.passes.model import Change
@@ -107,7 +107,7 @@ class _Compiler:
     def conclude(self) -> Compilation:
         """Judge the texts and gather what was done."""
         outcome = self._engine().check(self.paths)
-        problems = [finding for finding in outcome.findings if finding.severity is Severity.ERROR]
+        problems = [self._as_written(one) for one in outcome.findings if one.severity is Severity.ERROR]
         return Compilation(
             files=tuple(self._files(outcome)),
             jobs=tuple(self._compiled_jobs()),
@@ -227,9 +227,7 @@ class _Compiler:
 
     def _applied(self, wanted: _Pending, before: Performance, after: Performance) -> AppliedChange:
         change, place = wanted.change, wanted.change.place
-        history = self.histories.get(place.source.path, TextHistory())
-        original = self.originals.get(place.source.path, place.source)
-        span = history.original_span(place.span)
+        original, span = self._in_original(place.source, place.span)
         return AppliedChange(
             pass_name=wanted.pass_name,
             what=change.what,
@@ -238,13 +236,26 @@ class _Compiler:
             reason=change.reason,
             preserves=change.preserves,
             path=place.source.path,
-            position=original.position(min(span.start, len(original.text))),
-            end=original.position(min(span.end, len(original.text))),
+            position=original.position(span.start),
+            end=original.position(span.end),
             pointer=place.pointer,
             code=change.code,
             performance_before=before,
             performance_after=after,
         )
+
+    def _in_original(self, source: Source, span: Span) -> tuple[Source, Span]:
+        """Return the user's text and the span there from which a span of the text as it is now came."""
+        original = self.originals.get(source.path, source)
+        start, end = self.histories.get(source.path, TextHistory()).original_span(span)
+        length = len(original.text)
+        return original, Span(min(start, length), min(end, length))
+
+    def _as_written(self, finding: Finding) -> Finding:
+        """Return a finding in the compiled text as one in the user's, where its fix would not fit."""
+        source, span = self._in_original(finding.source, finding.span)
+        related = tuple(Related(one.message, *self._in_original(one.source, one.span)) for one in finding.related)
+        return replace(finding, source=source, span=span, related=related, fix=None)
 
     def _compiled_jobs(self) -> Iterator[CompiledJob]:
         subjects = {key: trail.now for key, trail in self.trails.items()}

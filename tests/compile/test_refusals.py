@@ -88,3 +88,18 @@ def test_errors_that_no_pass_repairs_are_named_with_their_place(tmp_path: Path, 
     assert re.search(r"tune\.yaml:\d+:\d+: KT\d{3}", result.stderr)
     assert named in result.stderr
     assert "nothing written: resolve the errors above first" in result.stderr
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_an_error_that_is_left_stands_where_check_finds_it(tmp_path: Path, is_moved: bool) -> None:
+    inner = SEED_CASE.replace("    max_length: 3500\n", "    max_length: 3500\n    optim: adamw_none\n")
+    inner = inner.replace("    r: 8\n", "    inference_mode: true\n    r: 8\n")
+    documents = [workspace(), config_map(inner)]
+    text = "---\n".join(documents if is_moved else reversed(documents))
+
+    refused = compiled_in_place(tmp_path, text)
+    checked = CliRunner().invoke(cli, ["check", "-f", "concise", "--isolated", str(tmp_path / "tune.yaml")])
+
+    (told,) = re.findall(r"tune\.yaml:(\d+:\d+): KT204", refused.stderr)
+    assert f"tune.yaml:{told}: KT204 error" in checked.stdout
+    assert (": KT340 warning" in checked.stdout) is is_moved
