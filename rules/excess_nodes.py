@@ -1,4 +1,4 @@
-"""More GPU nodes than the model needs, by Kaito's estimate."""
+"""Several GPU nodes by Kaito's estimate, or more than the model needs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ SINCE = "0.1.0"
 
 
 def check(job: ServingJob) -> Iterator[Fault]:
-    """Yield a server for which Kaito starts more nodes than vLLM needs: its KV cache is counted whole on one node."""
+    """Yield a server for which Kaito starts several nodes, and more than vLLM needs: it counts its KV cache on one."""
     memory = serving_memory(job)
     if memory.needed_nodes is None or memory.num_nodes <= memory.needed_nodes:
+        if memory.num_nodes > 1:
+            message = f"Kaito starts {memory.num_nodes} nodes for this model: it compares no memory when it admits it"
+            help_text = "use an instance type with more GPU memory to pay for fewer"
+            yield Fault(gpu_place(job), message, help=help_text, severity=Severity.INFO)
         return
     extra = memory.num_nodes - memory.needed_nodes
     nodes = f"{extra} node{'s' if extra > 1 else ''}"

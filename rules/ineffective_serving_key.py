@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kaitoc.compiler.catalog.releases import serving_traits
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_memory import kaito_nodes
+from kaitoc.compiler.memory.serving.models import shape_of
 
 CODE = "KT723"
 NAME = "ineffective-serving-key"
@@ -38,6 +41,20 @@ def check(job: ServingJob) -> Iterator[Fault]:
     probe, share = job.config.section(_PROBE), job.config.section(_OFFLOAD)
     if probe is not None:
         yield Fault(probe.key, f"`{_PROBE}` has had no effect since Kaito v0.8", help="remove it")
-    if share is not None and job.is_data_parallel and (job.num_gpus or 1) > 1:
-        message = f"`{_OFFLOAD}` has no effect: Kaito turns offloading off where each GPU runs a replica"
-        yield Fault(share.key, message)
+    why = _why_not_offloaded(job) if share is not None else ""
+    if share is not None and why:
+        yield Fault(share.key, f"`{_OFFLOAD}` has no effect: Kaito turns offloading off {why}")
+
+
+def _why_not_offloaded(job: ServingJob) -> str:
+    """Say for what the controller overrides the share with 0, empty where it does not."""
+    if job.is_data_parallel and (job.num_gpus or 1) > 1:
+        return "where each GPU runs a replica"
+    model_type = shape_of(job.served).model_type if job.served is not None else ""
+    if model_type in serving_traits(job.release)["no_offload_types"]:
+        return f"for {model_type} models"
+    resource = job.view.resource if job.view is not None else None
+    if resource is not None and resource.given("partition", "profile") is not None:
+        return "on a slice of a GPU"
+    nodes = kaito_nodes(job)
+    return "on several nodes" if nodes is not None and (nodes.num_nodes or 1) > 1 else ""

@@ -9,7 +9,8 @@ from kaitoc.compiler.core.wording import join_first
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.serving.history import first_release_without, is_gone_before, releases_with
-from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind
+from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind, parse_words
+from kaitoc.compiler.kaito.serving.words import words_of
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import removal, renaming
 from kaitoc.rules._serving import STOPS, plain_name, serving_problems
@@ -27,6 +28,10 @@ def check(job: ServingJob) -> Iterator[Fault]:
     """Yield every key that names no option, several, or vLLM's help."""
     for option, problem in serving_problems(job, *_KINDS):
         yield _fault(job, option, problem)
+    for option in job.options if job.uses_vllm and job.is_readable else ():
+        if option.placeholder:  # its value is not known, its name is
+            problems = parse_words([], words_of([(option.name, option.placeholder)]), job.table).problems
+            yield from (_fault(job, option, problem) for problem in problems if problem.kind in _KINDS)
 
 
 def _fault(job: ServingJob, option: Option, problem: ServingProblem) -> Fault:

@@ -9,8 +9,9 @@ from kaitoc.compiler.core.findings import Applicability, Edit, Fix, Severity
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_memory import nodes_at
+from kaitoc.compiler.job.serving_memory import kaito_nodes, nodes_at
 from kaitoc.compiler.kaito.serving.controller import controller_does
+from kaitoc.compiler.kaito.serving.nodes import DEFAULT_LENGTH_TOKENS, scanned_length
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import renaming
 from kaitoc.rules._serving import replacement
@@ -21,21 +22,23 @@ SEVERITY = Severity.WARNING
 FIX = Applicability.SAFE
 SINCE = "0.1.0"
 
-_SEEN = r"\s*max-model-len:\s*[0-9]+\s*"
 _COMMENTED = r"(\s*)max-model-len:\s*[0-9]+\s+(#.*)"
 
 
 def check(job: ServingJob) -> Iterator[Fault]:
-    """Yield a length written otherwise than the line that Kaito's scan looks for, so that it assumes 2,048 tokens."""
+    """Yield a length that Kaito's scan of the lines does not find or reads otherwise than vLLM."""
     option = job.option_of("max-model-len") if job.uses_vllm and job.parsed.is_accepted else None
     if option is None or job.view is None or not controller_does(job.release, "scans_for_length"):
         return
     value = job.parsed.values["max-model-len"].value
-    source = option.key.source
-    line = source.line_text(source.position(option.key.span.start).line)
-    if not isinstance(value, int) or value <= 2048 or re.fullmatch(_SEEN, line):
+    seen = scanned_length(job.config_text)
+    if not isinstance(value, int) or value < 0 or value == seen or (seen is None and value <= DEFAULT_LENGTH_TOKENS):
         return
-    message = f"Kaito's node estimate does not see `{line.strip()}` and assumes 2,048 tokens"
+    source = option.key.source
+    line = source.line_text(source.position(option.key.span.start).line).strip()
+    message = f"Kaito's node estimate does not see `{line}` and assumes {DEFAULT_LENGTH_TOKENS:,} tokens"
+    if seen is not None:
+        message = f"Kaito's node estimate assumes {seen:,} tokens, the server takes {value:,}"
     applicability = _applicability(job, value)
     fix = None if option.name == "max-model-len" else renaming(job, option, "max-model-len", applicability)
     if fix is None and option.value.source.slice(option.value.span) != str(value):
@@ -49,8 +52,8 @@ def check(job: ServingJob) -> Iterator[Fault]:
 
 def _applicability(job: ServingJob, length_tokens: int) -> Applicability:
     """Return "unsafe" where Kaito starts other nodes, or none, once it sees the length."""
-    seen, unseen = nodes_at(job, length_tokens), nodes_at(job, None)
-    is_same = seen is None or unseen is None or seen.num_nodes == unseen.num_nodes
+    seen, now = nodes_at(job, length_tokens), kaito_nodes(job)
+    is_same = seen is None or now is None or seen.num_nodes == now.num_nodes
     return Applicability.SAFE if is_same else Applicability.UNSAFE
 
 

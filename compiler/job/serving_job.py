@@ -23,7 +23,7 @@ from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, Option, Ser
 from kaitoc.compiler.manifest.serving_objects import ServingView
 from kaitoc.compiler.memory.serving.models import shape_of
 from kaitoc.compiler.memory.serving.weights import files_bytes
-from kaitoc.compiler.yaml.tree import Mapping, ProblemKind
+from kaitoc.compiler.yaml.tree import Mapping, ProblemKind, Scalar
 
 RUNTIME_ANNOTATION = "kaito.sh/runtime"
 PERFORMANCE_ANNOTATION = "kaito.sh/performance-mode"
@@ -106,6 +106,16 @@ class ServingJob:
             return False
         section = config.section(SERVING_SECTION)
         return section is None or section.is_mapping
+
+    @property
+    def config_text(self) -> str:
+        """Return the text of the config as the ConfigMap holds it, empty where there is none at hand."""
+        if self.config_map is None or self.config is None:
+            return ""
+        if self.config_map.plain is not None:
+            return self.config_map.source.text
+        field = serving_text(self.config_map)
+        return field.node.value if field is not None and isinstance(field.node, Scalar) else ""
 
     @property
     def known_options(self) -> tuple[Option, ...]:

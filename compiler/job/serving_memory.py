@@ -7,7 +7,7 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_workload import workload_of
 from kaitoc.compiler.job.summary import JobSummary, ServingNeed
-from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes
+from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes, scanned_length
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
 from kaitoc.compiler.memory.serving.models import shape_of
@@ -106,7 +106,7 @@ def _known_memory(job: ServingJob) -> ServingMemory:
 
 def kaito_nodes(job: ServingJob) -> NodeEstimate | None:
     """Predict the nodes that Kaito starts for a server as written, None when unknown."""
-    return nodes_at(job, _scanned_length(job))
+    return nodes_at(job, scanned_length(job.config_text))
 
 
 def nodes_at(job: ServingJob, length_tokens: int | None) -> NodeEstimate | None:
@@ -154,14 +154,6 @@ def kaito_token_bytes(model: ServedModel) -> int:
     cache = caches[0]
     per_layer = cache.key_dim if cache.kind is CacheKind.MLA else 2 * cache.num_kv_heads * cache.key_dim
     return per_layer * len(model.layers) * _HALF_BYTES
-
-
-def _scanned_length(job: ServingJob) -> int | None:
-    """Return the context that Kaito's estimator reads in the ConfigMap: a plain number under `max-model-len`."""
-    option = job.option_of("max-model-len")
-    if option is None or option.name != "max-model-len" or not str(option.plain).isdigit():
-        return None
-    return int(str(option.plain))
 
 
 def summarize_server(job: ServingJob) -> JobSummary:

@@ -104,7 +104,7 @@ def placeholder_in(value: str, key: str = "", tag: str | None = None) -> str:
     if tag == "!vault" or text.startswith(_SEALED):
         return text.partition("\n")[0] or "!vault"
     whole = _pattern(f"{_PLACEHOLDER} | {_WHOLE}").fullmatch(text)
-    if key.endswith(("_token", "_tokens", "template")):
+    if key.endswith(("_token", "_tokens", "template", "reasoning-config", "reasoning_config")):
         return text if whole is not None and (text[0] == "$" or _is_certain(text)) else ""
     if whole is not None:
         return text

@@ -9,7 +9,7 @@ import pytest
 
 from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.core.units import GIB
-from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes
+from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes, estimate_slice, scanned_length
 
 ONE, EIGHT = "Standard_NC24ads_A100_v4", "Standard_ND96amsr_A100_v4"
 
@@ -56,3 +56,40 @@ def test_a_release_without_an_estimator_has_no_estimate() -> None:
     assert instance is not None
 
     assert estimate_nodes("v0.9", instance, GIB, 0, None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("vllm:\n  max-model-len: 8192\n", 8192),
+        ("vllm:\n  seed: 1\n\n  # why\n  max-model-len: 8192 \n", 8192),
+        ("max-model-len: 4096\nvllm:\n  max-model-len: 8192\n", 8192),
+        ("vllm:\n  max-model-len: 4096\n  max-model-len: 8192\n", 4096),
+        ("vllm:\n  max-model-len: 010000\n", 10000),
+        ("vllm:\n  max-model-len: 8192 # why\n", None),
+        ("vllm:\n  max-model-len: '8192'\n  max-model-len: 8192\n", None),
+        ("vllm:\n  max_model_len: 8192\n", None),
+        ("vllm:\n  max-model-len : 8192\n", None),
+        ("vllm: {max-model-len: 8192}\n", None),
+        ("vllm:\n  seed: 1\nother:\n  max-model-len: 8192\n", None),
+        ("vllm:\n max-model-len: 8192\n", None),
+        ("vllm:\n  max-model-len: 8k\n", None),
+        ("vllm:\n  max-model-len: -1\n", None),
+        ("vllm:\n  max-model-len: 99999999999999999999\n", None),
+        ("", None),
+    ],
+)
+def test_the_estimator_reads_lines_and_not_yaml(text: str, length: int | None) -> None:
+    assert scanned_length(text) == length
+
+
+@pytest.mark.parametrize(("profile", "num_nodes"), [("1g.10gb", 2), ("1g.20gb", 1), ("3g.40gb", 1), ("1g.2gb", None)])
+def test_a_slice_has_the_memory_of_its_name(profile: str, num_nodes: int | None) -> None:
+    estimate = estimate_slice("v0.12", profile, int(7.15 * GIB), 131072, None)
+
+    assert estimate is not None
+    assert estimate.num_nodes == num_nodes
+
+
+def test_a_name_that_is_no_profile_is_not_estimated() -> None:
+    assert estimate_slice("v0.12", "10gb", GIB, 0, None) is None

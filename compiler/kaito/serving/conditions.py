@@ -83,8 +83,8 @@ def applies(condition: Mapping[str, Any], value: object, value_of: Callable[[str
         other = value_of(name)
         if isinstance(other, (int, float)) and other > least:
             return False
-    key = condition.get("unless_key")
-    return not (key and isinstance(value, dict) and value.get(key))
+    alternatives = condition.get("unless_keys", ())
+    return not (isinstance(value, dict) and any(all(map(value.get, keys)) for keys in alternatives))
 
 
 def _is_concerned(condition: Mapping[str, Any], value: object) -> bool:

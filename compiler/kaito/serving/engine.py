@@ -211,6 +211,10 @@ class _Judge:
         served = self.by_config.get("compilation-config")
         config = served.value if served is not None and isinstance(served.value, dict) else {}
         sizes, most = config.get("cudagraph_capture_sizes"), config.get("max_cudagraph_capture_size")
+        if (sizes == [] or (isinstance(most, int) and most < 1)) and self._set_value("enforce-eager") is not True:
+            key = "cudagraph_capture_sizes" if sizes == [] else "max_cudagraph_capture_size"
+            message = f"needs a size of at least 1 in `{key}`"
+            yield self._problem(EngineProblemKind.CONDITION, "compilation-config", message)
         numbers = [one for one in sizes if isinstance(one, int)] if isinstance(sizes, list) else []
         if numbers and isinstance(most, int) and max(numbers) != most:
             message = f"needs `max_cudagraph_capture_size` to be the largest of its sizes, {max(numbers)}"
@@ -249,14 +253,23 @@ class _Judge:
             elif (overridden := self._overridden_length()) is not None and length > overridden:
                 message = f"is more than the {overridden:,} tokens that `hf-overrides` sets"
                 yield self._problem(EngineProblemKind.LENGTH, "max-model-len", message)
-            elif limit is not None and length > limit and "hf-overrides" not in self.parse.values:
+            elif limit is not None and length > limit and not self._may_extend_length():
                 message = f"is more than the model's {limit:,} tokens; only `hf-overrides` can extend it"
                 yield self._problem(EngineProblemKind.LENGTH, "max-model-len", message)
+        overrides = self.by_config.get("hf-overrides")
+        if overrides is not None and (own := self._overridden_length()) is not None and own < 1:
+            yield self._problem(EngineProblemKind.LENGTH, "hf-overrides", "leaves the model no context")
         yield from self._batch(length)
         loras, kept = self._number("max-loras"), self._number("max-cpu-loras")
-        if self.value("enable-lora") is True and loras is not None and kept is not None and kept < loras:
+        # vLLM takes 0 and less for unset (`create_engine_config`).
+        if self.value("enable-lora") is True and loras is not None and kept is not None and 0 < kept < loras:
             name = "max-cpu-loras" if "max-cpu-loras" in self.by_config else "max-loras"
             yield self._problem(EngineProblemKind.BATCH, name, "must be at least `max-loras`")
+
+    def _may_extend_length(self) -> bool:
+        """Return whether `hf-overrides` has a key that a model's context follows from."""
+        overrides = self._set_value("hf-overrides")
+        return isinstance(overrides, dict) and any(key in _data()["length_keys"] for key in overrides)
 
     def _overridden_length(self) -> int | None:
         """Return the context that `hf-overrides` gives a text model by one number alone, None where it does not."""

@@ -31,11 +31,27 @@ def fault_of(value: object, shape: _Shape, path: tuple[str, ...] = ()) -> ShapeF
         if field is None:
             continue
         fault = _field_fault(inner, field, (*path, name))
-        if fault is None and inner is not None and value.get(field.get("needs", name)) is None:
-            fault = ShapeFault((*path, name), f"`{field['needs']}` beside `{name}`")
-        if fault is not None:
-            return fault
+        if fault is None:
+            continue
+        companies = [one for one in field.get("beside", ()) if _fits_beside(inner, one, field, (*path, name))]
+        if not any(_is_company(value.get(one["key"]), one) for one in companies):
+            return ShapeFault(fault.path, _company(name, companies)) if companies else fault
     return None
+
+
+def _fits_beside(value: object, company: _Shape, field: _Shape, path: tuple[str, ...]) -> bool:
+    """Return whether a field takes a value next to another key's value."""
+    return _field_fault(value, {**field, "accepts": company["accepts"], "words": company["words"]}, path) is None
+
+
+def _is_company(value: object, company: _Shape) -> bool:
+    return value in company["values"] or _kind_of(value, company["kinds"]) in company["kinds"]
+
+
+def _company(name: str, companies: list[_Shape]) -> str:
+    key = companies[0]["key"]
+    values = [str(value) for one in companies if one["key"] == key for value in one["values"]]
+    return f"`{key}`{' ' if values else ''}{' or '.join(values)} beside `{name}`"
 
 
 def _fault(path: tuple[str, ...], expected: str) -> ShapeFault:
@@ -47,6 +63,8 @@ def _field_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFa
     if "accepts" not in field:  # what other keys decide
         return None
     accepts, words = field["accepts"], field.get("words", ())
+    if isinstance(value, str) and field.get("any_case") and value.lower() in {word.lower() for word in words}:
+        return None
     if (isinstance(value, str) and value in words) or (type(value) is int and value in field.get("numbers", ())):
         return None
     if "fields" in field and isinstance(value, dict):
@@ -73,8 +91,20 @@ def _kind_of(value: object, accepts: list[str]) -> str:
         is_boolean = "true" in accepts and "fraction" not in accepts and value.lower() in _BOOLEAN_WORDS
         return "digits" if is_boolean or _is_number(value) else "text"
     if isinstance(value, list):
-        return "empty list" if not value else "list of numbers" if _is_number(value[0]) else "list of texts"
+        kinds = [_kind_of_list(element, accepts) for element in value] or ["empty list"]
+        return next((kind for kind in kinds if kind not in accepts), kinds[0])
     return "mapping"
+
+
+def _kind_of_list(element: object, accepts: list[str]) -> str:
+    """Return the sample that a list of such elements is like."""
+    if element is None:
+        return "list of nulls"
+    if isinstance(element, (int, float)):
+        return "list of numbers" if float(element).is_integer() else "list of fractions"
+    if isinstance(element, str):
+        return "list of texts" if "list of texts" in accepts or not _is_number(element) else "list of numbers"
+    return "list of mappings"
 
 
 def _is_number(value: object) -> bool:
@@ -90,10 +120,14 @@ def _is_bounded(field: _Shape) -> bool:
 
 
 def _bound_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFault | None:
+    if isinstance(value, str) and field.get("max") == 1 and "fraction" not in field["accepts"]:
+        is_boolean = value.lower() in _BOOLEAN_WORDS or "text" in field["accepts"]
+        return None if is_boolean else _fault(path, "true or false")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if "max" in field and value > field["max"]:
-        return _fault(path, f"at most {field['max']}")
+        is_boolean = field["max"] == 1 and "true" in field["accepts"]
+        return _fault(path, "true or false" if is_boolean else f"at most {field['max']}")
     if "min" in field and value < field["min"]:
         return _fault(path, f"at least {field['min']}")
     return None

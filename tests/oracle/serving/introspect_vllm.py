@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import vllm_on_cpu
-from value_prober import Prober, bounds_of
+from value_prober import Prober, bounds_of, own_words
 
 _Json = dict[str, Any]
 _SIZES = {"human_readable_int": "size", "human_readable_int_or_auto": "size-or-auto"}
@@ -126,7 +126,7 @@ _OF_OTHER_METHODS = (
     "synthetic_acceptance_length", "acceptance_method", "typical_acceptance_sampler_posterior_threshold",
     "typical_acceptance_sampler_posterior_alpha", "speculative_token_tree",
 )  # fmt: skip
-"""Fields whose values depend on others, or on a draft model: known keys that no sample judges."""
+"""Fields whose values depend on others, or on a draft model: no sample judges them, only their words are known."""
 
 
 def _speculation_shape(enumerated: set[str]) -> _Json:
@@ -138,8 +138,15 @@ def _speculation_shape(enumerated: set[str]) -> _Json:
     schema = _schema_of(adapter)
     schema["properties"] = {name: one for name, one in schema["properties"].items() if name not in _INTERNAL}
     shape = Prober(adapter, schema, enumerated, {"method": "ngram", "num_speculative_tokens": 1}).shape(schema, ())
-    shape["fields"].update({name: {} for name in _OF_OTHER_METHODS if name in shape["fields"]})
+    others = [name for name in _OF_OTHER_METHODS if name in shape["fields"]]
+    shape["fields"].update({name: _listed(schema["properties"][name]) for name in others})
     return shape
+
+
+def _listed(schema: _Json) -> _Json:
+    """Return the words of a field whose value other fields decide: a word outside them is refused whatever they are."""
+    words = own_words(schema)
+    return {"accepts": ["null"], "words": words} if words else {}
 
 
 def _members() -> set[str]:

@@ -11,8 +11,8 @@ from typing import Any
 _Json = dict[str, Any]
 _BOUNDS = {"minimum": "min", "exclusiveMinimum": "above", "maximum": "max", "exclusiveMaximum": "below"}
 _SAMPLES = {"null": None, "true": True, "whole": 1, "zero": 0, "negative": -1, "fraction": 0.5, "text": "text",
-            "digits": "1", "empty list": [], "list of numbers": [1], "list of texts": ["text"],
-            "mapping": {}}  # fmt: skip
+            "digits": "1", "empty list": [], "list of numbers": [1], "list of fractions": [0.5],
+            "list of texts": ["text"], "list of nulls": [None], "list of mappings": [{}], "mapping": {}}  # fmt: skip
 
 
 class Prober:
@@ -28,10 +28,12 @@ class Prober:
 
     def shape(self, schema: _Json, path: tuple[str, ...]) -> _Json:
         """Return the keys below a path and what each accepts, and whether others are let pass."""
-        fields = {name: self._field(inner, (*path, name)) for name, inner in schema.get("properties", {}).items()}
+        properties = schema.get("properties", {})
+        fields = {name: self._field(inner, (*path, name)) for name, inner in properties.items()}
         for name, field in fields.items():
-            if set(field["accepts"]) <= {"null"} and not field.get("words") and "fields" not in field:
-                field.update(self._with_company(schema["properties"][name], (*path, name), fields))
+            beside = self._with_company(properties, (*path, name), fields) if "fields" not in field else []
+            if beside:
+                field["beside"] = beside
         return {"is_open": self.fits((*path, "not_a_key"), 1), "fields": fields}
 
     def fits(self, path: tuple[str, ...], value: object, besides: tuple[str, object] | None = None) -> bool:
@@ -57,26 +59,48 @@ class Prober:
         words = self._words(schema)
         if "text" not in found["accepts"] and words:
             found["words"] = [word for word in words if self.fits(path, word)]
+            if found["words"] and all(self.fits(path, word.title()) for word in found["words"]):
+                found["any_case"] = True
         bounds = bounds_of(schema)
         least = bounds.get("min", bounds.get("above", 0) + 1)
         if "whole" not in found["accepts"] and bounds and self.fits(path, least):
             found["accepts"].append("whole")
+        if "whole" in found["accepts"] and "max" not in bounds and not self.fits(path, 2) and not found.get("words"):
+            bounds = {**bounds, "max": 1}  # a boolean, for which 1 stands
         below = self._resolved(schema)
         if below.get("properties") and len(path) < 3:
             found.update(self.shape(below, path))
         return {**found, **bounds} if bounds else found
 
-    def _with_company(self, schema: _Json, path: tuple[str, ...], fields: _Json) -> _Json:
-        """Return what a field accepts beside another one, where alone it accepts nothing."""
-        for other, field in fields.items():
-            samples = [*field.get("words", ()), *(_SAMPLES[kind] for kind in field.get("accepts", ()))]
-            for value in samples:
-                company = (other, value)
-                kinds = [kind for kind, sample in _SAMPLES.items() if self.fits(path, sample, company)]
-                words = [word for word in self._words(schema) if self.fits(path, word, company)]
-                if other != path[-1] and (set(kinds) - {"null"} or words):
-                    return {"accepts": kinds, "needs": other, **({"words": words} if "text" not in kinds else {})}
-        return {}
+    def _with_company(self, properties: _Json, path: tuple[str, ...], fields: _Json) -> list[_Json]:
+        """Return what a field accepts beside a value of another one and not alone, values with the same gain as one."""
+        name, gains = path[-1], dict[str, _Json]()
+        alone = {*fields[name]["accepts"], *fields[name].get("words", ())}
+        words = [word for word in self._words(properties[name]) if word not in alone] if "text" not in alone else []
+        kinds = [kind for kind in _SAMPLES if kind not in alone]
+        is_partly_refused = bool({*own_words(properties[name])} & {*words})
+        for other, kind, value in self._companies(properties, fields, of_all=is_partly_refused):
+            company = (other, value)
+            accepts = [one for one in kinds if other != name and self.fits(path, _SAMPLES[one], company)]
+            more = [one for one in words if other != name and self.fits(path, one, company)]
+            if accepts or more:
+                gain = {"key": other, "accepts": accepts, "words": [] if "text" in accepts else more}
+                values = gains.setdefault(json.dumps(gain), {**gain, "kinds": [], "values": []})
+                values["kinds" if kind else "values"].append(kind or value)
+        return list(gains.values())
+
+    def _companies(self, properties: _Json, fields: _Json, *, of_all: bool) -> list[tuple[str, str, object]]:
+        """Return values that may decide what other keys accept, with their kind where they are samples: the words of
+        enumerations, and samples for a key that accepts none alone, or for all.
+        """
+        found: list[tuple[str, str, object]] = []
+        for other, schema in properties.items():
+            words = own_words(schema)
+            found += [(other, "", word) for word in words]
+            is_refused = not set(fields[other]["accepts"]) - {"null"} and not fields[other].get("words")
+            if not words and (is_refused or of_all):
+                found += [(other, kind, _SAMPLES[kind]) for kind in ("text", "whole", "true")]
+        return found
 
     def _resolved(self, schema: _Json) -> _Json:
         for one in schema.get("anyOf", schema.get("allOf", [schema])):
@@ -106,3 +130,12 @@ def bounds_of(schema: _Json) -> _Json:
         if told and one.get("type") in ("integer", "number"):
             return told
     return {}
+
+
+def own_words(schema: _Json) -> list[str]:
+    """Return the words that a field's schema lists itself, where it takes no other text."""
+    kinds = schema.get("anyOf", [schema])
+    if any(kind.get("type") == "string" and "enum" not in kind and "const" not in kind for kind in kinds):
+        return []
+    listed = [word for kind in kinds for word in [*kind.get("enum", ()), *([kind["const"]] if "const" in kind else [])]]
+    return sorted(word for word in listed if isinstance(word, str))
