@@ -94,21 +94,25 @@ def _run(arguments: list[str]) -> None:
     try:
         code = run_check(options)
         sys.stdout.flush()
-    except (EOFError, KeyboardInterrupt, OSError) as error:
+    except KeyboardInterrupt:
+        from kaitoc.compiler.cli.console import stopped  # a check that is not stopped does without
+
+        sys.exit(stopped())
+    except (EOFError, OSError) as error:
         _end_by_click(error)
     else:
         raise Answered(code)
 
 
 def _end_by_click(error: BaseException) -> None:
-    """End as every command does that is interrupted, or whose output nobody reads."""
+    """End as every command does whose input ends early, or whose output nobody reads."""
     import click  # a check that ends otherwise does without
 
     @click.command()
-    def interrupted() -> None:
+    def ended() -> None:
         raise error
 
-    interrupted(args=[], prog_name="kaitoc")
+    ended(args=[], prog_name="kaitoc")
 
 
 def _fail(message: str) -> int:

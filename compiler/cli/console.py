@@ -9,6 +9,7 @@ from kaitoc.compiler.core import progress
 from kaitoc.compiler.report import style
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -36,3 +37,9 @@ def terminal_columns(*, err: bool = False) -> int | None:
 def show_progress() -> None:
     """Let what takes long say on the terminal how far it is; nothing is shown where standard error is not one."""
     progress.show_progress(sys.stderr, os.environ)
+
+
+def stopped() -> int:
+    """Tell that Ctrl-C stopped a command, which says so nowhere else; return the exit code, that of a shell."""
+    complain("stopped by Ctrl-C")
+    return EXIT_INTERRUPTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -89,6 +90,15 @@ class LazyGroup(click.Group):
         command.context_class = _Context
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C ends it as a shell expects, where click would exit as after findings."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from kaitoc.compiler.cli.console import stopped  # nothing else here prints
+
+            ctx.exit(stopped())
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
@@ -122,5 +132,6 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 def cli() -> None:
     """Check, compile and run Kaito manifests.
 
-    Exit codes: 0 nothing at error level, 1 findings or a run that failed, 2 wrong usage or unreadable input.
+    Exit codes: 0 nothing at error level, 1 findings or a run that failed, 2 wrong usage or unreadable input,
+    130 Ctrl-C.
     """

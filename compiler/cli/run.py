@@ -19,7 +19,6 @@ from kaitoc.compiler.cli.options import (
 from kaitoc.compiler.cli.run_on_cluster import require_none_of_a_run_here, run_on_engine, run_on_kaito
 from kaitoc.compiler.cli.run_options import RunCommandOptions
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS
-from kaitoc.runtime.failures import EXIT_INTERRUPTED
 
 
 def _engine_options(command: F) -> F:
@@ -122,14 +121,6 @@ def run(options: RunCommandOptions) -> int:
 
     Kaito's paths are mapped by --model-path, --data and --output, so the manifest itself runs unchanged.
     """
-    try:
-        return _run(options)
-    except KeyboardInterrupt:  # before the runtime, or an engine, tells of its own
-        complain("stopped by Ctrl-C")
-        return EXIT_INTERRUPTED
-
-
-def _run(options: RunCommandOptions) -> int:
     if options.place != "local":
         require_none_of_a_run_here(options.place)
     if options.place != "local" and options.task != "sft":

@@ -93,7 +93,7 @@ def test_a_shell_that_asks_for_completions_gets_them_from_click() -> None:
 @pytest.mark.parametrize(
     ("ends_with", "code", "told"),
     [
-        (KeyboardInterrupt(), 1, "\nAborted!\n"),
+        (KeyboardInterrupt(), 130, "kaitoc: stopped by Ctrl-C\n"),
         (BrokenPipeError(32, "Broken pipe"), 1, ""),
         (RecursionError(), 2, "kaitoc: the input is nested too deeply\n"),
         (ZeroDivisionError("x"), 2, "kaitoc: internal error (ZeroDivisionError: x); set KAITOC_DEBUG=1 to see where\n"),
