@@ -16,8 +16,8 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
     if not job.flag("DataCollator", "mlm"):
         return
     if job.option("DataCollator", "mlm") is not None:
-        reason = "causal models have no mask token; Kaito's runtime turns `mlm: true` into false on a rescue path"
+        reason = "causal models have no mask token; Kaito's runtime falls back to `mlm: false`"
         yield set_to(job, "DataCollator", "mlm", False, reason, Preserves.EXACT)
         return
-    reason = "`mlm` defaults to true, and without the key Kaito's rescue path does not run: the job stops"
+    reason = "`mlm` defaults to true, and Kaito falls back to false only if the key is set: the job stops"
     yield set_to(job, "DataCollator", "mlm", False, reason, Preserves.INTENT)

@@ -38,7 +38,7 @@ WAYS = {
     "a root with the embedding": workload(4, fsdp2(wrap=Wrap.ROOT)),
     "all weights": workload(4, fsdp2(), lora=None),
     "all weights, a root with the embedding": workload(8, fsdp2(wrap=Wrap.ROOT), lora=None),
-    "gathered until the way back": workload(4, fsdp2(reshard_after_forward=False)),
+    "gathered until the backward pass": workload(4, fsdp2(reshard_after_forward=False)),
     "gradients kept whole": workload(4, fsdp2(), lora=None, accumulates=True),
     "gradients reduced each time": workload(4, fsdp2(sync_each_batch=True), lora=None, accumulates=True),
     "two copies of four": workload(8, fsdp2(shard_group=4), lora=None),
@@ -69,7 +69,7 @@ def test_4_bit_weights_are_split_too() -> None:
 @pytest.mark.parametrize(
     ("checkpoints", "sharding"),
     [(True, fsdp2()), (False, fsdp2(wrap=Wrap.ROOT)), (True, fsdp2(reshard_after_forward=False))],
-    ids=["adapters", "a root with the embedding, no checkpoints", "gathered until the way back"],
+    ids=["adapters", "a root with the embedding, no checkpoints", "gathered until the backward pass"],
 )
 def test_a_reference_gathers_the_model_once_more(checkpoints: bool, sharding: Sharding) -> None:
     pairs = {"reference": Reference.BASE, "loss": Loss.FUSED, "batch_size": 2, "stack": "trl-chunked"}

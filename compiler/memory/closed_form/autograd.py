@@ -258,7 +258,7 @@ class Autograd(Graph):
         """Take notice of a checkpointed body that went back, its input and the input's gradient."""
 
     def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
-        """Read a checkpointed body on the way back."""
+        """Read a checkpointed body in the backward pass."""
         return self._run(instruction.body, given)
 
     def _accumulate_in_place(self, instruction: Accumulate) -> None:

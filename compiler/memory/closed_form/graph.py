@@ -36,7 +36,7 @@ class BackwardStep:
 
     `is_tied`: its parameters get another gradient later. `computed` are gradients that going forward took.
     `pieces` and `later_pieces` are the tensors that make up `temporary`, where they are known.
-    `launched_by` carries the kernels of the way back. `scale` is how often the operation runs where it stands for many.
+    `launched_by` carries the backward kernels. `scale` is how often the operation runs where it stands for many.
     """
 
     __slots__ = (
@@ -113,7 +113,7 @@ class Graph:
         """Take notice of the end of a buffer."""
 
     def _leave(self, gradient: Buffer) -> None:
-        """Take notice of the gradient of parameters, which outlives the way back."""
+        """Take notice of the gradient of parameters, which outlives the backward pass."""
 
     def _rename(self, buffer: Buffer, kind: Kind) -> None:
         """Count a buffer under another kind."""

@@ -143,7 +143,7 @@ class LinearOps(Elementwise):
     def _linear_gptq(self, value: Tensor, layer: Linear) -> Tensor:
         """AutoGPTQ's `QuantLinearFunction` (`triton_utils/dequant.py`): the weight dequantised in half, both ways.
 
-        It saves nothing but the layer's buffers. The kernels of exllama and Marlin have no way back, so that PEFT and
+        It saves nothing but the layer's buffers. The kernels of exllama and Marlin have no backward, so that PEFT and
         its users turn them off. A float32 input is narrowed inside of the function.
         """
         self.stream.owed = None

@@ -1,4 +1,4 @@
-"""The whole training step on sizes: embedding, layers, head, loss and the way back."""
+"""The whole training step on sizes: embedding, layers, head, loss and backward pass."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Effects:
     `num_saved_parameters` are those that it saves as they are, which takes no memory.
     `computes` are gradients that going forward takes: the input's first, `HANDED_ON` in `gradients`, then parameters'.
     `forward_pieces` and `backward_pieces` are the tensors that make up a temporary, in the order in which they come;
-    those of the way back are there before the gradients. `later_pieces` are those of a loop's next turns back, which
+    the backward ones are there before the gradients. `later_pieces` are those of a loop's next turns back, which
     find the gradients there.
     `reads_again` is what its kernels pass over a second time, both ways.
     Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
@@ -209,7 +209,7 @@ class Relabel:
 class Scratch:
     """Kernels that leave no tensor behind, and the memory that they take while they run.
 
-    `backward` are kernels of the way back that are counted as often as these.
+    `backward` are kernels of the backward pass that are counted as often as these.
     """
 
     temporary: Size

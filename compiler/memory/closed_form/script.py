@@ -118,7 +118,7 @@ class ScriptReader(Autograd):
     """Reads a stream for its script: writes down what a step allocates instead of counting it.
 
     With `recomputes_late` a checkpoint that is not reentrant is computed again as PyTorch does it: once the first
-    operation on the way back asks for a saved tensor, after those that saved none, and loops take their scratch memory
+    backward operation asks for a saved tensor, after those that saved none, and loops take their scratch memory
     tensor by tensor. Else it is computed at once, and a loop takes the most in one piece.
     """
 
@@ -226,7 +226,7 @@ class ScriptReader(Autograd):
             run.forward.append((start, len(self.events)))
 
     def _bridged(self, value: Value, run: LayerRun, layer: int) -> Value:
-        """Return an alias of a layer's output whose way back tells where the layer's begins."""
+        """Return an alias of a layer's output whose backward marks where the layer's begins."""
 
         def note(grad: Buffer) -> None:
             run.backward[layer] = len(self.events)

@@ -32,7 +32,7 @@ class GroupCost:
 
 @dataclass(frozen=True, slots=True)
 class Computation:
-    """A forward and backward pass: its parts, and how much of it is on the way back."""
+    """A forward and backward pass: its parts, and how much of it is backward."""
 
     costs: tuple[GroupCost, ...]
     backward_share: float

@@ -26,7 +26,7 @@ from kaitoc.compiler.memory.workload_key import key_of_work
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All kernels of a forward and backward pass with how often each runs, in all and on the way back, and what
+    """All kernels of a forward and backward pass with how often each runs, in all and in the backward pass, and what
     surrounds them.
     """
 
@@ -70,7 +70,7 @@ def _half_dtype(workload: Workload) -> Dtype:
 
 
 class WorkReader(Autograd):
-    """Counts the kernels that the operations of a stream carry, all and those of the way back with what runs again."""
+    """Counts the kernels that the operations of a stream carry, all, and the backward ones with what is recomputed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ def _chunked_loss(hidden: torch.Tensor, head: Any, labels: torch.Tensor, workloa
     """Score the hidden states chunk by chunk, as TRL 1.7 to 1.14 does (`_chunked_cross_entropy_loss`).
 
     The tokens are put in order, two copies; each chunk widens the output layer to float32 (the logits alone from 1.13
-    on), tells the entropy besides the loss, and is computed again on the way back.
+    on), tells the entropy besides the loss, and is recomputed in the backward pass.
     """
     widens_head = find_stack(workload.stack).widens_chunked_head
     softcap: Any = workload.architecture.config.get("final_logit_softcapping")
@@ -103,7 +103,7 @@ class _TiledLogProbabilities(torch.autograd.Function):
     """What TRL's `ChunkedLogProbFunction` allocates around its Triton kernels, which allocate nothing themselves.
 
     Logits exist one tile at a time, with a chunk of hidden states and of the head in the type to compute in; statistics
-    are float32 per token; the way back gathers both gradients in float32 and narrows them at the end.
+    are float32 per token; the backward pass gathers both gradients in float32 and narrows them at the end.
     """
 
     @staticmethod

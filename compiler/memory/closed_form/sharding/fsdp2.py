@@ -79,7 +79,7 @@ class Fsdp2(Schedule):
         self._gathered = None
 
     def turn(self) -> None:
-        """Give up the last buffer; gather what comes first, and the layer that comes second, for the way back."""
+        """Give up the last buffer; gather what comes first, and the layer that comes second, for the backward pass."""
         last = self.tail if self.tail is not None else self.root
         self._end_forward()
         self.is_backward = True

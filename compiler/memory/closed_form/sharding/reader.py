@@ -138,7 +138,7 @@ class ShardedReader(Autograd, Memory):
         return result
 
     def _hooked(self, value: Value, event: Callable[[], None]) -> Value:
-        """Return an alias of a value whose way back calls `event`; the value itself where there is no way back."""
+        """Return an alias of a value whose backward calls `event`; the value itself if it needs no gradient."""
         if not self._recording:
             return value
 

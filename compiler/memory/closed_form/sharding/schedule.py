@@ -94,7 +94,7 @@ class Schedule:
         self.is_passing = False
         """Whether a forward pass is read that no backward pass follows, that of a reference."""
         self.runs_head = False
-        """Whether the head runs as a module, and the way back through it is heard of."""
+        """Whether the head runs as a module, and its backward pass is observed."""
         self.embedding: Gathered | None = None
         """The embedding where it is a unit of its own."""
         self.current: Gathered | None = None
