@@ -37,7 +37,7 @@ def _rescued(job: Job, option: Option) -> Fault:
     """Return the fault of a mapping under `mlm`: Kaito's second parse writes false over it, and trains."""
     return Fault(
         option.key if not job.uses_template else job.config_place,
-        "the mapping under `mlm` is lost: no model here has a mask token, so Kaito parses the section once more with "
+        "the mapping under `mlm` is dropped: causal models have no mask token, so Kaito parses the section again with "
         "`mlm: false`",
         help="write `mlm: false`",
         severity=Severity.WARNING,

@@ -24,7 +24,7 @@ def check(job: Job) -> Iterator[Fault]:
     is_bundled = job.target is Target.BUNDLED
     yield Fault(
         job.place_of(option),
-        "the bundled runtime runs no code of a model's repository, and refuses the job"
+        "the bundled runtime does not run code from a model's repository and refuses the job"
         if is_bundled
         else "`trust_remote_code: true` runs whatever Python is next to the model's weights, with the pod's secrets",
         help="leave it out: transformers supports every preset without it",

@@ -62,7 +62,7 @@ def _unnumbered(group: PodGroup) -> Iterator[Fault]:
     if mode is not None and mode.text != "Indexed":
         yield Fault(
             mode.value,
-            "pods of such a Job have no number, from which each node learns which one it is; they never meet",
+            "pods of such a Job have no index, so no node learns which one it is; they cannot connect",
             help="write `completionMode: Indexed`, or leave it out: it is JobSet's default",
         )
 
@@ -75,7 +75,9 @@ def _same_rank(group: PodGroup) -> Iterator[Fault]:
     value = variable.given("value")
     if value is not None and value.is_known:
         yield Fault(
-            value.value, f"every pod is told that it is node {value.text}: they never meet", help=f"{_ANEW} jobset"
+            value.value,
+            f"every pod is told that it is node {value.text}: the nodes cannot connect",
+            help=f"{_ANEW} jobset",
         )
     source = variable.given("valueFrom", "fieldRef", "fieldPath")
     replicas, stated = replicas_of(group), group.job.given("completions") if group.job is not None else None

@@ -26,7 +26,7 @@ def check(run: ClusterRun) -> Iterator[Fault]:
     if names is not None and (names.text or "").lower() == "false":
         yield Fault(
             names.value,
-            "without host names node 0 has no address: the nodes never meet",
+            "without host names node 0 has no address: the nodes cannot connect",
             help="remove `enableDNSHostnames`",
         )
     if pods_of.ref.kind in RUNTIMES:
@@ -35,13 +35,13 @@ def check(run: ClusterRun) -> Iterator[Fault]:
             yield Fault(
                 named.value,
                 f"Trainer tells all nodes that node 0 is `<job>-{NODE}-0-0.<job>`, but this one will be "
-                f"`<job>-{group.name}-0-0.<job>`: they never meet",
+                f"`<job>-{group.name}-0-0.<job>`: they cannot connect",
                 help=f"write `name: {NODE}`",
             )
         if subdomain is not None:
             yield Fault(
                 subdomain.value,
-                "Trainer tells all nodes `<job>-node-0-0.<job>`: with another subdomain they never meet",
+                "all nodes get the address `<job>-node-0-0.<job>` from Trainer: another subdomain breaks it",
                 help="remove `subdomain`",
             )
     elif run.kind == JOB_SET:
@@ -55,5 +55,5 @@ def _of_job_set(run: ClusterRun, job: str, subdomain: str | None) -> Iterator[Fa
         return
     address = f"{name}-{job}-0-0.{subdomain or name}"
     if not f"{stated.text}.".startswith(f"{address}."):
-        message = f"node 0 will be `{address}`, but the nodes are told `{stated.text}`: they never meet"
+        message = f"node 0 will be `{address}`, but the nodes are given `{stated.text}`: they cannot connect"
         yield Fault(stated.value, message, help=f"write `{address}`")

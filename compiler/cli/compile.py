@@ -27,7 +27,7 @@ EXIT_REFUSED = 1
 
 _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("-o", "--output", metavar="PATH", shell_complete=complete_path,
-                 help="Write the compiled file to a path that ends as it does, all files into a folder, or to `-`."),
+                 help="Write the compiled file to a path with the same extension, all files into a folder, or to `-`."),
     click.option("--in-place", is_flag=True, help="Overwrite the input files."),
     click.option("--diff", is_flag=True, help="Show the changes without writing them; exit 1 if there are any."),
     click.option("--goal", "goals", type=click.Choice([goal.value for goal in Goal]), multiple=True,

@@ -13,16 +13,16 @@ from kaitoc.compiler.core.source import Source, Span
 
 _REASONS = {
     "KT408": "this model's tokenizer has no padding token",
-    "KT415": "the adapter is wanted as an image",
+    "KT415": "an image was requested as output",
     "KT432": "the data has columns prompt and completion",
     "KT502": "nothing with the same result leaves a wider margin",
-    "KT505": "this rank is asked for",
-    "KT510": "this rank is asked for",
-    "KT601": "this batch size is asked for",
+    "KT505": "this rank was requested",
+    "KT510": "this rank was requested",
+    "KT601": "this batch size was requested",
     "KT602": "the batch size is that of one GPU",
-    "KT731": "this model is asked for",
-    "KT743": "this GPU is asked for",
-    "KT744": "this GPU is asked for, and Kaito counts the nodes",
+    "KT731": "this model was requested",
+    "KT743": "this GPU was requested",
+    "KT744": "this GPU was requested, and Kaito counts the nodes",
 }
 """The findings that a choice of model or output brings with it; any other is a fault of the manifest."""
 

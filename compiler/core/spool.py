@@ -92,4 +92,4 @@ def _unnamed_file() -> IO[bytes]:
 
 
 def _failure(error: OSError) -> SpoolError:
-    return SpoolError(f"a temporary file cannot be used: {error.strerror or error} (set TMPDIR to another folder)")
+    return SpoolError(f"cannot use a temporary file: {error.strerror or error} (set TMPDIR to another folder)")

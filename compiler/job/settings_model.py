@@ -63,6 +63,9 @@ class SettingsModel(BaseModel):
         None, ge=0, lt=100, description="Percentage of the GPU's memory that must stay free for a job to fit."
     )
     seq_len: int | None = Field(
-        None, ge=1, le=100_000_000, description="Tokens per sequence to assume; default what the release truncates to."
+        None,
+        ge=1,
+        le=100_000_000,
+        description="Tokens per sequence to assume (default: what the release truncates to).",
     )
     prices: dict[InstanceTypeName, Price] = Field({}, description="Price per hour in US dollars, by instance type.")

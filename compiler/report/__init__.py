@@ -49,7 +49,7 @@ def parse_target(value: str) -> ReportTarget:
     if name not in FORMATS:
         raise ValueError(_unknown_format(name))
     if separator and not path:
-        raise ValueError(f"`{value}` names no file after `=`")
+        raise ValueError(f"`{value}` has no file name after `=`")
     return ReportTarget(name, path if path not in ("", "-") else None)
 
 

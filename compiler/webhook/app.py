@@ -88,7 +88,7 @@ class Webhook:
         """
         if not self.is_ready or self.is_draining:
             return PlainTextResponse("not ready\n", 503)
-        problems = [f"{kind}s cannot be watched: {why}" for kind, why in sorted(self._partners.problems.items())]
+        problems = [f"cannot watch {kind}s: {why}" for kind, why in sorted(self._partners.problems.items())]
         return PlainTextResponse("\n".join(["ok", *problems]) + "\n")
 
     async def _metrics(self, _: HttpRequest) -> Response:

@@ -107,7 +107,7 @@ class ClusterPartners:
             self._listed.discard(kind)
         problem = str(error).partition("\n")[0]
         if self._problems.get(kind) != problem:
-            LOGGER.warning("%ss cannot be watched: %s", kind, problem)
+            LOGGER.warning("cannot watch %ss: %s", kind, problem)
         self._problems[kind] = problem
 
     def follow_once(self, kind: str) -> None:

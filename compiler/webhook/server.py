@@ -105,7 +105,7 @@ class Certificate:
             _context(*self._files)
             _load(self.context, *self._files)
         except (CertificateError, OSError) as error:
-            LOGGER.warning("the new certificate is not used: %s", error)
+            LOGGER.warning("cannot load the new certificate, keeping the old one: %s", error)
             return
         self._stamp = stamp
         self._on_load()

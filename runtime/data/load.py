@@ -69,5 +69,5 @@ def split_examples(plan: Plan, dataset: Dataset) -> tuple[Dataset, Dataset | Non
     if plan.training.eval_strategy == "no":
         return dataset.select(range(num_train)), None
     if num_train == len(dataset):
-        raise DataFailure(f"evaluation is asked for, but {fraction} keeps none of {len(dataset)} examples back for it")
+        raise DataFailure(f"evaluation is on, but {fraction} keeps none of {len(dataset)} examples back for it")
     return dataset.select(range(num_train)), dataset.select(range(num_train, len(dataset)))

@@ -69,7 +69,7 @@ def require_apart(plan: Plan) -> None:
         place = Path(name)
         inside = next((folder for folder in written if place.exists() and _is_within(place.resolve(), folder)), None)
         if inside is not None:
-            raise OutputRefused(f"{name}: lies in {inside}, which the run replaces; choose another --output")
+            raise OutputRefused(f"{name}: is inside {inside}, which the run replaces; choose another --output")
 
 
 def _is_within(place: Path, folder: Path) -> bool:

@@ -87,7 +87,7 @@ def _refused(plan: Plan) -> str:
 
 
 def _instead(plan: Plan) -> str:
-    shared = f"set `packing: false`, or `packing_strategy: {SHARED_STRATEGY}`, which promises no separate documents"
+    shared = f"set `packing: false`, or `packing_strategy: {SHARED_STRATEGY}`, which does not keep documents separate"
     return shared if plan.data.packing else "set `padding_free: false`"
 
 

@@ -25,7 +25,7 @@ def storage_of(job: Job, options: EmitOptions) -> Storage:
     """Return the claims of a job; raises `EmitError` for what a pod without Kaito cannot reach."""
     workspace = job.workspace
     if workspace is None:
-        raise EmitError("there is no Workspace; --emit takes instance type and data from it")
+        raise EmitError("no Workspace found; --emit reads the instance type and the data from it")
     if not options.model_claim:
         raise EmitError(
             f"--emit needs --model-claim: Kaito's image holds the weights, `{options.image}` does not; name a claim "

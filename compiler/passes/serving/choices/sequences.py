@@ -27,6 +27,6 @@ CHOICE = batch_limit_choice(
     "max_sequences",
     lambda limits: limits.sequences,
     _alternatives,
-    more="{now} requests instead of {was} share each reading of the weights",
+    more="each pass over the weights serves {now} requests instead of {was}",
     fewer="sampling for {now} requests instead of {was} at once",
 )
