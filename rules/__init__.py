@@ -233,6 +233,7 @@ JOB_RULES = JobRules(
     late(
         "unrunnable_option",
         "TrainingArguments.fsdp",
+        "TrainingArguments.use_cpu",
         "ModelConfig.torch_dtype",
         "LoraConfig.layers_to_transform",
         "DatasetConfig.dataset_path",

@@ -67,6 +67,9 @@ def _of_model(job: Job) -> Iterator[Refusal]:
         if "hybrid_shard" in str(fsdp):
             advice += "; `kaitoc run --shard-group N` then shards the model within groups of N processes"
         yield Refusal("TrainingArguments", "fsdp", f"`kaitoc run` does not support `fsdp: {fsdp}`", advice)
+    if job.flag("TrainingArguments", "use_cpu"):
+        what = "`kaitoc run` takes its device from the command line, not from `use_cpu: true`"
+        yield Refusal("TrainingArguments", "use_cpu", what, "remove it and write `--device cpu`")
     if dtype in _UNKNOWN_DTYPES:
         what = f"`kaitoc run` loads no weights as `torch_dtype: {dtype}`"
         yield Refusal("ModelConfig", "torch_dtype", what, "write `torch_dtype: bfloat16`, or float32")

@@ -126,6 +126,7 @@ def test_results_cannot_leave_mnt_unless_an_option_says_so(tmp_path: Path, writt
         ({"training": "logging_steps: 0"}, "`logging_steps: 0.*` must be above 0 for `kaitoc run`"),
         ({"training": "dataloader_num_workers: -1"}, "must be at least 0"),
         ({"collator": "pad_to_multiple_of: 0"}, "`pad_to_multiple_of: 0` must be at least 1"),
+        ({"training": "use_cpu: true"}, "takes its device from the command line"),
         ({"model": "torch_dtype: double"}, "loads no weights as `torch_dtype: double`"),
         ({"lora": "layers_to_transform: [0]"}, "`layers_to_transform` needs `target_modules`: name the modules"),
         ({"dataset": "dataset_path: ../etc"}, "`dataset_path: ../etc` leaves /mnt"),
