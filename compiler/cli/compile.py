@@ -140,7 +140,7 @@ def _compile(options: CompileOptions) -> int:
 
 def _emit(result: Compilation, options: CompileOptions) -> int:
     if options.diff:
-        click.echo(_painted(result.diff, options), nl=False)
+        click.echo(_painted(result.diff, options), nl=False, color=True)
         return EXIT_CHANGES if result.diff else 0
     if _prints_text(options):
         click.echo(_only_text(result), nl=False)

@@ -13,7 +13,7 @@ EXIT_INTERRUPTED = 130
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text on standard output or, with `err`, on standard error."""
+    """Print text on standard output or, with `err`, on standard error; colours stay, as who painted it wanted them."""
     import click  # takes long to import, and most checks have nothing to tell but their report
 
     columns = terminal_columns(err=err)
@@ -21,7 +21,7 @@ def say(text: str, *, err: bool = False) -> None:
         from kaitoc.compiler.report.folding import folded  # as above
 
         text = folded(text, columns)
-    click.echo(text, err=err)
+    click.echo(text, err=err, color=True)
 
 
 def complain(message: str) -> None:

@@ -26,7 +26,7 @@ def show_fixes(engine: Engine, outcome: Outcome, allow: Applicability, report: C
     texts = _sorted(fix_until_stable(engine, outcome, allow))
     style = Style(report.wants_color())
     for source, text in texts:
-        click.echo(style.diff(unified_diff(source, text)), nl=False)
+        click.echo(style.diff(unified_diff(source, text)), nl=False, color=True)
     return int(bool(texts)) if not report.exit_zero else 0
 
 

@@ -134,7 +134,7 @@ def _upgrade(options: UpgradeOptions, before: Release, after: Release) -> int:
         texts = sorted(keep_behaviour(new, found).items(), key=lambda item: item[0].path)
         if options.diff:
             for source, text in texts:
-                click.echo(Style(options.wants_color).diff(unified_diff(source, text)), nl=False)
+                click.echo(Style(options.wants_color).diff(unified_diff(source, text)), nl=False, color=True)
             return _exit_code(found)
         for source, text in texts:
             _write(source, text)

@@ -262,6 +262,12 @@ def test_a_diff_changes_no_file(manifest: Path) -> None:
     assert manifest.read_text(encoding="utf-8") == text
 
 
+def test_a_diff_is_coloured_where_that_is_asked_for(manifest: Path) -> None:
+    result = run("--from", "v0.10", "--to", "v0.12", "--diff", "--color", "always", "tune.yaml")
+
+    assert "\x1b[32m+        learning_rate: 5.0e-05\x1b[0m" in result.stdout
+
+
 def test_a_fix_writes_the_file(manifest: Path) -> None:
     run("--from", "v0.10", "--to", "v0.12", "--fix", "tune.yaml")
 

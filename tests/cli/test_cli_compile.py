@@ -161,7 +161,7 @@ def test_a_diff_of_standard_input_is_a_diff(here: Path) -> None:
 def test_a_diff_is_coloured_on_request(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = kaitoc("compile", "cm.yaml", "--diff").stdout
     monkeypatch.setenv("FORCE_COLOR", "1")
-    painted = CliRunner().invoke(cli, ["compile", "cm.yaml", "--diff"], color=True).stdout
+    painted = kaitoc("compile", "cm.yaml", "--diff").stdout
 
     assert "\x1b[32m+" in painted
     assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain

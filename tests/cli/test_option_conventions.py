@@ -55,7 +55,7 @@ def test_the_language_server_refuses_options_that_name_nothing(words: list[str])
 
 @pytest.mark.parametrize("words", [["compile", "--goal", "throughput", "--diff"], ["check"]])
 def test_colour_is_as_asked_whatever_the_environment_says(words: list[str]) -> None:
-    coloured = CliRunner().invoke(cli, [*words, EXAMPLE, "--color", "always"], env={"NO_COLOR": "1"}, color=True)
+    coloured = CliRunner().invoke(cli, [*words, EXAMPLE, "--color", "always"], env={"NO_COLOR": "1"})
     plain = CliRunner().invoke(cli, [*words, EXAMPLE, "--color", "never"], env={"FORCE_COLOR": "1"}, color=True)
 
     assert "\x1b[" in coloured.stdout
