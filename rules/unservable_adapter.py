@@ -14,13 +14,18 @@ from kaitoc.rules._memory import option_place
 
 CODE = "KT731"
 NAME = "unservable-adapter"
-SEVERITY = Severity.INFO
+SEVERITY = Severity.WARNING
 FIX = None
 SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault for each setting that the release's vLLM refuses, and for a rank that needs an option there."""
+    """Yield a fault for each setting that the release's vLLM refuses, and for a rank that needs an option there.
+
+    Where something at hand serves the adapter, that is judged instead.
+    """
+    if job.is_served():
+        return
     if job.model is not None and not takes_adapters(job.model.value.model_type):
         place = job.model.place or job.config_place
         yield Fault(
@@ -45,6 +50,7 @@ def check(job: Job) -> Iterator[Fault]:
             option_place(job, SECTION, "r"),
             f"{_server(job)} fails to start with an adapter of rank {config['r']} unless `max-lora-rank` allows it",
             help=f"to serve it, set `max-lora-rank: {rank}` under `vllm` in the server's `inference_config.yaml`",
+            severity=Severity.INFO,  # nothing here is to be changed
         )
 
 

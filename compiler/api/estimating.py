@@ -31,6 +31,7 @@ from kaitoc.compiler.job.speed import price_of
 from kaitoc.compiler.job.summarize import summarize
 from kaitoc.compiler.job.summary import JobSummary, Swept
 from kaitoc.compiler.job.variation import lengths_of
+from kaitoc.compiler.manifest.serving_objects import serving_views
 from kaitoc.compiler.memory.batches import Lengths, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
@@ -236,7 +237,9 @@ def subjects_in(
         require_readable(engine, files[-1])
         jobs += list(engine.jobs_of(files[-1]))
     if not jobs:
-        raise EstimateError(nothing_found("tuning Workspace or training config", files))
+        serves = any(True for file in files for manifest in file.manifests for _ in serving_views(manifest))
+        hint = "; estimate what serves with --task serve" if serves else ""
+        raise EstimateError(nothing_found("tuning Workspace or training config", files) + hint)
     for job in jobs:
         require_config(job)
         _require_possible(job, missing_gpus(job))

@@ -34,6 +34,7 @@ from kaitoc.compiler.job.summary import JobSummary, ServingNeed
 from kaitoc.compiler.kaito.serving.controller import utilization_of
 from kaitoc.compiler.kaito.serving.layout import node_layout
 from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes
+from kaitoc.compiler.kaito.serving.options import serving_table
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.encoders import takes_items
@@ -125,9 +126,9 @@ class ServingEstimate:
 
     def __str__(self) -> str:
         """Return the table that `kaitoc estimate --task serve` prints."""
-        from kaitoc.compiler.report.estimate.serving import serving_table  # as above
+        from kaitoc.compiler.report.estimate.serving import serving_table as table_of  # as above
 
-        return serving_table(self.need, self.subject.margin)
+        return table_of(self.need, self.subject.margin)
 
 
 def model_to_serve(name: str, config: Mapping[str, object] | None = None) -> ServedModel:
@@ -155,6 +156,7 @@ def described(serve: Serve, overrides: Overrides) -> ServingSubject:
     instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
     gpu = stated_gpu(overrides)
     model = serve.model
+    _require_possible(serve, release)
     has_replicas = bool(serving_traits(release.name)["has_data_parallel_tier"])
     ranks, replicas = _layout(serve, gpu, instance, has_replicas=has_replicas)
     stages = serve.pipeline_parallel or 1
@@ -199,6 +201,17 @@ def described(serve: Serve, overrides: Overrides) -> ServingSubject:
     if kaito is not None and kaito.num_nodes is not None and instance is not None:
         started = on_nodes(workload, instance, kaito.num_nodes)
     return ServingSubject(started, gpu, _margin(overrides), job, workload, has_replicas, kaito)
+
+
+def _require_possible(serve: Serve, release: Release) -> None:
+    """Raise `EstimateError` for a length or a type of the KV cache with which vLLM would refuse to start."""
+    length, limit = serve.max_length_tokens, serve.model.max_length_tokens
+    if length is not None and limit and length > limit:
+        raise EstimateError(f"{serve.model.name} has a context of {limit:,} tokens, fewer than {length:,}")
+    option = serving_table(release.name).option("kv-cache-dtype")
+    if option is not None and serve.kv_dtype not in option.choices:
+        known = ", ".join(option.choices)
+        raise EstimateError(f"vLLM {release.vllm} has no KV cache type `{serve.kv_dtype}`; it takes {known}")
 
 
 def _speculation(serve: Serve) -> Speculation | None:
@@ -254,6 +267,18 @@ def predict_described(
     return ServingEstimate(subject, replace(need, solved=solved(subject, solve)))
 
 
+def smallest_instance(subject: ServingSubject) -> InstanceType:
+    """Return the smallest instance type that a server fits; raises `EstimateError` where there is none."""
+    workload = subject.workload
+    found = instances_that_fit(
+        workload, workload.model.checkpoint_bytes, subject.margin, has_replicas=subject.has_replicas
+    )
+    instance = next((instance for instance, _ in found), None)
+    if instance is None:
+        raise EstimateError(f"no instance type of the catalog holds {workload.model.name} on one node")
+    return instance
+
+
 def solved(subject: ServingSubject, what: SolvedServing | None) -> str:
     """Return the answer to what is asked for, as reports show it."""
     workload, gpu, margin = subject.workload, subject.gpu, subject.margin
@@ -295,7 +320,9 @@ def estimates_in(
         for job in link_serving_jobs(file, engine.library, engine.assumptions_for(file.source.path))
     ]
     if not jobs:
-        raise EstimateError(nothing_found("inference Workspace, InferenceSet or serving config", files))
+        tunes = any(manifest.is_tuning_workspace for file in files for manifest in file.manifests)
+        hint = "; estimate a fine-tune without --task serve" if tunes else ""
+        raise EstimateError(nothing_found("inference Workspace, InferenceSet or serving config", files) + hint)
     for job in jobs:
         memory = serving_memory(job)
         summary = summarize_server(job)

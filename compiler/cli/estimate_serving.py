@@ -13,7 +13,7 @@ from kaitoc.compiler.cli.console import complain, say
 from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.options import with_options
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.assumptions import Overrides, stated_gpu
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.estimate import EstimateError
@@ -114,6 +114,7 @@ class ServingRequest:
 
 def estimate_servers(request: ServingRequest) -> int:
     """Print the estimates of servers and return the exit code."""
+    _require_open_question(request)
     codes = []
     for number, estimated in enumerate(_estimates(request)):
         if request.format_name == "json":
@@ -133,6 +134,7 @@ def _estimates(request: ServingRequest) -> Iterator[ServingEstimate]:
         estimates_in,
         model_to_serve,
         predict_described,
+        smallest_instance,
     )
     from kaitoc.compiler.memory.serving.solve import SolvedServing
     from kaitoc.compiler.memory.serving.workload import LoraSlots, WeightFormat
@@ -175,7 +177,22 @@ def _estimates(request: ServingRequest) -> Iterator[ServingEstimate]:
     )
     _note_unused(serve)
     subject = described(serve, overrides)
+    if solve is SolvedServing.INSTANCE and subject.gpu is None:
+        overrides = replace(overrides, gpu=smallest_instance(subject).name)
+        subject = described(serve, overrides)
     yield predict_described(subject, overrides, lengths=lengths, solve=solve)
+
+
+def _require_open_question(request: ServingRequest) -> None:
+    """Raise `EstimateError` for an option that states what is to be solved for."""
+    options = request.options
+    stated = {
+        "max-model-len": (("--max-model-len", options.max_model_len),),
+        "gpus": (("--gpus", request.num_gpus), ("--tp", options.tp), ("--pp", options.pp), ("--dp", options.dp)),
+    }
+    for option, value in stated.get(request.solve or "", ()):
+        if value is not None:
+            raise EstimateError(f"--solve {request.solve} finds the value of {option}; leave {option} out")
 
 
 def _mapping(option: str, text: str | None) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ _REASONS = {
     "KT510": "this rank was requested",
     "KT601": "this batch size was requested",
     "KT602": "the batch size is that of one GPU",
-    "KT731": "this model was requested",
+    "KT731": "this model and this rank were requested",
     "KT743": "this GPU was requested",
     "KT744": "this GPU was requested, and Kaito counts the nodes",
 }

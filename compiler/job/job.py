@@ -6,7 +6,7 @@ resolved. Every value says where it comes from: a place in a file, or the defaul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -86,7 +86,7 @@ class Job:
     `config` is None when the ConfigMap is missing, has no training config or one that is not known. `template` is the
     name of Kaito's default template when the Workspace names no ConfigMap. `idle_workspaces` are those beside a
     ConfigMap that nobody uses which could use it. `may_name_unknown`: a ConfigMap in the Workspace's file has a name
-    that is not known yet.
+    that is not known yet. `is_served` finds out whether something at hand serves the adapter.
     """
 
     workspace: Manifest | None
@@ -102,6 +102,7 @@ class Job:
     assumptions: Assumptions
     idle_workspaces: tuple[Manifest, ...] = ()
     may_name_unknown: bool = False
+    is_served: Callable[[], bool] = bool
     memo: Memo = field(default_factory=Memo, init=False)
 
     @property

@@ -25,7 +25,7 @@ from kaitoc.compiler.job.object_table import (
     may_share_namespace,
     namespace_of,
 )
-from kaitoc.compiler.manifest.adapter_places import written_to
+from kaitoc.compiler.manifest.adapter_places import adapter_places
 from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.reading import as_plain_config
@@ -43,7 +43,7 @@ class Library:
     _context: set[str] = field(default_factory=set)
     _config_maps: ObjectTable = field(default_factory=ObjectTable)
     _users: ObjectTable = field(default_factory=ObjectTable)
-    _trainers: ObjectTable = field(default_factory=ObjectTable)
+    _adapters: ObjectTable = field(default_factory=ObjectTable)
     _beside: set[str] = field(default_factory=set)
     _searched: set[str] = field(default_factory=set)
     _hashed: ObjectTable = field(default_factory=ObjectTable)
@@ -83,22 +83,22 @@ class Library:
     def index(self, paths: Sequence[str]) -> Index:
         """Index the objects of some files, given by their numbers."""
         numbers = {path: number for number, path in enumerate(paths)}
-        config_maps, users, trainers = (
+        config_maps, users, adapters = (
             [
                 (name, numbers[entry.path], entry.number, entry.namespace)
                 for name, entries in table
                 for entry in entries
                 if entry.path in numbers and entry.path not in self._kustomized.generated
             ]
-            for table in (self._config_maps, self._users, self._trainers)
+            for table in (self._config_maps, self._users, self._adapters)
         )
-        return Index(config_maps, users, trainers, self._kustomized.paths)
+        return Index(config_maps, users, adapters, self._kustomized.paths)
 
     def take_index(self, paths: Sequence[str], index: Index) -> None:
         """Learn of the objects in given files that another process has read."""
         self._given.update(paths)
-        tables = (self._config_maps, self._users, self._trainers)
-        for table, entries in zip(tables, (index.config_maps, index.users, index.trainers), strict=True):
+        tables = (self._config_maps, self._users, self._adapters)
+        for table, entries in zip(tables, (index.config_maps, index.users, index.adapters), strict=True):
             for name, number, place, namespace in entries:
                 table.add(name, Entry(paths[number], place, intern(namespace)))
         for path in index.kustomizations:
@@ -182,9 +182,9 @@ class Library:
             if entry.path != config_map.source.path:
                 yield self.load(entry.path).manifests[entry.number]
 
-    def given_trainers(self, place: str) -> Iterator[Manifest]:
-        """Yield the tuning Workspaces in files the user named that write their adapter to a place."""
-        for entry in self._trainers.named(place):
+    def given_by_adapter(self, place: str) -> Iterator[Manifest]:
+        """Yield the objects in files the user named that write an adapter to a place, or read it from there."""
+        for entry in self._adapters.named(place):
             if entry.path in self._given:
                 yield self.load(entry.path).manifests[entry.number]
 
@@ -198,9 +198,13 @@ class Library:
         """Return the files that must be judged with others.
 
         They hold a ConfigMap that a Workspace may mean which has none of its own beside it, or a Workspace that runs
-        with the ConfigMap of an overlay too, or are patches.
+        with the ConfigMap of an overlay too, or write or read an adapter that another file reads or writes, or are
+        patches.
         """
         paths: set[str] = set(self._kustomized.patches)
+        for _, entries in self._adapters:
+            files = {entry.path for entry in entries}
+            paths.update(files if len(files) > 1 else ())
         for name, users in self._users:
             config_maps = self._config_maps_of(name)
             beside = {(entry.path, entry.namespace) for entry in config_maps}
@@ -306,8 +310,8 @@ class Library:
             elif manifest.is_kaitos:
                 for config in config_names(manifest):
                     self._users.add(config, Entry(path, index, namespace_of(manifest)))
-                if manifest.is_tuning_workspace and (place := written_to(manifest)):
-                    self._trainers.add(place, Entry(path, index, namespace_of(manifest)))
+                for place in adapter_places(manifest):
+                    self._adapters.add(place, Entry(path, index, namespace_of(manifest)))
             elif not manifest.is_config_map:
                 continue
             self._learn(self._kustomized.learn_around(os.path.dirname(path), self._files.text_of))

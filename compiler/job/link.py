@@ -11,6 +11,7 @@ from kaitoc.compiler.catalog.releases import default_template
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Assumptions, Job, Setting
 from kaitoc.compiler.job.library import Library
+from kaitoc.compiler.manifest.adapter_places import written_to
 from kaitoc.compiler.manifest.object_schemas import default_instance_type
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.recognition import PLAN_LABEL
@@ -136,6 +137,9 @@ def workspace_job(workspace: Manifest, library: Library, assumptions: Assumption
         method=_text(workspace, "tuning", "method"),
         assumptions=assumptions,
         may_name_unknown=config_map is None and bool(name) and library.has_unnamed(workspace),
+        is_served=lambda: any(
+            not manifest.is_tuning_workspace for manifest in library.given_by_adapter(written_to(workspace))
+        ),
     )
 
 

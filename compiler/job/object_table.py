@@ -102,7 +102,7 @@ class Index(NamedTuple):
 
     config_maps: list[tuple[str, int, int, str]]
     users: list[tuple[str, int, int, str]]
-    trainers: list[tuple[str, int, int, str]]
+    adapters: list[tuple[str, int, int, str]]
     kustomizations: tuple[str, ...] = ()
 
 

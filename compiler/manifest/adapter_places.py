@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kaitoc.compiler.manifest.objects import Manifest
+from kaitoc.compiler.manifest.serving_objects import serving_views
 
 _CLAIM = ("volumeSource", "persistentVolumeClaim", "claimName")
 
@@ -15,6 +18,13 @@ def written_to(workspace: Manifest) -> str:
 def read_from(adapter: Manifest) -> str:
     """Return the place that one of a server's `adapters` comes from, empty where it has none or that is not known."""
     return _place(adapter.known_text("source", "image"), adapter.known_text("source", *_CLAIM))
+
+
+def adapter_places(manifest: Manifest) -> Iterator[str]:
+    """Yield the places that an object of Kaito's writes an adapter to, or reads one from."""
+    places = [written_to(manifest)] if manifest.is_tuning_workspace else []
+    places += [read_from(adapter) for view in serving_views(manifest) for adapter in view.adapters]
+    yield from filter(None, places)
 
 
 def _place(image: str | None, claim: str | None) -> str:

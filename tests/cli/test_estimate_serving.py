@@ -223,3 +223,42 @@ def test_no_value_ends_in_an_internal_error(tmp_path: Path, option: str) -> None
 
     assert found.exit_code == 1
     assert "internal error" not in found.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--gpu", A100, "--kv-dtype", "int8"), "vLLM 0.25.1 has no KV cache type `int8`"),
+        (("--gpu", A100, "--max-model-len", "999999"), "phi-4 has a context of 16,384 tokens, fewer than 999,999"),
+        (("--gpu", A100, "--solve", "max-model-len", "--max-model-len", "4096"), "leave --max-model-len out"),
+        (("--gpu", A100, "--solve", "gpus", "--gpus", "2"), "leave --gpus out"),
+        (("--gpu", A100, "--solve", "gpus", "--tp", "2"), "leave --tp out"),
+        (("--gpu", A100, "--tp", "3"), "which 3 GPUs cannot share"),
+        (("--gpu", A100, "--gpus", "4", "--tp", "2"), "--tp, --pp and --dp take 2 GPUs, not 4"),
+        (("--gpu", A100, "--pp", "64"), "too few for 64 pipeline stages"),
+        ((), "needs a GPU"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_one_line(words: tuple[str, ...], told: str) -> None:
+    result = estimate("--model", "phi-4", *words)
+
+    assert result.exit_code == 2
+    assert told in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_instance_types_are_solved_without_a_gpu() -> None:
+    without = serving_of("--model", "phi-4", "--solve", "instance")
+
+    smallest = without["solved"].split(", ")[0]
+    assert without == serving_of("--model", "phi-4", "--gpu", smallest, "--solve", "instance")
+
+
+def test_the_other_task_is_named_where_its_objects_are_given(tmp_path: Path) -> None:
+    body = SERVED.format(instance=A100, preset="phi-4")
+    (tmp_path / "server.yaml").write_text(WORKSPACE.format(kind="Workspace", body=body, option="seed: 1"))
+
+    result = run("estimate", str(tmp_path / "server.yaml"))
+
+    assert result.exit_code == 2
+    assert "--task serve" in result.output
