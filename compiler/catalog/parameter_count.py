@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import Family, find_family
-from kaitoc.compiler.catalog.linear_modules import LinearModule, linear_modules
+from kaitoc.compiler.catalog.linear_modules import linear_modules
 
 _QUERY_KEY_VALUE = frozenset(("q_proj", "k_proj", "v_proj"))
 _ALWAYS_BIASED = frozenset(("phi", "gpt_neox", "gpt2", "gpt_bigcode"))
@@ -15,26 +15,27 @@ def count_parameters(architecture: Architecture) -> int:
     family = find_family(architecture.model_type)
     modules = linear_modules(architecture, fused_experts=False)
     linears = sum(module.count * module.in_features * module.out_features for module in modules if not module.is_head)
-    biases = sum(module.count * module.out_features for module in modules if _has_bias(architecture, module))
+    biases = sum(module.count * module.out_features for module in modules if has_bias(architecture, module.name))
     vocabulary = architecture.vocab_size * architecture.hidden_size
     matrices = 1 if architecture.tied_embeddings else 2
     positions = architecture.max_position_embeddings * architecture.hidden_size if family.positions else 0
     return linears + biases + matrices * vocabulary + positions + _norms(architecture, family)
 
 
-def _has_bias(architecture: Architecture, module: LinearModule) -> bool:
+def has_bias(architecture: Architecture, name: str) -> bool:
+    """Whether the linear layers of a name add a bias."""
     config, model_type = architecture.config, architecture.model_type
-    if module.is_head:
+    if name == find_family(model_type).head:
         return model_type == "phi"
     if model_type in _ALWAYS_BIASED:
         return True
     if model_type in ("qwen2", "qwen2_moe"):
-        return module.name in _QUERY_KEY_VALUE
+        return name in _QUERY_KEY_VALUE
     if model_type == "starcoder2":
         return bool(config.get("use_bias", True))
     if model_type == "falcon":
         return bool(config.get("bias", False))
-    is_attention = module.name in _QUERY_KEY_VALUE or module.name == "o_proj"
+    is_attention = name in _QUERY_KEY_VALUE or name == "o_proj"
     return bool(config.get("attention_bias" if is_attention else "mlp_bias", False))
 
 

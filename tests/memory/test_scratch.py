@@ -7,11 +7,15 @@ import pytest
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
+from kaitoc.compiler.memory.closed_form.detailed_script import DetailedScriptReader
 from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS, ChunkedLoss
+from kaitoc.compiler.memory.closed_form.model import stream_of
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import script_of
 from kaitoc.compiler.memory.closed_form.scratch import NOTHING, LastChunk, Piece, Scratch, in_turn, most, together
+from kaitoc.compiler.memory.closed_form.script import ScriptReader
 from kaitoc.compiler.memory.closed_form.size import ZERO, fixed, per_token
+from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Lora, Loss, Workload
 from kaitoc.compiler.memory.workload_key import key_of_step
 
@@ -73,16 +77,29 @@ def test_a_full_last_chunk_is_like_the_others() -> None:
         assert [piece.until for piece in of_last] == [piece.until for piece in pieces]
 
 
+class WholeRecomputation(DetailedScriptReader):
+    """Computes all of a checkpoint again."""
+
+    def _stop_early(self) -> None:
+        pass
+
+
+def most_live(reader: ScriptReader) -> int:
+    reader.step(stream_of(key_of_step(STEP)))
+    script = unroll(reader.events, reader.runs, reader.num_forward, reader.kept)
+    assert script is not None
+    allocator = CachingAllocator(AllocatorSettings())
+    script.replay(allocator, STEP.batch_size, STEP.seq_len_tokens)
+    return allocator.peak_allocated_bytes
+
+
 def test_a_checkpoint_is_computed_again_once_a_saved_tensor_is_asked_for() -> None:
     """What the output's gradient passes through before that is there first, so that more is live at the peak."""
+    assert most_live(WholeRecomputation(runs_all_layers=True)) > most_live(ScriptReader(runs_all_layers=True))
 
-    def most_live(*, recomputes_late: bool) -> int:
-        script = script_of(key_of_step(STEP), recomputes_late=recomputes_late)
-        allocator = CachingAllocator(AllocatorSettings())
-        script.replay(allocator, STEP.batch_size, STEP.seq_len_tokens)
-        return allocator.peak_allocated_bytes
 
-    assert most_live(recomputes_late=True) > most_live(recomputes_late=False)
+def test_a_checkpoint_is_computed_again_no_further_than_its_last_saved_tensor() -> None:
+    assert most_live(DetailedScriptReader()) < most_live(WholeRecomputation())
 
 
 def test_gradients_are_added_up_and_given_up_each_as_soon_as_it_is_complete() -> None:

@@ -24,11 +24,13 @@ from kaitoc.compiler.memory.closed_form.op import (
     Instruction,
     Keep,
     Kind,
+    Linger,
     New,
     Op,
     Part,
     Relabel,
     Repeat,
+    Return,
     Scratch,
     Split,
     Stream,
@@ -69,6 +71,8 @@ class Autograd(Graph):
             Accumulate: self._accumulate_in_place,
             Enter: self._enter,
             Begin: self._begin,
+            Linger: self._linger,
+            Return: self._return,
         }
 
     def offload_activations(self, *, skips_head: bool) -> None:
@@ -116,6 +120,12 @@ class Autograd(Graph):
         if self.offload is not None and instruction.part is Part.LOGITS:
             self.offload.is_active = True
 
+    def _linger(self, instruction: Linger) -> None:
+        """Take notice of variables of the decoder's `forward`."""
+
+    def _return(self, instruction: Return) -> None:
+        """Take notice of the end of the decoder's `forward`."""
+
     def _relabel(self, instruction: Relabel) -> None:
         """Take notice of another kind of a buffer."""
 
@@ -145,17 +155,18 @@ class Autograd(Graph):
 
     def _apply(self, op: Op) -> None:
         values = self._values
+        made_first = [self._made(size) for size in self._sizes_made_first(op)]
         computed = [self._made(size) for size in op.computes]
         output = values[op.output.number] = self._new_value(op.output)
         self._launch(op)
         if not op.has_backward or not (self._recording or self._keeps_contexts):
-            for buffer in computed:
+            for buffer in (*computed, *made_first):
                 self._release(buffer)
             return
         for tensor in op.retained:
             self._retained.append(self._held(tensor))
         if not self._recording:
-            for buffer in computed:
+            for buffer in (*computed, *made_first):
                 self._release(buffer)
             return
         step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op)
@@ -163,12 +174,20 @@ class Autograd(Graph):
         step.computed, step.is_tied, step.pieces = computed, op.is_tied, op.backward_pieces
         step.later_pieces = op.later_pieces
         step.saved = [self._held(tensor) for tensor in op.saved]
-        if op.saved_size != ZERO:
-            step.saved.append(self._made(op.saved_size))
+        step.saved += made_first
+        step.saved += [self._made(size) for size in self._saved_sizes(op)]
         if self.offload is not None:
             self.offload.skip(op.num_saved_parameters)
             self.offload.pack(step)
         self._record(step)
+
+    def _sizes_made_first(self, _op: Op) -> tuple[Size, ...]:
+        """Return the sizes of what an operation saves that is there before its output."""
+        return ()
+
+    def _saved_sizes(self, op: Op) -> tuple[Size, ...]:
+        """Return the sizes of what an operation saves beside its inputs and output."""
+        return (op.saved_size,) if op.saved_size != ZERO else ()
 
     def _make(self, instruction: New) -> None:
         self._values[instruction.tensor.number] = self._new_value(instruction.tensor)

@@ -8,8 +8,10 @@ method, and the modelling code of transformers 4.39 to 5.23.
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.detail import Detail
 from kaitoc.compiler.memory.closed_form.kernel import launch, traffic
 from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Kind, Tensor
+from kaitoc.compiler.memory.closed_form.scratch import Piece, together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 
@@ -116,7 +118,10 @@ class Elementwise:
     def _inverse_norm(self, wide: Tensor) -> Tensor:
         """`rsqrt(mean(x ** 2) + eps)`, one element per token."""
         stream, size = self.stream, wide.elements
-        squaring = Effects(saves=(wide,), backward_temporary=size * FLOAT32_BYTES * 2)
+        float32 = size * FLOAT32_BYTES
+        squaring = Effects(
+            saves=(wide,), backward_temporary=float32 * 2, detail=Detail(backward=together(float32, float32))
+        )
         squares = stream.apply([wide], size, FLOAT32_BYTES, squaring)
         mean = stream.apply([squares], per_token(1), FLOAT32_BYTES)
         stream.drop(squares)
@@ -145,11 +150,16 @@ class Elementwise:
         Both products, the negated half, the concatenation and the sum move 10 times the tensor; going back, padding
         and adding the two slices makes it 9 kernels, 14 times.
         """
-        size, group = value.size, self.stream.group
+        size, half, group = value.size, value.size.scaled(1, 2), self.stream.group
         self.stream.owed = None
         effects = Effects(
             forward_temporary=size * 2,
             backward_temporary=size * 2,
+            later_pieces=(Piece(size, 1), Piece(size)),
+            detail=Detail(
+                forward=(Piece(half, 2), Piece(size, 3), Piece(size), Piece(size)),
+                backward=(Piece(size), Piece(half, 2)),
+            ),
             forward=launch(traffic(group, size * 10), num_launches=NUM_ROTARY_KERNELS),
             backward=launch(traffic(group, size * 14), num_launches=NUM_ROTARY_BACKWARD_KERNELS),
         )

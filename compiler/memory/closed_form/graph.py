@@ -135,6 +135,13 @@ class Graph:
         self._leave(gradient)
         return gradient
 
+    def _takes_weight_first(self, _step: BackwardStep) -> bool:
+        """Whether an operation computes the gradient of its parameters before those of its inputs."""
+        return False
+
+    def _has_run(self, step: BackwardStep) -> None:
+        """Take notice of an operation that went back, whose gradients come to their tensors next."""
+
     def _step_over(self, gradient: Buffer, scratch: StepScratch) -> None:
         """Step the optimizer over parameters, and drop their gradient."""
         self._mark(fixed(scratch(gradient.size.fixed)))
@@ -168,6 +175,8 @@ class Graph:
         step.saved = []
 
     def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
+        weight_first = self._takes_weight_first(step)
+        gradient = self._parameter_gradient(step) if weight_first else None
         results: list[tuple[Value, Buffer]] = []
         for value, size in zip(step.inputs, step.gradients, strict=True):
             if size is None:
@@ -182,9 +191,11 @@ class Graph:
             buffer = Buffer(size, Kind.WORKSPACE)
             self._allocate(buffer)
             results.append((value, buffer))
-        gradient = self._parameter_gradient(step)
+        if not weight_first:
+            gradient = self._parameter_gradient(step)
         self._mark(step.temporary)
         self._release(grad)
+        self._has_run(step)
         for value, buffer in results:
             self._accumulate(value, buffer)
         if step.is_tied:

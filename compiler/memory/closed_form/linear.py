@@ -7,6 +7,7 @@ autocast, bitsandbytes 0.43 to 0.50, and what is named at each method.
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.memory.closed_form.detail import Detail
 from kaitoc.compiler.memory.closed_form.dtypes import quantized_bytes
 from kaitoc.compiler.memory.closed_form.elementwise import Elementwise
 from kaitoc.compiler.memory.closed_form.kernel import Group, Launch, Unit, launch, traffic
@@ -33,6 +34,7 @@ class Linear:
     """One linear layer as the step meets it. `num_stacked` weights lie in one, those of fused experts.
 
     `is_tied`: it trains the embedding's weight.
+    `has_bias` decides which gradient comes first.
     """
 
     in_features: int
@@ -43,6 +45,7 @@ class Linear:
     adapter: Adapter | None = None
     num_stacked: int = 1
     is_tied: bool = False
+    has_bias: bool = False
 
     @property
     def num_weights(self) -> int:
@@ -77,7 +80,9 @@ class LinearOps(Elementwise):
     def matmul(self, value: Tensor, layer: Linear) -> Tensor:
         """`F.linear`: saves the input for a trainable weight, and the weight's cast copy under autocast.
 
-        Going back, the input's gradient is a product, and that of a trained weight another one.
+        Going back, the input's gradient is a product, and that of a trained weight another one, which comes first where
+        there is no bias (`MmBackward0` computes by the names of its inputs, `mat2` before `self`; `AddmmBackward0`
+        `mat1` before `mat2`). Both are views of what the product returns, unless autocast casts the weight's.
         """
         self.stream.owed = None
         given = self._autocast(value)
@@ -92,6 +97,7 @@ class LinearOps(Elementwise):
             backward_temporary=fixed(layer.num_weights * given.num_bytes) if layer.trainable and copy_bytes else ZERO,
             parameter_gradients=layer.num_weights * layer.weight_bytes if layer.trainable else 0,
             is_tied=layer.is_tied,
+            detail=Detail(weight_first=not layer.has_bias, views_gradient=True, views_weight=not copy_bytes),
             forward=forward,
             backward=backward,
         )

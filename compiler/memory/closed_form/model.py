@@ -81,6 +81,7 @@ class DecoderModel:
         self._inputs()
         self.stream.begin(Part.EMBEDDING)
         hidden = self.embed()
+        self.stream.linger((hidden,), () if self.workload.gradient_checkpointing else tuple(self._masks()))
         self.stream.begin(Part.LAYERS, hidden)
         for layer, count in self.plan.layers:
             run = self._layer_runner(layer)
@@ -89,6 +90,7 @@ class DecoderModel:
         self.stream.begin(Part.TAIL, hidden)
         normed = self.decoder.norm(hidden)
         self.stream.drop(hidden)
+        self.stream.return_from_decoder()
         cache = self._kept_cache()
         self.stream.enter_loss()
         loss = self.head.run(normed)
@@ -132,16 +134,25 @@ class DecoderModel:
         return lambda hidden: self.stream.checkpoint(run, hidden, keeps_output=reentrant)
 
     def _inputs(self) -> None:
-        """Token ids, labels, masks and the tables of the rotary embedding live through the step."""
-        stream, architecture = self.stream, self.plan.architecture
-        size = per_token(NUM_INPUT_TENSORS * INT64_BYTES)
-        if self.plan.family.rotary:
-            size += Size(per_position=2 * architecture.head_dim * self.plan.norm_bytes)
-        if self.decoder.attention.kind is Attention.EAGER:
-            size += per_pair(self.plan.norm_bytes)
-        elif self.decoder.attention.kind is Attention.SDPA and any(layer.is_masked for layer, _ in self.plan.layers):
-            size += per_pair(1 if self.plan.stack.masks_are_boolean else self.plan.norm_bytes)
-        stream.new(size, 1, False)
+        """Token ids, labels, masks and the tables of the rotary embedding live through the step.
+
+        Read tensor by tensor, the mask is a variable of the decoder, which checkpoints keep with their arguments.
+        """
+        plan, masks = self.plan, self._masks()
+        sizes = [per_token(INT64_BYTES)] * NUM_INPUT_TENSORS
+        if plan.family.rotary:
+            sizes += [Size(per_position=plan.architecture.head_dim * plan.norm_bytes)] * 2
+        detail = (*sizes, *masks) if self.workload.gradient_checkpointing else tuple(sizes)
+        self.stream.new(sum((*sizes, *masks), ZERO), 1, False, detail=detail)
+
+    def _masks(self) -> list[Size]:
+        """Return the size of the mask that the layers share, if there is one."""
+        plan, kind = self.plan, self.decoder.attention.kind
+        if kind is Attention.EAGER:
+            return [per_pair(plan.norm_bytes)]
+        if kind is Attention.SDPA and any(layer.is_masked for layer, _ in plan.layers):
+            return [per_pair(1 if plan.stack.masks_are_boolean else plan.norm_bytes)]
+        return []
 
     def embed(self) -> Tensor:
         """Look the tokens up; a gradient flows back to the result where training needs one without training it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
 from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
@@ -77,8 +78,8 @@ class Effects:
     `num_saved_parameters` are those that it saves as they are, which takes no memory.
     `computes` are gradients that going forward takes: the input's first, `HANDED_ON` in `gradients`, then parameters'.
     `forward_pieces` and `backward_pieces` are the tensors that make up a temporary, in the order in which they come;
-    the backward ones are there before the gradients. `later_pieces` are those of a loop's next turns back, which
-    find the gradients there.
+    the backward ones are there before the gradients. `later_pieces`, such as those of a loop's next turns back,
+    find the gradients there. `detail` is for replays that go tensor by tensor.
     `reads_again` is what its kernels pass over a second time, both ways.
     Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
     """
@@ -90,6 +91,7 @@ class Effects:
     forward_pieces: tuple[Piece, ...] = ()
     backward_pieces: tuple[Piece, ...] = ()
     later_pieces: tuple[Piece, ...] = ()
+    detail: Detail = NO_DETAIL
     num_saved_parameters: int = 0
     retains: tuple[Tensor, ...] = ()
     gradients: tuple[Size | None, ...] | None = None
@@ -121,6 +123,7 @@ class Op:
     forward_pieces: tuple[Piece, ...]
     backward_pieces: tuple[Piece, ...]
     later_pieces: tuple[Piece, ...]
+    detail: Detail
     num_saved_parameters: int
     retained: tuple[Tensor, ...]
     gradients: tuple[Size | None, ...]
@@ -172,9 +175,26 @@ class Op:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class New:
-    """A tensor that Python makes and holds until it drops it."""
+    """A tensor that Python makes and holds until it drops it, or several that are there as long: `detail`."""
 
     tensor: Tensor
+    detail: tuple[Size, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linger:
+    """Variables of the decoder's `forward`, which hold tensors, and others of these `sizes`, until it returns.
+
+    Peaks are counted without them; a replay that goes tensor by tensor has them.
+    """
+
+    tensors: tuple[Tensor, ...]
+    sizes: tuple[Size, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Return:
+    """The end of the decoder's `forward`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,8 +329,9 @@ class Begin:
     given: Tensor | None
 
 
+_Notice = Enter | Begin | Linger | Return
 Instruction = (
-    Op | New | Hold | Keep | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | Enter | Begin
+    Op | New | Hold | Keep | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | _Notice
 )
 
 

@@ -7,9 +7,11 @@ Values are held and dropped as in `closed_form/elementwise.py`. Sources: `attent
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.adapters import AdaptedLinearOps
+from kaitoc.compiler.memory.closed_form.detail import Detail
 from kaitoc.compiler.memory.closed_form.kernel import Group, launch
 from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Tensor
 from kaitoc.compiler.memory.closed_form.product import fused_attention, score_product, value_product
+from kaitoc.compiler.memory.closed_form.scratch import together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, per_pair, per_token
 
 
@@ -31,11 +33,15 @@ class Ops(AdaptedLinearOps):
         with self.stream.inside(Group.ATTENTION):
             inputs = [self._autocast(item) for item in (query, key, value)]
             statistics = per_token(FLOAT32_BYTES * num_heads)
+            mask = per_pair(inputs[0].num_bytes) if makes_mask else ZERO
+            gradient = inputs[0].elements * FLOAT32_BYTES
             effects = Effects(
                 saves=tuple(inputs),
                 saves_output=True,
-                saves_size=statistics + (per_pair(inputs[0].num_bytes) if makes_mask else ZERO),
-                backward_temporary=inputs[0].elements * FLOAT32_BYTES + statistics,
+                saves_size=statistics + mask,
+                detail=Detail(saved=(mask, statistics)),
+                backward_temporary=gradient + statistics,
+                later_pieces=together(gradient, statistics),
                 forward=forward,
                 backward=backward,
             )

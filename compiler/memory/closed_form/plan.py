@@ -8,6 +8,7 @@ from itertools import groupby
 
 from kaitoc.compiler.catalog.architecture import Architecture, UnknownModelTypeError
 from kaitoc.compiler.catalog.families import Family, find_family, masked_window
+from kaitoc.compiler.catalog.parameter_count import has_bias
 from kaitoc.compiler.catalog.sites import (
     Site,
     attention_sites,
@@ -229,6 +230,7 @@ class _Planner:
             quantization,
             self.trains_base or saved,
             adapter,
+            has_bias=has_bias(self.architecture, site.name),
         )
 
     def _adapter(self, site: Site, copies: int) -> Adapter | None:

@@ -80,16 +80,16 @@ def replayed_shares(workload: Workload) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=256)
-def script_of(workload: Workload, *, adds_up: bool = False, recomputes_late: bool = False) -> Script:
+def script_of(workload: Workload, *, adds_up: bool = False, is_detailed: bool = False) -> Script:
     """Derive a step's allocations, for any batch size and sequence length.
 
     With `adds_up` it finds the gradients of batches before it: its own are added to them and given up, each as soon as
-    it is complete. `recomputes_late` is as in `ScriptReader`; every published figure of a single step is without it.
+    it is complete. `is_detailed` goes tensor by tensor; every published figure of a single step is without it.
     """
     stream, reference = stream_of(workload), reference_stream_of(workload)
     prepare = setup_of(workload)
     for runs_all_layers in (True,) if workload.offloads_activations else (False, True):
-        reader = ScriptReader(runs_all_layers=runs_all_layers, recomputes_late=recomputes_late)
+        reader = _reader(is_detailed=is_detailed, runs_all_layers=runs_all_layers)
         prepare(reader)
         if adds_up:
             reader.step_scratch = _nothing
@@ -98,6 +98,14 @@ def script_of(workload: Workload, *, adds_up: bool = False, recomputes_late: boo
         if script is not None:
             return script
     raise RuntimeError("a recording of all layers has no groups that could differ")
+
+
+def _reader(*, is_detailed: bool, runs_all_layers: bool) -> ScriptReader:
+    if not is_detailed:
+        return ScriptReader(runs_all_layers=runs_all_layers)
+    from kaitoc.compiler.memory.closed_form.detailed_script import DetailedScriptReader  # for lengths that vary alone
+
+    return DetailedScriptReader(runs_all_layers=runs_all_layers)
 
 
 def _nothing(_num_bytes: int) -> int:

@@ -17,7 +17,7 @@ from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import rounded
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Checkpoint, Keep, Op, Repeat
+from kaitoc.compiler.memory.closed_form.op import Keep, Op, Repeat
 from kaitoc.compiler.memory.closed_form.scratch import LastChunk, Piece, most, together
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
@@ -117,12 +117,10 @@ class LayerRun:
 class ScriptReader(Autograd):
     """Reads a stream for its script: writes down what a step allocates instead of counting it.
 
-    With `recomputes_late` a checkpoint that is not reentrant is computed again as PyTorch does it: once the first
-    backward operation asks for a saved tensor, after those that saved none, and loops take their scratch memory
-    tensor by tensor. Else it is computed at once, and a loop takes the most in one piece.
+    A checkpoint is computed again at once, and a loop takes the most of its scratch memory in one piece.
     """
 
-    def __init__(self, *, runs_all_layers: bool = False, recomputes_late: bool = False) -> None:
+    def __init__(self, *, runs_all_layers: bool = False) -> None:
         super().__init__()
         self.events: list[Event] = []
         self.runs: list[LayerRun] = []
@@ -131,8 +129,6 @@ class ScriptReader(Autograd):
         self._runs_all_layers = runs_all_layers
         self._numbers: dict[Buffer, int] = {}
         self._num_blocks = 0
-        self._recomputes_late = recomputes_late
-        self._recomputed_events: tuple[int, int] | None = None
         self._undone: BackwardStep | None = None
         self._taken: list[int] = []
 
@@ -158,8 +154,6 @@ class ScriptReader(Autograd):
     def _mark(self, temporary: Size = ZERO) -> None:
         if self._undone is not None:
             self._give_back(self._taken)
-            if self._recomputes_late:
-                self._give_back(self._take(self._undone.later_pieces))
             self._undone = None
         elif temporary is not ZERO and any(temporary):
             self.events.append(Touched(temporary))
@@ -170,33 +164,28 @@ class ScriptReader(Autograd):
             return
         self._give_back(self._take(op.forward_pieces))
 
-    def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
-        start = len(self.events)
-        result = super()._run_again(instruction, given)
-        if self._recomputes_late and not instruction.keeps_output:
-            self._recomputed_events = start, 0
-        return result
-
-    def _undo(self, step: BackwardStep) -> None:
-        if self._recomputed_events is not None:
-            start, end = self._recomputed_events
-            end = end or len(self.events)
-            self._recomputed_events = start, end
-            if step.saved or (isinstance(step.launched_by, Op) and step.launched_by.num_saved_parameters):
-                self.events += self.events[start:end]
-                del self.events[start:end]
-                self._recomputed_events = None
-        super()._undo(step)
-
     def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
-        if step.pieces:
-            self._undone, self._taken = step, self._take(step.pieces)
+        pieces = self._pieces_first(step)
+        if pieces or self._has_later_pieces(step):
+            self._undone, self._taken = step, self._take(pieces)
         super()._go_back(step, grad)
+
+    def _pieces_first(self, step: BackwardStep) -> Sequence[Piece]:
+        """Return the tensors of scratch memory that are there before an operation's gradients."""
+        return step.pieces
+
+    def _has_later_pieces(self, _step: BackwardStep) -> bool:
+        """Whether more of them come once the gradients are there."""
+        return False
 
     def _take(self, pieces: Sequence[Piece]) -> list[int]:
         """Write down the tensors of scratch memory; return the numbers of those that are there when all have come."""
-        if not self._recomputes_late and any(piece.until is not None for piece in pieces):
+        if any(piece.until is not None for piece in pieces):
             pieces = together(most(pieces))
+        return self._written(pieces)
+
+    def _written(self, pieces: Sequence[Piece]) -> list[int]:
+        """Write tensors down one by one; return the numbers of those that are there when all have come."""
         first, ending = self._num_blocks, dict[int, list[int]]()
         self._num_blocks += len(pieces)
         for place, piece in enumerate(pieces):

@@ -19,11 +19,13 @@ from kaitoc.compiler.memory.closed_form.op import (
     Instruction,
     Keep,
     Kind,
+    Linger,
     New,
     Op,
     Part,
     Relabel,
     Repeat,
+    Return,
     Scratch,
     Split,
     Storage,
@@ -56,10 +58,17 @@ class StreamBuilder:
         """Return the stream written so far, to go back from `loss`."""
         return Stream(tuple(self._instructions), loss)
 
-    def new(self, elements: Size, num_bytes: int, needs_grad: bool, kind: Kind = Kind.ACTIVATION) -> Tensor:
-        """Allocate a tensor."""
+    def new(
+        self,
+        elements: Size,
+        num_bytes: int,
+        needs_grad: bool,
+        kind: Kind = Kind.ACTIVATION,
+        detail: tuple[Size, ...] = (),
+    ) -> Tensor:
+        """Allocate a tensor, or one for several that are there as long."""
         tensor = self._tensor(elements, num_bytes, Storage(elements * num_bytes, kind), needs_grad)
-        self._write(New(tensor))
+        self._write(New(tensor, detail))
         return tensor
 
     def drop(self, *tensors: Tensor) -> None:
@@ -118,6 +127,7 @@ class StreamBuilder:
                 forward_pieces=effects.forward_pieces,
                 backward_pieces=effects.backward_pieces,
                 later_pieces=effects.later_pieces,
+                detail=effects.detail,
                 num_saved_parameters=effects.num_saved_parameters,
                 retained=effects.retains,
                 gradients=gradients,
@@ -205,6 +215,14 @@ class StreamBuilder:
         """Begin the loss, to which everything after belongs."""
         self.is_loss = True
         self._write(Enter(Phase.LOSS))
+
+    def linger(self, tensors: tuple[Tensor, ...], sizes: tuple[Size, ...]) -> None:
+        """Have variables of the decoder's `forward` hold tensors, and others of these sizes, until it returns."""
+        self._write(Linger(tensors, sizes))
+
+    def return_from_decoder(self) -> None:
+        """End the decoder's `forward`."""
+        self._write(Return())
 
     def begin(self, part: Part, given: Tensor | None = None) -> None:
         """Say which part of the model comes next, and what goes into it."""

@@ -99,7 +99,7 @@ class _Run:
 
     def _batch(self, shape: BatchShape) -> None:
         workload = replace(self.workload, batch_size=shape.num_rows, seq_len_tokens=shape.num_tokens)
-        script = script_of(key_of_step(workload), adds_up=bool(self._gradients), recomputes_late=True)
+        script = script_of(key_of_step(workload), adds_up=bool(self._gradients), is_detailed=True)
         blocks: list[Block] = []
         num_bytes = script.num_bytes(*shape)
         script.run(self.allocator, num_bytes, blocks, 0, script.num_forward)

@@ -1,0 +1,28 @@
+"""What a replay that goes tensor by tensor reads of an operation, for which peaks have sums."""
+
+from __future__ import annotations
+
+from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.memory.closed_form.scratch import Piece
+from kaitoc.compiler.memory.closed_form.size import Size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detail:
+    """The tensors that make up an operation's sums, and in which order its gradients come.
+
+    `forward` and `backward` stand for the temporaries, the latter before the gradients; `saved` for what is saved
+    beside inputs and output, of which all but the last are there before the output. `weight_first`: gradients of
+    parameters come before those of inputs. `views_gradient`, `views_weight`: the input's or the weight's gradient is a
+    view, to which nothing can be added in place.
+    """
+
+    forward: tuple[Piece, ...] = ()
+    backward: tuple[Piece, ...] = ()
+    saved: tuple[Size, ...] = ()
+    weight_first: bool = False
+    views_gradient: bool = False
+    views_weight: bool = False
+
+
+NO_DETAIL = Detail()

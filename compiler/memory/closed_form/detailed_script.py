@@ -1,0 +1,162 @@
+"""A step's script tensor by tensor, in the order in which PyTorch takes and gives back.
+
+Batches that differ in length find the gaps that earlier ones left, so that every tensor's place counts. Scripts of a
+single step, and all figures that are published of one, are read by `ScriptReader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
+from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
+from kaitoc.compiler.memory.closed_form.op import Checkpoint, Kind, Linger, New, Op, Return
+from kaitoc.compiler.memory.closed_form.scratch import Piece
+from kaitoc.compiler.memory.closed_form.script import Allocated, Event, Freed, ScriptReader
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size
+
+
+class DetailedScriptReader(ScriptReader):
+    """Reads every tensor of an operation where it has a `Detail`.
+
+    A checkpoint that is not reentrant is computed again once the first backward operation asks for a saved tensor,
+    after those that saved none, and no further than the last tensor that is saved.
+    """
+
+    def __init__(self, *, runs_all_layers: bool = False) -> None:
+        super().__init__(runs_all_layers=runs_all_layers)
+        self._recomputed_events: tuple[int, int] | None = None
+        self._last_saved = 0
+        self._unmade: set[int] = set()
+        self._lingering: list[Buffer] = []
+        self._views: set[Buffer] = set()
+        self._detail_of_undone = NO_DETAIL
+
+    def _free(self, buffer: Buffer) -> None:
+        if self._numbers.get(buffer) in self._unmade:
+            del self._numbers[buffer]
+        super()._free(buffer)
+
+    def _take(self, pieces: Sequence[Piece]) -> list[int]:
+        return self._written(pieces)
+
+    def _mark(self, temporary: Size = ZERO) -> None:
+        if self._undone is not None:
+            self._keep_latest(self._undone)
+            self._taken += self._take(self._undone.later_pieces)
+        super()._mark(temporary)
+
+    def _keep_latest(self, step: BackwardStep) -> None:
+        """Keep the embedding's gradient of a tied weight, to which the head's is added, where that one is a view."""
+        head = self._incomplete
+        if step.is_tied and head is not None and head in self._views:
+            self._numbers[head], self._taken[0] = self._taken[0], self._numbers[head]
+
+    def _launch(self, op: Op) -> None:
+        if op.detail.forward:
+            self._give_back(self._take(op.detail.forward))
+        elif op.detail.saved:
+            self._mark(op.forward_temporary - op.saved_size)
+        else:
+            super()._launch(op)
+
+    def _sizes_made_first(self, op: Op) -> tuple[Size, ...]:
+        return op.detail.saved[:-1]
+
+    def _saved_sizes(self, op: Op) -> tuple[Size, ...]:
+        return op.detail.saved[-1:] or super()._saved_sizes(op)
+
+    def _linger(self, instruction: Linger) -> None:
+        self._lingering = [self._held(tensor) for tensor in instruction.tensors]
+        self._lingering += [self._made(size) for size in instruction.sizes]
+
+    def _return(self, _instruction: Return) -> None:
+        for buffer in self._lingering:
+            self._release(buffer)
+        self._lingering = []
+
+    def _make(self, instruction: New) -> None:
+        if not instruction.detail:
+            super()._make(instruction)
+            return
+        first, *_ = [self._made(size) for size in instruction.detail]
+        self._values[instruction.tensor.number] = Value(first)
+
+    def _apply(self, op: Op) -> None:
+        if op.saved or op.detail.saved or op.num_saved_parameters:
+            self._last_saved = len(self.events)
+        super()._apply(op)
+        if op.saves_results:
+            self._last_saved = len(self.events)
+
+    def _run_again(self, instruction: Checkpoint, given: Value) -> Value:
+        start = self._last_saved = len(self.events)
+        result = super()._run_again(instruction, given)
+        if not instruction.keeps_output:
+            self._recomputed_events = start, 0
+            self._stop_early()
+        return result
+
+    def _stop_early(self) -> None:
+        """Leave out all after the last saved tensor (`_StopRecomputationError` of `torch/utils/checkpoint.py`)."""
+        rest: list[Event] = self.events[self._last_saved :]
+        unmade = {event.number for event in rest if isinstance(event, Allocated)}
+        self._unmade |= unmade
+        kept = [event for event in rest if isinstance(event, Freed) and event.number not in unmade]
+        self.events[self._last_saved :] = kept
+
+    def _undo(self, step: BackwardStep) -> None:
+        if self._recomputed_events is not None:
+            start, end = self._recomputed_events
+            end = end or len(self.events)
+            self._recomputed_events = start, end
+            if step.saved or (isinstance(step.launched_by, Op) and step.launched_by.num_saved_parameters):
+                self.events += self.events[start:end]
+                del self.events[start:end]
+                self._recomputed_events = None
+        super()._undo(step)
+
+    def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
+        detail = self._detail_of_undone = _detail(step)
+        super()._go_back(step, grad)
+        self._detail_of_undone = NO_DETAIL
+        if step.is_tied and detail.views_weight and self._incomplete is not None:
+            self._views.add(self._incomplete)
+
+    def _pieces_first(self, step: BackwardStep) -> Sequence[Piece]:
+        return _detail(step).backward or step.pieces
+
+    def _has_later_pieces(self, step: BackwardStep) -> bool:
+        return bool(step.later_pieces)
+
+    def _takes_weight_first(self, step: BackwardStep) -> bool:
+        return _detail(step).weight_first
+
+    def _has_run(self, step: BackwardStep) -> None:
+        """Release what was saved (`evaluate_function` of `engine.cpp`)."""
+        self._release_saved(step)
+
+    def _accumulate(self, value: Value, grad: Buffer) -> None:
+        """Add gradients in place to one that nothing else refers to, as a view's base does (`can_accumulate_inplace` of
+        `input_buffer.cpp`).
+        """
+        if self._detail_of_undone.views_gradient:
+            self._views.add(grad)
+        old = value.grad
+        if old is None or not self._is_shared(old):
+            super()._accumulate(value, grad)
+        elif not self._is_shared(grad):
+            value.grad = grad
+            self._release(old)
+        else:
+            value.grad = Buffer(grad.size, Kind.WORKSPACE)
+            self._allocate(value.grad)
+            self._release(old)
+            self._release(grad)
+
+    def _is_shared(self, grad: Buffer) -> bool:
+        return grad.holders > 1 or grad in self._views
+
+
+def _detail(step: BackwardStep) -> Detail:
+    return step.launched_by.detail if isinstance(step.launched_by, Op) else NO_DETAIL
