@@ -7,8 +7,7 @@ is one, and `late` rules for the first job that has what they are about (`compil
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.job.faults import FileRule, ObjectRule, Rule
 from kaitoc.compiler.job.job_rules import JobRules
 from kaitoc.compiler.job.subjects import (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from kaitoc.compiler.catalog.linear_modules import match_targets
 from kaitoc.compiler.catalog.served_adapters import takes_embeddings
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import stack_of, targets_of
 

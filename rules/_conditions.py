@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, version_number
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass

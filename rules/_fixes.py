@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from kaitoc.compiler.core.annotations import Protocol
 from kaitoc.compiler.core.findings import Applicability, Fix
 from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, set_option
 from kaitoc.compiler.manifest.inner_config import InnerConfig, Option

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.catalog.releases import Release, all_releases, find_release
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.rules._templates import TemplateLanguage

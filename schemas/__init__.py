@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 from functools import lru_cache
-from typing import Any
+
+TYPE_CHECKING = False  # as `typing` has it, which a check does without
+if TYPE_CHECKING:
+    from typing import Any
+
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 

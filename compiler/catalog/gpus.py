@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.units import BYTES_PER_GBIT, GIB
 from kaitoc.schemas import read_json

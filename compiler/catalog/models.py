@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from kaitoc.compiler.catalog.architecture import Architecture, ArchitectureError
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.schemas import read_json
 
 _FILE = "schemas/catalog/models.json"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes, version_number
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
 

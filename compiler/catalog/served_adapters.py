@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.schemas import read_json
 
 _NEUTRAL: tuple[object, ...] = (None, False, "none", [], ())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from kaitoc.compiler.check.known_findings import known_findings, without_unknown
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.check.remembered import BySettings, Met, identity_of
 from kaitoc.compiler.check.rule_set import RuleSet
+from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.progress import SILENT, Task, tracked
 from kaitoc.compiler.core.source import SourceError

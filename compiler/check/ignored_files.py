@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
 
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, TypeAlias
 from kaitoc.compiler.core.records import dataclass, field
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from kaitoc.compiler.check.engine import Engine, tracked_check
 from kaitoc.compiler.check.outcome import FileOutcome
+from kaitoc.compiler.core.annotations import IO, TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.progress import SECONDS_BETWEEN, SILENT, Task
 from kaitoc.compiler.core.records import dataclass

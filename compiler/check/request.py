@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Protocol
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.check.inputs import WHOLE_SEARCH, Inputs, Search, find_files
 from kaitoc.compiler.check.outcome import Outcome
+from kaitoc.compiler.core.annotations import Protocol
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.settings import SettingsError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kaitoc.compiler.api.checking import ledgers_of_files, ledgers_of_outcome
 from kaitoc.compiler.check.engine import Engine
@@ -17,6 +16,7 @@ from kaitoc.compiler.cli.check_report import CheckReport, conclude, tell_what_is
 from kaitoc.compiler.cli.console import complain, say, show_progress
 from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
+from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target

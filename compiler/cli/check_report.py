@@ -7,10 +7,10 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TextIO
 
 from kaitoc.compiler.check.request import CheckRequest
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say
+from kaitoc.compiler.core.annotations import TextIO
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, emit

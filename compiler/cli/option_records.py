@@ -6,9 +6,9 @@ A value that a record has by itself is that of an option that is left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
 
 from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
+from kaitoc.compiler.core.annotations import Any, TypeVar
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass, field_names, replace
 from kaitoc.compiler.job.assumptions import Overrides

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import yaml  # noqa: F401  # deeper down its expressions cross the end of a piece of Python's stack, a fortieth of a check
 
 from kaitoc.compiler.cli.check_options import CheckOptions
 from kaitoc.compiler.cli.option_records import GROUPS, record_of
+from kaitoc.compiler.core.annotations import Any
 
 _COMPLETION = "_KAITOC_COMPLETE"
 """The variable by which a shell asks click for completions."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from kaitoc.compiler.core.annotations import Any
 
 
 class FrozenMapping(Mapping[str, object]):

@@ -13,7 +13,8 @@ import sys
 from _thread import allocate_lock  # the lock of `threading` without all else that it brings to a start
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+
+from kaitoc.compiler.core.annotations import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -11,7 +11,8 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from types import TracebackType

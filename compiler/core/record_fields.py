@@ -7,7 +7,8 @@ describes its fields by itself, and hands them over in the standard library's fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import dataclasses

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
 
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any
 from kaitoc.compiler.core.record_fields import MISSING, Field, StandardAttributes, field_of_standard
 
 __all__ = ["dataclass", "field", "field_names", "replace"]

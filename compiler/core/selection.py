@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
+from kaitoc.compiler.core.annotations import Literal
 from kaitoc.compiler.core.areas import CODE_PREFIX
 
 Level = Literal["off", "info", "warning", "error"]

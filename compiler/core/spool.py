@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import marshal
 import os
-from typing import IO, Any
 
+from kaitoc.compiler.core.annotations import IO, Any
 from kaitoc.compiler.core.errors import KaitocError
 
 MAX_HELD_BYTES = 1_000_000

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import TYPE_CHECKING, Any
+
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any
 
 _make: Any = namedtuple
 _OF_A_CLASS_BODY = ("__module__", "__qualname__", "__annotations__")

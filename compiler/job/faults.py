@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from sys import intern
-from typing import TYPE_CHECKING, Any, Protocol
 
 from kaitoc.compiler.catalog.releases import Release
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any, Protocol
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Related, Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile, Place

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.catalog.releases import Release
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Generic, TypeVar
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.prices import NO_PRICES, Prices

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import cast
 
+from kaitoc.compiler.core.annotations import cast
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.faults import JobRule
 from kaitoc.compiler.job.job import Job

@@ -11,8 +11,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
 
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any, Literal
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Severity
 from kaitoc.compiler.core.path_patterns import matches_path

@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from kaitoc.compiler.core.selection import Level
-
 Selector = Annotated[
     str, Field(min_length=1, description="`ALL`, a code (`KT402`), a code prefix (`KT4`) or a rule's name.")
 ]
@@ -18,8 +16,9 @@ Pattern = Annotated[str, Field(min_length=1, description="A path pattern, relati
 InstanceTypeName = Annotated[str, Field(min_length=1, description="An instance type, such as `p4d.24xlarge`.")]
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+_Severity = Literal["info", "warning", "error"]
 _LevelsOrLeast = Annotated[
-    Annotated[dict[Selector, Level], Tag("[table]")] | Annotated[Literal["info", "warning", "error"], Tag("[text]")],
+    Annotated[dict[Selector, Literal["off", _Severity]], Tag("[table]")] | Annotated[_Severity, Tag("[text]")],
     Discriminator(lambda value: "[table]" if isinstance(value, dict) else "[text]"),
 ]
 """Tags in brackets are left out of the place that an error names."""

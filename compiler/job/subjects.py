@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
 
+from kaitoc.compiler.core.annotations import TypeAlias
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import batch_size_of, verdict_of, workload_of

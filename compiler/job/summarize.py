@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
+from kaitoc.compiler.core.annotations import TypeVar
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import (
     batch_size_of,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Literal
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.result import Footprint, Verdict
 

@@ -7,7 +7,8 @@ Earlier releases of Kaito do not look at URLs.
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+
+from kaitoc.compiler.core.annotations import Literal, TypeAlias
 
 FIRST_RELEASE = "v0.12"
 """The first release whose webhook judges URLs."""

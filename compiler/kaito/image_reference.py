@@ -6,7 +6,8 @@ A reference is completed as Docker completes it (`phi` is `docker.io/library/phi
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+
+from kaitoc.compiler.core.annotations import Literal, TypeAlias
 
 ImageRefusal: TypeAlias = Literal["invalid", "upper case", "image ID", "too long", "digest"]
 """Why the webhook refuses an image reference."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache, lru_cache
-from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.releases import BUNDLED, all_releases
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.schemas import read_json
 

@@ -7,8 +7,8 @@ Sources: kubectl `pkg/util/apply.go` (`GetModifiedConfiguration`), apimachinery 
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.manifest.object_faults import content_of
 from kaitoc.compiler.manifest.objects import Manifest
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.manifest.object_shape import normalized, object_shape
 from kaitoc.compiler.manifest.objects import Manifest, Place, escape_pointer

@@ -6,9 +6,9 @@ They are JSON Schemas with a few keywords of their own (`x-...`), which the judg
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
 from kaitoc.schemas import read_json

@@ -7,8 +7,8 @@ in a custom resource a null field is absent, in a built-in type it is the type's
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.manifest.formats import has_form
 from kaitoc.compiler.manifest.object_schemas import Schema, object_schema
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as PlainMapping
-from typing import Any
 
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.manifest.objects import Field, Manifest
 from kaitoc.compiler.yaml.tree import Mapping, Node

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TextIO
 
+from kaitoc.compiler.core.annotations import TextIO
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.report.model import Contents, Frame, Verbosity, load_format

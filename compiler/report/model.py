@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
-from typing import Any, Protocol
 
 from kaitoc.compiler.check.rule_info import RuleInfo
+from kaitoc.compiler.core.annotations import Any, Protocol
 from kaitoc.compiler.core.findings import Applicability, Finding, Severity
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.tuples import NamedTuple

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import Enum
-from typing import TextIO
 
+from kaitoc.compiler.core.annotations import TextIO
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeAlias
 
 import yaml
 
+from kaitoc.compiler.core.annotations import Any, Protocol, TypeAlias
 from kaitoc.compiler.core.patterns import pattern
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source, Span, make_span

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import TypeAlias
 
+from kaitoc.compiler.core.annotations import TypeAlias
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Source, Span
 

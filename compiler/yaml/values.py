@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import yaml
 
+from kaitoc.compiler.core.annotations import Any
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.yaml.tree import Mapping, Node, ProblemKind, Scalar, Sequence, YamlProblem, walk
 

@@ -21,7 +21,7 @@ def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(sorted(m for m in sys.modules if m.partition('.')[0] in "
         "{'torch', 'transformers', 'pydantic', 'jsonschema', 'ruamel', 'rich', 'matplotlib', 'asyncio', 'ssl', "
-        "'click', 'dataclasses', 'inspect'}))"
+        "'click', 'dataclasses', 'inspect', 'typing'}))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, "check", "--isolated", str(path)],

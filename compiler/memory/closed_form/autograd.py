@@ -9,8 +9,8 @@ parameter (`accumulate_grad.h`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Graph, Value
 from kaitoc.compiler.memory.closed_form.op import (
     PASSED_ON,
