@@ -225,7 +225,12 @@ def test_a_target_is_a_format_and_maybe_a_file() -> None:
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("serif", "did you mean `sarif`"), ("json=", "names no file"), ("", "choose from"), ("__init__", "not a format")],
+    [
+        ("serif", "did you mean `sarif`"),
+        ("json=", "has no file name"),
+        ("", "choose from"),
+        ("__init__", "not a format"),
+    ],
 )
 def test_a_wrong_target_says_what_is_wrong(value: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
