@@ -30,15 +30,15 @@ def check(job: Job) -> Iterator[Fault]:
     states_bytes = predicted.peak.categories.optimizer
     if states_bytes < predicted.allocated_bytes * SHARE:
         return
-    small = needs(job, replace(workload, optimizer=Optimizer.ADAMW_8BIT))
+    small = needs(job, replace(workload, optimizer=Optimizer.PAGED_ADAMW_8BIT))
     if small is None:
         return
     yield Fault(
         option_place(job, "TrainingArguments", "optim"),
-        f"optimizer states take {gib(states_bytes)} of {gib(predicted.device_bytes)} GiB; with an 8-bit "
+        f"optimizer states take {gib(states_bytes)} of {gib(predicted.device_bytes)} GiB; with a paged 8-bit "
         f"optimizer the run needs {gib(small.device_bytes)} GiB",
-        help="write `optim: adamw_bnb_8bit`, or lower the rank",
+        help="write `optim: paged_adamw_8bit`, or lower the rank",
         fix=setting_fix(
-            job, "TrainingArguments", "optim", "adamw_bnb_8bit", "Use the 8-bit optimizer", Applicability.UNSAFE
+            job, "TrainingArguments", "optim", "paged_adamw_8bit", "Use the paged 8-bit optimizer", Applicability.UNSAFE
         ),
     )
