@@ -9,6 +9,7 @@ import pytest
 
 from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.api.estimating import estimate
+from kaitoc.compiler.api.running import RunError
 from kaitoc.compiler.api.running import plan as plan_of_file
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.core.units import GIB
@@ -110,7 +111,7 @@ def test_activations_that_a_manifest_sends_to_the_host_leave_estimate_and_plan(t
 
 
 def test_words_that_the_runtime_does_not_follow_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="`fsdp: shard_grad_op` is not supported"):
+    with pytest.raises(RunError, match="does not support `fsdp: shard_grad_op`"):
         plan_of_file(write(tmp_path, 1, "shard_grad_op"), num_processes=2)
 
 
