@@ -18,7 +18,7 @@ SINCE = "0.1.0"
 
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|<[^>]+>|\$\{?\w+")
 _MAX_SHOWN = 80
-_HELPS: dict[ImageRefusal, str] = {
+HELPS: dict[ImageRefusal, str] = {
     "invalid": "write registry/repository:tag; the repository has lower-case letters only",
     "upper case": "write the repository in lower case",
     "image ID": "64 hexadecimal digits are an image ID; write registry/repository:tag",
@@ -40,4 +40,4 @@ def check(job: Job) -> Iterator[Fault]:
             yield Fault(field.value, message, severity=Severity.INFO)
         elif (refusal := image_refusal(field.text)) is not None:
             message = f"`{shown}` is not an image reference; Kaito's webhook refuses the Workspace"
-            yield Fault(field.value, message, help=_HELPS[refusal])
+            yield Fault(field.value, message, help=HELPS[refusal])
