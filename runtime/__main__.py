@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from kaitoc.compiler.core.source import Source, SourceError
 from kaitoc.compiler.plan.plan import Plan, PlanError, read_plan
 from kaitoc.runtime.failures import EXIT_INTERRUPTED, EXIT_OUT_OF_MEMORY, EXIT_USAGE, FinalFailure, RunFailure
 from kaitoc.runtime.launch.auto_fit import as_left_off, next_candidate
@@ -67,8 +68,8 @@ def _run_command() -> int:
         use_cache=not arguments.no_cache,
     )
     try:
-        plan = read_plan(Path(arguments.plan).read_text(encoding="utf-8"), arguments.plan)
-    except (PlanError, OSError, UnicodeDecodeError) as error:
+        plan = read_plan(Source.read(arguments.plan).text, arguments.plan)
+    except (PlanError, SourceError) as error:
         sys.stderr.write(f"kaitoc: {error}\n")
         return EXIT_USAGE
     return execute(plan, how, auto_fit=arguments.auto_fit)

@@ -161,6 +161,25 @@ def test_a_plan_of_another_version_is_not_started(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(("content", "fault"), [(None, "cannot be read: No such file"), (b"\xff", "not UTF-8 text")])
+def test_a_plan_that_cannot_be_read_is_named(
+    content: bytes | None,
+    fault: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "plan.json"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr("sys.argv", ["runtime", str(path)])
+
+    assert main() == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"kaitoc: {path}:")
+    assert fault in told
+
+
 def test_a_run_of_a_plan_of_another_version_is_not_resumed(make_plan: MakePlan) -> None:
     plan = make_plan(training=SAVING)
     run(plan)
