@@ -25,7 +25,7 @@ from kaitoc.compiler.job.object_table import (
     may_share_namespace,
     namespace_of,
 )
-from kaitoc.compiler.manifest.adapter_places import adapter_places
+from kaitoc.compiler.manifest.adapter_places import read_by, written_by
 from kaitoc.compiler.manifest.kustomization import FILE_NAMES, GeneratedConfigMap, unhashed_name
 from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.reading import as_plain_config
@@ -43,7 +43,8 @@ class Library:
     _context: set[str] = field(default_factory=set)
     _config_maps: ObjectTable = field(default_factory=ObjectTable)
     _users: ObjectTable = field(default_factory=ObjectTable)
-    _adapters: ObjectTable = field(default_factory=ObjectTable)
+    _trainers: ObjectTable = field(default_factory=ObjectTable)
+    _servers: ObjectTable = field(default_factory=ObjectTable)
     _beside: set[str] = field(default_factory=set)
     _searched: set[str] = field(default_factory=set)
     _hashed: ObjectTable = field(default_factory=ObjectTable)
@@ -82,23 +83,19 @@ class Library:
 
     def index(self, paths: Sequence[str]) -> Index:
         """Index the objects of some files, given by their numbers."""
-        numbers = {path: number for number, path in enumerate(paths)}
-        config_maps, users, adapters = (
-            [
-                (name, numbers[entry.path], entry.number, entry.namespace)
-                for name, entries in table
-                for entry in entries
-                if entry.path in numbers and entry.path not in self._kustomized.generated
-            ]
-            for table in (self._config_maps, self._users, self._adapters)
-        )
-        return Index(config_maps, users, adapters, self._kustomized.paths)
+        generated = self._kustomized.generated
+        numbers = {path: number for number, path in enumerate(paths) if path not in generated}
+        tables = (
+            [(name, numbers[one.path], one.number, one.namespace)
+             for name, entries in table for one in entries if one.path in numbers]
+            for table in self._tables()
+        )  # fmt: skip
+        return Index(tuple(tables), self._kustomized.paths)
 
     def take_index(self, paths: Sequence[str], index: Index) -> None:
         """Learn of the objects in given files that another process has read."""
         self._given.update(paths)
-        tables = (self._config_maps, self._users, self._adapters)
-        for table, entries in zip(tables, (index.config_maps, index.users, index.adapters), strict=True):
+        for table, entries in zip(self._tables(), index.tables, strict=True):
             for name, number, place, namespace in entries:
                 table.add(name, Entry(paths[number], place, intern(namespace)))
         for path in index.kustomizations:
@@ -182,11 +179,18 @@ class Library:
             if entry.path != config_map.source.path:
                 yield self.load(entry.path).manifests[entry.number]
 
-    def given_by_adapter(self, place: str) -> Iterator[Manifest]:
-        """Yield the objects in files the user named that write an adapter to a place, or read it from there."""
-        for entry in self._adapters.named(place):
+    def given_trainers(self, place: str) -> Iterator[Manifest]:
+        """Yield the tuning Workspaces in files the user named that write their adapter to a place."""
+        for entry in self._trainers.named(place):
             if entry.path in self._given:
                 yield self.load(entry.path).manifests[entry.number]
+
+    def is_served(self, place: str) -> bool:
+        """Return whether an object in a file the user named serves the adapter that is kept at a place."""
+        return any(entry.path in self._given for entry in self._servers.named(place))
+
+    def _tables(self) -> tuple[ObjectTable, ...]:
+        return self._config_maps, self._users, self._trainers, self._servers
 
     def _given_users(self, config_map: Manifest) -> Iterator[Entry]:
         for name in self._names_of(config_map):
@@ -197,14 +201,13 @@ class Library:
     def used_elsewhere(self) -> set[str]:
         """Return the files that must be judged with others.
 
-        They hold a ConfigMap that a Workspace may mean which has none of its own beside it, or a Workspace that runs
-        with the ConfigMap of an overlay too, or write or read an adapter that another file reads or writes, or are
-        patches.
+        They hold a ConfigMap that a Workspace may mean which has none of its own beside it, a Workspace that runs with
+        the ConfigMap of an overlay too, or an adapter that one trains and another serves, or are patches.
         """
         paths: set[str] = set(self._kustomized.patches)
-        for _, entries in self._adapters:
-            files = {entry.path for entry in entries}
-            paths.update(files if len(files) > 1 else ())
+        for place, servers in self._servers:
+            files = {entry.path for entry in (*servers, *self._trainers.named(place))}
+            paths.update(files if self._trainers.named(place) and len(files) > 1 else ())
         for name, users in self._users:
             config_maps = self._config_maps_of(name)
             beside = {(entry.path, entry.namespace) for entry in config_maps}
@@ -308,10 +311,10 @@ class Library:
             if manifest.is_config_map and manifest.plain is None:
                 self._note_config_map(manifest.ref.name, Entry(path, index, namespace_of(manifest)))
             elif manifest.is_kaitos:
-                for config in config_names(manifest):
-                    self._users.add(config, Entry(path, index, namespace_of(manifest)))
-                for place in adapter_places(manifest):
-                    self._adapters.add(place, Entry(path, index, namespace_of(manifest)))
+                names = config_names(manifest), written_by(manifest), read_by(manifest)
+                for table, found in zip((self._users, self._trainers, self._servers), names, strict=True):
+                    for name in found:
+                        table.add(name, Entry(path, index, namespace_of(manifest)))
             elif not manifest.is_config_map:
                 continue
             self._learn(self._kustomized.learn_around(os.path.dirname(path), self._files.text_of))

@@ -137,9 +137,7 @@ def workspace_job(workspace: Manifest, library: Library, assumptions: Assumption
         method=_text(workspace, "tuning", "method"),
         assumptions=assumptions,
         may_name_unknown=config_map is None and bool(name) and library.has_unnamed(workspace),
-        is_served=lambda: any(
-            not manifest.is_tuning_workspace for manifest in library.given_by_adapter(written_to(workspace))
-        ),
+        is_served=lambda: library.is_served(written_to(workspace)),
     )
 
 

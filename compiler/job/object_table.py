@@ -96,13 +96,11 @@ def unmeant(config_maps: Sequence[Entry], users: Sequence[Entry]) -> dict[Entry,
 class Index(NamedTuple):
     """The objects in some files, to be told to another process that has the same list of files.
 
-    Each is a name, the number of its file, its index in the file and its namespace. Kustomizations are paths: what
-    they say of files is read again.
+    For each of the library's tables: names, numbers of files, indexes there and namespaces. Kustomizations are paths:
+    what they say of files is read again.
     """
 
-    config_maps: list[tuple[str, int, int, str]]
-    users: list[tuple[str, int, int, str]]
-    adapters: list[tuple[str, int, int, str]]
+    tables: tuple[list[tuple[str, int, int, str]], ...]
     kustomizations: tuple[str, ...] = ()
 
 

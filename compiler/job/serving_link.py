@@ -56,9 +56,8 @@ def _trainers(view: ServingView, library: Library, assumptions: Assumptions) -> 
         place, stated = read_from(adapter), adapter.field("source", "image") or adapter.field("source")
         if not place or stated is None:
             continue
-        for manifest in library.given_by_adapter(place):
-            if manifest.is_tuning_workspace:
-                yield TrainedAdapter(stated.value, workspace_job(manifest, library, assumptions))
+        for manifest in library.given_trainers(place):
+            yield TrainedAdapter(stated.value, workspace_job(manifest, library, assumptions))
 
 
 def _text(read: Callable[[], Field | None]) -> Setting[str] | None:

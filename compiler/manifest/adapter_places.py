@@ -20,11 +20,14 @@ def read_from(adapter: Manifest) -> str:
     return _place(adapter.known_text("source", "image"), adapter.known_text("source", *_CLAIM))
 
 
-def adapter_places(manifest: Manifest) -> Iterator[str]:
-    """Yield the places that an object of Kaito's writes an adapter to, or reads one from."""
-    places = [written_to(manifest)] if manifest.is_tuning_workspace else []
-    places += [read_from(adapter) for view in serving_views(manifest) for adapter in view.adapters]
-    yield from filter(None, places)
+def written_by(manifest: Manifest) -> Iterator[str]:
+    """Yield the place that an object of Kaito's writes its adapter to, where it trains one."""
+    yield from filter(None, (written_to(manifest),) if manifest.is_tuning_workspace else ())
+
+
+def read_by(manifest: Manifest) -> Iterator[str]:
+    """Yield the places from which the servers of an object of Kaito's read adapters."""
+    yield from filter(None, (read_from(adapter) for view in serving_views(manifest) for adapter in view.adapters))
 
 
 def _place(image: str | None, claim: str | None) -> str:

@@ -77,3 +77,13 @@ def test_a_run_whose_adapter_nothing_at_hand_serves_is_told_what_a_server_needs(
 
     assert codes(alone, TRAINER) == {"KT731"}
     assert codes(tmp_path, TRAINER, SERVER.replace(IMAGE, "registry.example.com/other:1")) == {"KT731"}
+
+
+def test_runs_that_write_to_one_place_are_judged_each_by_itself(tmp_path: Path) -> None:
+    engine = Engine(all_rules(), Overrides(), SettingsFinder(isolated=True))
+    for number in range(4):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(TRAINER.replace("name: tune}", f"name: tune-{number}}}"), encoding="utf-8")
+        engine.library.add_given(str(path))
+
+    assert engine.library.used_elsewhere() == set()
