@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import all_rules
+from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.manifest.objects import ManifestFile
+from kaitoc.compiler.manifest.reading import read_manifests
 
 MODEL, IMAGE = "qwen2.5-coder-7b-instruct", "registry.example.com/chat:1"
 SERVER = f"""apiVersion: kaito.sh/v1beta1
@@ -79,11 +83,22 @@ def test_a_run_whose_adapter_nothing_at_hand_serves_is_told_what_a_server_needs(
     assert codes(tmp_path, TRAINER, SERVER.replace(IMAGE, "registry.example.com/other:1")) == {"KT731"}
 
 
-def test_runs_that_write_to_one_place_are_judged_each_by_itself(tmp_path: Path) -> None:
-    engine = Engine(all_rules(), Overrides(), SettingsFinder(isolated=True))
-    for number in range(4):
-        path = tmp_path / f"{number}.yaml"
-        path.write_text(TRAINER.replace("name: tune}", f"name: tune-{number}}}"), encoding="utf-8")
-        engine.library.add_given(str(path))
+def test_runs_that_write_to_one_place_are_read_and_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: Counter[str] = Counter()
 
+    def counted(source: Source) -> ManifestFile:
+        read[source.path] += 1
+        return read_manifests(source)
+
+    monkeypatch.setattr("kaitoc.compiler.job.file_store.read_manifests", counted)
+    engine = Engine(all_rules(), Overrides(), SettingsFinder(isolated=True))
+    paths = [str(tmp_path / f"{number}.yaml") for number in range(20)]
+    for number, path in enumerate(paths):
+        text = TRAINER.replace("name: tune}", f"name: tune-{number}}}").replace("settings", f"settings-{number}")
+        Path(path).write_text(text, encoding="utf-8")
+
+    outcome = engine.check(paths)
+
+    assert len(outcome.checked) == len(paths)
+    assert read == Counter(paths)
     assert engine.library.used_elsewhere() == set()
