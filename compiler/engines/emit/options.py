@@ -6,11 +6,11 @@ import re
 
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.manifest.formats import is_dns_subdomain
 
 ENGINES = ("trainjob", "jobset", "pytorchjob")
 MAX_NODES = 1000
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _MAX_NAME_LENGTH = 253
 _MAX_LABEL_LENGTH = 63
@@ -72,7 +72,7 @@ class EmitOptions:
             ("--queue", self.queue, label),
             ("--priority-class", self.priority_class, label),
         ):
-            if name and (len(name) > max_length or not _NAME.fullmatch(name)):
+            if len(name) > max_length or not is_dns_subdomain(name):
                 raise EmitError(f"{option} {name}: not the name of {what}")
         if self.priority_class and not self.queue:
             raise EmitError("--priority-class is Kueue's; name the queue with --queue")
