@@ -177,7 +177,7 @@ def test_prices_of_both_machines_that_favour_the_present_one_are_said_to_be_comp
     cheaper = kaitoc("compile", "priced.yaml", *prices, f"{other}=0.1").stdout
     alone = kaitoc("compile", "priced.yaml", *prices[:2]).stdout
 
-    assert "compared with 1 other instance type by price: none is cheaper than USD" in dearer
+    assert "compared with 1 other instance type by price, each with `--goal cost`: none is cheaper than USD" in dearer
     assert "--goal cost --allow-workspace-edits switches to it" in cheaper
     assert "hint" not in alone
 

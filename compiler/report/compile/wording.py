@@ -128,7 +128,7 @@ def proposal_text(proposal: InstanceProposal | NothingCheaper) -> str:
     if isinstance(proposal, NothingCheaper):
         others = plural(proposal.num_others, "other instance type")
         cost = f"USD {proposal.usd_per_million_tokens:.3f} per million tokens"
-        return f"compared with {others} by price: none is cheaper than {cost}"
+        return f"compared with {others} by price, each with `--goal cost`: none is cheaper than {cost}"
     name = f"{proposal.name} ({proposal.num_gpus} x {proposal.gpu})"
     if proposal.usd_per_million_tokens is not None:
         return (
