@@ -13,12 +13,13 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO := .demo
 WORKERS ?= 3
+SINCE ?= main
 
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 unexport PYTHONDONTWRITEBYTECODE # soaks start hundreds of processes, which would each compile all they import
 
-.PHONY: help install demo test lint types check-all format soak docs site schemas new-rule clean \
+.PHONY: help install demo test lint types check-all format soak messages docs site schemas new-rule clean \
 	build/mypy bench-check bench-memory bench-throughput bench-runtime bench-webhook
 
 help: ## Show what can be made.
@@ -63,6 +64,9 @@ format: $(STAMP) ## Format the code.
 
 soak: $(STAMP) ## Run the long random tests.
 	@for script in tests/soak/soak_*.py; do echo $$script; $(BIN)/python $$script || exit 1; done
+
+messages: $(STAMP) ## List the messages that commits not yet on main change without showing them; SINCE=main.
+	@$(BIN)/python tools/changed_messages.py "$(SINCE)..HEAD"
 
 new-rule: $(STAMP) ## Write the skeleton of a rule, with NAME=some-fault CODE=KT499.
 	@$(BIN)/python tools/new_rule.py "$(NAME)" "$(CODE)"
