@@ -109,4 +109,4 @@ site: $(STAMP) ## Build the documentation's site into build/site.
 docs: $(STAMP) ## Write the generated pages under docs/.
 	$(BIN)/python -m kaitoc.compiler.check.rule_index > docs/rules.md
 	$(BIN)/python -m kaitoc.compiler.cli.reference > docs/cli.md
-	$(BIN)/python docs/terminal_picture.py > docs/images/check.svg
+	$(BIN)/python tools/terminal_picture.py > docs/images/check.svg

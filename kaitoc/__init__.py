@@ -12,19 +12,11 @@ Nothing is loaded before it is used: the command line imports this module too.
 
 TYPE_CHECKING = False  # as `typing` has it, which would have to be imported
 if TYPE_CHECKING:
+    from kaitoc.admitting import admit as admit
+    from kaitoc.checking import check as check
     from kaitoc.compiler import __version__ as __version__
     from kaitoc.compiler.admission.review import Answer as Answer
     from kaitoc.compiler.admission.review import ReviewError as ReviewError
-    from kaitoc.compiler.api.admission import admit as admit
-    from kaitoc.compiler.api.checking import check as check
-    from kaitoc.compiler.api.compiling import compile as compile  # noqa: A004  # what the command is called
-    from kaitoc.compiler.api.estimating import Estimate as Estimate
-    from kaitoc.compiler.api.estimating import architecture as architecture
-    from kaitoc.compiler.api.estimating import estimate as estimate
-    from kaitoc.compiler.api.rendering import render as render
-    from kaitoc.compiler.api.running import RunError as RunError
-    from kaitoc.compiler.api.running import plan as plan
-    from kaitoc.compiler.api.running import run as run
     from kaitoc.compiler.check.baseline import BaselineError as BaselineError
     from kaitoc.compiler.check.changed_files import GitError as GitError
     from kaitoc.compiler.compile.model import Compilation as Compilation
@@ -43,6 +35,14 @@ if TYPE_CHECKING:
     from kaitoc.compiler.plan.plan import Plan as Plan
     from kaitoc.compiler.plan.plan import PlanError as PlanError
     from kaitoc.compiler.report.model import Report as Report
+    from kaitoc.compiling import compile as compile  # noqa: A004  # what the command is called
+    from kaitoc.estimating import Estimate as Estimate
+    from kaitoc.estimating import architecture as architecture
+    from kaitoc.estimating import estimate as estimate
+    from kaitoc.rendering import render as render
+    from kaitoc.running import RunError as RunError
+    from kaitoc.running import plan as plan
+    from kaitoc.running import run as run
     from kaitoc.runtime.failures import RunFailure as RunFailure
     from kaitoc.runtime.observe.report import RunReport as RunReport
 
@@ -53,7 +53,7 @@ _MODULES = {
     "BaselineError": "compiler.check.baseline",
     "Compilation": "compiler.compile.model",
     "CompileError": "compiler.compile.model",
-    "Estimate": "compiler.api.estimating",
+    "Estimate": "estimating",
     "EstimateError": "compiler.memory.estimate",
     "FineTune": "compiler.memory.estimate",
     "Finding": "compiler.core.findings",
@@ -65,21 +65,21 @@ _MODULES = {
     "PlanError": "compiler.plan.plan",
     "Report": "compiler.report.model",
     "ReviewError": "compiler.admission.review",
-    "RunError": "compiler.api.running",
+    "RunError": "running",
     "RunFailure": "runtime.failures",
     "RunReport": "runtime.observe.report",
     "Settings": "compiler.job.settings",
     "SettingsError": "compiler.job.settings",
     "SourceError": "compiler.core.source",
-    "admit": "compiler.api.admission",
-    "architecture": "compiler.api.estimating",
-    "check": "compiler.api.checking",
-    "compile": "compiler.api.compiling",
-    "estimate": "compiler.api.estimating",
+    "admit": "admitting",
+    "architecture": "estimating",
+    "check": "checking",
+    "compile": "compiling",
+    "estimate": "estimating",
     "load_settings": "compiler.job.settings",
-    "plan": "compiler.api.running",
-    "render": "compiler.api.rendering",
-    "run": "compiler.api.running",
+    "plan": "running",
+    "render": "rendering",
+    "run": "running",
 }
 """Where each public name is defined, below this package."""
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.engine_problem import EngineProblemKind
-from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind
+from kaitoc.compiler.kaito.vllm_engine_problem import EngineProblemKind
+from kaitoc.compiler.kaito.vllm_parser import ServingProblem, ServingProblemKind
 from kaitoc.compiler.manifest.config_edits import replace_value
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import removal

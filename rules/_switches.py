@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaitoc.compiler.core.findings import Applicability, Edit, Fix
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.options import SWITCH
+from kaitoc.compiler.kaito.vllm_options import SWITCH
 from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, replace_value
 from kaitoc.compiler.manifest.serving_config import Option
 

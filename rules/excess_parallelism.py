@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.engine_problem import EngineProblemKind
+from kaitoc.compiler.kaito.vllm_engine_problem import EngineProblemKind
 from kaitoc.rules._serving import configuration_faults
 
 CODE = "KT710"

@@ -9,8 +9,8 @@ from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_memory import kaito_token_bytes
-from kaitoc.compiler.kaito.serving.controller import controller_does
-from kaitoc.compiler.kaito.serving.nodes import estimate_slice, scanned_length
+from kaitoc.compiler.kaito.controller_arguments import controller_does
+from kaitoc.compiler.kaito.node_estimate import estimate_slice, scanned_length
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.memory.serving.models import shape_of
 from kaitoc.compiler.memory.serving.weights import files_bytes

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import RUNTIME_ANNOTATION, TRANSFORMERS, ServingJob
-from kaitoc.compiler.kaito.serving.controller import controller_does
+from kaitoc.compiler.kaito.controller_arguments import controller_does
 
 CODE = "KT729"
 NAME = "ineffective-serving-setting"

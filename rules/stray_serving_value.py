@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.parse import ServingProblemKind
+from kaitoc.compiler.kaito.vllm_parser import ServingProblemKind
 from kaitoc.rules._serving import STOPS, serving_problems
 from kaitoc.rules._switches import as_one_chain
 

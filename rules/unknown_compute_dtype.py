@@ -10,7 +10,7 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.repairs import (
     compute_dtype_name,
 )
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.rules._fixes import setting_fix
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._problems import STOPS

@@ -8,9 +8,9 @@ from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.core.wording import join_first
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.history import first_release_without, is_gone_before, releases_with
-from kaitoc.compiler.kaito.serving.parse import ServingProblem, ServingProblemKind, parse_words
-from kaitoc.compiler.kaito.serving.words import words_of
+from kaitoc.compiler.kaito.vllm_option_history import first_release_without, is_gone_before, releases_with
+from kaitoc.compiler.kaito.vllm_parser import ServingProblem, ServingProblemKind, parse_words
+from kaitoc.compiler.kaito.vllm_words import words_of
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import removal, renaming
 from kaitoc.rules._serving import STOPS, plain_name, serving_problems

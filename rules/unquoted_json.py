@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.parse import ServingProblemKind
+from kaitoc.compiler.kaito.vllm_parser import ServingProblemKind
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.compiler.yaml.tree import Scalar
 from kaitoc.rules._serving import STOPS, replacement, serving_problems

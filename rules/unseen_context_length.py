@@ -10,8 +10,8 @@ from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_memory import kaito_nodes, nodes_at
-from kaitoc.compiler.kaito.serving.controller import controller_does
-from kaitoc.compiler.kaito.serving.nodes import DEFAULT_LENGTH_TOKENS, scanned_length
+from kaitoc.compiler.kaito.controller_arguments import controller_does
+from kaitoc.compiler.kaito.node_estimate import DEFAULT_LENGTH_TOKENS, scanned_length
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import renaming
 from kaitoc.rules._serving import replacement

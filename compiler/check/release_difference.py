@@ -8,8 +8,8 @@ from kaitoc.compiler.catalog.gpus import all_instance_types
 from kaitoc.compiler.catalog.releases import Release, all_releases
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.default_drift import drifting_defaults, library_defaults
-from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
-from kaitoc.compiler.kaito.table import SectionArguments, release_arguments
+from kaitoc.compiler.kaito.argument_table import SectionArguments, release_arguments
+from kaitoc.compiler.kaito.vllm_options import ServingTable, serving_table
 from kaitoc.compiler.manifest.recognition import SERVING_SECTION
 
 _LIBRARIES = ("transformers", "peft", "trl", "bitsandbytes", "accelerate", "torch", "datasets", "vllm")

@@ -52,9 +52,9 @@ def admit(options: AdmitOptions) -> int:
     """
     if options.suite is not None:
         return _run_suite(options.suite, options)
+    from kaitoc.admitting import judge, partners_in
     from kaitoc.compiler.admission.policy import policy_of  # `--help` needs none of it
     from kaitoc.compiler.admission.review import render_answer
-    from kaitoc.compiler.api.admission import judge, partners_in
 
     partners = partners_in(options.partners)
     policy = policy_of(options.admission.policy, mutates=options.mutate)

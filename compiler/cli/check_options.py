@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kaitoc.compiler.api.checking import ledgers_of_files, ledgers_of_outcome
+from kaitoc.checking import ledgers_of_files, ledgers_of_outcome
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.inputs import Inputs, Search

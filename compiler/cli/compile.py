@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import click
 
-from kaitoc.compiler.api.compiling import compiled, request_for
 from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
@@ -21,6 +20,7 @@ from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequ
 from kaitoc.compiler.compile.output import in_place, into, write_all
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.passes.model import Goal, Preserve
+from kaitoc.compiling import compiled, request_for
 
 EXIT_CHANGES = 1
 EXIT_REFUSED = 1

@@ -16,7 +16,7 @@ from kaitoc.compiler.compile.output import PlannedWrite, names_file, write_all
 from kaitoc.compiler.core.records import dataclass
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.engines.emit.options import EmitOptions
+    from kaitoc.compiler.engines.emit_options import EmitOptions
 
 
 def engine_options(when: str) -> tuple[Callable[[F], F], ...]:
@@ -64,7 +64,7 @@ class EngineCommandOptions:
 
     def of(self, engine: str, shard_group: int | None) -> EmitOptions:
         """Return the emit options for an engine; raises `CompileError` and `EmitError`."""
-        from kaitoc.compiler.engines.emit.options import EmitOptions, Rdma  # `--help` needs none of it
+        from kaitoc.compiler.engines.emit_options import EmitOptions, Rdma  # `--help` needs none of it
 
         return EmitOptions(
             engine=engine,
@@ -82,7 +82,7 @@ class EngineCommandOptions:
 
 def emit(paths: tuple[str, ...], request: CompileRequest, options: EmitOptions, output: str | None) -> int:
     """Write the manifests of each Workspace, to standard output without a path; notes go to standard error."""
-    from kaitoc.compiler.api.emitting import emissions  # a plain compile needs none of it
+    from kaitoc.emitting import emissions  # a plain compile needs none of it
 
     if output is not None and output.endswith(".json") and names_file(output):
         raise CompileError(f"-o {output}: --emit writes YAML; name a .yaml file or a folder")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from kaitoc.compiler.api.estimating import Estimate, Subject, predict
-from kaitoc.compiler.api.solving import solve_gpus, solve_size
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
 from kaitoc.compiler.cli.console import say, show_progress
 from kaitoc.compiler.cli.estimate_conflicts import GPUS, SIZES, require_effect, require_settings_apply
@@ -39,6 +37,8 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.estimate import TASKS, EstimateError
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.solve import SolvedSize
+from kaitoc.estimating import Estimate, Subject, predict
+from kaitoc.sizing import solve_gpus, solve_size
 
 EXIT_DOES_NOT_FIT = 1
 _SERVE = "serve"

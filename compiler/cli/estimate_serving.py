@@ -20,7 +20,7 @@ from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Verdict
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.api.serving import Serve, ServingEstimate
+    from kaitoc.estimating_servers import Serve, ServingEstimate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,7 +128,9 @@ def estimate_servers(request: ServingRequest) -> int:
 
 
 def _estimates(request: ServingRequest) -> Iterator[ServingEstimate]:
-    from kaitoc.compiler.api.serving import (  # a fine-tune is estimated without what serves
+    from kaitoc.compiler.memory.serving.solve import SolvedServing
+    from kaitoc.compiler.memory.serving.workload import LoraSlots, WeightFormat
+    from kaitoc.estimating_servers import (  # a fine-tune is estimated without what serves
         Serve,
         described,
         estimates_in,
@@ -136,8 +138,6 @@ def _estimates(request: ServingRequest) -> Iterator[ServingEstimate]:
         predict_described,
         smallest_instance,
     )
-    from kaitoc.compiler.memory.serving.solve import SolvedServing
-    from kaitoc.compiler.memory.serving.workload import LoraSlots, WeightFormat
 
     options, overrides = request.options, request.overrides
     lengths, solve = _lengths(options.at), SolvedServing(request.solve) if request.solve else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.api.estimating import Estimate, Subject, architecture, subject_of, subjects_in
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.console import complain
@@ -16,6 +15,7 @@ from kaitoc.compiler.memory.device import knows_links
 from kaitoc.compiler.memory.estimate import has_closed_form, unmatched_targets
 from kaitoc.compiler.memory.sharing import image_note
 from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.estimating import Estimate, Subject, architecture, subject_of, subjects_in
 
 
 def subjects(options: EstimateOptions) -> Iterator[Subject]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.api.estimating import Subject, footprint_of
 from kaitoc.compiler.core.progress import tracked
 from kaitoc.compiler.core.source import write_atomically
 from kaitoc.compiler.job.summary import SweepPoint, Swept
 from kaitoc.compiler.memory.closed_form.footprint import verdict
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.solve import SolvedSize, resized
+from kaitoc.estimating import Subject, footprint_of
 
 _AXES = {
     SolvedSize.SEQ_LEN: "tokens per sequence",

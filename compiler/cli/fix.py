@@ -7,7 +7,7 @@ from collections import Counter
 
 import click
 
-from kaitoc.compiler.api.checking import ledgers_of_outcome
+from kaitoc.checking import ledgers_of_outcome
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.fix_rounds import Fixed, fix_until_stable
 from kaitoc.compiler.check.outcome import Outcome

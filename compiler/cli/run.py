@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from kaitoc.compiler.api.running import RunError, checked_plan, require_runtime, with_processes
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.emit import EngineCommandOptions, engine_options
@@ -19,6 +18,7 @@ from kaitoc.compiler.cli.options import (
 from kaitoc.compiler.cli.run_on_cluster import require_none_of_a_run_here, run_on_engine, run_on_kaito
 from kaitoc.compiler.cli.run_options import RunCommandOptions
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS
+from kaitoc.running import RunError, checked_plan, require_runtime, with_processes
 
 
 def _engine_options(command: F) -> F:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from kaitoc.compiler.api.compiling import compiled, request_for
-from kaitoc.compiler.api.running import RunError, job_in
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.console import complain, say
@@ -17,9 +15,11 @@ from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.run_options import RunCommandOptions
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiling import compiled, request_for
+from kaitoc.running import RunError, job_in
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.engines.emit.emission import Emission
+    from kaitoc.compiler.engines.emission import Emission
     from kaitoc.compiler.engines.report import ClusterReport
 
 _HEARD_BY_A_CLUSTER = frozenset(
@@ -91,12 +91,12 @@ def run_on_kaito(options: RunCommandOptions) -> int:
 
 def run_on_engine(options: RunCommandOptions) -> int:
     """Emit the manifests of a TrainJob or JobSet, apply them with kubectl and follow them; return the exit code."""
-    from kaitoc.compiler.api.emitting import emissions  # a run here needs none of them
     from kaitoc.compiler.engines.apply import ApplyOptions
     from kaitoc.compiler.engines.follow import FollowOptions
     from kaitoc.compiler.engines.kubectl import ClusterError
     from kaitoc.compiler.engines.kubeflow import run_emitted
     from kaitoc.compiler.engines.report import report_of
+    from kaitoc.emitting import emissions  # a run here needs none of them
 
     asked = options.engine.of(options.place, options.shard_group)
     request = request_for(options.assumptions.overrides, settings=options.settings)

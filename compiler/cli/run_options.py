@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaitoc.compiler.api.running import PlanRequest
 from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.cli.emit import EngineCommandOptions
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.running import PlanRequest
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.settings import SettingsFinder

@@ -107,7 +107,7 @@ def _serve(options: WebhookOptions) -> None:
 
 
 def _partners(paths: tuple[str, ...]) -> Partners:
-    from kaitoc.compiler.api.admission import partners_in  # as above
+    from kaitoc.admitting import partners_in  # as above
 
     if _IN_CLUSTER not in paths:
         return partners_in(paths)

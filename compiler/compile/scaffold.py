@@ -15,7 +15,7 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.job import Assumptions, Target
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.compiler.manifest.render import literal, render_document
 from kaitoc.compiler.manifest.training_config import DATA_KEY
 from kaitoc.compiler.memory.result import Verdict

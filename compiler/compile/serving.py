@@ -16,14 +16,14 @@ from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.speed import shape_within
+from kaitoc.compiler.passes import SERVING_PASSES
 from kaitoc.compiler.passes.model import Binding, Change, Goal, known_changes
-from kaitoc.compiler.passes.serving import SERVING_PASSES
-from kaitoc.compiler.passes.serving.costs import missing_price, usd_of
-from kaitoc.compiler.passes.serving.model import ServingContext
-from kaitoc.compiler.passes.serving.run import run_of
-from kaitoc.compiler.passes.serving.server_instance import NAME as INSTANCE_PASS
-from kaitoc.compiler.passes.serving.speed_server import SPEED_GOALS
-from kaitoc.compiler.passes.serving.way_out import binding_of_server
+from kaitoc.compiler.passes.server_costs import missing_price, usd_of
+from kaitoc.compiler.passes.server_instance import NAME as INSTANCE_PASS
+from kaitoc.compiler.passes.server_model import ServingContext
+from kaitoc.compiler.passes.server_run import run_of
+from kaitoc.compiler.passes.server_way_out import binding_of_server
+from kaitoc.compiler.passes.speed_server import SPEED_GOALS
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 SPEED_NOTE = "server speeds are estimates for comparing configurations; measured servers took 1.2 to 3 times as long"

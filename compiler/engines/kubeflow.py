@@ -7,7 +7,7 @@ from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.engines.apply import Application, ApplyOptions, ClusterObject, dry_run, stages
-from kaitoc.compiler.engines.emit.emission import Emission
+from kaitoc.compiler.engines.emission import Emission
 from kaitoc.compiler.engines.follow import Follower, FollowOptions, LogSource, Observation, require_followable
 from kaitoc.compiler.engines.kubectl import Kubectl
 from kaitoc.compiler.engines.prerequisites import known_objects, require_prerequisites

@@ -12,7 +12,7 @@ from typing import Any
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.wording import join_names
 from kaitoc.compiler.engines.apply import ClusterObject, objects_in
-from kaitoc.compiler.engines.emit.emission import Emission
+from kaitoc.compiler.engines.emission import Emission
 from kaitoc.compiler.engines.kubectl import ClusterError, Kubectl, RefusedError
 from kaitoc.compiler.manifest.plan_objects import INSTANCE_TYPE_LABEL, PLAN_GROUPS
 

@@ -18,8 +18,8 @@ from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.prices import NO_PRICES, Prices
 from kaitoc.compiler.job.unknown_options import Unknown, parse_with_unknowns
+from kaitoc.compiler.kaito.argument_table import ParsedValue
 from kaitoc.compiler.kaito.arguments import ArgProblem, SectionParse
-from kaitoc.compiler.kaito.table import ParsedValue
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option, TrainingConfig, config_text
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Fix
 from kaitoc.compiler.job.default_drift import ChangedDefault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.options import ServingOption
+from kaitoc.compiler.kaito.vllm_options import ServingOption
 from kaitoc.compiler.manifest.config_edits import set_option
 from kaitoc.compiler.manifest.serving_config import SERVING_SECTION
 

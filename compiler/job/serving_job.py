@@ -11,13 +11,13 @@ from kaitoc.compiler.catalog.served_models import ServedConfig, find_served
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.job import Assumptions, Job, Setting
-from kaitoc.compiler.kaito.serving.controller import ControllerFacts, controller_does, controller_words
-from kaitoc.compiler.kaito.serving.engine import engine_problems
-from kaitoc.compiler.kaito.serving.engine_problem import EngineFacts, EngineProblem
-from kaitoc.compiler.kaito.serving.layout import takes_replicas
-from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
-from kaitoc.compiler.kaito.serving.parse import ServingParse, parse_words
-from kaitoc.compiler.kaito.serving.words import Word, words_of
+from kaitoc.compiler.kaito.controller_arguments import ControllerFacts, controller_does, controller_words
+from kaitoc.compiler.kaito.node_layout import takes_replicas
+from kaitoc.compiler.kaito.vllm_engine import engine_problems
+from kaitoc.compiler.kaito.vllm_engine_problem import EngineFacts, EngineProblem
+from kaitoc.compiler.kaito.vllm_options import ServingTable, serving_table
+from kaitoc.compiler.kaito.vllm_parser import ServingParse, parse_words
+from kaitoc.compiler.kaito.vllm_words import Word, words_of
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, Option, ServingConfig, serving_text
 from kaitoc.compiler.manifest.serving_objects import ServingView

@@ -7,7 +7,7 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_workload import workload_of
 from kaitoc.compiler.job.summary import JobSummary, ServingNeed
-from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes, scanned_length
+from kaitoc.compiler.kaito.node_estimate import NodeEstimate, estimate_nodes, scanned_length
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
 from kaitoc.compiler.memory.serving.models import shape_of

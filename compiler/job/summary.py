@@ -7,7 +7,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.result import Footprint, Verdict
 
 if TYPE_CHECKING:
-    from kaitoc.compiler.kaito.serving.nodes import NodeEstimate
+    from kaitoc.compiler.kaito.node_estimate import NodeEstimate
     from kaitoc.compiler.memory.serving.footprint import ServingFootprint
     from kaitoc.compiler.memory.solve import SolvedSize
     from kaitoc.compiler.memory.throughput.epoch import Epoch

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.kaito.argument_table import ParsedValue, release_arguments
 from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind, SectionParse, parse_section
-from kaitoc.compiler.kaito.table import ParsedValue, release_arguments
 from kaitoc.compiler.manifest.training_config import Option, Section
 
 _OF_THE_KEY = frozenset(

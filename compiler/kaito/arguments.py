@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from kaitoc.compiler.core.memo import PlainKey
 from kaitoc.compiler.core.records import dataclass, field
-from kaitoc.compiler.kaito.table import (
+from kaitoc.compiler.kaito.argument_table import (
     ArgType,
     Argument,
     ParsedValue,
@@ -25,8 +25,8 @@ from kaitoc.compiler.kaito.table import (
     SectionArguments,
     release_arguments,
 )
-from kaitoc.compiler.kaito.tokens import Reading, Token, flatten, option_of, read_token
-from kaitoc.compiler.kaito.values import ArgValueError, expectation, read_text, with_converted_texts
+from kaitoc.compiler.kaito.argument_tokens import Reading, Token, flatten, option_of, read_token
+from kaitoc.compiler.kaito.argument_values import ArgValueError, expectation, read_text, with_converted_texts
 
 
 class ArgProblemKind(str, Enum):

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.kaito.table import canonical_release
+from kaitoc.compiler.kaito.argument_table import canonical_release
 from kaitoc.schemas import read_json
 
 _LONGEST_VALUE = 60

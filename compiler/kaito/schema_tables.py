@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from kaitoc.compiler.kaito.table import ArgType, Argument, canonical_release, release_arguments
+from kaitoc.compiler.kaito.argument_table import ArgType, Argument, canonical_release, release_arguments
 
 _Check = Callable[[object], bool]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from kaitoc.compiler.kaito.table import ReleaseArguments, SectionArguments
+from kaitoc.compiler.kaito.argument_table import ReleaseArguments, SectionArguments
 from kaitoc.schemas import read_json
 
 _SIMILARITY = 0.75

@@ -11,7 +11,7 @@ from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import footprint_of
-from kaitoc.compiler.kaito.table import ArgType, release_arguments
+from kaitoc.compiler.kaito.argument_table import ArgType, release_arguments
 from kaitoc.compiler.language_server.documents import OpenDocument
 from kaitoc.compiler.language_server.keys import config_key
 from kaitoc.compiler.manifest.config_edits import replace_value

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.kaito.table import ArgType, Argument, release_arguments
-from kaitoc.compiler.kaito.values import expectation
+from kaitoc.compiler.kaito.argument_table import ArgType, Argument, release_arguments
+from kaitoc.compiler.kaito.argument_values import expectation
 from kaitoc.compiler.manifest.config_edits import yaml_text
 from kaitoc.compiler.manifest.workspace_schema import workspace_properties
 from kaitoc.schemas import read_json

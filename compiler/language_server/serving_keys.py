@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from kaitoc.compiler.kaito.serving.options import serving_table
-from kaitoc.compiler.kaito.serving.parse import expected_of
-from kaitoc.compiler.kaito.serving.words import hyphenated
+from kaitoc.compiler.kaito.vllm_options import serving_table
+from kaitoc.compiler.kaito.vllm_parser import expected_of
+from kaitoc.compiler.kaito.vllm_words import hyphenated
 from kaitoc.compiler.language_server.keys import KeyInfo
 from kaitoc.compiler.manifest.config_edits import yaml_text
 from kaitoc.compiler.manifest.recognition import SERVING_SECTION

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.job.advice import bfloat16_gain, without_checkpointing
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.table import Argument, release_arguments
+from kaitoc.compiler.kaito.argument_table import Argument, release_arguments
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to
 

@@ -8,7 +8,7 @@ from typing import Any
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.result import Verdict
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change, PassContext
 from kaitoc.compiler.passes.search import Candidate, Judge, Space, search
 from kaitoc.compiler.passes.search_space import judge_for, space_of

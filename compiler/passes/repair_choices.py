@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
-from kaitoc.compiler.kaito.table import release_arguments
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.compiler.passes.model import Change, PassContext, Preserves
 from kaitoc.compiler.passes.options import set_to

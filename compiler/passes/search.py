@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes import space as spaces
-from kaitoc.compiler.passes.choices.model import Choice
+from kaitoc.compiler.passes.choices.choice import Choice
 from kaitoc.compiler.passes.model import Goal, Preserve
 from kaitoc.compiler.passes.space import TIE
 

@@ -6,7 +6,7 @@ from kaitoc.compiler.job.speed import seconds_per_token
 from kaitoc.compiler.memory.closed_form.footprint import Bounds, bounds, fits
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 from kaitoc.compiler.passes.choices import CHOICES
-from kaitoc.compiler.passes.choices.model import Question
+from kaitoc.compiler.passes.choices.choice import Question
 from kaitoc.compiler.passes.search import Candidate, Hint, Judge, Space
 from kaitoc.compiler.passes.situation import Situation
 

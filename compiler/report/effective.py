@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.redaction import HIDDEN, is_secret
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.serving.words import words_of
+from kaitoc.compiler.kaito.vllm_words import words_of
 
 _LAUNCHER = "python3 /workspace/vllm/inference_api.py"
 _MOST_CHARACTERS = 60

@@ -8,10 +8,10 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from kaitoc.admitting import judge_among
 from kaitoc.compiler.admission.partners import RelatedObjects
 from kaitoc.compiler.admission.policy import Policy, PolicyOptions, policy_of
 from kaitoc.compiler.admission.review import Answer
-from kaitoc.compiler.api.admission import judge_among
 from kaitoc.compiler.core.memo import SizedCache
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import Source

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kaitoc.compiler.catalog.releases import find_release
 from kaitoc.compiler.catalog.served_adapters import is_scaled_alike, needed_lora_rank, vllm_refusals
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.runtime.failures import ModelFailure
 from kaitoc.runtime.model.pissa import plain_config
 from kaitoc.runtime.world import is_main_process

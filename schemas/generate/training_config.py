@@ -20,7 +20,7 @@ from typing import Any
 
 from kaitoc.compiler.catalog.errors import CatalogError
 from kaitoc.compiler.catalog.releases import BUNDLED
-from kaitoc.compiler.kaito.table import table_names
+from kaitoc.compiler.kaito.argument_table import table_names
 from kaitoc.schemas import ROOT, read_json
 from kaitoc.schemas.generate.introspect_arguments import READ_FROM, is_in_release
 from kaitoc.schemas.generate.training_config_schema import render_schema

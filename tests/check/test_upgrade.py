@@ -20,7 +20,7 @@ from kaitoc.compiler.check.release_difference import difference
 from kaitoc.compiler.check.upgrade import Upgrade
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.core.findings import Severity
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.schemas import read_json
 
 

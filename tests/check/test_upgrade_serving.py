@@ -21,7 +21,7 @@ from kaitoc.compiler.cli import cli
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.serving_link import link_serving_jobs
-from kaitoc.compiler.kaito.serving.options import serving_table
+from kaitoc.compiler.kaito.vllm_options import serving_table
 
 WORKSPACE = """\
 apiVersion: kaito.sh/v1beta1

@@ -17,7 +17,7 @@ from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.default_drift import drifting_defaults
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import quantization_of, stack_of, weight_dtype_of
-from kaitoc.compiler.kaito.table import ArgType, Argument, release_arguments
+from kaitoc.compiler.kaito.argument_table import ArgType, Argument, release_arguments
 from kaitoc.compiler.memory.workload import Loss, Quantization
 
 WORKSPACE = """\

@@ -56,7 +56,8 @@ def modules_of_a_check(path: Path) -> list[str]:
 def serving_modules_of_a_check(path: Path) -> list[str]:
     """Return the modules about serving that a check of a file loads: of rules, of jobs and of Kaito's chain."""
     of_rules = {rule.__name__ for rule in serving_rules()} | {"kaitoc.rules._servers", "kaitoc.rules._serving"}
-    of_jobs = ("kaitoc.compiler.job.serving_", "kaitoc.compiler.kaito.serving")
+    of_jobs = ("kaitoc.compiler.job.serving_", "kaitoc.compiler.kaito.vllm_", "kaitoc.compiler.kaito.node_",
+               "kaitoc.compiler.kaito.controller_arguments")  # fmt: skip
     return [module for module in modules_of_a_check(path) if module in of_rules or module.startswith(of_jobs)]
 
 

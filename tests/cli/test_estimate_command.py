@@ -134,7 +134,7 @@ def test_a_model_without_closed_form_needs_torch_and_says_so(olmo: str, monkeypa
     def without_torch(name: str, package: str | None = None) -> ModuleSpec | None:
         return None if name == "torch" else found(name, package)
 
-    monkeypatch.setattr("kaitoc.compiler.api.estimating.find_spec", without_torch)
+    monkeypatch.setattr("kaitoc.estimating.find_spec", without_torch)
     result = estimate("--model-config", olmo)
     assert result.exit_code == 2
     assert 'pip install "kaitoc[runtime]"' in result.stderr

@@ -15,8 +15,8 @@ from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.catalog.served_models import find_served
 from kaitoc.compiler.cli import cli
 from kaitoc.compiler.job.serving_memory import kaito_token_bytes
-from kaitoc.compiler.kaito.serving.layout import NodeLayout, node_layout
-from kaitoc.compiler.kaito.serving.nodes import estimate_nodes
+from kaitoc.compiler.kaito.node_estimate import estimate_nodes
+from kaitoc.compiler.kaito.node_layout import NodeLayout, node_layout
 from kaitoc.compiler.memory.serving.models import served_model
 
 WORKSPACE = """apiVersion: kaito.sh/v1beta1

@@ -238,7 +238,7 @@ def test_one_of_several_jobs_is_chosen_by_the_name_of_its_workspace(tmp_path: Pa
 
 
 def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kaitoc.compiler.api.running.find_spec", lambda name: None)
+    monkeypatch.setattr("kaitoc.running.find_spec", lambda name: None)
 
     result = run(str(DEMO))
 

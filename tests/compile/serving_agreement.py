@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from kaitoc.compiler.api.compiling import request_for
-from kaitoc.compiler.api.serving import estimates_in
 from kaitoc.compiler.catalog.gpus import all_instance_types
 from kaitoc.compiler.catalog.models import all_models
 from kaitoc.compiler.catalog.served_models import served_names
@@ -24,6 +22,8 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.estimate import EstimateError
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes.model import Goal, Preserve
+from kaitoc.compiling import request_for
+from kaitoc.estimating_servers import estimates_in
 
 REFUSALS, TIGHT = {"KT740", "KT741", "KT742"}, "KT743"
 RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12", "v0.12")

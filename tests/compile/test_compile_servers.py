@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import kaitoc
-from kaitoc.compiler.api.compiling import request_for
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.compile.driver import compile_files
@@ -22,6 +21,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.passes.model import Goal, Preserve
 from kaitoc.compiler.report.compile.formats import render_report
 from kaitoc.compiler.report.compile.text import render_text
+from kaitoc.compiling import request_for
 
 WORKSPACE = """apiVersion: kaito.sh/v1beta1
 kind: Workspace

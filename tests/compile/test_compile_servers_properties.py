@@ -8,7 +8,6 @@ from difflib import SequenceMatcher
 
 import pytest
 
-from kaitoc.compiler.api.compiling import request_for
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.compile.driver import compile_files
@@ -21,6 +20,7 @@ from kaitoc.compiler.job.prices import Prices
 from kaitoc.compiler.job.serving_memory import kaito_nodes
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.passes.model import Goal, Preserve
+from kaitoc.compiling import request_for
 
 NUM_DRAWN = 24
 PRICES = Prices((("Standard_NV36ads_A10_v5", 3.2), ("Standard_NC24ads_A100_v4", 3.7), ("Standard_NC40ads_H100_v5", 7.0),

@@ -30,7 +30,7 @@ def test_a_command_says_what_its_page_shows(
 
 
 def test_the_readmes_picture_is_what_check_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import terminal_picture
 
     monkeypatch.delitem(sys.modules, "terminal_picture")

@@ -10,7 +10,7 @@ import yaml
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.engines.emit.options import EmitOptions, Rdma
+from kaitoc.compiler.engines.emit_options import EmitOptions, Rdma
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.settings import SettingsFinder

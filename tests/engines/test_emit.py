@@ -15,7 +15,7 @@ from crd_schemas import faults, rules, versions_of
 from emit_cases import Case, cases, job_of
 
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.engines.emit.emission import emission_of
+from kaitoc.compiler.engines.emission import emission_of
 from kaitoc.compiler.plan.plan import read_plan
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"

@@ -14,8 +14,8 @@ from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.engines.emit.emission import emission_of
-from kaitoc.compiler.engines.emit.options import EmitOptions
+from kaitoc.compiler.engines.emission import emission_of
+from kaitoc.compiler.engines.emit_options import EmitOptions
 from kaitoc.rules.version_bound_field import FIELDS
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"

@@ -13,7 +13,7 @@ from test_emit import IMAGE, LARGE
 
 from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.engines.emit.nodes import world_of
+from kaitoc.compiler.engines.world_size import world_of
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.speed import speed_of_plan
 

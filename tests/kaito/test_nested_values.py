@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from kaitoc.compiler.kaito.values import with_converted_texts
+from kaitoc.compiler.kaito.argument_values import with_converted_texts
 
 MAPPINGS = [
     {"use_reentrant": "false"},

@@ -9,7 +9,7 @@ import pytest
 
 from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.core.units import GIB
-from kaitoc.compiler.kaito.serving.nodes import NodeEstimate, estimate_nodes, estimate_slice, scanned_length
+from kaitoc.compiler.kaito.node_estimate import NodeEstimate, estimate_nodes, estimate_slice, scanned_length
 
 ONE, EIGHT = "Standard_NC24ads_A100_v4", "Standard_ND96amsr_A100_v4"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaitoc.compiler.kaito.serving.values import size_of_text
+from kaitoc.compiler.kaito.vllm_values import size_of_text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from lsp_editor import Editor, at
 from test_completion import HERE, Typing
 
 from kaitoc.compiler.catalog.releases import newest_release
-from kaitoc.compiler.kaito.serving.options import serving_table
+from kaitoc.compiler.kaito.vllm_options import serving_table
 
 CONFIG_MAP = """\
 apiVersion: v1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from kaitoc.compiler.api.running import with_processes
 from kaitoc.compiler.catalog.gpus import Gpu, all_gpus
 from kaitoc.compiler.catalog.models import all_models
 from kaitoc.compiler.catalog.releases import newest_release
@@ -23,6 +22,7 @@ from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import architecture_of, shared_footprint, with_prediction, workload_of_plan
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, QuantizationPlan
+from kaitoc.running import with_processes
 
 MARGIN = 0.05
 

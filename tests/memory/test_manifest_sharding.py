@@ -7,10 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from kaitoc.compiler.api.compiling import compiled, request_for
-from kaitoc.compiler.api.estimating import estimate
-from kaitoc.compiler.api.running import RunError
-from kaitoc.compiler.api.running import plan as plan_of_file
 from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.job.assumptions import Overrides
@@ -19,6 +15,10 @@ from kaitoc.compiler.memory.sharding.model import ShardingKind
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest, request_in
 from kaitoc.compiler.passes.model import Goal
 from kaitoc.compiler.plan.plan import PlanError
+from kaitoc.compiling import compiled, request_for
+from kaitoc.estimating import estimate
+from kaitoc.running import RunError
+from kaitoc.running import plan as plan_of_file
 
 BUNDLED = Overrides(target="bundled")
 JOB = """apiVersion: v1

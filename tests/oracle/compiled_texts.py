@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from kaitoc.compiler.api.compiling import request_for
 from kaitoc.compiler.compile.driver import compile_files
 from kaitoc.compiler.compile.model import Compilation
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiling import request_for
 
 RECORDINGS = Path(__file__).parent / "recordings"
 WORKSPACE = """apiVersion: kaito.sh/v1beta1

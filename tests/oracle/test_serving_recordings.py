@@ -18,9 +18,9 @@ from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.compiler.kaito.serving.options import ServingTable, serving_table
-from kaitoc.compiler.kaito.serving.parse import parse_words
-from kaitoc.compiler.kaito.serving.words import words_of
+from kaitoc.compiler.kaito.vllm_options import ServingTable, serving_table
+from kaitoc.compiler.kaito.vllm_parser import parse_words
+from kaitoc.compiler.kaito.vllm_words import words_of
 from kaitoc.rules import FILE_RULES, OBJECT_RULES, serving_rules
 
 pytestmark = pytest.mark.slow

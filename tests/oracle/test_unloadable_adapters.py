@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from kaitoc.compiler.api.compiling import request_for
 from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.check.engine import Engine
 from kaitoc.compiler.check.engine_options import all_rules
@@ -16,6 +15,7 @@ from kaitoc.compiler.compile.driver import compile_files
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiling import request_for
 
 ORACLE = Path(__file__).parent
 BY_VLLM: dict[str, Any] = json.loads((ORACLE / "recordings" / "adapters-vllm.json").read_text(encoding="utf-8"))

@@ -66,6 +66,12 @@ def test_the_tree_keeps_its_contracts(package: Path) -> None:
             "kaitoc.compiler.yaml.tree -> kaitoc.compiler.manifest.objects",
         ),
         (
+            "Rooms import from the floors below only",
+            "compiler/report/model.py",
+            "from kaitoc.checking import check",
+            "kaitoc.compiler.report.model -> kaitoc.checking",
+        ),
+        (
             "Rooms of the runtime import from the floors below only",
             "runtime/data/files.py",
             "import kaitoc.runtime.launch.run",
@@ -84,7 +90,7 @@ def test_the_tree_keeps_its_contracts(package: Path) -> None:
             "kaitoc.compiler.job.memory -> torch",
         ),
     ],
-    ids=["upward", "upward inside a function", "upward in the runtime", "circle", "torch"],
+    ids=["upward", "upward inside a function", "upward to the front door", "upward in the runtime", "circle", "torch"],
 )
 def test_an_import_that_breaks_a_contract_is_named(
     package: Path, contract: str, file: str, statement: str, named: str

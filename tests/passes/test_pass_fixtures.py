@@ -19,10 +19,9 @@ from kaitoc.compiler.cli.option_records import GROUPS, record_of
 from kaitoc.compiler.compile import driver, serving, tuning
 from kaitoc.compiler.compile.model import Compilation
 from kaitoc.compiler.core.source import Source
-from kaitoc.compiler.passes import PASSES
+from kaitoc.compiler.passes import PASSES, SERVING_PASSES
 from kaitoc.compiler.passes.model import TuningPass
-from kaitoc.compiler.passes.serving import SERVING_PASSES
-from kaitoc.compiler.passes.serving.model import ServingPass
+from kaitoc.compiler.passes.server_model import ServingPass
 
 FOLDER = Path(__file__).parent
 RELEASE = "v0.12"

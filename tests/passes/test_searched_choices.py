@@ -16,7 +16,7 @@ from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.memory.workload import Lora, Workload
 from kaitoc.compiler.passes import search_space
 from kaitoc.compiler.passes.choices import CHOICES
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change, Goal, PassContext, Preserve, Preserves
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.plan import search_for

@@ -16,7 +16,7 @@ from kaitoc.compiler.core.edits import apply_edits
 from kaitoc.compiler.core.findings import Edit, Finding
 from kaitoc.compiler.core.source import Source, Span
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, set_option
 from kaitoc.compiler.manifest.inner_config import InnerConfig, Option
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import yaml
 
 from kaitoc.compiler.catalog.releases import all_releases
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.compiler.kaito.arguments import parse_section
-from kaitoc.compiler.kaito.table import release_arguments
 
 RELEASES = tuple(release.name for release in all_releases())
 Entries = list[tuple[str, object]]

@@ -6,7 +6,7 @@ import datetime
 
 from hypothesis import strategies as st
 
-from kaitoc.compiler.kaito.table import release_arguments, table_names
+from kaitoc.compiler.kaito.argument_table import release_arguments, table_names
 
 RELEASES = table_names()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kaitoc.compiler.kaito.table import table_names
+from kaitoc.compiler.kaito.argument_table import table_names
 from kaitoc.schemas import ROOT, read_json
 from kaitoc.schemas.generate.models import MODELS
 

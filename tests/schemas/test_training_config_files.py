@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import kaitoc.schemas
-from kaitoc.compiler.kaito.table import release_arguments, table_names
+from kaitoc.compiler.kaito.argument_table import release_arguments, table_names
 from kaitoc.schemas import load_schema, read_json, schema_names
 from kaitoc.schemas.generate.training_config import is_current, rendered_schema, rendered_table
 

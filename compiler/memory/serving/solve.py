@@ -7,7 +7,7 @@ from enum import Enum
 
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, all_instance_types
 from kaitoc.compiler.core.records import replace
-from kaitoc.compiler.kaito.serving.layout import node_layout
+from kaitoc.compiler.kaito.node_layout import node_layout
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
 from kaitoc.compiler.memory.serving.pool import largest_length

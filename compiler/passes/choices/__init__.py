@@ -1,7 +1,8 @@
-"""One module per searched choice; `CHOICES` is what the search may vary, from the mildest to the strongest.
+"""One module per searched choice: `CHOICES` is what the search may vary of a fine-tune, `SERVING_CHOICES` of a server.
 
-Of candidates that differ in equally many choices, the search prefers what stands earlier here. Checkpointing and the
-batch may go either way; the others offer only what takes less memory.
+Both go from the mildest to the strongest: of candidates that differ in equally many choices, the search prefers what
+stands earlier here. Checkpointing and the batch may go either way; the other choices of a fine-tune offer only what
+takes less memory.
 """
 
 from __future__ import annotations
@@ -17,9 +18,17 @@ from kaitoc.compiler.passes.choices import (
     optimizer,
     quantization,
     seq_len,
+    server_batched_tokens,
+    server_cache_dtype,
+    server_context_length,
+    server_layout,
+    server_offloading,
+    server_sequences,
+    server_utilization,
     sharding,
 )
-from kaitoc.compiler.passes.choices.model import Choice
+from kaitoc.compiler.passes.choices.choice import Choice
+from kaitoc.compiler.passes.choices.server_choice import ServingChoice
 
 CHOICES: tuple[Choice[Any], ...] = (
     checkpointing.CHOICE,
@@ -31,4 +40,14 @@ CHOICES: tuple[Choice[Any], ...] = (
     double_quant.CHOICE,
     quantization.CHOICE,
     seq_len.CHOICE,
+)
+
+SERVING_CHOICES: tuple[ServingChoice[Any], ...] = (
+    server_offloading.CHOICE,
+    server_utilization.CHOICE,
+    server_sequences.CHOICE,
+    server_batched_tokens.CHOICE,
+    server_layout.CHOICE,
+    server_cache_dtype.CHOICE,
+    server_context_length.CHOICE,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Target
 from kaitoc.compiler.memory.workload import Attention, Workload
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation

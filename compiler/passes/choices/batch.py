@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.repairs import can_pad_batches
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_batch
 from kaitoc.compiler.passes.situation import Situation

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.workload import Quantization, Workload
-from kaitoc.compiler.passes.choices.model import Choice, Question, writes
+from kaitoc.compiler.passes.choices.choice import Choice, Question, writes
 from kaitoc.compiler.passes.model import Preserves
 from kaitoc.compiler.passes.situation import Situation
 from kaitoc.compiler.passes.space import Alternative

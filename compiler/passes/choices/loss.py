@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from kaitoc.compiler.catalog.library_changes import LibraryChange
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.compiler.memory.workload import Loss, Workload
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation

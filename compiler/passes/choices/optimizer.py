@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.workload import Optimizer, Workload
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation

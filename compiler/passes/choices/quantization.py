@@ -9,7 +9,7 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.workload import Quantization, Workload
 from kaitoc.compiler.passes.choices.checkpointing import runs_in_kaitos_image
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_several
 from kaitoc.compiler.passes.situation import Situation

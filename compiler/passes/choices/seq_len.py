@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.records import replace
-from kaitoc.compiler.kaito.table import release_arguments
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.compiler.memory.workload import Workload
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation

@@ -13,7 +13,7 @@ from kaitoc.compiler.job.job import Target
 from kaitoc.compiler.memory.closed_form.footprint import as_shared
 from kaitoc.compiler.memory.sharing import FULL_SHARD, sharded
 from kaitoc.compiler.memory.workload import Quantization, Workload, WorkloadError
-from kaitoc.compiler.passes.choices.model import Choice, Question
+from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.options import set_to
 from kaitoc.compiler.passes.situation import Situation

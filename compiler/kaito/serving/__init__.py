@@ -1,1 +1,0 @@
-"""How Kaito's launcher and vLLM's parser read an `inference_config.yaml`."""
