@@ -34,6 +34,7 @@ class LibraryChange(str, Enum):
     FUSED_OPTIMIZER = "fused_optimizer"
     NCCL_CONNECTS_WHEN_USED = "nccl_connects_when_used"
     TAIL_UNITS = "tail_units"
+    EMPTY_QUANTIZED_SHARDS = "empty_quantized_shards"
     INDEXES_BY_LIST = "indexes_by_list"
     TABLE_DEQUANTIZATION = "table_dequantization"
     LENGTH_BY_LAYERS = "length_by_layers"

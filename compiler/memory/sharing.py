@@ -68,6 +68,7 @@ def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
     word = EARLIER_NAMES.get(request.word, request.word)
     has_tail = changes()[LibraryChange.TAIL_UNITS].includes(stack.accelerate)
     kind = stack.default_sharding if word == "auto" else ShardingKind(word)
+    leaves_empty = changes()[LibraryChange.EMPTY_QUANTIZED_SHARDS].includes(stack.transformers)
     return Sharding(
         kind=kind,
         num_nodes=request.num_nodes,
@@ -77,6 +78,7 @@ def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
         prefetches_backward=PREFETCHES_BACKWARD,
         offload=request.offload,
         ram_efficient_loading=stack.ram_efficient_loading,
+        others_hold_nothing=leaves_empty and kind is ShardingKind.FSDP1,
     )
 
 

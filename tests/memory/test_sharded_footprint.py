@@ -137,8 +137,9 @@ def test_measured_runs_on_two_and_four_gpus_are_predicted_within_the_bars() -> N
 def test_measured_device_totals_on_two_gpus_are_met_on_average_and_covered() -> None:
     score, covered = sharded.device_score(sharded.two_gpus())
 
-    assert score.mean <= 0.05
-    assert covered >= 0.92
+    assert score.mean <= 0.04
+    assert sum(abs(error) > 0.2 for error in score.errors) <= 1
+    assert covered >= 0.97
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,10 +9,16 @@ from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.closed_form.script import STREAM_SHIFT, CudaStream, Script
 from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_script
-from kaitoc.compiler.memory.closed_form.sharding.replay import MAX_INFLIGHT_GATHERS, StreamPools, sharded_shares
+from kaitoc.compiler.memory.closed_form.sharding.load import LoadStep, load_steps
+from kaitoc.compiler.memory.closed_form.sharding.replay import (
+    MAX_INFLIGHT_GATHERS,
+    MAX_PENDING_LAUNCHES,
+    StreamPools,
+    sharded_shares,
+)
 from kaitoc.compiler.memory.closed_form.size import fixed
 from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
-from kaitoc.compiler.memory.workload import Lora, Workload
+from kaitoc.compiler.memory.workload import Lora, Quantization, Workload
 
 BLOCK_BYTES = 64 << 20
 
@@ -95,3 +101,41 @@ def test_a_host_that_waits_for_the_gpu_takes_no_more_than_one_that_runs_ahead() 
 
     assert waiting < running
     assert len(set(sharded_shares(of_fsdp2))) == 1
+
+
+def buffers_kept(num_steps: int, *, num_launches: int, runs_ahead: bool) -> int:
+    """Return how many buffers are left of steps that each receive one."""
+    pools = StreamPools(AllocatorSettings(expandable_segments=False, spares_growing_end=False), 0)
+    pools.load([LoadStep((), sent=(BLOCK_BYTES,), num_launches=num_launches)] * num_steps, runs_ahead=runs_ahead)
+    return pools.reserved_bytes // BLOCK_BYTES
+
+
+def test_a_process_that_receives_the_model_ahead_of_the_sender_takes_new_buffers_until_its_host_has_to_wait() -> None:
+    assert buffers_kept(100, num_launches=1, runs_ahead=False) == 1
+    assert buffers_kept(100, num_launches=1, runs_ahead=True) == 100
+    assert buffers_kept(100, num_launches=MAX_PENDING_LAUNCHES // 4, runs_ahead=True) == 5
+
+
+def test_only_four_bit_weights_without_data_on_the_others_are_received_ahead() -> None:
+    reads_once = Sharding(ShardingKind.FSDP1, ram_efficient_loading=True)
+    four_bit = replace(fsdp1_lora(), sharding=reads_once, quantization=Quantization.NF4, autocast=None)
+
+    def share(step: Workload, *, others_hold_nothing: bool) -> float:
+        sharding = replace(step.sharding, others_hold_nothing=others_hold_nothing)
+        return sharded_shares(replace(step, sharding=sharding))[0]
+
+    assert share(four_bit, others_hold_nothing=True) > share(four_bit, others_hold_nothing=False)
+    for step in (fsdp1_lora(), replace(four_bit, quantization=Quantization.NONE)):
+        assert share(step, others_hold_nothing=True) == share(step, others_hold_nothing=False)
+
+
+def test_a_single_large_tensor_is_sent_as_it_is_and_small_ones_together() -> None:
+    """A buffer is full from 250 MiB on."""
+    model = find_model("mixtral-8x7b")
+    assert model is not None
+    sharding = Sharding(ShardingKind.FSDP1, ram_efficient_loading=True)
+    step = replace(fsdp1_lora(), architecture=model, sharding=sharding)
+    layer, *_, root = load_steps(step)
+
+    assert layer.sent[1] >> 20 == 3 * 112, "three matrices of an expert"
+    assert len(root.sent) == 1, "the embedding fills a buffer by itself; norm and head share one"

@@ -25,6 +25,15 @@ def test_estimate_compile_dry_run_and_preflight_never_disagree() -> None:
     assert set(told) == {""}
 
 
+def test_processes_beside_the_one_that_reads_hold_no_four_bit_weights_from_transformers_4_45_on() -> None:
+    def is_empty(word: str, stack: str) -> bool:
+        return sharding_for(SharingRequest(word), find_stack(stack)).others_hold_nothing
+
+    versions = ("4.39", "4.45", "4.54", "5")
+    assert [is_empty("fsdp1", f"transformers-{version}") for version in versions] == [False, True, True, False]
+    assert not is_empty("fsdp2", "transformers-4.45"), "accelerate keeps 4-bit weights from that road"
+
+
 def test_on_several_nodes_auto_keeps_a_copy_on_each_where_one_surely_fits() -> None:
     model, gpu = find_model("llama-3.3-70b-instruct"), find_gpu("A100-80GB")
     assert model is not None

@@ -14,6 +14,9 @@ from kaitoc.compiler.memory.sharing import SharingRequest
 from kaitoc.compiler.memory.workload import Workload
 
 DEFAULT_RANK = 8
+LEAVES_OTHERS_EMPTY = "2024-10-18"
+"""Until then fms-acceleration kept transformers 4.45 from reading quantised weights on one process alone (its commit
+fc78b55, `patched_is_local_dist_rank_0`), and earlier ones did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def _measured(row: dict[str, str]) -> Measured:
     if workload.sharding.is_sharded:
         # fms-acceleration's accelerate.yaml: `fsdp_cpu_ram_efficient_loading: true`, `fsdp_backward_prefetch_policy`
         changes = {"ram_efficient_loading": True, "prefetches_backward": True}
+        changes["others_hold_nothing"] = row["note"].split()[1] >= LEAVES_OTHERS_EMPTY
         workload = replace(workload, sharding=replace(workload.sharding, **changes))
     return Measured(
         row["source"],

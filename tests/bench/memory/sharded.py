@@ -71,11 +71,37 @@ def allocated_score(rows: list[Measured]) -> Score:
 
 
 def device_score(rows: list[Measured]) -> tuple[Score, float]:
-    """Score the device totals; return also the share of runs that the interval covers."""
-    predicted = {key: footprint(*key) for key in dict.fromkeys((row.workload, row.gpu) for row in rows)}
-    measured = [(predicted[row.workload, row.gpu], row.device_bytes) for row in rows if row.device_bytes]
-    covered = sum(found.low_bytes <= size <= found.high_bytes for found, size in measured)
-    return Score(tuple(found.device_bytes / size - 1 for found, size in measured)), covered / len(measured)
+    """Score the device totals, which are means of all GPUs; return also the share of runs that the interval covers."""
+    found = [(_predicted_device(row), row.device_bytes) for row in rows if row.device_bytes]
+    covered = sum(predicted.low_bytes <= size <= predicted.high_bytes for predicted, size in found)
+    return Score(tuple(predicted.likely_bytes / size - 1 for predicted, size in found)), covered / len(found)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanDevice:
+    """What the GPUs of a job hold on average, with its interval, in bytes."""
+
+    low_bytes: float
+    likely_bytes: float
+    high_bytes: float
+
+
+def _predicted_device(row: Measured) -> MeanDevice:
+    """Return the mean of the process that reads the model and the others, which may keep more of loading it."""
+    other = footprint(row.workload, row.gpu)
+    first = footprint(
+        replace(row.workload, sharding=replace(row.workload.sharding, others_hold_nothing=False)), row.gpu
+    )
+    num_others = row.workload.num_gpus - 1
+
+    def mean(first_bytes: int, other_bytes: int) -> float:
+        return (first_bytes + num_others * other_bytes) / row.workload.num_gpus
+
+    return MeanDevice(
+        mean(first.low_bytes, other.low_bytes),
+        mean(first.device_bytes, other.device_bytes),
+        mean(first.high_bytes, other.high_bytes),
+    )
 
 
 def wrongly_fitting(rows: list[Measured]) -> list[Measured]:

@@ -14,20 +14,24 @@ from kaitoc.compiler.memory.workload_key import of_any_size
 
 BROADCAST_BUCKET_BYTES = 250 << 20
 """`PARAM_BROADCAST_BUCKET_SIZE` of `torch/distributed/fsdp/_init_utils.py`, by which `sync_module_states` sends."""
+_ADAPTER_LAUNCHES = 3
+"""An adapter matrix is a unit of its own: received in place, made flat, and its shard copied out."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadStep:
     """Tensors that are on the GPU whole at a time, in bytes, and the shards that stay of them.
 
-    `sent` are the buffers that they are sent to the other processes in, given back before `flat` is made: one tensor of
-    them all, that FSDP1 splits; none otherwise.
+    `sent` are the buffers that they are sent to the other processes in, two at a time, given back before `flat` is
+    made: one tensor of them all, that FSDP1 splits; none otherwise. `num_launches` is how often the host asks the GPU
+    for something on the way.
     """
 
     whole: tuple[int, ...]
-    sent: tuple[int, ...]
-    flat: tuple[int, ...]
-    shards: tuple[int, ...]
+    sent: tuple[int, ...] = ()
+    flat: tuple[int, ...] = ()
+    shards: tuple[int, ...] = ()
+    num_launches: int = 0
 
 
 def split_after_loading(workload: Workload) -> bool:
@@ -39,6 +43,17 @@ def split_after_loading(workload: Workload) -> bool:
     kind, is_4bit = workload.sharding.kind, workload.quantization is not Quantization.NONE
     can_pass_on = kind is ShardingKind.FSDP1 or (kind is ShardingKind.FSDP2 and not is_4bit)
     return can_pass_on and workload.sharding.ram_efficient_loading
+
+
+def receives_ahead(workload: Workload) -> bool:
+    """Return whether the other processes of a node run ahead of the one that sends them the model.
+
+    It copies every tensor to its GPU first, for which its host waits. The others' hosts do the same with tensors that
+    they made for it (`torch.empty` in `_load_pretrained_model` of transformers 4.45), but not with 4-bit weights, which
+    are without data there and made on the GPU (`to_empty`), so that nothing holds them up.
+    """
+    is_4bit = workload.quantization is not Quantization.NONE
+    return is_4bit and workload.sharding.others_hold_nothing and split_after_loading(workload)
 
 
 def load_steps(workload: Workload) -> Iterator[LoadStep]:
@@ -60,14 +75,15 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
         for _ in range(count):
             kept = tuple(size for size, copies in shards for _ in range(copies)) if stays else ()
             if passes_singly:
-                yield LoadStep((max(size for size, _ in tensors),), (), (), kept)
+                yield LoadStep((max(size for size, _ in tensors),), shards=kept)
                 continue
             whole = tuple(size for size, copies in tensors for _ in range(copies))
             if kind is not ShardingKind.FSDP1:
-                yield LoadStep(whole, (), (), kept)
+                yield LoadStep(whole, shards=kept)
                 continue
-            sent = _broadcast(sum(whole)) if workload.sharding.ram_efficient_loading else ()
-            yield LoadStep(whole, sent, (sum(whole),), (sum(kept),) if kept else ())
+            sent = _buffers(whole) if workload.sharding.ram_efficient_loading else ()
+            shard = (sum(kept),) if kept else ()
+            yield LoadStep(whole, sent, (sum(whole),), shard, _num_launches(unit, len(sent)))
 
 
 def _quantised_on_the_way(units: Units) -> Iterator[LoadStep]:
@@ -80,14 +96,29 @@ def _quantised_on_the_way(units: Units) -> Iterator[LoadStep]:
         for one in unit.frozen.parameters:
             if one.is_packed:
                 packed_bytes = one.num_elements // one.copies * one.num_bytes
-                yield LoadStep((packed_bytes * HALF_BYTES * 2, packed_bytes), (), (), ())
+                yield LoadStep((packed_bytes * HALF_BYTES * 2, packed_bytes))
 
 
-def _broadcast(num_bytes: int) -> tuple[int, ...]:
-    """Return the buffers that a unit is broadcast in: two at a time (`broadcast_coalesced`, torch/csrc/distributed)."""
-    first = min(num_bytes, BROADCAST_BUCKET_BYTES)
-    second = min(num_bytes - first, BROADCAST_BUCKET_BYTES)
-    return (first, second) if second else (first,)
+def _buffers(tensors: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the buffers that tensors are broadcast in: each takes tensors until it is full, and a single tensor goes
+    as it is (`compute_bucket_assignment_by_size` of `reducer.cpp`, `flatten_dense_tensors` of `tensor_flatten.h`).
+    """
+    buffers: list[int] = []
+    bucket: list[int] = []
+    for num_bytes in tensors:
+        bucket.append(num_bytes)
+        if sum(bucket) >= BROADCAST_BUCKET_BYTES:
+            buffers += [sum(bucket)] if len(bucket) > 1 else []
+            bucket = []
+    return (*buffers, sum(bucket)) if len(bucket) > 1 else tuple(buffers)
+
+
+def _num_launches(unit: Unit, num_sent: int) -> int:
+    """Count what a host asks of the GPU to receive and split a unit: a tensor copied out of its buffer each, a buffer
+    put together each, the flat tensor, and the shard of it.
+    """
+    num_adapters = sum(one.copies for one in unit.parameters if one.is_adapter)
+    return num_sent + unit.num_parameters - num_adapters + 2 + _ADAPTER_LAUNCHES * num_adapters
 
 
 def _in_order(workload: Workload, units: Units) -> Iterator[tuple[Unit, int]]:

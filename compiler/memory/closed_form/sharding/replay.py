@@ -11,13 +11,54 @@ from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings, rounded
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.script import STREAM_SHIFT, TOUCH, CudaStream, Script
 from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_script
-from kaitoc.compiler.memory.closed_form.sharding.load import LoadStep, load_steps
+from kaitoc.compiler.memory.closed_form.sharding.load import LoadStep, load_steps, receives_ahead
 from kaitoc.compiler.memory.closed_form.sharding.state import trained_shards
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
 from kaitoc.compiler.memory.workload import Allocator, Workload
 
 MAX_INFLIGHT_GATHERS = 2
 """`_FreeEventQueue._max_num_inflight_all_gathers` (`torch/distributed/fsdp/_limiter_utils.py`)."""
+
+MAX_PENDING_LAUNCHES = 1024
+"""How far a host runs ahead of its GPU: a launch waits while so many are queued in its stream (measured:
+https://forums.developer.nvidia.com/t/68937, https://stackoverflow.com/questions/53970187)."""
+_NUM_BUFFERS_IN_FLIGHT = 2
+"""`max_in_flight` of `broadcast_coalesced` (`torch/csrc/distributed/c10d/comm.cpp`)."""
+
+
+class _Broadcasts:
+    """The buffers that parameters are sent to the other processes in.
+
+    NCCL's stream uses them, so that none is used again before NCCL is done with it (`recordStream` in
+    `ProcessGroupNCCL.cpp`). A host that waits for its GPU has two at a time; one that runs ahead takes new ones until
+    so many launches are pending that it has to wait.
+    """
+
+    def __init__(self, pool: CachingAllocator, *, runs_ahead: bool) -> None:
+        self._pool = pool
+        self._runs_ahead = runs_ahead
+        self._in_flight: deque[tuple[int, Block]] = deque()
+        self._num_launches = 0
+
+    def send(self, step: LoadStep) -> None:
+        """Take the buffers of a step."""
+        for size in step.sent:
+            while self._in_flight and self._is_done():
+                self._pool.free(self._in_flight.popleft()[1])
+            self._in_flight.append((self._num_launches, self._pool.allocate(size)))
+        self._num_launches += step.num_launches
+        if not self._runs_ahead:
+            self.finish()
+
+    def _is_done(self) -> bool:
+        if self._runs_ahead:
+            return self._num_launches - self._in_flight[0][0] > MAX_PENDING_LAUNCHES
+        return len(self._in_flight) >= _NUM_BUFFERS_IN_FLIGHT
+
+    def finish(self) -> None:
+        """Give back what is left."""
+        while self._in_flight:
+            self._pool.free(self._in_flight.popleft()[1])
 
 
 class StreamPools:
@@ -50,17 +91,21 @@ class StreamPools:
         """Return the bytes that all pools hold."""
         return sum(pool.reserved_bytes for pool in self._owners)
 
-    def load(self, steps: Iterable[LoadStep]) -> None:
-        """Load the model; what passed through whole leaves segments behind."""
+    def load(self, steps: Iterable[LoadStep], *, runs_ahead: bool = False) -> None:
+        """Load the model; what passed through whole leaves segments behind.
+
+        What the other processes keep of it depends on whether their hosts run ahead of their GPUs (`receives_ahead`).
+        """
+        sent = _Broadcasts(self.computing, runs_ahead=runs_ahead)
         for step in steps:
             whole = [self.computing.allocate(size) for size in step.whole]
-            for block in [self.computing.allocate(size) for size in step.sent]:
-                self.computing.free(block)
+            sent.send(step)
             whole += [self.computing.allocate(size) for size in step.flat]
             for size in step.shards:
                 self.computing.allocate(size)
             for block in whole:
                 self.computing.free(block)
+        sent.finish()
 
     def run(self, script: Script, batch_size: int, seq_len_tokens: int) -> list[tuple[CudaStream, Block]]:
         """Run a script; return the blocks that it leaves behind, each with its stream."""
@@ -113,23 +158,30 @@ def sharded_shares(workload: Workload) -> tuple[float, float]:
     """Return the share of fragmentation from replaying steps on one process, as `replayed_shares` does, and the most.
 
     The Trainer looks at the loss of every batch (`logging_nan_inf_filter`), for which the host waits for the GPU. A
-    loop that does not lets it run ahead into the next step, which then cannot use what is still pending.
+    loop that does not lets it run ahead into the next step, which then cannot use what is still pending. Where the
+    processes load differently, it is the one that keeps more.
     """
     if workload.sharding.kind is not ShardingKind.FSDP1:
-        share = _replayed(workload, num_pending=0, waits=True)
+        share = _replayed(workload, num_pending=0, waits=True, receives=False)
         return share, share
-    waiting, running = (_replayed(workload, MAX_INFLIGHT_GATHERS, waits=waits) for waits in (True, False))
+    waiting, running = (
+        max(
+            _replayed(workload, MAX_INFLIGHT_GATHERS, waits=waits, receives=receives)
+            for receives in ((False, True) if receives_ahead(workload) else (False,))
+        )
+        for waits in (True, False)
+    )
     return waiting, max(waiting, running)
 
 
-def _replayed(workload: Workload, num_pending: int, *, waits: bool) -> float:
+def _replayed(workload: Workload, num_pending: int, *, waits: bool, receives: bool) -> float:
     """Replay two steps: what the first leaves behind decides where the second finds room; a third finds the same."""
     trained, script = trained_shards(workload), sharded_script(workload)
     settings = AllocatorSettings(
         expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False
     )
     pools = StreamPools(settings, num_pending)
-    pools.load(load_steps(workload))
+    pools.load(load_steps(workload), runs_ahead=receives)
     loaded_bytes = pools.computing.allocated_bytes
     keeps_optimizer = workload.sharding.offload is Offload.NONE
     for number in range(2):
