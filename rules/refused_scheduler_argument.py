@@ -31,7 +31,7 @@ def check(job: Job) -> Iterator[Fault]:
     if not is_on_kaito(job) or (kind is None and kwargs is None) or not isinstance(name, str):
         return
     scheduler = libraries_of(job).schedulers.get(name)
-    value = job.value(ARGUMENTS, "lr_scheduler_kwargs")
+    value = _meant(kwargs) or job.value(ARGUMENTS, "lr_scheduler_kwargs")
     place = kwargs or kind
     if scheduler is None or scheduler.ignores_kwargs or place is None or _is_never_made(job, name):
         return
@@ -42,6 +42,11 @@ def check(job: Job) -> Iterator[Fault]:
         yield _fault(job, place, problem, scheduler)
     else:
         yield from faults_under(job, CODE)
+
+
+def _meant(kwargs: Option | None) -> object:
+    """Return a mapping as it is meant: the parser takes it apart, which is another fault, and it becomes JSON text."""
+    return kwargs.plain if kwargs is not None and isinstance(kwargs.plain, dict) else None
 
 
 def _is_never_made(job: Job, name: str) -> bool:

@@ -102,3 +102,12 @@ def test_an_extension_is_wrong_where_the_name_says_one_other_type(extension: str
     ]
 
     assert bool(said) == is_wrong
+
+
+@pytest.mark.parametrize(("kwargs", "codes"), [("{min_lr: 1.0e-6}", {"KT207"}), ("{min: 1.0e-6}", {"KT207", "KT463"})])
+def test_a_mapping_of_scheduler_arguments_is_judged_as_it_is_meant(kwargs: str, codes: set[str]) -> None:
+    """The parser takes it apart, which KT207 tells with the JSON text as its fix: what is in it is no second fault."""
+    given = f"TrainingArguments: {{lr_scheduler_type: cosine_with_min_lr, lr_scheduler_kwargs: {kwargs}}}"
+    text = TUNING.format(extension="json", name="a.json").replace("DatasetConfig: {dataset_extension: json}", given)
+
+    assert {one.code for one in findings_in(text)} & {"KT207", "KT463"} == codes
