@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
-from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type, suggest_gpus
+from kaitoc.compiler.catalog.instance_listing import is_removed, listed_instance_type
 from kaitoc.compiler.catalog.releases import Release
+from kaitoc.compiler.core.findings import Applicability, Edit, Fix
+from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job, Target
-
-
-def is_removed(instance: InstanceType, release: Release) -> bool:
-    """Return whether a release no longer lists an instance type."""
-    return instance.last_release is not None and release.number > version_number(instance.last_release)[:2]
+from kaitoc.compiler.manifest.objects import Place
 
 
 def has_removed_gpu(job: Job) -> bool:
@@ -20,3 +18,35 @@ def has_removed_gpu(job: Job) -> bool:
         return False
     instance = find_instance_type(stated.value)
     return instance is not None and is_removed(instance, job.release)
+
+
+def unlisted(name: str, place: Place, release: Release, effect: str) -> Fault | None:
+    """Return the fault of a name that a release does not list, with what comes of it; None for one that it lists."""
+    if listed_instance_type(name, release) is not None:
+        return None
+    instance = find_instance_type(name)
+    if instance is None:
+        close = suggest_gpus(name)
+        help_text = f"did you mean `{close[0]}`?" if close else ""
+        return Fault(place, f"Kaito does not list the instance type `{name}`; {effect}", help=help_text)
+    if is_removed(instance, release):
+        return Fault(
+            place,
+            f"Kaito {release.name} no longer lists `{instance.name}` ({instance.gpu_model}); {effect}",
+            help=f"the last release that does is {instance.last_release}",
+        )
+    return Fault(
+        place,
+        f"Kaito {release.name} lists the instance type `{instance.name}`, not {_quoted(name)}; {effect}",
+        help=f"write `{instance.name}`",
+        fix=_spelling(place, instance),
+    )
+
+
+def _quoted(name: str) -> str:
+    """Show where white space begins and ends."""
+    return f"`{name}`" if name == name.strip() else f'"{name}"'
+
+
+def _spelling(place: Place, instance: InstanceType) -> Fix:
+    return Fix(f"Write `{instance.name}`", Applicability.SAFE, (Edit(place.source, place.span, instance.name),))

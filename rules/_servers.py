@@ -42,6 +42,7 @@ from kaitoc.rules import (
     unseen_context_length,
     unservable_bfloat16,
     unservable_length,
+    unusable_instance_type,
 )
 
 SERVING_RULES: tuple[ServingRule, ...] = (
@@ -58,6 +59,7 @@ SERVING_RULES: tuple[ServingRule, ...] = (
     indivisible_heads,
     missing_hub_token,
     unpullable_adapter,
+    unusable_instance_type,
     inverted_switch,
     discarded_compilation_config,
     ignored_serving_key,

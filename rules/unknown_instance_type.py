@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.gpus import find_instance_type, suggest_gpus
-from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job, Target
-from kaitoc.rules._instances import is_removed
+from kaitoc.rules._instances import unlisted
 
 CODE = "KT320"
 NAME = "unknown-instance-type"
 SEVERITY = Severity.ERROR
-FIX = None
+FIX = Applicability.SAFE
 SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
+    """Yield a fault for an instance type that the job's release does not know by this name."""
     stated = job.instance_type
     if stated is None or stated.place is None or job.target is Target.BUNDLED:
         return
-    instance = find_instance_type(stated.value)
     effect = "the node is provisioned, then the Job fails with `Unsupported SKU`"
-    if instance is None:
-        close = suggest_gpus(stated.value)
-        yield Fault(
-            stated.place,
-            f"Kaito does not list the instance type `{stated.value}`; {effect}",
-            help=f"did you mean `{close[0]}`?" if close else "",
-        )
-    elif is_removed(instance, job.release):
-        yield Fault(
-            stated.place,
-            f"Kaito {job.release.name} no longer lists `{stated.value}` ({instance.gpu_model}); {effect}",
-            help=f"the last release that does is {instance.last_release}",
-        )
+    fault = unlisted(stated.value, stated.place, job.release, effect)
+    if fault is not None:
+        yield fault

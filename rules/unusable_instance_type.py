@@ -1,0 +1,48 @@
+"""An instance type on which Kaito starts no server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaitoc.compiler.catalog.instance_listing import is_admitted_unlisted, listed_instance_type
+from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.rules._instances import unlisted
+
+CODE = "KT714"
+NAME = "unusable-instance-type"
+SEVERITY = Severity.ERROR
+FIX = Applicability.SAFE
+SINCE = "0.1.0"
+
+
+def check(job: ServingJob) -> Iterator[Fault]:
+    """Yield a fault for an instance type that is not listed, or whose GPU is not NVIDIA's.
+
+    A template brings its own resources: of its instance type the webhook alone is asked.
+    """
+    stated, release = job.instance_type, job.assumptions.release
+    if stated is None or stated.place is None:
+        return
+    is_admitted = is_admitted_unlisted(stated.value, release)
+    if is_admitted and job.preset is None:
+        return
+    fault = unlisted(stated.value, stated.place, release, _effect(job, is_admitted=is_admitted))
+    instance = listed_instance_type(stated.value, release)
+    if fault is not None:
+        yield fault
+    elif instance is not None and instance.gpu is None and job.preset is not None:
+        yield Fault(
+            stated.place,
+            f"`{instance.name}` has {instance.gpu_model}; its pod asks for nvidia.com/gpu and is never scheduled",
+            help="use an instance type with an NVIDIA GPU; an idle node costs as much as a busy one",
+        )
+
+
+def _effect(job: ServingJob, *, is_admitted: bool) -> str:
+    if not is_admitted:
+        return "Kaito's webhook refuses the Workspace"
+    if job.uses_vllm:
+        return "the webhook takes it on Azure, but the controller does not know its GPUs and makes no node"
+    return "the node is provisioned on Azure, but the controller does not know its GPUs and starts no server"
