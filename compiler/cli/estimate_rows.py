@@ -48,8 +48,8 @@ class RowOptions:
         Raises `LengthsError` for assumed rows that would be cut.
         """
         is_packed = self.batching == Batching.PACKED.value
-        if self.data is not None:
-            return seq_len_tokens if is_packed else min(rows.longest, seq_len_tokens or DEFAULT_SEQ_LEN_TOKENS)
+        if self.data is not None or rows.longest is None:
+            return seq_len_tokens if is_packed else rows.longest_under(seq_len_tokens or DEFAULT_SEQ_LEN_TOKENS)
         cap = seq_len_tokens or (DEFAULT_SEQ_LEN_TOKENS if is_packed else rows.longest)
         if rows.longest > cap:
             raise LengthsError(

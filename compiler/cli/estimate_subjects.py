@@ -14,7 +14,7 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.device import knows_links
 from kaitoc.compiler.memory.estimate import has_closed_form, unmatched_targets
 from kaitoc.compiler.memory.sharing import image_note
-from kaitoc.compiler.memory.stacks import find_stack
+from kaitoc.compiler.memory.stacks import find_stack, version_note
 from kaitoc.estimating import Estimate, Subject, architecture, subject_of, subjects_in
 
 
@@ -30,6 +30,9 @@ def subjects(options: EstimateOptions) -> Iterator[Subject]:
     if rows is not None:
         workload = subject.workload
         subject = replace(subject, lengths=rows.cut_at(workload.seq_len_tokens, workload.batch_size))
+    newer = version_note(options.stack or "")
+    if newer:
+        complain(f"note: {newer}")
     _note_sharding(subject, options)
     for name in unmatched_targets(subject.workload):
         complain(f"note: {subject.workload.architecture.name} has no layer `{name}`")

@@ -67,7 +67,8 @@ _SELECTION = (
 length_options = (
     click.option("--data", metavar="P", shell_complete=complete_path,
                  help="Estimate row lengths from the text of this data."),
-    click.option("--lengths", metavar="P50,P90,MAX", help="Row lengths to assume, in tokens."),
+    click.option("--lengths", metavar="P50,P90,MAX|cap",
+                 help="Row lengths to assume, in tokens; `cap`: any up to where rows are cut."),
 )  # fmt: skip
 shard_group_option = click.option("--shard-group", type=int, metavar="N",
                                   help="GPUs that hold one copy together (default: all, or with auto those of a node "

@@ -70,7 +70,7 @@ def seq_len_of(job: Job) -> int:
     Packed rows are as long as the cap, however long the rows in them are.
     """
     cap, rows = cap_of(job), job.assumptions.rows
-    return min(cap, rows.longest) if rows is not None and pads(job) else cap
+    return rows.longest_under(cap) if rows is not None and pads(job) else cap
 
 
 def cap_of(job: Job) -> int:

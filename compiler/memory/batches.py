@@ -79,7 +79,10 @@ def parse_lengths(text: str) -> tuple[int, int, int]:
     """Return the p50, p90 and maximum that `--lengths` names; raises `LengthsError` for what no data can have."""
     numbers = [part.strip() for part in text.split(",")]
     if len(numbers) != 3 or not all(number.isascii() and number.isdigit() for number in numbers):
-        raise LengthsError(f"--lengths takes p50,p90,max in tokens, such as 300,800,2048, not `{text}`")
+        raise LengthsError(
+            f"--lengths takes p50,p90,max in tokens, such as 300,800,2048, or `cap` for any up to where rows are cut, "
+            f"not `{text}`"
+        )
     p50, p90, longest = map(int, numbers)
     if p50 < 1:
         raise LengthsError(f"--lengths: p50 must be at least 1 token, not {p50}")
@@ -107,6 +110,11 @@ def assumed_lengths(p50: int, p90: int, longest: int, cap_tokens: int, num_rows:
             value = p90 * (longest / p90) ** ((share - 0.9) / 0.1)
         tokens.append(max(1, min(longest, round(value))))
     return Lengths((*tokens[:-1], longest), cap_tokens)
+
+
+def even_lengths(cap_tokens: int, num_rows: int) -> Lengths:
+    """Return rows of every length up to the cap alike."""
+    return Lengths(tuple(-(-cap_tokens * (row + 1) // num_rows) for row in range(num_rows)), cap_tokens)
 
 
 def batches(

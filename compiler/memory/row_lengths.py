@@ -16,26 +16,48 @@ if TYPE_CHECKING:
 class RowLengths:
     """Tokens of rows before any is cut: `measured` has (tokens, rows) in ascending order, `assumed` p50, p90 and max.
 
-    Counted by length, so that those of a million rows are still a small key.
+    Counted by length, so that those of a million rows are still a small key. Where it has neither, all that is known is
+    where rows are cut, and every length up to there is as likely as another.
     """
 
     measured: tuple[tuple[int, int], ...] = ()
     assumed: tuple[int, int, int] | None = None
 
     @property
-    def longest(self) -> int:
-        """Return the tokens of the longest row."""
-        return self.assumed[2] if self.assumed is not None else self.measured[-1][0]
+    def longest(self) -> int | None:
+        """Return the tokens of the longest row, None where it is the cap's."""
+        if self.assumed is not None:
+            return self.assumed[2]
+        return self.measured[-1][0] if self.measured else None
+
+    def longest_under(self, cap_tokens: int) -> int:
+        """Return the tokens of the longest row as it is cut."""
+        return cap_tokens if self.longest is None else min(self.longest, cap_tokens)
 
     def cut_at(self, cap_tokens: int, batch_size: int) -> Lengths:
         """Return the rows as they are cut at a length; of assumed ones as many as are drawn in batches of a size."""
-        from kaitoc.compiler.memory.batches import NUM_BATCHES, assumed_lengths, measured_lengths  # draws at random
+        from kaitoc.compiler.memory.batches import (  # draws at random
+            NUM_BATCHES,
+            assumed_lengths,
+            even_lengths,
+            measured_lengths,
+        )
 
+        num_rows = NUM_BATCHES * batch_size
+        if self.longest is None:
+            return even_lengths(cap_tokens, num_rows)
         if self.assumed is not None:
-            tokens = assumed_lengths(*self.assumed, self.longest, NUM_BATCHES * batch_size).tokens
+            tokens = assumed_lengths(*self.assumed, self.longest, num_rows).tokens
         else:
             tokens = tuple(length for length, count in self.measured for _ in range(count))
         return measured_lengths(tokens, cap_tokens)
+
+
+UP_TO_THE_CAP = RowLengths()
+"""Nothing is known of the rows but where they are cut."""
+
+CAP = "cap"
+"""The word of `--lengths` for that."""
 
 
 def measured_rows(tokens: Sequence[int]) -> RowLengths:
@@ -55,4 +77,6 @@ def stated_rows(data: str | None, lengths: str | None) -> RowLengths | None:
 
     if data is not None and lengths is not None:
         raise LengthsError("--lengths and --data are mutually exclusive")
-    return measured_rows(row_tokens(data)) if data is not None else RowLengths(assumed=parse_lengths(str(lengths)))
+    if data is not None:
+        return measured_rows(row_tokens(data))
+    return UP_TO_THE_CAP if lengths == CAP else RowLengths(assumed=parse_lengths(str(lengths)))

@@ -142,6 +142,20 @@ def find_stack(name: str) -> Stack:
     raise WorkloadError(f"unknown software stack {name!r}; did you mean {nearest[0]!r}? Known: {', '.join(by_name)}")
 
 
+def version_note(name: str) -> str:
+    """Return the note on a stack named after a version that is newer than any that was read, empty otherwise."""
+    trl, transformers = _TRL_VERSION.fullmatch(name), name.removeprefix("transformers-")
+    library, version = ("TRL", trl[1]) if trl is not None else ("transformers", transformers)
+    if trl is None and _VERSION.fullmatch(name) is None:
+        return ""
+    newest = max(
+        (stack.trl if trl is not None else stack.transformers for stack in _library_stacks()), key=version_number
+    )
+    if version_number(version)[:2] <= version_number(newest):
+        return ""
+    return f"{library} {version} is newer than {newest}, the newest known; assuming that it trains as that one does"
+
+
 def _with_trl(profile: Stack, name: str, version: str) -> Stack:
     """Return the profile with another TRL 1, whose default loss is in chunks from the version on that has them."""
     stack = replace(profile, name=name, trl=version, summary=f"TRL {version} on transformers {profile.transformers}")

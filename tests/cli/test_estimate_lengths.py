@@ -58,6 +58,12 @@ def test_data_is_replayed_as_it_is(small: tuple[str, ...], tmp_path: Path) -> No
     assert (found["p50"], found["max"]) == (30, 100)
 
 
+def test_lengths_of_which_nothing_is_known_are_spread_evenly_up_to_where_rows_are_cut(small: tuple[str, ...]) -> None:
+    found = lengths_of(estimate(*small, "--seq-len", "1000", "--batch", "2", "--lengths", "cap", "--format", "json"))
+
+    assert (found["p50"], found["p90"], found["max"]) == (500, 900, 1000)
+
+
 def test_packed_rows_fill_the_cap(small: tuple[str, ...]) -> None:
     result = estimate(*small, "--seq-len", "512", "--lengths", "20,60,128", "--batching", "packed", "--format", "json")
 
@@ -88,6 +94,7 @@ def test_shards_are_estimated_without_it(small: tuple[str, ...]) -> None:
         (("--lengths", "60,20,128"), "must not decrease"),
         (("--lengths", "0,0,0"), "at least 1 token"),
         (("--lengths", "20,60"), "p50,p90,max"),
+        (("--lengths", "Cap"), "or `cap` for any up to where rows are cut"),
         (("--lengths", "20,60,1280000"), "longer than"),
         (("--seq-len", "64", "--lengths", "20,60,128"), "exceeds the 64 tokens"),
         (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "--lengths and --data are mutually exclusive"),

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from kaitoc.compiler.catalog.releases import all_releases
-from kaitoc.compiler.memory.stacks import Stack, all_stacks, find_stack
+from kaitoc.compiler.memory.stacks import Stack, all_stacks, find_stack, version_note
 from kaitoc.compiler.memory.workload import Dtype, Loss, Optimizer, WorkloadError
 from kaitoc.schemas import read_json
 
@@ -93,6 +93,18 @@ def test_a_releases_profile_follows_from_its_libraries(
 )
 def test_the_version_of_trl_decides_what_its_default_loss_is(name: str, loss: Loss) -> None:
     assert find_stack(name).default_loss is loss
+
+
+@pytest.mark.parametrize(
+    ("name", "newest"),
+    [("trl-1.99", "1.16"), ("trl-1.17.1", "1.16"), ("trl-1.16.2", ""), ("trl-1.7", ""), ("transformers-5.99", "5.23"),
+     ("transformers-5.23.4", ""), ("transformers-4.45.2", ""), ("trl-chunked", ""), ("kaito-v0.12", "")],
+)  # fmt: skip
+def test_a_version_newer_than_any_known_is_taken_for_the_newest_and_said_to_be(name: str, newest: str) -> None:
+    note = version_note(name)
+
+    assert bool(note) == bool(newest)
+    assert f"newer than {newest}, the newest known" in note or not newest
 
 
 def test_chunks_widen_the_whole_head_up_to_trl_1_12() -> None:
