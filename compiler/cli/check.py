@@ -8,6 +8,7 @@ import click
 
 from kaitoc.compiler.cli.check_options import CheckOptions, run_check
 from kaitoc.compiler.cli.completion import complete_format, complete_path
+from kaitoc.compiler.cli.option_types import Integer
 from kaitoc.compiler.cli.options import (
     F,
     color_option,
@@ -49,7 +50,7 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--baseline", metavar="FILE", shell_complete=complete_path,
                  help="Hide findings that a baseline file lists."),
     click.option("--changed-since", metavar="REV", help="Check only files changed since a git revision."),
-    click.option("--jobs", type=click.IntRange(min=0), default=_DEFAULTS.jobs, metavar="N",
+    click.option("--jobs", type=Integer(min=0), default=_DEFAULTS.jobs, metavar="N",
                  help="Number of processes (default: one; more for large inputs)."),
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
 from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EngineCommandOptions, emit
 from kaitoc.compiler.cli.option_records import AssumptionOptions
+from kaitoc.compiler.cli.option_types import Choice
 from kaitoc.compiler.cli.options import F, assumption_options, color_option, config_option, isolated_option, takes
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.compile.driver import describe_problem
@@ -30,12 +31,12 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
                  help="Write the compiled file to a path with the same extension, all files into a folder, or to `-`."),
     click.option("--in-place", is_flag=True, help="Overwrite the input files."),
     click.option("--diff", is_flag=True, help="Show the changes without writing them; exit 1 if there are any."),
-    click.option("--goal", "goals", type=click.Choice([goal.value for goal in Goal]), multiple=True,
+    click.option("--goal", "goals", type=Choice([goal.value for goal in Goal]), multiple=True,
                  default=(Goal.FIT.value,), show_default=True,
                  help="What to optimize: the smallest change that fits, speed, memory, or cost by --price."),
-    click.option("--preserve", type=click.Choice([bound.value for bound in Preserve]), show_default=True,
+    click.option("--preserve", type=Choice([bound.value for bound in Preserve]), show_default=True,
                  default=Preserve.STATISTICAL.value, help="How much changes may affect the training result."),
-    click.option("--attention", type=click.Choice(["eager", "sdpa", "flash"]),
+    click.option("--attention", type=Choice(["eager", "sdpa", "flash"]),
                  help="Attention implementation where the manifest sets none (with --target bundled)."),
     click.option("--allow-workspace-edits", is_flag=True, help="Also allow changes to the Workspace's instance type."),
     click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,

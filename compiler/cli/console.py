@@ -6,6 +6,7 @@ import os
 import sys
 
 from kaitoc.compiler.core import progress
+from kaitoc.compiler.core.escape import printable_lines
 from kaitoc.compiler.report import style
 
 EXIT_USAGE = 2
@@ -25,8 +26,8 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def complain(message: str) -> None:
-    """Print a message for the user on standard error."""
-    say(f"kaitoc: {message}", err=True)
+    """Print a message for the user on standard error; what it quotes cannot steer the terminal."""
+    say(f"kaitoc: {printable_lines(message)}", err=True)
 
 
 def terminal_columns(*, err: bool = False) -> int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaitoc.compiler.cli.console import complain
+from kaitoc.compiler.cli.option_types import Choice
 from kaitoc.compiler.cli.options import F, shard_group_option
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.compile.model import CompileError, CompileRequest
@@ -36,7 +37,7 @@ def engine_options(when: str) -> tuple[Callable[[F], F], ...]:
 
 
 EMIT_OPTIONS: tuple[Callable[[F], F], ...] = (
-    click.option("--emit", "emit_engine", type=click.Choice(["trainjob", "jobset", "pytorchjob"]),
+    click.option("--emit", "emit_engine", type=Choice(["trainjob", "jobset", "pytorchjob"]),
                  help="Print manifests for another engine, which run the bundled runtime on one node or several."),
     *engine_options("With --emit"),
     shard_group_option,

@@ -20,6 +20,7 @@ from kaitoc.compiler.cli.estimate_training import (
     step_options,
 )
 from kaitoc.compiler.cli.option_records import first_given
+from kaitoc.compiler.cli.option_types import Choice, Integer
 from kaitoc.compiler.cli.options import (
     config_option,
     gpu_memory_option,
@@ -56,7 +57,7 @@ _SERVE = "serve"
 @method_option
 @click.option(
     "--task",
-    type=click.Choice([*TASKS, _SERVE]),
+    type=Choice([*TASKS, _SERVE]),
     default="sft",
     show_default=True,
     help="Train on text (sft), or on `chosen` over `rejected` answers as `kaitoc run --task dpo`, or serve with vLLM.",
@@ -82,16 +83,16 @@ _SERVE = "serve"
 @click.option("--sweep", metavar="WHAT=A:B", help="Sweep seq-len, batch or rank, such as seq-len=512:8192.")
 @click.option(
     "--solve",
-    type=click.Choice([*SIZES, *SOLVABLE]),
+    type=Choice([*SIZES, *SOLVABLE]),
     help="Find the largest size that certainly fits, or the fewest GPUs, of --gpu or of any instance type; exit 1 if "
     "none does. For a server: the longest context, the most concurrent requests, the fewest GPUs, or instance types "
     "that fit.",
 )
-@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Show the time of an epoch of N samples.")
+@click.option("--samples", type=Integer(min=1), metavar="N", help="Show the time of an epoch of N samples.")
 @price_option
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a tight fit too.")
-@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "-f", "format_name", type=Choice(["text", "json"]), default="text", show_default=True)
 @config_option
 @isolated_option
 @serving_options

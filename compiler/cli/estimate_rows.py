@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kaitoc.compiler.cli.option_types import Choice
 from kaitoc.compiler.cli.options import length_options, with_options
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.batches import Batching, LengthsError
@@ -62,7 +63,7 @@ _OPTIONS = (
     *length_options,
     click.option(
         "--batching",
-        type=click.Choice([one.value for one in Batching]),
+        type=Choice([one.value for one in Batching]),
         help="How rows are batched: at random, by similar length (group_by_length), or packed.",
     ),
     click.option(

@@ -12,6 +12,7 @@ from kaitoc.compiler.check.inputs import Inputs
 from kaitoc.compiler.cli.console import complain, say
 from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.option_records import first_given
+from kaitoc.compiler.cli.option_types import Choice, Integer, Number
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.assumptions import Overrides, stated_gpu
@@ -59,7 +60,7 @@ class ServingOptions:
         return first_given(self, ServingOptions(at=self.at))
 
 
-_POSITIVE = click.IntRange(min=1)
+_POSITIVE = Integer(min=1)
 _OPTIONS = (
     click.option("--tp", type=_POSITIVE, metavar="N", help="Server: GPUs that share the model (default: Kaito's)."),
     click.option("--pp", type=_POSITIVE, metavar="N", help="Server: stages of the pipeline (default: 1)."),
@@ -69,8 +70,8 @@ _OPTIONS = (
     click.option("--max-num-seqs", type=_POSITIVE, metavar="N", help="Server: sequences per step."),
     click.option("--max-num-batched-tokens", type=_POSITIVE, metavar="N", help="Server: tokens per step."),
     click.option("--kv-dtype", metavar="T", help="Server: type of the KV cache, such as fp8 (default: the model's)."),
-    click.option("--weights", type=click.Choice(WEIGHT_FORMATS), help="Server: weights (default: the checkpoint's)."),
-    click.option("--gpu-memory-utilization", type=click.FloatRange(0, 1, min_open=True), metavar="U",
+    click.option("--weights", type=Choice(WEIGHT_FORMATS), help="Server: weights (default: the checkpoint's)."),
+    click.option("--gpu-memory-utilization", type=Number(0, 1, min_open=True), metavar="U",
                  help="Server: share of the GPU that vLLM may take (default: Kaito's)."),
     click.option("--kv-cache-memory-bytes", type=_POSITIVE, metavar="N", help="Server: bytes of the KV cache."),
     click.option("--enforce-eager", is_flag=True, help="Server: capture no CUDA graphs."),

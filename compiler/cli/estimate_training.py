@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from kaitoc.compiler.cli.option_records import first_given
+from kaitoc.compiler.cli.option_types import Choice, Integer, Number
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.memory.estimate import NO_AUTOCAST
@@ -15,7 +16,7 @@ from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Q
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DTYPES = click.Choice([dtype.value for dtype in Dtype])
+_DTYPES = Choice([dtype.value for dtype in Dtype])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +93,29 @@ class TrainingOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-method_option = click.option("--method", type=click.Choice(["lora", "qlora", "full"]),
+method_option = click.option("--method", type=Choice(["lora", "qlora", "full"]),
                              help="Training method (default: lora).")  # fmt: skip
 dora_option = click.option("--dora", is_flag=True, help="DoRA adapters.")
 modules_to_save_option = click.option("--modules-to-save", metavar="M",
                                       help="Modules to train in full, in addition to the adapters.")  # fmt: skip
 _STEP = (
-    click.option("--batch", type=int, metavar="N", help="Sequences, or pairs of them, per GPU and step (default: 1)."),
-    click.option("--accumulation", type=click.IntRange(min=1), metavar="N", help="Batches per update (default: 1)."),
-    click.option("--seq-len", type=int, metavar="N", help="Tokens per sequence (default: 1024)."),
-    click.option("--rank", type=int, metavar="N", help="Rank of the adapters (default: 8)."),
+    click.option(
+        "--batch", type=Integer(min=1), metavar="N", help="Sequences, or pairs of them, per GPU and step (default: 1)."
+    ),
+    click.option("--accumulation", type=Integer(min=1), metavar="N", help="Batches per update (default: 1)."),
+    click.option("--seq-len", type=Integer(min=1), metavar="N", help="Tokens per sequence (default: 1024)."),
+    click.option("--rank", type=Integer(min=1), metavar="N", help="Rank of the adapters (default: 8)."),
     click.option("--targets", metavar="A,B", help="Modules that get adapters (default: all-linear)."),
     click.option(
         "--dropout",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=Number(0, 1, max_open=True),
         metavar="P",
         help="Dropout of the adapters (default: 0).",
     ),
     click.option("--dtype", type=_DTYPES, help="Type of the weights (default: bfloat16)."),
     click.option(
         "--autocast",
-        type=click.Choice([NO_AUTOCAST, Dtype.FLOAT16.value, Dtype.BFLOAT16.value]),
+        type=Choice([NO_AUTOCAST, Dtype.FLOAT16.value, Dtype.BFLOAT16.value]),
         help="Mixed precision, `fp16` or `bf16` of the Trainer (default: the stack's).",
     ),
     click.option(
@@ -124,11 +127,11 @@ _STEP = (
         help="Keep saved activations in host memory (activation_offloading of TRL).",
     ),
     click.option(
-        "--attention", type=click.Choice([one.value for one in Attention]), help="Attention kernel (default: sdpa)."
+        "--attention", type=Choice([one.value for one in Attention]), help="Attention kernel (default: sdpa)."
     ),
     click.option(
         "--loss",
-        type=click.Choice([one.value for one in Loss]),
+        type=Choice([one.value for one in Loss]),
         help="Implementation of the loss (default: the stack's).",
     ),
     click.option(
@@ -137,7 +140,7 @@ _STEP = (
         help="Version of liger-kernel for --loss liger, such as 0.5.2 (default: the newest known).",
     ),
     click.option(
-        "--optimizer", type=click.Choice([one.value for one in Optimizer]), help="Optimizer (default: the stack's)."
+        "--optimizer", type=Choice([one.value for one in Optimizer]), help="Optimizer (default: the stack's)."
     ),
     click.option(
         "--optimizer-in-backward",
@@ -146,12 +149,12 @@ _STEP = (
     ),
     click.option(
         "--quantization",
-        type=click.Choice([one.value for one in Quantization]),
+        type=Choice([one.value for one in Quantization]),
         help="Storage of the frozen weights (default: nf4 for qlora).",
     ),
     click.option(
         "--group-size",
-        type=click.IntRange(min=-1),
+        type=Integer(min=-1),
         metavar="N",
         help="Rows per scale of GPTQ and AWQ weights, -1 for whole columns (default: the checkpoint's, 128).",
     ),
@@ -166,7 +169,7 @@ _STEP = (
     click.option("--adapter-dtype", type=_DTYPES, help="Type of the adapters (default: the stack's)."),
     click.option(
         "--allocator",
-        type=click.Choice(["default", "expandable"]),
+        type=Choice(["default", "expandable"]),
         help="PyTorch's allocator, without or with expandable segments (default: the stack's).",
     ),
     click.option(

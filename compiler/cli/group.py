@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from kaitoc.compiler.cli.usage import usage_in_one_line
+from kaitoc.compiler.core.wording import did_you_mean
+
 COMMANDS = {
     "admit": "kaitoc.compiler.cli.admit:admit",
     "baseline": "kaitoc.compiler.cli.baseline:baseline",
@@ -90,10 +93,16 @@ class LazyGroup(click.Group):
         command.context_class = _Context
         return command
 
+    def make_context(self, *words: Any, **settings: Any) -> click.Context:
+        """Read what stands before the command; a mistake is told in one line."""
+        with usage_in_one_line():
+            return super().make_context(*words, **settings)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C ends it as a shell expects, where click would exit as after findings."""
         try:
-            return super().invoke(ctx)
+            with usage_in_one_line():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             from kaitoc.compiler.cli.console import stopped  # nothing else here prints
 
@@ -112,8 +121,7 @@ class LazyGroup(click.Group):
             from difflib import get_close_matches
 
             close = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean `{close[0]}`?" if close else ""
-            ctx.fail(f"there is no command `{args[0]}`.{hint}")
+            ctx.fail(f"there is no command `{args[0]}`{did_you_mean(close) or ' (`kaitoc --help` lists them)'}")
         return super().resolve_command(ctx, args)
 
 

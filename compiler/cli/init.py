@@ -11,6 +11,7 @@ from kaitoc.compiler.catalog.models import lacks_chat_template
 from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.cli.completion import complete_gpu, complete_model, complete_path, complete_release
 from kaitoc.compiler.cli.console import complain
+from kaitoc.compiler.cli.option_types import Choice, Integer
 from kaitoc.compiler.cli.options import takes
 from kaitoc.compiler.compile.consequences import with_reasons
 from kaitoc.compiler.compile.model import CompiledJob, CompileError, CompileRequest
@@ -67,15 +68,15 @@ class InitOptions:
 )
 @click.option(
     "--cloud",
-    type=click.Choice(CLOUDS),
+    type=Choice(CLOUDS),
     default="azure",
     show_default=True,
     help="Cloud whose instance types are considered.",
 )
-@click.option("--method", type=click.Choice(METHODS), help="Method (default: LoRA where it fits, else QLoRA).")
+@click.option("--method", type=Choice(METHODS), help="Method (default: LoRA where it fits, else QLoRA).")
 @click.option(
     "--seq-len",
-    type=click.IntRange(min=1),
+    type=Integer(min=1),
     default=1024,
     show_default=True,
     metavar="N",
@@ -84,17 +85,17 @@ class InitOptions:
 @click.option("--data", "data_url", metavar="URL", help="Where the training data is.")
 @click.option(
     "--data-format",
-    type=click.Choice(_DATA_FORMATS),
+    type=Choice(_DATA_FORMATS),
     help="Format of the rows (default: messages, or prompt-completion for a model without a chat template).",
 )
 @click.option(
     "--num-samples",
-    type=click.IntRange(min=1),
+    type=Integer(min=1),
     metavar="N",
     help="Number of rows in the data; determines the batch size.",
 )
-@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Effective batch size per GPU.")
-@click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, metavar="N", help="LoRA rank.")
+@click.option("--batch", type=Integer(min=1), metavar="N", help="Effective batch size per GPU.")
+@click.option("--rank", type=Integer(min=1), default=16, show_default=True, metavar="N", help="LoRA rank.")
 @click.option(
     "--name",
     default="tuning",
@@ -114,7 +115,7 @@ class InitOptions:
     shell_complete=complete_release,
     help="Kaito release to write for (default: the newest known).",
 )
-@click.option("--target", type=click.Choice(["kaito", "bundled"]), help="Runtime to write for.")
+@click.option("--target", type=Choice(["kaito", "bundled"]), help="Runtime to write for.")
 @click.option(
     "-o",
     "--output",

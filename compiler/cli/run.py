@@ -7,6 +7,7 @@ import click
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import complain
 from kaitoc.compiler.cli.emit import EngineCommandOptions, engine_options
+from kaitoc.compiler.cli.option_types import Choice, Integer, Number
 from kaitoc.compiler.cli.options import (
     F,
     assumption_options,
@@ -31,7 +32,7 @@ def _engine_options(command: F) -> F:
 @click.argument("path", shell_complete=complete_path)
 @assumption_options
 @click.option("--workspace", metavar="N", help="Workspace to run, if the file has several.")
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option("--device", type=Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option("--model-path", metavar="P", help="The model's folder (in Kaito's image: /workspace/tfs/weights).")
 @click.option("--data", metavar="P", help="Training data, a file or a folder (in Kaito's image: /mnt/data).")
 @click.option("--eval-data", metavar="P", help="Data for evaluation only, a file or a folder; needs `eval_strategy`.")
@@ -40,14 +41,12 @@ def _engine_options(command: F) -> F:
 @click.option("--oci-layout", is_flag=True, help="Also pack the adapter as an image that Kaito's inference pulls.")
 @click.option(
     "--samples",
-    type=click.IntRange(0),
+    type=Integer(0),
     default=0,
     metavar="N",
     help="Answer N rows with and without the adapter after training, for the report.",
 )
-@click.option(
-    "--early-stopping", type=click.IntRange(1), metavar="N", help="Stop after N evaluations without improvement."
-)
+@click.option("--early-stopping", type=Integer(1), metavar="N", help="Stop after N evaluations without improvement.")
 @click.option("--allow-pickle", is_flag=True, help="Allow weights that are not safetensors (pickle).")
 @click.option("--hub", is_flag=True, help="Download the model from the Hugging Face Hub if it is not cached.")
 @click.option(
@@ -56,7 +55,7 @@ def _engine_options(command: F) -> F:
 @click.option("--overwrite", is_flag=True, help="Replace an earlier run's files in --output.")
 @click.option(
     "--grace-seconds",
-    type=click.FloatRange(min=0, min_open=True, max=86_400),
+    type=Number(min=0, min_open=True, max=86_400),
     metavar="S",
     help="Time for worker processes to save a checkpoint after SIGTERM (default: KAITOC_GRACE_SECONDS, else 25).",
 )
@@ -65,16 +64,16 @@ def _engine_options(command: F) -> F:
 @click.option(
     "--on",
     "place",
-    type=click.Choice(["local", "cluster", "trainjob", "jobset"]),
+    type=Choice(["local", "cluster", "trainjob", "jobset"]),
     default="local",
     show_default=True,
     help="Run here, or apply with kubectl and follow: the Workspace, or a TrainJob or JobSet made of it.",
 )
 @click.option("--auto-fit", is_flag=True, help="If it does not fit the GPU, retry with settings that need less memory.")
-@click.option("--num-processes", type=click.IntRange(1), metavar="N", help="Processes to start (default: one per GPU).")
+@click.option("--num-processes", type=Integer(1), metavar="N", help="Processes to start (default: one per GPU).")
 @click.option(
     "--sharding",
-    type=click.Choice(SHARDING_WORDS),
+    type=Choice(SHARDING_WORDS),
     default="auto",
     show_default=True,
     help="Whether processes hold whole copies of the model or shards; auto shards a model that outgrows a GPU.",
@@ -82,7 +81,7 @@ def _engine_options(command: F) -> F:
 @shard_group_option
 @click.option(
     "--task",
-    type=click.Choice(["sft", "dpo"]),
+    type=Choice(["sft", "dpo"]),
     default="sft",
     show_default=True,
     help="Learn text, or prefer `chosen` over `rejected` answers (direct preference optimization).",
@@ -93,19 +92,17 @@ def _engine_options(command: F) -> F:
     shell_complete=complete_path,
     help="On a cluster: write a JSON report of the run, taken from its log.",
 )
-@click.option(
-    "--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve Prometheus metrics on this port."
-)
+@click.option("--metrics-port", type=Integer(1, 65535), metavar="PORT", help="Serve Prometheus metrics on this port.")
 @click.option("--skip-bad-rows", is_flag=True, help="Skip and count malformed rows instead of stopping at the first.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="S",
     help="On a cluster: stop following after S seconds and exit 1; the run continues.",
 )
 @click.option(
     "--wait-for-api",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=600.0,
     show_default=True,
     metavar="S",

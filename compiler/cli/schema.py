@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.option_types import Choice
 
 
 @click.command()
@@ -13,7 +14,7 @@ from kaitoc.compiler.cli.console import EXIT_USAGE, complain
     "--format",
     "-f",
     "format_name",
-    type=click.Choice(["text", "json"]),
+    type=Choice(["text", "json"]),
     help="Format of the list of names (default: text); a schema itself is always JSON.",
 )
 def schema(name: str | None, format_name: str | None) -> None:  # fmt: skip

@@ -10,6 +10,7 @@ import click
 from kaitoc.compiler.cli.admission_options import AdmissionOptions, admission_options
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
+from kaitoc.compiler.cli.option_types import Choice, Integer, Number
 from kaitoc.compiler.cli.options import takes
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
@@ -41,6 +42,8 @@ class WebhookOptions:
     @property
     def certificate(self) -> tuple[str, str]:
         """Return the files of the certificate and its key, empty for plain HTTP; raises `KaitocError` without them."""
+        if self.insecure_http and (self.cert or self.key):
+            raise KaitocError("--insecure-http and --cert are mutually exclusive")
         if self.insecure_http:
             return "", ""
         if not (self.cert and self.key):
@@ -51,7 +54,7 @@ class WebhookOptions:
 @click.command()
 @admission_options
 @click.option("--host", default="0.0.0.0", show_default=True, metavar="H", help="Address to listen on.")  # noqa: S104
-@click.option("--port", type=click.IntRange(1, 65535), default=8443, show_default=True, metavar="N")
+@click.option("--port", type=Integer(1, 65535), default=8443, show_default=True, metavar="N")
 @click.option("--cert", metavar="FILE", shell_complete=complete_path,
               help="Certificate chain, PEM; reloaded when it changes.")  # fmt: skip
 @click.option("--key", metavar="FILE", shell_complete=complete_path, help="Private key, PEM.")
@@ -66,13 +69,13 @@ class WebhookOptions:
 @click.option(
     "--fail-open/--fail-closed", default=True, show_default=True, help="Admit objects that could not be checked."
 )
-@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
-@click.option("--max-in-flight", type=click.IntRange(min=1), default=512, show_default=True, metavar="N")
-@click.option("--request-seconds", type=click.FloatRange(0.1, 300), default=10.0, show_default=True, metavar="S",
+@click.option("--processes", type=Integer(min=1), metavar="N", help="Worker processes (default: one per core).")
+@click.option("--max-in-flight", type=Integer(min=1), default=512, show_default=True, metavar="N")
+@click.option("--request-seconds", type=Number(0.1, 300), default=10.0, show_default=True, metavar="S",
               help="Time limit for a request's headers, and for its body.")  # fmt: skip
-@click.option("--drain-seconds", type=click.FloatRange(0, 300), default=5.0, show_default=True, metavar="S",
+@click.option("--drain-seconds", type=Number(0, 300), default=5.0, show_default=True, metavar="S",
               help="After SIGTERM, time to keep answering until the cluster stops sending reviews.")  # fmt: skip
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+@click.option("--log-format", type=Choice(["text", "json"]), default="text", show_default=True,
               help="Format of the log on standard error: start, denials and stop.")  # fmt: skip
 @takes(WebhookOptions, admission=AdmissionOptions)
 def webhook(options: WebhookOptions) -> int:

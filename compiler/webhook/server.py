@@ -83,7 +83,7 @@ def serve(webhook: Webhook, partners: Partners, address: Address, drain_seconds:
     try:
         _Server(config, webhook, drain_seconds).run()
     except SystemExit as error:  # uvicorn's end where it cannot listen, once it has said why
-        raise AddressError(f"{address.host}:{address.port}: cannot be listened on") from error
+        raise AddressError(f"cannot listen on {address.host}:{address.port}") from error
 
 
 class Certificate:

@@ -280,7 +280,7 @@ def test_an_address_in_use_is_wrong_usage(tmp_path: Path) -> None:
         done = started(tmp_path, "--insecure-http", "--host", HOST, "--port", str(port))
 
     assert done.returncode == 2
-    assert done.stderr.endswith(f"kaitoc: {HOST}:{port}: cannot be listened on\n")
+    assert done.stderr.endswith(f"kaitoc: cannot listen on {HOST}:{port}\n")
 
 
 def test_an_encrypted_key_is_refused_and_no_passphrase_asked_for(tmp_path: Path) -> None:

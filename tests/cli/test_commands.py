@@ -43,7 +43,7 @@ def test_a_misspelled_command_names_the_closest() -> None:
     result = run("chekc")
 
     assert result.exit_code == 2
-    assert "Did you mean `check`" in result.stderr
+    assert "did you mean `check`?" in result.stderr
 
 
 def test_version_names_the_releases_and_the_parser() -> None:
@@ -88,9 +88,9 @@ def test_a_sweep_grows_and_can_be_plotted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--rank", "0"], "rank must be at least 1"),
-        (["--batch", "0"], "batch size must be at least 1"),
-        (["--seq-len", "-5"], "sequence length must be at least 1"),
+        (["--rank", "0"], "--rank: expected an integer of at least 1, got `0`"),
+        (["--batch", "0"], "--batch: expected an integer of at least 1, got `0`"),
+        (["--seq-len", "-5"], "--seq-len: expected an integer of at least 1, got `-5`"),
         (["--seq-len", "999999"], "longer than"),
         (["--stack", "kaito-v9"], "did you mean"),
         (["--targets", "nonsense"], "none of the target modules"),

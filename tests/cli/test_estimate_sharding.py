@@ -92,7 +92,7 @@ def test_weights_that_stay_gathered_and_smaller_groups_need_more() -> None:
     [
         (("--gpus", "8", "--nodes", "3"), "2 nodes would work"),
         (("--gpus", "3", "--nodes", "2"), "1 node would work"),
-        (("--gpus", "8", "--nodes", "0"), "the number of nodes must be at least 1, not 0"),
+        (("--gpus", "8", "--nodes", "0"), "--nodes: expected an integer of at least 1, got `0`"),
         (("--gpus", "8", "--no-reshard"), "have no gathered weights to keep; use fsdp2"),
         (("--gpus", "8", "--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 8"),
         (("--gpus", "8", "--shard-group", "4"), "use fsdp2"),

@@ -97,7 +97,6 @@ def test_kaitos_image_is_said_to_run_whole_copies_only(command: str, manifest: s
 BAD = [
     (("--gpus", "16"), "need --nodes 4, or take --gpus 4"),
     (("--gpus", "4", "--gpu", "Standard_NC48ads_A100_v4"), "need --nodes 2, or take --gpus 2"),
-    (("--gpus", "0"), "must be at least 1, not 0"),
     (("--gpus", "8", "--nodes", "3"), "2 nodes would work"),
     (("--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 4"),
     (("--sharding", "ddp", "--offload", "parameters"), "use fsdp2"),
