@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
-from kaitoc.compiler.check.known_findings import known_findings, without_unknown
+from kaitoc.compiler.check.known_findings import known_findings, rules_to_ask, without_unknown
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.check.remembered import BySettings, Met, identity_of
@@ -290,13 +290,14 @@ class Engine:
 
     def _job_rules(self, job: Job, settings: Settings) -> tuple[JobRule, ...]:
         """Return the rules that may find something in a job, of those that a settings file leaves on."""
-        key = (settings.path, self.rule_set.job_rules.subjects_of(job))
+        job_rules = self.rule_set.job_rules
+        key = (settings.path, job_rules.subjects_of_run(job), job_rules.subjects_of_workspace(job))
         rules = self._by_settings.job_rules.get(key)
         if rules is None:
-            about = self.rule_set.job_rules.about(key[1])
+            about = job_rules.about(key[1] | key[2])
             rules = tuple(rule for rule in about if settings.runs(rule.CODE, rule.NAME))
             self._by_settings.job_rules.put(key, rules, 1)
-        return rules
+        return rules_to_ask(rules, job)
 
     def _conclude(self, file: ManifestFile, findings_of_rules: Iterable[Finding], checked: FileOutcome) -> None:
         """Apply a file's suppressions and settings to what was found in it, each finding once."""

@@ -41,7 +41,7 @@ class BySettings:
     """
 
     assumptions: dict[str, Assumptions] = field(default_factory=dict)
-    job_rules: SizedCache[tuple[str, Subjects], tuple[JobRule, ...]] = field(
+    job_rules: SizedCache[tuple[str, Subjects, Subjects], tuple[JobRule, ...]] = field(
         default_factory=lambda: SizedCache(_REMEMBERED_SUBJECTS)
     )
 

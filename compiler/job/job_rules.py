@@ -10,12 +10,12 @@ from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.faults import JobRule
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.subjects import (
+    NO_WORKSPACE,
     Subjects,
     is_option,
     path_of,
-    situations_of,
-    subjects_of_config,
     subjects_of_fields,
+    subjects_of_run,
     watched_fields,
 )
 
@@ -49,8 +49,17 @@ class JobRules:
 
     def subjects_of(self, job: Job) -> Subjects:
         """Return the subjects of a job that late rules may be about."""
-        fields = subjects_of_fields(job.workspace.node, self._fields) if job.workspace is not None else ()
-        return subjects_of_config(job, self._options).union(fields, situations_of(job))
+        return self.subjects_of_run(job) | self.subjects_of_workspace(job)
+
+    def subjects_of_run(self, job: Job) -> Subjects:
+        """Return the subjects that a job has by its run; equal runs share them."""
+        return subjects_of_run(job, self._options)
+
+    def subjects_of_workspace(self, job: Job) -> Subjects:
+        """Return the subjects that a job has by its Workspace."""
+        if job.workspace is None:
+            return frozenset((NO_WORKSPACE,))
+        return frozenset(subjects_of_fields(job.workspace.node, self._fields))
 
     def about(self, subjects: Subjects) -> Iterator[JobRule]:
         """Yield the rules that may find something in a job with some subjects."""

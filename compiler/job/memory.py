@@ -13,6 +13,7 @@ from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.job.job import Assumptions, Job, Target
 from kaitoc.compiler.job.possible import missing_gpus
+from kaitoc.compiler.job.run import memo_of_run
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.closed_form.validation import with_activation_offload
 from kaitoc.compiler.memory.result import Footprint, Verdict
@@ -152,31 +153,20 @@ _UNKNOWN = _Step(None)
 
 def _step_of(job: Job) -> _Step:
     try:
-        return job.memo.get("step", lambda: _shared_step(job))
+        return _shared_step(job)
     except UnknownValueError:
         return _UNKNOWN
 
 
 def _shared_step(job: Job) -> _Step:
-    """Return a job's training step, which is that of all jobs alike whose configs have one text."""
+    """Return a job's training step, which is that of all equal runs; raises `UnknownValueError`."""
+    return memo_of_run(job).get("step", lambda: _resolved_step(job))
+
+
+def _resolved_step(job: Job) -> _Step:
     if job.config is None or job.model is None or not job.is_parsable or missing_gpus(job):
         return _UNKNOWN
-    model, targets = job.model.value, targets_of(job)
-    key = _StepKey(model, job.assumptions, targets, job.num_gpus)
-    return job.config.memo.get(key, lambda: _Step(_workload(job, model, targets)))
-
-
-@dataclass(frozen=True, slots=True)
-class _StepKey:
-    """What besides its config decides a job's training step.
-
-    The preset decides nothing but targets that are left out, and of presets there may be any number.
-    """
-
-    model: Architecture
-    assumptions: Assumptions
-    targets: tuple[str, ...]
-    num_gpus: int
+    return _Step(_workload(job, job.model.value, targets_of(job)))
 
 
 def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) -> Workload | None:
@@ -269,7 +259,7 @@ def _autocast(job: Job) -> Dtype | None:
 
 def footprint_of(job: Job) -> Footprint | None:
     """Return a job's predicted footprint, None when it cannot be told or no run can have that shape."""
-    return job.memo.get("footprint", lambda: footprint_on(job, job.gpu.value if job.gpu is not None else None))
+    return memo_of_run(job).get("footprint", lambda: footprint_on(job, job.gpu.value if job.gpu is not None else None))
 
 
 def footprint_on(job: Job, gpu: Gpu | None) -> Footprint | None:

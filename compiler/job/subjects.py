@@ -8,9 +8,10 @@ from kaitoc.compiler.core.annotations import TypeAlias
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import batch_size_of, verdict_of, workload_of
+from kaitoc.compiler.job.run import memo_of_run
 from kaitoc.compiler.job.unknown_options import Unknown
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
-from kaitoc.compiler.manifest.training_config import SECTIONS, TrainingConfig
+from kaitoc.compiler.manifest.training_config import SECTIONS
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Attention, Dtype
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
@@ -68,15 +69,15 @@ def is_option(path: str) -> bool:
     return path.partition(".")[0] in SECTIONS
 
 
-def subjects_of_config(job: Job, options: tuple[str, ...]) -> Subjects:
-    """List a config's subjects and the watched options it leaves unset; cached by the config's text."""
+def subjects_of_run(job: Job, options: tuple[str, ...]) -> Subjects:
+    """List the subjects of a job's run: of its config, the watched options that it leaves unset, and its situations."""
+    return memo_of_run(job).get(("subjects", options), lambda: _config_subjects(job, options).union(_situations(job)))
+
+
+def _config_subjects(job: Job, options: tuple[str, ...]) -> Subjects:
     config = job.config
     if config is None:
         return frozenset(lacks(option) for option in options)
-    return config.memo.get(("subjects", job.args_release, options), lambda: _subjects_in(config, job, options))
-
-
-def _subjects_in(config: TrainingConfig, job: Job, options: tuple[str, ...]) -> Subjects:
     written = (option for section in config.sections for option in section.options)
     subjects: set[Subject] = {f"{option.section}.{option.name}" for option in written}
     set_options = set()
@@ -149,14 +150,12 @@ def subjects_of_fields(workspace: Mapping, fields: tuple[WatchedField, ...]) -> 
     return subjects
 
 
-def situations_of(job: Job) -> Iterator[Subject]:
-    """Yield which of the situations a job is in."""
+def _situations(job: Job) -> Iterator[Subject]:
+    """Yield which of the situations a job's run is in."""
     if job.assumptions.prices.usd_per_hour:
         yield PRICES
     if job.assumptions.rows is not None:
         yield KNOWN_LENGTHS
-    if job.workspace is None:
-        yield NO_WORKSPACE
     if job.uses_template:
         yield TEMPLATE
     if job.num_gpus > 1:
