@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
@@ -115,8 +116,14 @@ def _is_listed(instance: InstanceType, release: Release) -> bool:
     return instance.last_release is None or version_number(instance.last_release) >= release.number
 
 
-def _size(instance: InstanceType) -> tuple[int, float, float, str]:
+def _size(instance: InstanceType) -> tuple[int, float, float, str, tuple[int, ...]]:
     gpu = instance.gpu
     if gpu is None:
-        return (instance.num_gpus, instance.total_gib, 0.0, instance.name)
-    return (instance.num_gpus, gpu.nominal_gib, gpu.bf16_flops, instance.name)
+        return (instance.num_gpus, instance.total_gib, 0.0, *_by_number(instance.name))
+    return (instance.num_gpus, gpu.nominal_gib, gpu.bf16_flops, *_by_number(instance.name))
+
+
+def _by_number(name: str) -> tuple[str, tuple[int, ...]]:
+    """Return a name as a key by which `g6.xlarge` comes before `g6.2xlarge`, and that before `g6.16xlarge`."""
+    numbered = re.sub(r"(?<!\d)xlarge", "1xlarge", name)
+    return re.sub(r"\d+", "0", numbered), tuple(map(int, re.findall(r"\d+", numbered)))

@@ -23,6 +23,15 @@ def test_init_writes_what_passes_a_strict_check(here: Path, model: str, version:
     assert kaitoc("compile", "new.yaml", "--diff", "--kaito-version", version).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("cloud", "gpu", "smallest"), [("aws", "L4-24GB", "g6.xlarge"), ("azure", "A100-80GB", "Standard_NC24ads_A100_v4")]
+)
+def test_init_takes_the_smallest_of_the_instance_types_with_a_gpu(cloud: str, gpu: str, smallest: str) -> None:
+    written = kaitoc("init", "--model", "phi-4-mini-instruct", "--cloud", cloud, "--gpu", gpu)
+
+    assert f"instanceType: {smallest}\n" in written.stdout
+
+
 @pytest.mark.parametrize("version", ["v0.8", "v0.12"])
 @pytest.mark.parametrize("model", ["phi-4", "phi-3-mini-4k-instruct", "qwen2.5-coder-32b-instruct"])
 def test_init_serves_the_adapter_of_a_tuning_workspace(here: Path, model: str, version: str) -> None:

@@ -11,7 +11,9 @@ import sys
 WORDS = (
     "full_shard", "shard_grad_op", "auto_wrap", "full_shard auto_wrap", "no_shard", "no_shard auto_wrap",
     "hybrid_shard", "hybrid_shard auto_wrap", "hybrid_shard_zero2", "hybrid_shard full_shard", "full_shard offload",
-    "zero3", "sharded",
+    "offload", "offload auto_wrap", "full_shard shard_grad_op", "full_shard shard_grad_op auto_wrap",
+    "auto_wrap offload", "shard_grad_op offload", "hybrid_shard offload", "hybrid_shard shard_grad_op",
+    "no_shard full_shard", "hybrid_shard hybrid_shard_zero2", "zero3", "sharded",
 )  # fmt: skip
 
 
