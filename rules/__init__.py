@@ -235,6 +235,7 @@ JOB_RULES = JobRules(
         "TrainingArguments.use_cpu",
         "ModelConfig.torch_dtype",
         "LoraConfig.layers_to_transform",
+        "LoraConfig.layers_pattern",
         "DatasetConfig.dataset_path",
         "DatasetConfig.dataset_extension",
         "TrainingArguments.save_total_limit",

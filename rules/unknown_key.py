@@ -8,6 +8,7 @@ from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.core.wording import join_first
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.compiler.kaito.arguments import ArgProblem, ArgProblemKind
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._fixes import renaming
@@ -33,15 +34,26 @@ def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
         names = join_first(problem.suggestion.split(", "))
         message = f"`{option.name}` could be short for several keys of {option.section}: {names}"
         return Fault(option.key, f"{message}; {STOPS}")
+    from difflib import get_close_matches  # 5 ms, for a file with an unknown key
+
+    words = _words_of(job, option, problem.suggestion)
+    is_one, is_close = str(option.plain) in words, bool(get_close_matches(str(option.plain), words, n=1))
     return Fault(
         option.key,
         f"{option.section} has no key `{option.name}` in {job.args_release}; {STOPS}",
-        help=_help(problem),
-        fix=renaming(job, option, problem.suggestion, Applicability.UNSAFE),
+        help=_help(problem, is_likely=not words or is_one or is_close),
+        fix=renaming(job, option, problem.suggestion, Applicability.UNSAFE) if not words or is_one else None,
     )
 
 
-def _help(problem: ArgProblem) -> str:
+def _words_of(job: Job, option: Option, suggestion: str) -> tuple[str, ...]:
+    """Return the words that a suggested key takes, empty for one that takes any value."""
+    section = release_arguments(job.args_release).sections.get(option.section)
+    argument = section.arguments.get(suggestion) if section is not None else None
+    return argument.choices if argument is not None else ()
+
+
+def _help(problem: ArgProblem, is_likely: bool) -> str:
     if problem.home_section:
         return f"`{problem.written}` is a key of {problem.home_section}: move it there"
-    return f"did you mean `{problem.suggestion}`?" if problem.suggestion else ""
+    return f"did you mean `{problem.suggestion}`?" if problem.suggestion and is_likely else ""

@@ -77,6 +77,9 @@ def _of_model(job: Job) -> Iterator[Refusal]:
     if job.value("LoraConfig", "layers_to_transform") and targets in (None, [], ["all-linear"], "all-linear"):
         what = "`layers_to_transform` needs `target_modules`"
         yield Refusal("LoraConfig", "layers_to_transform", what, "name the modules to adapt in those layers")
+    if job.value("LoraConfig", "layers_pattern") and not job.value("LoraConfig", "layers_to_transform"):
+        what = "`layers_pattern` needs `layers_to_transform`"
+        yield Refusal("LoraConfig", "layers_pattern", what, "write the numbers of the layers to adapt there")
 
 
 def _of_data(job: Job) -> Iterator[Refusal]:

@@ -41,7 +41,7 @@ def test_each_option_is_named_that_is_misspelled_lacks_its_value_or_has_a_wrong_
     ],
 )  # fmt: skip
 def test_what_is_said_of_each_kind(words: list[str], message: str) -> None:
-    assert answer(words) == (2, f"kaitoc: {message}\n")
+    assert answer(words) == (2, "", f"kaitoc: {message}\n")
 
 
 def test_drawn_options_and_values_never_end_in_several_lines_or_a_traceback() -> None:

@@ -93,25 +93,27 @@ def _value(option: click.Option, draw: random.Random) -> str:
     return draw.choice(BAD)
 
 
-def answer(words: list[str]) -> tuple[int, str]:
-    """The exit code and standard error of a command line, run in this process without input."""
+def answer(words: list[str], given: bytes = b"") -> tuple[int, str, str]:
+    """The exit code, standard output and standard error of a command line, run in this process on some input."""
     errors, output = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    code = 0
     with (
         patch.object(sys, "argv", ["kaitoc", *words]),
-        patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(), encoding="utf-8")),
+        patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8")),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
     ):
         try:
             main()
         except SystemExit as end:
-            return int(end.code or 0), errors.getvalue()
-    return 0, errors.getvalue()
+            code = int(end.code or 0)
+    output.flush()
+    return code, output.buffer.getvalue().decode(), errors.getvalue()  # type: ignore[attr-defined]
 
 
 def complaint(words: list[str], naming: str = "") -> str:
     """Say how an answer is not that of a command that refuses in one line, empty where it is."""
-    code, errors = answer(words)
+    code, _, errors = answer(words)
     lines = [line for line in errors.splitlines() if not line.startswith("kaitoc: note: ")]
     if code not in (0, 1, 2):
         return f"exit code {code}"

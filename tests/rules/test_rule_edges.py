@@ -111,3 +111,19 @@ def test_a_mapping_of_scheduler_arguments_is_judged_as_it_is_meant(kwargs: str, 
     text = TUNING.format(extension="json", name="a.json").replace("DatasetConfig: {dataset_extension: json}", given)
 
     assert {one.code for one in findings_in(text)} & {"KT207", "KT463"} == codes
+
+
+@pytest.mark.parametrize(
+    ("written", "help_text", "is_fixable"),
+    [
+        ("lr_scheduler_tipe: cosine", "did you mean `lr_scheduler_type`?", True),
+        ("lr_scheduler_tipe: cosnie", "did you mean `lr_scheduler_type`?", False),
+        ("half_precision_backend: apex", "", False),
+    ],
+)
+def test_a_key_is_renamed_only_to_one_that_takes_its_value(written: str, help_text: str, is_fixable: bool) -> None:
+    text = TUNING.format(extension="json", name="rows.json").replace("DatasetConfig: {dataset_extension: json}",
+                                                                     f"TrainingArguments: {{{written}}}")  # fmt: skip
+    (found,) = findings_in(text, "KT202")
+
+    assert (found.help, found.fix is not None) == (help_text, is_fixable)
