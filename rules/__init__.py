@@ -50,6 +50,7 @@ from kaitoc.rules import (
     non_nvidia_instance_type,
     number_out_of_range,
     oversized_optimizer,
+    refused_annotation,
     refused_field,
     unjudged_value,
     unknown_instance_type,
@@ -79,8 +80,13 @@ FILE_RULES: tuple[FileRule, ...] = (
     late_config_map,
 )
 
-OBJECT_RULES: tuple[ObjectRule, ...] = (unknown_workspace_key, refused_field)
-"""Rules that judge a Workspace, or a ConfigMap that a job uses, as the API server does."""
+OBJECT_RULES: tuple[ObjectRule, ...] = (
+    unknown_workspace_key,
+    refused_field,
+    invalid_workspace_name,
+    refused_annotation,
+)
+"""Rules that judge an object of Kaito's, or a ConfigMap that a job uses, as the API server and the webhook do."""
 
 JOB_RULES = JobRules(
     late("missing_training_config", NO_ROOT),
@@ -112,7 +118,6 @@ JOB_RULES = JobRules(
     late("unused_config_map", NO_WORKSPACE),
     method_quantization_mismatch,
     late("conflicting_quantization", "QuantizationConfig.load_in_8bit"),
-    invalid_workspace_name,
     late("missing_instance_type", NO_INSTANCE_TYPE),
     late("several_nodes", "resource.count"),
     late("gpu_partition", "resource.partition"),

@@ -9,6 +9,7 @@ from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.vllm_engine_problem import EngineProblemKind
 from kaitoc.compiler.kaito.vllm_parser import ServingProblem, ServingProblemKind
+from kaitoc.compiler.kaito.vllm_words import CONTROLLER
 from kaitoc.compiler.manifest.config_edits import replace_value
 from kaitoc.compiler.manifest.serving_config import Option
 from kaitoc.rules._fixes import removal
@@ -18,16 +19,16 @@ _MOST_SHOWN = 60
 
 
 def serving_problems(job: ServingJob, *kinds: ServingProblemKind) -> Iterator[tuple[Option, ServingProblem]]:
-    """Yield the pairs of which vLLM's parser says one of `kinds`."""
+    """Yield the pairs of which vLLM's parser says one of `kinds`; what the controller writes is no pair."""
     for problem in job.parsed.problems if job.uses_vllm else ():
-        if problem.kind in kinds:
+        if problem.kind in kinds and problem.index != CONTROLLER:
             yield job.option_at(problem.index), problem
 
 
 def configuration_faults(job: ServingJob, *kinds: EngineProblemKind) -> Iterator[Fault]:
     """Yield every value that vLLM's parser takes and its configuration refuses, of some kinds."""
     for problem in job.engine_problems if job.uses_vllm else ():
-        if problem.kind in kinds:
+        if problem.kind in kinds and problem.index != CONTROLLER:
             option = job.option_at(problem.index)
             help_text = f"use one of {', '.join(problem.known)}" if problem.known else ""
             is_own_layout = problem.kind is EngineProblemKind.LAYOUT and job.view is not None

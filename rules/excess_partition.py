@@ -23,7 +23,10 @@ SINCE = "0.1.0"
 
 
 def check(job: ServingJob) -> Iterator[Fault]:
-    """Yield a `partition.count` above the GPUs of the instance type, and a slice that is too small for the model."""
+    """Yield a `partition.count` above the GPUs of a node, and a slice that is too small for the model.
+
+    The webhook refuses a partition beside an instance type, so `--gpu INSTANCE` says what the nodes have.
+    """
     resource = job.view.resource if job.view is not None else None
     if resource is None:
         return
@@ -34,10 +37,12 @@ def check(job: ServingJob) -> Iterator[Fault]:
 def _of_count(job: ServingJob, resource: Manifest) -> Iterator[Fault]:
     count = resource.given("partition", "count")
     text = count.text if count is not None else None
-    if job.num_gpus is None or count is None or text is None or not text.isdigit() or int(text) <= job.num_gpus:
+    stated = job.assumptions.instance_type
+    num_gpus = stated.num_gpus if stated is not None else job.num_gpus
+    if num_gpus is None or count is None or text is None or not text.isdigit() or int(text) <= num_gpus:
         return
-    message = f"`partition.count: {text}` exceeds the {job.num_gpus} GPUs of a node: Kaito starts no pod"
-    yield Fault(count.value, message, help=f"write at most {job.num_gpus}")
+    message = f"`partition.count: {text}` exceeds the {num_gpus} GPUs of a node: Kaito starts no pod"
+    yield Fault(count.value, message, help=f"write at most {num_gpus}")
 
 
 def _of_slice(job: ServingJob, resource: Manifest) -> Iterator[Fault]:

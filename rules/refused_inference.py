@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.controller_arguments import controller_does
 from kaitoc.compiler.manifest.objects import Manifest, Place
 from kaitoc.compiler.manifest.serving_objects import ServingView
+from kaitoc.rules._server_admission import partition_faults, preset_faults, replica_faults, selector_faults
 
 CODE = "KT351"
 NAME = "refused-inference"
 SEVERITY = Severity.ERROR
-FIX = None
+FIX = Applicability.SAFE
 SINCE = "0.1.0"
 
 _MOST_ADAPTERS = 10
 
 
 def check(job: ServingJob) -> Iterator[Fault]:
-    """Yield what the webhook says of presets, templates and adapters."""
+    """Yield what the webhook says of presets, selectors, templates and adapters."""
     view = job.view
-    if view is None or view.role:
+    if view is None:
         return
+    yield from preset_faults(job, view)
+    yield from selector_faults(job, view)
+    yield from partition_faults(view)
+    yield from replica_faults(job, view)
+    if not view.role:
+        yield from _of_inference(job, view)
+
+
+def _of_inference(job: ServingJob, view: ServingView) -> Iterator[Fault]:
     preset, template = view.inference.given("preset"), view.inference.given("template")
     if (preset is None) == (template is None):
         what = "neither `preset` nor `template`" if preset is None else "both `preset` and `template`"

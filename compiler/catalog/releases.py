@@ -73,7 +73,8 @@ def all_releases() -> tuple[Release, ...]:
 def _release(entry: dict[str, Any]) -> Release:
     name = str(entry.get("name", "without a name"))
     libraries = entry.get("libraries", {})
-    missing = [key for key in ("name", "libraries", "arguments_class", "tunable_presets", "vllm") if key not in entry]
+    needed = ("name", "libraries", "arguments_class", "tunable_presets", "vllm", "serving", "admission")
+    missing = [key for key in needed if key not in entry]
     missing += [
         f"libraries.{library}.resolved" for library in _LIBRARIES if "resolved" not in libraries.get(library, {})
     ]
@@ -115,8 +116,17 @@ def nearest_release(name: str) -> Release | None:
 
 
 def serving_traits(name: str) -> Mapping[str, Any]:
-    """Look up how a release serves: its controller, webhook and vLLM version; `release` is an exact name."""
-    found: Mapping[str, Any] = next(entry for entry in _data()["releases"] if entry["name"] == name)["serving"]
+    """Look up how a release serves: its controller, webhook and vLLM version; `name` is an exact name."""
+    return _traits(name, "serving")
+
+
+def admission_traits(name: str) -> Mapping[str, Any]:
+    """Look up what a release's webhook takes beside what the schemas say; `name` is an exact name."""
+    return _traits(name, "admission")
+
+
+def _traits(name: str, what: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(entry for entry in _data()["releases"] if entry["name"] == name)[what]
     return found
 
 

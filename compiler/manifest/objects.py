@@ -218,6 +218,11 @@ def escape_pointer(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
+def unescape_pointer(token: str) -> str:
+    """Return the key that a token of an RFC 6901 pointer stands for."""
+    return token.replace("~1", "/").replace("~0", "~")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ManifestFile:
     """A file's YAML documents and the objects in them, in order.

@@ -32,9 +32,13 @@ class ServingView:
     @property
     def adapters(self) -> tuple[Manifest, ...]:
         """Return the adapters, those that are mappings."""
-        fields = self.inference.fields("adapters") if self.inference.node.get("adapters") is not None else []
-        return tuple(_as_manifest(self.inference, one.node, one.pointer) for one in fields
-                     if isinstance(one.node, Mapping))  # fmt: skip
+        return mappings_in(self.inference, "adapters")
+
+    @property
+    def selector(self) -> Manifest | None:
+        """Return the label selector of its nodes."""
+        holder = self.resource if self.owner.is_workspace else _below(self.owner, "spec")
+        return _below(holder, "labelSelector") if holder is not None else None
 
     @property
     def config(self) -> Field | None:
@@ -59,6 +63,12 @@ class ServingView:
         if self.owner.ref.kind == MULTI_ROLE:
             return self.owner.given("spec", "model", "modelAccessSecret")
         return self.inference.given("preset", "presetOptions", "modelAccessSecret")
+
+
+def mappings_in(holder: Manifest, name: str) -> tuple[Manifest, ...]:
+    """Return the mappings in a list, each with an object's way of reading fields."""
+    fields = holder.fields(name) if holder.node.get(name) is not None else []
+    return tuple(_as_manifest(holder, one.node, one.pointer) for one in fields if isinstance(one.node, Mapping))
 
 
 def serving_views(manifest: Manifest) -> tuple[ServingView, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.redaction import HIDDEN, is_secret
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.kaito.vllm_words import words_of
+from kaitoc.compiler.kaito.vllm_words import CONTROLLER, words_of
 
 _LAUNCHER = "python3 /workspace/vllm/inference_api.py"
 _MOST_CHARACTERS = 60
@@ -28,7 +28,8 @@ def effective_lines(job: ServingJob) -> Iterator[str]:
     words = [*job.controller_words, *words_of(pairs)]
     yield f"  $ {_LAUNCHER} {' '.join(shlex.quote(word.text) for word in words)}"
     for problem in job.parsed.problems:
-        yield f"  refused: {job.option_at(problem.index).name} ({problem.kind.value})"
+        name = problem.option if problem.index == CONTROLLER else job.option_at(problem.index).name
+        yield f"  refused: {name} ({problem.kind.value})"
     rows = [
         (name, _shown(name, served.value), _origin(job, served.index)) for name, served in job.parsed.values.items()
     ]
@@ -45,7 +46,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _origin(job: ServingJob, index: int) -> str:
-    if index < 0:
+    if index == CONTROLLER:
         return "Kaito's controller"
     place = job.option_at(index).key
     return f"{place.source.path}:{place.source.position(place.span.start).line}"

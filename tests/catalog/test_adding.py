@@ -81,7 +81,9 @@ def release(data: Data) -> dict[str, Any]:
     """Return the entry of a release after all others: the libraries of v0.12 with a later PyTorch, another preset."""
     v0_12 = data.entry("catalog/releases", "releases", "v0.12")
     libraries = {**v0_12["libraries"], "torch": {"stated": "==2.13.0", "resolved": "2.13.0"}}
-    return {**v0_12, "name": "v0.99", "libraries": libraries, "tunable_presets": ["atlas-3b"]}
+    admission = {**v0_12["admission"], "served_presets": ["atlas-3b"]}
+    changed = {"libraries": libraries, "tunable_presets": ["atlas-3b"], "admission": admission}
+    return {**v0_12, "name": "v0.99", **changed}
 
 
 @pytest.fixture
@@ -188,7 +190,8 @@ def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
         ),
         (
             "catalog/releases", "releases", {"name": "v0.99", "arguments_class": "trl.SFTConfig", "libraries": {}},
-            "schemas/catalog/releases.json: the release v0.99 lacks `tunable_presets`, `vllm`, `libraries.",
+            "schemas/catalog/releases.json: the release v0.99 lacks `tunable_presets`, `vllm`, `serving`, "
+                "`admission`, `libraries.",
         ),
     ],
 )  # fmt: skip

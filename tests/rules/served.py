@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MODEL, INSTANCE = "meta-llama/Llama-3.1-8B-Instruct", "Standard_NC24ads_A100_v4"
+MODEL, INSTANCE = "llama-3.1-8b-instruct", "Standard_NC24ads_A100_v4"
 _WORKSPACE = """apiVersion: kaito.sh/v1beta1
 kind: Workspace
 metadata:

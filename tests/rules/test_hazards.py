@@ -45,7 +45,7 @@ def findings(case: _Json, twin: str, release: str) -> list[Finding]:
     text = "".join(f"{line}\n" for line in lines)
     if not case.get("objects"):
         text = server_manifest(lines, case.get("model", MODEL), case.get("instance", INSTANCE))
-    engine = Engine(rules(), Overrides(kaito_version=release), SettingsFinder(isolated=True))
+    engine = Engine(rules(), Overrides(kaito_version=release, gpu=case.get("gpu")), SettingsFinder(isolated=True))
     engine.library.add_source(Source("server.yaml", text))
     return engine.check(["server.yaml"]).findings
 
