@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from samples import covering
 
 from kaitoc.compiler.catalog.families import Family, find_family, known_model_types
 from kaitoc.compiler.catalog.model_config import from_config
@@ -67,9 +68,10 @@ def test_the_catalog_has_only_fields_of_the_dataclass() -> None:
 
 
 @pytest.mark.runtime
-@pytest.mark.parametrize("adapts", [True, False], ids=["LoRA", "full"])
-@pytest.mark.parametrize("attention", [Attention.EAGER, Attention.SDPA])
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize(
+    ("model_type", "attention", "adapts"),
+    covering(list(CONFIGS), [Attention.EAGER, Attention.SDPA], [True, False]),
+)
 @pytest.mark.filterwarnings("ignore")
 def test_the_closed_form_saves_what_the_real_model_saves(model_type: str, attention: Attention, adapts: bool) -> None:
     pytest.importorskip("torch")

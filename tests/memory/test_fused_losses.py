@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from samples import covering
 
 pytest.importorskip("torch")
 
@@ -29,10 +30,10 @@ WAYS = {
     "trained head": {"lora": None},
     "trained head in float32": {"lora": None, "dtype": Dtype.FLOAT32},
 }  # fmt: skip
+VERSIONS = ["0.2.1", "0.4.2", "0.5.0", "0.6.2", "0.8.1", "0.8.5"]
 
 
-@pytest.mark.parametrize("version", ["0.2.1", "0.4.2", "0.5.0", "0.6.2", "0.8.1", "0.8.5"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "version"), covering(list(WAYS), VERSIONS, repeats=2))
 def test_both_engines_agree_on_what_liger_holds_by_version(way: str, version: str) -> None:
     assert_phases_agree(replace(STEP, liger_version=version, **WAYS[way]))
 

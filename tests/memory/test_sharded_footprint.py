@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "memory"))
 
 import sharded
+from samples import sample
 from shard_cases import grown, random_pairs
 
 from kaitoc.compiler.catalog.gpus import find_gpu
@@ -48,7 +49,7 @@ def workload(name: str, method: str, kind: ShardingKind, num_gpus: int, **more: 
 
 def test_more_gpus_or_a_larger_group_never_need_more_memory_on_each_but_for_padding() -> None:
     """As `tests/soak/soak_shards.py` asks of 2,000 steps."""
-    assert Counter(grown(few, many) for few, many in random_pairs(seed=19, number=80)) == {"": 80}
+    assert Counter(grown(few, many) for few, many in random_pairs(seed=19, number=50)) == {"": 50}
 
 
 def test_more_gpus_add_nothing_to_a_context_but_connections() -> None:
@@ -135,7 +136,7 @@ def test_measured_runs_on_two_and_four_gpus_are_predicted_within_the_bars() -> N
 
 
 def test_measured_device_totals_on_two_gpus_are_met_on_average_and_covered() -> None:
-    score, covered = sharded.device_score(sharded.two_gpus())
+    score, covered = sharded.device_score(sample(sharded.two_gpus(), 40))
 
     assert score.mean <= 0.04
     assert sum(abs(error) > 0.2 for error in score.errors) <= 1

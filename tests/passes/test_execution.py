@@ -15,6 +15,7 @@ from statistics import mean
 from typing import Any
 
 import pytest
+from samples import sample
 
 pytest.importorskip("torch")
 
@@ -105,7 +106,7 @@ def made_small(plan: Plan) -> Plan:
     return Plan.model_validate(parts)
 
 
-@pytest.mark.parametrize("pair", EXECUTED, ids=lambda pair: str(pair["case"]))
+@pytest.mark.parametrize("pair", sample(EXECUTED, 6), ids=lambda pair: str(pair["case"]))
 def test_both_sides_of_a_change_do_what_its_mark_says(
     pair: dict[str, Any], execute: Callable[[str, Overrides, str], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import covering
 
 pytest.importorskip("torch")
 
@@ -45,10 +46,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
 @pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("checkpointing", "attention", "loss_type"),
-    [(False, "sdpa", "nll"), (False, "eager", "dft"), (True, "sdpa", "dft"), (True, "eager", "nll")],
+    ("method", "checkpointing", "attention", "loss_type"),
+    covering(list(METHODS), [False, True], ["sdpa", "eager"], ["nll", "dft"], repeats=2),
 )
-@pytest.mark.parametrize("method", METHODS)
 def test_the_predicted_peak_is_within_5_percent_of_the_measured_one(
     make_plan: MakePlan, model: Path, tmp_path: Path, method: str, checkpointing: bool, attention: str, loss_type: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Ask the webhook and the editor about every example of the rules' pages, of which the suite asks for every fourth."""
+"""Take every example of the rules' pages through all doors, of which the suite takes some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold `check` to every record of the option variants and of the servers, of which the suite judges a third.
+"""Hold `check` to every record of the option variants and of the servers, of which the suite judges a sixth.
 
 Usage: python tests/soak/soak_recordings.py
 """

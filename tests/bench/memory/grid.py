@@ -87,9 +87,9 @@ def fingerprint() -> str:
     """Return what a traced figure depends on: the trace's own code and the libraries that it runs."""
     from importlib.metadata import version
 
-    folder = Path(__file__).parents[3] / "compiler" / "memory"
+    folder = Path(__file__).parents[3] / "compiler" / "memory" / "trace"
     code = hashlib.sha256()
-    for path in sorted(folder.glob("trace*.py")):
+    for path in sorted(folder.glob("*.py")):
         code.update(path.read_bytes())
     for package in ("torch", "transformers", "peft", "bitsandbytes"):
         code.update(version(package).encode())
