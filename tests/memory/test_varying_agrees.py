@@ -77,6 +77,15 @@ def test_it_agrees_over_an_accumulation(change: dict[str, Any]) -> None:
     assert replayed.reserved_bytes == pytest.approx(logged.reserved_bytes, rel=TOLERANCE)
 
 
+def test_gradients_that_come_back_by_head_are_copied_and_lie_elsewhere_then() -> None:
+    """Without it the gradient of the embedding finds a gap of its size, and 10 % less is reserved."""
+    step = replace(STEP, lora=None, loss=Loss.LIGER, allocator=Allocator.EXPANDABLE)
+    shapes = batches(assumed_lengths(200, 600, 1024, 1024, 64), Loading(), 4, seed=2, num_batches=6)
+    logged, replayed = (run(step, shapes, accumulation_steps=3) for run in (trace_batches, replay_batches))
+
+    assert replayed.reserved_bytes == logged.reserved_bytes
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_both_engines_agree_on_outputs_that_the_loop_holds(checkpointing: bool) -> None:
     step = replace(STEP, seq_len_tokens=512, holds_outputs=True, gradient_checkpointing=checkpointing)

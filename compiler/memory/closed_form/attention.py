@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from kaitoc.compiler.memory.closed_form.kernel import Group
 from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
+from kaitoc.compiler.memory.closed_form.linear import Linear
 from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, per_token
@@ -32,7 +33,7 @@ class AttentionBlock:
     def run(self, layer: Layer, normed: Tensor) -> Tensor:
         """Attend; the caller keeps `normed`."""
         stream, ops, plan = self.stream, self.ops, self.plan
-        projected = [ops.linear(normed, linear, Group.ATTENTION) for linear in layer.attention]
+        projected = [self._projected(normed, linear) for linear in layer.attention]
         self.projection_bytes = projected[0].num_bytes
         query, key, value = self._split(projected)
         if plan.family.query_key_norm:
@@ -47,6 +48,13 @@ class AttentionBlock:
         output = ops.linear(attended, layer.output, Group.ATTENTION)
         stream.drop(query, key, value, attended)
         return output
+
+    def _projected(self, normed: Tensor, linear: Linear) -> Tensor:
+        """Project to heads: those of separate projections are used by head as they are."""
+        projected = self.ops.linear(normed, linear, Group.ATTENTION)
+        if len(self.plan.family.attention) > 1 and not self.plan.family.query_key_norm:
+            self.stream.transpose(projected)
+        return projected
 
     def _split(self, projected: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return query, key and value; those of a fused projection are views of its output."""

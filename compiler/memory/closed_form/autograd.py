@@ -35,6 +35,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Split,
     Stream,
     Tensor,
+    Transpose,
     View,
 )
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
@@ -65,6 +66,7 @@ class Autograd(Graph):
             Relabel: self._relabel,
             Scratch: self._scratch,
             View: self._view,
+            Transpose: self._transpose,
             Split: self._split,
             Repeat: self._repeat,
             Checkpoint: self._checkpoint,
@@ -207,6 +209,9 @@ class Autograd(Graph):
         part = self._values[instruction.part.number] = Value(self._held(instruction.whole))
         if instruction.whole.needs_grad and self._recording:
             self._record(BackwardStep((whole,), part, (instruction.whole.size,), instruction))
+
+    def _transpose(self, instruction: Transpose) -> None:
+        """Take notice of a tensor that is used by head."""
 
     def _split(self, instruction: Split) -> None:
         whole = self._values[instruction.whole.number]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Checkpoint, Kind, Linger, New, Op, Return
+from kaitoc.compiler.memory.closed_form.op import Checkpoint, Kind, Linger, New, Op, Return, Transpose
 from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.script import Allocated, Event, Freed, ScriptReader
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
@@ -31,6 +31,7 @@ class DetailedScriptReader(ScriptReader):
         self._lingering: list[Buffer] = []
         self._views: set[Buffer] = set()
         self._detail_of_undone = NO_DETAIL
+        self._ending_later: dict[int, list[int]] = {}
 
     def _free(self, buffer: Buffer) -> None:
         if self._numbers.get(buffer) in self._unmade:
@@ -43,7 +44,8 @@ class DetailedScriptReader(ScriptReader):
     def _mark(self, temporary: Size = ZERO) -> None:
         if self._undone is not None:
             self._keep_latest(self._undone)
-            self._taken += self._take(self._undone.later_pieces)
+            self._taken += self._written(self._undone.later_pieces, self._ending_later)
+            self._ending_later = {}
         super()._mark(temporary)
 
     def _keep_latest(self, step: BackwardStep) -> None:
@@ -74,6 +76,21 @@ class DetailedScriptReader(ScriptReader):
         for buffer in self._lingering:
             self._release(buffer)
         self._lingering = []
+
+    def _transpose(self, instruction: Transpose) -> None:
+        """Copy a gradient that comes back by head (`ViewBackward`, whose `reshape` copies what is not laid out so)."""
+        value = self._values[instruction.tensor.number]
+        if not (instruction.tensor.needs_grad and self._recording):
+            return
+
+        def copy(grad: Buffer) -> None:
+            copied = Buffer(grad.size, Kind.WORKSPACE)
+            self._allocate(copied)
+            self._release(grad)
+            self._accumulate(value, copied)
+
+        alias = self._values[instruction.tensor.number] = Value(value.buffer)
+        self._record(BackwardStep((value,), alias, replay=copy))
 
     def _make(self, instruction: New) -> None:
         if not instruction.detail:
@@ -125,6 +142,19 @@ class DetailedScriptReader(ScriptReader):
 
     def _pieces_first(self, step: BackwardStep) -> Sequence[Piece]:
         return _detail(step).backward or step.pieces
+
+    def _take_first(self, step: BackwardStep, pieces: Sequence[Piece]) -> list[int]:
+        """Take tensors that are there before gradients; those of a `Detail` may end among the later pieces."""
+        num_first, first = len(pieces), self._num_blocks
+        if not (_detail(step).backward and step.later_pieces):
+            return self._written(pieces)
+        lasting = [Piece(size, None if until is not None and until >= num_first else until) for size, until in pieces]
+        taken = self._written(lasting)
+        for number, piece in enumerate(pieces, first):
+            if piece.until is not None and piece.until >= num_first:
+                taken.remove(number)
+                self._ending_later.setdefault(piece.until - num_first, []).append(number)
+        return taken
 
     def _has_later_pieces(self, step: BackwardStep) -> bool:
         return bool(step.later_pieces)

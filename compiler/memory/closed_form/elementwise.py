@@ -158,7 +158,7 @@ class Elementwise:
             later_pieces=(Piece(size, 1), Piece(size)),
             detail=Detail(
                 forward=(Piece(half, 2), Piece(size, 3), Piece(size), Piece(size)),
-                backward=(Piece(size), Piece(half, 2)),
+                backward=(Piece(size, 3), Piece(half, 2)),
             ),
             forward=launch(traffic(group, size * 10), num_launches=NUM_ROTARY_KERNELS),
             backward=launch(traffic(group, size * 14), num_launches=NUM_ROTARY_BACKWARD_KERNELS),

@@ -81,7 +81,7 @@ class DecoderModel:
         self._inputs()
         self.stream.begin(Part.EMBEDDING)
         hidden = self.embed()
-        self.stream.linger((hidden,), () if self.workload.gradient_checkpointing else tuple(self._masks()))
+        self._linger(hidden)
         self.stream.begin(Part.LAYERS, hidden)
         for layer, count in self.plan.layers:
             run = self._layer_runner(layer)
@@ -134,16 +134,20 @@ class DecoderModel:
         return lambda hidden: self.stream.checkpoint(run, hidden, keeps_output=reentrant)
 
     def _inputs(self) -> None:
-        """Token ids, labels, masks and the tables of the rotary embedding live through the step.
-
-        Read tensor by tensor, the mask is a variable of the decoder, which checkpoints keep with their arguments.
-        """
+        """Token ids, labels, masks and the tables of the rotary embedding live through the step."""
         plan, masks = self.plan, self._masks()
         sizes = [per_token(INT64_BYTES)] * NUM_INPUT_TENSORS
         if plan.family.rotary:
             sizes += [Size(per_position=plan.architecture.head_dim * plan.norm_bytes)] * 2
-        detail = (*sizes, *masks) if self.workload.gradient_checkpointing else tuple(sizes)
-        self.stream.new(sum((*sizes, *masks), ZERO), 1, False, detail=detail)
+        self.stream.new(sum((*sizes, *masks), ZERO), 1, False, detail=tuple(sizes))
+
+    def _linger(self, hidden: Tensor) -> None:
+        """Read tensor by tensor, the mask is a variable of the decoder, which checkpoints keep with their arguments."""
+        masks = tuple(self._masks())
+        if masks and self.workload.gradient_checkpointing:
+            self.stream.new(ZERO, 1, False, detail=masks)
+            masks = ()
+        self.stream.linger((hidden,), masks)
 
     def _masks(self) -> list[Size]:
         """Return the size of the mask that the layers share, if there is one."""

@@ -251,6 +251,13 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Transpose:
+    """A tensor is used by head from here on, and its gradient comes back so: it is copied to be laid out by token."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """Views that cover the whole; their gradients are gathered into one of its size (`split_backward`)."""
 
@@ -331,7 +338,20 @@ class Begin:
 
 _Notice = Enter | Begin | Linger | Return
 Instruction = (
-    Op | New | Hold | Keep | Drop | Relabel | Scratch | View | Split | Repeat | Checkpoint | Accumulate | _Notice
+    Op
+    | New
+    | Hold
+    | Keep
+    | Drop
+    | Relabel
+    | Scratch
+    | View
+    | Transpose
+    | Split
+    | Repeat
+    | Checkpoint
+    | Accumulate
+    | _Notice
 )
 
 

@@ -167,12 +167,16 @@ class ScriptReader(Autograd):
     def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
         pieces = self._pieces_first(step)
         if pieces or self._has_later_pieces(step):
-            self._undone, self._taken = step, self._take(pieces)
+            self._undone, self._taken = step, self._take_first(step, pieces)
         super()._go_back(step, grad)
 
     def _pieces_first(self, step: BackwardStep) -> Sequence[Piece]:
         """Return the tensors of scratch memory that are there before an operation's gradients."""
         return step.pieces
+
+    def _take_first(self, _step: BackwardStep, pieces: Sequence[Piece]) -> list[int]:
+        """Take those tensors; return the numbers of the ones that are there when all have come."""
+        return self._take(pieces)
 
     def _has_later_pieces(self, _step: BackwardStep) -> bool:
         """Whether more of them come once the gradients are there."""
@@ -184,9 +188,12 @@ class ScriptReader(Autograd):
             pieces = together(most(pieces))
         return self._written(pieces)
 
-    def _written(self, pieces: Sequence[Piece]) -> list[int]:
-        """Write tensors down one by one; return the numbers of those that are there when all have come."""
-        first, ending = self._num_blocks, dict[int, list[int]]()
+    def _written(self, pieces: Sequence[Piece], ending: dict[int, list[int]] | None = None) -> list[int]:
+        """Write tensors down one by one; return the numbers of those that are there when all have come.
+
+        `ending` are tensors that were there before, by the place of the piece that they end before.
+        """
+        first, ending = self._num_blocks, {} if ending is None else ending
         self._num_blocks += len(pieces)
         for place, piece in enumerate(pieces):
             self._give_back(ending.pop(place, ()))

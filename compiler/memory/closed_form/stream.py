@@ -31,6 +31,7 @@ from kaitoc.compiler.memory.closed_form.op import (
     Storage,
     Stream,
     Tensor,
+    Transpose,
     View,
 )
 from kaitoc.compiler.memory.closed_form.scratch import most
@@ -149,6 +150,10 @@ class StreamBuilder:
         part = self._tensor(elements, whole.num_bytes, whole.storage, whole.needs_grad)
         self._write(View(whole, part, Launch((traffic(self.group, whole.size),), 1, moves_gradient=True)))
         return part
+
+    def transpose(self, tensor: Tensor) -> None:
+        """Use a tensor by head from here on."""
+        self._write(Transpose(tensor))
 
     def split(self, whole: Tensor, *parts: Size) -> tuple[Tensor, ...]:
         """Take views that cover the whole; their gradients are concatenated."""
