@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -11,7 +12,8 @@ pytest.importorskip("torch")
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Phase, PhasePeak
-from kaitoc.compiler.memory.trace.run import Trace, replay, trace
+from kaitoc.compiler.memory.trace.run import Trace, replay
+from kaitoc.compiler.memory.trace.run import trace as trace_anew
 from kaitoc.compiler.memory.workload import (
     Allocator,
     Attention,
@@ -30,7 +32,7 @@ CONFIG = {
     "model_type": "llama",
     "hidden_size": 256,
     "intermediate_size": 704,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 2,
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
     "vocab_size": 2000,
@@ -39,6 +41,7 @@ CONFIG = {
 TINY = from_config("tiny-llama", CONFIG)
 LORA = Workload(TINY, Lora(), 2, 256, "transformers-5")
 FULL = replace(LORA, lora=None)
+trace = cache(trace_anew)
 
 
 def _peak(traced: Trace, phase: Phase) -> PhasePeak:

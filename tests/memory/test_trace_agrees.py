@@ -38,8 +38,8 @@ def workload(name: str, method: str, *, checkpointing: bool, batch_size: int, se
 
 
 def _shallow(model: Architecture) -> Architecture:
-    """Return a model with four layers: what a layer does is the same in all of them."""
-    return from_config("shallow", {**model.config, "model_type": model.model_type, "num_hidden_layers": 4})
+    """Return a model with two layers: what a layer does is the same in all of them."""
+    return from_config("shallow", {**model.config, "model_type": model.model_type, "num_hidden_layers": 2})
 
 
 NAMES, METHODS, CHECKPOINTING = ("qwen2.5-0.5b", "phi-3-mini-4k-instruct"), ("lora", "qlora", "full"), (True, False)
