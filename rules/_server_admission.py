@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kaitoc.compiler.catalog.admission import Admission, admission_of
 from kaitoc.compiler.core.findings import Applicability, Edit, Fix
+from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.hub_name import is_repository_name
@@ -78,14 +79,39 @@ def _expression_faults(expression: Manifest) -> Iterator[Fault]:
     yield Fault(operator.value, message, help="write the label under `matchLabels`")
 
 
-def partition_faults(view: ServingView) -> Iterator[Fault]:
-    """Yield a part of a GPU that is asked of nodes which Kaito makes."""
+def partition_faults(job: ServingJob, view: ServingView) -> Iterator[Fault]:
+    """Yield a part of a GPU that is asked of nodes which Kaito makes, or that is not whole for its mode."""
     resource = view.resource
     partition = resource.given("partition") if resource is not None else None
-    if resource is None or partition is None or not resource.text("instanceType"):
+    if resource is None or partition is None:
         return
-    message = f"a part of a GPU is served only on nodes that you bring yourself, without `instanceType`; {REFUSES}"
-    yield Fault(partition.key, message, help="remove `instanceType`, or `partition`")
+    if resource.text("instanceType"):
+        message = f"a part of a GPU is served only on nodes that you bring yourself, without `instanceType`; {REFUSES}"
+        yield Fault(partition.key, message, help="remove `instanceType`, or `partition`")
+        return
+    profile, count = resource.given("partition", "profile"), resource.given("partition", "count")
+    profiles = admission_of(job.release).mig_profiles
+    if resource.text("partition", "mode") == "mig":
+        if profile is None or not profile.text:
+            yield Fault(partition.key, f"a slice needs `profile`; {REFUSES}", help="write one such as 3g.40gb")
+        elif profiles and profile.text not in profiles:
+            yield _unknown_profile(profile, profiles)
+        if count is not None:
+            message = f"`count` is for whole GPUs, `mode: accelerator`; {REFUSES}"
+            yield Fault(count.key, message, help="remove `count`")
+    elif resource.text("partition", "mode") == "accelerator":
+        if count is None:
+            yield Fault(partition.key, f"whole GPUs need `count`; {REFUSES}", help="write how many GPUs a pod gets")
+        if profile is not None and profile.text:
+            yield Fault(profile.key, f"`profile` is for slices, `mode: mig`; {REFUSES}", help="remove `profile`")
+
+
+def _unknown_profile(profile: Field, profiles: Sequence[str]) -> Fault:
+    from difflib import get_close_matches
+
+    close = get_close_matches(profile.text or "", profiles, n=3)
+    help_text = did_you_mean(close).removeprefix("; ") or "write one such as 3g.40gb"
+    return Fault(profile.value, f"Kaito knows no MIG profile `{profile.text}`; {REFUSES}", help=help_text)
 
 
 def replica_faults(job: ServingJob, view: ServingView) -> Iterator[Fault]:

@@ -15,6 +15,8 @@ SEVERITY = Severity.WARNING
 FIX = None
 SINCE = "0.1.0"
 
+BYPASS_ANNOTATION = "kaito.sh/bypass-resource-checks"
+
 
 def check(job: ServingJob) -> Iterator[Fault]:
     """Yield settings that a release accepts and never reads."""
@@ -34,6 +36,10 @@ def check(job: ServingJob) -> Iterator[Fault]:
         yield Fault(
             annotation.value, f"`{runtime}` is not a runtime of Kaito: vLLM runs the model", help="write `vllm`"
         )
+    bypass = view.holder.field("metadata", "annotations", BYPASS_ANNOTATION)
+    if bypass is not None and bypass.text != "true":
+        message = f"`{BYPASS_ANNOTATION}` counts whatever its value: Kaito compares no memory"
+        yield Fault(bypass.value, message, help="remove the annotation")
     if view.config is not None and not job.uses_vllm:
         message = "the transformers runtime does not read `config`: the ConfigMap has no effect"
         yield Fault(view.config.key, message, severity=Severity.INFO)

@@ -28,7 +28,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
         return
     yield from preset_faults(job, view)
     yield from selector_faults(job, view)
-    yield from partition_faults(view)
+    yield from partition_faults(job, view)
     yield from replica_faults(job, view)
     if not view.role:
         yield from _of_inference(job, view)

@@ -28,6 +28,7 @@ class Admission:
 
     annotations: tuple[CheckedAnnotation, ...]
     reserved_labels: frozenset[str]
+    mig_profiles: tuple[str, ...]
     presets: tuple[str, ...]
     takes_hub_ids: bool
     takes_presets_in_any_case: bool
@@ -51,6 +52,7 @@ def admission_of(release: str) -> Admission:
             for one in traits["annotations"]
         ),
         reserved_labels=frozenset(traits["reserved_selector_labels"]),
+        mig_profiles=tuple(traits["mig_profiles"]),
         presets=tuple(traits["served_presets"]),
         takes_hub_ids=traits["takes_hub_ids"],
         takes_presets_in_any_case=traits["takes_presets_in_any_case"],
