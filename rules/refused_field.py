@@ -37,8 +37,8 @@ def check(manifest: Manifest, release: Release) -> Iterator[Fault]:
     if num_bytes > MOST_BYTES:
         yield Fault(
             manifest.place,
-            f"`kubectl apply` keeps the whole object in an annotation, which makes {num_bytes:,} bytes of annotations; "
-            f"the API server takes {MOST_BYTES:,} (256 KiB)",
+            f"`kubectl apply` stores the whole object in an annotation: {num_bytes:,} bytes of annotations in total; "
+            f"the API server allows {MOST_BYTES:,} (256 KiB)",
             help="use `kubectl apply --server-side` or `kubectl create`, which keep no such annotation",
             severity=Severity.WARNING,
         )

@@ -31,7 +31,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
         refusals = vllm_refusals(config)
         embeddings = refused_embeddings(adapter.job)
         if embeddings:
-            refusals = {**refusals, "target_modules": f"it takes none on {join_names(embeddings)} of this model"}
+            refusals = {**refusals, "target_modules": f"it takes no adapters on {join_names(embeddings)} of this model"}
         for key, reason in refusals.items():
             message = f"vLLM {job.table.vllm} refuses the adapter that {_trainer(adapter)} trains: {reason}; {STOPS}"
             yield Fault(adapter.place, message, help="merge the adapter into its model and serve that",

@@ -29,7 +29,7 @@ def check(job: Job) -> Iterator[Fault]:
     if job.model is not None and not takes_adapters(job.model.value.model_type):
         place = job.model.place or job.config_place
         yield Fault(
-            place, f"{_refusal(job)} it takes none for {job.model.value.name}", help=_help("tune another model")
+            place, f"{_refusal(job)} it takes no adapters for {job.model.value.name}", help=_help("tune another model")
         )
         return
     config = adapter_config(job)
@@ -41,7 +41,7 @@ def check(job: Job) -> Iterator[Fault]:
         names = join_names(embeddings)
         yield Fault(
             option_place(job, SECTION, "target_modules"),
-            f"{_refusal(job)} it takes none on {names} of this model",
+            f"{_refusal(job)} it takes no adapters on {names} of this model",
             help=_help(f"remove {names} from `target_modules`"),
         )
     rank = needed_lora_rank(config)

@@ -118,7 +118,10 @@ def _from_yaml(text: str) -> object:
     from kaitoc.compiler.yaml.values import plain_value
 
     documents = parse_documents(Source("<review>", text))
-    if len(documents) != 1 or documents[0].root is None:
+    if len(documents) > 1 or not text.strip():
+        found = f"{len(documents)} YAML documents" if text.strip() else "an empty file"
+        raise ReviewError(f"expected an {KIND} of {API_VERSION}, got {found}")
+    if not documents or documents[0].root is None:
         raise ValueError("expected one YAML document")
     return plain_value(documents[0].root)
 

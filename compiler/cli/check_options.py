@@ -178,7 +178,7 @@ def _show_effective(engine: Engine, files: Sequence[str]) -> int:
             try:
                 lines = list(effective_lines(server))
             except UnknownValueError as error:
-                lines = [f"{server.manifest.ref.kind} {server.manifest.ref.name}: not known, {error}"]
+                lines = [f"{server.manifest.ref.kind} {server.manifest.ref.name}: unknown, {error}"]
             say("\n".join(lines))
             num_shown += 1
     if not num_shown:

@@ -22,7 +22,7 @@ def require_effect(options: EstimateOptions) -> None:
 def require_settings_apply(options: EstimateOptions) -> None:
     """Raise `EstimateError` for a settings file where no manifest is judged by it."""
     if options.config is not None and not options.paths:
-        raise EstimateError("settings apply to manifests alone; leave out --config, or pass a manifest")
+        raise EstimateError("settings apply to manifests only; remove --config, or pass a manifest")
 
 
 def _of_the_question(options: EstimateOptions) -> Iterator[str]:

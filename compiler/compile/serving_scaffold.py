@@ -32,7 +32,7 @@ def _refuse_unservable(blueprint: Blueprint, assumptions: Assumptions) -> None:
     model, release = blueprint.model, assumptions.release
     reasons = list(vllm_refusals({"r": blueprint.rank}).values())
     if not takes_adapters(model.model_type):
-        reasons.append(f"it takes none for {model.name}")
+        reasons.append(f"it takes no adapters for {model.name}")
     if reasons:
         raise CompileError(f"vLLM {release.vllm} of Kaito {release.name} cannot serve this adapter: {reasons[0]}")
 

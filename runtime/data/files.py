@@ -122,7 +122,7 @@ def _json_list(path: Path) -> Iterator[Record]:
         line += text.count("\n", position, start)
         if text[start : start + 1] == "]":
             if text[start + 1 :].strip():
-                yield Record(f"{path}:{line}", RowFault("not JSON (there is more behind the end of the list)"))
+                yield Record(f"{path}:{line}", RowFault("not JSON (extra data after the end of the list)"))
             return
         try:
             if separator is _COMMA and "," not in text[position:start]:

@@ -28,7 +28,7 @@ _REFUSED = {
     "enable_jit_checkpoint": "SIGTERM saves a checkpoint already",
     "bf16_full_eval": "an evaluation between training steps ignores it",
     "fp16_full_eval": "an evaluation between training steps ignores it",
-    "save_only_model": "its checkpoints have no optimizer state, so a stopped run could not continue exactly",
+    "save_only_model": "its checkpoints have no optimizer state, so a stopped run could not be resumed exactly",
     "parallelism_config": "processes share a model by `fsdp`",
     "dataset_kwargs": "the runtime prepares the data itself",
 }

@@ -92,7 +92,7 @@ def serve(tmp_path: Path) -> str:
         (("--solve", "seq-len", "--seq-len", "512"), "leave --seq-len out"),
         (("--solve", "gpus", "--gpus", "2"), "leave out --gpus and --nodes"),
         (("--solve", "rank", "--plot", "sweep.svg"), "--solve rank is incompatible with --plot"),
-        (("--config", "kaitoc.toml"), "leave out --config, or pass a manifest"),
+        (("--config", "kaitoc.toml"), "remove --config, or pass a manifest"),
         (("--task", "serve", "--solve", "rank"), "--solve rank describes a fine-tune"),
         (("--task", "serve", "--target", "bundled"), "--target describes a fine-tune"),
     ],

@@ -100,7 +100,11 @@ def test_init_prefers_a_gpu_that_leaves_a_margin(here: Path) -> None:
         (("--model", "phi-4", "--kaito-version", "v0.3"), 2, "v0.12); the nearest is v0.8"),
         (("--model", "phi-4", "--serve"), 1, "name it with `--gpu`"),
         (("--model", "phi-4", "--serve", "--gpu", "A100-80GB", "--rank", "600"), 1, "no rank above 512"),
-        (("--model", "falcon-7b", "--serve", "--gpu", "A100-80GB", "--kaito-version", "v0.10"), 1, "it takes none"),
+        (
+            ("--model", "falcon-7b", "--serve", "--gpu", "A100-80GB", "--kaito-version", "v0.10"),
+            1,
+            "it takes no adapters",
+        ),
     ],
 )
 def test_init_says_what_it_cannot_do(here: Path, words: tuple[str, ...], code: int, message: str) -> None:

@@ -82,5 +82,5 @@ def test_a_reference_gathers_the_model_once_more(checkpoints: bool, sharding: Sh
 
 
 def test_what_the_trace_cannot_run_is_said() -> None:
-    with pytest.raises(WorkloadError, match="the trace runs FSDP2"):
+    with pytest.raises(WorkloadError, match="--trace supports FSDP2"):
         trace(workload(4, Sharding(ShardingKind.FSDP1)))

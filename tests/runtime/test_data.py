@@ -113,7 +113,7 @@ def test_named_columns_are_used(tmp_path: Path) -> None:
         ("a.json", '[{"text": "x"},\n{"text": ', "a.json:2: not JSON"),
         ("a.csv", "prompt,completion\nq\n", "a.csv:2: a row of other than 2 cells"),
         ("a.json", "[", "is the file cut off?"),
-        ("a.json", '[{"text": "x"}] more', "a.json:1: not JSON (there is more behind"),
+        ("a.json", '[{"text": "x"}] more', "a.json:1: not JSON (extra data after"),
         ("a.json", '[{"text": "x"}\n{"text": "y"}]', "a.json:2: not JSON (Expecting ',' delimiter"),
         ("a.jsonl", '{"text": "x"}\n{"text": "\\ud800"}\n', "a.jsonl:2: `text` has half of a character"),
         ("a.jsonl", '{"text": ""}\n', "a.jsonl:1: `text` must not be empty"),

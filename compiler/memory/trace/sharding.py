@@ -39,7 +39,7 @@ def require_traceable(workload: Workload) -> None:
     sharding = workload.sharding
     if sharding.is_sharded and (sharding.kind is not ShardingKind.FSDP2 or sharding.offload is not Offload.NONE):
         raise WorkloadError(
-            f"the trace runs FSDP2 without offload, not {sharding.kind.value}; leave --trace out for the estimate"
+            f"--trace supports FSDP2 without offload, not {sharding.kind.value}; remove --trace for an estimate"
         )
 
 
