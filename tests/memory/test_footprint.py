@@ -42,6 +42,11 @@ def test_the_trainable_parameters_are_those_of_the_matched_layers() -> None:
     assert footprint(EAGER).num_trainable_parameters == 32 * 8 * (3072 + 3072)
 
 
+def test_an_adapter_of_the_embedding_is_a_row_per_token_and_a_row_per_feature() -> None:
+    lora = replace(O_PROJ, targets=("model.embed_tokens",))
+    assert footprint(replace(EAGER, lora=lora)).num_trainable_parameters == 8 * (PHI.vocab_size + PHI.hidden_size)
+
+
 def test_full_fine_tuning_trains_every_parameter() -> None:
     assert footprint(replace(EAGER, lora=None)).num_trainable_parameters == PHI.num_parameters
 
