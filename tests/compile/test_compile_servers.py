@@ -106,6 +106,7 @@ def test_a_context_is_shortened_only_when_that_is_allowed() -> None:
     refused, allowed = compiled(text), compiled(text, preserve=Preserve.ANY)
 
     assert refused.is_refused
+    assert "a request of 131,072 tokens needs 16.0 GiB of KV cache, A10-24GB has 2.9 GiB" in refused.jobs[0].binding
     assert "--preserve any takes `max-model-len: 12288`" in refused.jobs[0].binding
     assert not allowed.is_refused
     assert "max-model-len: 12288" in allowed.files[0].text

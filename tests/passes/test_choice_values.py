@@ -13,10 +13,12 @@ from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.serving_link import link_serving_jobs
 from kaitoc.compiler.job.settings import SettingsFinder
+from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.passes.choices import batch, seq_len, server_layout
 from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.choices.server_choice import ServingQuestion
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
+from kaitoc.compiler.passes.new_config_map import free_name
 from kaitoc.compiler.passes.server_run import ServingRun, run_of
 from kaitoc.compiler.passes.situation import situations
 
@@ -111,3 +113,14 @@ def test_copies_of_a_server_offload_no_kv_cache() -> None:
         "tensor-parallel-size": 2, "data-parallel-size": 2, "kv_cache_cpu_memory_utilization": 0,
     }  # fmt: skip
     assert server_layout.CHOICE.values(alone) == {"tensor-parallel-size": 4, "data-parallel-size": 1}
+
+
+def test_a_config_map_that_is_new_takes_the_first_free_name() -> None:
+    (owner,) = read_manifests(Source("server.yaml", SERVER)).manifests
+    taken: set[str] = set()
+    names = []
+    for _ in range(3):
+        names.append(free_name(owner, lambda name, _: name in taken))
+        taken.add(names[-1])
+
+    assert names == ["server-params", "server-params-2", "server-params-3"]
