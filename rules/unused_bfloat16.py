@@ -27,10 +27,11 @@ def check(job: Job) -> Iterator[Fault]:
     gain = bfloat16_gain(job)
     if gain is None and workload_of(job) is not None:
         return
+    is_stated = job.option("TrainingArguments", "bf16") is not None
     speeds = f": {gain.tokens_per_second_then:,.0f} tokens/s, not {gain.tokens_per_second:,.0f}" if gain else ""
     yield Fault(
         option_place(job, "TrainingArguments", "bf16"),
         f"neither `bf16` nor `fp16` is on; {job.gpu.value.name} is faster in bfloat16 than in float32{speeds}",
-        help="write `bf16: true`",
+        help="write `bf16: true`" + ("; `kaitoc compile` keeps a value that is set" if is_stated else ""),
         fix=setting_fix(job, "TrainingArguments", "bf16", True, "Turn bf16 on", Applicability.UNSAFE),
     )
