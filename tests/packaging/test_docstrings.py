@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("compiler", "kaitoc", "rules", "runtime", "schemas", "tools", "docs")
+FOLDERS = ("compiler", "kaitoc", "rules", "runtime", "schemas", "tools")
 RIDDLE = re.compile(r'"""Returns? (?:what|that|which|how|where|whatever|in words|None|nothing)\b[^\n]*')
 DOCSTRING = re.compile(r'^ *"""(.+?)(?:"""|$)', re.MULTILINE)
 FILES = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]

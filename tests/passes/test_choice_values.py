@@ -14,7 +14,7 @@ from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.serving_link import link_serving_jobs
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.passes.choices import batch, seq_len, server_layout
+from kaitoc.compiler.passes.choices import CHOICES, batch, seq_len, server_layout
 from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.choices.server_choice import ServingQuestion
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
@@ -49,13 +49,28 @@ def overrides(gpu: str = "A100-80GB") -> Overrides:
     return Overrides(model="phi-4-mini-instruct", gpu=gpu, target="bundled")
 
 
-def offered(choice: Choice[Any]) -> list[Any]:
+def question() -> Question:
     engine = Engine(RuleSet(), overrides(), SettingsFinder(isolated=True))
     engine.library.add_source(source())
     (job,) = engine.jobs_of(engine.library.add_given("cm.yaml"))
     context = PassContext(goal=Goal.FIT, preserve=Preserve.ANY)
     (run,) = situations(job, context)
-    return [alternative.value for alternative in choice.alternatives(Question(job, run, context))]
+    return Question(job, run, context)
+
+
+def offered(choice: Choice[Any]) -> list[Any]:
+    return [alternative.value for alternative in choice.alternatives(question())]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
+def test_every_value_that_is_offered_changes_the_step_and_is_written(choice: Choice[Any]) -> None:
+    asked = question()
+    for alternative in choice.alternatives(asked):
+        step = choice.apply(asked.run, asked.run.workload, alternative.value)
+        change = choice.change(asked, alternative, "reason")
+
+        assert choice.present(step) == alternative.value
+        assert (change.reason, change.preserves, bool(change.edits)) == ("reason", alternative.preserves, True)
 
 
 def test_sequences_are_halved_down_to_512_tokens_and_no_further() -> None:
