@@ -6,9 +6,10 @@ what is named at each method.
 
 from __future__ import annotations
 
+from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import Group, launch, traffic
 from kaitoc.compiler.memory.closed_form.linear import Adapter, Linear, LinearOps
-from kaitoc.compiler.memory.closed_form.op import Effects, Kind, Tensor
+from kaitoc.compiler.memory.closed_form.op import Kind, Tensor
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.workload import Quantization

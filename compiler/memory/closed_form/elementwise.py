@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.detail import Detail
+from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import launch, traffic
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Kind, Tensor
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Kind, Tensor
 from kaitoc.compiler.memory.closed_form.scratch import Piece, together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder

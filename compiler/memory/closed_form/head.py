@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.loss import ChunkedLoss
-from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Effects, Kind, Part, Tensor
+from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Kind, Part, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.scratch import Piece, in_turn, together

@@ -9,9 +9,10 @@ from __future__ import annotations
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.detail import Detail
 from kaitoc.compiler.memory.closed_form.dtypes import quantized_bytes
+from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.elementwise import Elementwise
 from kaitoc.compiler.memory.closed_form.kernel import Group, Launch, Unit, launch, traffic
-from kaitoc.compiler.memory.closed_form.op import Effects, Tensor
+from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.workload import Quantization

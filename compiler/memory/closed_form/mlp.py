@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
+from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import Group, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Experts, Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Tensor
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import grouped_product
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, fixed, per_token

@@ -8,12 +8,13 @@ from functools import lru_cache
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.closed_form.dtypes import autocast_bytes, compute_bytes
+from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.elementwise import Precision
 from kaitoc.compiler.memory.closed_form.head import LossHead
 from kaitoc.compiler.memory.closed_form.layers import Decoder
 from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Adapter
-from kaitoc.compiler.memory.closed_form.op import Effects, Part, Stream, Tensor
+from kaitoc.compiler.memory.closed_form.op import Part, Stream, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.scratch import together

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.adapters import AdaptedLinearOps
 from kaitoc.compiler.memory.closed_form.detail import Detail
+from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import Group, launch
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Effects, Tensor
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Tensor
 from kaitoc.compiler.memory.closed_form.product import fused_attention, score_product, value_product
 from kaitoc.compiler.memory.closed_form.scratch import together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, per_pair, per_token

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
+from kaitoc.compiler.memory.closed_form.effects import PLAIN, Effects
 from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.op import (
-    PLAIN,
     Accumulate,
     Begin,
     Body,
     Checkpoint,
     Drop,
-    Effects,
     Enter,
     Hold,
     Instruction,
