@@ -115,6 +115,8 @@ def complaint(words: list[str], naming: str = "") -> str:
     """Say how an answer is not that of a command that refuses in one line, empty where it is."""
     code, _, errors = answer(words)
     lines = [line for line in errors.splitlines() if not line.startswith("kaitoc: note: ")]
+    if {"-v", "--verbose"} & {*words}:
+        lines = lines[-1:]  # what it does was asked for
     if code not in (0, 1, 2):
         return f"exit code {code}"
     if "Traceback" in errors or "internal error" in errors:
