@@ -27,7 +27,12 @@ def check(job: ServingJob) -> Iterator[Fault]:
         node = option.node
         if not isinstance(node, Scalar) or node.style is not None or "." in option.name or served.word == node.value:
             continue
-        if option.plain is None or _is_same_number(node.value, served.word):
+        if option.plain is None:
+            if node.value and known.kind == "str" and not known.is_optional:
+                message = f"`{option.name}: {node.value}` reaches vLLM as the text `{served.word}`"
+                yield Fault(option.value, message, help="remove the line to leave the default")
+            continue
+        if known.kind != "str" and _is_same_number(node.value, served.word):
             continue
         message = f"`{option.name}: {node.value}` reaches vLLM as `{served.word}`: that is how YAML 1.1 reads it"
         fix = replacement(job, option, node.value, Applicability.UNSAFE) if known.kind == "str" else None

@@ -38,12 +38,21 @@ def check(job: ServingJob) -> Iterator[Fault]:
             yield Fault(option.key, f"`{option.name}` has no effect: {_BY_LAUNCHER[name]}")
         elif name in _LORA and "enable-lora" not in job.parsed.values and job.view is not None:
             yield Fault(option.key, f"`{option.name}` has no effect: there are no adapters")
+    yield from _unnamed(job)
     probe, share = job.config.section(_PROBE), job.config.section(_OFFLOAD)
     if probe is not None:
         yield Fault(probe.key, f"`{_PROBE}` has had no effect since Kaito v0.8", help="remove it")
     why = _why_not_offloaded(job) if share is not None else ""
     if share is not None and why:
         yield Fault(share.key, f"`{_OFFLOAD}` has no effect: Kaito turns offloading off {why}")
+
+
+def _unnamed(job: ServingJob) -> Iterator[Fault]:
+    """Yield a key that is no option and no fault: its words end as the name of a model, which Kaito ignores."""
+    for index in job.parsed.stray[:1]:
+        if index >= 0 and index not in job.parsed.options and all(one.index != index for one in job.parsed.problems):
+            option = job.option_at(index)
+            yield Fault(option.key, f"`{option.name}` has no effect: it is not an option of vLLM {job.table.vllm}")
 
 
 def _why_not_offloaded(job: ServingJob) -> str:

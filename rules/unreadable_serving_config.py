@@ -8,6 +8,7 @@ from kaitoc.compiler.core.findings import Applicability, Edit, Fix, Severity
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.manifest.inner_config import is_mapping
 from kaitoc.compiler.manifest.serving_config import SERVING_SECTION, ServingConfig
 from kaitoc.compiler.yaml.tree import Mapping, ProblemKind, Scalar, Sequence
 from kaitoc.compiler.yaml.values import plain_value
@@ -29,7 +30,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
         return
     if any(problem.kind is not ProblemKind.DUPLICATE_KEY for problem in config.problems):
         return
-    if not isinstance(config.document_root, Mapping):
+    if not is_mapping(config.document_root):
         yield Fault(job.config_place, f"Kaito's launcher needs a mapping here, such as `vllm: {{}}`; {STOPS}")
         return
     section = config.section(SERVING_SECTION)

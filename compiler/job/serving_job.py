@@ -34,6 +34,8 @@ _WITH_TOOLS = ("llama", "phi-4", "qwen", "mistral", "ministral", "deepseek", "gp
 _WITHOUT_DRAFTS = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "phi", "phi3", "falcon", "gpt_oss", "gemma3_text")
 """Types of models that no checkpoint of has layers for multi-token prediction, nor does vLLM for them."""
 _TEXT_MODELS = ("llama", "mistral", "qwen2", "qwen3", "phi3", "falcon", "gpt_oss", "deepseek_v3", "qwen3_moe", "phi")
+_SELF_SCALED = ("gpt_oss", "deepseek_v3")
+"""Types of models whose context follows from their own scaling of positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ class ServingJob:
             max_length=model.max_position_embeddings if model is not None else None,
             is_dense=model is not None and model.num_experts == 0,
             is_text=model is not None and model.model_type in _TEXT_MODELS,
+            is_self_scaled=model is not None and model.model_type in _SELF_SCALED,
             is_quantized=False if model is not None and "quantization_config" not in model.config else None,
             lacks_think_tokens=model is not None and not any(word in name for word in _THINKING),
             config_keys=frozenset(field.pointer.rpartition("/")[2] for field in data),

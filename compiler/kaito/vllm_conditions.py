@@ -13,27 +13,11 @@ def _is_mapping_of(kind: type) -> Callable[[object], bool]:
     return lambda value: isinstance(value, dict) and all(isinstance(inner, kind) for inner in value.values())
 
 
-_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size")
 _QUANTIZED = "quantization_config"
-_ROPE = ("rope_scaling", "rope_parameters")
-
-
-def _lacks_architecture(config: Mapping[str, object]) -> bool:
-    """Return whether `architectures` is written, and is no list of names."""
-    names = config.get("architectures", ["any"])
-    return not (isinstance(names, list) and names and all(isinstance(one, str) for one in names))
-
-
-def _is_word(value: object) -> bool:
-    return isinstance(value, str) and not value.strip().lstrip("+-").isdigit()
 
 
 def _lacks_scheme(config: object) -> bool:
     return isinstance(config, dict) and config.get("quant_method") == "fp8" and "activation_scheme" not in config
-
-
-def _is_untyped(rope: object) -> bool:
-    return isinstance(rope, dict) and bool(rope) and not {"rope_type", "type"} & rope.keys()
 
 
 def _is_limit(limit: object) -> bool:
@@ -53,13 +37,7 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "redundant experts": lambda value: isinstance(value, dict) and bool(value.get("num_redundant_experts")),
     "device numbers": lambda value: all(part.strip().isdigit() for part in str(value).split(",")),
     "repeated": lambda value: len(parts := [part.strip() for part in str(value).split(",")]) != len(set(parts)),
-    "text config": lambda value: isinstance(value, dict) and isinstance(value.get("text_config"), dict),
-    "no architecture": lambda value: isinstance(value, dict) and _lacks_architecture(value),
-    "sizes in words": lambda value: isinstance(value, dict) and any(_is_word(value.get(name)) for name in _SIZES),
-    "length as text": lambda value: isinstance(value, dict) and isinstance(value.get("max_position_embeddings"), str),
     "quantized without a scheme": lambda value: isinstance(value, dict) and _lacks_scheme(value.get(_QUANTIZED)),
-    "untyped rope": lambda value: isinstance(value, dict) and any(map(_is_untyped, map(value.get, _ROPE))),
-    "untyped rope parameters": lambda value: isinstance(value, dict) and _is_untyped(value.get("rope_parameters")),
     "limits": lambda value: isinstance(value, dict) and all(map(_is_limit, value.values())),
     "optimization level": lambda value: str(value) in ("0", "1", "2", "3", "0.0", "1.0", "2.0", "3.0"),
     "dotted name": lambda value: re.fullmatch(r"\w+(\.\w+)+", str(value)) is not None,

@@ -11,8 +11,9 @@ from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.kaito.vllm_conditions import applies
 from kaitoc.compiler.kaito.vllm_engine_problem import EngineFacts, EngineProblem, EngineProblemKind
 from kaitoc.compiler.kaito.vllm_options import ServingTable
+from kaitoc.compiler.kaito.vllm_overrides import overrides_fault, positions_of
 from kaitoc.compiler.kaito.vllm_parser import ServingParse
-from kaitoc.compiler.kaito.vllm_speculative_config import short_fault, speculation_fault
+from kaitoc.compiler.kaito.vllm_speculative_config import speculation_fault
 from kaitoc.schemas import read_json
 
 _REPOSITORY = r"[A-Za-z0-9](?:[-\w.]*[\w])?(?:/[A-Za-z0-9_](?:[-\w.]*[\w])?)?"
@@ -119,7 +120,7 @@ class _Judge:
             yield self._problem(EngineProblemKind.NAME, "attention-backend", "is not a vLLM backend", tuple(backends))
         for name in ("model", "tokenizer", "hf-config-path", "spec-model"):
             served = self.by_config.get(name)
-            if served is not None and served.value is not None and not _may_be_model(str(served.value)):
+            if served is not None and served.value is not None and not _may_be_model(str(served.value), name):
                 message = "is neither the id of a model on the hub nor a folder"
                 yield self._problem(EngineProblemKind.NAME, name, message)
         template = self.by_config.get("chat-template")
@@ -188,7 +189,7 @@ class _Judge:
         return is_refused and self.facts.is_quantized is False and not self.value("allow-deprecated-quantization")
 
     def _speculation(self) -> Iterator[EngineProblem]:
-        found = short_fault(self._set_value) or speculation_fault(self._set_value, self.table, self.facts)
+        found = speculation_fault(self._set_value, self.table, self.facts)
         if found is not None and found.option in self.by_config:
             yield self._problem(EngineProblemKind.CONDITION, found.option, found.message, found.known)
 
@@ -200,6 +201,8 @@ class _Judge:
             yield self._problem(EngineProblemKind.CONDITION, "attention-config", message)
         yield from self._graph_sizes()
         sizes, most = self._set_value("cudagraph-capture-sizes"), self._number("max-cudagraph-capture-size")
+        if self._set_value("enforce-eager") is True:
+            return
         if not isinstance(sizes, list) or most is None or "max-cudagraph-capture-size" not in self.by_config:
             return
         largest = max((size for size in sizes if isinstance(size, int)), default=most)
@@ -246,19 +249,22 @@ class _Judge:
 
     def sizes(self) -> Iterator[EngineProblem]:
         """Yield lengths and batches that contradict the model or each other."""
-        length, limit = self._number("max-model-len"), self.facts.max_length
+        length = self._number("max-model-len")
+        limit, owner = self._length_limit()
+        is_fitted = length is None or (length < 0 and self.table.content["may_fit_length"])
         if "max-model-len" in self.by_config and length is not None:
-            if length == 0 or (length < 0 and not self.table.content["may_fit_length"]):
+            if length == 0 or (length < 0 and not is_fitted):
                 yield self._problem(EngineProblemKind.LENGTH, "max-model-len", "must be at least 1")
-            elif (overridden := self._overridden_length()) is not None and length > overridden:
-                message = f"is more than the {overridden:,} tokens that `hf-overrides` sets"
+            elif limit is not None and length > limit:
+                way_out = "" if self._overrides() else "; only `hf-overrides` can extend it"
+                message = f"is more than the {int(limit):,} tokens that {owner}{way_out}"
                 yield self._problem(EngineProblemKind.LENGTH, "max-model-len", message)
-            elif limit is not None and length > limit and not self._may_extend_length():
-                message = f"is more than the model's {limit:,} tokens; only `hf-overrides` can extend it"
-                yield self._problem(EngineProblemKind.LENGTH, "max-model-len", message)
-        overrides = self.by_config.get("hf-overrides")
-        if overrides is not None and (own := self._overridden_length()) is not None and own < 1:
-            yield self._problem(EngineProblemKind.LENGTH, "hf-overrides", "leaves the model no context")
+        if "hf-overrides" in self.by_config:
+            fault = overrides_fault(self._overrides(), self.table, self.facts)
+            if fault:
+                yield self._problem(EngineProblemKind.CONDITION, "hf-overrides", fault)
+            elif self.facts.is_text and limit is not None and limit < 1:
+                yield self._problem(EngineProblemKind.LENGTH, "hf-overrides", "leaves the model no context")
         yield from self._batch(length)
         loras, kept = self._number("max-loras"), self._number("max-cpu-loras")
         # vLLM takes 0 and less for unset (`create_engine_config`).
@@ -266,18 +272,18 @@ class _Judge:
             name = "max-cpu-loras" if "max-cpu-loras" in self.by_config else "max-loras"
             yield self._problem(EngineProblemKind.BATCH, name, "must be at least `max-loras`")
 
-    def _may_extend_length(self) -> bool:
-        """Return whether `hf-overrides` has a key that a model's context follows from."""
+    def _overrides(self) -> Mapping[str, object]:
         overrides = self._set_value("hf-overrides")
-        return isinstance(overrides, dict) and any(key in _data()["length_keys"] for key in overrides)
+        return overrides if isinstance(overrides, dict) else {}
 
-    def _overridden_length(self) -> int | None:
-        """Return the context that `hf-overrides` gives a text model by one number alone, None where it does not."""
-        overrides = self._set_value("hf-overrides")
-        if not self.facts.is_text or not isinstance(overrides, dict) or len(overrides) > 1:
-            return None
-        length = overrides.get("max_position_embeddings")
-        return length if isinstance(length, int) and not isinstance(length, bool) else None
+    def _length_limit(self) -> tuple[float | None, str]:
+        """Return the longest context that vLLM allows, None where that is not known, and what sets it."""
+        overrides, limit = self._overrides(), self.facts.max_length
+        if not self.facts.is_text:
+            is_open = any(key in _data()["length_keys"] for key in overrides)
+            return (None if is_open else limit), "the model has"
+        derived = positions_of(overrides, self.table, self.facts).length if overrides else limit
+        return derived, "the model has" if derived == limit else "`hf-overrides` leaves the model"
 
     def _batch(self, length: float | None) -> Iterator[EngineProblem]:
         sequences, tokens = self._number("max-num-seqs"), self._number("max-num-batched-tokens")
@@ -328,9 +334,10 @@ def _is_in(condition: Mapping[str, Any], release: tuple[int, ...]) -> bool:
     return (since is None or version_number(since) <= release) and (until is None or release <= version_number(until))
 
 
-def _may_be_model(text: str) -> bool:
-    """Return whether a text can be the id of a model on the hub, or a path."""
-    if text in ("None", "True", "False"):
+def _may_be_model(text: str, option: str) -> bool:
+    """Return whether a text can be the id of a model on the hub, or a path; /mnt/config has only files."""
+    is_file = text.startswith("/mnt/config/") and option != "hf-config-path"
+    if text in ("None", "True", "False") or is_file:
         return False
     if text.startswith(("/mnt/", "/workspace/", "/opt/", "az://", "s3://", "gs://", "./")):
         return True

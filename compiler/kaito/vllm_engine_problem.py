@@ -25,7 +25,8 @@ class EngineProblemKind(str, Enum):
 class EngineFacts:
     """What is known of the model and the machine; None for what is not.
 
-    `is_dense` says that a model has no experts, `is_text` that it takes nothing but text, `lacks_think_tokens` that its
+    `is_dense` says that a model has no experts, `is_text` that it takes nothing but text, `is_self_scaled` that its
+    context follows from a scaling of its own, `lacks_think_tokens` that its
     tokenizer does. `config_keys` are the keys of the ConfigMap, which are files in /mnt/config. `offloads` says whether
     Kaito's launcher turns on the offloading of the KV cache, `has_draft_layers` whether the checkpoint has layers for
     multi-token prediction.
@@ -35,6 +36,7 @@ class EngineFacts:
     max_length: int | None = None
     is_dense: bool = False
     is_text: bool = False
+    is_self_scaled: bool = False
     is_quantized: bool | None = None
     lacks_think_tokens: bool = False
     config_keys: frozenset[str] = frozenset()

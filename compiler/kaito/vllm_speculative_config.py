@@ -35,28 +35,23 @@ def speculation_fault(
 ) -> SpeculationFault | None:
     """Return the first thing that vLLM refuses; `value_of` returns the value of an option that is set."""
     whole = value_of(_OPTION)
-    if not isinstance(whole, dict):
+    shorts = {option: value_of(option) for option in _SHORT if value_of(option) is not None}
+    if not isinstance(whole, dict) and (whole is not None or not shorts):
         return None
-    for option, key in _SHORT.items():
-        if value_of(option) is not None and key in whole:
-            return SpeculationFault(option, f"sets `{key}`, which `{_OPTION}` sets too")
-    config = {**whole, **{key: value_of(name) for name, key in _SHORT.items() if value_of(name) is not None}}
+    given = whole if isinstance(whole, dict) else {}
+    twice = next((option for option in shorts if _SHORT[option] in given), None)
+    if twice is not None:
+        return SpeculationFault(twice, f"sets `{_SHORT[twice]}`, which `{_OPTION}` sets too")
+    config = {**given, **{_SHORT[option]: value for option, value in shorts.items()}}
+    option = _OPTION if given or whole is not None else next(iter(shorts))
     shape = table.shape(_OPTION)
-    judged = {key: value for key, value in config.items() if value is not None or key not in _INTERNAL}
+    judged = {key: value for key, value in given.items() if value is not None or key not in _INTERNAL}
     fault = fault_of(judged, shape) if shape is not None else None
     if fault is not None:
         return SpeculationFault(_OPTION, f"takes {fault.message}")
     listed = table.option("spec-method")
     methods = tuple(one for one in listed.choices if one != "None") if listed is not None else ()
-    return next((SpeculationFault(_OPTION, *found) for found in _faults(config, methods, table, facts)), None)
-
-
-def short_fault(value_of: Callable[[str], object]) -> SpeculationFault | None:
-    """Judge a method that `spec-method` names without a `speculative-config`."""
-    method = value_of("spec-method")
-    if value_of(_OPTION) is None and method in _WITH_MODEL and value_of("spec-model") is None:
-        return SpeculationFault("spec-method", "needs `spec-model`")
-    return None
+    return next((SpeculationFault(option, *found) for found in _faults(config, methods, table, facts)), None)
 
 
 def _faults(

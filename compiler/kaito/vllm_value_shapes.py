@@ -24,6 +24,9 @@ def fault_of(value: object, shape: _Shape, path: tuple[str, ...] = ()) -> ShapeF
     if not isinstance(value, dict):
         return _fault(path, "a mapping")
     fields = shape["fields"]
+    for first, second in shape.get("conflicts", ()):
+        if value.get(first) is not None and value.get(second) is not None:
+            return ShapeFault((*path, second), f"only one of `{first}` and `{second}`")
     for name, inner in value.items():
         field = fields.get(name)
         if field is None and not shape["is_open"]:
@@ -89,7 +92,8 @@ def _kind_of(value: object, accepts: list[str]) -> str:
         if "text" in accepts:
             return "text"
         is_boolean = "true" in accepts and "fraction" not in accepts and value.lower() in _BOOLEAN_WORDS
-        return "digits" if is_boolean or _is_number(value) else "text"
+        is_number = _is_number(value) and ("fraction" in accepts or float(value).is_integer())
+        return "digits" if is_boolean or is_number else "text"
     if isinstance(value, list):
         kinds = [_kind_of_list(element, accepts) for element in value] or ["empty list"]
         return next((kind for kind in kinds if kind not in accepts), kinds[0])

@@ -14,7 +14,13 @@ from kaitoc.compiler.yaml.scalar_map import ScalarMap, map_text
 from kaitoc.compiler.yaml.tree import Document, Entry, Mapping, Node, ProblemKind, Scalar, YamlProblem, placeholder_of
 from kaitoc.compiler.yaml.values import plain_value, value_problems
 
+_SET_TAG = "tag:yaml.org,2002:set"
 _RARE_BREAKS = "\x85\u2028\u2029"
+
+
+def is_mapping(node: Node | None) -> bool:
+    """Return whether Python reads a node as a mapping: YAML writes a set like one."""
+    return isinstance(node, Mapping) and node.tag != _SET_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Section:
     @property
     def is_mapping(self) -> bool:
         """Return whether the section's value is a mapping, as Kaito's runtime requires, or may become one."""
-        return isinstance(self.node, Mapping) or bool(self.placeholder)
+        return is_mapping(self.node) or bool(self.placeholder)
 
     @property
     def placeholder(self) -> str:

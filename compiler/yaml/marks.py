@@ -56,6 +56,6 @@ def _marked(node: Node, key: str, source: Source, restore: Restore) -> Node:
             item.value = _marked(item.value, key, source, restore)
     elif node.is_flow and len(node.entries) == 1:
         text = source.slice(node.span)
-        if isinstance(node.entries[0].key, Mapping) or placeholder_in(text) == text:
+        if placeholder_in(text, key) == text:
             return Scalar(node.span, text, None, node.tag, text)
     return node

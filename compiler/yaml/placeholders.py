@@ -19,7 +19,7 @@ _MASKS = range(0xE000, 0xF8FF)
 """Private characters, one for each placeholder of a text; YAML allows them and no manifest has them."""
 
 _ANYWHERE = r"""
-    \$?\{\{[^\n]*?\}\}                              # Go templates, Jinja, GitHub expressions
+    \$?\{\{(?!\s*(?:"[^"\n]*"|'[^'\n]*')\s*:)[^\n]*?\}\}    # Go templates, Jinja, GitHub expressions, no JSON
   | \$\{(?:[^{}\n]|\$?\{[^{}\n]*\})+\}              # envsubst, Flux, Terraform
   | \$\([A-Za-z_][\w.-]*\)                          # kustomize variables, Azure Pipelines
   | \$[A-Z][A-Z0-9_]*\b

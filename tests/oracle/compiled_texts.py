@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,12 @@ data:
 
 
 def manifest_of(text: str) -> str:
-    """Return a Workspace and a ConfigMap with a text, which JSON quotes as YAML reads it."""
-    return WORKSPACE + json.dumps(text) + "\n"
+    """Return a Workspace and a ConfigMap with a text, which JSON quotes as YAML reads it but for surrogate pairs."""
+    return WORKSPACE + re.sub(r"(?:\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})", _astral, json.dumps(text)) + "\n"
+
+
+def _astral(pair: re.Match[str]) -> str:
+    return f"\\U{ord(json.loads(f'{chr(34)}{pair[0]}{chr(34)}')):08x}"
 
 
 def recorded(release: str, kind: str) -> list[tuple[str, dict[str, Any]]]:

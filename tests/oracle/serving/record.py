@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,26 @@ def condensed(record: _Json) -> _Json:
     return {"changed": {name: value for name, value in changed.items() if name != "kv_transfer_config"}}
 
 
+def recorded_chain(options: argparse.Namespace, chosen: list[str]) -> list[_Json]:
+    """Return what the launcher and vLLM of the command line do with texts."""
+    with unpacked(options) as (folder, environment):
+        found, given = folder / "records.jsonl", folder / "texts.jsonl"
+        given.write_text("".join(json.dumps(text) + "\n" for text in chosen), encoding="utf-8")
+        command = [options.python, FOLDER / "vllm_runner.py", options.kaito, given, found]
+        subprocess.run(command, env=environment, check=True)
+        return [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
+
+
+@contextmanager
+def unpacked(options: argparse.Namespace) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield a folder for files, and an environment in which the wheel can be imported."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unpack(options.wheel, folder / "vllm")
+        path = os.pathsep.join([str(folder / "vllm"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        yield folder, {**os.environ, "PYTHONPATH": path, "CONTROLLER": json.dumps(controller(options.release))}
+
+
 def main() -> None:
     """Record as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,24 +108,14 @@ def main() -> None:
     for name in ("--introspect", "--compiled"):
         parser.add_argument(name, action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        unpack(options.wheel, folder / "vllm")
-        path = os.pathsep.join([str(folder / "vllm"), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {**os.environ, "PYTHONPATH": path, "CONTROLLER": json.dumps(controller(options.release))}
-        if options.introspect:
+    if options.introspect:
+        with unpacked(options) as (_, environment):
             subprocess.run([options.python, FOLDER / "introspect_vllm.py"], env=environment, check=True)
-            return
-        chosen = compiled_texts(options.release) if options.compiled else chosen_texts(options.release)
-        found = folder / "records.jsonl"
-        given = folder / "texts.jsonl"
-        given.write_text("".join(json.dumps(text) + "\n" for text in chosen), encoding="utf-8")
-        command = [options.python, FOLDER / "vllm_runner.py", options.kaito, given, found]
-        subprocess.run(command, env=environment, check=True)
-        records = [json.loads(line) for line in found.read_text(encoding="utf-8").splitlines()]
+        return
+    chosen = compiled_texts(options.release) if options.compiled else chosen_texts(options.release)
     kind = "compiled" if options.compiled else "serving"
     target = FOLDER.parent / "recordings" / f"{kind}-{options.release}.jsonl"
-    pairs = zip(chosen, map(condensed, records), strict=True)
+    pairs = zip(chosen, map(condensed, recorded_chain(options, chosen)), strict=True)
     target.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ Like `introspect_vllm`, which uses it, it runs beside a wheel's files and import
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -34,7 +35,19 @@ class Prober:
             beside = self._with_company(properties, (*path, name), fields) if "fields" not in field else []
             if beside:
                 field["beside"] = beside
-        return {"is_open": self.fits((*path, "not_a_key"), 1), "fields": fields}
+        shape = {"is_open": self.fits((*path, "not_a_key"), 1), "fields": fields}
+        conflicts = self._conflicts(path, fields)
+        return {**shape, "conflicts": conflicts} if conflicts else shape
+
+    def _conflicts(self, path: tuple[str, ...], fields: _Json) -> list[list[str]]:
+        """Return the pairs of keys that are each accepted alone and not together."""
+        samples = {name: sample for name, field in fields.items() for sample in _given_samples(field)[:1]}
+        pairs = itertools.combinations(sorted(name for name in samples if self.fits((*path, name), samples[name])), 2)
+        return [
+            [first, second]
+            for first, second in pairs
+            if not self.fits((*path, first), samples[first], (second, samples[second]))
+        ]
 
     def fits(self, path: tuple[str, ...], value: object, besides: tuple[str, object] | None = None) -> bool:
         """Return whether the class accepts a value at a path, with one more beside it."""
@@ -121,6 +134,12 @@ class Prober:
         for one in (schema, *schema.get("anyOf", ()), *schema.get("allOf", ()), self._resolved(schema)):
             words.update(str(word) for word in [*one.get("enum", ()), *([one["const"]] if "const" in one else [])])
         return sorted(words | self.enumerated)
+
+
+def _given_samples(field: _Json) -> list[Any]:
+    """Return values that a field accepts and that say something: no null, no zero."""
+    kinds = ("whole", "true", "fraction", "text", "digits", "list of numbers", "list of texts", "mapping")
+    return [*field.get("words", ()), *(_SAMPLES[kind] for kind in kinds if kind in field.get("accepts", ()))]
 
 
 def bounds_of(schema: _Json) -> _Json:
