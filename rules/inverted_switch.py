@@ -38,7 +38,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
         if str(option.plain) in _OFF:
             fix = _fix(job, option, name, known.kind, is_off)
             yield Fault(option.value, f"{message}: {reason}", help=_help(name, known.kind, is_off), fix=fix)
-        elif option.plain is not None or (_is_written(option) and known.default is is_off):
+        elif option.plain is not None or (_is_written(option) and known.default is not (not is_off)):
             shown = f"`{option.name}: {_written(option)}` turns `{name}` {'off' if is_off else 'on'}"
             yield Fault(option.value, f"{shown}: {reason}", help=f"write `{option.name}: true`, or remove the line")
 
