@@ -21,13 +21,8 @@ from kaitoc.compiler.job.assumptions import (
     stated_gpu,
 )
 from kaitoc.compiler.job.serving_link import link_serving_jobs
-from kaitoc.compiler.job.serving_memory import (
-    kaito_token_bytes,
-    nodes_needed,
-    on_nodes,
-    serving_memory,
-    summarize_server,
-)
+from kaitoc.compiler.job.serving_memory import nodes_needed, on_nodes, serving_memory, summarize_server
+from kaitoc.compiler.job.serving_nodes import kaito_token_bytes
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.summary import JobSummary, ServingNeed
 from kaitoc.compiler.kaito.controller_arguments import utilization_of

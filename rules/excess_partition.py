@@ -8,7 +8,7 @@ from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_memory import kaito_token_bytes
+from kaitoc.compiler.job.serving_nodes import kaito_token_bytes
 from kaitoc.compiler.kaito.controller_arguments import controller_does
 from kaitoc.compiler.kaito.node_estimate import estimate_slice, scanned_length
 from kaitoc.compiler.manifest.objects import Manifest

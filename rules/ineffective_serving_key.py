@@ -8,7 +8,6 @@ from kaitoc.compiler.catalog.releases import serving_traits
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_memory import kaito_nodes
 from kaitoc.compiler.memory.serving.models import shape_of
 
 CODE = "KT723"
@@ -65,5 +64,5 @@ def _why_not_offloaded(job: ServingJob) -> str:
     resource = job.view.resource if job.view is not None else None
     if resource is not None and resource.given("partition", "profile") is not None:
         return "on a slice of a GPU"
-    nodes = kaito_nodes(job)
+    nodes = job.kaito_nodes
     return "on several nodes" if nodes is not None and (nodes.num_nodes or 1) > 1 else ""

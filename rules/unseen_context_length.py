@@ -9,10 +9,11 @@ from kaitoc.compiler.core.findings import Applicability, Edit, Fix, Severity
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_memory import kaito_nodes, nodes_at
+from kaitoc.compiler.job.serving_memory import nodes_at, serving_memory
 from kaitoc.compiler.kaito.controller_arguments import controller_does
 from kaitoc.compiler.kaito.node_estimate import DEFAULT_LENGTH_TOKENS, scanned_length
 from kaitoc.compiler.manifest.serving_config import Option
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.rules._fixes import renaming
 from kaitoc.rules._serving import replacement
 
@@ -45,14 +46,17 @@ def check(job: ServingJob) -> Iterator[Fault]:
         fix = replacement(job, option, value, applicability)
     if fix is None:
         fix = _without_comment(job, option, applicability)
-    yield Fault(
-        option.key, message, help=f"write `max-model-len: {value}` on a line of its own, without a comment", fix=fix
-    )
+    help_text = f"write `max-model-len: {value}` on a line of its own, without a comment"
+    severity = SEVERITY
+    if applicability is Applicability.UNSAFE and serving_memory(job).verdict is Verdict.FITS:
+        # Seen, the length would only start other nodes: the server fits on those that it gets.
+        severity, message = Severity.INFO, f"{message}; the server fits on the nodes that it gets"
+    yield Fault(option.key, message, help=help_text, fix=fix, severity=severity)
 
 
 def _applicability(job: ServingJob, length_tokens: int) -> Applicability:
     """Return "unsafe" where Kaito starts other nodes, or none, once it sees the length."""
-    seen, now = nodes_at(job, length_tokens), kaito_nodes(job)
+    seen, now = nodes_at(job, length_tokens), job.kaito_nodes
     is_same = seen is None or now is None or seen.num_nodes == now.num_nodes
     return Applicability.SAFE if is_same else Applicability.UNSAFE
 

@@ -11,7 +11,7 @@ from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.missing_config import missing_serving_config
 from kaitoc.compiler.job.serving_drift import starts
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_memory import kaito_nodes, serving_memory, summarize_server
+from kaitoc.compiler.job.serving_memory import serving_memory, summarize_server
 from kaitoc.compiler.job.summary import JobSummary
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.memory.result import Verdict
@@ -134,7 +134,7 @@ def _is_as_good(before: Subject, after: Subject, pass_name: str) -> bool:
 
 def _nodes(job: ServingJob) -> int | None:
     """Predict the nodes that Kaito starts, None when it refuses or that is unknown."""
-    kaito = kaito_nodes(job)
+    kaito = job.kaito_nodes
     return kaito.num_nodes if kaito is not None else None
 
 

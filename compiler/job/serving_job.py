@@ -11,7 +11,9 @@ from kaitoc.compiler.catalog.served_models import ServedConfig, find_served
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.job.job import Assumptions, Job, Setting
+from kaitoc.compiler.job.serving_nodes import served_nodes
 from kaitoc.compiler.kaito.controller_arguments import ControllerFacts, controller_does, controller_words
+from kaitoc.compiler.kaito.node_estimate import NodeEstimate, scanned_length
 from kaitoc.compiler.kaito.node_layout import takes_replicas
 from kaitoc.compiler.kaito.vllm_engine import engine_problems
 from kaitoc.compiler.kaito.vllm_engine_problem import EngineFacts, EngineProblem
@@ -127,13 +129,17 @@ class ServingJob:
     @property
     def controller_words(self) -> list[Word]:
         """Return the arguments that Kaito's controller writes; raises `UnknownValueError`."""
-        return controller_words(self._controller())
+        return controller_words(self._controller(self.num_nodes))
 
     @cached_property
     def parsed(self) -> ServingParse:
         """Parse the controller's arguments and the config as vLLM does; raises `UnknownValueError`."""
+        return self.parsed_on(self.num_nodes)
+
+    def parsed_on(self, num_nodes: int) -> ServingParse:
+        """Parse what the server would be started with on a number of nodes; raises `UnknownValueError`."""
         pairs = [(option.name, option.plain) for option in self.known_options] if self.is_readable else []
-        return parse_words(self.controller_words, words_of(pairs), self.table)
+        return parse_words(controller_words(self._controller(num_nodes)), words_of(pairs), self.table)
 
     @cached_property
     def engine_problems(self) -> tuple[EngineProblem, ...]:
@@ -155,6 +161,19 @@ class ServingJob:
     def num_gpus(self) -> int | None:
         """Count the instance type's GPUs, None for an unknown type."""
         return self.instance.value.num_gpus if self.instance is not None else None
+
+    @cached_property
+    def kaito_nodes(self) -> NodeEstimate | None:
+        """Kaito's own estimate of the nodes, None where the estimator, the model or the instance type is unknown."""
+        if self.instance is None or self.served is None:
+            return None
+        return served_nodes(self.release, self.instance.value, self.served, scanned_length(self.config_text))
+
+    @property
+    def num_nodes(self) -> int:
+        """Count the nodes that Kaito starts: 1 where its estimator refuses to, or is not known."""
+        estimate = self.kaito_nodes
+        return (estimate.num_nodes or 1) if estimate is not None else 1
 
     @property
     def is_data_parallel(self) -> bool | None:
@@ -179,7 +198,7 @@ class ServingJob:
         written = section.node.value if section is not None and hasattr(section.node, "value") else ""
         return written not in ("0", "0.0")
 
-    def _controller(self) -> ControllerFacts:
+    def _controller(self, num_nodes: int) -> ControllerFacts:
         preset = self.preset.value if self.preset is not None else ""
         instance = self.instance.value if self.instance is not None else None
         return ControllerFacts(
@@ -188,6 +207,7 @@ class ServingJob:
             model_id=self.model.value.hf_id if self.model is not None else preset,
             gpu_model=instance.gpu_model if instance is not None else "",
             num_gpus=self.num_gpus,
+            num_nodes=num_nodes,
             is_data_parallel=self.is_data_parallel,
             has_adapters=self.view is not None and bool(self.view.inference.fields("adapters")),
             has_tools=self.model is None or any(word in self.model.value.name.lower() for word in _WITH_TOOLS),
@@ -196,19 +216,22 @@ class ServingJob:
         )
 
     def _facts(self) -> EngineFacts:
-        model = self.model.value if self.model is not None else None
+        shape = shape_of(self.served) if self.served is not None else None
         # The preset's name: a distilled model is an alias of the model whose shape it has.
-        name = (self.preset.value if self.preset is not None else model.name if model is not None else "").lower()
+        name = self.preset.value if self.preset is not None else shape.name if shape is not None else ""
         data = self.config_map.fields("data") if self.config_map is not None else []
+        keys = frozenset(field.pointer.rpartition("/")[2] for field in data)
+        if shape is None:
+            return EngineFacts(num_gpus=self.num_gpus, config_keys=keys, offloads=self.offloads)
         return EngineFacts(
             num_gpus=self.num_gpus,
-            max_length=model.max_position_embeddings if model is not None else None,
-            is_dense=model is not None and model.num_experts == 0,
-            is_text=model is not None and model.model_type in _TEXT_MODELS,
-            is_self_scaled=model is not None and model.model_type in _SELF_SCALED,
-            is_quantized=False if model is not None and "quantization_config" not in model.config else None,
-            lacks_think_tokens=model is not None and not any(word in name for word in _THINKING),
-            config_keys=frozenset(field.pointer.rpartition("/")[2] for field in data),
+            max_length=shape.max_length_tokens or None,
+            is_dense=shape.experts is None,
+            is_text=shape.model_type in _TEXT_MODELS,
+            is_self_scaled=shape.model_type in _SELF_SCALED,
+            quantization=shape.quantization,
+            lacks_think_tokens=not any(word in name.lower() for word in _THINKING),
+            config_keys=keys,
             offloads=self.offloads,
             has_draft_layers=self._has_draft_layers,
         )

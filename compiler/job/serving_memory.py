@@ -5,18 +5,17 @@ from __future__ import annotations
 from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_layout import layout_words
+from kaitoc.compiler.job.serving_nodes import served_nodes
 from kaitoc.compiler.job.serving_workload import workload_of
 from kaitoc.compiler.job.summary import JobSummary, ServingNeed
-from kaitoc.compiler.kaito.node_estimate import NodeEstimate, estimate_nodes, scanned_length
+from kaitoc.compiler.kaito.node_estimate import NodeEstimate
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import ServingFootprint, serving_footprint
 from kaitoc.compiler.memory.serving.models import shape_of
-from kaitoc.compiler.memory.serving.shape import CacheKind, ServedModel
-from kaitoc.compiler.memory.serving.weights import files_bytes
 from kaitoc.compiler.memory.serving.workload import LayoutError, ServingError, ServingWorkload
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
-_HALF_BYTES = 2
 _MOST_NODES = 64
 """No instance type needs more for a model of the catalog."""
 
@@ -92,29 +91,19 @@ def _known_memory(job: ServingJob) -> ServingMemory:
         raise AssertionError("a server of unknown memory has been told apart")
     model = shape_of(served)
     workload = workload_of(job, model)
-    instance = job.instance.value if job.instance is not None else None
-    if instance is None:
-        footprint = serving_footprint(workload, gpu, margin)
-        return ServingMemory(workload, footprint, None, 1, None)
-    kaito = kaito_nodes(job)
-    num_nodes = kaito.num_nodes if kaito is not None and kaito.num_nodes is not None else 1
-    workload = on_nodes(workload, instance, num_nodes)
     footprint = serving_footprint(workload, gpu, margin)
-    needed = nodes_needed(workload_of(job, model), instance, margin)
-    return ServingMemory(workload, footprint, kaito, num_nodes, needed)
-
-
-def kaito_nodes(job: ServingJob) -> NodeEstimate | None:
-    """Predict the nodes that Kaito starts for a server as written, None when unknown."""
-    return nodes_at(job, scanned_length(job.config_text))
+    if job.instance is None:
+        return ServingMemory(workload, footprint, None, 1, None)
+    on_one_node = workload if job.num_nodes == 1 else workload_of(job, model, job.parsed_on(1))
+    needed = nodes_needed(on_one_node, job.instance.value, margin)
+    return ServingMemory(workload, footprint, job.kaito_nodes, job.num_nodes, needed)
 
 
 def nodes_at(job: ServingJob, length_tokens: int | None) -> NodeEstimate | None:
     """Run Kaito's node estimator on a server, None for an unknown instance type or model."""
     if job.instance is None or job.served is None:
         return None
-    model = shape_of(job.served)
-    return estimate_nodes(job.release, job.instance.value, files_bytes(model), kaito_token_bytes(model), length_tokens)
+    return served_nodes(job.release, job.instance.value, job.served, length_tokens)
 
 
 def on_nodes(workload: ServingWorkload, instance: InstanceType, num_nodes: int) -> ServingWorkload:
@@ -143,19 +132,6 @@ def nodes_needed(workload: ServingWorkload, instance: InstanceType, margin: floa
     return None
 
 
-def kaito_token_bytes(model: ServedModel) -> int:
-    """Return the bytes per token that Kaito's estimator counts with (`calculateKVCacheTokenSize` in generator.go).
-
-    Every layer counts, in half precision, whatever it keeps.
-    """
-    caches = [layer.cache for layer in model.layers if layer.cache.key_dim]
-    if not caches:
-        return 0
-    cache = caches[0]
-    per_layer = cache.key_dim if cache.kind is CacheKind.MLA else 2 * cache.num_kv_heads * cache.key_dim
-    return per_layer * len(model.layers) * _HALF_BYTES
-
-
 def summarize_server(job: ServingJob) -> JobSummary:
     """Summarize a server for reports: names, model, GPU, predicted memory and verdict."""
     memory = serving_memory(job)
@@ -177,11 +153,11 @@ def summarize_server(job: ServingJob) -> JobSummary:
         margin=job.assumptions.margin,
         verdict=memory.verdict,
         why_unknown=memory.why_unknown,
-        serving=_need(memory) if footprint is not None else None,
+        serving=_need(job, memory),
     )
 
 
-def _need(memory: ServingMemory) -> ServingNeed | None:
+def _need(job: ServingJob, memory: ServingMemory) -> ServingNeed | None:
     if memory.footprint is None:
         return None
-    return ServingNeed(memory.footprint, memory.num_nodes, memory.needed_nodes, memory.kaito)
+    return ServingNeed(memory.footprint, memory.num_nodes, memory.needed_nodes, memory.kaito, layout=layout_words(job))

@@ -7,6 +7,7 @@ from kaitoc.compiler.catalog.releases import serving_traits
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import GIB
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.kaito.vllm_parser import ServingParse
 from kaitoc.compiler.memory.serving.encoders import takes_items
 from kaitoc.compiler.memory.serving.read_speculation import read_speculation
 from kaitoc.compiler.memory.serving.shape import ServedModel
@@ -23,8 +24,8 @@ _OFFLOADED_SHARE = 0.5
 class _Values:
     """The values that a server is started with, by option."""
 
-    def __init__(self, job: ServingJob) -> None:
-        self.parsed = job.parsed
+    def __init__(self, parsed: ServingParse) -> None:
+        self.parsed = parsed
 
     def get(self, name: str) -> object:
         served = self.parsed.values.get(name)
@@ -45,9 +46,9 @@ class _Values:
         return value if isinstance(value, str) and value else default
 
 
-def workload_of(job: ServingJob, model: ServedModel) -> ServingWorkload:
-    """Return a server's workload on one node; raises `UnknownValueError`."""
-    values = _Values(job)
+def workload_of(job: ServingJob, model: ServedModel, parsed: ServingParse | None = None) -> ServingWorkload:
+    """Return a server's workload as it is started, or as `parsed` starts it; raises `UnknownValueError`."""
+    values = _Values(parsed if parsed is not None else job.parsed)
     data_parallel = values.integer("data-parallel-size") or 1
     pipeline = values.integer("pipeline-parallel-size") or 1
     offloads = job.offloads and data_parallel == 1 and pipeline == 1

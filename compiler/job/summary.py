@@ -20,7 +20,8 @@ class ServingNeed:
 
     `needed_nodes` is the fewest on which it fits, None where it is unknown or no number is enough; `kaito` is what
     Kaito's estimator computes, None where it is unknown. `lengths` are those to
-    show the concurrency at, `solved` the answer to what is asked for beside.
+    show the concurrency at, `solved` the answer to what is asked for beside,
+    `layout` how the GPUs share the model and who says so, empty for one GPU.
     """
 
     footprint: ServingFootprint
@@ -29,6 +30,7 @@ class ServingNeed:
     kaito: NodeEstimate | None = None
     lengths: tuple[int, ...] = ()
     solved: str = ""
+    layout: str = ""
 
     @property
     def kaito_nodes(self) -> int | None:

@@ -20,6 +20,7 @@ class ControllerFacts:
     model_id: str = ""
     gpu_model: str = ""
     num_gpus: int | None = None
+    num_nodes: int = 1
     is_data_parallel: bool | None = None
     has_adapters: bool = False
     has_tools: bool = True
@@ -66,7 +67,13 @@ def controller_words(facts: ControllerFacts) -> list[Word]:
 
 
 def _layout(facts: ControllerFacts) -> dict[str, str]:
-    """Return one replica per GPU where a model fits on half of one, else one model over all GPUs of the node."""
+    """Return one replica per GPU where a model fits on half of one, else one model over all GPUs of the node.
+
+    Several nodes are stages of a pipeline over Ray.
+    """
+    if facts.num_nodes > 1 and facts.num_gpus is not None:
+        return {"tensor-parallel-size": str(facts.num_gpus), "pipeline-parallel-size": str(facts.num_nodes),
+                "distributed-executor-backend": "ray"}  # fmt: skip
     if facts.num_gpus is None or (facts.num_gpus > 1 and facts.is_data_parallel is None):
         return {}
     if facts.is_data_parallel and facts.num_gpus > 1:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+_CAPTURED = "cudagraph_capture_sizes"
 _LAST_MODE = 3
 """`CompilationMode` counts from 0 (none) to 3 (vLLM's own)."""
 
@@ -13,6 +14,9 @@ def compilation_fault(config: Mapping[str, object]) -> str:
     mode = config.get("mode")
     if isinstance(mode, int) and not isinstance(mode, bool) and not 0 <= mode <= _LAST_MODE:
         return "0, 1, 2 or 3 for `mode`"
+    passes = config.get("inductor_passes")
+    if isinstance(passes, dict) and not all(isinstance(one, str) and "." in one for one in passes.values()):
+        return "functions by their dotted names in `inductor_passes`"
     names = config.get("custom_ops")
     listed = [str(name) for name in names] if isinstance(names, list) else []
     if {"all", "none"} <= set(listed):
@@ -20,3 +24,16 @@ def compilation_fault(config: Mapping[str, object]) -> str:
     if any(name not in ("all", "none") and not name.startswith(("+", "-")) for name in listed):
         return "`all` or `none`, +NAME and -NAME in `custom_ops`"
     return ""
+
+
+def size_faults(config: Mapping[str, object]) -> Iterator[str]:
+    """Yield what is refused of the sizes once the engine reads them, which it does unless it runs without graphs."""
+    sizes, most, compiled = (config.get(key) for key in (_CAPTURED, "max_cudagraph_capture_size", "compile_sizes"))
+    if sizes == [] or (isinstance(most, int) and most < 1):
+        key = _CAPTURED if sizes == [] else "max_cudagraph_capture_size"
+        yield f"needs a size of at least 1 in `{key}`"
+    if isinstance(compiled, list) and any(isinstance(one, str) and one != _CAPTURED for one in compiled):
+        yield f"needs numbers or `{_CAPTURED}` in `compile_sizes`"
+    numbers = [one for one in sizes if isinstance(one, int)] if isinstance(sizes, list) else []
+    if numbers and isinstance(most, int) and max(numbers) != most:
+        yield f"needs `max_cudagraph_capture_size` to be the largest of its sizes, {max(numbers)}"

@@ -16,8 +16,18 @@ def _is_mapping_of(kind: type) -> Callable[[object], bool]:
 _QUANTIZED = "quantization_config"
 
 
+_REQUIRED = {
+    "fp8": (("activation_scheme",),),
+    "awq": (("w_bit", "bits"), ("q_group_size", "group_size"), ("zero_point",)),
+    "gptq": (("bits",), ("group_size",), ("desc_act",)),
+}
+"""What a `quantization_config` must say for a method, each by one of several keys (`from_config` of its class)."""
+
+
 def _lacks_scheme(config: object) -> bool:
-    return isinstance(config, dict) and config.get("quant_method") == "fp8" and "activation_scheme" not in config
+    if not isinstance(config, dict):
+        return False
+    return any(not any(key in config for key in keys) for keys in _REQUIRED.get(str(config.get("quant_method")), ()))
 
 
 def _is_limit(limit: object) -> bool:
@@ -40,7 +50,7 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "quantized without a scheme": lambda value: isinstance(value, dict) and _lacks_scheme(value.get(_QUANTIZED)),
     "limits": lambda value: isinstance(value, dict) and all(map(_is_limit, value.values())),
     "optimization level": lambda value: str(value) in ("0", "1", "2", "3", "0.0", "1.0", "2.0", "3.0"),
-    "dotted name": lambda value: re.fullmatch(r"\w+(\.\w+)+", str(value)) is not None,
+    "dotted name": lambda value: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", str(value)) is not None,
     "version": lambda value: re.fullmatch(r"v?\d+(\.\d+)*([abc.]?(rc|post|dev)?\d*)?", str(value).strip()) is not None,
 }  # fmt: skip
 

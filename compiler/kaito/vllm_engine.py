@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.kaito.vllm_compilation_config import size_faults
 from kaitoc.compiler.kaito.vllm_conditions import applies
 from kaitoc.compiler.kaito.vllm_engine_problem import EngineFacts, EngineProblem, EngineProblemKind
 from kaitoc.compiler.kaito.vllm_options import ServingTable
@@ -17,6 +18,8 @@ from kaitoc.compiler.kaito.vllm_speculative_config import speculation_fault
 from kaitoc.schemas import read_json
 
 _REPOSITORY = r"[A-Za-z0-9](?:[-\w.]*[\w])?(?:/[A-Za-z0-9_](?:[-\w.]*[\w])?)?"
+_DTYPES = {"half": "float16", "float": "float32"}
+"""Other words for a data type."""
 _MOST_NAME_CHARACTERS = 96
 SERVING_FILE = "inference_config.yaml"
 
@@ -148,7 +151,7 @@ class _Judge:
                 "is not a tool parser of this vLLM" if served.value is not None else "needs a value: tool choice is on"
             )
             yield self._problem(EngineProblemKind.PARSER, "tool-call-parser", message, tuple(names))
-        for name in ("reasoning-parser", "structured-outputs-config"):
+        for name in ("reasoning-parser", "structured-outputs-config", "reasoning-config"):
             served = self.by_config.get(name)
             if served is None:
                 continue
@@ -183,10 +186,19 @@ class _Judge:
         elif self._is_refused_on_plain_weights(str(served.value).lower()):
             message = "needs weights that are quantized this way, and this model's are not"
             yield self._problem(EngineProblemKind.QUANTIZATION, "quantization", message)
+        elif self._dtype() in self.table.content["refused_dtypes"].get(str(served.value).lower(), ()):
+            message = f"does not work with `dtype: {self.value('dtype')}`"
+            yield self._problem(EngineProblemKind.QUANTIZATION, "quantization", message)
 
     def _is_refused_on_plain_weights(self, method: str) -> bool:
         is_refused = method in self.table.content["refused_on_plain_weights"]
-        return is_refused and self.facts.is_quantized is False and not self.value("allow-deprecated-quantization")
+        is_allowed = method in self.table.content["merely_deprecated"] and self.value("allow-deprecated-quantization")
+        is_plain = self.facts.quantization == "" and "quantization_config" not in self._overrides()
+        return is_refused and is_plain and not is_allowed
+
+    def _dtype(self) -> str:
+        dtype = str(self.value("dtype"))
+        return _DTYPES.get(dtype, dtype)
 
     def _speculation(self) -> Iterator[EngineProblem]:
         found = speculation_fault(self._set_value, self.table, self.facts)
@@ -199,10 +211,10 @@ class _Judge:
         if is_double and self._set_value("attention-backend") is not None:
             message = "sets `backend`, which `attention-backend` sets too"
             yield self._problem(EngineProblemKind.CONDITION, "attention-config", message)
-        yield from self._graph_sizes()
-        sizes, most = self._set_value("cudagraph-capture-sizes"), self._number("max-cudagraph-capture-size")
         if self._set_value("enforce-eager") is True:
             return
+        yield from self._graph_sizes()
+        sizes, most = self._set_value("cudagraph-capture-sizes"), self._number("max-cudagraph-capture-size")
         if not isinstance(sizes, list) or most is None or "max-cudagraph-capture-size" not in self.by_config:
             return
         largest = max((size for size in sizes if isinstance(size, int)), default=most)
@@ -212,15 +224,7 @@ class _Judge:
 
     def _graph_sizes(self) -> Iterator[EngineProblem]:
         served = self.by_config.get("compilation-config")
-        config = served.value if served is not None and isinstance(served.value, dict) else {}
-        sizes, most = config.get("cudagraph_capture_sizes"), config.get("max_cudagraph_capture_size")
-        if (sizes == [] or (isinstance(most, int) and most < 1)) and self._set_value("enforce-eager") is not True:
-            key = "cudagraph_capture_sizes" if sizes == [] else "max_cudagraph_capture_size"
-            message = f"needs a size of at least 1 in `{key}`"
-            yield self._problem(EngineProblemKind.CONDITION, "compilation-config", message)
-        numbers = [one for one in sizes if isinstance(one, int)] if isinstance(sizes, list) else []
-        if numbers and isinstance(most, int) and max(numbers) != most:
-            message = f"needs `max_cudagraph_capture_size` to be the largest of its sizes, {max(numbers)}"
+        for message in size_faults(served.value) if served is not None and isinstance(served.value, dict) else ():
             yield self._problem(EngineProblemKind.CONDITION, "compilation-config", message)
 
     def _connector(self) -> Iterator[EngineProblem]:
@@ -231,7 +235,7 @@ class _Judge:
         connector = served.value.get("kv_connector")
         if connector is None and not self.table.content["checks_connector_name"]:
             return
-        if connector not in known and "kv_connector_module_path" not in served.value:
+        if connector is None or (connector not in known and "kv_connector_module_path" not in served.value):
             message = "names no KV connector of vLLM" if connector is not None else "needs `kv_connector`"
             yield self._problem(EngineProblemKind.NAME, "kv-transfer-config", message, tuple(known))
 
@@ -309,8 +313,10 @@ class _Judge:
         tensor, data = sizes["tensor-parallel-size"], sizes["data-parallel-size"]
         written = [name for name in names if name in self.by_config]
         num_workers = tensor * sizes["pipeline-parallel-size"] * sizes["prefill-context-parallel-size"] * max(1, data)
+        executor = "distributed-executor-backend"
+        written += [executor] if executor in self.by_config else []
         num_gpus, name = self.facts.num_gpus, written[0] if written else ""
-        is_on_one_node = self.value("distributed-executor-backend") != "ray"
+        is_on_one_node = self.value(executor) != "ray"
         if name and num_gpus is not None and is_on_one_node and num_workers > num_gpus:
             shown = " x ".join(f"{one} {size}" for one, size in sizes.items() if size > 1)
             message = f"asks for {num_workers} GPUs ({shown}); the instance type has {num_gpus}"

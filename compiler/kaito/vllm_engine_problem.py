@@ -26,10 +26,10 @@ class EngineFacts:
     """What is known of the model and the machine; None for what is not.
 
     `is_dense` says that a model has no experts, `is_text` that it takes nothing but text, `is_self_scaled` that its
-    context follows from a scaling of its own, `lacks_think_tokens` that its
-    tokenizer does. `config_keys` are the keys of the ConfigMap, which are files in /mnt/config. `offloads` says whether
-    Kaito's launcher turns on the offloading of the KV cache, `has_draft_layers` whether the checkpoint has layers for
-    multi-token prediction.
+    context follows from a scaling of its own, `quantization` is the method of its checkpoint, empty for none;
+    `lacks_think_tokens` says that its tokenizer does. `config_keys` are the keys of the ConfigMap, which are files in
+    /mnt/config. `offloads` says whether Kaito's launcher turns on the offloading of the KV cache, `has_draft_layers`
+    whether the checkpoint has layers for multi-token prediction.
     """
 
     num_gpus: int | None = None
@@ -37,7 +37,7 @@ class EngineFacts:
     is_dense: bool = False
     is_text: bool = False
     is_self_scaled: bool = False
-    is_quantized: bool | None = None
+    quantization: str | None = None
     lacks_think_tokens: bool = False
     config_keys: frozenset[str] = frozenset()
     offloads: bool = True

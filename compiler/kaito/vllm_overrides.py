@@ -71,7 +71,8 @@ def positions_of(overrides: Mapping[str, object], table: ServingTable, facts: En
     length = _unscaled_length(overrides, facts)
     keys = [key for key in table.content["rope_overrides"] if key in overrides]
     if len(keys) != 1:
-        return Positions(length if not keys else None)
+        own = facts.max_length if facts.is_self_scaled else length
+        return Positions(own if not keys else None)
     rope = overrides[keys[0]]
     if not rope or not isinstance(rope, dict) or rope.keys() <= _LAYER_TYPES:
         return Positions(length if not rope else None)

@@ -9,7 +9,7 @@ from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Setting
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.compiler.job.serving_memory import kaito_nodes, serving_memory
+from kaitoc.compiler.job.serving_memory import serving_memory
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.passes.instances import listed_instance_types
 from kaitoc.compiler.passes.model import Change, Goal, Preserves
@@ -82,5 +82,5 @@ def on_instance(job: ServingJob, instance: InstanceType) -> ServingJob:
 
 
 def _holds(job: ServingJob) -> bool:
-    kaito = kaito_nodes(job)
+    kaito = job.kaito_nodes
     return (kaito is None or kaito.num_nodes == 1) and serving_memory(job).verdict is Verdict.FITS

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.core.redaction import HIDDEN, is_secret
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.job.serving_layout import layout_words, origin_of
 from kaitoc.compiler.kaito.vllm_words import CONTROLLER, words_of
 
 _LAUNCHER = "python3 /workspace/vllm/inference_api.py"
@@ -23,6 +24,9 @@ def effective_lines(job: ServingJob) -> Iterator[str]:
     ref = job.manifest.ref
     role = f", role {job.view.role}" if job.view is not None and job.view.role else ""
     yield f"{ref.kind} {ref.name or job.manifest.source.path}{role} (Kaito {job.release}, vLLM {job.table.vllm})"
+    layout = layout_words(job)
+    if layout:
+        yield f"  layout: {layout}"
     options = job.known_options if job.is_readable else ()
     pairs = [(option.name, HIDDEN if is_secret(option.name) else option.plain) for option in options]
     words = [*job.controller_words, *words_of(pairs)]
@@ -31,7 +35,7 @@ def effective_lines(job: ServingJob) -> Iterator[str]:
         name = problem.option if problem.index == CONTROLLER else job.option_at(problem.index).name
         yield f"  refused: {name} ({problem.kind.value})"
     rows = [
-        (name, _shown(name, served.value), _origin(job, served.index)) for name, served in job.parsed.values.items()
+        (name, _shown(name, served.value), origin_of(job, served.index)) for name, served in job.parsed.values.items()
     ]
     names, values = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
     for name, value, origin in sorted(rows):
@@ -43,10 +47,3 @@ def _shown(name: str, value: object) -> str:
         return HIDDEN
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."
-
-
-def _origin(job: ServingJob, index: int) -> str:
-    if index == CONTROLLER:
-        return "Kaito's controller"
-    place = job.option_at(index).key
-    return f"{place.source.path}:{place.source.position(place.span.start).line}"

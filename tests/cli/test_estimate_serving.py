@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.catalog.served_models import find_served
 from kaitoc.compiler.cli import cli
-from kaitoc.compiler.job.serving_memory import kaito_token_bytes
+from kaitoc.compiler.job.serving_nodes import kaito_token_bytes
 from kaitoc.compiler.kaito.node_estimate import estimate_nodes
 from kaitoc.compiler.kaito.node_layout import NodeLayout, node_layout
 from kaitoc.compiler.memory.serving.models import served_model

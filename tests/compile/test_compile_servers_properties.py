@@ -17,7 +17,6 @@ from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.prices import Prices
-from kaitoc.compiler.job.serving_memory import kaito_nodes
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.passes.model import Goal, Preserve
 from kaitoc.compiling import request_for
@@ -119,7 +118,7 @@ def hold_laws(seed: int) -> None:
     written = _written_lines(case.text, after_text)
     assert [one for one in found_after if one.source.position(one.span.start).line in written] == []
     if before.is_readable and "resource.instanceType" not in {change.what for change in result.jobs[0].changes}:
-        nodes = [kaito_nodes(one.job) for one in (before, after)]
+        nodes = [one.job.kaito_nodes for one in (before, after)]
         assert [one and one.num_nodes for one in nodes[:1]] == [one and one.num_nodes for one in nodes[1:]]
     changes = result.jobs[0].changes
     told = " ".join(f"{change.what} {change.before} {change.after} {change.reason}" for change in changes)

@@ -28,7 +28,6 @@ _Json = dict[str, Any]
 FOLDER = Path(__file__).parent
 RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12")
 KNOWN_MISSES = {
-    "vllm:\n  distributed-executor-backend: ray\n",
     "vllm:\n  config-format: mistral\n",
     'vllm:\n  kv-transfer-config: \'{"kv_connector_module_path": "text"}\'\n',
 }

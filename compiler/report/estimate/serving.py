@@ -17,6 +17,8 @@ def serving_table(need: ServingNeed, margin: float) -> str:
     footprint, rank = need.footprint, need.footprint.tightest
     lines = [headline(footprint), "", f"{'':<{_WIDTH}}   GiB", *_memory_lines(footprint, rank), "",
              *_capacity_lines(need)]  # fmt: skip
+    if need.layout:
+        lines.append(_fact("layout", need.layout))
     if need.kaito is not None:
         lines.append(_fact("nodes", _nodes(need)))
     lines += [_fact("not counted", words) for words in uncounted(footprint)]

@@ -29,8 +29,8 @@ _KEYS = (
     "num_experts", "num_hidden_layers", "num_key_value_heads", "num_labels", "num_local_experts",
     "original_max_position_embeddings", "output_hidden_states", "pad_token_id", "pretraining_tp", "problem_type",
     "quantization_config", "return_dict", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta", "seq_len",
-    "seq_length", "sliding_window", "text_config", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache",
-    "vision_config", "vocab_size",
+    "seq_length", "sliding_window", "text_config", "tie_word_embeddings", "torch_dtype", "transformers_version",
+    "use_cache", "vision_config", "vocab_size",
 )  # fmt: skip
 _LENGTHS = ("max_position_embeddings", "max_seq_len", "max_seq_length", "max_sequence_length", "max_target_positions",
             "model_max_length", "n_positions", "seq_len", "seq_length")  # fmt: skip
