@@ -30,6 +30,10 @@ def _lacks_scheme(config: object) -> bool:
     return any(not any(key in config for key in keys) for keys in _REQUIRED.get(str(config.get("quant_method")), ()))
 
 
+def _lacks_symmetry(config: object) -> bool:
+    return isinstance(config, dict) and config.get("quant_method") == "gptq" and "sym" not in config
+
+
 def _is_limit(limit: object) -> bool:
     """Return whether a limit of items is a number, also as text, or says more of them in a mapping."""
     text = str(limit).strip()
@@ -48,6 +52,7 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "device numbers": lambda value: all(part.strip().isdigit() for part in str(value).split(",")),
     "repeated": lambda value: len(parts := [part.strip() for part in str(value).split(",")]) != len(set(parts)),
     "quantized without a scheme": lambda value: isinstance(value, dict) and _lacks_scheme(value.get(_QUANTIZED)),
+    "gptq without symmetry": lambda value: isinstance(value, dict) and _lacks_symmetry(value.get(_QUANTIZED)),
     "limits": lambda value: isinstance(value, dict) and all(map(_is_limit, value.values())),
     "optimization level": lambda value: str(value) in ("0", "1", "2", "3", "0.0", "1.0", "2.0", "3.0"),
     "dotted name": lambda value: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", str(value)) is not None,

@@ -68,6 +68,8 @@ def _kind_of(value: object) -> str:
 
 def positions_of(overrides: Mapping[str, object], table: ServingTable, facts: EngineFacts) -> Positions:
     """Derive the context of a text model from its own and the overrides, as vLLM does."""
+    if overrides.get(_LENGTH, 0) is None:
+        return Positions()  # a model without a context of its own takes whatever is asked for
     length = _unscaled_length(overrides, facts)
     keys = [key for key in table.content["rope_overrides"] if key in overrides]
     if len(keys) != 1:

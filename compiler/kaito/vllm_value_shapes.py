@@ -75,8 +75,8 @@ def _field_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFa
     kind = _kind_of(value, accepts)
     if kind == "digits" and field.get("max") != 1 and not _is_number(value):
         kind = "text"  # a word for true or false, which a number does not take
-    if value is False and "fraction" in accepts and "zero" not in accepts:
-        kind = "zero"
+    if value is False and "whole" in accepts and "zero" not in accepts:
+        kind = "zero"  # of a number, for which false stands
     if kind in accepts or (kind == "negative" and "fraction" in accepts and not _is_bounded(field)):
         return _bound_fault(value, field, path)
     return _fault(path, _expected(field))
