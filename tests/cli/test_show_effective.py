@@ -60,3 +60,23 @@ def test_files_without_a_server_are_said_to_have_none(tmp_path: Path) -> None:
 
     assert result.exit_code == 0
     assert (result.stdout, result.stderr) == ("", "kaitoc: no server found in the given paths\n")
+
+
+def test_a_server_on_several_nodes_has_the_layout_that_estimate_shows(tmp_path: Path) -> None:
+    text = SERVING.replace("name: phi-4-mini-instruct", "name: llama-3.3-70b-instruct").replace(
+        "swap-space: 4", "seed: 1"
+    )
+    lines = shown(tmp_path, text).splitlines()
+    estimated = CliRunner().invoke(cli, ["estimate", "--isolated", "--task", "serve", str(tmp_path / "serving.yaml")])
+
+    assert "  layout: PP 3, 3 nodes (Kaito's controller)" in lines
+    assert any(line.split() == ["pipeline-parallel-size", "3", "Kaito's", "controller"] for line in lines)
+    assert "layout            PP 3, 3 nodes (Kaito's controller)" in estimated.stdout.splitlines()
+
+
+def test_a_size_that_the_config_sets_is_told_from_kaitos(tmp_path: Path) -> None:
+    text = SERVING.replace("name: phi-4-mini-instruct", "name: llama-3.3-70b-instruct")
+    path = tmp_path / "serving.yaml"
+    lines = shown(tmp_path, text.replace("swap-space: 4", "pipeline-parallel-size: 4")).splitlines()
+
+    assert f"  layout: PP 4 ({path}:14); 3 nodes (Kaito's controller)" in lines

@@ -29,7 +29,6 @@ FOLDER = Path(__file__).parent
 RELEASES = ("v0.8", "v0.9", "v0.10", "v0.11", "v0.12")
 KNOWN_MISSES = {
     "vllm:\n  config-format: mistral\n",
-    'vllm:\n  kv-transfer-config: \'{"kv_connector_module_path": "text"}\'\n',
 }
 """A refusal of a value that no schema of vLLM tells: no more than these are missed."""
 ARTEFACTS = json.loads((FOLDER / "serving" / "artefacts.json").read_text(encoding="utf-8"))
