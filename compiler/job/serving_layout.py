@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.job.serving_job import ServingJob
+from kaitoc.compiler.kaito.vllm_words import CONTROLLER
 
 KAITO = "Kaito's controller"
 _SIZES = (("TP", "tensor-parallel-size"), ("PP", "pipeline-parallel-size"), ("DP", "data-parallel-size"))
@@ -12,7 +13,7 @@ _SIZES = (("TP", "tensor-parallel-size"), ("PP", "pipeline-parallel-size"), ("DP
 
 def origin_of(job: ServingJob, index: int) -> str:
     """Name what sets an option: Kaito's controller, or a line of a file."""
-    if index < 0:
+    if index == CONTROLLER:
         return KAITO
     place = job.option_at(index).key
     return f"{place.source.path}:{place.source.position(place.span.start).line}"
