@@ -33,14 +33,13 @@ def check(job: ServingJob) -> Iterator[Fault]:
         if known is None or known.takes_value or str(option.plain) in _ON:
             continue
         is_off = job.parsed.strings[index].startswith("--no-")
-        message = f"`{option.name}: {option.plain}` turns `{name}` {'off' if is_off else 'on'}"
+        message = f"`{option.name}: {_written(option)}` turns `{name}` {'off' if is_off else 'on'}"
         reason = f"Kaito writes `--{option.name}`, and the value is lost"
         if str(option.plain) in _OFF:
             fix = _fix(job, option, name, known.kind, is_off)
             yield Fault(option.value, f"{message}: {reason}", help=_help(name, known.kind, is_off), fix=fix)
         elif option.plain is not None or (_is_written(option) and known.default is not (not is_off)):
-            shown = f"`{option.name}: {_written(option)}` turns `{name}` {'off' if is_off else 'on'}"
-            yield Fault(option.value, f"{shown}: {reason}", help=f"write `{option.name}: true`, or remove the line")
+            yield Fault(option.value, f"{message}: {reason}", help=f"write `{option.name}: true`, or remove the line")
 
 
 def _written(option: Option) -> str:

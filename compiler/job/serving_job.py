@@ -225,6 +225,7 @@ class ServingJob:
             return EngineFacts(num_gpus=self.num_gpus, config_keys=keys, offloads=self.offloads)
         return EngineFacts(
             num_gpus=self.num_gpus,
+            num_nodes=self.num_nodes,
             max_length=shape.max_length_tokens or None,
             is_dense=shape.experts is None,
             is_text=shape.model_type in _TEXT_MODELS,

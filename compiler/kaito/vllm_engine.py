@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.kaito.served_name import may_be_model
 from kaitoc.compiler.kaito.vllm_compilation_config import size_faults
 from kaitoc.compiler.kaito.vllm_conditions import applies
 from kaitoc.compiler.kaito.vllm_engine_problem import EngineFacts, EngineProblem, EngineProblemKind
@@ -17,10 +17,8 @@ from kaitoc.compiler.kaito.vllm_parser import ServingParse
 from kaitoc.compiler.kaito.vllm_speculative_config import speculation_fault
 from kaitoc.schemas import read_json
 
-_REPOSITORY = r"[A-Za-z0-9](?:[-\w.]*[\w])?(?:/[A-Za-z0-9_](?:[-\w.]*[\w])?)?"
 _DTYPES = {"half": "float16", "float": "float32"}
 """Other words for a data type."""
-_MOST_NAME_CHARACTERS = 96
 SERVING_FILE = "inference_config.yaml"
 
 
@@ -123,7 +121,7 @@ class _Judge:
             yield self._problem(EngineProblemKind.NAME, "attention-backend", "is not a vLLM backend", tuple(backends))
         for name in ("model", "tokenizer", "hf-config-path", "spec-model"):
             served = self.by_config.get(name)
-            if served is not None and served.value is not None and not _may_be_model(str(served.value), name):
+            if served is not None and served.value is not None and not may_be_model(str(served.value), name):
                 message = "is neither the id of a model on the hub nor a folder"
                 yield self._problem(EngineProblemKind.NAME, name, message)
         template = self.by_config.get("chat-template")
@@ -316,10 +314,11 @@ class _Judge:
         executor = "distributed-executor-backend"
         written += [executor] if executor in self.by_config else []
         num_gpus, name = self.facts.num_gpus, written[0] if written else ""
-        is_on_one_node = self.value(executor) != "ray"
-        if name and num_gpus is not None and is_on_one_node and num_workers > num_gpus:
+        nodes = self.facts.num_nodes if self.value(executor) == "ray" else 1
+        if name and num_gpus is not None and num_workers > num_gpus * nodes:
             shown = " x ".join(f"{one} {size}" for one, size in sizes.items() if size > 1)
-            message = f"asks for {num_workers} GPUs ({shown}); the instance type has {num_gpus}"
+            owner = "the instance type has" if nodes == 1 else f"the {nodes} nodes that Kaito starts have"
+            message = f"asks for {num_workers} GPUs ({shown}); {owner} {num_gpus * nodes}"
             yield self._problem(EngineProblemKind.LAYOUT, name, message)
         local = self._number("data-parallel-size-local")
         if "data-parallel-size-local" in self.by_config and local is not None and local > data:
@@ -338,14 +337,3 @@ class _Judge:
 def _is_in(condition: Mapping[str, Any], release: tuple[int, ...]) -> bool:
     since, until = condition.get("since"), condition.get("until")
     return (since is None or version_number(since) <= release) and (until is None or release <= version_number(until))
-
-
-def _may_be_model(text: str, option: str) -> bool:
-    """Return whether a text can be the id of a model on the hub, or a path; /mnt/config has only files."""
-    is_file = text.startswith("/mnt/config/") and option != "hf-config-path"
-    if text in ("None", "True", "False") or is_file:
-        return False
-    if text.startswith(("/mnt/", "/workspace/", "/opt/", "az://", "s3://", "gs://", "./")):
-        return True
-    has_form = len(text) <= _MOST_NAME_CHARACTERS and re.fullmatch(_REPOSITORY, text) is not None
-    return has_form and "--" not in text and ".." not in text

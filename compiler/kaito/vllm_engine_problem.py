@@ -33,6 +33,7 @@ class EngineFacts:
     """
 
     num_gpus: int | None = None
+    num_nodes: int = 1
     max_length: int | None = None
     is_dense: bool = False
     is_text: bool = False

@@ -80,3 +80,13 @@ def test_a_size_that_the_config_sets_is_told_from_kaitos(tmp_path: Path) -> None
     lines = shown(tmp_path, text.replace("swap-space: 4", "pipeline-parallel-size: 4")).splitlines()
 
     assert f"  layout: PP 4 ({path}:14); 3 nodes (Kaito's controller)" in lines
+
+
+def test_more_workers_than_the_nodes_have_gpus_are_refused(tmp_path: Path) -> None:
+    text = SERVING.replace("name: phi-4-mini-instruct", "name: llama-3.3-70b-instruct")
+    path = tmp_path / "serving.yaml"
+    path.write_text(text.replace("swap-space: 4", "tensor-parallel-size: 2"), encoding="utf-8")
+    result = CliRunner().invoke(cli, ["check", "--isolated", "--select", "KT710", str(path)])
+
+    assert "asks for 6 GPUs" in result.stdout
+    assert "the 3 nodes that Kaito starts have 3" in result.stdout
