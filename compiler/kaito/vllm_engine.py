@@ -267,7 +267,7 @@ class _Judge:
                 yield self._problem(EngineProblemKind.CONDITION, "hf-overrides", fault)
             elif self.facts.is_text and limit is not None and limit < 1:
                 yield self._problem(EngineProblemKind.LENGTH, "hf-overrides", "leaves the model no context")
-        yield from self._batch(length)
+        yield from self._batch(limit if is_fitted else length)  # a length that is fitted begins as the longest
         loras, kept = self._number("max-loras"), self._number("max-cpu-loras")
         # vLLM takes 0 and less for unset (`create_engine_config`).
         if self.value("enable-lora") is True and loras is not None and kept is not None and 0 < kept < loras:

@@ -1,4 +1,4 @@
-"""Divide a model among the GPUs of a node in a way that vLLM takes, where what is written or Kaito's own way is not."""
+"""Divide a model among the GPUs of its nodes in a way that vLLM takes, where what is written or Kaito's own way is not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _RANKS, _COPIES, _STAGES = "tensor-parallel-size", "data-parallel-size", "pipeli
 
 
 def run(job: ServingJob, context: ServingContext) -> Iterator[Change]:
-    """Yield sizes that the node's GPUs and the model's heads allow, as near to what is written as they can be."""
+    """Yield sizes that the GPUs and the model's heads allow, as near to what is written as they can be.
+
+    Of several nodes each stays a stage of the pipeline.
+    """
     num_gpus = job.num_gpus
     if not job.uses_vllm or num_gpus is None or not job.parsed.is_accepted:
         return
@@ -24,11 +27,11 @@ def run(job: ServingJob, context: ServingContext) -> Iterator[Change]:
     is_excess = any(problem.kind is EngineProblemKind.LAYOUT for problem in job.engine_problems)
     if not is_excess and _can_share(job, ranks):
         return
-    if not (ranks * stages <= num_gpus and _can_share(job, ranks)):
-        ranks, stages = _most_ranks(job, min(ranks, num_gpus), num_gpus), 1
+    if not (ranks * stages <= num_gpus * job.num_nodes and _can_share(job, ranks)):
+        ranks, stages = _most_ranks(job, min(ranks, num_gpus), num_gpus), job.num_nodes
     wanted = {_RANKS: ranks, _COPIES: 1, _STAGES: stages}
     values = {name: size for name, size in wanted.items() if size != _size(job, name)}
-    reason = _reason(job, ranks * stages, num_gpus)
+    reason = _reason(job, ranks * stages, num_gpus * job.num_nodes)
     change = set_values(job, context, values, reason, Preserves.INTENT) if values else None
     if change is not None:
         yield change
@@ -43,7 +46,8 @@ def _reason(job: ServingJob, num_used: int, num_gpus: int) -> str:
     asked = ranks * _size(job, _COPIES) * _size(job, _STAGES)
     model = job.model.value.name if job.model is not None else "the model"
     if asked > num_gpus:
-        why = f"{asked} GPUs are requested and the node has {num_gpus}: the server fails to start"
+        owner = "the node has" if job.num_nodes == 1 else f"{job.num_nodes} nodes have"
+        why = f"{asked} GPUs are requested and {owner} {num_gpus}: the server fails to start"
     else:
         why = f"{ranks} GPUs cannot share the heads of {model}: the server fails to start; {num_used} can"
     idle = num_gpus - num_used
