@@ -1,4 +1,4 @@
-"""Divide a model among the GPUs of its nodes in a way that vLLM takes, where what is written or Kaito's own way is not."""
+"""Divide a model among the GPUs of its nodes in a way that vLLM takes, where what is written is not one."""
 
 from __future__ import annotations
 
