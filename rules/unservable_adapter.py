@@ -24,8 +24,14 @@ def check(job: Job) -> Iterator[Fault]:
 
     Where something at hand serves the adapter, that is judged instead.
     """
-    if job.is_served():
-        return
+    faults = _refused(job)
+    first = next(faults, None)
+    if first is not None and not job.is_served():  # a server decides nothing about an adapter that vLLM takes
+        yield first
+        yield from faults
+
+
+def _refused(job: Job) -> Iterator[Fault]:
     if job.model is not None and not takes_adapters(job.model.value.model_type):
         place = job.model.place or job.config_place
         yield Fault(

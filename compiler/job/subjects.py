@@ -78,7 +78,8 @@ def _config_subjects(job: Job, options: tuple[str, ...]) -> Subjects:
     config = job.config
     if config is None:
         return frozenset(lacks(option) for option in options)
-    written = (option for section in config.sections for option in section.options)
+    sections = config.sections
+    written = (option for section in sections for option in section.options)
     subjects: set[Subject] = {f"{option.section}.{option.name}" for option in written}
     set_options = set()
     for section, parse in job.parsed.items():
@@ -90,9 +91,9 @@ def _config_subjects(job: Job, options: tuple[str, ...]) -> Subjects:
         subjects.update(problem.kind for problem in parse.problems)
     subjects |= set_options
     subjects.update(lacks(option) for option in options if option not in set_options)
-    if any(section.name not in SECTIONS for section in config.sections):
+    if any(section.name not in SECTIONS for section in sections):
         subjects.add(UNKNOWN_SECTION)
-    if not all(section.is_mapping for section in config.sections):
+    if not all(section.is_mapping for section in sections):
         subjects.add(UNMAPPED_SECTION)
     return frozenset(subjects)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.core.memo import Memo
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.manifest.objects import Field, Manifest, Place, escape_pointer
 from kaitoc.compiler.yaml.inner import InnerYaml, read_inner_yaml
@@ -102,7 +102,8 @@ class InnerConfig:
     """One inner document: a training or a serving config.
 
     `problems` are its YAML faults; `document_root` is None when they leave nothing to read.
-    `memo` is for what follows from the text alone: configs of equal texts share it.
+    `memo` is for what follows from the text alone: configs of equal texts share it. Sections have places, and are made
+    when asked for: in most of many like files few are.
 
     `host` is the place of the scalar in the outer file and `scalar_map` leads from inner to outer text; it is None
     for a template that no file of the user holds. `data_key` is the ConfigMap's key; `root_key` the one that the
@@ -112,17 +113,32 @@ class InnerConfig:
     host: Place
     document_root: Node | None
     problems: tuple[YamlProblem, ...]
-    sections: tuple[Section, ...]
     scalar_map: ScalarMap | None
     memo: Memo
     data_key: str
     root_key: str
-    _by_name: dict[str, Section]
+    _by_name: dict[str, Section | None] = field(default_factory=dict, init=False)
 
     @property
     def root(self) -> Mapping | None:
         """Return the mapping that has the sections, None when there is none."""
         return _below(self.document_root, self.root_key)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Return the sections in order, each once."""
+        root = self.root
+        return tuple([self._section(root, entry) for entry in root.effective_entries()]) if root is not None else ()
+
+    def _section(self, root: Mapping, entry: Entry) -> Section:
+        named = self.section(entry.name) if root.get(entry.name) is entry else None
+        return named or _section(self._base, entry)  # keys that are no scalars share the empty name
+
+    @property
+    def _base(self) -> Place:
+        host = self.host
+        pointer = f"{host.pointer}/{self.root_key}" if self.root_key else host.pointer
+        return Place(host.source, host.span, pointer, host.object)
 
     @property
     def placeholder(self) -> str:
@@ -160,7 +176,12 @@ class InnerConfig:
 
     def section(self, name: str) -> Section | None:
         """Return the section of a name."""
-        return self._by_name.get(name)
+        made = self._by_name
+        if name not in made:
+            root = self.root
+            entry = root.get(name) if root is not None else None
+            made[name] = _section(self._base, entry) if entry is not None else None
+        return made[name]
 
     def option(self, section: str, name: str) -> Option | None:
         """Return an option of a section by its exact name."""
@@ -185,7 +206,7 @@ def read_inner_config(config_map: Manifest, data_key: str, root_key: str) -> Inn
         return None
     inner = read_inner_yaml(config_map.source, field.node)
     problems = (*inner.problems, *_second_document(field.value, inner))
-    return inner_config(field.value, inner.root, problems, inner.scalar_map, inner.memo, data_key, root_key)
+    return InnerConfig(field.value, inner.root, problems, inner.scalar_map, inner.memo, data_key, root_key)
 
 
 def _read_plain(config_map: Manifest, documents: tuple[Document, ...], data_key: str, root_key: str) -> InnerConfig:
@@ -196,22 +217,7 @@ def _read_plain(config_map: Manifest, documents: tuple[Document, ...], data_key:
     root = first.root if first is not None else None
     problems = [*(first.problems if first is not None else ()), *(value_problems(root) if root is not None else ())]
     problems += [_refused_document(document.span) for document in documents[1:2]]
-    return inner_config(host, root, tuple(problems), map_text(source), Memo(), data_key, root_key)
-
-
-def inner_config(
-    host: Place,
-    root: Node | None,
-    problems: tuple[YamlProblem, ...],
-    scalar_map: ScalarMap | None,
-    memo: Memo,
-    data_key: str,
-    root_key: str,
-) -> InnerConfig:
-    """Return the config of a document that was read."""
-    sections = _sections(host, _below(root, root_key), root_key)
-    by_name = {section.name: section for section in sections}
-    return InnerConfig(host, root, problems, sections, scalar_map, memo, data_key, root_key, by_name)
+    return InnerConfig(host, root, tuple(problems), map_text(source), Memo(), data_key, root_key)
 
 
 def _second_document(host: Place, inner: InnerYaml) -> Iterator[YamlProblem]:
@@ -224,14 +230,6 @@ def _second_document(host: Place, inner: InnerYaml) -> Iterator[YamlProblem]:
 def _refused_document(span: Span) -> YamlProblem:
     message = "a second YAML document begins here; Kaito's runtime refuses more than one"
     return YamlProblem(ProblemKind.SECOND_DOCUMENT, message, Span(span.start, min(span.start + 3, span.end)))
-
-
-def _sections(host: Place, config: Mapping | None, root_key: str) -> tuple[Section, ...]:
-    if config is None:
-        return ()
-    pointer = f"{host.pointer}/{root_key}" if root_key else host.pointer
-    base = Place(host.source, host.span, pointer, host.object)
-    return tuple([_section(base, section) for section in config.effective_entries()])
 
 
 def _below(root: Node | None, root_key: str) -> Mapping | None:

@@ -11,7 +11,6 @@ from kaitoc.compiler.manifest.inner_config import (
     Option,
     Section,
     config_field,
-    inner_config,
     read_inner_config,
 )
 from kaitoc.compiler.manifest.objects import Field, Manifest, Place
@@ -54,4 +53,4 @@ def read_template(name: str, text: str) -> TrainingConfig:
     source = Source(f"<{name}>", text)
     host = Place(source, Span(0, len(text)))
     (document,) = parse_documents(source)
-    return inner_config(host, document.root, tuple(document.problems), None, Memo(), DATA_KEY, ROOT_KEY)
+    return InnerConfig(host, document.root, tuple(document.problems), None, Memo(), DATA_KEY, ROOT_KEY)
