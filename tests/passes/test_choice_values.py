@@ -14,7 +14,7 @@ from kaitoc.compiler.job.assumptions import Overrides
 from kaitoc.compiler.job.serving_link import link_serving_jobs
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.manifest.reading import read_manifests
-from kaitoc.compiler.passes.choices import CHOICES, batch, seq_len, server_layout
+from kaitoc.compiler.passes.choices import CHOICES, SERVING_CHOICES, batch, seq_len, server_layout
 from kaitoc.compiler.passes.choices.choice import Choice, Question
 from kaitoc.compiler.passes.choices.server_choice import ServingQuestion
 from kaitoc.compiler.passes.model import Goal, PassContext, Preserve
@@ -93,23 +93,38 @@ def test_tf32_is_for_gpus_that_have_it(gpu: str, offers: bool) -> None:
 
 SERVER = """apiVersion: kaito.sh/v1beta1
 kind: Workspace
-metadata: {name: server}
+metadata: {{name: server}}
 resource:
-  instanceType: Standard_NC96ads_A100_v4
-  labelSelector: {matchLabels: {app: server}}
+  instanceType: {instance}
+  labelSelector: {{matchLabels: {{app: server}}}}
 inference:
-  preset: {name: phi-4}
+  preset: {{name: phi-4}}
 """
 
 
-def server() -> ServingRun:
+def server(instance: str = "Standard_NC96ads_A100_v4") -> ServingRun:
     engine = Engine(RuleSet(), Overrides(kaito_version="v0.12"), SettingsFinder(isolated=True))
-    engine.library.add_source(Source("server.yaml", SERVER))
+    engine.library.add_source(Source("server.yaml", SERVER.format(instance=instance)))
     file = engine.library.add_given("server.yaml")
     (job,) = link_serving_jobs(file, engine.library, engine.assumptions_for("server.yaml"))
     run = run_of(job)
     assert run is not None
     return run
+
+
+@pytest.mark.parametrize("goal", [Goal.FIT, Goal.THROUGHPUT])
+def test_every_value_that_a_server_is_offered_changes_it_and_is_written(goal: Goal) -> None:
+    run = server("Standard_NC80adis_H100_v5")
+    written = set()
+    for choice in SERVING_CHOICES:
+        for alternative in choice.alternatives(ServingQuestion((run,), goal)):
+            (changed,) = choice.apply((run,), alternative.value)
+
+            assert choice.present(changed) == alternative.value
+            assert choice.values(changed) != choice.values(run)
+            written |= choice.values(changed).keys()
+
+    assert {"kv-cache-dtype", "max-num-batched-tokens", "tensor-parallel-size"} <= written
 
 
 def test_layouts_are_those_that_the_heads_can_be_divided_into() -> None:
@@ -131,7 +146,7 @@ def test_copies_of_a_server_offload_no_kv_cache() -> None:
 
 
 def test_a_config_map_that_is_new_takes_the_first_free_name() -> None:
-    (owner,) = read_manifests(Source("server.yaml", SERVER)).manifests
+    (owner,) = read_manifests(Source("server.yaml", SERVER.format(instance="any"))).manifests
     taken: set[str] = set()
     names = []
     for _ in range(3):
