@@ -139,6 +139,8 @@ def test_copies_of_a_server_offload_no_kv_cache() -> None:
     (copies,) = server_layout.CHOICE.apply((server(),), (2, 2))
     (alone,) = server_layout.CHOICE.apply((server(),), (4, 1))
 
+    assert alone == server().varied(tensor_parallel=4, data_parallel=1)
+
     assert server_layout.CHOICE.values(copies) == {
         "tensor-parallel-size": 2, "data-parallel-size": 2, "kv_cache_cpu_memory_utilization": 0,
     }  # fmt: skip
