@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings(
 TOLERANCE = 0.01
 MODEL = find_model("qwen2.5-0.5b")
 assert MODEL is not None
-SHALLOW = from_config("shallow", {**MODEL.config, "model_type": MODEL.model_type, "num_hidden_layers": 2})
+SHALLOW = from_config("shallow", {**MODEL.config, "model_type": MODEL.model_type, "num_hidden_layers": 3})
 STEP = Workload(SHALLOW, Lora(), batch_size=4, seq_len_tokens=1024, stack="transformers-5", is_padded=True)
 SHAPES = batches(assumed_lengths(200, 600, 1024, 1024, 64), Loading(), 4, seed=1, num_batches=5)
 QLORA = {"quantization": Quantization.NF4, "kbit_prep": True, "gradient_checkpointing": True}
