@@ -11,7 +11,7 @@ from enum import Enum
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.kaito.vllm_options import SWITCH, ServingOption, ServingTable
 from kaitoc.compiler.kaito.vllm_values import EXPECTATIONS, ServingValueError, read_word
-from kaitoc.compiler.kaito.vllm_words import Gathered, Word, gather, is_negative_number
+from kaitoc.compiler.kaito.vllm_words import CONTROLLER, Gathered, Word, gather, is_negative_number
 
 
 class ServingProblemKind(str, Enum):
@@ -95,7 +95,9 @@ class _Parser:
             self._fault(ServingProblemKind.UNFINISHED, self.gathered.unfinished)
         while position < len(words) and words[position].text != "--":
             position = self._consume_at(words, position)
-        self.stray += words[position + 1 :]  # after `--` every word is a value
+        # After `--` every word is a value; what the controller wrote there is the fault of whoever wrote the dashes.
+        ends = words[position].pair if position < len(words) else CONTROLLER
+        self.stray += [word._replace(pair=ends) if word.pair == CONTROLLER else word for word in words[position + 1 :]]
 
     def _consume_at(self, words: Sequence[Word], position: int) -> int:
         word = words[position]
