@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum, auto
 
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.core.wording import join_first
@@ -23,6 +24,14 @@ SINCE = "0.1.0"
 _KINDS = (ArgProblemKind.UNKNOWN_KEY, ArgProblemKind.AMBIGUOUS_KEY, ArgProblemKind.HELP_KEY)
 
 
+class _Fit(Enum):
+    """Whether a key takes a value: among its words, nearly one of them, or neither."""
+
+    TAKES = auto()
+    NEARLY = auto()
+    NONE = auto()
+
+
 def check(job: Job) -> Iterator[Fault]:
     """Yield every key on which the runtime's parser stops because no argument has that name."""
     for option, problem in problems_of(job, *_KINDS):
@@ -34,16 +43,23 @@ def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
         names = join_first(problem.suggestion.split(", "))
         message = f"`{option.name}` could be short for several keys of {option.section}: {names}"
         return Fault(option.key, f"{message}; {STOPS}")
-    from difflib import get_close_matches  # 5 ms, for a file with an unknown key
-
-    words = _words_of(job, option, problem.suggestion)
-    is_one, is_close = str(option.plain) in words, bool(get_close_matches(str(option.plain), words, n=1))
+    fit = _fit(job, option, problem.suggestion)
     return Fault(
         option.key,
         f"{option.section} has no key `{option.name}` in {job.args_release}; {STOPS}",
-        help=_help(problem, is_likely=not words or is_one or is_close),
-        fix=renaming(job, option, problem.suggestion, Applicability.UNSAFE) if not words or is_one else None,
+        help=_help(problem, is_likely=fit is not _Fit.NONE),
+        fix=renaming(job, option, problem.suggestion, Applicability.UNSAFE) if fit is _Fit.TAKES else None,
     )
+
+
+def _fit(job: Job, option: Option, suggestion: str) -> _Fit:
+    """Compare a value with the words of the key that is proposed; a value that is not known yet passes."""
+    words = _words_of(job, option, suggestion)
+    if not words or option.placeholder or str(option.plain) in words:
+        return _Fit.TAKES
+    from difflib import get_close_matches  # 5 ms, for a file with an unknown key
+
+    return _Fit.NEARLY if get_close_matches(str(option.plain), words, n=1) else _Fit.NONE
 
 
 def _words_of(job: Job, option: Option, suggestion: str) -> tuple[str, ...]:

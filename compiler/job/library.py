@@ -139,7 +139,8 @@ class Library:
         unmeant_ones = self._unmeant(name)
         for user in unmeant_ones:
             if user.path == workspace.source.path and self._stands_at(user, workspace):
-                yield from (self._manifest(entry, name) for entry in unmeant_ones[user] if entry.path in self._given)
+                entries = sorted(unmeant_ones[user], key=lambda entry: (entry.path, entry.number))
+                yield from (self._manifest(entry, name) for entry in entries if entry.path in self._given)
 
     def workspaces_using(self, config_map: Manifest) -> list[Manifest]:
         """Return the objects of Kaito's that name a ConfigMap, the closest first."""

@@ -54,14 +54,17 @@ def may_share_namespace(one: str, other: str) -> bool:
     return not one or not other or one == other
 
 
-def distance(entry: Entry, near: Entry) -> tuple[bool, bool, bool, int, int]:
-    """Order candidates: the same stated namespace, the same file, the same folder, folders close by, the last."""
+def distance(entry: Entry, near: Entry) -> tuple[bool, bool, bool, int, str, int]:
+    """Order candidates: the same stated namespace, file and folder, folders close by, the first file, its last object.
+
+    No two are equal, so that it does not matter in which order they were read.
+    """
     is_elsewhere = entry.path != near.path
     folder, near_folder = os.path.dirname(entry.path), os.path.dirname(near.path)
     pairs = zip(folder.split(os.sep), near_folder.split(os.sep), strict=False)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     # Of two objects of one name in one file, the last one is what `kubectl apply` leaves.
-    return (entry.namespace != near.namespace, is_elsewhere, folder != near_folder, -shared, -entry.number)
+    return (entry.namespace != near.namespace, is_elsewhere, folder != near_folder, -shared, entry.path, -entry.number)
 
 
 def closest(entries: Sequence[Entry], near: Entry) -> Entry | None:

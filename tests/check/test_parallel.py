@@ -154,3 +154,21 @@ def test_a_config_map_with_a_user_beside_it_is_checked_for_users_elsewhere_too(t
     found = told(check_together(files, 2))
     assert found == told(engine().check(files))
     assert {code for code, path, _ in found if path == files[0]} > alone
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_of_config_maps_equally_close_every_process_takes_the_same(tmp_path: Path, processes: int) -> None:
+    """A process reads its own files first; the others run with the Workspace too, in the order of their files."""
+    config_map = CONFIG_MAP.format(number=0).replace("ModelConfig:\n        torch_dtpe: bfloat16", "{section}")
+    section = "TrainingArguments: {{max_length: {length}}}"
+    for number, name in enumerate("abyz", 1):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f.yaml").write_text(config_map.format(section=section.format(length=number * 100)))
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "f.yaml").write_text(WORKSPACE.format(number=0))
+    paths = [str(tmp_path / name / "f.yaml") for name in "abwyz"]
+
+    alone, together = engine().check(paths), check_together(paths, processes)
+
+    assert [job.seq_len for job in alone.jobs] == [100, 200, 300, 400]
+    assert [job.seq_len for job in together.jobs] == [100, 200, 300, 400]
