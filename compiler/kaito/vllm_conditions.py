@@ -24,14 +24,33 @@ _REQUIRED = {
 """What a `quantization_config` must say for a method, each by one of several keys (`from_config` of its class)."""
 
 
-def _lacks_scheme(config: object) -> bool:
-    if not isinstance(config, dict):
+def _quantized(value: object) -> tuple[str, Mapping[str, object]]:
+    """Return the method that overrides name and its keys, an empty one where they name none."""
+    config = value.get(_QUANTIZED) if isinstance(value, dict) else None
+    return (str(config.get("quant_method")).lower(), config) if isinstance(config, dict) else ("", {})
+
+
+def _lacks_scheme(value: object) -> bool:
+    method, config = _quantized(value)
+    return any(not any(key in config for key in keys) for keys in _REQUIRED.get(method, ()))
+
+
+def _lacks_symmetry(value: object) -> bool:
+    method, config = _quantized(value)
+    return method == "gptq" and "sym" not in config
+
+
+def _is_unlike(value: object, quantized: Mapping[str, Any]) -> bool:
+    """Return whether overrides name a method with a key, by any of its names, that is not what a condition takes."""
+    method, config = _quantized(value)
+    if method != quantized["method"]:
         return False
-    return any(not any(key in config for key in keys) for keys in _REQUIRED.get(str(config.get("quant_method")), ()))
+    return any(_named(config, keys) not in taken for keys, taken in quantized["takes"].items())
 
 
-def _lacks_symmetry(config: object) -> bool:
-    return isinstance(config, dict) and config.get("quant_method") == "gptq" and "sym" not in config
+def _named(config: Mapping[str, object], keys: str) -> object:
+    """Return the value of the first of several names of a key that is there."""
+    return next((config[key] for key in keys.split("|") if key in config), None)
 
 
 def _is_limit(limit: object) -> bool:
@@ -51,8 +70,8 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "redundant experts": lambda value: isinstance(value, dict) and bool(value.get("num_redundant_experts")),
     "device numbers": lambda value: all(part.strip().isdigit() for part in str(value).split(",")),
     "repeated": lambda value: len(parts := [part.strip() for part in str(value).split(",")]) != len(set(parts)),
-    "quantized without a scheme": lambda value: isinstance(value, dict) and _lacks_scheme(value.get(_QUANTIZED)),
-    "gptq without symmetry": lambda value: isinstance(value, dict) and _lacks_symmetry(value.get(_QUANTIZED)),
+    "quantized without a scheme": _lacks_scheme,
+    "gptq without symmetry": _lacks_symmetry,
     "limits": lambda value: isinstance(value, dict) and all(map(_is_limit, value.values())),
     "optimization level": lambda value: str(value) in ("0", "1", "2", "3", "0.0", "1.0", "2.0", "3.0"),
     "dotted name": lambda value: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", str(value)) is not None,
@@ -81,6 +100,10 @@ def applies(condition: Mapping[str, Any], value: object, value_of: Callable[[str
 
 
 def _is_concerned(condition: Mapping[str, Any], value: object) -> bool:
+    if "has" in condition:
+        return isinstance(value, dict) and all(value.get(key) == one for key, one in condition["has"].items())
+    if "quantized" in condition:
+        return _is_unlike(value, condition["quantized"])
     if "is" in condition:
         return any(value == one and type(value) is type(one) for one in condition["is"])
     if "not_in" in condition:

@@ -96,8 +96,10 @@ class _Parser:
         while position < len(words) and words[position].text != "--":
             position = self._consume_at(words, position)
         # After `--` every word is a value; what the controller wrote there is the fault of whoever wrote the dashes.
+        # argparse drops the dashes where it fills the positional argument; a stray word has filled it before them.
         ends = words[position].pair if position < len(words) else CONTROLLER
-        self.stray += [word._replace(pair=ends) if word.pair == CONTROLLER else word for word in words[position + 1 :]]
+        rest = words[position:] if self.stray else words[position + 1 :]
+        self.stray += [word._replace(pair=ends) if word.pair == CONTROLLER else word for word in rest]
 
     def _consume_at(self, words: Sequence[Word], position: int) -> int:
         word = words[position]

@@ -8,7 +8,8 @@ from typing import Any
 from kaitoc.compiler.core.records import dataclass
 
 _Shape = Mapping[str, Any]
-_BOOLEAN_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "0", "1"))
+_FALSE_WORDS = frozenset(("false", "no", "off", "f", "n", "0"))
+_BOOLEAN_WORDS = _FALSE_WORDS | {"true", "yes", "on", "t", "y", "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,19 @@ def _field_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFa
     kind = _kind_of(value, accepts)
     if kind == "digits" and field.get("max") != 1 and not _is_number(value):
         kind = "text"  # a word for true or false, which a number does not take
-    if value is False and "whole" in accepts and "zero" not in accepts:
-        kind = "zero"  # of a number, for which false stands
+    if _is_off(value, accepts):
+        kind = "zero"
     if kind in accepts or (kind == "negative" and "fraction" in accepts and not _is_bounded(field)):
         return _bound_fault(value, field, path)
     return _fault(path, _expected(field))
+
+
+def _is_off(value: object, accepts: list[str]) -> bool:
+    """Return whether a value stands for the 0 of a number, or for the false of a switch that may not be on."""
+    if value is False:
+        return "zero" not in accepts if "whole" in accepts else "true" not in accepts
+    is_switch = "zero" in accepts and "whole" not in accepts
+    return is_switch and isinstance(value, str) and value.lower() in _FALSE_WORDS
 
 
 def _kind_of(value: object, accepts: list[str]) -> str:

@@ -152,6 +152,10 @@ class Chain:
         stage[0] = "engine"
         engine = AsyncEngineArgs.from_cli_args(arguments)
         engine.create_engine_config(UsageContext.OPENAI_API_SERVER)
+        stage[0] = "server"
+        from vllm.entrypoints.chat_utils import load_chat_template  # the server loads it beside the engine
+
+        load_chat_template(arguments.chat_template)
 
 
 def _shown(value: object) -> Any:
