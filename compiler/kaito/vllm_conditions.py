@@ -86,6 +86,8 @@ def applies(condition: Mapping[str, Any], value: object, value_of: Callable[[str
     """
     if not _is_concerned(condition, value) or _passes(condition, value):
         return False
+    if "above_option" in condition and not _is_above(value, value_of(condition["above_option"])):
+        return False
     others = condition.get("unless", {})
     for name, allowed in others.items():
         other = value_of(name)
@@ -113,6 +115,12 @@ def _is_concerned(condition: Mapping[str, Any], value: object) -> bool:
     if "below" in condition:
         return isinstance(value, (int, float)) and value < condition["below"]
     return _KINDS[condition["if_kind"]](value) if "if_kind" in condition else value is not None
+
+
+def _is_above(value: object, other: object) -> bool:
+    """Return whether a number is above that of another option, one that is set and not 0."""
+    numbers = isinstance(value, (int, float)) and isinstance(other, (int, float))
+    return numbers and 0 < other < value  # type: ignore[operator]
 
 
 def _passes(condition: Mapping[str, Any], value: object) -> bool:

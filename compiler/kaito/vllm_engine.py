@@ -13,8 +13,9 @@ from kaitoc.compiler.kaito.vllm_conditions import applies
 from kaitoc.compiler.kaito.vllm_engine_problem import EngineFacts, EngineProblem, EngineProblemKind
 from kaitoc.compiler.kaito.vllm_options import ServingTable
 from kaitoc.compiler.kaito.vllm_overrides import overrides_fault, positions_of
-from kaitoc.compiler.kaito.vllm_parser import ServingParse
+from kaitoc.compiler.kaito.vllm_parser import ServedValue, ServingParse
 from kaitoc.compiler.kaito.vllm_speculative_config import speculation_fault
+from kaitoc.compiler.kaito.vllm_value_shapes import as_read
 from kaitoc.schemas import read_json
 
 _DTYPES = {"half": "float16", "float": "float32"}
@@ -42,12 +43,18 @@ class _Judge:
     """The effective values, and what is asked of them."""
 
     def __init__(self, parse: ServingParse, table: ServingTable, facts: EngineFacts) -> None:
-        self.parse, self.table, self.facts = parse, table, facts
-        self.by_config = {name: served for name, served in parse.values.items() if served.index >= 0}
+        self.table, self.facts = table, facts
+        self.values = {name: self._as_read(name, served) for name, served in parse.values.items()}
+        self.by_config = {name: served for name, served in self.values.items() if served.index >= 0}
+
+    def _as_read(self, name: str, served: ServedValue) -> ServedValue:
+        """Return a value as its class reads it: one that takes JSON makes numbers of text."""
+        shape = self.table.content["shapes"].get(name) if isinstance(served.value, dict) else None
+        return served if shape is None else ServedValue(as_read(served.value, shape), served.index, served.word)
 
     def value(self, name: str) -> object:
         """Return the value of an option: as it is set, else its default."""
-        served = self.parse.values.get(name)
+        served = self.values.get(name)
         if served is not None:
             return served.value
         option = self.table.option(name)
@@ -86,7 +93,7 @@ class _Judge:
 
     def _set_value(self, name: str) -> object:
         """Return the value of an option that is set, None where it has its default."""
-        served = self.parse.values.get(name)
+        served = self.values.get(name)
         return served.value if served is not None else None
 
     def conditions(self) -> Iterator[EngineProblem]:

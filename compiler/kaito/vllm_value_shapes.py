@@ -8,6 +8,7 @@ from typing import Any
 from kaitoc.compiler.core.records import dataclass
 
 _Shape = Mapping[str, Any]
+_LOW = ("zero", "negative")
 _FALSE_WORDS = frozenset(("false", "no", "off", "f", "n", "0"))
 _BOOLEAN_WORDS = _FALSE_WORDS | {"true", "yes", "on", "t", "y", "1"}
 
@@ -43,6 +44,24 @@ def fault_of(value: object, shape: _Shape, path: tuple[str, ...] = ()) -> ShapeF
     return None
 
 
+def as_read(value: object, shape: _Shape) -> object:
+    """Return a value with the numbers that a class reads from text, where its field takes no text."""
+    if not isinstance(value, dict):
+        return value
+    fields = shape["fields"]
+    return {name: _field_as_read(inner, fields[name]) if name in fields else inner for name, inner in value.items()}
+
+
+def _field_as_read(value: object, field: _Shape) -> object:
+    if "fields" in field and isinstance(value, dict):
+        return as_read(value, field)
+    accepts = field.get("accepts", ())
+    if not isinstance(value, str) or "digits" not in accepts or "text" in accepts or not _is_number(value):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
 def _fits_beside(value: object, company: _Shape, field: _Shape, path: tuple[str, ...]) -> bool:
     """Return whether a field takes a value next to another key's value."""
     return _field_fault(value, {**field, "accepts": company["accepts"], "words": company["words"]}, path) is None
@@ -76,6 +95,8 @@ def _field_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFa
     kind = _kind_of(value, accepts)
     if kind == "digits" and field.get("max") != 1 and not _is_number(value):
         kind = "text"  # a word for true or false, which a number does not take
+    if kind == "digits" and _is_number(value) and (below := _kind_of(float(str(value)), accepts)) in _LOW:
+        kind = below  # what the text says, which its field may refuse
     if _is_off(value, accepts):
         kind = "zero"
     if kind in accepts or (kind == "negative" and "fraction" in accepts and not _is_bounded(field)):
@@ -140,6 +161,8 @@ def _bound_fault(value: object, field: _Shape, path: tuple[str, ...]) -> ShapeFa
     if isinstance(value, str) and field.get("max") == 1 and "fraction" not in field["accepts"]:
         is_boolean = value.lower() in _BOOLEAN_WORDS or "text" in field["accepts"]
         return None if is_boolean else _fault(path, "true or false")
+    if isinstance(value, str) and "text" not in field["accepts"] and _is_number(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if "max" in field and value > field["max"]:
