@@ -8,7 +8,7 @@ from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.kaito.served_name import may_be_model
-from kaitoc.compiler.kaito.vllm_compilation_config import size_faults
+from kaitoc.compiler.kaito.vllm_compilation_config import merged_faults, size_faults
 from kaitoc.compiler.kaito.vllm_conditions import applies
 from kaitoc.compiler.kaito.vllm_engine_problem import EngineFacts, EngineProblem, EngineProblemKind
 from kaitoc.compiler.kaito.vllm_options import ServingTable
@@ -216,16 +216,11 @@ class _Judge:
         if is_double and self._set_value("attention-backend") is not None:
             message = "sets `backend`, which `attention-backend` sets too"
             yield self._problem(EngineProblemKind.CONDITION, "attention-config", message)
-        if self._set_value("enforce-eager") is True:
-            return
-        yield from self._graph_sizes()
-        sizes, most = self._set_value("cudagraph-capture-sizes"), self._number("max-cudagraph-capture-size")
-        if not isinstance(sizes, list) or most is None or "max-cudagraph-capture-size" not in self.by_config:
-            return
-        largest = max((size for size in sizes if isinstance(size, int)), default=most)
-        if largest != most:
-            message = f"must be the largest of `cudagraph-capture-sizes`, {largest}"
-            yield self._problem(EngineProblemKind.CONDITION, "max-cudagraph-capture-size", message)
+        for name, message in merged_faults(self._set_value):
+            if name in self.by_config:
+                yield self._problem(EngineProblemKind.CONDITION, name, message)
+        if self._set_value("enforce-eager") is not True:
+            yield from self._graph_sizes()
 
     def _graph_sizes(self) -> Iterator[EngineProblem]:
         served = self.by_config.get("compilation-config")
