@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.admission import CheckedAnnotation, admission_of
 from kaitoc.compiler.catalog.releases import Release
+from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.serving_objects import INFERENCE_SET
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.catalog.admission import CheckedAnnotation
 
 CODE = "KT353"
 NAME = "refused-annotation"
@@ -29,6 +32,8 @@ def check(manifest: Manifest, release: Release) -> Iterator[Fault]:
         return
     if manifest.entry(*path) is None:
         return
+    from kaitoc.compiler.catalog.admission import admission_of  # few objects have annotations
+
     for checked in admission_of(release.name).annotations:
         if version in checked.versions:
             yield from _refused(manifest, path, checked)
