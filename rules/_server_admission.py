@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kaitoc.compiler.catalog.admission import Admission, admission_of
+from kaitoc.compiler.catalog.releases import all_releases
 from kaitoc.compiler.core.findings import Applicability, Edit, Fix
 from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.faults import Fault
@@ -43,6 +44,9 @@ def _preset_help(name: str, known: Admission) -> str:
 
     if "/" in name:
         return "this release serves its own presets only; `kaitoc models` lists them"
+    last = next((one.name for one in reversed(all_releases()) if name in admission_of(one.name).presets), "")
+    if last:
+        return f"the last release that does is {last}"
     meant = name.strip().lower()
     close = [meant] if meant in known.presets else get_close_matches(meant, known.presets, n=1, cutoff=0.6)
     hub = "write the id of a model on the Hugging Face Hub, such as microsoft/phi-4" if known.takes_hub_ids else ""

@@ -22,7 +22,7 @@ SINCE = "0.1.0"
 
 def check(job: ServingJob) -> Iterator[Fault]:
     """Yield a server on a GPU before Ampere whose config names no other type."""
-    gpu = gpu_of(job)
+    gpu = gpu_of(job) if job.is_listed else None
     if gpu is None or gpu.has_bf16 or not job.uses_vllm or not job.parsed.is_accepted or job.served is None:
         return
     served = job.parsed.values.get("dtype")

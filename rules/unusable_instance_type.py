@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kaitoc.compiler.catalog.instance_listing import is_admitted_unlisted, listed_instance_type
+from kaitoc.compiler.catalog.instance_listing import is_admitted_unlisted
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
@@ -29,7 +29,7 @@ def check(job: ServingJob) -> Iterator[Fault]:
     if is_admitted and job.preset is None:
         return
     fault = unlisted(stated.value, stated.place, release, _effect(job, is_admitted=is_admitted))
-    instance = listed_instance_type(stated.value, release)
+    instance = job.instance.value if job.instance is not None else None
     if fault is not None:
         yield fault
     elif instance is not None and instance.gpu is None and job.preset is not None:

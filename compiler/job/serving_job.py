@@ -7,6 +7,7 @@ from functools import cached_property
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.gpus import InstanceType
+from kaitoc.compiler.catalog.instance_listing import listed_instance_type
 from kaitoc.compiler.catalog.served_models import ServedConfig, find_served
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field
@@ -162,10 +163,16 @@ class ServingJob:
         """Count the instance type's GPUs, None for an unknown type."""
         return self.instance.value.num_gpus if self.instance is not None else None
 
+    @property
+    def is_listed(self) -> bool:
+        """Return whether Kaito's release knows the instance type, if one is named: of no other it counts the GPUs."""
+        stated = self.instance_type
+        return stated is None or listed_instance_type(stated.value, self.assumptions.release) is not None
+
     @cached_property
     def kaito_nodes(self) -> NodeEstimate | None:
         """Kaito's own estimate of the nodes, None where the estimator, the model or the instance type is unknown."""
-        if self.instance is None or self.served is None:
+        if self.instance is None or self.served is None or not self.is_listed:
             return None
         return served_nodes(self.release, self.instance.value, self.served, scanned_length(self.config_text))
 

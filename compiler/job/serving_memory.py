@@ -69,6 +69,8 @@ def _why_unknown(job: ServingJob) -> str:
         return "the transformers runtime is not estimated"
     if job.served is None:
         return "the model is not known; name it with `--model`"
+    if job.instance is not None and not job.is_listed:
+        return f"Kaito {job.release} does not list its instance type"
     if gpu_of(job) is None:
         return "the GPU is not known; name it with `--gpu`"
     if job.config is not None and not job.is_readable:

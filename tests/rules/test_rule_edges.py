@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
-from kaitoc.compiler.core.findings import Finding
+from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.source import Source
 
 SERVER = """\
@@ -127,3 +127,18 @@ def test_a_key_is_renamed_only_to_one_that_takes_its_value(written: str, help_te
     (found,) = findings_in(text, "KT202")
 
     assert (found.help, found.fix is not None) == (help_text, is_fixable)
+
+
+def test_of_a_node_that_cannot_be_nothing_else_is_said() -> None:
+    """T4 has no bfloat16, and Kaito would take several."""
+    found = findings_in(
+        SERVER.format(option="max-model-len: 2048", preset="phi-4", instance="g4dn.xlarge", annotations="")
+    )
+
+    assert {one.code for one in found if one.severity is not Severity.INFO} == {"KT714"}
+
+
+def test_a_preset_that_was_dropped_is_told_with_the_last_release_that_has_it() -> None:
+    (found,) = findings("KT351", "max-model-len: 2048", "falcon-7b-instruct")
+
+    assert found.help == "the last release that does is v0.10"
