@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from kaitoc.compiler.core.annotations import Protocol
-from kaitoc.compiler.core.findings import Applicability, Fix
+from kaitoc.compiler.core.findings import Applicability, Edit, Fix
 from kaitoc.compiler.manifest.config_edits import remove_option, rename_option, set_option
 from kaitoc.compiler.manifest.inner_config import InnerConfig, Option
+from kaitoc.compiler.manifest.objects import Place
 
 
 class Configured(Protocol):
@@ -25,6 +26,11 @@ def setting_fix(
     if config is None or not config.is_editable:
         return None
     return Fix(title, applicability, (set_option(config, section, name, value),))
+
+
+def respelling(place: Place, text: str) -> Fix:
+    """Return the fix that spells a value of an object as it is known."""
+    return Fix(f"Write `{text}`", Applicability.SAFE, (Edit(place.source, place.span, text),))
 
 
 def renaming(job: Configured, option: Option, name: str, applicability: Applicability) -> Fix | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type, suggest_gpus
 from kaitoc.compiler.catalog.instance_listing import is_removed, listed_instance_type
 from kaitoc.compiler.catalog.releases import Release
-from kaitoc.compiler.core.findings import Applicability, Edit, Fix
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job, Target
 from kaitoc.compiler.manifest.objects import Place
+from kaitoc.rules._fixes import respelling
 
 
 def has_removed_gpu(job: Job) -> bool:
@@ -39,14 +39,21 @@ def unlisted(name: str, place: Place, release: Release, effect: str) -> Fault | 
         place,
         f"Kaito {release.name} lists the instance type `{instance.name}`, not {_quoted(name)}; {effect}",
         help=f"write `{instance.name}`",
-        fix=_spelling(place, instance),
+        fix=respelling(place, instance.name),
+    )
+
+
+def without_nvidia(instance: InstanceType, place: Place, pod: str) -> Fault | None:
+    """Return the fault of an accelerator that is not NVIDIA's, on which `pod` never runs; None for a GPU that is."""
+    if instance.gpu is not None:
+        return None
+    return Fault(
+        place,
+        f"`{instance.name}` has {instance.gpu_model}; {pod} asks for nvidia.com/gpu and is never scheduled",
+        help="use an instance type with an NVIDIA GPU; an idle node costs as much as a busy one",
     )
 
 
 def _quoted(name: str) -> str:
     """Show where white space begins and ends."""
     return f"`{name}`" if name == name.strip() else f'"{name}"'
-
-
-def _spelling(place: Place, instance: InstanceType) -> Fix:
-    return Fix(f"Write `{instance.name}`", Applicability.SAFE, (Edit(place.source, place.span, instance.name),))

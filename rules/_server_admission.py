@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from kaitoc.compiler.catalog.admission import Admission, admission_of
 from kaitoc.compiler.catalog.releases import all_releases
-from kaitoc.compiler.core.findings import Applicability, Edit, Fix
+from kaitoc.compiler.core.findings import Fix
 from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.hub_name import is_repository_name
 from kaitoc.compiler.manifest.objects import Field, Manifest, unescape_pointer
 from kaitoc.compiler.manifest.serving_objects import INFERENCE_SET, ServingView, mappings_in
+from kaitoc.rules._fixes import respelling
 
 REFUSES = "Kaito's webhook refuses the Workspace"
 
@@ -34,9 +35,7 @@ def preset_faults(job: ServingJob, view: ServingView) -> Iterator[Fault]:
 def _spelling(field: Field, name: str, known: Admission) -> Fix | None:
     """Write a preset's name as it is known, where letters' case or the white space around it alone differ."""
     meant = name.strip().lower()
-    if meant not in known.presets:
-        return None
-    return Fix(f"Write `{meant}`", Applicability.SAFE, (Edit(field.source, field.value.span, meant),))
+    return respelling(field.value, meant) if meant in known.presets else None
 
 
 def _preset_help(name: str, known: Admission) -> str:

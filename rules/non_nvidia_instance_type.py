@@ -8,6 +8,7 @@ from kaitoc.compiler.catalog.gpus import find_instance_type
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.rules._instances import without_nvidia
 
 CODE = "KT321"
 NAME = "non-nvidia-instance-type"
@@ -22,10 +23,8 @@ def check(job: Job) -> Iterator[Fault]:
         return
     stated = job.instance_type
     instance = find_instance_type(stated.value) if stated is not None else None
-    if stated is None or stated.place is None or instance is None or instance.gpu is not None:
+    if stated is None or stated.place is None or instance is None:
         return
-    yield Fault(
-        stated.place,
-        f"`{instance.name}` has {instance.gpu_model}; the tuning pod asks for nvidia.com/gpu and is never scheduled",
-        help="use an instance type with an NVIDIA GPU; an idle node costs as much as a busy one",
-    )
+    fault = without_nvidia(instance, stated.place, "the tuning pod")
+    if fault is not None:
+        yield fault

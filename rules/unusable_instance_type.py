@@ -8,7 +8,8 @@ from kaitoc.compiler.catalog.instance_listing import is_admitted_unlisted
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
-from kaitoc.rules._instances import unlisted
+from kaitoc.rules._instances import unlisted, without_nvidia
+from kaitoc.rules._server_admission import REFUSES
 
 CODE = "KT714"
 NAME = "unusable-instance-type"
@@ -30,19 +31,15 @@ def check(job: ServingJob) -> Iterator[Fault]:
         return
     fault = unlisted(stated.value, stated.place, release, _effect(job, is_admitted=is_admitted))
     instance = job.instance.value if job.instance is not None else None
+    if fault is None and instance is not None and job.preset is not None:
+        fault = without_nvidia(instance, stated.place, "its pod")
     if fault is not None:
         yield fault
-    elif instance is not None and instance.gpu is None and job.preset is not None:
-        yield Fault(
-            stated.place,
-            f"`{instance.name}` has {instance.gpu_model}; its pod asks for nvidia.com/gpu and is never scheduled",
-            help="use an instance type with an NVIDIA GPU; an idle node costs as much as a busy one",
-        )
 
 
 def _effect(job: ServingJob, *, is_admitted: bool) -> str:
     if not is_admitted:
-        return "Kaito's webhook refuses the Workspace"
+        return REFUSES
     if job.uses_vllm:
         return "the webhook takes it on Azure, but the controller does not know its GPUs and makes no node"
     return "the node is provisioned on Azure, but the controller does not know its GPUs and starts no server"
