@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
+from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.closed_form.footprint import as_shared
-from kaitoc.compiler.memory.closed_form.validation import validate
+from kaitoc.compiler.memory.closed_form.validation import can_run, nearest_divisor, validate
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
 
@@ -35,13 +37,25 @@ def why_impossible(job: Job, workload: Workload) -> str:
     return ""
 
 
+def why_not_shared(job: Job, workload: Workload) -> str:
+    """Return why a job's GPUs cannot share a model that one of them could train, as `why_impossible` does."""
+    alone = replace(workload, num_gpus=1, sharding=WHOLE_COPIES)
+    return why_impossible(job, workload) if can_run(alone) else ""
+
+
 def lacking_gpus(instance: InstanceType, num_gpus: int, num_nodes: int) -> str:
-    """Say how to fix more GPUs than this many nodes of an instance type have; empty when they have enough."""
-    num_nodes = max(1, num_nodes)
-    if num_gpus <= instance.num_gpus * num_nodes:
+    """Say how to fix more GPUs than this many nodes of an instance type have; empty when they have enough.
+
+    So it is where the nodes could be enough, but no number near theirs divides the GPUs.
+    """
+    num_nodes, per_node = max(1, num_nodes), instance.num_gpus
+    nearest = nearest_divisor(num_gpus, num_nodes)
+    if num_gpus <= per_node * min(num_nodes, nearest):
         return ""
-    gpus = "1 GPU" if instance.num_gpus == 1 else f"{instance.num_gpus} GPUs"
-    return (
-        f"{instance.name} has {gpus}; {num_gpus} need --nodes {-(-num_gpus // instance.num_gpus)}, or take "
-        f"--gpus {instance.num_gpus * num_nodes}"
-    )
+    fewest = next(nodes for nodes in range(-(-num_gpus // per_node), num_gpus + 1) if num_gpus % nodes == 0)
+    return f"{count_of_gpus(instance)}; {num_gpus} need --nodes {fewest}, or take --gpus {per_node * num_nodes}"
+
+
+def count_of_gpus(instance: InstanceType) -> str:
+    """Say how many GPUs an instance type has."""
+    return f"{instance.name} has {instance.num_gpus} GPU{'s' if instance.num_gpus > 1 else ''}"

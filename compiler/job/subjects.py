@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from kaitoc.compiler.core.annotations import TypeAlias
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.job.job import Job
-from kaitoc.compiler.job.memory import batch_size_of, verdict_of, workload_of
+from kaitoc.compiler.job.memory import batch_size_of, footprint_of, verdict_of, workload_of
+from kaitoc.compiler.job.possible import missing_gpus
 from kaitoc.compiler.job.run import memo_of_run
 from kaitoc.compiler.job.unknown_options import Unknown
 from kaitoc.compiler.kaito.arguments import ArgProblemKind
@@ -29,6 +30,7 @@ KNOWN_LENGTHS = "rows whose lengths are stated"
 NO_WORKSPACE = "no Workspace"
 TEMPLATE = "a default template of Kaito's as the config"
 SEVERAL_GPUS = "several GPUs"
+IMPOSSIBLE_GPUS = "GPUs that cannot be the job's, or cannot share its model"
 SEVERAL_SEQUENCES = "several sequences in a batch"
 NO_PRESET = "no preset"
 NO_INSTANCE_TYPE = "no instance type"
@@ -46,6 +48,7 @@ SITUATIONS = (
     *(PRICES, KNOWN_LENGTHS, NO_WORKSPACE, TEMPLATE, SEVERAL_GPUS, SEVERAL_SEQUENCES, NO_PRESET),
     *(NO_INSTANCE_TYPE, NO_ROOT),
     *(UNKNOWN_SECTION, UNMAPPED_SECTION, EAGER, FLOAT32, NO_CHECKPOINTING, GPU_WITHOUT_BFLOAT16, TIGHT, DOES_NOT_FIT),
+    IMPOSSIBLE_GPUS,
 )
 """What a job can be besides what it writes and leaves out."""
 
@@ -184,7 +187,11 @@ def _has_several_sequences(job: Job) -> bool:
 def _situations_of_step(job: Job) -> Iterator[Subject]:
     workload, fit = workload_of(job), verdict_of(job)
     if workload is None:
+        if missing_gpus(job):
+            yield IMPOSSIBLE_GPUS
         return
+    if footprint_of(job) is None:
+        yield IMPOSSIBLE_GPUS
     if workload.attention is Attention.EAGER:
         yield EAGER
     if workload.dtype in (Dtype.FLOAT32, Dtype.FLOAT64):

@@ -71,6 +71,7 @@ def engine_for(example: Example) -> Engine:
         seq_len_tokens=int(options["seq-len"]) if "seq-len" in options else None,
         margin_percent=float(options["margin"]) if "margin" in options else None,
         attention=options.get("attention"),
+        num_gpus=int(options["gpus"]) if "gpus" in options else None,
         rows=stated_rows(None, options.get("lengths")),
         prices=tuple(parse_price(text) for text in options["price"].split(",")) if "price" in options else (),
     )

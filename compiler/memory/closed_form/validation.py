@@ -150,9 +150,10 @@ def _validate_sharding(workload: Workload) -> None:
     num_nodes, offload = sharding.num_nodes, sharding.offload
     _require(num_nodes >= 1, f"the number of nodes must be at least 1, not {num_nodes}")
     if num_gpus % num_nodes:
-        nearest = _nearest(num_gpus, num_nodes)
+        nearest = nearest_divisor(num_gpus, num_nodes)
         nodes = "1 node" if nearest == 1 else f"{nearest} nodes"
-        raise WorkloadError(f"{num_gpus} GPUs cannot be spread evenly over {num_nodes} nodes; {nodes} would work")
+        gpus = "1 GPU" if num_gpus == 1 else f"{num_gpus} GPUs"
+        raise WorkloadError(f"{gpus} cannot be spread evenly over {num_nodes} nodes; {nodes} would work")
     if sharding.is_sharded:
         _validate_shards(workload)
         return
@@ -187,9 +188,8 @@ def _validate_shards(workload: Workload) -> None:
 def validate_group(num_gpus: int, group: int | None) -> None:
     """Raise `WorkloadError` that names the nearest size to a shard group that so many GPUs cannot form."""
     if group is not None and num_gpus > 1 and not (1 < group <= num_gpus and num_gpus % group == 0):
-        raise WorkloadError(
-            f"{num_gpus} GPUs cannot form shard groups of {group}; the nearest size is {_nearest(num_gpus, group, 2)}"
-        )
+        nearest = nearest_divisor(num_gpus, group, 2)
+        raise WorkloadError(f"{num_gpus} GPUs cannot form shard groups of {group}; the nearest size is {nearest}")
 
 
 def _validate_reference(workload: Workload) -> None:
@@ -211,7 +211,7 @@ def _validate_reference(workload: Workload) -> None:
     )
 
 
-def _nearest(number: int, wanted: int, least: int = 1) -> int:
+def nearest_divisor(number: int, wanted: int, least: int = 1) -> int:
     """Return the divisor of a number that is closest to what is wanted."""
     divisors = (divisor for divisor in range(least, number + 1) if number % divisor == 0)
     return min(divisors, key=lambda divisor: abs(divisor - wanted))
