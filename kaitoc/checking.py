@@ -55,7 +55,8 @@ def report_of(inputs: Inputs, request: CheckRequest) -> Report:
     accepted = request.accepted()
     files = files_of(inputs, engine, request)
     outcomes = check_files(engine, files, request.num_processes, lambda _part, _is_shared: Outcome())
-    findings, notes, num_suppressed, num_baselined, num_gone = [], [], 0, 0, 0
+    notes: list[str] = []
+    findings, num_suppressed, num_baselined, num_gone = [], 0, 0, 0
     for outcome in outcomes:
         for error in outcome.errors:
             raise error
@@ -68,13 +69,13 @@ def report_of(inputs: Inputs, request: CheckRequest) -> Report:
             num_known = len(checked.findings) - len(new)
             num_baselined += num_known
             num_gone += accepted.num_gone(checked.path, num_known) if accepted is not None else 0
-            notes += [checked.note] if checked.note else []
+            notes += checked.all_notes
     return Report(
         findings=tuple(sorted(findings, key=lambda finding: finding.sort_key)),
         jobs=tuple(job for outcome in outcomes for job in outcome.jobs),
         describe_rules=rule_infos_lazily,
         files=tuple(path for outcome in outcomes for path in outcome.files),
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
         num_kaito_objects=sum(checked.num_kaito_objects for outcome in outcomes for checked in outcome.checked),
         num_suppressed=num_suppressed,
         num_baselined=num_baselined,

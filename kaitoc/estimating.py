@@ -21,7 +21,7 @@ from kaitoc.compiler.job.assumptions import (
 )
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.loading import loading_of
-from kaitoc.compiler.job.memory import seq_len_of, workload_of
+from kaitoc.compiler.job.memory import asks_offload, seq_len_of, workload_of
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.possible import instance_type_of, lacking_gpus, missing_gpus, why_impossible
 from kaitoc.compiler.job.prices import prices_from
@@ -36,7 +36,7 @@ from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.throughput.epoch import Epoch, epoch_of
-from kaitoc.compiler.memory.variation import Drawing, Variation, can_vary, variation
+from kaitoc.compiler.memory.variation import Drawing, Variation, can_vary, variation, verdict_with
 from kaitoc.compiler.memory.workload import Reference, Workload, WorkloadError
 from kaitoc.unreadable_files import nothing_found, require_readable
 
@@ -46,7 +46,8 @@ class Subject:
     """A fine-tune to estimate, the GPU to compare with, and what reports say of it; `margin` is a share, 0 to 1.
 
     `loading` is how its batches are made of the data, `lengths` the data's rows as they are cut; `usd_per_hour` is the
-    price of all its machines, `instance` their kind. What is not known of them is None.
+    price of all its machines, `instance` their kind. What is not known of them is None. `asks_offload`: saved
+    activations are to go to the host, which the workload does where that is predicted.
     """
 
     workload: Workload
@@ -57,6 +58,7 @@ class Subject:
     usd_per_hour: float | None = None
     instance: InstanceType | None = None
     lengths: Lengths | None = None
+    asks_offload: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +78,11 @@ class Estimate:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Return whether it fits the GPU, barely fits or does not; None where no GPU is known.
-
-        Where lengths vary it also does not fit when no memory that PyTorch gives back makes room, and barely fits when
-        it has to give back any.
-        """
-        gpu, varied = self.subject.gpu, self.variation
+        """Return whether it fits the GPU, barely fits or does not; None where no GPU is known."""
+        gpu = self.subject.gpu
         if gpu is None:
             return None
-        of_longest = verdict(self.footprint, gpu, self.subject.margin)
-        if varied is None or of_longest is Verdict.DOES_NOT_FIT:
-            return of_longest
-        if varied.fits is False:
-            return Verdict.DOES_NOT_FIT
-        return Verdict.TIGHT if varied.num_retries else of_longest
+        return verdict_with(verdict(self.footprint, gpu, self.subject.margin), self.variation)
 
     @property
     def ok(self) -> bool:
@@ -202,7 +195,10 @@ def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     summary = JobSummary(method=fine_tune.method)
     instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
     price = _price(fine_tune, overrides, instance)
-    return Subject(workload_from(fine_tune), gpu, percent / 100, summary, fine_tune.loading, price, instance)
+    return Subject(
+        workload_from(fine_tune), gpu, percent / 100, summary, fine_tune.loading, price, instance,
+        asks_offload=fine_tune.offloads_activations,
+    )  # fmt: skip
 
 
 def _price(fine_tune: FineTune, overrides: Overrides, instance: InstanceType | None) -> float | None:
@@ -260,7 +256,10 @@ def subjects_in(
         gpu = job.gpu.value if job.gpu is not None else None
         instance, lengths = instance_type_of(job), lengths_of(job)
         margin = job.assumptions.margin
-        yield Subject(workload, gpu, margin, summarize(job), loading_of(job), price_of(job), instance, lengths)
+        yield Subject(
+            workload, gpu, margin, summarize(job), loading_of(job), price_of(job), instance, lengths,
+            asks_offload=asks_offload(job),
+        )  # fmt: skip
 
 
 def _require_possible(job: Job, obstacle: str) -> None:

@@ -22,11 +22,14 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when a replay of differing batches runs out of memory, though the longest batch alone may fit."""
+    """Yield a fault when a replay of differing batches runs out of memory, though the longest batch alone may fit.
+
+    It is a warning when PyTorch makes room by giving memory back.
+    """
     if job.gpu is None or has_removed_gpu(job) or verdict_of(job) in (None, Verdict.DOES_NOT_FIT):
         return
     varied, gpu = variation_of(job), job.gpu.value
-    if varied is None or varied.fits is not False:
+    if varied is None or (varied.fits and not varied.num_retries):
         return
     lengths, room_bytes = varied.drawing.lengths, gpu.memory_bytes - varied.context_bytes
     ways = [
@@ -34,10 +37,13 @@ def check(job: Job) -> Iterator[Fault]:
         for other in varied.alternatives
         if other.reserved_bytes <= room_bytes
     ]
+    freed = f"frees cached blocks about {varied.num_retries} times in {varied.drawing.num_batches} batches"
+    effect = freed if varied.fits else "runs out"
     yield Fault(
         option_place(job, "TrainingArguments", "per_device_train_batch_size"),
         f"batches of {varied.batch_size} rows, {lengths.tokens[0]:,} to {lengths.longest:,} tokens long, fragment "
-        f"memory: PyTorch reserves up to {gib(varied.reserved_high_bytes)} GiB and runs out; one {gpu.name} has "
+        f"memory: PyTorch reserves up to {gib(varied.reserved_high_bytes)} GiB and {effect}; one {gpu.name} has "
         f"{gib(room_bytes)} GiB for it",
         help="; ".join(ways) or "lower the batch size, or shorten `max_length`",
+        severity=Severity.WARNING if varied.fits else None,
     )

@@ -19,6 +19,7 @@ from kaitoc.compiler.job.faults import JobRule, known_faults, to_finding
 from kaitoc.compiler.job.job import Assumptions, Job
 from kaitoc.compiler.job.library import Library
 from kaitoc.compiler.job.link import jobs_from_elsewhere, link_jobs, stands_alone
+from kaitoc.compiler.job.memory import asks_offload
 from kaitoc.compiler.job.servers import Server, servers_elsewhere, servers_in
 from kaitoc.compiler.job.settings import Settings, SettingsFinder
 from kaitoc.compiler.job.summarize import summarize
@@ -27,6 +28,7 @@ from kaitoc.compiler.manifest.objects import Manifest, ManifestFile
 from kaitoc.compiler.manifest.recognition import PLAN_LABEL
 from kaitoc.compiler.manifest.serving_objects import serving_views
 from kaitoc.compiler.manifest.unknown_places import is_encrypted
+from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.serving_job import ServingJob
@@ -332,6 +334,11 @@ class Engine:
                 return
             self._met.jobs.add(identity_of(job))
         checked.jobs.append(summarize(job))
+        assumed = job.assumptions
+        if job.num_gpus > 1 or assumed.sharing != AS_THE_STACK_DOES or assumed.rows is not None or asks_offload(job):
+            from kaitoc.compiler.job.notes import notes_of  # of most jobs there is nothing to say
+
+            checked.notes += notes_of(job)
 
     def _add_server(self, server: ServingJob, checked: FileOutcome) -> None:
         """Add a server that a file brings in; a ConfigMap that nothing at hand uses serves nothing by itself."""

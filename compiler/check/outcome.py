@@ -14,18 +14,24 @@ from kaitoc.compiler.job.summary import JobSummary
 class FileOutcome:
     """What was found in one file, sorted, and the jobs it brings in.
 
-    `error` says why it could not be read, `note` is for stderr. `beside` is what its jobs find in files that the user
-    did not name.
+    `error` says why it could not be read. `note`, and the `notes` on its jobs, which many files share, are for stderr.
+    `beside` is what its jobs find in files that the user did not name.
     """
 
     path: str
     findings: list[Finding] = field(default_factory=list)
     jobs: list[JobSummary] = field(default_factory=list)
     note: str = ""
+    notes: list[str] = field(default_factory=list)
     error: SourceError | None = None
     num_suppressed: int = 0
     num_kaito_objects: int = 0
     beside: list[FileOutcome] = field(default_factory=list)
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """List what is for stderr."""
+        return (*filter(None, [self.note]), *(f"note: {note}" for note in self.notes))
 
     def move(self, findings: Iterable[Finding]) -> None:
         """Take findings that were moved to other files in place of those that were found."""

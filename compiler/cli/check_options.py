@@ -141,22 +141,9 @@ def run_check(options: CheckOptions) -> int:
     tell_what_is_read(report, settings, files)
     if report.verbosity is not Verbosity.QUIET:
         show_progress()
-    _note_sharding(engine, options.sharing)
     if options.fix or options.diff:
         return _fix(engine, engine.check(files), inputs, options, request, report)
     return conclude(_found(engine, files, inputs, request, report), report, sys.stdout)
-
-
-def _note_sharding(engine: Engine, sharing: SharingOptions) -> None:
-    """Say when the software that is judged for cannot do what is assumed of the GPUs."""
-    if not sharing.request.is_sharded:
-        return
-    from kaitoc.compiler.job.memory import stack_for  # seldom asked for
-    from kaitoc.compiler.memory.sharing import image_note
-
-    note = image_note(sharing.request, stack_for(engine.assumptions_for(".")))
-    if note:
-        complain(f"note: {note}")
 
 
 def _show_settings(engine: Engine, inputs: Inputs) -> int:

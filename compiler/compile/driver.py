@@ -112,7 +112,7 @@ class _Compiler:
             files=tuple(self._files(outcome)),
             jobs=tuple(self._compiled_jobs()),
             problems=tuple(problems),
-            notes=(*(checked.note for checked in outcome.checked if checked.note), *self._notes()),
+            notes=(*dict.fromkeys(note for checked in outcome.checked for note in checked.all_notes), *self._notes()),
             missing=tuple(trail.now.missing_config for trail in self.trails.values() if trail.now.missing_config),
             errors=tuple(outcome.errors),
             goal=self.request.goal,

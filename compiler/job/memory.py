@@ -201,7 +201,12 @@ def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) ->
         accumulates=accumulation_steps_of(job) > 1,
         sharding=_sharding(job, stack),
     )
-    return with_activation_offload(workload) if job.flag("TrainingArguments", _OFFLOAD) else workload
+    return with_activation_offload(workload) if asks_offload(job) else workload
+
+
+def asks_offload(job: Job) -> bool:
+    """Return whether a job's saved activations are to go to the host."""
+    return job.flag("TrainingArguments", _OFFLOAD)
 
 
 def _lora(job: Job, targets: tuple[str, ...]) -> Lora:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kaitoc.compiler.core.annotations import TypeVar
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, TypeVar
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import (
     batch_size_of,
@@ -17,8 +17,12 @@ from kaitoc.compiler.job.memory import (
 )
 from kaitoc.compiler.job.possible import missing_gpus, why_impossible
 from kaitoc.compiler.job.summary import JobSummary
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.workload import Quantization
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
+
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.variation import Variation
 
 T = TypeVar("T")
 
@@ -26,7 +30,7 @@ T = TypeVar("T")
 def summarize(job: Job) -> JobSummary:
     """Summarize a job for reports: names, model, GPU, method, predicted memory and verdict."""
     known = bool(job.parsed)
-    footprint = footprint_of(job)
+    footprint, (verdict, varied) = footprint_of(job), _verdict_with_lengths(job)
     return JobSummary(
         path=job.manifest.source.path,
         workspace=_name(job.workspace.ref.namespace, job.workspace.ref.name) if job.workspace is not None else "",
@@ -40,9 +44,22 @@ def summarize(job: Job) -> JobSummary:
         footprint=footprint,
         capacity_bytes=job.gpu.value.memory_bytes if job.gpu is not None else None,
         margin=job.assumptions.margin,
-        verdict=verdict_of(job),
+        verdict=verdict,
+        variation=varied,
         why_unknown=_why_unknown(job) if footprint is None else "",
     )
+
+
+def _verdict_with_lengths(job: Job) -> tuple[Verdict | None, Variation | None]:
+    """Return whether a job fits, with the replay of its rows' lengths where these are stated."""
+    of_longest = verdict_of(job)
+    if job.assumptions.rows is None:
+        return of_longest, None
+    from kaitoc.compiler.job.variation import variation_of  # few checks state lengths
+    from kaitoc.compiler.memory.variation import verdict_with
+
+    varied = variation_of(job)
+    return verdict_with(of_longest, varied) if of_longest is not None else None, varied
 
 
 def _why_unknown(job: Job) -> str:

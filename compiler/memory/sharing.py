@@ -89,16 +89,6 @@ def sharded(workload: Workload) -> Sharding:
     return replace(sharding, sync_each_batch=workload.sharding.sync_each_batch)
 
 
-def image_note(request: SharingRequest, stack: Stack) -> str:
-    """Return the note on a way of sharding that a stack's software cannot do, empty where it can."""
-    if not request.is_sharded or can_shard(stack):
-        return ""
-    return (
-        f"the image of {stack.name} runs whole copies only (ddp); `{request.word}` needs `kaitoc run` or another "
-        "launcher"
-    )
-
-
 def can_shard(stack: Stack) -> bool:
     """Return whether a stack's software can split a model: Kaito's image starts whole copies only."""
     return not stack.name.startswith(KAITO_PREFIX)

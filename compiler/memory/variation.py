@@ -16,6 +16,7 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.batches import NUM_BATCHES, Batching, BatchShape, Lengths, Loading, batches
 from kaitoc.compiler.memory.closed_form.varying import Replayed, replay_batches
 from kaitoc.compiler.memory.estimate import has_closed_form
+from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.sharding.model import Sharding
 from kaitoc.compiler.memory.workload import Allocator, Reference, Workload
 
@@ -64,6 +65,19 @@ class Variation:
     def device_high_bytes(self) -> int:
         """Bound what nvidia-smi shows, as if the GPU had room for it."""
         return self.reserved_high_bytes + self.context_bytes
+
+
+def verdict_with(of_longest: Verdict, varied: Variation | None) -> Verdict:
+    """Return whether a run fits by the verdict on its longest batch, and by the replay of others where there is one.
+
+    Where lengths vary it also does not fit when no memory that PyTorch gives back makes room, and barely fits when it
+    has to give back any.
+    """
+    if varied is None or of_longest is Verdict.DOES_NOT_FIT:
+        return of_longest
+    if varied.fits is False:
+        return Verdict.DOES_NOT_FIT
+    return Verdict.TIGHT if varied.num_retries else of_longest
 
 
 def can_vary(workload: Workload, sharding: Sharding) -> bool:

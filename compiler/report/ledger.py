@@ -38,7 +38,7 @@ class _Record(NamedTuple):
     totals: tuple[int, ...]
     num_kaito_objects: int
     rules: tuple[tuple[str, str], ...]
-    note: str
+    notes: tuple[str, ...]
     error: str
     texts: tuple[str, ...]
     job_texts: tuple[tuple[str, ...], ...]
@@ -84,7 +84,7 @@ class Ledger:
     def _put(self, record: _Record) -> int:
         place = self._spool.append(tuple(record))
         self._add(record, 1)
-        if record.note or record.error:
+        if record.notes or record.error:
             self.state.remarked.append(place)
         return place
 
@@ -132,7 +132,7 @@ class Ledger:
             totals=tuple(totals),
             num_kaito_objects=checked.num_kaito_objects,
             rules=tuple((finding.code, finding.name) for finding in findings),
-            note=checked.note,
+            notes=checked.all_notes,
             error=str(checked.error or ""),
             texts=tuple(format_.of_file(checked.path, findings, o) if is_read else "" for format_, o in self._formats),
             job_texts=tuple(tuple(format_.of_job(job, o) for job in checked.jobs) for format_, o in self._formats),
@@ -172,8 +172,8 @@ class Ledgers:
         return (text for record in self._in_order() for text in record.job_texts[index])
 
     def notes(self) -> Iterator[str]:
-        """Yield what is to be said besides findings, in the order of the files."""
-        return (record.note for record in self._remarked() if record.note)
+        """Return what is to be said besides findings, each once, in the order of the files."""
+        return iter(dict.fromkeys(note for record in self._remarked() for note in record.notes))
 
     def errors(self) -> Iterator[str]:
         """Yield why files could not be read, in their order."""

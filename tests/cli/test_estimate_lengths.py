@@ -151,6 +151,19 @@ def test_check_finds_what_estimate_says_does_not_fit(manifest: str, lengths: str
     assert estimate(*options).exit_code == bool(codes)
 
 
+@pytest.mark.parametrize(("longest", "severity"), [(400, None), (1264, "warning"), (1280, "error")])
+def test_check_has_the_verdict_and_the_lengths_of_estimate(manifest: str, longest: int, severity: str | None) -> None:
+    options = (manifest, *A10, "--lengths", f"150,{min(600, longest)},{longest}", "--format", "json")
+    (estimated,) = json.loads(estimate(*options).stdout)["jobs"]
+    report = json.loads(CliRunner().invoke(cli, ["check", "--isolated", *options]).stdout)
+    (checked,) = report["jobs"]
+
+    assert (checked["verdict"], checked["lengths"]) == (estimated["verdict"], estimated["lengths"])
+    assert [one["severity"] for one in report["findings"] if one["code"] == "KT515"] == [severity] * (
+        severity is not None
+    )
+
+
 def test_data_is_cut_where_the_manifest_cuts_it(manifest: str, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     texts = ["x" * length for length in (30, 90, 3 * 1280, 3 * 5000)]

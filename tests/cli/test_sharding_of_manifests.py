@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types
 from kaitoc.compiler.cli import cli
+from kaitoc.compiler.job.possible import lacking_gpus
+from kaitoc.compiler.memory.closed_form.validation import nearest_divisor
 
 SHARED = ("--gpus", "8", "--sharding", "fsdp2")
 LARGE = ("--model", "llama-3.3-70b-instruct", "--checkpointing", "--seq-len", "2048")
@@ -94,10 +100,75 @@ def test_kaitos_image_is_said_to_run_whole_copies_only(command: str, manifest: s
     assert note not in run(command, manifest, *SHARED, "--nodes", "2", "--target", "bundled").stderr
 
 
+NOTES = {
+    "a shard group of whole copies": (
+        "--shard-group",
+        "4",
+        "--gpu",
+        "H200-141GB",
+        "--gpus",
+        "8",
+        "--model",
+        "llama-3.1-8b-instruct",
+    ),
+    "shards kept gathered and parameters on the host": (
+        *SHARED,
+        "--nodes",
+        "2",
+        "--no-reshard",
+        "--offload",
+        "parameters",
+    ),
+    "DeepSpeed": ("--sharding", "zero3"),
+    "links that are not known": ("--gpu-memory", "80"),
+    "lengths of shards": ("--lengths", "100,200,500"),
+    "offload on one GPU": ("--gpus", "1", "--offload", "parameters"),
+    "none": (),
+}
+
+
+@pytest.mark.parametrize("options", NOTES.values(), ids=NOTES)
+@pytest.mark.parametrize("has_offload", [False, True], ids=["", "activations on the host"])
+def test_check_and_compile_assume_what_estimate_assumes(
+    options: tuple[str, ...], has_offload: bool, manifest: str
+) -> None:
+    if has_offload:
+        text = Path(manifest).read_text()
+        Path(manifest).write_text(text.replace("bf16: true", "bf16: true\n        activation_offloading: true"))
+    notes = notes_in(run("estimate", manifest, "--target", "bundled", *options))
+
+    assert notes_in(run("check", manifest, "--isolated", "--target", "bundled", *options)) == notes
+    assert len(notes) >= bool(options)
+    if options in ((), NOTES["links that are not known"]):
+        assert notes_in(run("compile", manifest, "--isolated", "--target", "bundled", "-o", "-", *options)) == notes
+
+
+def notes_in(result: Result) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.startswith("kaitoc: note: ")]
+
+
+def test_what_another_launcher_has_to_do_is_said(manifest: str) -> None:
+    (note,) = notes_in(run("check", manifest, "--target", "bundled", *SHARED, "--nodes", "2", "--no-reshard"))
+
+    assert "`kaitoc run` does not support --no-reshard; use another launcher for it" in note
+
+
+def test_a_note_on_many_manifests_is_said_once(manifest: str) -> None:
+    path = Path(manifest)
+    path.with_name("other.yaml").write_text(path.read_text().replace("tune", "other").replace("params", "more"))
+
+    assert len(notes_in(run("check", str(path.parent), "--gpu-memory", "80"))) == 1
+
+
 BAD = [
     (("--gpus", "16"), "need --nodes 4, or take --gpus 4"),
     (("--gpus", "4", "--gpu", "Standard_NC48ads_A100_v4"), "need --nodes 2, or take --gpus 2"),
     (("--gpus", "8", "--nodes", "3"), "2 nodes would work"),
+    (("--gpus", "10", "--nodes", "3"), "need --nodes 5, or take --gpus 12"),
+    (("--gpus", "1", "--nodes", "2"), "1 GPU cannot be spread evenly over 2 nodes; 1 node would work"),
+    (("--gpus", "1", "--sharding", "fsdp2"), "fsdp2 needs at least 2 GPUs"),
+    (("--sharding", "fsdp2", "--offload", "optimizer"), "use parameters, or zero3"),
+    (("--sharding", "zero3", "--shard-group", "2"), "use fsdp2 for shard groups of 2"),
     (("--sharding", "fsdp2", "--shard-group", "16"), "the nearest size is 4"),
     (("--sharding", "ddp", "--offload", "parameters"), "use fsdp2"),
 ]
@@ -108,10 +179,45 @@ def test_gpus_that_a_manifest_cannot_have_are_an_error_that_names_the_nearest(
     options: tuple[str, ...], message: str, manifest: str
 ) -> None:
     estimated = run("estimate", manifest, *options)
-    checked = run("check", manifest, "--isolated", "--verbose", "--format", "text", *options)
+    checked = run("check", manifest, "--isolated", "--format", "json", *options)
+    (found,) = (one for one in json.loads(checked.stdout)["findings"] if one["code"] == "KT516")
 
     assert (estimated.exit_code, message in estimated.stderr) == (2, True)
-    assert message in checked.stdout
+    assert (checked.exit_code, message in found["message"]) == (1, True)
+
+
+def test_8_bit_weights_that_a_manifest_splits_are_refused_by_every_command(manifest: str) -> None:
+    text = Path(manifest).read_text().replace("bf16: true", "bf16: true\n        fsdp: full_shard")
+    Path(manifest).write_text(
+        text.replace("      LoraConfig", "      QuantizationConfig: {load_in_8bit: true}\n      LoraConfig")
+    )
+    bundled = (manifest, "--isolated", "--target", "bundled")
+    checked = run("check", *bundled, "--format", "json")
+
+    assert "KT516" in {finding["code"] for finding in json.loads(checked.stdout)["findings"]}
+    assert run("compile", *bundled, "-o", "-").exit_code == 1
+    assert (
+        run("estimate", *bundled).exit_code == run("run", *bundled, "--dry-run", "--num-processes", "4").exit_code == 2
+    )
+    assert run("run", *bundled, "--dry-run", "--num-processes", "1").exit_code == 0, "one process splits nothing"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([one for one in all_instance_types() if one.gpu is not None]), st.integers(1, 70), st.integers(1, 9)
+)
+def test_the_nearest_gpus_and_nodes_are_possible(instance: InstanceType, num_gpus: int, num_nodes: int) -> None:
+    told = lacking_gpus(instance, num_gpus, num_nodes)
+    if not told:
+        nearest = nearest_divisor(num_gpus, num_nodes)
+        assert num_gpus <= instance.num_gpus * nearest, "which is what an uneven division names"
+        return
+    nodes, gpus = map(int, re.findall(r"--(?:nodes|gpus) (\d+)", told))
+
+    assert num_gpus % nodes == 0
+    assert not lacking_gpus(instance, num_gpus, nodes)
+    assert gpus % num_nodes == 0
+    assert not lacking_gpus(instance, gpus, num_nodes)
 
 
 def test_the_fewest_gpus_that_fit_are_found_with_the_instance_type_that_has_them() -> None:
