@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from kaitoc.compiler.memory.estimate import FineTune as FineTune
     from kaitoc.compiler.plan.plan import Plan as Plan
     from kaitoc.compiler.plan.plan import PlanError as PlanError
+    from kaitoc.compiler.plan.request import RunError as RunError
     from kaitoc.compiler.report.model import Report as Report
     from kaitoc.compiling import compile as compile  # noqa: A004  # what the command is called
     from kaitoc.estimating import Estimate as Estimate
     from kaitoc.estimating import architecture as architecture
     from kaitoc.estimating import estimate as estimate
     from kaitoc.rendering import render as render
-    from kaitoc.running import RunError as RunError
     from kaitoc.running import plan as plan
     from kaitoc.running import run as run
     from kaitoc.runtime.failures import RunFailure as RunFailure
@@ -65,7 +65,7 @@ _MODULES = {
     "PlanError": "compiler.plan.plan",
     "Report": "compiler.report.model",
     "ReviewError": "compiler.admission.review",
-    "RunError": "running",
+    "RunError": "compiler.plan.request",
     "RunFailure": "runtime.failures",
     "RunReport": "runtime.observe.report",
     "Settings": "compiler.job.settings",

@@ -10,8 +10,9 @@ from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.engines.emission import Emission, emission_of
 from kaitoc.compiler.engines.emit_options import MAX_NODES, EmitError, EmitOptions
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.plan.request import RunError
 from kaitoc.compiling import compiled
-from kaitoc.running import RunError, findings_of_run
+from kaitoc.running import findings_of_run
 
 
 def emissions(

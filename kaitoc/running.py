@@ -16,7 +16,6 @@ from kaitoc.compiler.check.engine_options import all_rules
 from kaitoc.compiler.check.notes import note_of_unjudged
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.areas import Area, area_of
-from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.source import Source, SourceError
@@ -24,12 +23,10 @@ from kaitoc.compiler.job.assumptions import NOTHING_STATED, Overrides
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.missing_config import require_config
 from kaitoc.compiler.job.settings import SettingsFinder
-from kaitoc.compiler.memory.closed_form.validation import validate_group
-from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
-from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import require_shardable, with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan, preferring
+from kaitoc.compiler.plan.request import PlanRequest, RunError, notes_on, require_possible, runnable, with_processes
 from kaitoc.runtime.world import is_launched, require_world
 from kaitoc.unreadable_files import require_readable
 
@@ -37,41 +34,13 @@ if TYPE_CHECKING:
     from kaitoc.runtime.observe.report import RunReport
 
 
-class RunError(KaitocError):
-    """A run that cannot be started as asked; `str(error)` is for the user."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRequest:
-    """How to run the fine-tune of a manifest, as the parameters of `plan` say it.
-
-    `num_processes` None leaves it to the machine, which is asked once the plan is made.
-    """
-
-    workspace: str | None = None
-    model_path: str | None = None
-    data: str | None = None
-    eval_data: str | None = None
-    output: str | None = None
-    merge: bool = False
-    oci_layout: bool = False
-    samples: int = 0
-    early_stopping: int | None = None
-    allow_pickle: bool = False
-    hub: bool = False
-    skip_bad_rows: bool = False
-    num_processes: int | None = 1
-    sharding: str = "auto"
-    shard_group: int | None = None
-    task: str = "sft"
-
-
 @dataclass(frozen=True, slots=True)
 class CheckedPlan:
-    """A plan, and the warnings about its manifest that hold for a run here."""
+    """A plan, the warnings about its manifest that hold for a run here, and notes on its processes."""
 
     plan: Plan
     warnings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
 
 def plan(
@@ -132,17 +101,17 @@ def checked_plan(
 
     Without `settings` those of the files closest to the manifest apply.
     """
-    _require_named(request)
+    require_possible(request, assume.gpu)
     engine = _engine_for(assume, settings or SettingsFinder())
     found = findings_of_run(engine, path, has_eval_data=request.eval_data is not None)
     job = job_in(engine, path, request.workspace)
     require_config(job)
     warnings = tuple(finding for finding in found if finding.severity is Severity.WARNING)
-    return CheckedPlan(_plan_of(job, path, request), warnings)
+    made = _plan_of(job, path, request)
+    return CheckedPlan(made, warnings, tuple(notes_on(made, job, request)))
 
 
 def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
-    _require_group(request)
     made = plan_of(
         job,
         model_path=request.model_path,
@@ -159,7 +128,7 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
         "training": {"early_stopping_patience": request.early_stopping},
     }
     parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
-    chosen = {} if request.sharding == "auto" else {"sharding": _runnable(request.sharding)}
+    chosen = {} if request.sharding == "auto" else {"sharding": runnable(request.sharding)}
     made = made.model_copy(update={**parts, **chosen})
     if request.num_processes is not None:
         made = with_processes(made, request.num_processes, request.sharding)
@@ -169,15 +138,6 @@ def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:
     known = job.model.value if job.model is not None else None
     architecture = _local_architecture(request.model_path) or known
     return with_prediction(made, architecture, job.gpu.value if job.gpu is not None else None)
-
-
-def with_processes(made: Plan, num_processes: int, sharding: str) -> Plan:
-    """Return a plan for a number of processes; `fsdp` of a manifest has no effect on one, as in transformers.
-
-    `sharding` is what was asked for beside the manifest, which stays.
-    """
-    is_alone = num_processes == 1 and sharding == "auto"
-    return made.model_copy(update={"num_processes": num_processes, **({"sharding": "auto"} if is_alone else {})})
 
 
 def run(
@@ -277,31 +237,6 @@ def _met_by_a_run(outcome: Outcome) -> list[Finding]:
         for finding in outcome.findings
         if area_of(finding.code) not in _OF_THE_CLUSTER and finding.code not in _OF_THE_FILE
     ]
-
-
-def _runnable(sharding: str) -> str:
-    """Return a way of sharding by its present name; raises `RunError` for one that only other launchers have."""
-    name = EARLIER_NAMES.get(sharding, sharding)
-    if name in NOT_RUN:
-        raise RunError(f"the bundled runtime shards with fsdp2, not with {name}; use --sharding fsdp2, or auto")
-    return name
-
-
-def _require_named(request: PlanRequest) -> None:
-    """Raise `RunError` for an empty path, as a variable of a shell leaves that is not set: it would be another's."""
-    for name in ("model_path", "data", "eval_data", "output"):
-        if getattr(request, name) == "":
-            raise RunError(f"--{name.replace('_', '-')} is empty; name a path, or leave the option out")
-
-
-def _require_group(request: PlanRequest) -> None:
-    """Raise `RunError` for a shard group that processes cannot form, or with whole copies of the model."""
-    if request.shard_group is not None and request.sharding == "ddp":
-        raise RunError("--shard-group needs a sharded model: use --sharding fsdp2, or auto")
-    try:
-        validate_group(request.num_processes or 1, request.shard_group)
-    except WorkloadError as error:
-        raise RunError(f"--shard-group {request.shard_group}: {error}") from error
 
 
 def _local_architecture(folder: str | None) -> Architecture | None:

@@ -19,7 +19,8 @@ from kaitoc.compiler.cli.options import (
 from kaitoc.compiler.cli.run_on_cluster import require_none_of_a_run_here, run_on_engine, run_on_kaito
 from kaitoc.compiler.cli.run_options import RunCommandOptions
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS
-from kaitoc.running import RunError, checked_plan, require_runtime, with_processes
+from kaitoc.compiler.plan.request import RunError, with_processes
+from kaitoc.running import checked_plan, require_runtime
 
 
 def _engine_options(command: F) -> F:
@@ -138,6 +139,8 @@ def run(options: RunCommandOptions) -> int:
         complain(f"{warning.path}:{warning.line}:{warning.column}: {warning.code} warning: {warning.message}")
     made = checked.plan
     if options.dry_run:
+        for note in checked.notes:
+            complain(f"note: {note}")
         click.echo(made.to_json(), nl=False)
         return 0
     require_runtime()

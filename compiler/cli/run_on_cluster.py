@@ -15,8 +15,9 @@ from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.run_options import RunCommandOptions
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.plan.request import RunError
 from kaitoc.compiling import compiled, request_for
-from kaitoc.running import RunError, job_in
+from kaitoc.running import job_in
 
 if TYPE_CHECKING:
     from kaitoc.compiler.engines.emission import Emission

@@ -8,7 +8,7 @@ from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.cli.emit import EngineCommandOptions
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.running import PlanRequest
+from kaitoc.compiler.plan.request import PlanRequest
 
 if TYPE_CHECKING:
     from kaitoc.compiler.job.settings import SettingsFinder

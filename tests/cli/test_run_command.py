@@ -110,6 +110,7 @@ def test_a_shard_group_is_part_of_the_plan() -> None:
         (("--num-processes", "4", "--shard-group", "3"), "cannot form shard groups of 3; the nearest size is 2"),
         (("--num-processes", "4", "--shard-group", "8"), "cannot form shard groups of 8; the nearest size is 4"),
         (("--sharding", "ddp", "--shard-group", "2"), "--shard-group needs a sharded model"),
+        (("--num-processes", "1", "--sharding", "fsdp2"), "--sharding fsdp2 needs several processes"),
         (("--on", "cluster", "--shard-group", "2"), "--shard-group is incompatible with --on cluster"),
     ],
 )
@@ -118,6 +119,31 @@ def test_a_shard_group_that_no_run_can_have_is_refused(options: tuple[str, ...],
 
     assert result.exit_code == 2
     assert told in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ("--num-processes", "16"),
+            "note: Standard_NC24ads_A100_v4 has 1 GPU, fewer than the 16 processes of the plan",
+        ),
+        (("--num-processes", "4", "--shard-group", "2"), "note: --shard-group 2 has no effect: each GPU holds"),
+        (("--num-processes", "1", "--shard-group", "2"), "note: --shard-group 2 has no effect: one process holds"),
+    ],
+)
+def test_processes_that_the_manifests_gpus_do_not_expect_are_noted(options: tuple[str, ...], told: str) -> None:
+    result = run(str(DEMO), "--dry-run", *options)
+
+    assert result.exit_code == 0
+    assert told in result.stderr
+
+
+def test_more_processes_than_a_stated_instance_type_has_gpus_are_refused_with_the_nearest() -> None:
+    result = run(str(DEMO), "--dry-run", "--num-processes", "16", "--gpu", "Standard_ND96isr_H100_v5")
+
+    assert result.exit_code == 2
+    assert "has 8 GPUs; use --num-processes 8, or `--on trainjob --nodes 2`" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["fsdp1", "zero3"])
@@ -257,6 +283,5 @@ def test_fsdp_of_a_manifest_has_no_effect_on_one_process(tmp_path: Path) -> None
         return json.loads(run(str(path), "--dry-run", *options).stdout)
 
     assert plan_with("--num-processes", "1")["sharding"] == "auto"
-    assert plan_with("--num-processes", "1", "--sharding", "fsdp2")["sharding"] == "fsdp2", "the runtime refuses it"
     assert plan_with()["sharding"] == plan_with("--num-processes", "2")["sharding"] == "fsdp2"
     assert plan_with()["predicted"] is not None, "without a prediction nothing is compared with the GPU"

@@ -22,7 +22,7 @@ from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import architecture_of, shared_footprint, with_prediction, workload_of_plan
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import DataPlan, LoraPlan, ModelPlan, OutputPlan, Plan, Provenance, QuantizationPlan
-from kaitoc.running import with_processes
+from kaitoc.compiler.plan.request import with_processes
 
 MARGIN = 0.05
 

@@ -15,9 +15,9 @@ from kaitoc.compiler.memory.sharding.model import ShardingKind
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest, request_in
 from kaitoc.compiler.passes.model import Goal
 from kaitoc.compiler.plan.plan import PlanError
+from kaitoc.compiler.plan.request import RunError
 from kaitoc.compiling import compiled, request_for
 from kaitoc.estimating import estimate
-from kaitoc.running import RunError
 from kaitoc.running import plan as plan_of_file
 
 BUNDLED = Overrides(target="bundled")
