@@ -172,7 +172,7 @@ class Ledgers:
         return (text for record in self._in_order() for text in record.job_texts[index])
 
     def notes(self) -> Iterator[str]:
-        """Return what is to be said besides findings, each once, in the order of the files."""
+        """List the notes beside the findings, each once, in the order of the files."""
         return iter(dict.fromkeys(note for record in self._remarked() for note in record.notes))
 
     def errors(self) -> Iterator[str]:
