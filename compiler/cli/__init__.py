@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kaitoc.compiler.cli.group import cli as cli
 
 
+EXIT_UNREAD = 128 + 13
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to a full or a failing device raises."""
 
@@ -51,9 +52,7 @@ def main() -> None:
     try:
         _run(sys.argv[1:])
     except BrokenPipeError:
-        # The reader of our output has gone (`kaitoc check | head`); there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(_unread())
     except RecursionError:
         sys.exit(_fail("the input is nested too deeply"))
     except KaitocError as error:
@@ -71,6 +70,18 @@ def main() -> None:
         gc.freeze()
 
 
+def _unread() -> int:
+    """Close the output that nobody reads any more, as in `kaitoc rules | head`; return the exit code.
+
+    It is the code that a shell shows for a command that SIGPIPE ended, such as kubectl, and not that of findings.
+    """
+    from contextlib import suppress  # whoever reads to the end does without
+
+    with suppress(OSError):  # output that is no file, as under a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_UNREAD
+
+
 def _open_closed_streams() -> None:
     """Give a process that was started without output, as by `>&-`, output that goes nowhere."""
     if sys.stdout is None:
@@ -85,9 +96,12 @@ def _run(arguments: list[str]) -> None:
 
     options = plain_check(arguments, os.environ)
     if options is None:
-        from kaitoc.compiler.cli.group import cli  # click takes long to import
+        from kaitoc.compiler.cli.group import UnreadOutputError, cli  # click takes long to import
 
-        cli(prog_name="kaitoc")
+        try:
+            cli(prog_name="kaitoc")
+        except UnreadOutputError as unread:
+            raise unread.error from None
         return
     from kaitoc.compiler.cli.check_options import run_check
 
@@ -98,6 +112,8 @@ def _run(arguments: list[str]) -> None:
         from kaitoc.compiler.cli.console import stopped  # a check that is not stopped does without
 
         sys.exit(stopped())
+    except BrokenPipeError:
+        raise
     except (EOFError, OSError) as error:
         _end_by_click(error)
     else:
@@ -105,7 +121,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _end_by_click(error: BaseException) -> None:
-    """End as every command does whose input ends early, or whose output nobody reads."""
+    """End as every command does whose input ends early."""
     import click  # a check that ends otherwise does without
 
     @click.command()

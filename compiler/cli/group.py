@@ -34,9 +34,9 @@ COMMANDS = {
 _HELP = {
     "admit": "Answer an AdmissionReview.",
     "baseline": "Record today's findings, so that only new ones count.",
-    "check": "Find what is wrong with manifests.",
+    "check": "Find errors in manifests.",
     "compile": "Rewrite manifests into a correct configuration that fits.",
-    "estimate": "Predict the GPU memory of a fine-tune.",
+    "estimate": "Predict the GPU memory of a fine-tune or a server.",
     "explain": "Show a rule's page.",
     "gpus": "List the known GPUs.",
     "init": "Write a Workspace and a ConfigMap to start from.",
@@ -74,6 +74,14 @@ class _Context(click.Context):
     formatter_class = _Formatter
 
 
+class UnreadOutputError(Exception):
+    """Nobody reads what a command writes; click would end it as after findings for the error itself."""
+
+    def __init__(self, error: BrokenPipeError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is called, so that `check` starts fast."""
 
@@ -95,14 +103,19 @@ class LazyGroup(click.Group):
 
     def make_context(self, *words: Any, **settings: Any) -> click.Context:
         """Read what stands before the command; a mistake is told in one line."""
-        with usage_in_one_line():
-            return super().make_context(*words, **settings)
+        try:
+            with usage_in_one_line():
+                return super().make_context(*words, **settings)
+        except BrokenPipeError as error:
+            raise UnreadOutputError(error) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C ends it as a shell expects, where click would exit as after findings."""
         try:
             with usage_in_one_line():
                 return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise UnreadOutputError(error) from None
         except KeyboardInterrupt:
             from kaitoc.compiler.cli.console import stopped  # nothing else here prints
 
@@ -141,5 +154,5 @@ def cli() -> None:
     """Check, compile and run Kaito manifests.
 
     Exit codes: 0 nothing at error level, 1 findings or a run that failed, 2 wrong usage or unreadable input,
-    130 Ctrl-C.
+    130 Ctrl-C, 141 unread output.
     """

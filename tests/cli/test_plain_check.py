@@ -94,7 +94,7 @@ def test_a_shell_that_asks_for_completions_gets_them_from_click() -> None:
     ("ends_with", "code", "told"),
     [
         (KeyboardInterrupt(), 130, "kaitoc: stopped by Ctrl-C\n"),
-        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
         (RecursionError(), 2, "kaitoc: the input is nested too deeply\n"),
         (ZeroDivisionError("x"), 2, "kaitoc: internal error (ZeroDivisionError: x); set KAITOC_DEBUG=1 to see where\n"),
     ],
@@ -159,7 +159,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     finally:
         os.close(writing)
 
-    assert (run.returncode, run.stderr) == (1, b"")
+    assert (run.returncode, run.stderr) == (141, b"")
 
 
 def test_a_name_that_the_command_line_lacks_is_an_attribute_error() -> None:
