@@ -234,7 +234,7 @@ def subjects_in(
         jobs += list(engine.jobs_of(files[-1]))
     if not jobs:
         serves = any(True for file in files for manifest in file.manifests for _ in serving_views(manifest))
-        hint = "; estimate what serves with --task serve" if serves else ""
+        hint = "; add --task serve to estimate servers" if serves else ""
         raise EstimateError(nothing_found("tuning Workspace or training config", files) + hint)
     for job in jobs:
         require_config(job)
@@ -247,7 +247,7 @@ def subjects_in(
             start = manifest.source.position(manifest.node.span.start)
             raise EstimateError(
                 f"{manifest.source.path}: cannot estimate `{manifest.ref.name}`; `kaitoc check` says what "
-                "is wrong, and --model names the model of a ConfigMap without Workspace",
+                "is wrong, and --model names the model of a ConfigMap without a Workspace",
                 path=manifest.source.path,
                 line=start.line,
                 column=start.column,

@@ -259,7 +259,7 @@ def predict_described(
     if instance is not None and subject.kaito is not None:
         needed = nodes_needed(subject.on_one_node, instance, subject.margin)
     need = ServingNeed(footprint, subject.workload.pipeline_parallel, needed, subject.kaito, lengths)
-    return ServingEstimate(subject, replace(need, solved=solved(subject, solve)))
+    return ServingEstimate(subject, _answering(need, subject, solve))
 
 
 def smallest_instance(subject: ServingSubject) -> InstanceType:
@@ -274,11 +274,13 @@ def smallest_instance(subject: ServingSubject) -> InstanceType:
     return instance
 
 
-def solved(subject: ServingSubject, what: SolvedServing | None) -> str:
+def _answering(need: ServingNeed, subject: ServingSubject, what: SolvedServing | None) -> ServingNeed:
+    return need if what is None else replace(need, question=what.value, solved=solved(subject, what))
+
+
+def solved(subject: ServingSubject, what: SolvedServing) -> str:
     """Return the answer to what is asked for, as reports show it."""
     workload, gpu, margin = subject.workload, subject.gpu, subject.margin
-    if what is None:
-        return ""
     if what is SolvedServing.LENGTH:
         return str(longest_that_fits(workload, gpu, margin))
     if what is SolvedServing.CONCURRENCY:
@@ -333,4 +335,4 @@ def estimates_in(
         has_replicas = bool(serving_traits(job.release)["has_data_parallel_tier"])
         gpu = summary.serving.footprint.gpu
         subject = ServingSubject(memory.workload, gpu, job.assumptions.margin, summary, memory.workload, has_replicas)
-        yield ServingEstimate(subject, replace(summary.serving, lengths=lengths, solved=solved(subject, solve)))
+        yield ServingEstimate(subject, _answering(replace(summary.serving, lengths=lengths), subject, solve))

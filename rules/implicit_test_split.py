@@ -30,7 +30,7 @@ def check(job: Job) -> Iterator[Fault]:
         return
     yield Fault(
         job.section_place("DatasetConfig"),
-        "`train_test_split` is not set: the default of 0.8 holds out 20 % of the data, which is never used without "
+        "`train_test_split` is not set: the default of 0.8 holds out 20% of the data, which is never used without "
         "`eval_strategy`",
         help="write `train_test_split: 1` to train on everything",
         fix=setting_fix(job, "DatasetConfig", "train_test_split", 1, "Train on all data", Applicability.UNSAFE),

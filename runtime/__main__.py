@@ -28,6 +28,7 @@ from kaitoc.runtime.launch.processes import (
     tell,
 )
 from kaitoc.runtime.launch.signals import ended_by_sigterm
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.output.checkpoints import describe_kept
 from kaitoc.runtime.output.names import CHECKPOINTS
 from kaitoc.runtime.world import free_memory, grow_segments, is_launched, is_main_process, leave, require_world
@@ -38,7 +39,7 @@ def main() -> int:
     try:
         return _run_command()
     except KeyboardInterrupt:  # before or after the run, which tells of its own
-        sys.stderr.write("kaitoc: stopped by Ctrl-C\n")
+        note("kaitoc: stopped by Ctrl-C")
         return EXIT_INTERRUPTED
 
 
@@ -70,7 +71,7 @@ def _run_command() -> int:
     try:
         plan = read_plan(Source.read(arguments.plan).text, arguments.plan)
     except (PlanError, SourceError) as error:
-        sys.stderr.write(f"kaitoc: {error}\n")
+        note(f"kaitoc: {error}")
         return EXIT_USAGE
     return execute(plan, how, auto_fit=arguments.auto_fit)
 
@@ -99,10 +100,10 @@ def execute(plan: Plan, how: Execution, *, auto_fit: bool = False) -> int:
     while code == EXIT_OUT_OF_MEMORY and auto_fit:
         candidate = next_candidate(plan)
         if candidate is None:
-            sys.stderr.write("kaitoc: no other setting is left that keeps the result\n")
+            note("kaitoc: no other setting is left that keeps the result")
             break
         plan, change = candidate
-        sys.stderr.write(f"kaitoc: retrying with {change}\n")
+        note(f"kaitoc: retrying with {change}")
         free_memory()
         code = _execute_once(plan, replace(how, resume=False, overwrite=True))
     return code
@@ -129,7 +130,7 @@ def _execute_once(plan: Plan, how: Execution, group: NodeGroup | None = None) ->
         tell(RunFailure(f"stopped by Ctrl-C; {describe_kept(Path(plan.output.path) / CHECKPOINTS)}"))
         return EXIT_INTERRUPTED
     if is_main_process():
-        sys.stdout.write(report.to_text() + "\n")
+        note(report.to_text(), sys.stdout)
     return 0
 
 

@@ -6,6 +6,7 @@ import click
 
 from kaitoc.compiler.cli.admission_options import AdmissionOptions, admission_options
 from kaitoc.compiler.cli.completion import complete_path
+from kaitoc.compiler.cli.console import say
 from kaitoc.compiler.cli.options import takes
 from kaitoc.compiler.cli.standard_input import read_standard_input
 from kaitoc.compiler.core.records import dataclass
@@ -74,8 +75,8 @@ def _run_suite(folder: str, options: AdmitOptions) -> int:
     for case in cases:
         lines = list(differences(case, policy))
         num_failed += bool(lines)
-        click.echo(f"{'FAIL' if lines else 'ok'}  {case.name}" + "".join(f"\n      {line}" for line in lines))
-    click.echo(f"{len(cases) - num_failed} of {len(cases)} reviews were answered as expected")
+        say(f"{'FAIL' if lines else 'ok'}  {case.name}" + "".join(f"\n      {line}" for line in lines))
+    say(f"{len(cases) - num_failed} of {len(cases)} reviews were answered as expected")
     return EXIT_REFUSED if num_failed else 0
 
 

@@ -9,7 +9,7 @@ from kaitoc.compiler.check.engine_options import EngineOptions, engine_of
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.completion import complete_path
-from kaitoc.compiler.cli.console import EXIT_USAGE, complain, show_progress
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
 from kaitoc.compiler.cli.option_records import AssumptionOptions
 from kaitoc.compiler.cli.options import assumption_options, config_option, isolated_option, takes
 from kaitoc.compiler.cli.standard_input import inputs_from
@@ -85,12 +85,10 @@ def _written(options: BaselineOptions, outcome: Outcome) -> Baseline:
             raise SettingsError("--update needs a baseline file; -o - is standard output")
         return baseline_of(outcome.findings, "baseline.json")
     if not options.update:
-        click.echo(
-            f"{options.output}: {plural(len(outcome.findings), 'finding')} in {plural(len(outcome.files), 'file')}"
-        )
+        say(f"{options.output}: {plural(len(outcome.findings), 'finding')} in {plural(len(outcome.files), 'file')}")
         return baseline_of(outcome.findings, options.output)
     before = load_baseline(options.output)
     after = before.still_found(outcome.findings, outcome.files)
     gone = before.num_findings - after.num_findings
-    click.echo(f"{options.output}: {plural(after.num_findings, 'finding')}, {gone} removed")
+    say(f"{options.output}: {plural(after.num_findings, 'finding')}, {gone} removed")
     return after

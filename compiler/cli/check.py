@@ -73,7 +73,7 @@ def _check_options(command: F) -> F:
 @_check_options
 @takes(CheckOptions)
 def check(options: CheckOptions) -> int:
-    """Find what is wrong with the manifests of what tunes and what serves.
+    """Find errors in Kaito manifests, for tuning and for serving.
 
     PATHS are files or folders (default: the current folder); - reads standard input.
     """

@@ -13,7 +13,7 @@ from kaitoc.compiler.check.inputs import Inputs, Search
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.check_report import CheckReport, conclude, tell_what_is_read, wanted_texts
-from kaitoc.compiler.cli.console import complain, say, show_progress
+from kaitoc.compiler.cli.console import complain, say, show_progress, terminal_columns
 from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.core.annotations import TYPE_CHECKING
@@ -163,13 +163,13 @@ def _show_effective(engine: Engine, files: Sequence[str]) -> int:
         file = engine.library.add_given(path)
         for server in link_serving_jobs(file, engine.library, engine.assumptions_for(path)):
             try:
-                lines = list(effective_lines(server))
+                lines = list(effective_lines(server, terminal_columns()))
             except UnknownValueError as error:
                 lines = [f"{server.manifest.ref.kind} {server.manifest.ref.name}: unknown, {error}"]
             say("\n".join(lines))
             num_shown += 1
     if not num_shown:
-        complain("no server found in the given paths")
+        complain("no server found in the given paths; --show-effective shows servers only")
     return 0
 
 

@@ -19,6 +19,7 @@ from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
 from kaitoc.compiler.compile.output import in_place, into, write_all
+from kaitoc.compiler.core.escape import printable_lines
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.passes.model import Goal, Preserve
 from kaitoc.compiling import compiled, request_for
@@ -197,7 +198,7 @@ def _refuse(result: Compilation) -> None:
     for problem in result.problems:
         complain(describe_problem(problem))
         if problem.help:
-            click.echo(f"    {problem.help}", err=True)
+            say(printable_lines(f"    help: {problem.help}"), err=True)
     for job in result.jobs:
         if job.binding:
             complain(job.binding)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from kaitoc.compiler.core import progress
+from kaitoc.compiler.core import progress, terminal
 from kaitoc.compiler.core.escape import printable_lines
-from kaitoc.compiler.report import style
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -19,7 +18,7 @@ def say(text: str, *, err: bool = False) -> None:
 
     columns = terminal_columns(err=err)
     if columns is not None:
-        from kaitoc.compiler.report.folding import folded  # as above
+        from kaitoc.compiler.core.folding import folded  # as above
 
         text = folded(text, columns)
     click.echo(text, err=err, color=True)
@@ -32,7 +31,7 @@ def complain(message: str) -> None:
 
 def terminal_columns(*, err: bool = False) -> int | None:
     """Measure the terminal of standard output or standard error in columns, None when it is not a terminal."""
-    return style.terminal_columns(sys.stderr if err else sys.stdout, os.environ)
+    return terminal.terminal_columns(sys.stderr if err else sys.stdout, os.environ)
 
 
 def show_progress() -> None:

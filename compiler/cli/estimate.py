@@ -23,6 +23,7 @@ from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.option_types import Choice, Integer
 from kaitoc.compiler.cli.options import (
     config_option,
+    format_option,
     gpu_memory_option,
     gpu_option,
     isolated_option,
@@ -92,7 +93,7 @@ _SERVE = "serve"
 @price_option
 @click.option("--plot", metavar="FILE", shell_complete=complete_path, help="Plot the sweep as FILE.svg, .png or .html.")
 @click.option("--strict", is_flag=True, help="Exit 1 on a tight fit too.")
-@click.option("--format", "-f", "format_name", type=Choice(["text", "json"]), default="text", show_default=True)
+@format_option
 @config_option
 @isolated_option
 @serving_options

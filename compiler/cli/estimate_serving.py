@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 WEIGHT_FORMATS = ("bf16", "fp16", "fp8", "int8", "awq", "gptq", "int4-experts", "mxfp4", "nvfp4", "bitsandbytes")
-_UNSOLVED = ("none", "0")
 SOLVABLE = ("max-model-len", "concurrency", "gpus", "instance")
 
 
@@ -115,6 +114,8 @@ class ServingRequest:
 
 def estimate_servers(request: ServingRequest) -> int:
     """Print the estimates of servers and return the exit code."""
+    from kaitoc.compiler.report.estimate.serving import UNSOLVED  # a fine-tune is estimated without what serves
+
     _require_open_question(request)
     codes = []
     for number, estimated in enumerate(_estimates(request)):
@@ -124,7 +125,7 @@ def estimate_servers(request: ServingRequest) -> int:
             say(("\n" if number else "") + str(estimated))
         failing = (Verdict.DOES_NOT_FIT, *((Verdict.TIGHT,) if request.strict else ()))
         solved = estimated.need.solved
-        codes.append(int(solved in _UNSOLVED if solved else estimated.verdict in failing))
+        codes.append(int(solved in UNSOLVED if solved else estimated.verdict in failing))
     return max(codes)
 
 

@@ -125,7 +125,10 @@ class InitOptions:
 )
 @takes(InitOptions)
 def init(options: InitOptions) -> int:  # fmt: skip
-    """Write a Workspace and a ConfigMap for a model, already right and as fast as fits, or what serves the adapter."""
+    """Write a Workspace and a ConfigMap that are valid, fit the GPU and train as fast as it allows.
+
+    With --serve, write the Workspace that serves the adapter instead.
+    """
     try:
         return _write_scaffold(options)
     except CompileError as error:
@@ -144,6 +147,8 @@ def _write_scaffold(options: InitOptions) -> int:
     context = PassContext(goal=Goal.THROUGHPUT, preserve=Preserve.STATISTICAL, job_rules=tuple(rules.job_rules))
     request = CompileRequest(overrides, settings, rules, context)
     if options.serve:
+        if options.gpu is None:
+            raise SettingsError("--serve needs the server's GPU or instance type: name it with --gpu")
         blueprint = _blueprint(options, assumptions)
         server = Source(f"{blueprint.name}-server.yaml", server_text(blueprint, assumptions))
         _emit(with_reasons(server, request), output)

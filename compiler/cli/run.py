@@ -33,7 +33,8 @@ def _engine_options(command: F) -> F:
 @click.argument("path", shell_complete=complete_path)
 @assumption_options
 @click.option("--workspace", metavar="N", help="Workspace to run, if the file has several.")
-@click.option("--device", type=Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option("--device", type=Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
+              help="Device to train on; auto takes a GPU where there is one.")  # fmt: skip
 @click.option("--model-path", metavar="P", help="The model's folder (in Kaito's image: /workspace/tfs/weights).")
 @click.option("--data", metavar="P", help="Training data, a file or a folder (in Kaito's image: /mnt/data).")
 @click.option("--eval-data", metavar="P", help="Data for evaluation only, a file or a folder; needs `eval_strategy`.")

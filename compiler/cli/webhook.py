@@ -54,7 +54,8 @@ class WebhookOptions:
 @click.command()
 @admission_options
 @click.option("--host", default="0.0.0.0", show_default=True, metavar="H", help="Address to listen on.")  # noqa: S104
-@click.option("--port", type=Integer(1, 65535), default=8443, show_default=True, metavar="N")
+@click.option("--port", type=Integer(1, 65535), default=8443, show_default=True, metavar="N",
+              help="Port to listen on.")  # fmt: skip
 @click.option("--cert", metavar="FILE", shell_complete=complete_path,
               help="Certificate chain, PEM; reloaded when it changes.")  # fmt: skip
 @click.option("--key", metavar="FILE", shell_complete=complete_path, help="Private key, PEM.")
@@ -70,7 +71,8 @@ class WebhookOptions:
     "--fail-open/--fail-closed", default=True, show_default=True, help="Admit objects that could not be checked."
 )
 @click.option("--processes", type=Integer(min=1), metavar="N", help="Worker processes (default: one per core).")
-@click.option("--max-in-flight", type=Integer(min=1), default=512, show_default=True, metavar="N")
+@click.option("--max-in-flight", type=Integer(min=1), default=512, show_default=True, metavar="N",
+              help="Reviews that a process answers at once; further ones get 503.")  # fmt: skip
 @click.option("--request-seconds", type=Number(0.1, 300), default=10.0, show_default=True, metavar="S",
               help="Time limit for a request's headers, and for its body.")  # fmt: skip
 @click.option("--drain-seconds", type=Number(0, 300), default=5.0, show_default=True, metavar="S",

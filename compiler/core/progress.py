@@ -85,7 +85,7 @@ class _DrawnTask(Task):
         if self._num_steps is None:
             return f"{self._label}  {now - self._started:.0f} s"
         share = min(1.0, sum(self._counts) / max(1, self._num_steps))
-        return f"{self._label}  {int(100 * share):>2} %"
+        return f"{self._label}  {int(100 * share):>2}%"
 
     def _write(self, text: str) -> None:
         with suppress(OSError):  # a terminal that has gone must not end the work

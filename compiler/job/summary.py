@@ -19,9 +19,9 @@ class ServingNeed:
     """What a server needs on the `num_nodes` that Kaito starts.
 
     `needed_nodes` is the fewest on which it fits, None where it is unknown or no number is enough; `kaito` is what
-    Kaito's estimator computes, None where it is unknown. `lengths` are those to
-    show the concurrency at, `solved` the answer to what is asked for beside,
-    `layout` how the GPUs share the model and who says so, empty for one GPU.
+    Kaito's estimator computes, None where it is unknown. `lengths` are those to show the concurrency at; `solved`
+    answers `question`, a value of `--solve`, both empty for none; `layout` is how the GPUs share the model and who
+    says so, empty for one GPU.
     """
 
     footprint: ServingFootprint
@@ -29,6 +29,7 @@ class ServingNeed:
     needed_nodes: int | None = None
     kaito: NodeEstimate | None = None
     lengths: tuple[int, ...] = ()
+    question: str = ""
     solved: str = ""
     layout: str = ""
 

@@ -30,5 +30,5 @@ def _unset_split(job: Job) -> Change:
     if evaluates(job):
         reason = "Kaito's default, set explicitly; its templates set 1"
         return set_to(job, "DatasetConfig", "train_test_split", _CODE_DEFAULT, reason, Preserves.EXACT)
-    reason = "Kaito's default holds out 20 % of the data, which no evaluation uses"
+    reason = "Kaito's default holds out 20% of the data, which no evaluation uses"
     return set_to(job, "DatasetConfig", "train_test_split", 1, reason, Preserves.INTENT)

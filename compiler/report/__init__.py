@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from kaitoc.compiler.core.annotations import TextIO
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.source import write_atomically
+from kaitoc.compiler.core.terminal import terminal_columns
 from kaitoc.compiler.report.model import Contents, Frame, Verbosity, load_format
-from kaitoc.compiler.report.style import terminal_columns
 
 FORMATS = ("text", "concise", "json", "sarif", "github", "gitlab", "junit", "rdjson", "markdown")
 
@@ -83,7 +83,7 @@ def _fitted(texts: Iterator[str], stream: TextIO) -> Iterator[str]:
     columns = terminal_columns(stream, os.environ)
     if columns is None:
         return texts
-    from kaitoc.compiler.report.folding import folded  # a check that nobody watches does without
+    from kaitoc.compiler.core.folding import folded  # a check that nobody watches does without
 
     return (folded(text, columns) for text in texts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kaitoc.compiler.core.redaction import HIDDEN, is_secret
 from kaitoc.compiler.job.serving_job import ServingJob
@@ -15,8 +15,10 @@ _LAUNCHER = "python3 /workspace/vllm/inference_api.py"
 _MOST_CHARACTERS = 60
 
 
-def effective_lines(job: ServingJob) -> Iterator[str]:
+def effective_lines(job: ServingJob, num_columns: int | None = None) -> Iterator[str]:
     """Yield the lines that show a server: the command as Kaito builds it, then its values in the order of their names.
+
+    The values are a table, or a list where a terminal of `num_columns` cannot hold the table.
 
     What Kaito's generator adds for a model alone (formats, parsers, the data type) is not among them. Secrets are
     hidden.
@@ -37,9 +39,16 @@ def effective_lines(job: ServingJob) -> Iterator[str]:
     rows = [
         (name, _shown(name, served.value), origin_of(job, served.index)) for name, served in job.parsed.values.items()
     ]
+    yield from _value_lines(sorted(rows), num_columns)
+
+
+def _value_lines(rows: Sequence[tuple[str, str, str]], num_columns: int | None) -> list[str]:
+    """Return a line for each value: its name, the value and its origin."""
     names, values = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
-    for name, value, origin in sorted(rows):
-        yield f"  {name:<{names}}  {value:<{values}}  {origin}"
+    lines = [f"  {name:<{names}}  {value:<{values}}  {origin}" for name, value, origin in rows]
+    if num_columns is None or max(map(len, lines), default=0) <= num_columns:
+        return lines
+    return [f"  {name}: {value} ({origin})" for name, value, origin in rows]
 
 
 def _shown(name: str, value: object) -> str:

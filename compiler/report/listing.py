@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kaitoc.compiler.report.folding import wrapped
+from kaitoc.compiler.core.folding import wrapped
 
 _GAP = "  "
 NARROW_COLUMNS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kaitoc.compiler.report.folding import wrapped
+from kaitoc.compiler.core.folding import wrapped
 
 MOST_COLUMNS = 100
 """Longer lines of prose are hard to read, however wide the terminal is."""

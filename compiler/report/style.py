@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from enum import Enum
 
@@ -39,19 +38,6 @@ def wants_color(stream: TextIO, environment: Mapping[str, str], color: Color = C
     if environment.get("FORCE_COLOR", "0") not in ("", "0"):
         return True
     return stream.isatty() and environment.get("TERM") != "dumb"
-
-
-def terminal_columns(stream: TextIO, environment: Mapping[str, str]) -> int | None:
-    """Measure a terminal in columns, preferring `COLUMNS`; None when `stream` is not a terminal."""
-    if not stream.isatty():
-        return None
-    stated = environment.get("COLUMNS", "")
-    if stated.isdigit() and int(stated):
-        return int(stated)
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or None  # 0 where the terminal does not tell
-    except OSError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ def difference_text(found: ReleaseDifference, before: Release, after: Release) -
     """Format the difference of two releases, one paragraph per kind of difference."""
     lines = [f"{before.name} to {after.name}"]
     lines += _paragraph("libraries", (f"{name} {old} -> {new}" for name, old, new in found.libraries))
-    lines += _paragraph("options gone", found.options_gone)
-    lines += _paragraph("options new", found.options_new)
+    lines += _paragraph("options removed", found.options_gone)
+    lines += _paragraph("new options", found.options_new)
     lines += _paragraph(
         "defaults changed",
         (
@@ -36,8 +36,8 @@ def difference_text(found: ReleaseDifference, before: Release, after: Release) -
             for default in found.defaults
         ),
     )
-    lines += _paragraph("serving options gone", found.serving_options_gone)
-    lines += _paragraph("serving options new", found.serving_options_new)
+    lines += _paragraph("serving options removed", found.serving_options_gone)
+    lines += _paragraph("new serving options", found.serving_options_new)
     lines += _paragraph(
         "serving defaults changed",
         (
@@ -140,9 +140,9 @@ def _speed_text(before: float | None, after: float | None) -> str:
 
 
 def _summary(found: Upgrade, before: Release, after: Release) -> str:
-    parts = [f"{plural(len(found.breaks), 'error')} new"]
+    parts = [plural(len(found.breaks), "new error")]
     if found.warnings:
-        parts.append(f"{plural(len(found.warnings), 'warning')} new")
+        parts.append(plural(len(found.warnings), "new warning"))
     if found.mended:
         parts.append(f"{plural(len(found.mended), 'error')} gone")
     changes = {(change.place.source.path, change.place.pointer, change.option) for change in found.changes}

@@ -69,7 +69,7 @@ def job_facts(job: JobSummary) -> list[str]:
     if job.serving is not None:
         return [*facts, *_layout_facts(job.serving), *([f"{job.seq_len:,} tokens"] if job.seq_len else [])]
     if job.seq_len is not None:
-        facts.append(f"{job.seq_len} tokens")
+        facts.append(f"{job.seq_len:,} tokens")
     if job.batch is not None:
         facts.append(f"batch {job.batch}")
     return facts

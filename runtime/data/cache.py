@@ -6,13 +6,13 @@ import fcntl
 import os
 import re
 import stat
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kaitoc.runtime.data.tokens import DamagedTokens, find_tokens, is_of_tokens, read_tokens, require_whole
+from kaitoc.runtime.notes import note
 
 CACHE_VARIABLE = "KAITOC_CACHE_DIR"
 _XDG_VARIABLE = "XDG_CACHE_HOME"
@@ -150,4 +150,4 @@ def _is_at(place: Path, number: int) -> bool:
 
 
 def _tell(line: str) -> None:
-    sys.stderr.write(f"kaitoc: {line}\n")
+    note(f"kaitoc: {line}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from kaitoc.runtime.data.cache import cache_folder, cached_file, locked, remove_
 from kaitoc.runtime.data.source import Source
 from kaitoc.runtime.data.tokens import DamagedTokens, Tokens, read_tokens, write_tokens
 from kaitoc.runtime.failures import RunFailure
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.peers import decided_on_node, num_on_node, wait_for_node
 
 
@@ -98,5 +98,5 @@ def _kept(tokens: Tokens, folder: Path, key: str) -> _Made:
         file = write_tokens(tokens, folder, key)
         return _Made(read_tokens(file), file)
     except (OSError, DamagedTokens) as error:
-        sys.stderr.write(f"kaitoc: tokens are not cached: {getattr(error, 'strerror', None) or error}\n")
+        note(f"kaitoc: tokens are not cached: {getattr(error, 'strerror', None) or error}")
         return _Made(tokens, None)

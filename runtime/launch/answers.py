@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from kaitoc.compiler.plan.plan import Plan
@@ -10,6 +9,7 @@ from kaitoc.runtime.data.preferences import as_answered
 from kaitoc.runtime.failures import in_words
 from kaitoc.runtime.launch.ready import Ready
 from kaitoc.runtime.model.shard_loading import is_sharded
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.observe.report import Sample
 from kaitoc.runtime.observe.samples import answer_samples
 from kaitoc.runtime.world import is_main_process, leave_others
@@ -37,6 +37,6 @@ def samples_of(plan: Plan, ready: Ready, model: Any) -> tuple[Sample, ...]:
             leave_others()
     except Exception as error:
         if is_main_process():
-            sys.stderr.write(f"samples: no answers: {in_words(error)}\n")
+            note(f"samples: no answers: {in_words(error)}")
         return ()
     return samples

@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import torch
 
 from kaitoc.runtime.failures import FinalFailure, in_words
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.world import is_main_process, local_rank
 
@@ -81,7 +81,7 @@ def _compute_in_fixed_segments(refused: RuntimeError) -> None:
             f"for {', '.join(torch.cuda.get_arch_list())}; --device cpu trains without it"
         ) from error
     if is_main_process():
-        sys.stderr.write("memory: the driver refuses expandable segments, so they are off\n")
+        note("memory: the driver refuses expandable segments, so they are off")
 
 
 def _reason() -> str:

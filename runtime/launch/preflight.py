@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from kaitoc.runtime.data.download import DOWNLOADS
 from kaitoc.runtime.failures import OutOfMemory, OutputRefused
 from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
 from kaitoc.runtime.model.sharding import peaks_at_load
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.observe.device import free_and_total_bytes
 from kaitoc.runtime.observe.prediction import replayed_batches
 from kaitoc.runtime.output.names import ADAPTER, CHECKPOINTS, IMAGE, MERGED, MODEL
@@ -133,9 +133,9 @@ def check_lengths(plan: Plan, config: Any, rows: Sequence[int], device: str) -> 
         return
     what = f"batches of rows with {min(rows):,} to {max(rows):,} tokens fragment the GPU's memory"
     if replayed.fits:
-        sys.stderr.write(
+        note(
             f"memory: {what}: PyTorch frees cached blocks about {replayed.num_retries} times in {NUM_BATCHES} "
-            "batches, each of which is slow; `group_by_length: true` or a smaller batch leaves more room\n"
+            "batches, each of which is slow; `group_by_length: true` or a smaller batch leaves more room"
         )
         return
     raise OutOfMemory(

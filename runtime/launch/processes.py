@@ -24,6 +24,7 @@ from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, RunFailure
 from kaitoc.runtime.launch.nodes import NodeGroup
 from kaitoc.runtime.launch.signals import ended_at_once_by_sigterm
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.world import is_launched
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
     num_processes = group.processes_per_node if group is not None else plan.num_processes
     peers = Peers(group) if group is not None else None
     if group is not None:
-        sys.stderr.write(f"kaitoc: {group.describe()}\n")
+        note(f"kaitoc: {group.describe()}")
     with (
         tempfile.TemporaryDirectory(prefix="kaitoc-") as folder,
         _quiet_launcher(num_processes, grace_seconds_of(how.grace_seconds, os.environ)),
@@ -116,7 +117,7 @@ def launch(plan: Plan, how: Execution, group: NodeGroup | None = None) -> int:
         except SilentNodeError as error:
             raise RunFailure(str(error)) from error
         except SignalException as error:
-            sys.stderr.write(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}\n")
+            note(_stated(Path(folder), 0) or f"kaitoc: stopped by {error.sigval.name}")
             code = exit_code_of(-error.sigval)
         except DistError as error:
             if peers is None:
@@ -129,7 +130,7 @@ def tell(error: Exception) -> None:
     """Tell a failure to the user: here, or through the launcher that started this process with others."""
     path = os.environ.get(_ERROR_FILE)
     if path is None:
-        sys.stderr.write(f"kaitoc: {error}\n")
+        note(f"kaitoc: {error}")
         return
     more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
     Path(path).write_text(json.dumps({"message": {"message": str(error), "extraInfo": more}}), encoding="utf-8")
@@ -161,7 +162,7 @@ def _tell_failure(error: ChildFailedError, folder: Path) -> int:
         said = "".join(
             file.read_text(encoding="utf-8", errors="replace") for file in _files(folder, local, "stderr.log")
         )
-    sys.stderr.write(said if said is not None else f"kaitoc: process {rank} ended: {failure.message}\n")
+    note(said.rstrip("\n") if said is not None else f"kaitoc: process {rank} ended: {failure.message}")
     return exit_code_of(failure.exitcode)
 
 
@@ -182,7 +183,7 @@ def _stated(folder: Path, rank: int) -> str | None:
     """Return the failure that a process told through the launcher, None when it told none."""
     for file in _files(folder, rank, "error.json"):
         message = json.loads(file.read_text(encoding="utf-8"))["message"]
-        return f"kaitoc: {message['message'] if isinstance(message, dict) else message}\n"
+        return f"kaitoc: {message['message'] if isinstance(message, dict) else message}"
     return None
 
 

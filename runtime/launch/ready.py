@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from kaitoc.runtime.launch.preflight import check_lengths, check_memory, check_o
 from kaitoc.runtime.model.adapter import adapt
 from kaitoc.runtime.model.load import check_vocabulary, load_config, load_model, load_tokenizer, require_model
 from kaitoc.runtime.model.shard_loading import give_addresses, is_read_once, is_sharded
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.observe.prediction import with_lengths
 from kaitoc.runtime.output.checkpoints import (
     newest_whole,
@@ -134,11 +134,11 @@ def _checkpoint(plan: Plan, output: Path, passed_over: list[Path]) -> Path | Non
     folder = output / CHECKPOINTS
     checkpoint = newest_whole(folder, passed_over.append)
     for damaged in passed_over:
-        sys.stderr.write(f"kaitoc: {damaged} is damaged or incomplete and is skipped\n")
+        note(f"kaitoc: {damaged} is damaged or incomplete and is skipped")
     if holds_run(output):
         require_same_plan(plan, output)
     if checkpoint is None and is_main_process():
-        sys.stderr.write(f"kaitoc: no checkpoint in {folder}: starting from step 1\n")
+        note(f"kaitoc: no checkpoint in {folder}: starting from step 1")
     return checkpoint
 
 

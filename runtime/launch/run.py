@@ -26,6 +26,7 @@ from kaitoc.runtime.model.loss_tiles import loss_tiles
 from kaitoc.runtime.model.shard_loading import is_sharded
 from kaitoc.runtime.model.sharding import with_sharding
 from kaitoc.runtime.model.trained_modules import trainable_by_module
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.observe.device import device_bytes, held_bytes
 from kaitoc.runtime.observe.prediction import predicted_footprint, predicted_live_bytes
 from kaitoc.runtime.observe.progress import ProgressCallback
@@ -78,12 +79,12 @@ def _run(plan: Plan, options: RunOptions, served: PrometheusCallback | None) -> 
     with ended_by_sigterm():
         ready = make_ready(plan, options)
     if shows_progress:
-        sys.stderr.write(f"data: {ready.data_summary}\n")
+        note(f"data: {ready.data_summary}")
     history = History.of(ready.output / METRICS) if is_main_process() else History()
     termination = TerminationCallback()
     trainer = build_trainer(plan, ready)
     if shows_progress:
-        sys.stderr.write(f"device: {describe_setup(plan, ready.device, trainer)}\n")
+        note(f"device: {describe_setup(plan, ready.device, trainer)}")
     measures = ready.device == "cpu" and not is_sharded(plan)
     memory = MeasureFirstSteps(_tensors(ready.model), trainer) if measures else None
     file = ready.output / METRICS if is_main_process() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from kaitoc.compiler.plan.plan import LoraPlan, Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
 from kaitoc.runtime.model.pissa import is_pissa, remember_initial
 from kaitoc.runtime.model.served_adapter import served_config, tell_server
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.world import is_main_process
 
 
@@ -61,7 +61,7 @@ def _leave_out_routing(model: Any, config: LoraConfig) -> None:
     if config.target_parameters:
         config.target_parameters, config.rank_pattern, config.alpha_pattern = None, ranks, alphas
         if is_main_process():
-            sys.stderr.write("adapter: experts and routers get no adapter unless `target_modules` names them\n")
+            note("adapter: experts and routers get no adapter unless `target_modules` names them")
 
 
 def _linear_routers(model: Any) -> list[str]:
@@ -95,4 +95,4 @@ def _tell_unmatched(model: Any, targets: Sequence[str]) -> None:
     missing = [target for target in targets if not any(is_target(name, target) for name in names)]
     matched = [target for target in targets if target not in missing]
     if missing and matched and is_main_process():
-        sys.stderr.write(f"adapter: the model has no {', '.join(missing)}; only {', '.join(matched)} is trained\n")
+        note(f"adapter: the model has no {', '.join(missing)}; only {', '.join(matched)} is trained")

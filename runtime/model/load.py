@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +18,7 @@ from kaitoc.runtime.model.hub import is_cached, looks_like_path
 from kaitoc.runtime.model.quantization import quantization_config, tell_unquantised
 from kaitoc.runtime.model.shard_loading import has_no_values, reading_once
 from kaitoc.runtime.model.tokenizer import apply_stated
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.out_of_memory import is_out_of_memory
 from kaitoc.runtime.world import is_main_process
 
@@ -171,7 +171,7 @@ def _require_complete(plan: Plan, loading_info: dict[str, Any]) -> None:
             raise ModelFailure(f"{plan.model.path}: the weights do not match config.json: {problem}")
     unused = sorted(loading_info["unexpected_keys"])
     if unused and is_main_process():
-        sys.stderr.write(f"model: {len(unused)} of its weights are not used, the first: {unused[0]}\n")
+        note(f"model: {len(unused)} of its weights are not used, the first: {unused[0]}")
 
 
 def _attention(plan: Plan, device: str) -> str | None:
@@ -180,7 +180,7 @@ def _attention(plan: Plan, device: str) -> str | None:
     if obstacle is None:
         return _ATTENTION[plan.model.attention]
     if is_main_process():
-        sys.stderr.write(f"attention: {obstacle}, so it is PyTorch's own (sdpa)\n")
+        note(f"attention: {obstacle}, so it is PyTorch's own (sdpa)")
     return _ATTENTION["sdpa"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from transformers import BitsAndBytesConfig
 from kaitoc.compiler.core.units import format_gib
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.model.shard_loading import is_sharded
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.world import is_main_process
 
 _QUANTISED = ("Params4bit", "Int8Params")
@@ -60,9 +60,9 @@ def tell_unquantised(plan: Plan, model: Any) -> None:
     num_bytes = sum(parameter.numel() * parameter.element_size() for parameter in left.values())
     dtype = str(next(iter(left.values())).dtype).removeprefix("torch.")
     listed = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
-    sys.stderr.write(
+    note(
         f"quantization: {listed} stay in {dtype} ({format_gib(num_bytes)}): bitsandbytes quantises plain linear layers "
-        "only\n"
+        "only"
     )
 
 

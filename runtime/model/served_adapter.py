@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -18,6 +17,7 @@ from kaitoc.compiler.catalog.served_adapters import is_scaled_alike, needed_lora
 from kaitoc.compiler.kaito.argument_table import release_arguments
 from kaitoc.runtime.failures import ModelFailure
 from kaitoc.runtime.model.pissa import plain_config
+from kaitoc.runtime.notes import note
 from kaitoc.runtime.world import is_main_process
 
 _ADAPTER = "default"
@@ -65,14 +65,12 @@ def tell_server(config: Mapping[str, Any], release: str) -> None:
         return
     server = f"the vLLM {known.vllm} of Kaito {known.name}"
     for reason in vllm_refusals(config).values():
-        sys.stderr.write(f"adapter: {server} will refuse it: {reason}; --merge writes a model that it serves\n")
+        note(f"adapter: {server} will refuse it: {reason}; --merge writes a model that it serves")
     rank = needed_lora_rank(config)
     if rank is not None:
-        sys.stderr.write(f"adapter: rank {config['r']} needs `max-lora-rank: {rank}` where {server} serves it\n")
+        note(f"adapter: rank {config['r']} needs `max-lora-rank: {rank}` where {server} serves it")
     if not is_scaled_alike(config):
-        sys.stderr.write(
-            f"adapter: {server} scales all modules by `lora_alpha` / `r` and will compute something else\n"
-        )
+        note(f"adapter: {server} scales all modules by `lora_alpha` / `r` and will compute something else")
 
 
 def _known_keys(release: str) -> frozenset[str]:

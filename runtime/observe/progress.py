@@ -89,7 +89,7 @@ def _numbers_of(logs: dict[str, Any], prefix: str) -> str:
     if logs.get("memory_bytes") and not prefix:
         words.append(format_gib(float(logs["memory_bytes"]), 2))
     if "gpu_utilization_percent" in logs and not prefix:
-        words.append(f"GPU {float(logs['gpu_utilization_percent']):.0f} %")
+        words.append(f"GPU {float(logs['gpu_utilization_percent']):.0f}%")
     return "  ".join(words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from kaitoc.compiler.core.escape import printable
+from kaitoc.compiler.core.escape import printable, printable_lines
 from kaitoc.compiler.core.units import GIB, MIB, format_gib
 
 _MAX_CHARACTERS = 100
@@ -24,7 +24,7 @@ class Sample:
         """List the sample's parts with their display names."""
         base = [("without adapter", self.without_adapter)] if self.without_adapter is not None else []
         rows = [("prompt", self.prompt), ("expected", self.expected), *base, ("answer", self.answer)]
-        return [(name, printable(text)) for name, text in rows]
+        return [(name, printable_lines(text)) for name, text in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,14 @@ class RunReport:
         return json.dumps({"version": 1, **asdict(self)}, indent=2) + "\n"
 
     def to_text(self) -> str:
-        """Render the report as the table that ends a run's output."""
+        """Render the report as the table that ends a run's output, and its samples, each answer on a line."""
+        answers = [
+            f"{name:<18}{_cut(text)}".rstrip() for sample in self.samples for name, text in (("", ""), *sample.rows())
+        ]
+        return "\n".join([self.table(), *answers])
+
+    def table(self) -> str:
+        """Render what was trained, how fast and in how much memory."""
         rows = [
             ("steps", f"{self.num_steps:,} in {self.seconds:.1f} s, {self.tokens_per_second:,.0f} tokens/s"),
             ("examples", f"{self.num_examples:,}, {self.num_truncated} cut, {self.num_skipped} skipped"),
@@ -71,7 +78,7 @@ class RunReport:
             ("trained", f"{self.num_trainable_parameters:,} parameters in {', '.join(self.trainable_by_module)}"),
             ("adapter", self.adapter_folder),
         ]
-        table = [f"{name:<10}{text}" for name, text in rows]
+        facts = [f"{name:<10}{text}" for name, text in rows]
         memory = [
             f"{'memory':<22}{'predicted':>12}{'measured':>12}",
             _memory_row("allocated", self.predicted_allocated_bytes, self.measured_allocated_bytes),
@@ -80,8 +87,7 @@ class RunReport:
             memory.append(_memory_row("reserved", self.predicted_reserved_bytes, self.measured_reserved_bytes))
         if self.measured_device_bytes is not None:
             memory.append(_memory_row("device", self.predicted_device_bytes, self.measured_device_bytes))
-        answers = [f"{name:<18}{_cut(text)}" for sample in self.samples for name, text in (("", ""), *sample.rows())]
-        return "\n".join([*table, "", *memory, *answers])
+        return "\n".join([*facts, "", *memory])
 
     def _token_losses(self) -> str:
         if self.first_token_loss is None:
@@ -90,7 +96,7 @@ class RunReport:
 
 
 def _cut(text: str) -> str:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _MAX_CHARACTERS else line[:_MAX_CHARACTERS] + "..."
 
 

@@ -17,7 +17,7 @@ _CURVES = (
     ("Learning rate", "learning_rate", 1.0, ""),
     ("Tokens per second", "tokens_per_second", 1.0, ""),
     ("Memory", "memory_bytes", 1.0 / GIB, " GiB"),
-    ("GPU utilization", "gpu_utilization_percent", 1.0, " %"),
+    ("GPU utilization", "gpu_utilization_percent", 1.0, "%"),
 )
 """Title, name in `metrics.jsonl`, factor and unit of each curve."""
 _STYLE = """
@@ -40,7 +40,7 @@ def render(name: str, report: RunReport, metrics: Sequence[dict[str, Any]]) -> s
     title = f"kaitoc run: {_text(name)}"
     body = [
         f"<h1>{title}</h1>",
-        f"<pre>{escape(report.to_text())}</pre>",
+        f"<pre>{escape(report.table())}</pre>",
         *_curves(metrics),
         _modules(report),
         *_answers(report),

@@ -132,6 +132,21 @@ def test_an_answer_decides_the_exit_code_where_one_is_asked_for() -> None:
     assert estimate(*arguments, "max-model-len").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "question", "answer"),
+    [
+        ("llama-3.1-8b-instruct", "max-model-len", "longest context that certainly fits: --max-model-len "),
+        ("llama-3.3-70b-instruct", "max-model-len", "no context certainly fits"),
+        ("llama-3.3-70b-instruct", "gpus", "fewest GPUs that certainly fit: "),
+        ("llama-3.3-70b-instruct", "concurrency", "not even one request fits"),
+        ("phi-4", "instance", "smallest instance types that certainly fit: "),
+    ],
+)
+def test_the_answer_to_a_question_is_the_last_line(model: str, question: str, answer: str) -> None:
+    result = estimate("--model", model, "--gpu", "L4-24GB", "--solve", question)
+    assert result.output.splitlines()[-1].startswith(answer)
+
+
 def test_instances_are_listed_by_their_memory() -> None:
     solved = serving_of("--model", "phi-4", "--gpu", A100, "--solve", "instance")["solved"].split(", ")
 

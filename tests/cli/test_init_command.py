@@ -98,7 +98,7 @@ def test_init_prefers_a_gpu_that_leaves_a_margin(here: Path) -> None:
         (("--model", "phi-4", "--gpu", "A10-24GB", "--method", "lora"), 1, "it fits with `--method qlora`"),
         (("--model", "phi-4", "--kaito-version", "v0.13"), 2, "v0.12); the nearest is v0.12"),
         (("--model", "phi-4", "--kaito-version", "v0.3"), 2, "v0.12); the nearest is v0.8"),
-        (("--model", "phi-4", "--serve"), 1, "name it with `--gpu`"),
+        (("--model", "phi-4", "--serve"), 2, "name it with --gpu"),
         (("--model", "phi-4", "--serve", "--gpu", "A100-80GB", "--rank", "600"), 1, "no rank above 512"),
         (
             ("--model", "falcon-7b", "--serve", "--gpu", "A100-80GB", "--kaito-version", "v0.10"),

@@ -59,7 +59,10 @@ def test_files_without_a_server_are_said_to_have_none(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["check", "--isolated", "--show-effective", str(tmp_path)])
 
     assert result.exit_code == 0
-    assert (result.stdout, result.stderr) == ("", "kaitoc: no server found in the given paths\n")
+    assert (result.stdout, result.stderr) == (
+        "",
+        "kaitoc: no server found in the given paths; --show-effective shows servers only\n",
+    )
 
 
 def test_a_server_on_several_nodes_has_the_layout_that_estimate_shows(tmp_path: Path) -> None:

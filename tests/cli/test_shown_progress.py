@@ -25,7 +25,7 @@ def test_a_check_shows_its_share_and_leaves_its_report_alone(folder: Path, num_p
     shown = Terminal(folder=folder, has_stdout=False).run(["check", "-f", "json", "--jobs", num_processes])
 
     assert shown.exit_code == 0
-    assert re.search(rf"{re.escape(ERASED)}checking 4 files  \d\d %", shown.terminal)
+    assert re.search(rf"{re.escape(ERASED)}checking 4 files  \d\d%", shown.terminal)
     assert shown.terminal.endswith(ERASED)
     assert len(json.loads(shown.stdout)["jobs"]) == 4
 
@@ -42,11 +42,11 @@ def test_a_log_shows_no_progress(folder: Path, variables: dict[str, str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "label"),
     [
-        (["compile", "--diff", "."], "compiling 4 jobs  25 %"),
-        (["upgrade", "--from", "v0.11", "--to", "v0.12", "."], "checking 4 files  50 %"),
-        (["baseline", "-o", "baseline.json", "."], "checking 4 files  50 %"),
-        (["check", "--fix", "--jobs", "1"], "checking 4 files  50 %"),
-        (["estimate", "--model", "phi-4", "--sweep", "seq-len=1:2"], "estimating 2 sizes  50 %"),
+        (["compile", "--diff", "."], "compiling 4 jobs  25%"),
+        (["upgrade", "--from", "v0.11", "--to", "v0.12", "."], "checking 4 files  50%"),
+        (["baseline", "-o", "baseline.json", "."], "checking 4 files  50%"),
+        (["check", "--fix", "--jobs", "1"], "checking 4 files  50%"),
+        (["estimate", "--model", "phi-4", "--sweep", "seq-len=1:2"], "estimating 2 sizes  50%"),
     ],
 )
 def test_commands_that_may_take_long_show_progress(folder: Path, arguments: list[str], label: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import pytest
 from terminals import Terminal
 
 DEMO = Path(__file__).parents[2] / "examples/demo.yaml"
+SERVER = Path(__file__).parents[1] / "passes/fit_server/a_context_that_is_too_long/before.yaml"
 COMMANDS = (
     ["check", str(DEMO)],
+    ["check", "--show-effective", str(SERVER)],
+    ["compile", "--goal", "throughput", str(SERVER)],
     ["compile", str(DEMO)],
     ["rules"],
     ["explain", "KT401"],
@@ -37,6 +41,7 @@ def test_no_word_is_broken_at_80_columns(arguments: list[str]) -> None:
     for line in Terminal(columns=80, variables={"NO_COLOR": "1"}).run(arguments).terminal.split("\n"):
         text = line.rpartition("\r\x1b[K")[2]
         assert len(text) <= 80 or SOURCE.match(text) or len(text.split()) == 1, text
+        assert text == text.rstrip() or SOURCE.match(text), text
 
 
 def test_tables_are_lists_below_100_columns() -> None:
@@ -72,3 +77,15 @@ def test_a_closed_stream_is_no_error(stream: str) -> None:
     done = kaitoc("check", str(DEMO), redirect=stream)
     assert done.returncode == 0
     assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["check", str(DEMO)], ["rules"], ["check", "--help"], ["compile", str(DEMO)]])
+def test_output_that_nobody_reads_ends_a_command_as_sigpipe_does(arguments: list[str]) -> None:
+    """As `kubectl options | true` ends; ruff 0.17 ends with 0, which hides findings from `set -o pipefail`."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "kaitoc", *arguments], stdout=theirs, stderr=subprocess.PIPE, text=True
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (141, "")

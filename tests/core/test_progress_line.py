@@ -95,7 +95,7 @@ def test_long_work_shows_its_share_and_is_erased(screen: Screen, clock: Clock) -
         task.advance()
         clock.seconds = 2.0
         task.advance()
-    assert screen.written == ["\r\x1b[Kchecking 8 files  25 %", "\r\x1b[Kchecking 8 files  50 %", "\r\x1b[K"]
+    assert screen.written == ["\r\x1b[Kchecking 8 files  25%", "\r\x1b[Kchecking 8 files  50%", "\r\x1b[K"]
 
 
 def test_work_of_unknown_size_shows_its_time(screen: Screen, clock: Clock) -> None:
@@ -127,4 +127,4 @@ def test_steps_of_forked_processes_count(screen: Screen, clock: Clock) -> None:
         os.waitpid(child, 0)
         clock.seconds = 1.0
         task.advance()
-    assert screen.written[0] == "\r\x1b[Kchecking 4 files  75 %"
+    assert screen.written[0] == "\r\x1b[Kchecking 4 files  75%"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaitoc.compiler.report.folding import MIN_COLUMNS, folded, visible_length, wrapped
+from kaitoc.compiler.core.folding import MIN_COLUMNS, folded, visible_length, wrapped
 from kaitoc.compiler.report.listing import listing
 
 WORDS = st.lists(st.text("abc`_-", min_size=1, max_size=30), min_size=1, max_size=40)
@@ -36,6 +36,7 @@ def test_colours_take_no_room() -> None:
         ("   = help: write `a` and `b` at once", "   = help: write `a` and\n     `b` at once"),
         ("  hint   it also fits a smaller GPU", "  hint   it also fits a\n         smaller GPU"),
         ("demo.yaml: tuning needs 3.5 GiB: fits", "demo.yaml: tuning needs\n    3.5 GiB: fits"),
+        ("  folder/demo.yaml:21  seed: 1 -> 2", "  folder/demo.yaml:21\n          seed: 1 -> 2"),
     ],
 )
 def test_a_line_goes_on_below_what_it_continues(line: str, expected: str) -> None:

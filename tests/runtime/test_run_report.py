@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,7 +12,7 @@ pytest.importorskip("torch")
 
 from kaitoc.runtime.observe.curves import curve
 from kaitoc.runtime.observe.ranks import largest_batch
-from kaitoc.runtime.observe.report import RunReport
+from kaitoc.runtime.observe.report import RunReport, Sample
 from kaitoc.runtime.observe.report_html import render
 
 pytestmark = pytest.mark.runtime
@@ -105,3 +106,13 @@ def test_a_constant_is_a_level_line() -> None:
 def test_the_batch_that_memory_is_predicted_for_is_the_largest_of_all_processes() -> None:
     """Of two sequences of 30 tokens, four of 20 and one of 64, by process."""
     assert largest_batch((2, 4, 1), (30, 20, 64)) == (4, 20)
+
+
+def test_a_sample_is_one_line_of_the_text_and_keeps_its_lines_on_the_page() -> None:
+    sampled = replace(report(), samples=(Sample("Why?\nSay.", "Because.", "No.\n\nYes.", None),))
+    assert (
+        "\n\nprompt            Why? Say.\nexpected          Because.\nanswer            No. Yes." in sampled.to_text()
+    )
+    page = render("run", sampled, [])
+    assert page.count("Because.") == 1
+    assert "<td class=text>No.\n\nYes.</td>" in page

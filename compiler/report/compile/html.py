@@ -76,7 +76,8 @@ def _refusal(result: Compilation) -> Iterator[str]:
     yield '<p class="changes">Nothing was written: resolve these errors first.</p>\n<ul>'
     for problem in result.problems:
         line = problem.source.position(problem.span.start).line
-        yield f"<li>{_text(f'{problem.source.path}:{line}: {problem.code} {problem.message}')}</li>"
+        advice = f"<br>help: {_text(problem.help)}" if problem.help else ""
+        yield f"<li>{_text(f'{problem.source.path}:{line}: {problem.code} {problem.message}')}{advice}</li>"
     yield from (f"<li>{_text(job.binding)}</li>" for job in result.jobs if job.binding)
     yield "</ul>"
 

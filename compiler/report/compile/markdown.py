@@ -41,7 +41,8 @@ def _refusal_lines(result: Compilation) -> Iterator[str]:
     for problem in result.problems:
         line = problem.source.position(problem.span.start).line
         place = f"{relative_path(problem.source.path)}:{line}"
-        yield f"- {problem.code} {markdown_text(place)}: {markdown_text(problem.message)}"
+        advice = f"<br>help: {markdown_text(problem.help)}" if problem.help else ""
+        yield f"- {problem.code} {markdown_text(place)}: {markdown_text(problem.message)}{advice}"
     for job in result.jobs:
         if job.binding:
             yield f"- {markdown_text(job.binding)}"

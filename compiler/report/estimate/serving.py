@@ -6,9 +6,18 @@ from kaitoc.compiler.core.units import format_gib, gib
 from kaitoc.compiler.job.summary import ServingNeed
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.serving.footprint import RankMemory, ServingFault, ServingFootprint
+from kaitoc.compiler.memory.serving.solve import SolvedServing
 from kaitoc.compiler.memory.serving.uncounted import uncounted
 
 _WIDTH = 17
+UNSOLVED = ("none", "0")
+"""What a question of `--solve` is answered with where nothing fits."""
+_ANSWERS = {
+    SolvedServing.LENGTH: ("longest context that certainly fits: --max-model-len", "no context certainly fits"),
+    SolvedServing.CONCURRENCY: ("requests of the largest context at once:", "not even one request fits"),
+    SolvedServing.GPUS: ("fewest GPUs that certainly fit:", "no number of GPUs certainly fits"),
+    SolvedServing.INSTANCE: ("smallest instance types that certainly fit:", "no instance type certainly fits"),
+}
 _DEFAULT_LENGTHS = tuple(2048 * 4**power for power in range(3))
 
 
@@ -24,8 +33,13 @@ def serving_table(need: ServingNeed, margin: float) -> str:
     lines += [_fact("not counted", words) for words in uncounted(footprint)]
     lines.append(_fact("verdict", _verdict_words(footprint, margin)))
     if need.solved:
-        lines.append(_fact("solved", need.solved))
+        lines += ["", _answer(SolvedServing(need.question), need.solved)]
     return "\n".join(lines)
+
+
+def _answer(question: SolvedServing, solved: str) -> str:
+    found, none = _ANSWERS[question]
+    return none if solved in UNSOLVED else f"{found} {solved}"
 
 
 def headline(footprint: ServingFootprint) -> str:

@@ -157,7 +157,7 @@ def phase_table(predicted: Footprint) -> str:
 def levers_table(levers: Sequence[Lever]) -> str:
     """List the changes that reduce the device total most."""
     if not levers:
-        return "no single change saves 1 % or more"
+        return "no single change saves 1% or more"
     rows = [f"{'-' + gib(lever.saved_bytes, 2):>9} GiB  {lever.words}" for lever in levers[:4]]
     return "\n".join(["largest reductions", *rows])
 

@@ -7,6 +7,7 @@ import re
 MIN_COLUMNS = 24
 """Narrower than this, text is left to the terminal."""
 _CONTINUED = 4
+_WIDEST_LABEL = 3 / 8
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _SOURCE = re.compile(r"\s*(\d+ )?\|")
 _LABEL = re.compile(r"\s*(=|:::|-->) ")
@@ -28,7 +29,7 @@ def wrapped(words: str, num_columns: int, indent: int = 0) -> list[str]:
     line, *others = words.split(" ")
     for word in others:
         if line.strip() and visible_length(line) + 1 + visible_length(word) > num_columns:
-            lines.append(line)
+            lines.append(line.rstrip(" "))
             line = " " * indent + word
         else:
             line = f"{line} {word}"
@@ -52,10 +53,16 @@ def _folded_line(line: str, num_columns: int) -> str:
 
 
 def _continuation_column(plain: str, num_columns: int) -> int:
-    """Find the indent of a folded line: below the text after its label or last wide gap, else two columns."""
+    """Find the indent of a folded line: below the text after its label or last wide gap, else some columns in.
+
+    A label that takes much of the line leaves too little room beside it: its text goes on below it.
+    """
     start = len(plain) - len(plain.lstrip(" "))
     label = _LABEL.match(plain)
     if label:
         return label.end()
-    gaps = [gap.end() for gap in re.finditer(r"(?<=\S) {2,}(?=\S)", plain) if gap.end() <= num_columns // 2]
-    return gaps[-1] if gaps else start + _CONTINUED
+    gaps = [gap.end() for gap in re.finditer(r"(?<=\S) {2,}(?=\S)", plain)]
+    narrow = [end for end in gaps if end <= num_columns * _WIDEST_LABEL]
+    if narrow:
+        return narrow[-1]
+    return start + (2 * _CONTINUED if gaps else _CONTINUED)
