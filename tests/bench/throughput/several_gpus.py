@@ -114,7 +114,7 @@ def pairs(checkout: Path) -> list[Pair]:
         if singles:
             workload, gpu = workloads[_allocated_bytes(singles[0])]
             num_gpus = int(row["num_gpus"])
-            measured = _step_seconds(row) / statistics.median(map(_step_seconds, singles))
+            measured = step_seconds(row) / statistics.median(map(step_seconds, singles))
             predicted = predicted_ratio(workload, gpu, num_gpus)
             trained = f"{workload.architecture.name}, batch {workload.batch_size}"
             found.append(Pair(num_gpus, method_of(workload), workload.kbit_prep, trained, measured, predicted))
@@ -125,7 +125,7 @@ def _allocated_bytes(row: dict[str, str]) -> int:
     return int(float(row.get("mem_peak_torch_mem_alloc_in_bytes") or 0))
 
 
-def _step_seconds(row: dict[str, str]) -> float:
+def step_seconds(row: dict[str, str]) -> float:
     """Return the time of a step; runs had a round number of steps, but few digits of their rate are written."""
     seconds = float(row["train_runtime"])
     return seconds / (10 * round(seconds * float(row["train_steps_per_second"]) / 10))
