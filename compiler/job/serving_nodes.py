@@ -15,7 +15,7 @@ _HALF_BYTES = 2
 def served_nodes(
     release: str, instance: InstanceType, served: ServedConfig, length_tokens: int | None
 ) -> NodeEstimate | None:
-    """Run Kaito's node estimator on a model of the catalog, None for a release whose estimator is not known."""
+    """Run Kaito's node estimator on a model of the catalog, None for an instance type without GPUs."""
     model = shape_of(served)
     return estimate_nodes(release, instance, files_bytes(model), kaito_token_bytes(model), length_tokens)
 

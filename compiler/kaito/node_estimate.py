@@ -1,4 +1,7 @@
-"""How many nodes Kaito gives a model: what its estimator computes (pkg/workspace/estimator/nodesestimator)."""
+"""How many nodes Kaito gives a model: what its estimator computes.
+
+It is pkg/workspace/estimator/nodesestimator, up to v0.9 advancednodesestimator, which computes the same.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +63,11 @@ class NodeEstimate:
 def estimate_nodes(
     release: str, instance: InstanceType, checkpoint_bytes: int, kv_bytes_per_token: int, length_tokens: int | None
 ) -> NodeEstimate | None:
-    """Return Kaito's estimate, None for a release whose estimator is not known (before v0.10) or without GPUs."""
-    traits = serving_traits(release)["node_estimate"]
-    if traits is None or not instance.num_gpus:
+    """Return Kaito's estimate, None for an instance type without GPUs."""
+    if not instance.num_gpus:
         return None
-    return _estimate(
-        traits, instance.total_gib, instance.num_gpus, checkpoint_bytes, kv_bytes_per_token,
-        length_tokens or DEFAULT_LENGTH_TOKENS)  # fmt: skip
+    traits, length = serving_traits(release)["node_estimate"], length_tokens or DEFAULT_LENGTH_TOKENS
+    return _estimate(traits, instance.total_gib, instance.num_gpus, checkpoint_bytes, kv_bytes_per_token, length)
 
 
 def estimate_slice(
@@ -76,10 +77,10 @@ def estimate_slice(
 
     A slice has the memory that its profile names, and there is no second one: more than one node is a refusal.
     """
-    traits, named = serving_traits(release)["node_estimate"], _PROFILE.fullmatch(profile)
-    if traits is None or named is None:
+    named = _PROFILE.fullmatch(profile)
+    if named is None:
         return None
-    length = length_tokens or DEFAULT_LENGTH_TOKENS
+    traits, length = serving_traits(release)["node_estimate"], length_tokens or DEFAULT_LENGTH_TOKENS
     return _estimate(traits, int(float(named[1])), 1, checkpoint_bytes, kv_bytes_per_token, length)
 
 

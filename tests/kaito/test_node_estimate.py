@@ -51,11 +51,16 @@ def test_a_gpu_that_holds_no_more_than_what_is_set_aside_is_refused() -> None:
     assert (too_long.num_nodes, fits.num_nodes) == (None, 16)
 
 
-def test_a_release_without_an_estimator_has_no_estimate() -> None:
-    instance = find_instance_type(ONE)
+@pytest.mark.parametrize("release", ["v0.8", "v0.9", "v0.10"])
+def test_a_model_of_641_gib_takes_nine_gpus_of_94_gib(release: str) -> None:
+    """From v0.8 on: (94 x 0.84 - 2.3) GiB of each GPU is for weights, 641.3 x 1.02 GiB of them."""
+    instance = find_instance_type("Standard_NC80adis_H100_v5")
     assert instance is not None
 
-    assert estimate_nodes("v0.9", instance, GIB, 0, None) is None
+    estimate = estimate_nodes(release, instance, int(641.3 * GIB), 70272, None)
+
+    assert estimate is not None
+    assert estimate.num_nodes == 5
 
 
 @pytest.mark.parametrize(
