@@ -11,8 +11,9 @@ from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.kaito.hub_name import is_repository_name
+from kaitoc.compiler.manifest.object_schemas import INFERENCE_SET
 from kaitoc.compiler.manifest.objects import Field, Manifest, unescape_pointer
-from kaitoc.compiler.manifest.serving_objects import INFERENCE_SET, ServingView, mappings_in
+from kaitoc.compiler.manifest.serving_objects import ServingView, mappings_in
 from kaitoc.rules._fixes import respelling
 
 REFUSES = "Kaito's webhook refuses the Workspace"

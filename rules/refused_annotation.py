@@ -8,8 +8,8 @@ from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
+from kaitoc.compiler.manifest.object_schemas import INFERENCE_SET
 from kaitoc.compiler.manifest.objects import Manifest
-from kaitoc.compiler.manifest.serving_objects import INFERENCE_SET
 
 if TYPE_CHECKING:
     from kaitoc.compiler.catalog.admission import CheckedAnnotation

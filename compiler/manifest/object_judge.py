@@ -12,7 +12,7 @@ from typing import Any
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.wording import join_names
-from kaitoc.compiler.manifest.formats import DESCRIPTIONS, FORMATS, has_form, is_qualified_name
+from kaitoc.compiler.manifest.formats import DESCRIPTIONS, FORMATS, has_form, is_dns_subdomain, is_qualified_name
 from kaitoc.compiler.manifest.object_schemas import REINSTALL, Schema, SchemaError
 from kaitoc.compiler.manifest.object_shape import MAX_INTEGER, MIN_INTEGER
 
@@ -160,8 +160,20 @@ def _kube_finalizers(_: object, __: object, value: object, ___: object) -> Itera
             yield _error(f"`{name}` has no domain, as in example.com/{name}", path=("metadata", "finalizers", index))
 
 
+def _generated_name(_: object, __: object, value: object, ___: object) -> Iterator[Any]:
+    """Yield a `generateName` that is well formed by itself and makes no name (apiserver's `SimpleNameGenerator`)."""
+    prefix = value.get("generateName") if isinstance(value, dict) and not value.get("name") else None
+    if not isinstance(prefix, str) or not has_form(prefix, "generate-name"):
+        return
+    if not is_dns_subdomain(prefix[:_MAX_GENERATED_PREFIX] + "x"):
+        message = f"`metadata.generateName` is `{prefix}`, and a name that begins so is not a DNS subdomain"
+        yield _error(message, path=("generateName",))
+
+
+_MAX_GENERATED_PREFIX = 58
 _OWN_KEYWORDS: dict[str, Callable[..., Iterator[Any]]] = {
     "x-one-of": _one_of,
+    "x-generated-name": _generated_name,
     "x-roles": _roles,
     "x-non-empty": _non_empty,
     "x-max-bytes": _max_bytes,

@@ -14,7 +14,7 @@ from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
 from kaitoc.schemas import read_json
 
 Schema = dict[str, Any]
-WORKSPACE, CONFIG_MAP = "Workspace", "ConfigMap"
+WORKSPACE, INFERENCE_SET, CONFIG_MAP = "Workspace", "InferenceSet", "ConfigMap"
 CORE_VERSION = "v1"
 _SERVING = ("InferenceSet", "MultiRoleInference")
 _CORE, _WORKSPACES = "kubernetes/core", "kubernetes/workspace"

@@ -18,10 +18,11 @@ _TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer", dict:
 _KNOWN = frozenset((
     "type", "properties", "required", "additionalProperties", "items", "enum", "minimum", "propertyNames", "format",
     "default", "maxProperties", "x-since", "x-typed", "x-one-of", "x-max-bytes", "x-max-data-bytes", "x-disjoint",
-    "x-kube-finalizers", "x-not-both", "x-one-controller", "x-non-empty", "not",
+    "x-kube-finalizers", "x-not-both", "x-one-controller", "x-non-empty", "x-generated-name", "not",
 ))  # fmt: skip
 _OF_MAPPINGS = frozenset((
     "maxProperties", "x-one-of", "x-non-empty", "not", "x-max-bytes", "x-kube-finalizers", "x-disjoint",
+    "x-generated-name",
 ))  # fmt: skip
 """Keywords of few objects that concern a mapping as a whole, most of them our own."""
 _MAX_UNCOUNTED = 60_000
@@ -150,6 +151,8 @@ def _keeps_keywords(value: dict[str, Any], schema: Schema) -> bool:
     if "maxProperties" in schema and len(value) > schema["maxProperties"]:
         return False
     if "x-one-of" in schema and not any(value.get(name) for name in schema["x-one-of"]):
+        return False
+    if "x-generated-name" in schema and not value.get("name"):
         return False
     if not all(value.get(name) for name in schema.get("x-non-empty", ())):
         return False

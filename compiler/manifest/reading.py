@@ -72,7 +72,7 @@ def _manifest(source: Source, root: Mapping, pointer: str, inherited: tuple[str,
     metadata = root.get("metadata")
     inner: Node = metadata.value if metadata is not None else root
     is_named = metadata is not None
-    api_version, kind = text(root, "apiVersion"), text(root, "kind")
+    api_version, kind = text(root, "apiVersion").removeprefix("/"), text(root, "kind")  # "/v1" has the empty group
     if not api_version and not kind:
         api_version, kind = inherited
     ref = ObjectRef(kind, text(inner, "namespace") if is_named else "", text(inner, "name") if is_named else "")

@@ -120,13 +120,20 @@ def _parse_run(builder: _Builder, text: str, base: int, loader: _Loader) -> int 
         character = f"U+{ord(text[offset]):04X}" if match else "a character"
         return builder.fail(f"{character} is not allowed in YAML", offset)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        if "end of stream" in str(error.problem) and error.context_mark is not None:
-            mark = error.context_mark
+        mark = error.context_mark if str(error.problem) in _NOTICED_LATE else None
+        mark = mark or error.problem_mark or error.context_mark
         return builder.fail(_describe(error), base + (mark.index if mark is not None else 0))
     except RecursionError:
         return builder.fail("nested too deeply to be read", base)
     return None
+
+
+_NOTICED_LATE = (
+    "found unexpected end of stream",
+    "found unexpected document indicator",
+    "could not find expected ':'",
+)
+"""What libyaml notices lines after the quote that is never closed, or after the text that is no key, where it began."""
 
 
 def _describe(error: yaml.MarkedYAMLError) -> str:

@@ -124,6 +124,36 @@ def test_a_fault_is_told_with_its_path(path: tuple[Any, ...], value: object, mes
     assert judged(inputs.changed(base, path, value), "Workspace")[1] == [message]
 
 
+def workspace(**fields: object) -> dict[str, Any]:
+    return {**inputs.WORKSPACE, **fields}
+
+
+SERVED = {"metadata": {"name": "s"}, "spec": {"template": {"inference": {"preset": {"name": "phi-4"}}}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "is_refused"),
+    [
+        (workspace(metadata={"generateName": "tune-"}), False),
+        (workspace(metadata={"generateName": "A-"}), True),
+        (workspace(metadata={"generateName": "a.-"}), True),
+        (workspace(metadata={"generateName": "A-", "name": "w"}), False),
+        (workspace(kind="WorkspaceList"), True),
+        ({"apiVersion": "kaito.sh/v1beta1", "kind": "WorkspaceList", "items": []}, False),
+        ({"apiVersion": "/v1", "kind": "ConfigMap", "metadata": {"name": "c"}}, False),
+        ({"apiVersion": "a/v1", "kind": "ConfigMap", "data": {"training_config.yaml": "training_config: {}"}}, True),
+        ({"apiVersion": 2147483648, "kind": "InferenceSet", **SERVED}, True),
+    ],
+    ids=range(9),
+)
+def test_a_whole_object_is_judged_as_the_api_server_did(content: dict[str, Any], is_refused: bool) -> None:
+    """The verdicts are those of kubectl 1.35 with a kube-apiserver 1.20.2 that has Kaito's definitions of v0.12."""
+    manifests = manifests_of(json.dumps(content))
+    faults = [kind_fault(manifest) or object_errors(manifest, "v0.12") for manifest in manifests]
+
+    assert any(faults) is is_refused
+
+
 def config_map(**fields: object) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, **fields}
 

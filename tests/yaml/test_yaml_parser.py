@@ -207,3 +207,21 @@ def test_the_span_of_a_scalar_leaves_out_its_anchor_and_tag() -> None:
 
     assert isinstance(value, Scalar)
     assert source.slice(value.span) == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a:\n  b: 'x\nc: d\n", 2),
+        ("a:\n  b: 'x\n---\nc: d\n", 2),
+        ('a:\n  b: "x\n', 2),
+        ("a:\n  b: |\n  text\n---\nc: d\n", 3),
+        ("a: b\ntext\n\n\nc: d\n", 2),
+        ("a: b\n c: d\n", 2),
+    ],
+)
+def test_what_is_never_closed_is_told_where_it_begins(text: str, line: int) -> None:
+    """libyaml notices it lines later, at times in the next document."""
+    (_, noticed, _) = problems(text)[0]
+
+    assert noticed == line
