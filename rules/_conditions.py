@@ -16,8 +16,11 @@ from kaitoc.compiler.core.redaction import is_secret, masked
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import stack_of
+from kaitoc.compiler.job.optimizer import optimizer_name
 from kaitoc.compiler.job.repairs import evaluates_at_all
+from kaitoc.compiler.job.warm_up import warm_up_steps
 from kaitoc.compiler.kaito.hub_name import is_repository_name, may_be_a_folder
+from kaitoc.compiler.kaito.image_templates import is_image_template
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 from kaitoc.rules._hazards import is_on_kaito
@@ -128,6 +131,8 @@ def stage_effect(stage: str) -> str:
 
 def value_of(job: Job, section: str, name: str) -> object:
     """Return an option's value, or what the job as a whole is: its GPUs, its model, its adapter's type."""
+    if (section, name) == (ARGUMENTS, "optim"):
+        return optimizer_name(job)
     if section in SECTIONS:
         return job.value(section, name)
     return _OF_THE_JOB[name](job)
@@ -292,6 +297,10 @@ _OF_THE_JOB: dict[str, Callable[[Job], object]] = {
     "adapter dtype": adapter_dtype,
     "has bfloat16": lambda job: job.gpu.value.has_bf16 if job.gpu is not None else None,
     "reentrant checkpointing": lambda job: stack_of(job).reentrant_checkpointing,
+    "template in the image": lambda job: is_image_template(
+        job.release.name, job.value(ARGUMENTS, "chat_template_path")
+    ),
+    "warm-up steps": warm_up_steps,
     "model type": lambda job: job.model.value.model_type if job.model is not None else None,
     "model name": lambda job: job.model.value.name if job.model is not None else None,
 }
@@ -299,6 +308,7 @@ _OF_THE_JOB: dict[str, Callable[[Job], object]] = {
 _TESTS_OF_TWO: dict[str, Callable[[object, object], bool]] = {
     "no multiple of": _is_no_multiple,
     "rounds to zero of": _rounds_to_zero,
+    "as many as": lambda value, other: value is not None and value == other,
     "adds up above one with": _exceeds_one,
 }
 _TESTS: dict[str, Callable[[object, object], bool]] = {
@@ -312,6 +322,7 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "lower in": lambda value, operand: isinstance(value, str) and _is_among(value.lower(), operand),
     "lower not in": lambda value, operand: isinstance(value, str) and not _is_among(value.lower(), operand),
     "not reentrant off": lambda value, _: not (isinstance(value, dict) and value.get("use_reentrant") in (False, 0)),
+    "has not set": lambda value, operand: not (isinstance(value, dict) and value.get(str(operand))),
     "has set": lambda value, operand: isinstance(value, dict) and bool(value.get(str(operand))),
     "lacks": lambda value, operand: isinstance(value, (list, tuple)) and operand not in value,
     "ends with": lambda value, operand: isinstance(value, str) and value.endswith(_texts(operand)),

@@ -11,7 +11,8 @@ from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._conditions import stage_effect
 from kaitoc.rules._hazards import is_on_kaito
 from kaitoc.rules._libraries import libraries_of
-from kaitoc.rules._templates import renders_to_nothing, template_problem
+from kaitoc.rules._template_trial import try_template
+from kaitoc.rules._templates import decoded_template
 
 CODE = "KT457"
 NAME = "mangled-chat-template"
@@ -21,7 +22,7 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when the template has characters beyond ASCII."""
+    """Yield characters beyond ASCII, and a template that the trainer cannot render."""
     option, value = job.option("ModelConfig", "chat_template"), job.value("ModelConfig", "chat_template")
     if option is None or not isinstance(value, str) or not is_on_kaito(job):
         return
@@ -50,19 +51,21 @@ def check(job: Job) -> Iterator[Fault]:
     )
 
 
-def _rendering_faults(job: Job, option: Option, template: str) -> Iterator[Fault]:
+def _rendering_faults(job: Job, option: Option, value: str) -> Iterator[Fault]:
     """Yield a fault when the trainer cannot render a template, or has no text of it to train on."""
-    syntax = template_problem(template, libraries_of(job).template_language)
-    if syntax:
-        words, way_out = f"is not Jinja: {syntax}", "close what is open, or leave it out for the model's own template"
-    elif renders_to_nothing(template):
-        words, way_out = "renders to nothing", "leave it out for the model's own template"
-    else:
+    template = decoded_template(value)
+    if template is None:
         return
+    trial = try_template(template, libraries_of(job).template_language)
+    words = f"is not Jinja: {trial.syntax}" if trial.syntax else f"cannot be rendered: {trial.failure}"
+    if not trial.syntax and not trial.failure:
+        if not trial.is_blank:
+            return
+        words = "renders to nothing"
     yield Fault(
         job.place_of(option),
         f"`chat_template` {words}; {stage_effect('trainer')}",
-        help=way_out,
+        help="mend it, or leave it out for the model's own template",
         severity=Severity.ERROR,
     )
 

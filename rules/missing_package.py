@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.optimizer import optimizer_name
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._conditions import ARGUMENTS, stage_effect, written
 from kaitoc.rules._fixes import setting_fix
@@ -54,7 +55,7 @@ def _tracker(job: Job) -> Iterator[Fault]:
 
 
 def _optimizer(job: Job) -> Iterator[Fault]:
-    option, name = job.option(ARGUMENTS, "optim"), job.value(ARGUMENTS, "optim")
+    option, name = job.option(ARGUMENTS, "optim"), optimizer_name(job)
     optimizer = libraries_of(job).optimizers.get(name) if option is not None and isinstance(name, str) else None
     if option is not None and optimizer is not None and optimizer.refusal:
         reason = optimizer.refusal.partition(": ")[2].partition(". ")[0]

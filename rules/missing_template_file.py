@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.kaito.image_templates import is_image_template
 from kaitoc.rules._conditions import ARGUMENTS, stage_effect
 from kaitoc.rules._dataset import input_urls, url_file_name
 from kaitoc.rules._hazards import is_on_kaito
@@ -35,6 +36,8 @@ def _template(job: Job) -> Iterator[Fault]:
     if option is None or not isinstance(value, str) or option.plain is None:
         return
     if _TEMPLATE_CHARACTERS & set(value) or value == _CONFIG or _may_be_in_the_input(job, value):
+        return
+    if is_image_template(job.release.name, value):
         return
     if "/" in value and not value.startswith("/"):
         return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.optimizer import optimizer_name
 from kaitoc.rules._hazards import AFTER_LOADING, written_number
 from kaitoc.rules._libraries import libraries_of
 
@@ -33,7 +34,7 @@ def check(job: Job) -> Iterator[Fault]:
 
 def _takes_any_rate(job: Job) -> bool:
     """Whether the optimizer takes a negative rate too, as Adafactor does; most refuse it."""
-    optimizer = libraries_of(job).optimizers.get(str(job.value("TrainingArguments", "optim")))
+    optimizer = libraries_of(job).optimizers.get(str(optimizer_name(job)))
     return optimizer is not None and not optimizer.refusal and "learning_rate" not in optimizer.ranges
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.optimizer import optimizer_name
 from kaitoc.rules._conditions import ARGUMENTS, faults_under, stage_effect, written
 from kaitoc.rules._hazards import is_on_kaito, written_number
 
@@ -31,7 +32,7 @@ def _beyond_the_optimizer(job: Job) -> Iterator[Fault]:
     """Yield a number that the constructor of the job's optimizer refuses."""
     from kaitoc.rules._libraries import libraries_of  # only written numbers of the optimizer need it
 
-    name = job.value(ARGUMENTS, "optim")
+    name = optimizer_name(job)
     optimizer = libraries_of(job).optimizers.get(str(name))
     for key in _OPTIMIZER_KEYS:
         found = written_number(job, ARGUMENTS, key)

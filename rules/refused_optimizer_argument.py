@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.optimizer import optimizer_name
 from kaitoc.compiler.manifest.training_config import Option
 from kaitoc.rules._conditions import ARGUMENTS, stage_effect, written
 from kaitoc.rules._hazards import is_on_kaito, uses_sft_config
@@ -51,7 +52,7 @@ def _problem(job: Job, text: str) -> str:
     odd = next(("=".join(piece) for piece in pieces if len(piece) != 2), None)
     if odd is not None:
         return f"`{odd}` is not one key=value pair"
-    name = str(job.value(ARGUMENTS, "optim"))
+    name = str(optimizer_name(job))
     given = {piece[0]: piece[1] for piece in pieces}
     if name.startswith("rmsprop_bnb"):
         return _bitsandbytes_problem(given)

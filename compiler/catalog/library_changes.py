@@ -31,6 +31,7 @@ class LibraryChange(str, Enum):
     FLOAT32_ADAPTERS = "float32_adapters"
     ADAPTED_FUSED_EXPERTS = "adapted_fused_experts"
     CHECKPOINT_DTYPE = "checkpoint_dtype"
+    ONE_WARM_UP = "one_warm_up"
     FUSED_OPTIMIZER = "fused_optimizer"
     NCCL_CONNECTS_WHEN_USED = "nccl_connects_when_used"
     TAIL_UNITS = "tail_units"

@@ -12,6 +12,7 @@ from kaitoc.compiler.catalog.releases import default_target_modules
 from kaitoc.compiler.core.memo import Memo
 from kaitoc.compiler.core.records import dataclass, field, replace
 from kaitoc.compiler.job.job import Assumptions, Job, Target
+from kaitoc.compiler.job.optimizer import optimizer_name
 from kaitoc.compiler.job.possible import missing_gpus
 from kaitoc.compiler.job.run import memo_of_run
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
@@ -193,7 +194,7 @@ def _workload(job: Job, architecture: Architecture, targets: tuple[str, ...]) ->
         gradient_checkpointing=_checkpoints(job, quantized=quantized),
         attention=attention_of(job),
         loss=_loss(job, stack),
-        optimizer=OPTIMIZERS_BY_OPTIM.get(str(job.value("TrainingArguments", "optim")), stack.default_optimizer),
+        optimizer=OPTIMIZERS_BY_OPTIM.get(str(optimizer_name(job)), stack.default_optimizer),
         allocator=Allocator.EXPANDABLE,
         num_gpus=job.num_gpus,
         empty_cache_each_step=job.target is Target.KAITO,

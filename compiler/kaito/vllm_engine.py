@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from kaitoc.compiler.catalog.library_changes import version_number
+from kaitoc.compiler.kaito.image_templates import image_templates
 from kaitoc.compiler.kaito.served_name import may_be_model
 from kaitoc.compiler.kaito.vllm_compilation_config import merged_faults, size_faults
 from kaitoc.compiler.kaito.vllm_conditions import applies
@@ -242,14 +243,15 @@ class _Judge:
     def _template(self, value: str) -> Iterator[EngineProblem]:
         if any(character in value for character in _data()["chat_template_characters"]):
             return
-        folder, _, name = value.rpartition("/")
-        shipped = self.table.content["chat_templates"]
-        if folder == _data()["chat_template_folder"] and name in shipped:
+        if value in image_templates(self.table.release):
             return
+        folder, _, name = value.rpartition("/")
         if value.startswith("/mnt/") and not (folder == "/mnt/config" and name not in self.facts.config_keys):
             return
         message = "is neither a template nor a file in Kaito's image"
-        yield self._problem(EngineProblemKind.TEMPLATE, "chat-template", message, tuple(shipped))
+        yield self._problem(
+            EngineProblemKind.TEMPLATE, "chat-template", message, tuple(self.table.content["chat_templates"])
+        )
 
     def sizes(self) -> Iterator[EngineProblem]:
         """Yield lengths and batches that contradict the model or each other."""

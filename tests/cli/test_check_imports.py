@@ -20,8 +20,8 @@ def test_a_clean_check_imports_no_heavy_library(tmp_path: Path) -> None:
         "import sys\nfrom kaitoc.compiler.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(sorted(m for m in sys.modules if m.partition('.')[0] in "
-        "{'torch', 'transformers', 'pydantic', 'jsonschema', 'ruamel', 'rich', 'matplotlib', 'asyncio', 'ssl', "
-        "'click', 'dataclasses', 'inspect', 'typing'}))"
+        "{'torch', 'transformers', 'pydantic', 'jsonschema', 'jinja2', 'ruamel', 'rich', 'matplotlib', 'asyncio', "
+        "'ssl', 'click', 'dataclasses', 'inspect', 'typing'}))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, "check", "--isolated", str(path)],

@@ -144,7 +144,7 @@ def _replace_weights(weights: str) -> None:
     import transformers
 
     def is_weights(name: Any) -> bool:
-        return isinstance(name, str) and name.rstrip("/") == WEIGHTS
+        return isinstance(name, str) and os.path.normpath(name) == WEIGHTS
 
     for owner in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
         real = owner.from_pretrained

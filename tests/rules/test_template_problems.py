@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+
 import pytest
 
 from kaitoc.rules._libraries import libraries
-from kaitoc.rules._templates import has_generation_marks, renders_to_nothing, template_problem
+from kaitoc.rules._template_trial import Trial, try_template
+from kaitoc.rules._templates import has_generation_marks
 
 MESSAGES = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 _LANGUAGE = libraries("v0.12").template_language
@@ -14,7 +18,7 @@ RENDERED = [
     "{{ messages | tojson }}",
     "{{ messages[0].content | trim | upper }}{{ 'a' ~ 'b|c' }}",
     "{% for m in messages %}{% if loop.first and m.content is defined %}{{ m.role }}{% endif %}{% endfor %}",
-    "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}{% break %}{% endfor %}",
+    "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}{{ m.content }}{% break %}{% endfor %}",
     "{%- for m in messages -%}{%- generation -%}{{ m.content }}{%- endgeneration -%}{%- endfor -%}",
     "{% set ns = namespace(x='}}') %}{{ ns.x }}{% set y %}text{% endset %}{{ y }}",
     "{% macro say(x) %}{{ x }}{% endmacro %}{{ say('a') }}",
@@ -81,21 +85,102 @@ def is_rendered(template: str) -> bool:
 @pytest.mark.parametrize("template", RENDERED)
 def test_a_template_that_is_rendered_has_no_problem(template: str) -> None:
     assert is_rendered(template)
-    assert template_problem(template, _LANGUAGE) == ""
-    assert not renders_to_nothing(template)
+    assert try_template(template, _LANGUAGE) == Trial()
 
 
 @pytest.mark.parametrize("template", REFUSED)
 def test_a_template_that_is_refused_has_one(template: str) -> None:
     assert not is_rendered(template)
-    assert template_problem(template, _LANGUAGE)
+    trial = try_template(template, _LANGUAGE)
+    assert trial.syntax or trial.failure
 
 
 @pytest.mark.parametrize("template", EMPTY)
 def test_a_template_without_text_is_one_that_renders_to_nothing(template: str) -> None:
     assert rendered(template).strip() == ""
-    assert template_problem(template, _LANGUAGE) == ""
-    assert renders_to_nothing(template)
+    assert try_template(template, _LANGUAGE) == Trial(is_blank=True)
+
+
+def test_the_templates_of_trl_have_no_problem() -> None:
+    import trl
+
+    templates = sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja"))
+
+    assert len(templates) > 20
+    assert [path.name for path in templates if try_template(path.read_text(), _LANGUAGE) != Trial()] == []
+
+
+OF_SOME_ROWS = [
+    "{{ messages[40].content }}",
+    "{{ messages[0].anything }}",
+    "{{ raise_exception('roles must alternate') }}",
+    "{% for tool in tools %}{{ tool.function.name }}{% endfor %}",
+    "{% for part in messages[0].content %}{{ part.text }}{% endfor %}",
+    "{{ image_token }}",
+]
+
+
+@pytest.mark.parametrize("template", OF_SOME_ROWS)
+def test_a_template_that_some_rows_may_suit_has_no_problem(template: str) -> None:
+    assert try_template(template, _LANGUAGE) == Trial()
+
+
+FAILING = [
+    "{{ loop.index }}",
+    "{{ caller() }}",
+    "{{ messages() }}",
+    "{{ messages.append(1) }}",
+    "{{ 1 / 0 }}",
+    "{{ messages | map('nothing') | list }}",
+    "{% macro say(x) %}{{ x }}{% endmacro %}{{ say(1, 2) }}",
+    "{% for a, b, c in messages[0].items() %}{{ a }}{% endfor %}",
+    "{{ a b }}",
+    "{% set 5 = 1 %}x",
+    "{% block a %}x{% endblock %}{% block a %}y{% endblock %}",
+]
+
+
+@pytest.mark.parametrize("template", FAILING)
+def test_a_template_that_fails_on_every_row_has_a_problem(template: str) -> None:
+    trial = try_template(template, _LANGUAGE)
+
+    assert not is_rendered(template)
+    assert trial.syntax or trial.failure
+
+
+BOUNDLESS = [
+    "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9) %}{% endfor %}{% endfor %}{% endfor %}",
+    "{{ 'a' * 10 ** 9 }}",
+    "{{ 9 ** 9 ** 9 }}",
+    "{{ [0] * 9999 * 9999 }}",
+    "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}x",
+    "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}x",
+    "{% set n = namespace(a=9) %}{% for i in range(99) %}{% set n.a = n.a - -9999 %}{% endfor %}{{ '%*d' % (n.a, 1) }}",
+    "{% set x = 'ab' %}{% for i in range(99) %}{% set x %}{{ x }}{{ x }}{% endset %}{% endfor %}x",
+    "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+    "{{ '%0999999999d' % 1 }}",
+    "{{ ('%' ~ '9' * 9 ~ 'd') % 1 }}",
+    "{{ '{:999999999d}'.format(1) }}",
+    "{{ ('{:' ~ '9' * 9 ~ 'd}').format(1) }}",
+    "{{ '{:{w}}'.format(1, w='9' * 9) }}",
+    "{{ '%*d' % (999999999, 1) }}",
+    "{{ 'x'.center(999999999) }}",
+    "{{ 'x' | center(999999999) }}",
+    "{{ ('9' * 9) | int * 'x' }}",
+    "{{ 'a'.replace('', 'a' * 3999).replace('', 'a' * 3999).replace('', 'a' * 3999) }}",
+    "{{ messages | batch(9999, 'x') | list | string | replace('x', 'y' * 3999) | replace('y', 'z' * 3999) }}",
+]
+
+
+@pytest.mark.parametrize("template", BOUNDLESS)
+def test_a_template_that_computes_without_end_is_left_alone(template: str) -> None:
+    num_bytes = 8 * 1024 * 1024
+    tracemalloc.start()
+    try:
+        assert try_template(template, _LANGUAGE) == Trial()
+        assert tracemalloc.get_traced_memory()[1] < num_bytes
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("mark", ["{% generation %}", "{%- generation %}", "{%generation-%}", "{%+ generation %}", "x"])
