@@ -4,7 +4,8 @@
 unit of its own, add to the forward pass and to the backward one with its recomputation, and the milliseconds between
 two batches (clipping, optimizer, `zero_grad` and `train`) on one process, with units for layers, and with both:
 PyTorch's own code in a group of two processes that talk to nobody, on layers too small to count. CUDA's calls (events,
-launches) are not in it.
+launches) are not in it. The last line counts the operations of a batch on tensors as long as the batch, for each of the
+three: units add none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,10 +23,12 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-NUM_LAYERS, NUM_STEPS = 16, 20
+NUM_LAYERS, NUM_STEPS, NUM_WORDS = 16, 20, 7
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"]
 NUM_MATRICES = 2 * len(TARGETS)
 
@@ -75,7 +79,7 @@ def is_layer_or_adapter(module: nn.Module) -> bool:
 
 def fastest(trained: nn.Module) -> Fastest:
     """Return the shortest forward pass, backward pass and time between two batches."""
-    words = torch.ones(1, 8, dtype=torch.long)
+    words = torch.ones(1, NUM_WORDS, dtype=torch.long)
     optimizer = torch.optim.AdamW([weight for weight in trained.parameters() if weight.requires_grad], foreach=True)
     times = []
     for _ in range(NUM_STEPS):
@@ -100,13 +104,35 @@ def clip(trained: nn.Module) -> None:
         nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
 
 
+class ActivationCounter(TorchDispatchMode):
+    """Counts operations that return something as long as the batch, views left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and count it."""
+        result = func(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves(result) if isinstance(one, torch.Tensor)]
+        self.count += not func.is_view and any(NUM_WORDS in one.shape for one in tensors)
+        return result
+
+
+def num_operations(trained: nn.Module) -> int:
+    """Return how many operations on activations a batch takes, forward and back."""
+    words = torch.ones(1, NUM_WORDS, dtype=torch.long)
+    with ActivationCounter() as counter:
+        trained(input_ids=words, labels=words).loss.backward()
+    return counter.count
+
+
 def main() -> None:
     """Print the costs."""
     torch.set_num_threads(1)
     dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
-    alone = fastest(model())
-    layers = fastest(shared(is_layer, ignores_adapters=True))
-    adapters = fastest(shared(is_layer_or_adapter, ignores_adapters=False))
+    models = (model(), shared(is_layer, ignores_adapters=True), shared(is_layer_or_adapter, ignores_adapters=False))
+    alone, layers, adapters = map(fastest, models)
     for name, less, more, num_units in (
         ("layer", alone, layers, NUM_LAYERS),
         ("adapter", layers, adapters, NUM_LAYERS * NUM_MATRICES),
@@ -114,6 +140,7 @@ def main() -> None:
         forward, backward = more.forward - less.forward, more.backward - less.backward
         print(f"{name}: {1e6 * forward / num_units:.0f} us forward, {1e6 * backward / num_units:.0f} back")
     print("between batches: " + ", ".join(f"{1e3 * one.between:.1f}" for one in (alone, layers, adapters)) + " ms")
+    print("operations: " + ", ".join(str(num_operations(one)) for one in models))
     dist.destroy_process_group()
 
 
