@@ -18,7 +18,7 @@ SCORE = load_bench("throughput/several_gpus.py")
 def test_the_median_ratio_to_one_gpu_is_within_the_bar_and_better_than_none(key: tuple[int, str]) -> None:
     num_gpus, method = key
     ratios = [
-        SCORE.predicted_ratio(workload, gpu, num_gpus)
+        SCORE.predicted_ratio(workload, gpu, num_gpus).likely
         for workload, gpu in SCORE.single_runs().values()
         if SCORE.method_of(workload) == method and not workload.kbit_prep
     ]

@@ -3,8 +3,9 @@
 `python tests/bench/throughput/several_gpus.py CHECKOUT` reads the reference runs from the history of a checkout of
 https://github.com/foundation-model-stack/fms-acceleration, pairs runs on two and four GPUs with the one on a single GPU
 of the same settings and commit, and prints by method how far predicted ratios of their step times are off, beside what
-constants would be. What each run trains is known by its memory (`tests/bench/memory/data`). Exits 1 when a bar is
-missed: the median error of every method within 5 %, and below that of "as fast as on one GPU".
+constants would be, and how many runs the interval covers. What each run trains is known by its memory
+(`tests/bench/memory/data`). Exits 1 when a bar is missed: the median error of every method within 5 %, and below that
+of "as fast as on one GPU".
 """
 
 from __future__ import annotations
@@ -45,6 +46,15 @@ Setting = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as long a step is predicted to take as on one GPU, and between which bounds."""
+
+    likely: float
+    fastest: float
+    slowest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """A run on several GPUs beside one on a single GPU with the same batch on each: how many times as long it took."""
 
@@ -53,12 +63,17 @@ class Pair:
     is_prepared: bool
     trained: str
     measured: float
-    predicted: float
+    predicted: Ratio
 
     @property
     def error(self) -> float:
         """Return the prediction's relative error."""
-        return self.predicted / self.measured - 1.0
+        return self.predicted.likely / self.measured - 1.0
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the interval covers what was measured."""
+        return self.predicted.fastest <= self.measured <= self.predicted.slowest
 
     def is_like(self, other: Pair) -> bool:
         """Whether both ran on as many GPUs by the same method."""
@@ -139,11 +154,16 @@ def method_of(workload: Workload) -> str:
 
 
 @cache
-def predicted_ratio(workload: Workload, gpu: Gpu, num_gpus: int) -> float:
-    """Return how many times as long a step is predicted to take as on one GPU, shared as their accelerate.yaml says."""
+def predicted_ratio(workload: Workload, gpu: Gpu, num_gpus: int) -> Ratio:
+    """Return the ratio of a step to one of a single GPU, shared as their accelerate.yaml says."""
     sharding = sharding_for(SharingRequest("fsdp1"), find_stack(workload.stack))
     shared = replace(workload, num_gpus=num_gpus, sharding=replace(sharding, prefetches_backward=True))
-    return throughput(shared, gpu).step_seconds / throughput(workload, gpu).step_seconds
+    speed, alone = throughput(shared, gpu), throughput(workload, gpu).step_seconds
+    fastest, slowest = (
+        speed.tokens_per_step / tokens_per_second / alone
+        for tokens_per_second in (speed.high_tokens_per_second, speed.low_tokens_per_second)
+    )
+    return Ratio(speed.step_seconds / alone, fastest, slowest)
 
 
 def table(found: list[Pair]) -> tuple[list[str], bool]:
@@ -154,8 +174,9 @@ def table(found: list[Pair]) -> tuple[list[str], bool]:
     which makes QLoRA slower there than on several.
     """
     lines = [
-        "| GPUs | method | runs | measured | predicted | error | of 1 | of other methods' | of its other jobs' |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| GPUs | method | runs | covered | measured | predicted | error"
+        " | of 1 | of other methods' | of its other jobs' |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     passed = True
     for num_gpus, method in sorted({(pair.num_gpus, pair.method) for pair in found}):
@@ -167,7 +188,9 @@ def table(found: list[Pair]) -> tuple[list[str], bool]:
         if prepared:
             lines.append(_row("| | &nbsp; prepared on one GPU", prepared, found)[0])
     means = [statistics.mean(column) for column in _errors(found, found)]
-    lines.append(f"| | all, mean error | {len(found)} | | | {' | '.join(f'{value:.1%}' for value in means)} |")
+    num_covered = sum(pair.is_covered for pair in found)
+    errors = " | ".join(f"{value:.1%}" for value in means)
+    lines.append(f"| | all, mean error | {len(found)} | {num_covered} | | | {errors} |")
     return lines, passed
 
 
@@ -175,9 +198,10 @@ def _row(name: str, chosen: list[Pair], found: list[Pair]) -> tuple[str, float, 
     """Return a row of the table, the median error and that of the constant 1."""
     errors = [statistics.median(column) for column in _errors(chosen, found)]
     measured = statistics.median(pair.measured for pair in chosen)
-    predicted = statistics.median(pair.predicted for pair in chosen)
+    predicted = statistics.median(pair.predicted.likely for pair in chosen)
     values = f"{measured:.3f} | {predicted:.3f} | {' | '.join(f'{error:.1%}' for error in errors)}"
-    return f"{name} | {len(chosen)} | {values} |", errors[0], errors[1]
+    num_covered = sum(pair.is_covered for pair in chosen)
+    return f"{name} | {len(chosen)} | {num_covered} | {values} |", errors[0], errors[1]
 
 
 def _errors(chosen: list[Pair], found: list[Pair]) -> list[list[float]]:
