@@ -18,7 +18,7 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import stack_of
 from kaitoc.compiler.job.optimizer import optimizer_name
 from kaitoc.compiler.job.repairs import evaluates_at_all
-from kaitoc.compiler.job.warm_up import warm_up_steps
+from kaitoc.compiler.job.warm_up import reads_warmup_steps, warm_up_steps
 from kaitoc.compiler.kaito.hub_name import is_repository_name, may_be_a_folder
 from kaitoc.compiler.kaito.image_templates import is_image_template
 from kaitoc.compiler.manifest.training_config import SECTIONS, Option
@@ -301,6 +301,7 @@ _OF_THE_JOB: dict[str, Callable[[Job], object]] = {
         job.release.name, job.value(ARGUMENTS, "chat_template_path")
     ),
     "warm-up steps": warm_up_steps,
+    "reads warmup_steps": reads_warmup_steps,
     "model type": lambda job: job.model.value.model_type if job.model is not None else None,
     "model name": lambda job: job.model.value.name if job.model is not None else None,
 }

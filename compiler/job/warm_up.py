@@ -20,6 +20,11 @@ def warm_up_steps(job: Job) -> int | None:
     if total <= 0 or not math.isfinite(steps) or not math.isfinite(ratio):
         return None
     if job.release.has(LibraryChange.ONE_WARM_UP):
-        warm_up = steps if job.value(_ARGUMENTS, "warmup_ratio") is None else ratio
+        warm_up = steps if reads_warmup_steps(job) else ratio
         return int(warm_up) if warm_up >= 1 else math.ceil(total * warm_up)
     return int(steps) if steps > 0 else math.ceil(total * ratio)
+
+
+def reads_warmup_steps(job: Job) -> bool:
+    """Return whether anything asks for `warmup_steps`, which `warmup_ratio` overrides in transformers 5."""
+    return not job.release.has(LibraryChange.ONE_WARM_UP) or job.value(_ARGUMENTS, "warmup_ratio") is None
