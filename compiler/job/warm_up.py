@@ -17,7 +17,7 @@ def warm_up_steps(job: Job) -> int | None:
     before it, `warmup_steps` above zero has `warmup_ratio` ignored.
     """
     total, steps, ratio = (job.number(_ARGUMENTS, name, 0.0) for name in ("max_steps", "warmup_steps", "warmup_ratio"))
-    if total <= 0 or not math.isfinite(steps) or not math.isfinite(ratio):
+    if total <= 0 or not math.isfinite(steps) or not math.isfinite(total * ratio):
         return None
     if job.release.has(LibraryChange.ONE_WARM_UP):
         warm_up = steps if reads_warmup_steps(job) else ratio
