@@ -1,19 +1,25 @@
 """Whether an object has an `apiVersion` and a `kind` that a cluster with Kaito serves.
 
 An object is Kaito's by its API group, or by a shape that no other has: a Workspace that has `resource` beside `tuning`
-or `inference`, an InferenceSet whose template has `inference`, and a ConfigMap with a training config.
+or `inference`, an InferenceSet whose template has `inference`, a MultiRoleInference with roles, and a ConfigMap with a
+training config.
 """
 
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.manifest.object_schemas import CONFIG_MAP, CORE_VERSION, INFERENCE_SET, WORKSPACE, served_kinds
+from kaitoc.compiler.manifest.object_schemas import (
+    CONFIG_MAP,
+    CORE_VERSION,
+    INFERENCE_SET,
+    MULTI_ROLE,
+    WORKSPACE,
+    served_kinds,
+)
 from kaitoc.compiler.manifest.objects import Manifest
 from kaitoc.compiler.manifest.recognition import KAITO_API_GROUP
 from kaitoc.compiler.manifest.training_config import DATA_KEY, ROOT_KEY
-from kaitoc.compiler.yaml.tree import Mapping, Scalar
-
-_NEWEST = f"{KAITO_API_GROUP}/v1beta1"
+from kaitoc.compiler.yaml.tree import Mapping, Scalar, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +40,9 @@ def kind_fault(manifest: Manifest) -> KindFault | None:
         return _kaito_fault(manifest)
     if manifest.is_config_map:
         return None
-    for kind, has_fields in ((WORKSPACE, _has_workspace_fields), (INFERENCE_SET, _has_served_template)):
+    for kind, has_fields in _SHAPES:
         if _is_like(manifest.ref.kind, kind) and has_fields(manifest):
-            return KindFault("apiVersion", kind, _NEWEST, is_of_kaito=True)
+            return KindFault("apiVersion", kind, _newest_version(kind), is_of_kaito=True)
     if _has_training_config(manifest):
         return _config_map_fault(manifest)
     return None
@@ -50,13 +56,16 @@ def _kaito_fault(manifest: Manifest) -> KindFault | None:
     if served is not None and kind in served:
         return None
     if kind in every:
-        versions = [version for version, names in kinds.items() if kind in names]
-        return KindFault("apiVersion", kind, versions[-1], is_of_kaito=True)
+        return KindFault("apiVersion", kind, _newest_version(kind), is_of_kaito=True)
     listed = kind.removesuffix("List")
     if listed != kind and listed in every:
         return KindFault("kind", listed, listed, is_of_kaito=True) if manifest.node.get("items") is None else None
     meant = next((name for name in every if _is_like(kind, name)), WORKSPACE if not kind else "")
     return KindFault("kind", meant, meant, is_of_kaito=True)
+
+
+def _newest_version(kind: str) -> str:
+    return [version for version, names in served_kinds().items() if kind in names][-1]
 
 
 def _config_map_fault(manifest: Manifest) -> KindFault | None:
@@ -82,6 +91,18 @@ def _has_workspace_fields(manifest: Manifest) -> bool:
 def _has_served_template(manifest: Manifest) -> bool:
     template = manifest.entry("spec", "template")
     return template is not None and isinstance(template.value, Mapping) and template.value.get("inference") is not None
+
+
+def _has_roles(manifest: Manifest) -> bool:
+    roles = manifest.entry("spec", "roles")
+    return roles is not None and isinstance(roles.value, Sequence)
+
+
+_SHAPES = (
+    (WORKSPACE, _has_workspace_fields),
+    (INFERENCE_SET, _has_served_template),
+    (MULTI_ROLE, _has_roles),
+)
 
 
 def _has_training_config(manifest: Manifest) -> bool:

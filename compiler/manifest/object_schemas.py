@@ -15,6 +15,7 @@ from kaitoc.schemas import read_json
 
 Schema = dict[str, Any]
 WORKSPACE, INFERENCE_SET, CONFIG_MAP = "Workspace", "InferenceSet", "ConfigMap"
+MULTI_ROLE = "MultiRoleInference"
 CORE_VERSION = "v1"
 _SERVING = ("InferenceSet", "MultiRoleInference")
 _CORE, _WORKSPACES = "kubernetes/core", "kubernetes/workspace"

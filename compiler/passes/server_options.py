@@ -8,10 +8,11 @@ from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.source import Span
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.manifest.config_edits import replace_value, set_key, set_options, yaml_text
+from kaitoc.compiler.manifest.object_schemas import MULTI_ROLE
 from kaitoc.compiler.manifest.objects import Place
 from kaitoc.compiler.manifest.render import literal, render_document
 from kaitoc.compiler.manifest.serving_config import SERVING_DATA_KEY, SERVING_SECTION
-from kaitoc.compiler.manifest.serving_objects import MULTI_ROLE, ServingView
+from kaitoc.compiler.manifest.serving_objects import ServingView
 from kaitoc.compiler.passes.model import Change, Preserves
 from kaitoc.compiler.passes.new_config_map import free_name, new_document
 from kaitoc.compiler.passes.server_model import ServingContext

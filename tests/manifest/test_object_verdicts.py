@@ -143,8 +143,9 @@ SERVED = {"metadata": {"name": "s"}, "spec": {"template": {"inference": {"preset
         ({"apiVersion": "/v1", "kind": "ConfigMap", "metadata": {"name": "c"}}, False),
         ({"apiVersion": "a/v1", "kind": "ConfigMap", "data": {"training_config.yaml": "training_config: {}"}}, True),
         ({"apiVersion": 2147483648, "kind": "InferenceSet", **SERVED}, True),
+        ({"kind": "MultiRoleInference", "metadata": {"name": "m"}, "spec": {"roles": [{"type": "decode"}]}}, True),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_whole_object_is_judged_as_the_api_server_did(content: dict[str, Any], is_refused: bool) -> None:
     """The verdicts are those of kubectl 1.35 with a kube-apiserver 1.20.2 that has Kaito's definitions of v0.12."""
