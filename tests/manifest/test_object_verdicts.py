@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kaitoc import check
+from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.manifest.kinds import kind_fault
 from kaitoc.compiler.manifest.object_faults import content_of, object_errors
@@ -188,3 +191,34 @@ def test_each_release_is_judged_by_its_own_definition() -> None:
 
     assert object_errors(manifest, "v0.12") == ()
     assert [error.message for error in object_errors(manifest, "v0.11")] == ["there is no field `resource.partition`"]
+
+
+YAML_TEXTS = [json.loads(line) for line in (ORACLE / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
+USER = """---
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {name: user}
+resource: {instanceType: Standard_NC24ads_A100_v4, labelSelector: {matchLabels: {app: user}}}
+tuning:
+  preset: {name: phi-3-mini-128k-instruct}
+  method: qlora
+  config: c
+  input: {urls: ["https://example.com/a.parquet"]}
+  output: {image: "example.azurecr.io/a:1"}
+"""
+
+
+def test_texts_of_a_config_map_are_judged_as_kubectl_and_the_api_server_judged_them() -> None:
+    """A Workspace names the ConfigMap, which alone would not be Kaito's."""
+    wrong = {}
+    for row in YAML_TEXTS:
+        errors = [
+            finding
+            for finding in check(f"{row['text']}\n{USER}", isolated=True).findings
+            if finding.severity is Severity.ERROR and finding.span.start <= len(row["text"])
+        ]
+        claims = [finding.message for finding in errors if re.search("API server|kubectl", finding.message)]
+        if (not errors) if row["says"] else claims:
+            wrong[row["name"]] = (row["says"], claims)
+
+    assert wrong == {}
