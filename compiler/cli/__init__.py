@@ -21,7 +21,7 @@ _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Answered(SystemExit):
-    """A plain check has been answered, and nothing is left to do."""
+    """A plain check has been answered, or an editor has left, and nothing is left to do."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -39,8 +39,9 @@ def main_process() -> None:
         from atexit import _run_exitfuncs as run_exit_functions  # as Python does, which then takes all apart
 
         run_exit_functions()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if not stream.closed:  # a language server closes its own
+                stream.flush()
         os._exit(answered.exit_code)
 
 

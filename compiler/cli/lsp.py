@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import click
 
+from kaitoc.compiler.cli import Answered
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain
 from kaitoc.compiler.cli.option_records import JudgingOptions
 from kaitoc.compiler.cli.options import judging_options, takes
@@ -35,5 +36,9 @@ def lsp(options: LspOptions) -> int:
     from kaitoc.compiler.language_server.documents import Checker  # pygls is optional
     from kaitoc.compiler.language_server.server import make_server
 
-    make_server(Checker(options.judging.engine)).start_io()
-    return 0
+    code: str | int | None = 0
+    try:
+        make_server(Checker(options.judging.engine)).start_io()
+    except SystemExit as left:  # how pygls leaves its loop
+        code = left.code
+    raise Answered(int(code or 0))  # a check of what was open may still run: nobody waits for its findings

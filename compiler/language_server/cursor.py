@@ -108,16 +108,17 @@ def _plain_cursor(source: Source, offset: int) -> Cursor | None:
 
 
 def _flow_cursor(source: Source, at: Cursor, number: int) -> Cursor | None:
-    """Return a cursor inside the flow collection of a key on this line or above, None outside of one."""
+    """Return a cursor inside the flow collection that a line opens, this one or one above, None outside of one."""
     found = None
     for line in range(number, max(0, number - _MOST_FLOW_LINES), -1):
         text = source.line_text(line)
         if _DOCUMENT_MARK.match(text):
             break
         keyed = _KEY_LINE.match(text)
-        if keyed is None or not keyed["rest"].lstrip().startswith(("{", "[")):
+        opened = keyed["rest"].lstrip() if keyed is not None else text.lstrip()
+        if not opened.startswith(("{", "[") if keyed is not None else "{"):
             continue
-        start = source.line_starts[line - 1] + len(text) - len(keyed["rest"].lstrip())
+        start = source.line_starts[line - 1] + len(text) - len(opened)
         frames = open_frames(source.text[start : at.span.start]) if start < at.span.start else []
         if frames:
             found = line, keyed, start, frames
@@ -128,8 +129,9 @@ def _flow_cursor(source: Source, at: Cursor, number: int) -> Cursor | None:
         return None  # read as the value of a line
     inside = frames[-1]
     names = [frame.key for frame in frames if frame.key is not None]
-    outer = _names(_ancestors(_key_lines(source, range(line - 1, 0, -1)), _indent_of(keyed)))
-    path = (*outer, _name(keyed["key"]), *names)
+    indent = _indent_of(keyed) if keyed is not None else start - source.line_starts[line - 1]
+    outer = _names(_ancestors(_key_lines(source, range(line - 1, 0, -1)), indent))
+    path = (*outer, *([_name(keyed["key"])] if keyed is not None else []), *names)
     if inside.opener == "[" or inside.key is not None:
         before = source.text[start + inside.start : at.span.start]
         after = source.text[at.span.end :].partition("]")[0]

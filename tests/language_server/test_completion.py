@@ -255,5 +255,24 @@ def test_values_in_a_double_quoted_config_are_offered(typing: Type) -> None:
     assert found.labels == {"o_proj", "gate_up_proj", "down_proj"}
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "|\n    {training_config: {LoraConfig: {r: 16, @}}}\n",
+        "|\n    {training_config:\n      {LoraConfig: {r: 16, @}}}\n",
+        '"{training_config: {LoraConfig: {r: 16, @}}}"\n',
+        "'{training_config: {LoraConfig: {r: 16, @}}}'\n",
+    ],
+    ids=["block", "two lines", "double quotes", "single quotes"],
+)
+def test_keys_of_a_config_that_is_one_flow_mapping_are_offered(typing: Type, written: str) -> None:
+    head = QUOTED.partition("  training_config.yaml: ")[0]
+    found = typing(f"{head}  training_config.yaml: {written.replace('@', f'lora_a{HERE}')}")
+
+    assert "lora_alpha" in found.labels
+    assert not {"r", "bf16", "LoraConfig"} & found.labels
+    assert "{r: 16, lora_alpha: }}}" in found.take("lora_alpha")
+
+
 def test_behind_a_quoted_config_nothing_of_it_is_offered(typing: Type) -> None:
     assert not {"LoraConfig", "r"} & typing(QUOTED + f"  other: {HERE}\n").labels

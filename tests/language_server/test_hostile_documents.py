@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from lsp_editor import Editor, at
 from lsp_manifests import BOTH, CONFIG_MAP
 from lsprotocol import types
+
+from kaitoc.compiler.language_server.server import PAUSE_SECONDS
 
 LSP = [sys.executable, "-c", "from kaitoc.compiler.cli import main; main()", "lsp"]
 HOSTILE = {
@@ -115,6 +119,35 @@ def test_the_server_ends_with_its_editor() -> None:
     done = subprocess.run(LSP, input=b"", capture_output=True, timeout=600, check=False)
 
     assert b"Traceback" not in done.stderr
+
+
+def test_an_editor_that_leaves_need_not_wait_for_a_check(tmp_path: Path) -> None:
+    """The findings of thousands of jobs, which are still looked for, are nobody's any more."""
+    documents = (BOTH.replace("tune-phi-3", f"tune-{number}") for number in range(2_000))
+    opened = {
+        "uri": (tmp_path / "a.yaml").as_uri(),
+        "languageId": "yaml",
+        "version": 1,
+        "text": "---\n".join(documents),
+    }
+    calls = [
+        {"id": 1, "method": "initialize", "params": {"capabilities": {}}},
+        {"method": "textDocument/didOpen", "params": {"textDocument": opened}},
+        {"id": 2, "method": "shutdown"},
+        {"method": "exit"},
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "kaitoc", "lsp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdin is not None
+        for call in calls:
+            if call["method"] == "shutdown":
+                time.sleep(PAUSE_SECONDS + 1)
+            server.stdin.write(message(json.dumps({"jsonrpc": "2.0", **call})))
+            server.stdin.flush()
+        published = server.communicate(timeout=60)[0]
+    assert b"publishDiagnostics" not in published
+    assert server.returncode == 0
 
 
 def test_without_pygls_it_says_what_to_install() -> None:
