@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kaitoc.compiler.admission.objects import content_of, path_of, source_of
@@ -97,7 +97,7 @@ def _mended(content: dict[str, Any], source: Source, engine: Engine, outcome: Ou
     fixed = fix_until_stable(engine, outcome, Applicability.SAFE)
     patch = _patch(content, source, fixed.texts)
     remaining = fixed.remaining.findings
-    codes = tuple(sorted({finding.code for finding in remaining}))
+    codes = _codes_of(remaining)
     if not patch:
         return Answer(is_allowed=True, codes=codes)
     left = {(finding.code, finding.pointer) for finding in remaining}
@@ -211,7 +211,7 @@ def _verdict(findings: list[Finding], outcome: Outcome, policy: Policy, *, toler
     """Return the answer to what was found; where it is tolerated, what would refuse the object only warns."""
     findings.sort(key=lambda finding: finding.sort_key)
     refusing = [finding for finding in findings if _refuses(finding, policy)]
-    codes = tuple(sorted({finding.code for finding in findings}))
+    codes, refusing_codes = _codes_of(findings), _codes_of(refusing)
     warnings = tuple(_told(f) for f in findings if f.severity is Severity.WARNING and not _refuses(f, policy))
     complaints = [*map(str, outcome.errors), *(_told(finding) for finding in refusing)]
     shown = complaints[:_MAX_TOLD]
@@ -219,7 +219,12 @@ def _verdict(findings: list[Finding], outcome: Outcome, policy: Policy, *, toler
         shown.append(f"and {len(complaints) - len(shown)} more")
     if tolerates or not complaints:
         return Answer(is_allowed=True, warnings=(*shown, *warnings), codes=codes)
-    return Answer(is_allowed=False, message="; ".join(shown), warnings=warnings, codes=codes)
+    message = "; ".join(shown)
+    return Answer(is_allowed=False, message=message, warnings=warnings, codes=codes, refusing_codes=refusing_codes)
+
+
+def _codes_of(findings: Iterable[Finding]) -> tuple[str, ...]:
+    return tuple(sorted({finding.code for finding in findings}))
 
 
 def _refuses(finding: Finding, policy: Policy) -> bool:

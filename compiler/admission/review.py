@@ -39,7 +39,8 @@ class Request:
 class Answer:
     """Whether the object may pass, and why; `patch` is a JSON Patch (RFC 6902), empty for none.
 
-    `status_code` and `message` count only where the object is refused.
+    `status_code`, `message` and `refusing_codes` count only where the object is refused; `codes` are those of all
+    findings.
     """
 
     is_allowed: bool
@@ -48,6 +49,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
     patch: tuple[dict[str, Any], ...] = ()
     codes: tuple[str, ...] = ()
+    refusing_codes: tuple[str, ...] = ()
 
 
 def read_review(data: bytes) -> Request:

@@ -54,8 +54,9 @@ def log_denial(request: Request, answer: Answer) -> None:
         "namespace": request.namespace,
         "name": request.name,
         "codes": list(answer.codes),
+        "refused_by": list(answer.refusing_codes),
     }
-    codes = ", ".join(answer.codes) or "not judged"
+    codes = ", ".join(answer.refusing_codes) or "not judged"
     LOGGER.info("denied %s of %s %s: %s", request.operation, request.kind, name, codes, extra={"fields": fields})
 
 

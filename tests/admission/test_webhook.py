@@ -229,7 +229,8 @@ def test_a_signal_lets_accepted_reviews_end_and_a_second_ends_the_server(tmp_pat
 
 def test_start_denials_and_stop_are_logged_as_json_without_content(tmp_path: Path) -> None:
     with serving(tmp_path, "--processes", "1", "--drain-seconds", "0", "--log-format", "json") as server:
-        server.review(review(config_map(MISSPELT + "# hf_secretsecretsecret\n")))
+        warned = MISSPELT.replace("LoraConfig:", "DataCollator: {mlm: true}\n  LoraConfig:")  # twice: a warning
+        server.review(review(config_map(warned + "# hf_secretsecretsecret\n")))
         assert server.stop() == 0
 
     text = (tmp_path / "log.txt").read_text(encoding="utf-8")
@@ -237,7 +238,9 @@ def test_start_denials_and_stop_are_logged_as_json_without_content(tmp_path: Pat
     assert [line.get("event") for line in lines] == ["start", "denial", "stop"]
     assert lines[1]["kind"] == "ConfigMap"
     assert lines[1]["name"]
-    assert lines[1]["codes"] == ["KT202"]
+    assert lines[1]["codes"] == ["KT102", "KT202"]
+    assert lines[1]["refused_by"] == ["KT202"]
+    assert lines[1]["message"].endswith(": KT202")
     assert "hf_secret" not in text
 
 
