@@ -37,7 +37,7 @@ def check(job: Job) -> Iterator[Fault]:
     if joined == _ROOT or not joined.startswith(_ROOT):
         yield Fault(
             option.value,
-            f"`output_dir: {written}` is `{joined}` once it is joined to /mnt; Kaito's webhook refuses the Workspace",
+            f"joined to /mnt, `output_dir: {written}` is `{joined}`; Kaito's webhook refuses the Workspace",
             help="use a folder below /mnt, such as /mnt/results",
         )
 

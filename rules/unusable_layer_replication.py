@@ -26,6 +26,6 @@ def check(job: Job) -> Iterator[Fault]:
         job.place_of(option),
         "`layer_replication` takes pairs of numbers, and the parser splits each element into its characters: "
         f"{AFTER_LOADING}",
-        help="leave it out; there is no way to write it",
+        help="remove it: Kaito's training config cannot express it",
         fix=removal(job, option, Applicability.UNSAFE),
     )

@@ -51,9 +51,10 @@ def plot(subject: Subject, swept: Swept, path: str) -> None:
 def _parse_sweep(text: str) -> tuple[SolvedSize, int, int]:
     name, _, bounds = text.partition("=")
     start, _, stop = bounds.partition(":")
-    names = [dimension.value for dimension in SolvedSize]
+    names = [size.value for size in SolvedSize]
     if name not in names or not start.isdigit() or not stop.isdigit() or not 0 < int(start) < int(stop):
-        raise EstimateError(f"--sweep takes {', '.join(names)} and two sizes, such as seq-len=512:8192, not `{text}`")
+        expected = "batch, seq-len or rank with a range, such as seq-len=512:8192"
+        raise EstimateError(f"--sweep: expected {expected}, got `{text}`")
     return SolvedSize(name), int(start), int(stop)
 
 

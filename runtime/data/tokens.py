@@ -81,7 +81,7 @@ def require_whole(file: Path) -> None:
     except OSError as error:
         raise DamagedTokens(str(error)) from error
     if not is_whole:
-        raise DamagedTokens("its checksum is another")
+        raise DamagedTokens("its checksum differs")
 
 
 def read_tokens(file: Path) -> Tokens:

@@ -94,7 +94,7 @@ def test_a_sweep_grows_and_can_be_plotted(tmp_path: Path) -> None:
         (["--seq-len", "999999"], "longer than"),
         (["--stack", "kaito-v9"], "did you mean"),
         (["--targets", "nonsense"], "none of the target modules"),
-        (["--sweep", "depth=1:2"], "--sweep takes"),
+        (["--sweep", "depth=1:2"], "--sweep: expected batch, seq-len or rank"),
         (["--plot", "x.svg"], "--plot needs --sweep"),
     ],
 )

@@ -28,7 +28,7 @@ def validate(workload: Workload) -> None:
     limit = architecture.max_position_embeddings
     _require(
         limit <= 0 or workload.seq_len_tokens <= limit,
-        f"a sequence of {workload.seq_len_tokens} tokens is longer than {architecture.name} takes ({limit})"
+        f"a sequence of {workload.seq_len_tokens:,} tokens is longer than {architecture.name} takes ({limit:,})"
         f"{_scaling_hint(architecture)}",
     )
     _require(
