@@ -120,7 +120,7 @@ def test_a_key_that_does_not_matter_shows_no_table(editor: Editor, opened: str) 
 def test_a_section_shows_what_its_job_needs(editor: Editor, opened: str) -> None:
     shown = editor.hover(opened, at(BOTH, "LoraConfig"))
 
-    assert "`tune-phi-3` (lora, phi-3-mini-4k-instruct, A10-24GB, 2048 tokens, batch 1) needs " in shown
+    assert "`tune-phi-3` (lora, phi-3-mini-4k-instruct, A10-24GB, 2,048 tokens, batch 1) needs " in shown
 
 
 def test_each_job_of_a_config_map_has_its_table(editor: Editor, tmp_path: Path) -> None:
