@@ -101,13 +101,15 @@ def partition_faults(job: ServingJob, view: ServingView) -> Iterator[Fault]:
         elif profiles and profile.text not in profiles:
             yield _unknown_profile(profile, profiles)
         if count is not None:
-            message = f"`count` is for whole GPUs, `mode: accelerator`; {REFUSES}"
+            message = f"`count` applies to whole GPUs only (`mode: accelerator`); {REFUSES}"
             yield Fault(count.key, message, help="remove `count`")
     elif resource.text("partition", "mode") == "accelerator":
         if count is None:
             yield Fault(partition.key, f"whole GPUs need `count`; {REFUSES}", help="write how many GPUs a pod gets")
         if profile is not None and profile.text:
-            yield Fault(profile.key, f"`profile` is for slices, `mode: mig`; {REFUSES}", help="remove `profile`")
+            yield Fault(
+                profile.key, f"`profile` applies to slices only (`mode: mig`); {REFUSES}", help="remove `profile`"
+            )
 
 
 def _unknown_profile(profile: Field, profiles: Sequence[str]) -> Fault:

@@ -27,8 +27,8 @@ def check(job: ServingJob) -> Iterator[Fault]:
             yield Fault(gpu_place(job), message, help=help_text, severity=Severity.INFO)
         return
     extra = memory.num_nodes - memory.needed_nodes
-    nodes = f"{extra} node{'s' if extra > 1 else ''}"
-    message = f"Kaito starts {memory.num_nodes} nodes but vLLM needs {memory.needed_nodes}: {nodes} billed and idle"
+    nodes = f"{extra} extra nodes are" if extra > 1 else "1 extra node is"
+    message = f"Kaito starts {memory.num_nodes} nodes but vLLM needs {memory.needed_nodes}: {nodes} billed"
     help_text = (
         "lower `max-model-len`, which lowers Kaito's estimate" if job.option_of("max-model-len") is not None else ""
     )

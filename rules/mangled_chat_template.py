@@ -65,7 +65,7 @@ def _rendering_faults(job: Job, option: Option, value: str) -> Iterator[Fault]:
     yield Fault(
         job.place_of(option),
         f"`chat_template` {words}; {stage_effect('trainer')}",
-        help="mend it, or leave it out for the model's own template",
+        help="fix it, or remove it to use the model's own template",
         severity=Severity.ERROR,
     )
 

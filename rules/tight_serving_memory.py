@@ -29,4 +29,6 @@ def check(job: ServingJob) -> Iterator[Fault]:
     message = f"{footprint.workload.model.name} barely fits: between {low} and {high} are left for the KV cache"
     left_out = "; ".join(uncounted(footprint))
     message += f"; not counted: {left_out}" if left_out else ""
-    yield Fault(utilization_place(job), message, help="lower max-num-seqs, max-num-batched-tokens or max-model-len")
+    yield Fault(
+        utilization_place(job), message, help="lower `max-num-seqs`, `max-num-batched-tokens` or `max-model-len`"
+    )

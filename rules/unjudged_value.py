@@ -78,6 +78,6 @@ def _fault(unknown: list[tuple[Place, str]]) -> Fault:
         message = f"encrypted{count}: not checked"
         help_text = "check the decrypted manifest, as in `sops -d FILE | kaitoc check -`"
         return Fault(place, message, help=help_text, related=shared)
-    message = f"`{shortened(first)}`{count}: a placeholder that is not filled in yet is not checked"
+    message = f"`{shortened(first)}`{count}: placeholders are not checked until they are filled in"
     help_text = "check the manifest after substitution, as in `envsubst < FILE | kaitoc check -`"
     return Fault(place, message, help=help_text, related=shared)

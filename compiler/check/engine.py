@@ -9,7 +9,7 @@ from kaitoc.compiler.check.known_findings import known_findings, rules_to_ask, w
 from kaitoc.compiler.check.notes import note_of_patch, note_of_unjudged
 from kaitoc.compiler.check.outcome import FileOutcome, Keep, Outcome
 from kaitoc.compiler.check.remembered import BySettings, Met, identity_of
-from kaitoc.compiler.check.rule_set import RuleSet
+from kaitoc.compiler.check.rule_set import RuleSet, names_of_rules
 from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.core.findings import Finding, Severity
 from kaitoc.compiler.core.progress import SILENT, Task, tracked
@@ -133,6 +133,7 @@ class Engine:
         settings = self.settings_for(path)
         assumptions = self._by_settings.assumptions.get(settings.path)
         if assumptions is None:
+            settings.refuse_unknown_selectors(names_of_rules)
             assumptions = self._by_settings.assumptions[settings.path] = resolve_assumptions(self.overrides, settings)
         return assumptions
 

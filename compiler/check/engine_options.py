@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kaitoc.compiler.check.engine import Engine
-from kaitoc.compiler.check.rule_set import RuleSet
+from kaitoc.compiler.check.rule_set import RuleSet, names_of_rules
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.assumptions import Overrides
-from kaitoc.compiler.job.settings import SettingsError, SettingsFinder
+from kaitoc.compiler.job.settings import DEFAULTS, SettingsError, SettingsFinder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,6 @@ def all_rules() -> RuleSet:
     return RuleSet(FILE_RULES, JOB_RULES, OBJECT_RULES, serving_rules, cluster_rules)
 
 
-def names_of_rules() -> dict[str, str]:
-    """Map rule codes to rule names; imports every rule module."""
-    from kaitoc.rules import RULES  # all 170 modules: loaded when one is named
-
-    return {rule.CODE: rule.NAME for rule in RULES}
-
-
 def engine_of(options: EngineOptions, *, refuse_error_suppressions: bool = False) -> Engine:
     """Return an engine with all rules; raises `SettingsError` for a selector that names no rule."""
     engine = Engine(
@@ -62,6 +55,7 @@ def engine_of(options: EngineOptions, *, refuse_error_suppressions: bool = False
         severity=options.severity,
         refuse_error_suppressions=refuse_error_suppressions,
     )
+    DEFAULTS.with_selection(options.select, options.ignore).refuse_unknown_selectors(names_of_rules)
     engine.settings_for(".").refuse_unknown_selectors(names_of_rules)
     return engine
 

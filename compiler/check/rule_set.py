@@ -24,3 +24,10 @@ class RuleSet:
         """List the rules of all kinds of subjects; loads those for servers and clusters."""
         rules = (*self.file_rules, *self.object_rules, *self.job_rules)
         return (*rules, *self.serving_rules(), *self.cluster_rules())
+
+
+def names_of_rules() -> dict[str, str]:
+    """Map rule codes to rule names; imports every rule module."""
+    from kaitoc.rules import RULES  # all 170 modules: loaded when one is named
+
+    return {rule.CODE: rule.NAME for rule in RULES}

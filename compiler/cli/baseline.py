@@ -51,8 +51,8 @@ def baseline(options: BaselineOptions) -> int:
     """Write the findings in PATHS to a file; `kaitoc check --baseline FILE` then reports only new ones.
 
     PATHS are files or folders (default: the current folder); - reads standard input. Nothing is written when one of
-    them cannot be read, so a typo never overwrites an existing baseline. With --update it only shrinks: what is not
-    found any more in PATHS, or was in files that are gone, is removed.
+    them cannot be read, so a typo never overwrites an existing baseline. With --update the file only shrinks: findings
+    that are gone from PATHS, and those of deleted files, are removed.
     """
     request = CheckRequest(
         EngineOptions(options.assumptions.overrides, isolated=options.isolated, config=options.config)

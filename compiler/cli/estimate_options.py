@@ -94,7 +94,7 @@ class EstimateOptions:
         """Return the options of servers; raises `EstimateError` for an option that does not apply to them, by name."""
         option = self._tuning_option
         if option is not None:
-            raise EstimateError(f"{option} describes a fine-tune; leave it out with --task serve")
+            raise EstimateError(f"{option} applies to a fine-tune only; remove it, or --task serve")
         return ServingRequest(
             self.paths, self.model, self.model_config, self.sharing.gpus, self.overrides, self.settings, self.serving,
             self.solve, self.format_name, self.strict,

@@ -69,7 +69,7 @@ def _engine_options(command: F) -> F:
     type=Choice(["local", "cluster", "trainjob", "jobset"]),
     default="local",
     show_default=True,
-    help="Run here, or apply with kubectl and follow: the Workspace, or a TrainJob or JobSet made of it.",
+    help="Run here, or apply the Workspace, or a TrainJob or JobSet made from it, with kubectl and follow it.",
 )
 @click.option("--auto-fit", is_flag=True, help="If it does not fit the GPU, retry with settings that need less memory.")
 @click.option("--num-processes", type=Integer(1), metavar="N", help="Processes to start (default: one per GPU).")

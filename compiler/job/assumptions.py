@@ -11,7 +11,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.wording import did_you_mean
 from kaitoc.compiler.job.job import Assumptions, Target
-from kaitoc.compiler.job.prices import NO_PRICES, prices_from
+from kaitoc.compiler.job.prices import NO_PRICES, PriceError, prices_from
 from kaitoc.compiler.job.settings import Settings
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
 
@@ -50,7 +50,20 @@ NOTHING_STATED = Overrides()
 
 
 def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions:
-    """Return the assumptions for a file; raises `AssumptionError` for a name that is not in a catalog."""
+    """Return the assumptions for a file; raises `AssumptionError` for a name that is not in a catalog.
+
+    The message names the settings file where the name stands there, not on the command line.
+    """
+    try:
+        return _resolved(overrides, settings)
+    except (AssumptionError, PriceError) as error:
+        if not settings.path:
+            raise
+        _resolved(overrides, Settings())
+        raise AssumptionError(f"{settings.path}: {error}") from error
+
+
+def _resolved(overrides: Overrides, settings: Settings) -> Assumptions:
     model = overrides.model or settings.model
     stated_release = overrides.kaito_version or settings.kaito_version
     margin = overrides.margin_percent if overrides.margin_percent is not None else settings.margin_percent

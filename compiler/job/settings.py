@@ -14,6 +14,7 @@ from importlib import import_module
 
 from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any, Literal
 from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.faulty_values import describe_fault
 from kaitoc.compiler.core.findings import Applicability, Finding, Fix, Severity
 from kaitoc.compiler.core.path_patterns import matches_path
 from kaitoc.compiler.core.records import dataclass, replace
@@ -121,7 +122,9 @@ class Settings:
         Few checks select any: the others need not load the rules for what they do not meet.
         """
         for selector in unknown_selectors(self.named, load_rules()) if self.named else ():
-            raise SettingsError(f"`{selector}` is not a rule's code, code prefix or name (see `kaitoc rules`)")
+            place = f"{self.path}: " if self.path else ""
+            message = f"{place}`{selector}` is not a rule's code, code prefix or name (see `kaitoc rules`)"
+            raise SettingsError(message, path=self.path or None)
 
     def _level(self, code: str, name: str) -> Level | None:
         if not self.severity:
@@ -270,12 +273,17 @@ def _describe(path: str, text: str, error: ValidationError) -> list[tuple[int | 
         keys = [str(key) for key in fault["loc"] if not str(key).startswith("[")]
         line = _line_of(text, keys)
         place = f"{path}:{line}" if line else path
-        message = _unknown_key(keys[-1]) if fault["type"] == "extra_forbidden" else fault["msg"]
+        message = _FAULTS.get(fault["type"], describe_fault)(fault)
         lines.append((line, f"{place}: {'.'.join(keys) or 'tool.kaitoc'}: {message}"))
     return lines
 
 
-def _unknown_key(key: str) -> str:
+def _not_a_release(_fault: Mapping[str, Any]) -> str:
+    return "expected a Kaito release, such as v0.12"
+
+
+def _unknown_key(fault: Mapping[str, Any]) -> str:
+    key = str(fault["loc"][-1])
     from difflib import get_close_matches
 
     from kaitoc.compiler.job.settings_model import SettingsModel
@@ -283,6 +291,12 @@ def _unknown_key(key: str) -> str:
     known = [field.alias or name for name, field in SettingsModel.model_fields.items()]
     close = get_close_matches(key.replace("_", "-"), known, n=1)
     return f"unknown key; did you mean `{close[0]}`?" if close else "unknown key"
+
+
+_FAULTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "extra_forbidden": _unknown_key,
+    "string_pattern_mismatch": _not_a_release,
+}
 
 
 def _line_of(text: str, keys: list[str]) -> int | None:

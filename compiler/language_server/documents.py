@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pygls.uris import from_fs_path, to_fs_path
 
 from kaitoc.compiler.check.engine import Engine
-from kaitoc.compiler.check.engine_options import EngineOptions, all_rules, names_of_rules
+from kaitoc.compiler.check.engine_options import EngineOptions, all_rules
+from kaitoc.compiler.check.rule_set import names_of_rules
 from kaitoc.compiler.core.findings import Finding
 from kaitoc.compiler.core.records import dataclass, field
 from kaitoc.compiler.core.source import MAX_SOURCE_BYTES, Source

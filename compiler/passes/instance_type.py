@@ -73,7 +73,7 @@ def _why_not(stated: Setting[str], job: Job, *, usable: bool) -> str:
 def _change(stated: Setting[str], instance: InstanceType, reason: str) -> Change:
     place = stated.place
     if place is None:
-        raise ValueError("an instance type that no file states cannot be changed")
+        raise ValueError("cannot change an instance type that no file sets")
     written = place.source.slice(place.span)
     quote = written[:1] if written[:1] in ("'", '"') else ""
     edit = Edit(place.source, place.span, f"{quote}{instance.name}{quote}")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kaitoc.compiler.core.errors import KaitocError
+from kaitoc.compiler.core.faulty_values import describe_fault
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES
 
 PLAN_VERSION: Literal[1] = 1
@@ -319,5 +320,5 @@ def describe_first(error: ValidationError) -> str:
     """Return the first thing that is wrong with a plan, in words."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    message = describe_fault(first)
     return f"`{where}`: {message}" if where else message

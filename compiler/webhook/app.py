@@ -149,7 +149,7 @@ class Webhook:
             raise RefusedError(415, "compressed reviews are not accepted")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._limits.max_body_bytes:
-            raise RefusedError(413, f"a review has at most {self._limits.max_body_bytes} bytes")
+            raise RefusedError(413, f"a review may have at most {self._limits.max_body_bytes:,} bytes")
         try:
             return await asyncio.wait_for(self._read(http_request), self._limits.body_seconds)
         except asyncio.TimeoutError as error:
@@ -161,6 +161,6 @@ class Webhook:
         async for piece in http_request.stream():
             num_bytes += len(piece)
             if num_bytes > self._limits.max_body_bytes:
-                raise RefusedError(413, f"a review has at most {self._limits.max_body_bytes} bytes")
+                raise RefusedError(413, f"a review may have at most {self._limits.max_body_bytes:,} bytes")
             pieces.append(piece)
         return b"".join(pieces)

@@ -67,7 +67,7 @@ class EncodedPairs:
         longest = max(pair.num_tokens for pair in self.pairs)
         said = f"{len(self.pairs)} pairs of a chosen and a rejected answer, at most {longest} tokens"
         said += f"; {self.num_truncated} cut to {max_length}" if self.num_truncated else ""
-        left_out = f"; {self.num_without_answer} left out, whose prompts alone have {max_length} tokens"
+        left_out = f"; {self.num_without_answer} skipped: their prompts alone have {max_length} tokens"
         said += left_out if self.num_without_answer else ""
         return "; ".join((said, *(removed.describe() for removed in self.removed)))
 

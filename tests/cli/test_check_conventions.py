@@ -232,3 +232,28 @@ def test_a_dash_is_standard_output_in_every_command(folder: Path, arguments: lis
     assert result.exit_code == 0
     assert result.stdout.startswith(("{", "apiVersion", "# A QLoRA"))
     assert not (folder / "-").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('ignore = ["KT999"]', "`KT999` is not a rule's code"),
+        ('severity = { KT999 = "off" }', "`KT999` is not a rule's code"),
+        ('model = "nothing"', "the model `nothing` is not in the catalog"),
+        ('gpu = "A1000"', "the GPU or instance type `A1000` is not in the catalog"),
+        ('kaito-version = "v9.9"', "the Kaito release `v9.9` is not known"),
+        ("prices = { NC24 = 3 }", "cannot set a price for `NC24`"),
+    ],
+)
+def test_a_wrong_name_in_a_settings_file_is_told_with_the_file(folder: Path, setting: str, message: str) -> None:
+    settings = folder / "below" / "kaitoc.toml"
+    settings.parent.mkdir()
+    (folder / "demo.yaml").rename(settings.parent / "demo.yaml")
+    settings.write_text(setting, encoding="utf-8")
+    assert check("below").stderr.startswith(f"kaitoc: {settings}: {message}")
+
+
+def test_a_wrong_name_on_the_command_line_is_not_the_settings_files(folder: Path) -> None:
+    (folder / "kaitoc.toml").write_text('gpu = "A100-80GB"\n', encoding="utf-8")
+    assert check("--gpu", "A1000").stderr.startswith("kaitoc: the GPU or instance type `A1000`")
+    assert check("--ignore", "KT999").stderr.startswith("kaitoc: `KT999` is not a rule's code")

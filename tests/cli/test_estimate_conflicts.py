@@ -93,8 +93,8 @@ def serve(tmp_path: Path) -> str:
         (("--solve", "gpus", "--gpus", "2"), "leave out --gpus and --nodes"),
         (("--solve", "rank", "--plot", "sweep.svg"), "--solve rank is incompatible with --plot"),
         (("--config", "kaitoc.toml"), "remove --config, or pass a manifest"),
-        (("--task", "serve", "--solve", "rank"), "--solve rank describes a fine-tune"),
-        (("--task", "serve", "--target", "bundled"), "--target describes a fine-tune"),
+        (("--task", "serve", "--solve", "rank"), "--solve rank applies to a fine-tune only"),
+        (("--task", "serve", "--target", "bundled"), "--target applies to a fine-tune only"),
     ],
 )  # fmt: skip
 def test_an_option_without_effect_is_refused_with_what_to_write(options: tuple[str, ...], told: str) -> None:

@@ -187,11 +187,11 @@ def test_data_is_cut_where_the_manifest_cuts_it(manifest: str, tmp_path: Path) -
         (("--stack", "transformers-5"), "--stack cannot be combined with manifests"),
         (
             ("--task", "serve", "--batching", "packed"),
-            "--batching describes a fine-tune",
+            "--batching applies to a fine-tune only",
         ),
         (
             ("--task", "serve", "--holds-outputs"),
-            "--holds-outputs describes a fine-tune",
+            "--holds-outputs applies to a fine-tune only",
         ),
         (("--data", "nowhere.jsonl", "--lengths", "20,60,128"), "--lengths and --data are mutually exclusive"),
     ],

@@ -131,15 +131,15 @@ def test_a_settings_file_is_read_once(tmp_path: Path) -> None:
         ("\ngpus = 'x'\n", r"kaitoc\.toml:2: gpus: unknown key; did you mean `gpu`\?"),
         ("seq_len = 1\n", r"kaitoc\.toml:1: seq_len: unknown key; did you mean `seq-len`\?"),
         ("xyzzy = 1\n", r"kaitoc\.toml:1: xyzzy: unknown key$"),
-        ("gpu = 'a'\nseq-len = '4096'\n", r"kaitoc\.toml:2: seq-len: .*integer"),
-        ("margin = 100\n", r"kaitoc\.toml:1: margin: .*less than 100"),
+        ("gpu = 'a'\nseq-len = '4096'\n", r"kaitoc\.toml:2: seq-len: expected an integer"),
+        ("margin = 100\n", r"kaitoc\.toml:1: margin: expected a number below 100"),
         ("gpu-memory = nan\n", r"kaitoc\.toml:1: gpu-memory: .*"),
-        ("[severity]\n\nKT402 = 'fatal'\n", r"kaitoc\.toml:3: severity\.KT402: .*'off'"),
+        ("[severity]\n\nKT402 = 'fatal'\n", r"kaitoc\.toml:3: severity\.KT402: expected off, info, warning or error"),
         ("severity = { KT402 = 'fatal' }\n", r"kaitoc\.toml:1: severity\.KT402: "),
         ("severity.KT402 = 'fatal'\n", r"kaitoc\.toml:1: severity\.KT402: "),
-        ("[per-path-ignores]\n'a/**' = 'KT4'\n", r"kaitoc\.toml:2: per-path-ignores\.a/\*\*: .*list"),
+        ("[per-path-ignores]\n'a/**' = 'KT4'\n", r"kaitoc\.toml:2: per-path-ignores\.a/\*\*: expected a list"),
         ("select = ['KT4',\n 3]\n", r"kaitoc\.toml:1: select\.1: .*string"),
-        ("kaito-version = 'newest'\n", r"kaitoc\.toml:1: kaito-version: "),
+        ("kaito-version = 'newest'\n", r"kaitoc\.toml:1: kaito-version: expected a Kaito release, such as v0\.12"),
         ("a = " + "[" * 5_000, r"kaitoc\.toml: not valid TOML: "),
     ],
 )
@@ -158,7 +158,7 @@ def test_lines_of_a_pyproject_are_found_in_the_right_table(tmp_path: Path) -> No
 def test_a_table_that_is_no_table_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "pyproject.toml", "[tool]\nkaitoc = 3\n")
 
-    with pytest.raises(SettingsError, match=r"kaitoc: .*dictionary"):
+    with pytest.raises(SettingsError, match=r"kaitoc: expected a table"):
         load_settings(str(path))
 
 

@@ -104,8 +104,8 @@ def _require_installed(stack: Stack) -> None:
     installed = version("transformers")
     if stack.transformers.split(".")[0] != installed.split(".")[0]:
         raise WorkloadError(
-            f"the trace runs the installed transformers {installed}, which does not represent {stack.name} "
-            f"(transformers {stack.transformers}); leave --trace out for that stack"
+            f"--trace runs the installed transformers {installed}, but {stack.name} has transformers "
+            f"{stack.transformers}; remove --trace for that stack"
         )
 
 
