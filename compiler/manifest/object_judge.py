@@ -237,6 +237,8 @@ def _plain(error: Any, keyword: str) -> str:
         return f"is `{_shown(value)}`; it must be {' or '.join(map(str, wanted))}"
     if keyword == "minimum":
         return f"is {_shown(value)}; it must be at least {wanted}"
+    if keyword == "maximum":
+        return f"is {_shown(value)}; it must be at most {wanted:,}"
     return f"is `{_shown(value)}`, which does not fit `{keyword}: {_shown(wanted)}`"
 
 

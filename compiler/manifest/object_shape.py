@@ -16,7 +16,8 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 _ZEROS: dict[str, Any] = {"string": "", "boolean": False, "integer": 0, "object": {}, "array": []}
 _TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer", dict: "object", list: "array"}
 _KNOWN = frozenset((
-    "type", "properties", "required", "additionalProperties", "items", "enum", "minimum", "propertyNames", "format",
+    "type", "properties", "required", "additionalProperties", "items", "enum", "minimum", "maximum", "propertyNames",
+    "format",
     "default", "maxProperties", "x-since", "x-typed", "x-one-of", "x-max-bytes", "x-max-data-bytes", "x-disjoint",
     "x-kube-finalizers", "x-not-both", "x-one-controller", "x-non-empty", "x-generated-name", "not",
 ))  # fmt: skip
@@ -102,7 +103,8 @@ class Shape:
         if kind == "array":
             return self._fits_list(value)
         if kind == "integer":
-            return bool(self.schema.get("minimum", MIN_INTEGER) <= value <= MAX_INTEGER and value >= MIN_INTEGER)
+            least, most = self.schema.get("minimum", MIN_INTEGER), self.schema.get("maximum", MAX_INTEGER)
+            return bool(max(least, MIN_INTEGER) <= value <= most)
         return True
 
     def _fits_text(self, value: str) -> bool:

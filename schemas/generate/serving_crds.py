@@ -3,7 +3,8 @@
     python -m kaitoc.schemas.generate.serving_crds inferencesets v0.11=OLD.yaml v0.12=NEW.yaml
 
 The files are each release's `config/crd/bases/kaito.sh_<kind>.yaml`. Unlike the Workspace's, these definitions change
-from release to release, so that each has its own. Rules in CEL are written down as the keywords that mean the same.
+from release to release, so that each has its own. Rules in CEL are written down as the keywords that mean the same, and
+so is what the API server asks of replicas that can be scaled.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _RULES: dict[str, dict[str, Any]] = {
     },
     "exactly one prefill and one decode role required": {"x-roles": ["prefill", "decode"]},
 }
+_MOST_REPLICAS = 2**31 - 1
 _FILES = {"inferencesets": "inferenceset", "multiroleinferences": "multiroleinference"}
 
 
@@ -41,6 +43,19 @@ def expressed(schema: Any) -> Any:
     return found
 
 
+def bounded(definition: Any) -> Any:
+    """Return a definition with the bounds that the API server holds scaled replicas to (`ValidateScaleSpec`)."""
+    for version in definition["spec"]["versions"]:
+        scale = version.get("subresources", {}).get("scale")
+        if scale is not None:
+            field = version["schema"]["openAPIV3Schema"]
+            for name in scale["specReplicasPath"].removeprefix(".").split("."):
+                field = field["properties"][name]
+            field.setdefault("minimum", 0)
+            field["maximum"] = _MOST_REPLICAS
+    return definition
+
+
 def main(arguments: list[str]) -> None:
     """Write the table of a kind from `RELEASE=FILE` arguments."""
     kind, *files = arguments
@@ -48,7 +63,7 @@ def main(arguments: list[str]) -> None:
     for argument in files:
         release, _, path = argument.partition("=")
         with open(path, encoding="utf-8") as file:
-            definition = expressed(yaml.safe_load(file))
+            definition = expressed(bounded(yaml.safe_load(file)))
         versions = tabulated([(release, definition)])["versions"]
         if schemas and schemas[-1]["versions"] == versions:
             schemas[-1]["releases"].append(release)

@@ -27,8 +27,8 @@ SOURCE = (
 SINCE = "x-since"
 PRESERVES = "x-kubernetes-preserve-unknown-fields"
 _IGNORED = frozenset(("description", "x-kubernetes-map-type"))
-_KEPT = frozenset(("type", "required", "enum", "default", "minimum", "minLength", "maxLength", "pattern", "minItems",
-                   "maxItems", "x-one-of", "x-roles", PRESERVES))  # fmt: skip
+_KEPT = frozenset(("type", "required", "enum", "default", "minimum", "maximum", "minLength", "maxLength", "pattern",
+                   "minItems", "maxItems", "x-one-of", "x-roles", PRESERVES))  # fmt: skip
 
 
 class DefinitionError(ValueError):

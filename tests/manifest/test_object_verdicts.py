@@ -134,6 +134,11 @@ def workspace(**fields: object) -> dict[str, Any]:
 SERVED = {"metadata": {"name": "s"}, "spec": {"template": {"inference": {"preset": {"name": "phi-4"}}}}}
 
 
+def served(**fields: object) -> dict[str, Any]:
+    spec = {"labelSelector": {}, **SERVED["spec"], **fields}
+    return {"apiVersion": "kaito.sh/v1beta1", "kind": "InferenceSet", **SERVED, "spec": spec}
+
+
 @pytest.mark.parametrize(
     ("content", "is_refused"),
     [
@@ -147,8 +152,11 @@ SERVED = {"metadata": {"name": "s"}, "spec": {"template": {"inference": {"preset
         ({"apiVersion": "a/v1", "kind": "ConfigMap", "data": {"training_config.yaml": "training_config: {}"}}, True),
         ({"apiVersion": 2147483648, "kind": "InferenceSet", **SERVED}, True),
         ({"kind": "MultiRoleInference", "metadata": {"name": "m"}, "spec": {"roles": [{"type": "decode"}]}}, True),
+        (served(replicas=2147483647), False),
+        (served(replicas=2147483648), True),
+        (served(replicas=-1), True),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_a_whole_object_is_judged_as_the_api_server_did(content: dict[str, Any], is_refused: bool) -> None:
     """The verdicts are those of kubectl 1.35 with a kube-apiserver 1.20.2 that has Kaito's definitions of v0.12."""
