@@ -66,7 +66,7 @@ def baseline(options: BaselineOptions) -> int:
         complain(str(error))
     if outcome.errors:
         return EXIT_USAGE
-    written = _written(options, outcome)
+    written, summary = _written(options, outcome)
     if options.output == "-":
         click.echo(baseline_text(written), nl=False)
         return 0
@@ -75,20 +75,20 @@ def baseline(options: BaselineOptions) -> int:
     except OSError as error:
         what = f"{options.output}: cannot be written: {error.strerror or error}"
         raise SourceError(what, path=options.output) from error
+    say(summary)
     return 0
 
 
-def _written(options: BaselineOptions, outcome: Outcome) -> Baseline:
-    """Return the baseline to write and print a line about it: all findings, or those of the baseline that remain."""
+def _written(options: BaselineOptions, outcome: Outcome) -> tuple[Baseline, str]:
+    """Return the baseline to write and a line about it: all findings, or those of the baseline that remain."""
     if options.output == "-":
         if options.update:
             raise SettingsError("--update needs a baseline file; -o - is standard output")
-        return baseline_of(outcome.findings, "baseline.json")
+        return baseline_of(outcome.findings, "baseline.json"), ""
     if not options.update:
-        say(f"{options.output}: {plural(len(outcome.findings), 'finding')} in {plural(len(outcome.files), 'file')}")
-        return baseline_of(outcome.findings, options.output)
+        counts = f"{plural(len(outcome.findings), 'finding')} in {plural(len(outcome.files), 'file')}"
+        return baseline_of(outcome.findings, options.output), f"{options.output}: {counts}"
     before = load_baseline(options.output)
     after = before.still_found(outcome.findings, outcome.files)
     gone = before.num_findings - after.num_findings
-    say(f"{options.output}: {plural(after.num_findings, 'finding')}, {gone} removed")
-    return after
+    return after, f"{options.output}: {plural(after.num_findings, 'finding')}, {gone} removed"

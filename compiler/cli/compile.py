@@ -29,7 +29,7 @@ EXIT_REFUSED = 1
 
 _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("-o", "--output", metavar="PATH", shell_complete=complete_path,
-                 help="Write the compiled file to a path with the same extension, all files into a folder, or to `-`."),
+                 help="Write to a file (for one input), into a folder, or to standard output (`-`)."),
     click.option("--in-place", is_flag=True, help="Overwrite the input files."),
     click.option("--diff", is_flag=True, help="Show the changes without writing them; exit 1 if there are any."),
     click.option("--goal", "goals", type=Choice([goal.value for goal in Goal]), multiple=True,

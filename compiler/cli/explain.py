@@ -21,6 +21,10 @@ def explain(ctx: click.Context, code: str) -> None:
 
         from kaitoc.rules import RULES
 
+        several = [rule.CODE for rule in RULES if rule.CODE.startswith(code.upper())]
+        if several:
+            complain(f"`{code}` stands for {len(several)} rules; name one, such as `{several[0]}`")
+            ctx.exit(2)
         names = [rule.NAME for rule in RULES] + [rule.CODE for rule in RULES]
         close = get_close_matches(code, names, n=1) or get_close_matches(code.upper(), names, n=1)
         hint = f"; did you mean `{close[0]}`?" if close else ""

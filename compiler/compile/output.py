@@ -33,7 +33,7 @@ def names_file(output: str) -> bool:
 def into(output: str, files: Iterable[CompiledFile], roots: Iterable[str]) -> list[PlannedWrite]:
     """Return the writes to a path: one file where it ends as one and is no folder, else all files into a folder.
 
-    Raises `CompileError` where several files would go to one.
+    Raises `CompileError` where several files would go to one, or YAML to a file of JSON.
     """
     compiled = list(files)
     if not names_file(output):
@@ -41,6 +41,12 @@ def into(output: str, files: Iterable[CompiledFile], roots: Iterable[str]) -> li
     if len(compiled) != 1:
         raise CompileError(f"{output}: {len(compiled)} files cannot be written to one; name a folder", path=output)
     (file,) = compiled
+    source_path = file.source.path
+    if source_path.endswith(_ENDINGS) and source_path.endswith(".json") != output.endswith(".json"):
+        kind = "JSON" if source_path.endswith(".json") else "YAML"
+        raise CompileError(
+            f"{output}: {source_path} is {kind}; name a file with that extension, or a folder", path=output
+        )
     return [PlannedWrite(output, file.source.encode(file.text))]
 
 

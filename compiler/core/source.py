@@ -163,9 +163,11 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes]
         mode = os.stat(target).st_mode & 0o7777 if os.path.exists(target) else 0o666 & ~_current_umask()
         os.chmod(temporary, mode)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -76,6 +76,7 @@ def emit(
             stream.writelines(_fitted(texts, stream) if target.format_name == "text" else texts)
         else:
             plain = pieces(contents, target.format_name, verbosity=verbosity)
+            os.makedirs(os.path.dirname(target.path) or ".", exist_ok=True)
             write_atomically(target.path, (text.encode("utf-8") for text in plain))
 
 

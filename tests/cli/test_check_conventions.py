@@ -257,3 +257,21 @@ def test_a_wrong_name_on_the_command_line_is_not_the_settings_files(folder: Path
     (folder / "kaitoc.toml").write_text('gpu = "A100-80GB"\n', encoding="utf-8")
     assert check("--gpu", "A1000").stderr.startswith("kaitoc: the GPU or instance type `A1000`")
     assert check("--ignore", "KT999").stderr.startswith("kaitoc: `KT999` is not a rule's code")
+
+
+def test_output_goes_to_a_new_folder_and_never_over_one(folder: Path) -> None:
+    assert check("-q", "-o", "new/report.txt").exit_code == 0
+    assert "KT401" in (folder / "new" / "report.txt").read_text(encoding="utf-8")
+    assert check("-q", "-o", "new").stderr == "kaitoc: new: cannot be written: Is a directory\n"
+
+
+def test_a_baseline_that_cannot_be_written_is_not_announced(folder: Path) -> None:
+    result = CliRunner().invoke(cli, ["baseline", "-o", "."])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "kaitoc: .: cannot be written: Is a directory\n"
+
+
+def test_a_prefix_of_codes_is_no_rule_to_explain() -> None:
+    result = CliRunner().invoke(cli, ["explain", "kt80"])
+    assert result.exit_code == 2
+    assert "`kt80` stands for 9 rules; name one, such as `KT801`" in result.stderr

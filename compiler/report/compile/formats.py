@@ -24,7 +24,7 @@ def parse_report_path(path: str) -> ReportPath:
     """Return the report a file name asks for; raises `CompileError` for another ending."""
     module = _MODULES.get(os.path.splitext(path)[1].lower())
     if module is None:
-        raise CompileError(f"{path}: a report's name ends in {', '.join(_MODULES)}", path=path)
+        raise CompileError(f"{path}: expected a report file that ends in .json, .md or .html", path=path)
     return ReportPath(path, module)
 
 
