@@ -38,6 +38,10 @@ class Block:
             block = block.after
 
 
+FreeBlocks = list[tuple[int, int, Block]]
+"""Free blocks with their sizes and places, in their order."""
+
+
 class Pool:
     """Free blocks of one pool; `order` is by size and then by place, as best fit wants them.
 
@@ -51,7 +55,7 @@ class Pool:
         self.splits_any = is_small or is_expandable
         self.num_searches = 0
         self.unmapped: list[Block] = []
-        self.order: list[tuple[int, int, Block]] = []
+        self.order: FreeBlocks = []
 
     def __iter__(self) -> Iterator[Block]:
         return iter([entry[2] for entry in self.order])
@@ -69,12 +73,6 @@ class Pool:
         """Return the smallest free block of at least `size` bytes, the lowest of equals; None when there is none."""
         order = self.order
         index = bisect_left(order, (size,))
-        return order[index][2] if index < len(order) else None
-
-    def next_larger(self, block: Block) -> Block | None:
-        """Return the free block that follows in the order of sizes."""
-        order = self.order
-        index = bisect_left(order, (block.size, block.place)) + 1
         return order[index][2] if index < len(order) else None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from kaitoc.compiler.memory.allocator.blocks import Block, Pool, merge_neighbours, split
+from kaitoc.compiler.memory.allocator.blocks import Block, FreeBlocks, Pool, merge_neighbours, split
 from kaitoc.compiler.memory.allocator.expandable import AddressSpace
 from kaitoc.compiler.memory.allocator.sizes import (
     OVERSIZE_TOLERANCE_BYTES,
@@ -38,9 +38,8 @@ class CachingAllocator:
         self._large = Pool(False, self.settings.expandable_segments)
         self._first_blocks: dict[int, Block] = {}
         self._address_space = AddressSpace()
-        self._takes_any = self.settings.max_split_size_bytes is None and not (
-            self.settings.expandable_segments and self.settings.spares_growing_end
-        )
+        self._spares_growing_end = self.settings.expandable_segments and self.settings.spares_growing_end
+        self._takes_any = self.settings.max_split_size_bytes is None and not self._spares_growing_end
         self._next_place = 0
         self.num_retries = 0
 
@@ -56,16 +55,12 @@ class CachingAllocator:
     def allocate_rounded(self, size: int) -> Block:
         """Return a block for a request that is `rounded` already; raises as `allocate` does."""
         pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
-        if self._takes_any:
-            pool.num_searches += 1
-            order = pool.order  # in place of the pool's methods: a replay asks thousands of times
-            index = bisect_left(order, (size,))
-            found = order.pop(index)[2] if index < len(order) else None
-        else:
-            found = self._find(pool, size)
-            if found is not None:
-                pool.remove(found)
-        block = found or self._grow(pool, size)
+        pool.num_searches += 1
+        order = pool.order  # in place of the pool's methods: a replay asks thousands of times
+        index = bisect_left(order, (size,))
+        if not self._takes_any:
+            index = self._chosen(order, index, size)
+        block = order.pop(index)[2] if index < len(order) else self._grow(pool, size)
         if block.size != size and (pool.splits_any or self._should_split(block, size)):
             rest = split(block, size)
             insort(pool.order, (rest.size, rest.place, rest))
@@ -78,8 +73,14 @@ class CachingAllocator:
     def touch_rounded(self, size: int) -> None:
         """Allocate and free at once, as a kernel does its scratch memory; where a block is free only peaks change."""
         pool = self._small if size <= SMALL_REQUEST_BYTES else self._large
-        block = self._find(pool, size)
-        if block is None:
+        pool.num_searches += 1
+        order = pool.order
+        index = bisect_left(order, (size,))
+        if not self._takes_any:
+            index = self._chosen(order, index, size)
+        if index < len(order):
+            block = order[index][2]
+        else:
             block = self._grow(pool, size)
             pool.add(block)
         allocated = self.allocated_bytes + (size if self._should_split(block, size) else block.size)
@@ -112,20 +113,20 @@ class CachingAllocator:
         for first in (*self._first_blocks.values(), *self._address_space.first_blocks()):
             yield from (block for block in first.chain() if block.is_mapped)
 
-    def _find(self, pool: Pool, size: int) -> Block | None:
-        """`get_free_block`: best fit, never wasting a block above `max_split_size` on a smaller request."""
-        pool.num_searches += 1
-        block = pool.smallest(size)
-        if block is None or self._takes_any:
-            return block
-        if pool.is_expandable and self.settings.spares_growing_end:
-            block = _least_expandable(pool, block)
-        limit = self.settings.max_split_size_bytes
-        if limit is not None and size < limit <= block.size:
-            return None
-        if limit is not None and size >= limit and block.size >= size + OVERSIZE_TOLERANCE_BYTES:
-            return None
-        return block
+    def _chosen(self, order: FreeBlocks, index: int, size: int) -> int:
+        """`get_free_block`: pass over the best fit at `index` for a better one, or for none, past the end of the order.
+
+        A growing end is spared, and a block above `max_split_size` not wasted on a smaller request.
+        """
+        if index == len(order):
+            return index
+        if self._spares_growing_end:
+            index = _least_expandable(order, index)
+        limit, block = self.settings.max_split_size_bytes, order[index][2]
+        if limit is None:
+            return index
+        is_wasted = size < limit <= block.size or (size >= limit and block.size >= size + OVERSIZE_TOLERANCE_BYTES)
+        return len(order) if is_wasted else index
 
     def _should_split(self, block: Block, size: int) -> bool:
         """`should_split`: whether enough of a block remains to stand alone."""
@@ -230,12 +231,15 @@ class CachingAllocator:
         self.peak_reserved_bytes = max(self.peak_reserved_bytes, self.reserved_bytes)
 
 
-def _least_expandable(pool: Pool, block: Block) -> Block:
+def _least_expandable(order: FreeBlocks, index: int) -> int:
     """Prefer a larger block inside a segment to one at its growing end, which counts as all it could grow to."""
-    following = pool.next_larger(block)
-    while following is not None and _room_to_grow(following) < _room_to_grow(block):
-        block, following = following, pool.next_larger(following)
-    return block
+    room = _room_to_grow(order[index][2])
+    while room > order[index][0] and index + 1 < len(order):
+        following = _room_to_grow(order[index + 1][2])
+        if following >= room:
+            break
+        index, room = index + 1, following
+    return index
 
 
 def _room_to_grow(block: Block) -> int:
