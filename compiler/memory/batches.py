@@ -10,7 +10,7 @@ from enum import Enum
 
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.core.tuples import NamedTuple
+from kaitoc.compiler.memory.batch_shape import BatchShape
 
 NUM_BATCHES = 200
 """How many batches are drawn unless said otherwise."""
@@ -42,13 +42,6 @@ class Loading:
     batching: Batching = Batching.RANDOM
     accumulation_steps: int = 1
     pad_to_multiple_of: int = 1
-
-
-class BatchShape(NamedTuple):
-    """The size of a batch: its rows, and the tokens that all of them are padded to."""
-
-    num_rows: int
-    num_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

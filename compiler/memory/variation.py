@@ -13,8 +13,9 @@ from functools import lru_cache
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
-from kaitoc.compiler.memory.batches import NUM_BATCHES, Batching, BatchShape, Lengths, Loading, batches
-from kaitoc.compiler.memory.closed_form.varying import Replayed, replay_batches
+from kaitoc.compiler.memory.batch_shape import BatchShape
+from kaitoc.compiler.memory.batches import NUM_BATCHES, Batching, Lengths, Loading, batches
+from kaitoc.compiler.memory.closed_form.replay import Replayed, replay_batches
 from kaitoc.compiler.memory.estimate import has_closed_form
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.sharding.model import Sharding

@@ -14,7 +14,7 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.batches import measured_lengths
 from kaitoc.compiler.memory.closed_form.footprint import footprint
-from kaitoc.compiler.memory.closed_form.varying import Replayed
+from kaitoc.compiler.memory.closed_form.replay import Replayed
 from kaitoc.compiler.memory.result import Footprint, Phase
 from kaitoc.compiler.memory.variation import Drawing, can_vary, replay_order
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload, WorkloadError

@@ -11,10 +11,10 @@ from kaitoc.compiler.memory.closed_form.detailed_script import DetailedScriptRea
 from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS, ChunkedLoss
 from kaitoc.compiler.memory.closed_form.model import stream_of
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.reserve import script_of
 from kaitoc.compiler.memory.closed_form.scratch import NOTHING, LastChunk, Piece, Scratch, in_turn, most, together
 from kaitoc.compiler.memory.closed_form.script import ScriptReader
 from kaitoc.compiler.memory.closed_form.size import ZERO, fixed, per_token
+from kaitoc.compiler.memory.closed_form.step_script import script_of
 from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Lora, Loss, Workload
 from kaitoc.compiler.memory.workload_key import key_of_step

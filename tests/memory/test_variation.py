@@ -10,9 +10,10 @@ from kaitoc.compiler.catalog.gpus import custom_gpu
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.core.units import GIB
-from kaitoc.compiler.memory.batches import BatchShape, assumed_lengths
+from kaitoc.compiler.memory.batch_shape import BatchShape
+from kaitoc.compiler.memory.batches import assumed_lengths
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
-from kaitoc.compiler.memory.closed_form.varying import replay_batches
+from kaitoc.compiler.memory.closed_form.replay import replay_batches
 from kaitoc.compiler.memory.result import Verdict
 from kaitoc.compiler.memory.variation import Drawing, variation
 from kaitoc.compiler.memory.workload import Allocator, Lora, Workload

@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from test_sharding import FOOTPRINT
 
-from kaitoc.compiler.memory.closed_form.varying import Replayed
+from kaitoc.compiler.memory.closed_form.replay import Replayed
 from kaitoc.compiler.plan.plan import Plan, QuantizationPlan, preferring
 from kaitoc.runtime.data.row_lengths import row_lengths
 from kaitoc.runtime.failures import OutOfMemory

@@ -1,7 +1,7 @@
 """What the caching allocator keeps beyond live tensors, by replaying a step's script through it.
 
 Steps are replayed at powers of two of the token count (of the sequence length with eager attention, whose scores grow
-with its square), between which the share of fragmentation is interpolated.
+with its square), between which the share of fragmentation is interpolated; a step with TRL's chunks as it is.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
-from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
+from kaitoc.compiler.memory.batch_shape import BatchShape
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.script import Script, ScriptReader
-from kaitoc.compiler.memory.closed_form.surroundings import setup_of
-from kaitoc.compiler.memory.closed_form.unroll import unroll
-from kaitoc.compiler.memory.workload import Allocator, Attention, Workload
+from kaitoc.compiler.memory.closed_form.step_script import script_of
+from kaitoc.compiler.memory.workload import Allocator, Attention, Loss, Workload
 from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
 
 
@@ -38,6 +36,8 @@ def fragmentation_shares(workload: Workload) -> tuple[float, float]:
 
 def replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
     """Return the steps to replay for a workload with the weight of each, the weightier first."""
+    if _is_chunked(workload):
+        return ((replace(workload, lora=adapter_shape(workload.lora), num_gpus=1, double_quant=False), 1.0),)
     is_square = workload.attention is Attention.EAGER
     size = workload.seq_len_tokens if is_square else workload.batch_size * workload.seq_len_tokens
     exponent = max(0, size.bit_length() - 1)
@@ -61,6 +61,8 @@ def replayed_shares(workload: Workload) -> tuple[float, float]:
         from kaitoc.compiler.memory.closed_form.sharding.replay import sharded_shares  # for few jobs
 
         return sharded_shares(workload)
+    if _is_chunked(workload):
+        return (_share_of_chunks(workload),) * 2
     plan, script = plan_for(workload), script_of(key_of_step(workload))
     allocator = CachingAllocator(
         AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False)
@@ -79,37 +81,30 @@ def replayed_shares(workload: Workload) -> tuple[float, float]:
     return share, share
 
 
-@lru_cache(maxsize=256)
-def script_of(workload: Workload, *, adds_up: bool = False, is_detailed: bool = False) -> Script:
-    """Derive a step's allocations, for any batch size and sequence length.
+def _is_chunked(workload: Workload) -> bool:
+    return workload.loss is Loss.CHUNKED and not workload.sharding.is_sharded
 
-    With `adds_up` it finds the gradients of batches before it: its own are added to them and given up, each as soon as
-    it is complete. `is_detailed` goes tensor by tensor; every published figure of a single step is without it.
+
+def _share_of_chunks(workload: Workload) -> float:
+    """Return the share from replaying the very step tensor by tensor, weights included.
+
+    Each chunk of TRL's loss takes the output layer's size again and again. Whether such a block finds room depends on
+    single tensors, on the shorter last chunk and on gradients that are held. What the first update left behind decides
+    it for the second, and a third finds the same; a growing range of memory is whole again after each step, but for the
+    large states of a model that is trained whole.
     """
-    stream, reference = stream_of(workload), reference_stream_of(workload)
-    prepare = setup_of(workload)
-    for runs_all_layers in (True,) if workload.offloads_activations else (False, True):
-        reader = _reader(is_detailed=is_detailed, runs_all_layers=runs_all_layers)
-        prepare(reader)
-        if adds_up:
-            reader.step_scratch = _nothing
-        reader.step(stream, reference)
-        script = unroll(reader.events, reader.runs, reader.num_forward, reader.kept)
-        if script is not None:
-            return script
-    raise RuntimeError("a recording of all layers has no groups that could differ")
+    from kaitoc.compiler.memory.closed_form.replay import replay_batches, resident_bytes  # takes units of shards
 
-
-def _reader(*, is_detailed: bool, runs_all_layers: bool) -> ScriptReader:
-    if not is_detailed:
-        return ScriptReader(runs_all_layers=runs_all_layers)
-    from kaitoc.compiler.memory.closed_form.detailed_script import DetailedScriptReader  # for lengths that vary alone
-
-    return DetailedScriptReader(runs_all_layers=runs_all_layers)
-
-
-def _nothing(_num_bytes: int) -> int:
-    return 0
+    accumulation_steps = 2 if workload.accumulates else 1
+    is_whole = workload.allocator is Allocator.EXPANDABLE and workload.lora is not None
+    replayed = replay_batches(
+        workload,
+        [BatchShape(workload.batch_size, workload.seq_len_tokens)] * (accumulation_steps * (1 if is_whole else 2)),
+        accumulation_steps=accumulation_steps,
+        has_states=is_whole,
+    )
+    moving_bytes = replayed.allocated_bytes - resident_bytes(workload)
+    return (replayed.reserved_bytes - replayed.allocated_bytes) / max(1, moving_bytes)
 
 
 def _allocate(allocator: CachingAllocator, sizes: Sequence[int]) -> list[Block]:

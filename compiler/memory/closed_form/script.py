@@ -40,6 +40,20 @@ class CudaStream(IntEnum):
     LENT = 3
 
 
+class GoingBack(NamedTuple):
+    """Equal layers in the middle going back: `num_layers` times `num_operations` operations from `start` on.
+
+    `lasting` are the places, among a layer's, of what allocates or frees what outlives it, each with the number of the
+    block among the `num_blocks` that a layer allocates, None where it frees.
+    """
+
+    start: int
+    num_operations: int
+    num_layers: int
+    num_blocks: int
+    lasting: tuple[tuple[int, int | None], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """What a step allocates, in order.
@@ -48,7 +62,7 @@ class Script:
     scratch memory of that size, given back at once; with a stream above `STREAM_SHIFT` an allocation there; below 0
     the complement of the number of a block to free.
     `left` are the blocks that the step leaves behind: the batch, `gradients`, and `outputs` where the loop holds them.
-    `num_forward` is the number of operations until the loss is there.
+    `num_forward` is the number of operations until the loss is there, `going_back` the layers after it, in order.
     """
 
     operations: array[int]
@@ -57,6 +71,7 @@ class Script:
     num_forward: int
     gradients: tuple[int, ...]
     outputs: tuple[int, ...]
+    going_back: tuple[GoingBack, ...] = ()
 
     def replay(self, allocator: CachingAllocator, batch_size: int, seq_len_tokens: int) -> list[Block]:
         """Run the script in an allocator; return the blocks that it leaves behind."""

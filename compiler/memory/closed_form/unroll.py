@@ -13,6 +13,7 @@ from kaitoc.compiler.memory.closed_form.script import (
     Allocated,
     Event,
     Freed,
+    GoingBack,
     LayerRun,
     Script,
     Touched,
@@ -69,6 +70,7 @@ class _Unroller:
         self._num_blocks = 0
         self._single: dict[int, int] = {}
         self._first_blocks: dict[tuple[int, bool, int], int] = {}
+        self._going_back: list[GoingBack] = []
 
     def is_uniform(self) -> bool:
         """Return whether every group's layer in the middle does what the one before does."""
@@ -100,6 +102,7 @@ class _Unroller:
             num_forward=end_of_forward,
             gradients=tuple(number for number, event in left if event.size == fixed(event.size[0])),
             outputs=tuple(number for number, event in left if event.number in kept),
+            going_back=tuple(self._going_back),
         )
 
     def _left(self) -> Iterator[tuple[int, Allocated]]:
@@ -136,6 +139,9 @@ class _Unroller:
             else:
                 template[place] = ~(self._single[event.number] if origin is None else self._block(origin))
         layers = self._real_layers(section.group, section.layer)
+        if section.is_backward and section.layer == _MIDDLE:
+            lasting = tuple(_lasting(events))
+            self._going_back.append(GoingBack(len(self._operations), len(events), len(layers), num_allocated, lasting))
         for layer in reversed(layers) if section.is_backward else layers:
             self._first_blocks[section.group, section.is_backward, layer] = self._num_blocks
             self._num_blocks += num_allocated
@@ -188,6 +194,18 @@ class _Unroller:
         if origin is None or origin.group != section.group:
             return Freed, event.number
         return Freed, origin.is_backward, origin.layer - section.layer, origin.place
+
+
+def _lasting(events: Sequence[Event]) -> Iterator[tuple[int, int | None]]:
+    """Yield the events of a layer that allocate what it does not free, by number, or free what it did not allocate."""
+    allocated = {event.number for event in events if isinstance(event, Allocated)}
+    brief = {event.number for event in events if isinstance(event, Freed) and event.number in allocated}
+    num_blocks = 0
+    for place, event in enumerate(events):
+        is_allocated = isinstance(event, Allocated)
+        if not isinstance(event, Touched) and event.number not in brief:
+            yield place, num_blocks if is_allocated else None
+        num_blocks += is_allocated
 
 
 def _sections(index: int, group: LayerRun) -> Iterator[Section]:

@@ -20,7 +20,7 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
-from kaitoc.compiler.memory.batches import BatchShape
+from kaitoc.compiler.memory.batch_shape import BatchShape
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Category, Footprint, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack

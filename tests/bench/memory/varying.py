@@ -16,7 +16,7 @@ from typing import Any
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.batches import Loading, assumed_lengths, batches
-from kaitoc.compiler.memory.closed_form.varying import replay_batches
+from kaitoc.compiler.memory.closed_form.replay import replay_batches
 from kaitoc.compiler.memory.trace.run import trace_batches
 from kaitoc.compiler.memory.workload import Allocator, Lora, Loss, Quantization, Workload
 

@@ -1,7 +1,7 @@
-"""Replays batches of different sizes, one after the other, through one allocator.
+"""Replays batches, one after the other, tensor by tensor through one allocator that holds the weights.
 
 After a step its blocks have merged into the segments that they were cut from, so most batches take nothing more from
-the device and are skipped. Each is replayed at its own size, where `reserve.py` takes the powers of two around it.
+the device and are skipped. So are most layers going back, each of which finds what the one before has left.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import AllocatorOutOfMemoryError, CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
-from kaitoc.compiler.memory.batches import BatchShape
+from kaitoc.compiler.memory.batch_shape import BatchShape
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.reserve import script_of
+from kaitoc.compiler.memory.closed_form.script import GoingBack, Script
 from kaitoc.compiler.memory.closed_form.sharding.units import units_of
+from kaitoc.compiler.memory.closed_form.step_script import script_of
 from kaitoc.compiler.memory.workload import Allocator, Workload
 from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
 
@@ -45,14 +46,21 @@ def replay_batches(
     *,
     accumulation_steps: int = 1,
     capacity_bytes: int | None = None,
+    has_states: bool = False,
 ) -> Replayed:
-    """Replay batches of these sizes in order; `capacity_bytes` is the device memory PyTorch may use."""
+    """Replay batches of these sizes in order; `capacity_bytes` is the device memory PyTorch may use.
+
+    With `has_states` the optimizer's state is there before the first of them.
+    """
     settings = AllocatorSettings(
         expandable_segments=workload.allocator is Allocator.EXPANDABLE, capacity_bytes=capacity_bytes
     )
     allocator = CachingAllocator(settings)
     try:
-        _Run(workload, gpu, allocator, accumulation_steps).run(shapes)
+        run = _Run(workload, gpu, allocator, accumulation_steps)
+        if has_states:
+            run.allocate_states()
+        run.run(shapes)
     except AllocatorOutOfMemoryError:
         return Replayed(allocator.peak_allocated_bytes, allocator.peak_reserved_bytes, allocator.num_retries, False)
     return Replayed(allocator.peak_allocated_bytes, allocator.peak_reserved_bytes, allocator.num_retries, True)
@@ -77,6 +85,12 @@ class _Run:
         allocator.allocate(device.cublas_workspace_bytes(gpu))
         if workload.num_gpus > 1:
             allocator.allocate(self.plan.gradient_bytes)
+
+    def allocate_states(self) -> None:
+        """Allocate the optimizer's state, which stays."""
+        for size in state_sizes(self.workload.optimizer, self.trainable):
+            self.allocator.allocate(size)
+        self._has_states = True
 
     def run(self, shapes: Sequence[BatchShape]) -> None:
         """Run batches, with the optimizer after every `accumulation_steps` of them.
@@ -105,7 +119,7 @@ class _Run:
         script.run(self.allocator, num_bytes, blocks, 0, script.num_forward)
         for block in self._outputs:
             self.allocator.free(block)
-        script.run(self.allocator, num_bytes, blocks, script.num_forward, len(script.operations))
+        self._go_back(script, num_bytes, blocks)
         self._outputs = [blocks[number] for number in script.outputs]
         self._gradients += [blocks[number] for number in script.gradients]
         stay = {*script.outputs, *script.gradients}
@@ -113,20 +127,54 @@ class _Run:
             if number not in stay:
                 self.allocator.free(blocks[number])
 
+    def _go_back(self, script: Script, num_bytes: Sequence[int], blocks: list[Block]) -> None:
+        """Run the backward pass, of a layer that does as one that took nothing from the device only what outlives it.
+
+        Where weights are trained whole each layer leaves their gradients, so that the next finds other gaps.
+        """
+        allocator, position = self.allocator, script.num_forward
+        for layers in () if self.plan.trains_base else script.going_back:
+            script.run(allocator, num_bytes, blocks, position, layers.start)
+            position, is_idle = layers.start, False
+            for _ in range(layers.num_layers):
+                reserved_bytes, end = allocator.reserved_bytes, position + layers.num_operations
+                if is_idle:
+                    self._pass(script, layers, position, num_bytes, blocks)
+                else:
+                    script.run(allocator, num_bytes, blocks, position, end)
+                position, is_idle = end, allocator.reserved_bytes == reserved_bytes
+        script.run(allocator, num_bytes, blocks, position, len(script.operations))
+
+    def _pass(
+        self, script: Script, layers: GoingBack, start: int, num_bytes: Sequence[int], blocks: list[Block]
+    ) -> None:
+        """Take and free what outlives a layer; the other blocks of its numbers are never asked for."""
+        first, allocator = len(blocks), self.allocator
+        blocks += [blocks[0]] * layers.num_blocks
+        for place, number in layers.lasting:
+            operation = script.operations[start + place]
+            if number is None:
+                allocator.free(blocks[~operation])
+            else:
+                blocks[first + number] = allocator.allocate_rounded(num_bytes[operation])
+
     def _update(self) -> None:
         """Step the optimizer, whose state is born in its first step, and drop the gradients."""
-        optimizer, trainable = self.workload.optimizer, self.trainable
         if not self._has_states:
-            for size in state_sizes(optimizer, trainable):
-                self.allocator.allocate(size)
-            self._has_states = True
-        after = () if self.workload.steps_in_backward else step_sizes(optimizer, trainable)
+            self.allocate_states()
+        after = () if self.workload.steps_in_backward else step_sizes(self.workload.optimizer, self.trainable)
         scratch = [self.allocator.allocate(size) for size in after]
         for block in (*scratch, *self._gradients):
             self.allocator.free(block)
         self._gradients = []
         if self.workload.empty_cache_each_step:
             self.allocator.empty_cache()
+
+
+def resident_bytes(workload: Workload) -> int:
+    """Sum what lives through every step of a replay, but for the optimizer's state."""
+    plan = plan_for(workload)
+    return plan.weights_bytes + plan.adapter_bytes + device.cublas_workspace_bytes(None)
 
 
 def _covers(large: BatchShape, small: BatchShape) -> bool:
