@@ -7,8 +7,7 @@ from enum import Enum
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import replace
-from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
-from kaitoc.compiler.memory.result import Verdict
+from kaitoc.compiler.memory.closed_form.footprint import fits
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
 _MAX_BATCH = 4096
@@ -51,11 +50,10 @@ def largest(workload: Workload, dimension: SolvedSize, gpu: Gpu, margin: float) 
     few percent in a full fine-tune; a still larger value may fit then, and the one that is returned does.
     """
 
-    def fits(value: int) -> bool:
-        predicted = footprint(resized(workload, dimension, value), gpu)
-        return verdict(predicted, gpu, margin) is Verdict.FITS
+    def holds(value: int) -> bool:
+        return fits(resized(workload, dimension, value), gpu, margin)
 
-    return bisect_last(fits, upper_bound(workload, dimension))
+    return bisect_last(holds, upper_bound(workload, dimension))
 
 
 def bisect_last(holds: Callable[[int], bool], limit: int) -> int:

@@ -11,20 +11,21 @@ import time
 from pathlib import Path
 
 from kaitoc.compiler.catalog import linear_modules
-from kaitoc.compiler.memory.closed_form import footprint, model, plan, reserve
+from kaitoc.compiler.memory.closed_form import footprint, model, plan, reserve, step_script
 from kaitoc.compiler.memory.throughput import work
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "compile"))
 
-from test_search import NUM_JOBS, found_for
+from test_search import found_for
 
+NUM_JOBS = 200
 LIMIT_SECONDS = 0.1
 NUM_ROUNDS = 3
 
 
 def forget() -> None:
     """Drop what earlier searches derived."""
-    for module in (footprint, model, plan, reserve, linear_modules, work):
+    for module in (footprint, model, plan, reserve, step_script, linear_modules, work):
         for member in vars(module).values():
             if hasattr(member, "cache_clear"):
                 member.cache_clear()
