@@ -33,6 +33,7 @@ data:
         load_in_4bit: true
       LoraConfig:
         r: 8
+        target_modules: [qkv_proj, o_proj, gate_up_proj, down_proj]
       TrainingArguments:
         {_KEY}: 1024
 """
