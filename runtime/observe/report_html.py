@@ -27,7 +27,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 pre { font: 13px/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; padding: .8rem;
   border: 1px solid var(--line); border-radius: 6px; }
 @media (max-width: 480px) { pre { font-size: 11px; padding: .5rem; } }
-table { border-collapse: collapse; } th, td { text-align: left; padding: .3rem .8rem .3rem 0; }
+table { border-collapse: collapse; } th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; }
 td { font-variant-numeric: tabular-nums; text-align: right; } td.text { text-align: left; white-space: pre-wrap; }
 svg { width: 100%; max-width: 640px; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 svg .grid { stroke: var(--line); stroke-width: .5; }
