@@ -18,7 +18,8 @@ class Family:
     read the same residual. `experts`: "" for a dense MLP, else how expert modules are named. `own_attention`: the model
     calls `scaled_dot_product_attention` itself, with keys that are not repeated. `rotary_concatenates`: a part of each
     head is rotated and joined with the rest, head by head, so that attention's output must be copied. `half_softmax`:
-    eager attention's softmax stays in the model's type. `adapts_experts`: PEFT 0.18 and later reach fused experts with
+    eager attention's softmax stays in the model's type, `autocast_softmax`: but under autocast, which widens a softmax
+    that states no type. `adapts_experts`: PEFT 0.18 and later reach fused experts with
     "all-linear". `own_loss` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the
     model's type, and key-value caches kept although checkpointing is on. `supports_sdpa`: where it is false,
     transformers falls back to eager attention. `flash_repeats_keys`: so did transformers 4 for grouped queries before
@@ -52,6 +53,7 @@ class Family:
     own_attention: bool = False
     rotary_concatenates: bool = False
     half_softmax: bool = False
+    autocast_softmax: bool = False
     adapts_experts: bool = False
     own_loss: bool = False
     caches_when_checkpointing: bool = False

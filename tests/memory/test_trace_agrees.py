@@ -120,3 +120,13 @@ def test_values_of_a_single_sequence_with_one_key_head_stay_a_view_of_the_fused_
 
     traced_bytes = max(phase.allocated_bytes for phase in traced.phases)
     assert predicted.allocated_bytes == pytest.approx(traced_bytes, rel=0.01)
+
+
+def test_autocast_widens_a_softmax_that_states_no_type() -> None:
+    """GPT-2's eager attention leaves the type of its softmax to PyTorch."""
+    whole = workload("gpt2", "lora", checkpointing=False, batch_size=2, seq_len_tokens=512)
+    narrow = from_config("narrow", {**whole.architecture.config, "n_layer": 8, "vocab_size": 1024})
+    eager = replace(whole, architecture=narrow, attention=Attention.EAGER)
+
+    assert_agreement(replace(eager, autocast=Dtype.BFLOAT16))
+    assert_agreement(replace(eager, autocast=None))

@@ -188,6 +188,11 @@ class AttentionBlock:
         """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""
         return query.num_bytes == FLOAT32_BYTES and not self.ops.precision.autocast_bytes
 
+    @property
+    def _keeps_half_softmax(self) -> bool:
+        family = self.plan.family
+        return family.half_softmax and not (family.autocast_softmax and self.ops.precision.autocast_bytes)
+
     def _eager(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         architecture, config = self.plan.architecture, self.plan.config
         weights = self.ops.eager_scores(
@@ -195,7 +200,7 @@ class AttentionBlock:
             key,
             num_heads=architecture.num_heads,
             num_scalings=1,
-            softmax_bytes=query.num_bytes if self.plan.family.half_softmax else FLOAT32_BYTES,
+            softmax_bytes=query.num_bytes if self._keeps_half_softmax else FLOAT32_BYTES,
             softcap=config.get("attn_logit_softcapping") is not None,
         )
         if self.dropout:
