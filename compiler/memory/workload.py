@@ -171,7 +171,8 @@ class Workload:
     rejected answer each. `liger_version` is that of liger-kernel, where it computes the loss. `steps_in_backward`: each
     parameter has an optimizer of its own, which steps once its gradient is there and drops it
     (`register_post_accumulate_grad_hook`; torchtune's `optimizer_in_bwd`). `offloads_activations`: what autograd
-    saves goes to the host's memory (TRL's `activation_offloading`).
+    saves goes to the host's memory (TRL's `activation_offloading`). `gathers_in_half`: parameters that are put together
+    for a layer take the type of `autocast` there, those too that `kbit_prep` widened.
     """
 
     architecture: Architecture
@@ -201,6 +202,7 @@ class Workload:
     liger_version: str = NEWEST_LIGER
     steps_in_backward: bool = False
     offloads_activations: bool = False
+    gathers_in_half: bool = False
 
     @property
     def rows_per_example(self) -> int:

@@ -59,12 +59,25 @@ def test_the_closed_form_agrees_with_fully_shard(way: str) -> None:
     assert max(in_steps) == pytest.approx(traced, rel=TOLERANCE)
 
 
-def test_4_bit_weights_are_split_too() -> None:
-    asked = workload(4, fsdp2(), quantization=Quantization.NF4, double_quant=True, kbit_prep=True)
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_4_bit_weights_are_split_too(checkpoints: bool) -> None:
+    """Norms that were widened for training are gathered in the half type, whether or not layers are recomputed."""
+    quantized = {"quantization": Quantization.NF4, "double_quant": True, "kbit_prep": True}
+    asked = workload(4, fsdp2(), gradient_checkpointing=checkpoints, **quantized)
     traced = max(phase.allocated_bytes for phase in trace(asked).phases)
 
     in_steps = [peak.allocated_bytes for peak in footprint(asked).phases if peak.phase is not Phase.LOAD]
     assert max(in_steps) == pytest.approx(traced, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("wrap", list(Wrap))
+def test_the_buffer_of_a_layer_outlives_the_copy_of_the_next(wrap: Wrap) -> None:
+    """Little besides weights is there in the forward pass of short recomputed sequences."""
+    asked = workload(8, fsdp2(wrap=wrap), seq_len_tokens=16)
+    traced = {peak.phase: peak.allocated_bytes for peak in trace(asked).phases}
+    derived = {peak.phase: peak.allocated_bytes for peak in footprint(asked).phases}
+
+    assert derived[Phase.FORWARD] == pytest.approx(traced[Phase.FORWARD], rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(

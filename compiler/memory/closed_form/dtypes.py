@@ -35,7 +35,8 @@ def norm_bytes(workload: Workload) -> int:
 
     PEFT leaves those of GPTQ models alone.
     """
-    if workload.kbit_prep and workload.quantization not in (Quantization.NONE, Quantization.GPTQ):
+    is_widened = workload.kbit_prep and not workload.gathers_in_half
+    if is_widened and workload.quantization not in (Quantization.NONE, Quantization.GPTQ):
         return FLOAT32_BYTES
     return workload.dtype.num_bytes
 

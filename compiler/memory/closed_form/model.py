@@ -180,6 +180,8 @@ class DecoderModel:
             hidden = self._adapted_embedding(source, hidden, plan.embedding_adapter)
         if self.workload.gradient_checkpointing or self.workload.kbit_prep:
             hidden = stream.require_grad(hidden)
+            if self.workload.gathers_in_half and not (trains or self.workload.gradient_checkpointing):
+                stream.hold(hidden)  # a leaf of the graph; elsewhere a float32 norm or the checkpoint saves it anyway
         if plan.family.scales_embedding:
             scaled = self.ops.copy(hidden)
             if trains or not plan.family.scales_outside_embedding:

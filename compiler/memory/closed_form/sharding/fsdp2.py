@@ -1,8 +1,8 @@
 """FSDP2: `fully_shard` of PyTorch 2.4 to 2.13 (`torch/distributed/fsdp/_fully_shard`), as accelerate applies it.
 
 Every parameter is split by itself. A unit is gathered into one buffer and copied out of it, so that for a moment there
-are two copies of it; the buffer of the forward pass lives until the next unit has been copied out
-(`FSDPParamGroup.wait_for_unshard`), that of the last one until the root's forward pass has ended.
+are two copies of it; the buffer of the forward pass lives until the next unit has been copied out (it is a local of
+`FSDPParamGroup.wait_for_unshard`), that of the last one until the root's forward pass has ended.
 """
 
 from __future__ import annotations
@@ -139,14 +139,12 @@ class Fsdp2(Schedule):
         if one.weights is not None:
             return
         self._gather(one)
-        if not self.is_backward:
-            self.memory.give_back(self._gathered)
-            self._gathered = None
         one.weights = self.memory.take(one.gathered_bytes, Kind.GATHERED)
         self.memory.note()
         if self.is_backward:
             self.memory.give_back(one.waiting)
         else:
+            self.memory.give_back(self._gathered)
             self._gathered = one.waiting
         one.waiting = None
 

@@ -9,7 +9,7 @@ from kaitoc.compiler.memory.closed_form.optimizer import TrainableTensors, state
 from kaitoc.compiler.memory.closed_form.sharding.units import Units, units_of
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
-from kaitoc.compiler.memory.workload import Optimizer, Quantization, Workload
+from kaitoc.compiler.memory.workload import Optimizer, Workload
 from kaitoc.compiler.memory.workload_key import of_any_size
 
 SUB_GROUP_PARAMETERS = 10**9
@@ -121,11 +121,10 @@ def as_computed(workload: Workload) -> Workload:
     lora, half = workload.lora, workload.autocast
     if half is None:
         return workload
-    is_4bit = workload.quantization is not Quantization.NONE
     return replace(
         workload,
         lora=replace(lora, dtype=half) if lora is not None else None,
         dtype=half,
-        kbit_prep=workload.kbit_prep and is_4bit and not workload.gradient_checkpointing,
+        gathers_in_half=True,
         optimizer=Optimizer.ADAMW_FUSED,
     )
