@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sharing_cases import disagreement, disagreement_on, random_jobs, random_manifests
+from sharing_doors import disagreements, drawn
 
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import find_model
@@ -23,6 +25,16 @@ def test_estimate_compile_dry_run_and_preflight_never_disagree() -> None:
     told = Counter(disagreement(plan, gpu) for plan, gpu in random_jobs(seed=19, number=30))
 
     assert set(told) == {""}
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("seed", range(5))
+def test_the_commands_agree_on_the_text_of_a_manifest(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert list(disagreements(drawn(seed), tmp_path / "tune.yaml")) == []
 
 
 def test_processes_beside_the_one_that_reads_hold_no_four_bit_weights_from_transformers_4_45_on() -> None:
