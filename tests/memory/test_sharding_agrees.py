@@ -94,6 +94,16 @@ def test_a_reference_gathers_the_model_once_more(checkpoints: bool, sharding: Sh
     assert {phase: told[phase] for phase in traced} == pytest.approx(traced, rel=0.02)
 
 
+def test_a_tied_head_goes_back_before_the_last_layer_is_gathered() -> None:
+    """The logits' gradients are gone by then; the root of a model observes the loss."""
+    tied = narrow_llama(tie_word_embeddings=True, vocab_size=8192, intermediate_size=4096)
+    asked = workload(2, fsdp2(), architecture=tied)
+    traced = {peak.phase: peak.allocated_bytes for peak in trace(asked).phases}
+    derived = {peak.phase: peak.allocated_bytes for peak in footprint(asked).phases}
+
+    assert derived[Phase.BACKWARD] == pytest.approx(traced[Phase.BACKWARD], rel=TOLERANCE)
+
+
 def test_what_the_trace_cannot_run_is_said() -> None:
     with pytest.raises(WorkloadError, match="--trace supports FSDP2"):
         trace(workload(4, Sharding(ShardingKind.FSDP1)))

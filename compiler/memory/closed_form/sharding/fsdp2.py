@@ -33,6 +33,8 @@ class Fsdp2(Schedule):
         self.root = self.of(units.root) if has_root or is_tied else None
         """What is gathered from the start on: under TAIL with tied weights its tail, which has the embedding."""
         self.reshards_root = has_root and sharding.reshard_after_forward
+        self.is_observed_at_loss = has_root
+        """Whether the backward pass of what is gathered last begins with the loss, not with the logits."""
         self.embedding = None if self.root is not None else self.of(units.embedding)
         self.tail = None if self.root is not None else self.of(units.tail)
         self.order: list[Gathered] = []
@@ -88,7 +90,7 @@ class Fsdp2(Schedule):
             if last is self.root and self.reshards_root:
                 self._reshard(last)
         self.current = last
-        if self.tail is None or not self.runs_head:
+        if self.is_observed_at_loss or not self.runs_head:
             self.tail_back()
 
     def tail_back(self) -> None:
