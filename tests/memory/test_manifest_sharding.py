@@ -110,6 +110,16 @@ def test_activations_that_a_manifest_sends_to_the_host_leave_estimate_and_plan(t
     assert predicted.activations == found.footprint.peak.categories.activations
 
 
+def test_options_on_shards_leave_activations_of_whole_copies_on_the_host(tmp_path: Path) -> None:
+    path = Path(write(tmp_path, 8))
+    path.write_text(path.read_text().replace("bf16: true", "bf16: true\n        activation_offloading: true"))
+    (plain,) = estimate([path], assume=replace(BUNDLED, gpu="H200-141GB"))
+    (grouped,) = estimate([path], assume=replace(BUNDLED, gpu="H200-141GB", sharing=SharingRequest(shard_group=2)))
+
+    assert plain.footprint.sharding.kind is grouped.footprint.sharding.kind is ShardingKind.DDP
+    assert grouped.footprint.phases == plain.footprint.phases
+
+
 def test_words_that_the_runtime_does_not_follow_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not support `fsdp: shard_grad_op`"):
         plan_of_file(write(tmp_path, 1, "shard_grad_op"), num_processes=2)

@@ -82,7 +82,8 @@ def with_activation_offload(workload: Workload) -> Workload:
     predicted.
     """
     offloaded = replace(workload, offloads_activations=True)
-    return offloaded if can_run(offloaded) else workload
+    is_decided = workload.sharding.kind is not ShardingKind.AUTO
+    return offloaded if can_run(offloaded if is_decided else replace(offloaded, sharding=WHOLE_COPIES)) else workload
 
 
 def _scaling_hint(architecture: Architecture) -> str:
