@@ -66,5 +66,5 @@ def test_beyond_the_scaled_limit_is_refused() -> None:
     model = from_config("tiny", {**LLAMA, "rope_scaling": {"rope_type": "linear", "factor": 2.0}})
 
     footprint(Workload(model, Lora(), 1, 8192, "transformers-5"))
-    with pytest.raises(WorkloadError, match=r"8192.*`rope_scaling` in a config\.json"):
+    with pytest.raises(WorkloadError, match=r"8,192.*`rope_scaling` in a config\.json"):
         footprint(Workload(model, Lora(), 1, 8193, "transformers-5"))
