@@ -33,7 +33,8 @@ def draw(dice: random.Random) -> tuple[str, Workload]:
     model, method = find_model(dice.choice(MODELS)), dice.choice(METHODS)
     if model is None:
         raise SystemExit("a model is missing in the catalog")
-    is_quantized, length = method == "QLoRA", dice.choice(LENGTHS)
+    is_quantized = method == "QLoRA"
+    length = dice.choice([tokens for tokens in LENGTHS if tokens <= model.max_position_embeddings])
     allocator = dice.choice(list(Allocator))
     return method, Workload(
         model,
