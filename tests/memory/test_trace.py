@@ -135,7 +135,7 @@ def test_a_model_that_transformers_does_not_know_is_refused() -> None:
 
 
 def test_a_stack_of_another_major_version_is_refused() -> None:
-    with pytest.raises(WorkloadError, match="leave --trace out"):
+    with pytest.raises(WorkloadError, match="remove --trace for that stack"):
         trace(replace(LORA, stack="transformers-4.45"))
 
 
