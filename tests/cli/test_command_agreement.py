@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_agreement import disagreements, drawn_serving, drawn_tuning
 
+DRAWN = [(kind, seed) for kind in (drawn_tuning, drawn_serving) for seed in range(3)]
+NOT_ONLY_TOO_LARGE = [(drawn_tuning, 3028), (drawn_serving, 3124)]
+"""Manifests that do not fit and have errors that only their author can resolve."""
+
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("kind", [drawn_tuning, drawn_serving])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("kind", "seed"), [*DRAWN, *NOT_ONLY_TOO_LARGE])
 def test_all_commands_say_the_same_of_a_drawn_manifest(
-    kind: object, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[int], tuple[str, str]], seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert callable(kind)
     text, release = kind(seed)
 
     assert list(disagreements(text, release, tmp_path)) == []
