@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_instance_type
 from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.catalog.releases import Release
+from kaitoc.compiler.core.areas import Area, area_of
+from kaitoc.compiler.core.findings import Applicability, Severity
 from kaitoc.compiler.core.records import dataclass, replace
-from kaitoc.compiler.job.job import Job
+from kaitoc.compiler.job.faults import known_faults
+from kaitoc.compiler.job.job import Job, Setting
 from kaitoc.compiler.job.prices import usd_per_million_tokens
 from kaitoc.compiler.passes.model import Goal, PassContext
 from kaitoc.compiler.passes.plan import Search, search_for_runs
@@ -108,8 +111,37 @@ def _fitting(job: Job, context: PassContext, instance: InstanceType) -> Iterator
         return
     search = search_for_runs(job, replace(context, siblings=()), runs)
     best = search.fitting()
-    if best is not None:
+    if best is not None and not _brings_error(job, context, instance):
         yield search, best
+
+
+def _brings_error(job: Job, context: PassContext, instance: InstanceType) -> bool:
+    """Return whether a rule that no pass satisfies finds an error on an instance type that it does not find now.
+
+    Some options are read on one GPU only. What memory allows is for the search to say.
+    """
+    stated = job.instance_type
+    if stated is None or instance.gpu is None:
+        return False
+    there = replace(
+        job,
+        instance_type=replace(stated, value=instance.name),
+        gpu=Setting(instance.gpu, stated.place, stated.origin),
+        num_gpus=instance.num_gpus,
+    )
+    return bool(_lasting_errors(there, context) - _lasting_errors(job, context))
+
+
+def _lasting_errors(job: Job, context: PassContext) -> set[tuple[str, str]]:
+    """Return code and pointer of each error that is not about memory and that no fix resolves."""
+    return {
+        (rule.CODE, fault.place.pointer)
+        for rule in context.job_rules
+        if area_of(rule.CODE) is not Area.MEMORY
+        for fault in known_faults(rule, job)
+        if (fault.severity or rule.SEVERITY) is Severity.ERROR
+        and (fault.fix is None or fault.fix.applicability is Applicability.DISPLAY)
+    }
 
 
 def _is_listed(instance: InstanceType, release: Release) -> bool:
