@@ -128,14 +128,16 @@ def _is_as_good(before: Subject, after: Subject, pass_name: str) -> bool:
     if not isinstance(before, ServingSubject) or not isinstance(after, ServingSubject):
         return True
     is_started = after.may_start or not before.may_start
-    keeps_nodes = pass_name == INSTANCE_PASS or not before.is_readable or _nodes(before.job) == _nodes(after.job)
+    keeps_nodes = pass_name == INSTANCE_PASS or not before.is_readable or _keeps_nodes(before.job, after.job)
     return is_started and keeps_nodes
 
 
-def _nodes(job: ServingJob) -> int | None:
-    """Predict the nodes that Kaito starts, None when it refuses or that is unknown."""
-    kaito = job.kaito_nodes
-    return kaito.num_nodes if kaito is not None else None
+def _keeps_nodes(before: ServingJob, after: ServingJob) -> bool:
+    """Return whether Kaito starts as many nodes as before; where it refuses to start any, each number is better."""
+    now, then = before.kaito_nodes, after.kaito_nodes
+    if now is None:
+        return then is None
+    return now.num_nodes is None or (then is not None and then.num_nodes == now.num_nodes)
 
 
 def _context(scope: Scope) -> ServingContext:

@@ -52,9 +52,14 @@ def manifests(inner: str, instance: str = A100) -> str:
     return f"{config_map(inner)}---\n{workspace(instance)}"
 
 
-def compiled(text: str, *, preserve: Preserve = Preserve.STATISTICAL, edits: bool = False) -> Compilation:
+def compiled(
+    text: str, *, preserve: Preserve = Preserve.STATISTICAL, edits: bool = False, release: str | None = None
+) -> Compilation:
     request = request_for(
-        Overrides(), preserve=preserve, allow_workspace_edits=edits, settings=SettingsFinder(isolated=True)
+        Overrides(kaito_version=release),
+        preserve=preserve,
+        allow_workspace_edits=edits,
+        settings=SettingsFinder(isolated=True),
     )
     return compile_files(["in.yaml"], request, [Source("in.yaml", text)])
 
@@ -110,6 +115,18 @@ def test_a_context_is_shortened_only_when_that_is_allowed() -> None:
     assert "--preserve any takes `max-model-len: 12288`" in refused.jobs[0].binding
     assert not allowed.is_refused
     assert "max-model-len: 12288" in allowed.files[0].text
+
+
+def test_a_context_for_which_kaito_starts_no_node_is_shortened_as_the_refusal_says() -> None:
+    text = manifests("vllm:\n  max-model-len: 131072\n", "g5.xlarge")
+    text = text.replace("meta-llama/Llama-3.1-8B-Instruct", "microsoft/Phi-3.5-mini-instruct")
+
+    refused, allowed = (compiled(text, preserve=one, release="v0.9") for one in (Preserve.STATISTICAL, Preserve.ANY))
+
+    assert {"KT741", "KT745"} <= {problem.code for problem in refused.problems}
+    assert "--preserve any takes `max-model-len: 27648`" in refused.jobs[0].binding
+    assert not allowed.is_refused
+    assert allowed.files[0].text == text.replace("131072", "27648")
 
 
 def test_another_instance_type_is_taken_only_when_that_is_allowed() -> None:
