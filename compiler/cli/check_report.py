@@ -11,7 +11,7 @@ from contextlib import closing
 from kaitoc.compiler.check.request import CheckRequest
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say
 from kaitoc.compiler.core.annotations import TextIO
-from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, emit
 from kaitoc.compiler.report.ledger import Ledgers, Wanted
@@ -73,10 +73,11 @@ def conclude(ledgers: Ledgers, report: CheckReport, stream: TextIO) -> int:
             complain(
                 f"{report.baseline}: {num_gone} gone; `kaitoc baseline --update -o {report.baseline}` removes them"
             )
-        if report.statistics:
+        is_nothing_read = bool(ledgers.num_errors) and not ledgers.totals.files
+        if not report.statistics:
+            _emit(ledgers, replace(report, verbosity=Verbosity.QUIET) if is_nothing_read else report, stream)
+        elif not is_nothing_read:
             _print_statistics(ledgers)
-        else:
-            _emit(ledgers, report, stream)
     if ledgers.num_errors:
         return EXIT_USAGE
     if ledgers.num_kaito_objects == 0:

@@ -13,7 +13,7 @@ from kaitoc.compiler.check.fix_rounds import Fixed, fix_until_stable
 from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest
 from kaitoc.compiler.cli.check_report import CheckReport, conclude, wanted_texts
-from kaitoc.compiler.cli.console import complain
+from kaitoc.compiler.cli.console import EXIT_USAGE, complain
 from kaitoc.compiler.core.edits import unified_diff
 from kaitoc.compiler.core.findings import Applicability
 from kaitoc.compiler.core.source import Source, SourceError, write_atomically
@@ -25,8 +25,12 @@ def show_fixes(engine: Engine, outcome: Outcome, allow: Applicability, report: C
     """Print what fixes would change as a diff; return the exit code."""
     texts = _sorted(fix_until_stable(engine, outcome, allow))
     style = Style(report.wants_color())
+    for error in outcome.errors:
+        complain(str(error))
     for source, text in texts:
         click.echo(style.diff(unified_diff(source, text)), nl=False, color=True)
+    if outcome.errors:
+        return EXIT_USAGE
     return int(bool(texts)) if not report.exit_zero else 0
 
 

@@ -204,6 +204,24 @@ def test_a_missing_file_does_not_hide_the_others(seed: Path) -> None:
     assert "KT401" in result.stdout
 
 
+@pytest.mark.parametrize("options", [(), ("--statistics",), ("--fix",), ("--diff",)])
+def test_where_no_file_can_be_read_the_errors_stand_alone(options: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xff")
+    result = check("none.yaml", str(tmp_path / "binary.yaml"), *options)
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["kaitoc", "kaitoc"]
+
+
+def test_a_diff_of_fixes_names_the_file_that_it_could_not_read(seed: Path) -> None:
+    result = check("none.yaml", str(seed), *SEED_OPTIONS, "--diff")
+
+    assert result.exit_code == 2
+    assert "none.yaml: cannot be read" in result.stderr
+    assert result.stdout.startswith("--- ")
+
+
 def test_a_file_that_cannot_be_written_is_a_clear_error(seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", str(seed))
