@@ -46,7 +46,7 @@ def _fault(job: Job, option: Option, problem: ArgProblem) -> Fault:
     fit = _fit(job, option, problem.suggestion)
     return Fault(
         option.key,
-        f"{option.section} has no key `{option.name}` in {job.args_release}; {STOPS}",
+        f"{option.section} has no key `{option.name}` in {job.args_owner}; {STOPS}",
         help=_help(problem, is_likely=fit is not _Fit.NONE),
         fix=renaming(job, option, problem.suggestion, Applicability.UNSAFE) if fit is _Fit.TAKES else None,
     )

@@ -28,7 +28,7 @@ def check(job: Job) -> Iterator[Fault]:
     ):
         return
     setting = job.setting("TrainingArguments", "bf16")
-    how = "`bf16` is on" if setting.is_stated else f"`bf16` is on by default in {job.args_release}"
+    how = "`bf16` is on" if setting.is_stated else f"`bf16` is on by default in {job.args_owner}"
     yield Fault(
         option_place(job, "TrainingArguments", "bf16"),
         f"{how}, and {job.gpu.value.name} has no bfloat16; transformers refuses to start",

@@ -145,6 +145,11 @@ class Job:
         """Return the name of the argument tables that judge this job's options."""
         return "bundled" if self.target is Target.BUNDLED else self.release.name
 
+    @property
+    def args_owner(self) -> str:
+        """Return whose arguments these are, as messages name it."""
+        return "the bundled runtime" if self.target is Target.BUNDLED else self.release.name
+
     @cached_property
     def is_parsable(self) -> bool:
         """Return whether the runtime's parser accepts every section."""
@@ -157,9 +162,9 @@ class Job:
         """
         parsed = self._parsed_value(section, name)
         if parsed is None:
-            return Setting(None, None, f"no `{name}` in {self.args_release}")
+            return Setting(None, None, f"no `{name}` in {self.args_owner}")
         if parsed.entry_index is None:
-            return Setting(parsed.value, None, f"default of {self.args_release}")
+            return Setting(parsed.value, None, f"default of {self.args_owner}")
         option = self.options(section)[parsed.entry_index]
         return Setting(parsed.value, self.place_of(option), "file")
 

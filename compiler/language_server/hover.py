@@ -50,14 +50,15 @@ def hover_at(
 
 def _config_text(engine: Engine, place: ConfigPlace, jobs: Sequence[Job]) -> str:
     release = jobs[0].args_release if jobs else engine.assumptions_for(place.config_map.source.path).release.name
+    owner = jobs[0].args_owner if jobs else release
     if place.option is None:
         key = section_key(release, place.section.name)
-        blocks = [_documentation(key, f"Kaito {release}"), *map(_need, jobs)] if key is not None else []
-        return "\n\n".join(blocks)
+        whose = f"Kaito {release}" if owner == release else owner
+        return "\n\n".join([_documentation(key, whose), *map(_need, jobs)]) if key is not None else ""
     key = config_key(release, place.section.name, place.option.name)
     if key is None:
         return ""
-    blocks = [_documentation(key, f"{place.section.name}, {release}")]
+    blocks = [_documentation(key, f"{place.section.name}, {owner}")]
     blocks += [_prospect_table(job, rows) for job in jobs if (rows := prospects(job, place))]
     return "\n\n".join(blocks)
 

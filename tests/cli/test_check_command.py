@@ -204,6 +204,15 @@ def test_a_missing_file_does_not_hide_the_others(seed: Path) -> None:
     assert "KT401" in result.stdout
 
 
+def test_a_key_that_the_bundled_runtime_lacks_is_said_in_words(seed: Path) -> None:
+    seed.write_text(
+        seed.read_text(encoding="utf-8").replace("TrainingArguments:", "TrainingArguments:\n        learn_rate: 1")
+    )
+    result = check(str(seed), *SEED_OPTIONS, "--target", "bundled", "--format", "concise")
+
+    assert "TrainingArguments has no key `learn_rate` in the bundled runtime; " in result.stdout
+
+
 @pytest.mark.parametrize("options", [(), ("--statistics",), ("--fix",), ("--diff",)])
 def test_where_no_file_can_be_read_the_errors_stand_alone(options: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xff")

@@ -66,6 +66,15 @@ def test_the_release_is_the_one_the_command_line_names(tmp_path: Path) -> None:
     assert editor.quit() == 0
 
 
+def test_the_bundled_runtime_is_named_in_words(tmp_path: Path) -> None:
+    editor = Editor("--isolated", "--target", "bundled")
+    uri = editor.open(tmp_path / "new.yaml", BOTH)
+
+    assert "(TrainingArguments, the bundled runtime)" in editor.hover(uri, at(BOTH, "gradient_checkpointing"))
+    assert "**TrainingArguments** (the bundled runtime)" in editor.hover(uri, at(BOTH, "TrainingArguments"))
+    assert editor.quit() == 0
+
+
 def test_a_flag_shows_the_peak_both_ways(editor: Editor, opened: str) -> None:
     shown = editor.hover(opened, at(BOTH, "gradient_checkpointing"))
     needs = rows(shown)
