@@ -116,7 +116,7 @@ def _fitting(job: Job, context: PassContext, instance: InstanceType) -> Iterator
 
 
 def _brings_error(job: Job, context: PassContext, instance: InstanceType) -> bool:
-    """Return whether a rule that no pass satisfies finds an error on an instance type that it does not find now.
+    """Return whether a rule finds an error that no fix resolves on an instance type, and does not find it now.
 
     Some options are read on one GPU only. What memory allows is for the search to say.
     """
