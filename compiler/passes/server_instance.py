@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
-from kaitoc.compiler.core.findings import Edit
+from kaitoc.compiler.core.findings import Edit, Severity
 from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.job.faults import known_faults
 from kaitoc.compiler.job.job import Setting
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_memory import serving_memory
@@ -32,7 +33,7 @@ def run(job: ServingJob, context: ServingContext) -> Iterator[Change]:
         return
     found = _cheapest(job, context) if context.goal is Goal.COST else None
     if found is None and serving_memory(job).verdict is Verdict.DOES_NOT_FIT and not _can_start(job, context):
-        larger = smallest_instance(job)
+        larger = smallest_instance(job, context)
         found = (larger, f"no configuration fits on {job.instance_type.value}") if larger is not None else None
     if found is not None:
         instance, reason = found
@@ -66,13 +67,20 @@ def _cheapest(job: ServingJob, context: ServingContext) -> tuple[InstanceType, s
     return cheapest.instance, f"a million output tokens cost an estimated {costs}"
 
 
-def smallest_instance(job: ServingJob) -> InstanceType | None:
-    """Return the smallest instance type of the same cloud whose one node is enough, and all that Kaito starts."""
+def smallest_instance(job: ServingJob, context: ServingContext) -> InstanceType | None:
+    """Return the smallest instance type of the same cloud whose one node is enough, and all that Kaito starts.
+
+    It is not one on which a rule finds an error that it does not find now, such as a GPU without bfloat16.
+    """
     present = job.instance.value if job.instance is not None else None
     if present is None:
         return None
-    candidates = listed_instance_types(job.assumptions.release, present.cloud)
-    return next((one for one in candidates if one != present and _holds(on_instance(job, one))), None)
+    known = _errors(job, context)
+    for candidate in listed_instance_types(job.assumptions.release, present.cloud):
+        there = on_instance(job, candidate)
+        if candidate != present and _holds(there) and _errors(there, context) <= known:
+            return candidate
+    return None
 
 
 def on_instance(job: ServingJob, instance: InstanceType) -> ServingJob:
@@ -84,3 +92,13 @@ def on_instance(job: ServingJob, instance: InstanceType) -> ServingJob:
 def _holds(job: ServingJob) -> bool:
     kaito = job.kaito_nodes
     return (kaito is None or kaito.num_nodes == 1) and serving_memory(job).verdict is Verdict.FITS
+
+
+def _errors(job: ServingJob, context: ServingContext) -> set[tuple[str, str]]:
+    """Return code and pointer of each error of a server."""
+    return {
+        (rule.CODE, fault.place.pointer)
+        for rule in context.rules()
+        for fault in known_faults(rule, job)
+        if (fault.severity or rule.SEVERITY) is Severity.ERROR
+    }

@@ -47,7 +47,7 @@ def _way_out(job: ServingJob, context: ServingContext) -> str:
                 for name, value in choice.values(search.varied(smallest)[0]).items()
             )
             return f"; --preserve any takes {values}"
-    larger = smallest_instance(job)
+    larger = smallest_instance(job, context)
     if larger is None:
         return "; one node of no known instance type holds it"
     return f"; it fits on {larger.name} (--allow-workspace-edits)"
