@@ -54,7 +54,7 @@ def test_another_version_is_named(version: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"surprise": 1}, "`surprise`: Extra inputs"),
+        ({"surprise": 1}, "`surprise`: unknown key"),
         ({"model": {"path": "/w", "trust_remote_code": True}}, "model.trust_remote_code"),
         ({"lora": {"r": 0}}, "lora.r"),
         ({"lora": {"lora_dropout": 1}}, "lora.lora_dropout"),

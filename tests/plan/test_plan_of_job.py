@@ -160,8 +160,8 @@ def test_a_plan_holds_no_secret_for_it_is_printed_and_put_into_config_maps(tmp_p
     ("training", "dataset", "words"),
     [
         ("warmup_ratio: -0.5", "", "`warmup_ratio: -0.5` must be 0 or above"),
-        ("seed: -1", "", "`seed`: Input should be greater than or equal to 0"),
-        ("", "shuffle_seed: -1", "`shuffle_seed`: Input should be greater than or equal to 0"),
+        ("seed: -1", "", "`seed`: expected a number of at least 0"),
+        ("", "shuffle_seed: -1", "`shuffle_seed`: expected a number of at least 0"),
     ],
 )
 def test_a_number_that_no_library_takes_is_refused_by_the_name_it_has(

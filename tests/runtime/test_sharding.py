@@ -51,9 +51,17 @@ def answering(plan: Plan, num_samples: int = 2) -> Plan:
     return plan.model_copy(update={"output": plan.output.model_copy(update={"samples": num_samples})})
 
 
+NUM_CHARACTERS = 100
+"""How much of an answer is compared: further on, logits that differ by rounding alone decide between words."""
+
+
 def told_answers(plan: Plan) -> list[dict[str, Any]]:
     samples: list[dict[str, Any]] = json.loads((Path(plan.output.path) / "report.json").read_text())["samples"]
-    return samples
+    return [beginning(sample) for sample in samples]
+
+
+def beginning(sample: dict[str, Any]) -> dict[str, Any]:
+    return {name: text and text[:NUM_CHARACTERS] for name, text in sample.items()}
 
 
 def whole_answers(plan: Plan) -> list[dict[str, Any]]:
@@ -71,7 +79,7 @@ def whole_answers(plan: Plan) -> list[dict[str, Any]]:
         else:
             set_peft_model_state_dict(model, load_file(file))
         rows = load_data(alone, Path(plan.output.path) / "downloads", tokenizer, reuse=False).training
-        return [asdict(sample) for sample in answer_samples(model, tokenizer, rows, plan.output.samples)]
+        return [beginning(asdict(one)) for one in answer_samples(model, tokenizer, rows, plan.output.samples)]
 
 
 def test_a_process_needs_what_the_estimate_says_of_its_shard(make_plan: MakePlan) -> None:
