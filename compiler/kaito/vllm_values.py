@@ -20,8 +20,8 @@ _MOST_DIGITS = 4000
 EXPECTATIONS = {
     "int": "a whole number",
     "float": "a number",
-    "size": "a whole number, or one such as 8k (8,000) or 8K (8,192)",
-    "size-or-auto": "a whole number, one such as 8k (8,000) or 8K (8,192), or `auto`",
+    "size": "a whole number, with or without a suffix such as k (1,000) or K (1,024)",
+    "size-or-auto": "a whole number, with or without a suffix such as k (1,000) or K (1,024), or `auto`",
     "json": "JSON text in single quotes",
     "object": "JSON text of a mapping in single quotes",
     "lora-modules": "NAME=PATH, or JSON text of a mapping with `name` and `path`",
