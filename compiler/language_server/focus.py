@@ -22,6 +22,7 @@ _MARK = "\n---"
 _METADATA = re.compile(r"^metadata:(?P<flow>.*)\n(?P<lines>(?:[ \t].*\n|[ \t]*(?:#.*)?\n)*)", re.MULTILINE)
 _NAME = re.compile(r"\bname:\s*[\"']?([\w.-]+)")
 _INDENTED_NAME = re.compile(r"^([ ]+)name:\s*[\"']?([\w.-]+)", re.MULTILINE)
+_HASH = r"(?:-[a-z0-9]{10})?"
 _CONFIG = re.compile(r"\bconfig:\s*[\"']?([\w.-]+)")
 
 
@@ -77,15 +78,16 @@ def _with_documents(document: OpenDocument, spans: list[Span]) -> OpenDocument:
 
 
 def _mentioning(text: str, names: tuple[str, ...]) -> Iterator[Span]:
-    """Yield the YAML documents that mention one of the names, without the marks between them."""
-    spans = {}
-    for name in names:
-        place = text.find(name)
-        while place >= 0:
-            span = _around(text, place)
-            spans[span.start] = span
-            place = text.find(name, span.end)
-    yield from (spans[start] for start in sorted(spans))
+    """Yield the YAML documents that mention one of the names, without the marks between them.
+
+    A name that only begins with one is another's, unless kustomize appended a hash.
+    """
+    mention = re.compile(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, names))}){_HASH}(?![\w.-])")
+    found = mention.search(text)
+    while found is not None:
+        span = _around(text, found.start())
+        yield span
+        found = mention.search(text, max(span.end, found.end()))
 
 
 def _around(text: str, offset: int) -> Span:

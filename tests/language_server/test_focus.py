@@ -38,6 +38,25 @@ def test_of_a_long_document_an_object_and_its_partner_are_left() -> None:
     assert focus.document.source.text[focus.offset :].startswith("r: 16")
 
 
+def test_names_that_only_begin_alike_are_of_other_objects() -> None:
+    text = "---\n".join(BOTH.replace("tune-phi-3", f"job-{number}") for number in range(NUM_JOBS))
+    document = opened(text)
+
+    focus = focus_at(document, text.index("r: 16", text.index("job-4-params")), (document,))
+
+    assert focus.document.source.text == BOTH.replace("tune-phi-3", "job-4")
+
+
+def test_a_config_map_is_found_by_its_name_with_and_without_a_hash() -> None:
+    hashed = CONFIG_MAP.replace("tune-phi-3-params", "tune-phi-3-params-5b7k9tm2f6")
+    text = "---\n".join([LONG, hashed, WORKSPACE])
+    document = opened(text)
+
+    focus = focus_at(document, text.rindex("instanceType"), (document,))
+
+    assert "tune-phi-3-params-5b7k9tm2f6" in focus.document.source.text
+
+
 def test_a_workspace_keeps_the_config_map_that_it_names() -> None:
     document = opened(LONG)
     focus = focus_at(document, LONG.index("instanceType", LONG.index("name: job-07\n")), (document,))
