@@ -8,8 +8,8 @@ from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.job.faults import Fault
 from kaitoc.compiler.manifest.formats import MAX_LABEL, is_dns_label
+from kaitoc.compiler.manifest.object_schemas import SERVING_KINDS
 from kaitoc.compiler.manifest.objects import Manifest
-from kaitoc.compiler.manifest.serving_objects import SERVING_KINDS
 
 CODE = "KT304"
 NAME = "invalid-workspace-name"

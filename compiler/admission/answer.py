@@ -16,11 +16,12 @@ from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.core.findings import Applicability, Finding, Severity
 from kaitoc.compiler.core.source import Source
 from kaitoc.compiler.job.faults import to_finding
+from kaitoc.compiler.manifest.object_schemas import SERVING_KINDS
 from kaitoc.compiler.manifest.objects import WORKSPACE_VERSIONS, Manifest
 from kaitoc.compiler.manifest.plan_objects import PLAN_GROUPS, plan_name
 from kaitoc.compiler.manifest.reading import read_manifests
 from kaitoc.compiler.manifest.recognition import DATA_KEY, KAITO_API_GROUP, PLAN_LABEL, SERVING_DATA_KEY
-from kaitoc.compiler.manifest.serving_objects import SERVING_KINDS, config_names_in
+from kaitoc.compiler.manifest.serving_objects import config_names_in
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
 
 _ALWAYS_REFUSED = frozenset({"trusted-remote-code", "missing-config-map", "missing-serving-config-map"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from sys import intern
 
 from kaitoc.compiler.catalog.releases import Release
@@ -123,6 +123,14 @@ def known_faults(rule: FileRule | JobRule | ObjectRule | ServingRule | ClusterRu
         yield from rule.check(*subject)
     except (UnknownValueError, YamlValueError):
         return
+
+
+def known_errors(rules: Iterable[JobRule | ServingRule], subject: Any) -> Iterator[tuple[Rule, Fault]]:
+    """Yield the errors that rules find in their subject, each with its rule."""
+    for rule in rules:
+        for fault in known_faults(rule, subject):
+            if (fault.severity or rule.SEVERITY) is Severity.ERROR:
+                yield rule, fault
 
 
 def to_finding(rule: Rule, fault: Fault) -> Finding:

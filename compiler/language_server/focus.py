@@ -22,7 +22,6 @@ _MARK = "\n---"
 _METADATA = re.compile(r"^metadata:(?P<flow>.*)\n(?P<lines>(?:[ \t].*\n|[ \t]*(?:#.*)?\n)*)", re.MULTILINE)
 _NAME = re.compile(r"\bname:\s*[\"']?([\w.-]+)")
 _INDENTED_NAME = re.compile(r"^([ ]+)name:\s*[\"']?([\w.-]+)", re.MULTILINE)
-_HASH = r"(?:-[a-z0-9]{10})?"
 _CONFIG = re.compile(r"\bconfig:\s*[\"']?([\w.-]+)")
 
 
@@ -82,12 +81,15 @@ def _mentioning(text: str, names: tuple[str, ...]) -> Iterator[Span]:
 
     A name that only begins with one is another's, unless kustomize appended a hash.
     """
-    mention = re.compile(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, names))}){_HASH}(?![\w.-])")
+    mention = re.compile(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, names))})[\w.-]*")
     found = mention.search(text)
     while found is not None:
-        span = _around(text, found.start())
-        yield span
-        found = mention.search(text, max(span.end, found.end()))
+        end = found.end()
+        if found[0] in names or unhashed_name(found[0]) in names:
+            span = _around(text, found.start())
+            yield span
+            end = max(span.end, end)
+        found = mention.search(text, end)
 
 
 def _around(text: str, offset: int) -> Span:

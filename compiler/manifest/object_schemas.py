@@ -17,7 +17,7 @@ Schema = dict[str, Any]
 WORKSPACE, INFERENCE_SET, CONFIG_MAP = "Workspace", "InferenceSet", "ConfigMap"
 MULTI_ROLE = "MultiRoleInference"
 CORE_VERSION = "v1"
-_SERVING = ("InferenceSet", "MultiRoleInference")
+SERVING_KINDS = (INFERENCE_SET, MULTI_ROLE)
 _CORE, _WORKSPACES = "kubernetes/core", "kubernetes/workspace"
 REINSTALL = "reinstall kaitoc"
 _GENERATOR = "python -m kaitoc.schemas.generate.workspace_crd"
@@ -39,7 +39,7 @@ def object_schema(api_version: str, kind: str, release: str) -> Schema | None:
             return _whole(core[CONFIG_MAP], core)
         if api_version.partition("/")[0] != KAITO_API_GROUP:
             return None
-        if kind in _SERVING:
+        if kind in SERVING_KINDS:
             known = _file(f"kubernetes/{kind.lower()}")["schemas"]
             served = next((one["versions"].get(api_version) for one in known if release in one["releases"]), None)
             return _whole(served, core) if served is not None else None

@@ -10,7 +10,6 @@ from kaitoc.compiler.manifest.object_schemas import INFERENCE_SET, MULTI_ROLE
 from kaitoc.compiler.manifest.objects import Field, Manifest
 from kaitoc.compiler.yaml.tree import Mapping, Node
 
-SERVING_KINDS = ("InferenceSet", "MultiRoleInference")
 SERVING_VERSIONS = {INFERENCE_SET: ("v1alpha1", "v1beta1"), MULTI_ROLE: ("v1alpha1",)}
 """The versions of each kind, the newest last."""
 

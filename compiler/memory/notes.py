@@ -11,6 +11,7 @@ from kaitoc.compiler.memory.sharing import NOT_RUN, SharingRequest, can_shard
 from kaitoc.compiler.memory.stacks import BUNDLED, Stack, find_stack
 from kaitoc.compiler.memory.workload import Reference, Workload
 
+WHOLE_COPIES_HELD = "each GPU holds a whole copy (ddp); --sharding fsdp2 shards the model"
 UNREPLAYED_LENGTHS = "varying lengths are not replayed for sharded, traced and preference (dpo) runs"
 
 
@@ -64,4 +65,4 @@ def _whole(workload: Workload) -> str:
     """Explain what keeps the model whole."""
     if workload.num_gpus == 1:
         return "one GPU holds the whole model"
-    return "each GPU holds a whole copy (ddp); --sharding fsdp2 shards the model"
+    return WHOLE_COPIES_HELD

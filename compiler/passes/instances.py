@@ -9,9 +9,9 @@ from kaitoc.compiler.catalog.gpus import InstanceType, all_instance_types, find_
 from kaitoc.compiler.catalog.library_changes import version_number
 from kaitoc.compiler.catalog.releases import Release
 from kaitoc.compiler.core.areas import Area, area_of
-from kaitoc.compiler.core.findings import Applicability, Severity
+from kaitoc.compiler.core.findings import Applicability
 from kaitoc.compiler.core.records import dataclass, replace
-from kaitoc.compiler.job.faults import known_faults
+from kaitoc.compiler.job.faults import known_errors
 from kaitoc.compiler.job.job import Job, Setting
 from kaitoc.compiler.job.prices import usd_per_million_tokens
 from kaitoc.compiler.passes.model import Goal, PassContext
@@ -134,13 +134,11 @@ def _brings_error(job: Job, context: PassContext, instance: InstanceType) -> boo
 
 def _lasting_errors(job: Job, context: PassContext) -> set[tuple[str, str]]:
     """Return code and pointer of each error that is not about memory and that no fix resolves."""
+    rules = (rule for rule in context.job_rules if area_of(rule.CODE) is not Area.MEMORY)
     return {
         (rule.CODE, fault.place.pointer)
-        for rule in context.job_rules
-        if area_of(rule.CODE) is not Area.MEMORY
-        for fault in known_faults(rule, job)
-        if (fault.severity or rule.SEVERITY) is Severity.ERROR
-        and (fault.fix is None or fault.fix.applicability is Applicability.DISPLAY)
+        for rule, fault in known_errors(rules, job)
+        if fault.fix is None or fault.fix.applicability is Applicability.DISPLAY
     }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
-from kaitoc.compiler.core.findings import Edit, Severity
+from kaitoc.compiler.core.findings import Edit
 from kaitoc.compiler.core.records import replace
-from kaitoc.compiler.job.faults import known_faults
+from kaitoc.compiler.job.faults import known_errors
 from kaitoc.compiler.job.job import Setting
 from kaitoc.compiler.job.serving_job import ServingJob
 from kaitoc.compiler.job.serving_memory import serving_memory
@@ -96,9 +96,4 @@ def _holds(job: ServingJob) -> bool:
 
 def _errors(job: ServingJob, context: ServingContext) -> set[tuple[str, str]]:
     """Return code and pointer of each error of a server."""
-    return {
-        (rule.CODE, fault.place.pointer)
-        for rule in context.rules()
-        for fault in known_faults(rule, job)
-        if (fault.severity or rule.SEVERITY) is Severity.ERROR
-    }
+    return {(rule.CODE, fault.place.pointer) for rule, fault in known_errors(context.rules(), job)}

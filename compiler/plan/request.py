@@ -10,6 +10,7 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.possible import count_of_gpus, instance_type_of
 from kaitoc.compiler.memory.closed_form.validation import validate_group
+from kaitoc.compiler.memory.notes import WHOLE_COPIES_HELD
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import shared_footprint
@@ -80,10 +81,7 @@ def notes_on(made: Plan, job: Job, request: PlanRequest) -> Iterator[str]:
     if num_processes == 1 and request.shard_group is not None:
         yield f"--shard-group {request.shard_group} has no effect: one process holds the whole model"
     elif shared is not None and not shared.sharding.is_sharded:
-        yield (
-            f"--shard-group {request.shard_group} has no effect: each GPU holds a whole copy (ddp); --sharding fsdp2 "
-            "shards the model"
-        )
+        yield f"--shard-group {request.shard_group} has no effect: {WHOLE_COPIES_HELD}"
 
 
 def _require_named(request: PlanRequest) -> None:
