@@ -33,6 +33,7 @@ from kaitoc.compiler.job.variation import lengths_of
 from kaitoc.compiler.manifest.serving_objects import serving_views
 from kaitoc.compiler.memory.batches import Lengths, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint, verdict
+from kaitoc.compiler.memory.closed_form.validation import validate_count
 from kaitoc.compiler.memory.estimate import EstimateError, FineTune, has_closed_form, levers, workload_from
 from kaitoc.compiler.memory.result import Footprint, Verdict
 from kaitoc.compiler.memory.throughput.epoch import Epoch, epoch_of
@@ -189,11 +190,10 @@ def architecture(name: str, config: Mapping[str, object] | None = None) -> Archi
 def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     """Resolve a description to a workload and the GPU it must fit; raises `WorkloadError` and `AssumptionError`."""
     gpu = stated_gpu(overrides)
-    if overrides.gpu is not None:
-        _require_on_instance(overrides.gpu, fine_tune.num_gpus, fine_tune.sharing.num_nodes)
+    instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
+    fine_tune = _on_its_gpus(fine_tune, instance)
     percent = DEFAULT_MARGIN_PERCENT if overrides.margin_percent is None else overrides.margin_percent
     summary = JobSummary(method=fine_tune.method)
-    instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
     price = _price(fine_tune, overrides, instance)
     return Subject(
         workload_from(fine_tune), gpu, percent / 100, summary, fine_tune.loading, price, instance,
@@ -207,12 +207,20 @@ def _price(fine_tune: FineTune, overrides: Overrides, instance: InstanceType | N
     return usd_per_hour * max(1, fine_tune.sharing.num_nodes) if usd_per_hour is not None else None
 
 
-def _require_on_instance(name: str, num_gpus: int, num_nodes: int) -> None:
-    """Raise `EstimateError` for more GPUs on a node than an instance type has; a bare GPU name has no limit."""
-    instance = find_instance_type(name)
+def _on_its_gpus(fine_tune: FineTune, instance: InstanceType | None) -> FineTune:
+    """Return a description with the number of its GPUs: where none is stated all of the nodes' instance type, else one
+    on each.
+
+    Raises `EstimateError` for more on a node than an instance type has; a bare GPU name has no limit.
+    """
+    num_gpus, num_nodes = fine_tune.num_gpus, fine_tune.sharing.num_nodes
+    if num_gpus is None:
+        return replace(fine_tune, num_gpus=max(1, num_nodes) * (instance.num_gpus if instance is not None else 1))
+    validate_count(num_gpus)
     why = lacking_gpus(instance, num_gpus, num_nodes) if instance is not None else ""
     if why:
         raise EstimateError(why)
+    return fine_tune
 
 
 def subjects_in(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kaitoc.compiler.catalog.architecture import Architecture
-from kaitoc.compiler.catalog.gpus import Gpu, find_instance_type
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, find_instance_type
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.catalog.releases import default_template
 from kaitoc.compiler.core.records import replace
@@ -156,7 +156,7 @@ def _config_map_job(config_map: Manifest, idle_workspaces: tuple[Manifest, ...],
         model=_assumed_model(assumptions),
         instance_type=None,
         gpu=_assumed_gpu(assumptions),
-        num_gpus=_num_gpus(assumptions, 1),
+        num_gpus=_num_gpus(assumptions, assumptions.instance_type),
         method=None,
         assumptions=assumptions,
         idle_workspaces=idle_workspaces,
@@ -201,8 +201,9 @@ def _assumed_gpu(assumptions: Assumptions) -> Setting[Gpu] | None:
     return Setting(assumptions.gpu, None, "--gpu") if assumptions.gpu is not None else None
 
 
-def _num_gpus(assumptions: Assumptions, per_node: int) -> int:
-    """Return the GPUs of a job: as many as stated, else all of as many nodes as are stated."""
+def _num_gpus(assumptions: Assumptions, instance: InstanceType | None) -> int:
+    """Return the GPUs of a job: as many as stated, else all of as many nodes as are stated, one each where unknown."""
+    per_node = instance.num_gpus if instance is not None else 1
     return assumptions.num_gpus or per_node * max(1, assumptions.sharing.num_nodes)
 
 
@@ -215,12 +216,14 @@ def _model(preset: Setting[str] | None, assumptions: Assumptions) -> Setting[Arc
 
 
 def _gpu(stated: Setting[str] | None, assumptions: Assumptions) -> tuple[Setting[Gpu] | None, int]:
-    """Return the GPU of the instance type and how many it has; Kaito starts one process on each."""
+    """Return the GPU of the instance type and how many it has; Kaito starts one process on each.
+
+    An instance type that is assumed in place of the stated one brings its own number, a GPU that is assumed does not.
+    """
     instance = find_instance_type(stated.value) if stated is not None else None
     assumed = _assumed_gpu(assumptions)
-    num_gpus = _num_gpus(assumptions, instance.num_gpus if instance is not None else 1)
     if assumed is not None:
-        return assumed, num_gpus
+        return assumed, _num_gpus(assumptions, assumptions.instance_type or instance)
     if instance is None or instance.gpu is None or stated is None:
-        return None, _num_gpus(assumptions, 1)
-    return Setting(instance.gpu, stated.place, stated.origin), num_gpus
+        return None, _num_gpus(assumptions, None)
+    return Setting(instance.gpu, stated.place, stated.origin), _num_gpus(assumptions, instance)

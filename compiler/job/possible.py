@@ -6,7 +6,7 @@ from kaitoc.compiler.catalog.gpus import InstanceType, find_instance_type
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.memory.closed_form.footprint import as_shared
-from kaitoc.compiler.memory.closed_form.validation import can_run, nearest_divisor, validate
+from kaitoc.compiler.memory.closed_form.validation import can_run, nearest_divisor, validate, validate_count
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES
 from kaitoc.compiler.memory.workload import Workload, WorkloadError
 
@@ -23,8 +23,10 @@ def missing_gpus(job: Job) -> str:
     num_gpus, instance = job.assumptions.num_gpus, instance_type_of(job)
     if num_gpus is None:
         return ""
-    if num_gpus < 1:
-        return f"the number of GPUs must be at least 1, not {num_gpus}"
+    try:
+        validate_count(num_gpus)
+    except WorkloadError as error:
+        return str(error)
     return lacking_gpus(instance, num_gpus, job.assumptions.sharing.num_nodes) if instance is not None else ""
 
 

@@ -74,7 +74,7 @@ class FineTune:
     double_quant: bool = False
     kbit_prep: bool | None = None
     allocator: str | None = None
-    num_gpus: int = 1
+    num_gpus: int | None = None
     is_padded: bool | None = None
     accumulation_steps: int = 1
     batching: str = "random"
@@ -122,7 +122,7 @@ def workload_from(options: FineTune) -> Workload:
         loss=Loss(options.loss) if options.loss is not None else default_loss,
         optimizer=Optimizer(options.optimizer) if options.optimizer is not None else stack.default_optimizer,
         allocator=Allocator(options.allocator) if options.allocator is not None else default_allocator,
-        num_gpus=options.num_gpus,
+        num_gpus=1 if options.num_gpus is None else options.num_gpus,
         empty_cache_each_step=is_kaito,
         is_padded=reference is not Reference.NONE if options.is_padded is None else options.is_padded,
         accumulates=options.accumulation_steps > 1,

@@ -9,7 +9,7 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.possible import count_of_gpus, instance_type_of
-from kaitoc.compiler.memory.closed_form.validation import validate_group
+from kaitoc.compiler.memory.closed_form.validation import validate_count, validate_group
 from kaitoc.compiler.memory.notes import WHOLE_COPIES_HELD
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.memory.workload import WorkloadError
@@ -108,6 +108,7 @@ def _require_on_instance(gpu: str | None, num_processes: int | None) -> None:
 
 def _require_shardable(request: PlanRequest) -> None:
     """Raise `RunError` for shards of one process, and for a shard group of whole copies or of another size."""
+    num_processes = 1 if request.num_processes is None else request.num_processes
     if request.num_processes == 1 and request.sharding not in ("auto", "ddp"):
         raise RunError(
             f"--sharding {request.sharding} needs several processes; set --num-processes, or leave --sharding to auto"
@@ -115,6 +116,10 @@ def _require_shardable(request: PlanRequest) -> None:
     if request.shard_group is not None and request.sharding == "ddp":
         raise RunError("--shard-group needs a sharded model: use --sharding fsdp2, or auto")
     try:
-        validate_group(request.num_processes or 1, request.shard_group)
+        validate_count(num_processes)
+    except WorkloadError as error:
+        raise RunError(f"--num-processes {num_processes}: {error}") from error
+    try:
+        validate_group(num_processes, request.shard_group)
     except WorkloadError as error:
         raise RunError(f"--shard-group {request.shard_group}: {error}") from error

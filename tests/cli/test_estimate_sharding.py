@@ -109,6 +109,57 @@ def test_a_job_that_cannot_be_is_an_error_that_names_the_nearest(arguments: tupl
     assert message in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "followed"),
+    [
+        ("--gpus 8 --nodes 3", "2 nodes would work", "--gpus 8 --nodes 2"),
+        ("--gpus 8 --shard-group 3", "use fsdp2 with groups of 2", "--gpus 8 --sharding fsdp2 --shard-group 2"),
+        ("--shard-group 4", "use fsdp2 on at least 4 GPUs", "--gpus 4 --sharding fsdp2 --shard-group 4"),
+        ("--shard-group 1", "at least 2 GPUs with groups of 2", "--gpus 2 --sharding fsdp2 --shard-group 2"),
+        ("--sharding fsdp2 --shard-group 4", "at least 4 GPUs", "--gpus 4 --sharding fsdp2 --shard-group 4"),
+        ("--gpus 8 --sharding zero3 --shard-group 3", "fsdp2 for shard groups of 2",
+         "--gpus 8 --sharding fsdp2 --shard-group 2"),
+        ("--gpus 8 --sharding zero3 --shard-group 16", "nearest size is 8",
+         "--gpus 8 --sharding zero3 --shard-group 8"),
+        ("--offload parameters", "use fsdp2 on at least 2 GPUs", "--gpus 2 --sharding fsdp2 --offload parameters"),
+        ("--gpus 4 --offload optimizer", "use zero3", "--gpus 4 --sharding zero3 --offload optimizer"),
+        ("--no-reshard", "use fsdp2 on at least 2 GPUs", "--gpus 2 --sharding fsdp2 --no-reshard"),
+        ("--gpus 8 --sharding fsdp2 --shard-group 4 --quantization int8", "use 4-bit (nf4)\n",
+         "--gpus 8 --sharding fsdp2 --shard-group 4 --quantization nf4"),
+        ("--gpus 7 --nodes 2 --gpu Standard_NC48ads_A100_v4", "--nodes 7, or take --gpus 4",
+         "--gpus 4 --nodes 2 --gpu Standard_NC48ads_A100_v4"),
+    ],
+)  # fmt: skip
+def test_the_nearest_that_an_error_names_works(arguments: str, message: str, followed: str) -> None:
+    refused, answered = estimate(*MODEL, *arguments.split()), estimate(*MODEL, *followed.split())
+
+    assert refused.exit_code == 2
+    assert answered.exit_code < 2, answered.stderr
+    assert message in refused.stderr
+
+
+def test_an_instance_type_brings_all_its_gpus_unless_others_are_stated() -> None:
+    def sharing_of(*words: str) -> tuple[int, int]:
+        found = json.loads(estimate(*MODEL, *words, "--format", "json").stdout)["jobs"][0]["sharding"]
+        return (found["num_gpus"], found["num_nodes"]) if found is not None else (1, 1)
+
+    assert sharing_of("--gpu", "Standard_NC96ads_A100_v4") == (4, 1)
+    assert sharing_of("--gpu", "Standard_NC96ads_A100_v4", "--nodes", "2") == (8, 2)
+    assert sharing_of("--gpu", "Standard_NC96ads_A100_v4", "--gpus", "1") == (1, 1)
+    assert sharing_of("--gpu", "A100-80GB", "--nodes", "2") == (2, 2)
+    assert sharing_of("--gpu", "A100-80GB") == (1, 1)
+
+
+@pytest.mark.parametrize("number", ["1000000000", "99999999999999999999"])
+def test_more_gpus_than_any_job_has_are_refused_at_once(number: str) -> None:
+    words = ("--gpus", number, "--nodes", "3", "--sharding", "fsdp2", "--shard-group", "3")
+
+    for gpu in ("H100-80GB", "Standard_ND96isr_H100_v5"):
+        result = estimate(*MODEL, *words, "--gpu", gpu)
+        assert result.exit_code == 2
+        assert f"the number of GPUs must be at most 100,000, not {int(number):,}" in result.stderr
+
+
 @pytest.mark.parametrize("option", [("--shard-group", "4"), ("--offload", "parameters"), ("--no-reshard",)])
 def test_what_whole_copies_leave_without_effect_is_said(option: tuple[str, ...]) -> None:
     bundled = ("--model", "qwen2.5-0.5b", "--target", "bundled", "--gpus", "8", "--gpu", "H100-80GB")

@@ -82,6 +82,28 @@ def test_nodes_alone_take_all_gpus_of_the_instance_type(manifest: str) -> None:
     assert (job["sharding"]["num_gpus"], job["sharding"]["num_nodes"]) == (12, 3)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "num_gpus"),
+    [("Standard_NC48ads_A100_v4", 2), ("Standard_ND96isr_H100_v5", 8), ("A100-80GB", 4), ("H100-80GB", 4)],
+)
+def test_an_assumed_instance_type_brings_its_own_gpus_and_a_gpu_alone_does_not(
+    gpu: str, num_gpus: int, manifest: str
+) -> None:
+    job = job_in(run("estimate", manifest, "--format", "json", "--gpu", gpu).stdout)
+
+    assert job["sharding"]["num_gpus"] == num_gpus
+
+
+def test_an_epoch_costs_what_as_many_gpus_as_the_priced_machine_has_take(manifest: str) -> None:
+    words = ("--gpu", "Standard_NC24ads_A100_v4", "--samples", "1000", "--price", "Standard_NC24ads_A100_v4=4")
+    assumed = job_in(run("estimate", manifest, "--format", "json", *words).stdout)
+    stated = job_in(run("estimate", manifest, "--format", "json", *words, "--gpus", "1").stdout)
+
+    assert assumed["sharding"] is None
+    assert assumed["epoch"] == stated["epoch"]
+    assert assumed["epoch"]["usd"] == pytest.approx(4 * assumed["epoch"]["hours"])
+
+
 def test_check_judges_memory_by_the_sharding_that_is_assumed(manifest: str) -> None:
     def codes(*options: str) -> set[str]:
         found = json.loads(run("check", manifest, "--format", "json", "--isolated", *options).stdout)

@@ -6,6 +6,9 @@ from enum import Enum
 
 from kaitoc.compiler.core.records import dataclass
 
+MAX_GPUS = 100_000
+"""The most GPUs that one job may have; a larger number is taken for a typing error."""
+
 
 class ShardingKind(str, Enum):
     """What each process holds: a whole copy (DDP), or its shard of all states (FSDP and ZeRO-3).
