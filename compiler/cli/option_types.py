@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -59,9 +60,12 @@ class Number(click.FloatRange, _Bounded):
     KIND = "a number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number; what is none, or out of bounds, is refused with the bounds."""
+        """Return the number; what is none, NaN included, or out of bounds, is refused with the bounds."""
         try:
-            return float(super().convert(value, param, ctx))
+            number = float(super().convert(value, param, ctx))
         except click.BadParameter:
+            number = math.nan
+        if math.isnan(number):
             wanted = self._wanted(self.min, self.max, self.min_open, self.max_open)
             self.fail(f"expected {wanted}, got `{value}`", param, ctx)
+        return number

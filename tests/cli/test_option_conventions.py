@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from kaitoc.compiler.cli.group import COMMANDS, cli
+from kaitoc.compiler.cli.option_types import Number
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "demo.yaml")
 SAME_NAMES = [("--format", "-f"), ("--output", "-o"), ("--output-file", "-o"), ("--quiet", "-q"), ("--verbose", "-v")]
@@ -75,3 +76,24 @@ def test_a_schema_has_no_text_form() -> None:
 
     assert result.exit_code == 2
     assert result.stderr == "kaitoc: a schema has no text form; remove NAME or --format text\n"
+
+
+def numbers() -> list[tuple[str, str]]:
+    """List the options of all commands that take a number which need not be whole, by command."""
+    commands = ((name, cli.get_command(click.Context(cli), name)) for name in COMMANDS)
+    return [
+        (name, max(option.opts, key=len))
+        for name, command in commands
+        if command is not None
+        for option in command.params
+        if isinstance(option.type, Number)
+    ]
+
+
+@pytest.mark.parametrize(("command", "option"), numbers())
+def test_what_is_not_a_number_is_refused_by_its_bounds(command: str, option: str) -> None:
+    result = CliRunner().invoke(cli, [command, option, "nan"])
+
+    assert result.exit_code == 2
+    assert f"{option}: expected a number " in result.stderr
+    assert "got `nan`" in result.stderr
