@@ -8,15 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
+from kaitoc.compiler.memory.closed_form.footprint import phase_peaks
 from kaitoc.compiler.memory.closed_form.graph import Buffer
 from kaitoc.compiler.memory.closed_form.model import stream_of
 from kaitoc.compiler.memory.closed_form.script import TOUCH, Script, ScriptReader
 from kaitoc.compiler.memory.closed_form.size import Size
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.closed_form.unroll import unroll
+from kaitoc.compiler.memory.result import Phase
+from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Quantization, Workload
 
 MODELS = ("phi-3-mini-128k-instruct", "falcon-7b-instruct", "gemma-3-4b-instruct", "mistral-7b-instruct", "gpt2")
@@ -65,6 +71,56 @@ def test_four_layers_tell_of_full_fine_tuning() -> None:
     assert operations(script_of(workload, runs_all_layers=False)) == operations(
         script_of(workload, runs_all_layers=True)
     )
+
+
+SANTACODER = Workload(
+    architecture=find_model("santacoder"),
+    lora=None,
+    batch_size=8,
+    seq_len_tokens=2048,
+    stack="transformers-4.45",
+    attention=Attention.FLASH,
+    gradient_checkpointing=True,
+)
+"""A checkpointed model that fills its cache all the same, with views of the projection of each of its 24 layers."""
+
+
+def test_four_layers_tell_of_all_caches() -> None:
+    assert operations(script_of(SANTACODER, runs_all_layers=False)) == operations(
+        script_of(SANTACODER, runs_all_layers=True)
+    )
+
+
+def test_the_projection_behind_a_layers_cache_stays_where_the_layer_left_it() -> None:
+    script = script_of(SANTACODER, runs_all_layers=False)
+    assert script is not None
+    sizes, projection_bytes = script.num_bytes(8, 2048), 8 * 2048 * (2048 + 2 * 128) * 2
+    blocks: list[int] = []
+    for operation in script.operations:
+        if operation < 0 and blocks[~operation] == projection_bytes:
+            break
+        if 0 <= operation < TOUCH:
+            blocks.append(sizes[operation])
+    assert blocks.count(projection_bytes) == 24
+
+
+@pytest.mark.parametrize("num_gpus", [1, 2])
+def test_every_layer_adds_its_checkpoint_and_its_cached_projection_to_the_loss(num_gpus: int) -> None:
+    shared = replace(sharding_for(SharingRequest("fsdp1"), find_stack("transformers-4.45")), prefetches_backward=True)
+    asked = SANTACODER if num_gpus == 1 else replace(SANTACODER, num_gpus=num_gpus, sharding=shared)
+    deep, shallow = (replace(asked, architecture=_of_depth(depth)) for depth in (12, 3))
+    assert _beyond_state(deep) - _beyond_state(shallow) == 9 * 8 * 2048 * 2 * (2304 + 2048)
+
+
+def _of_depth(depth: int) -> Architecture:
+    architecture = SANTACODER.architecture
+    return from_config("cut", {**architecture.config, "model_type": architecture.model_type, "n_layer": depth})
+
+
+def _beyond_state(workload: Workload) -> int:
+    """Return what activations and logits take in the peak of the loss, in bytes."""
+    (loss,) = (phase for phase in phase_peaks(workload) if phase.phase is Phase.LOSS)
+    return loss.categories.activations + loss.categories.logits
 
 
 def test_a_layer_that_differs_from_its_neighbour_is_not_taken_for_it() -> None:

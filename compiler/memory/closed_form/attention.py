@@ -15,7 +15,7 @@ from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload
 
 
 class AttentionBlock:
-    """The attention of one plan's layers on one stream; an element of its projections takes `projection_bytes`."""
+    """The attention of one plan's layers on one stream."""
 
     def __init__(self, stream: StreamBuilder, ops: Ops, plan: Plan, workload: Workload) -> None:
         self.stream = stream
@@ -28,13 +28,15 @@ class AttentionBlock:
         self.kind = Attention.EAGER if falls_back else workload.attention
         self.dropout = probability(plan.config, "attention_dropout", "attn_pdrop")
         self.fills_cache = workload.holds_outputs and not workload.gradient_checkpointing
-        self.projection_bytes = 0
+        self.caches_projections = workload.gradient_checkpointing and _caches_when_checkpointing(plan)
 
     def run(self, layer: Layer, normed: Tensor) -> Tensor:
         """Attend; the caller keeps `normed`."""
         stream, ops, plan = self.stream, self.ops, self.plan
         projected = [self._projected(normed, linear) for linear in layer.attention]
-        self.projection_bytes = projected[0].num_bytes
+        if self.caches_projections:
+            for item in projected:
+                stream.cache(item)
         query, key, value = self._split(projected)
         if plan.family.query_key_norm:
             query, key = (self._head_norm(item) for item in (query, key))
@@ -209,6 +211,14 @@ class AttentionBlock:
         output = self.ops.weighted_sum(weights, value, width)
         self.stream.drop(weights)
         return self.stream.replace(self.ops.copy(output), output)
+
+
+def _caches_when_checkpointing(plan: Plan) -> bool:
+    """Whether checkpointed layers fill the cache, whose keys and values are views that keep the fused projection.
+
+    GPT-BigCode never turned it off there (`GPTBigCodeModel.forward` of transformers 4.39 to 4.48).
+    """
+    return plan.family.caches_when_checkpointing and plan.stack.own_losses
 
 
 def probability(config: Mapping[str, object], *names: str) -> float:

@@ -17,8 +17,10 @@ from kaitoc.compiler.memory.closed_form.op import (
     Accumulate,
     Begin,
     Body,
+    Cache,
     Checkpoint,
     Drop,
+    DropCache,
     Enter,
     Hold,
     Instruction,
@@ -56,12 +58,15 @@ class Autograd(Graph):
         self._values: dict[int, Value] = {}
         self._keeps_contexts = False
         self._recording = True
+        self._cached: list[Buffer] = []
         self.offload: Offload | None = None
         self._readers: dict[type, Callable[[Any], None]] = {
             Op: self._apply,
             New: self._make,
             Hold: self._hold,
             Keep: self._keep,
+            Cache: self._cache,
+            DropCache: self._drop_cache,
             Drop: self._drop,
             Relabel: self._relabel,
             Scratch: self._scratch,
@@ -199,6 +204,16 @@ class Autograd(Graph):
 
     def _keep(self, instruction: Keep) -> None:
         self._held(instruction.tensor)
+
+    def _cache(self, instruction: Cache) -> None:
+        """Hold a tensor; what a checkpoint puts there when it runs again goes with the checkpoint."""
+        if not self._recording:
+            self._cached.append(self._held(instruction.tensor))
+
+    def _drop_cache(self, _instruction: DropCache) -> None:
+        for buffer in self._cached:
+            self._release(buffer)
+        self._cached = []
 
     def _drop(self, instruction: Drop) -> None:
         for tensor in instruction.tensors:

@@ -92,10 +92,10 @@ class DecoderModel:
         normed = self.decoder.norm(hidden)
         self.stream.drop(hidden)
         self.stream.return_from_decoder()
-        cache = self._kept_cache()
         self.stream.enter_loss()
         loss = self.head.run(normed)
-        self.stream.drop(*cache, *narrowed)
+        self.stream.drop(*narrowed)
+        self.stream.drop_cache()
         return loss
 
     def _autocast_cache(self) -> list[Tensor]:
@@ -111,18 +111,6 @@ class DecoderModel:
             self.stream.new(fixed(layer.num_float32_trained), num_bytes, False)
             for layer, count in self.plan.layers
             for _ in range(count)
-        ]
-
-    def _kept_cache(self) -> list[Tensor]:
-        """Fused projections that the key-value cache's views keep alive until the model's outputs are dropped."""
-        plan = self.plan
-        keeps = plan.family.caches_when_checkpointing and plan.stack.own_losses and self.workload.gradient_checkpointing
-        if not keeps:
-            return []
-        return [
-            self.stream.new(per_token(linear.out_features), self.decoder.attention.projection_bytes, False)
-            for layer, count in plan.layers
-            for linear in layer.attention * count
         ]
 
     def _layer_runner(self, layer: Layer) -> Callable[[Tensor], Tensor]:

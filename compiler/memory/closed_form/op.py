@@ -212,6 +212,18 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Cache:
+    """The key-value cache of the model's outputs holds a tensor that was computed without gradients."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DropCache:
+    """The model's outputs are dropped, and with them all that is in their cache."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Transpose:
     """A tensor is used by head from here on, and its gradient comes back so: it is copied to be laid out by token."""
 
@@ -306,6 +318,8 @@ Instruction = (
     | Drop
     | Relabel
     | Scratch
+    | Cache
+    | DropCache
     | View
     | Transpose
     | Split

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Accumulate, Enter, Keep, Kind, Relabel, Repeat, Stream
+from kaitoc.compiler.memory.closed_form.op import Accumulate, DropCache, Enter, Keep, Kind, Relabel, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Categories, Phase
 
@@ -67,8 +67,14 @@ class PeakReader(Autograd):
         super().__init__()
         self.live: list[Size] = [ZERO] * len(Kind)
         self.kept: list[Size] = [ZERO] * len(Kind)
+        self.skipped_cache: list[Size] = [ZERO] * len(Kind)
         self.phase = Phase.FORWARD
         self.moments: dict[Phase, list[Moment]] = {}
+
+    @property
+    def num_cached(self) -> int:
+        """Return how many tensors are in the cache of the model's outputs."""
+        return len(self._cached)
 
     def finish(self) -> None:
         """Note what is live at the end.
@@ -118,18 +124,24 @@ class PeakReader(Autograd):
         buffer = self._values[instruction.tensor.number].buffer
         self.kept[buffer.kind] += buffer.size
 
+    def _drop_cache(self, instruction: DropCache) -> None:
+        super()._drop_cache(instruction)
+        self._shift(self.skipped_cache, -1)
+        self.skipped_cache = [ZERO] * len(Kind)
+
     def _repeat(self, instruction: Repeat) -> None:
         count = instruction.count
         if count <= _NUM_RUN_ALONE or self.offload is not None:
             super()._repeat(instruction)
             return
-        before, kept_before = tuple(self.live), tuple(self.kept)
+        before, kept_before, num_cached = tuple(self.live), tuple(self.kept), len(self._cached)
         result = self._layer(instruction.first, self._values[instruction.given.number])
         bridge = Value(result.buffer)
         skipped = self._skip(before, count - 2)
         kept = [(now - then) * (count - 2) for now, then in zip(self.kept, kept_before, strict=True)]
         self.kept = [size + more for size, more in zip(self.kept, kept, strict=True)]
-        skipped = [size - more for size, more in zip(skipped, kept, strict=True)]
+        cached = self.skip_cache(num_cached, count - 2)
+        skipped = [size - more - other for size, more, other in zip(skipped, kept, cached, strict=True)]
         if instruction.first.result.needs_grad and self._recording:
             self._record_jump(result, bridge, skipped, instruction.gradient_bytes * (count - 2))
         self._layer(instruction.later, bridge)
@@ -154,6 +166,14 @@ class PeakReader(Autograd):
         """Add what `count` more runs leave behind, each as much as the one since `before`; return it by `Kind`."""
         skipped = [(now - then) * count for now, then in zip(self.live, before, strict=True)]
         self._shift(skipped, 1)
+        return skipped
+
+    def skip_cache(self, num_before: int, count: int) -> list[Size]:
+        """Count what `count` more runs put into the cache, each as much as the one since there were `num_before`."""
+        skipped = [ZERO] * len(Kind)
+        for buffer in self._cached[num_before:]:
+            skipped[buffer.kind] += buffer.size * count
+        self.skipped_cache = [size + more for size, more in zip(self.skipped_cache, skipped, strict=True)]
         return skipped
 
     def _record_jump(self, first: Value, bridge: Value, skipped: Sequence[Size], gradient_bytes: int) -> None:

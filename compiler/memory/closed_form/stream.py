@@ -11,8 +11,10 @@ from kaitoc.compiler.memory.closed_form.op import (
     Accumulate,
     Begin,
     Body,
+    Cache,
     Checkpoint,
     Drop,
+    DropCache,
     Enter,
     Hold,
     Instruction,
@@ -88,6 +90,14 @@ class StreamBuilder:
     def keep(self, tensor: Tensor) -> None:
         """Hand a tensor out with the model's outputs, which the loop holds."""
         self._write(Keep(tensor))
+
+    def cache(self, tensor: Tensor) -> None:
+        """Put a tensor into the cache of the model's outputs, whose computation records no gradient."""
+        self._write(Cache(tensor))
+
+    def drop_cache(self) -> None:
+        """Give up the model's outputs with their cache."""
+        self._write(DropCache())
 
     def relabel(self, tensor: Tensor, kind: Kind) -> Tensor:
         """Count a tensor's storage under another kind."""

@@ -203,16 +203,18 @@ class _Jump:
         self._reader = reader
         self._count = count
         self._before: Sequence[Size] = ()
+        self._num_cached = 0
 
     def begin(self) -> None:
         """Remember what is live before the layer in between."""
-        self._before = tuple(self._reader.live)
+        self._before, self._num_cached = tuple(self._reader.live), self._reader.num_cached
 
     def forward(self) -> None:
         """Add what it changed."""
         live = self._reader.live
         for kind, before in enumerate(self._before):
             live[kind] += (live[kind] - before) * self._count
+        self._reader.skip_cache(self._num_cached, self._count)
 
     back = forward
 
