@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import AllocatorOutOfMemoryError, CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 
@@ -216,3 +218,46 @@ def _hold_laws(allocator: CachingAllocator, settings: AllocatorSettings) -> None
     assert allocator.allocated_bytes <= allocator.reserved_bytes <= allocator.peak_reserved_bytes
     if settings.capacity_bytes is not None:
         assert allocator.reserved_bytes <= settings.capacity_bytes
+
+
+@pytest.mark.parametrize("settings", [AllocatorSettings(), EXPANDABLE], ids=["segments", "expandable"])
+def test_a_copy_with_residents_goes_on_as_the_original_would(settings: AllocatorSettings) -> None:
+    dice = Random(3)
+    original = CachingAllocator(settings)
+    residents = [original.allocate(dice.choice((3 * KIB, 700 * KIB, 5 * MIB, 33 * MIB))) for _ in range(60)]
+    for block in residents[::4]:
+        original.free(block)
+    copied = original.with_residents()
+
+    for allocator in (original, copied):
+        dice, blocks = Random(5), list[Block]()
+        for _ in range(300):
+            if blocks and dice.random() < 0.5:
+                allocator.free(blocks.pop(dice.randrange(len(blocks))))
+            else:
+                blocks.append(allocator.allocate(dice.choice((KIB, 90 * KIB, 2 * MIB, 9 * MIB, 50 * MIB))))
+        allocator.empty_cache()
+
+    assert copied.reserved_bytes == original.reserved_bytes
+    assert copied.peak_allocated_bytes == original.peak_allocated_bytes
+    assert copied.peak_reserved_bytes == original.peak_reserved_bytes
+
+
+def test_a_block_comes_from_the_growing_end_though_another_would_fit_better() -> None:
+    allocator = CachingAllocator(EXPANDABLE)
+    hole, _, end = (allocator.allocate(size * MIB) for size in (20, 20, 40))
+    allocator.free(hole)
+    allocator.free(end)
+    block = allocator.allocate_at_growing_end(20 * MIB)
+
+    assert block is not None
+    assert block.place == end.place
+    assert allocator.allocated_bytes == 40 * MIB
+
+
+def test_nothing_comes_from_an_end_that_is_too_small_or_not_there() -> None:
+    allocator = CachingAllocator(EXPANDABLE)
+    allocator.allocate(30 * MIB)
+
+    assert allocator.allocate_at_growing_end(20 * MIB) is None
+    assert CachingAllocator().allocate_at_growing_end(20 * MIB) is None

@@ -76,6 +76,25 @@ class Pool:
         return order[index][2] if index < len(order) else None
 
 
+def copy_segment(first: Block, pool: Pool) -> Block:
+    """Copy a segment's blocks into a pool, neighbours in use as one block; return the first."""
+    copied: list[Block] = []
+    for block in first.chain():
+        if copied and not (block.is_free or copied[-1].is_free):
+            copied[-1].size += block.size
+            continue
+        copy = Block(block.place, block.size, pool, block.is_mapped)
+        copy.is_free, copy.unused_since = block.is_free, block.unused_since
+        if copied:
+            copy.before, copied[-1].after = copied[-1], copy
+        copied.append(copy)
+        if not copy.is_mapped:
+            pool.unmapped.append(copy)
+        elif copy.is_free:
+            pool.add(copy)
+    return copied[0]
+
+
 def split(block: Block, size: int) -> Block:
     """Cut a block after `size` bytes and return the rest, a free neighbour that is in no pool yet."""
     rest = Block(block.place + size, block.size - size, block.pool, block.is_mapped)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from kaitoc.compiler.memory.allocator.blocks import Block, FreeBlocks, Pool, merge_neighbours, split
+from kaitoc.compiler.memory.allocator.blocks import Block, FreeBlocks, Pool, copy_segment, merge_neighbours, split
 from kaitoc.compiler.memory.allocator.expandable import AddressSpace
 from kaitoc.compiler.memory.allocator.sizes import (
     OVERSIZE_TOLERANCE_BYTES,
@@ -42,6 +42,44 @@ class CachingAllocator:
         self._takes_any = self.settings.max_split_size_bytes is None and not self._spares_growing_end
         self._next_place = 0
         self.num_retries = 0
+
+    def growing_end(self) -> Block | None:
+        """Return the free block of the large pool behind which more is mapped, None where there is not exactly one."""
+        unmapped = self._large.unmapped
+        end = unmapped[0].before if len(unmapped) == 1 else None
+        return end if end is not None and end.is_free else None
+
+    def allocate_at_growing_end(self, size: int) -> Block | None:
+        """Return a block of a rounded size from the lower end of it, None where it has not that much."""
+        block = self.growing_end()
+        if block is None or block.size <= size:
+            return None
+        self._large.remove(block)
+        self._large.add(split(block, size))
+        block.is_free = False
+        self.allocated_bytes += size
+        self.peak_allocated_bytes = max(self.peak_allocated_bytes, self.allocated_bytes)
+        return block
+
+    def free_blocks(self) -> Iterator[Block]:
+        """Yield the free blocks, of each pool the smallest first."""
+        for pool in (self._small, self._large):
+            yield from pool
+
+    def with_residents(self) -> CachingAllocator:
+        """Return a copy in which the blocks now in use stay so for good; segments that are full are not copied."""
+        copied = CachingAllocator(self.settings)
+        copied.allocated_bytes, copied.reserved_bytes = self.allocated_bytes, self.reserved_bytes
+        copied.peak_allocated_bytes, copied.peak_reserved_bytes = self.peak_allocated_bytes, self.peak_reserved_bytes
+        copied.num_retries, copied._next_place = self.num_retries, self._next_place
+        for first in self._first_blocks.values():
+            if any(block.is_free for block in first.chain()):
+                pool = copied._small if first.pool.is_small else copied._large
+                copied._first_blocks[first.place] = copy_segment(first, pool)
+        copied._address_space = self._address_space.copy(copied._small, copied._large)
+        for pool, own in ((copied._small, self._small), (copied._large, self._large)):
+            pool.num_searches = own.num_searches
+        return copied
 
     def allocate(self, num_bytes: int) -> Block:
         """Return a block for a request of `num_bytes`.

@@ -5,7 +5,7 @@ After `expandable_segments:True` of PyTorch's `c10/cuda/CUDACachingAllocator.cpp
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.allocator.blocks import Block, Pool, merge_neighbours, split
+from kaitoc.compiler.memory.allocator.blocks import Block, Pool, copy_segment, merge_neighbours, split
 from kaitoc.compiler.memory.allocator.sizes import LARGE_SEGMENT_BYTES, SMALL_SEGMENT_BYTES, round_up
 
 _ADDRESS_SPACE_BYTES = 1 << 50
@@ -21,6 +21,13 @@ class AddressSpace:
     def first_blocks(self) -> list[Block]:
         """Return the lowest block of every segment."""
         return list(self._first.values())
+
+    def copy(self, small: Pool, large: Pool) -> AddressSpace:
+        """Copy the segments into the pools of another allocator (`copy_segment`)."""
+        copied = AddressSpace()
+        for is_small, first in self._first.items():
+            copied._first[is_small] = copy_segment(first, small if is_small else large)
+        return copied
 
     def lowest_unmapped(self, pool: Pool, size: int) -> Block:
         """`find_expandable_block`: the lowest address space that makes up the size with the free blocks around it.

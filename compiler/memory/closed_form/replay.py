@@ -1,28 +1,26 @@
 """Replays batches, one after the other, tensor by tensor through one allocator that holds the weights.
 
 After a step its blocks have merged into the segments that they were cut from, so most batches take nothing more from
-the device and are skipped. So are most layers going back, each of which finds what the one before has left.
+the device and are skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass, replace
-from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import AllocatorOutOfMemoryError, CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.batch_shape import BatchShape
-from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
-from kaitoc.compiler.memory.closed_form.script import GoingBack, Script
-from kaitoc.compiler.memory.closed_form.sharding.units import units_of
+from kaitoc.compiler.memory.closed_form.resident import loaded_allocator, resident_of, trained_tensors
+from kaitoc.compiler.memory.closed_form.step_replay import StepReplay
 from kaitoc.compiler.memory.closed_form.step_script import script_of
 from kaitoc.compiler.memory.workload import Allocator, Workload
-from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
+from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_plan, key_of_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,42 +53,31 @@ def replay_batches(
     settings = AllocatorSettings(
         expandable_segments=workload.allocator is Allocator.EXPANDABLE, capacity_bytes=capacity_bytes
     )
-    allocator = CachingAllocator(settings)
+    resident = resident_of(workload, gpu, has_states=has_states)
+    allocator = CachingAllocator(settings) if capacity_bytes is not None else loaded_allocator(resident, settings)
     try:
-        run = _Run(workload, gpu, allocator, accumulation_steps)
-        if has_states:
-            run.allocate_states()
-        run.run(shapes)
+        if capacity_bytes is not None:
+            resident.load(allocator)
+        _Run(workload, allocator, accumulation_steps, has_states=has_states).run(shapes)
     except AllocatorOutOfMemoryError:
         return Replayed(allocator.peak_allocated_bytes, allocator.peak_reserved_bytes, allocator.num_retries, False)
     return Replayed(allocator.peak_allocated_bytes, allocator.peak_reserved_bytes, allocator.num_retries, True)
 
 
 class _Run:
-    """A fine-tune on one GPU: what is resident, and the batches that come."""
+    """A fine-tune on one GPU whose resident memory is allocated, and the batches that come."""
 
     def __init__(
-        self, workload: Workload, gpu: Gpu | None, allocator: CachingAllocator, accumulation_steps: int
+        self, workload: Workload, allocator: CachingAllocator, accumulation_steps: int, *, has_states: bool
     ) -> None:
         self.workload = replace(workload, lora=adapter_shape(workload.lora))
         self.plan = plan_for(workload)
-        self.trainable = tuple(_trained(workload))
+        self.trainable = trained_tensors(key_of_plan(workload))
         self.allocator = allocator
         self.accumulation_steps = accumulation_steps
         self._gradients: list[Block] = []
         self._outputs: list[Block] = []
-        self._has_states = False
-        for size in _resident_sizes(workload, self.plan):
-            allocator.allocate(size)
-        allocator.allocate(device.cublas_workspace_bytes(gpu))
-        if workload.num_gpus > 1:
-            allocator.allocate(self.plan.gradient_bytes)
-
-    def allocate_states(self) -> None:
-        """Allocate the optimizer's state, which stays."""
-        for size in state_sizes(self.workload.optimizer, self.trainable):
-            self.allocator.allocate(size)
-        self._has_states = True
+        self._has_states = has_states
 
     def run(self, shapes: Sequence[BatchShape]) -> None:
         """Run batches, with the optimizer after every `accumulation_steps` of them.
@@ -107,19 +94,19 @@ class _Run:
                 self._batch(shape)
                 idle.append((shape, is_first))
             if is_updated and (self._gradients or self.workload.steps_in_backward):
-                self._update()
+                self._update(is_last=number == len(shapes))
             if (reserved, peak) != (allocator.reserved_bytes, allocator.peak_reserved_bytes):
                 idle.clear()
 
     def _batch(self, shape: BatchShape) -> None:
         workload = replace(self.workload, batch_size=shape.num_rows, seq_len_tokens=shape.num_tokens)
         script = script_of(key_of_step(workload), adds_up=bool(self._gradients), is_detailed=True)
-        blocks: list[Block] = []
-        num_bytes = script.num_bytes(*shape)
-        script.run(self.allocator, num_bytes, blocks, 0, script.num_forward)
+        step = StepReplay(self.allocator, script, script.num_bytes(*shape))
+        step.forward()
         for block in self._outputs:
             self.allocator.free(block)
-        self._go_back(script, num_bytes, blocks)
+        step.back(passes_layers=not self.plan.trains_base)
+        blocks = step.blocks
         self._outputs = [blocks[number] for number in script.outputs]
         self._gradients += [blocks[number] for number in script.gradients]
         stay = {*script.outputs, *script.gradients}
@@ -127,78 +114,25 @@ class _Run:
             if number not in stay:
                 self.allocator.free(blocks[number])
 
-    def _go_back(self, script: Script, num_bytes: Sequence[int], blocks: list[Block]) -> None:
-        """Run the backward pass, of a layer that does as one that took nothing from the device only what outlives it.
-
-        Where weights are trained whole each layer leaves their gradients, so that the next finds other gaps.
-        """
-        allocator, position = self.allocator, script.num_forward
-        for layers in () if self.plan.trains_base else script.going_back:
-            script.run(allocator, num_bytes, blocks, position, layers.start)
-            position, is_idle = layers.start, False
-            for _ in range(layers.num_layers):
-                reserved_bytes, end = allocator.reserved_bytes, position + layers.num_operations
-                if is_idle:
-                    self._pass(script, layers, position, num_bytes, blocks)
-                else:
-                    script.run(allocator, num_bytes, blocks, position, end)
-                position, is_idle = end, allocator.reserved_bytes == reserved_bytes
-        script.run(allocator, num_bytes, blocks, position, len(script.operations))
-
-    def _pass(
-        self, script: Script, layers: GoingBack, start: int, num_bytes: Sequence[int], blocks: list[Block]
-    ) -> None:
-        """Take and free what outlives a layer; the other blocks of its numbers are never asked for."""
-        first, allocator = len(blocks), self.allocator
-        blocks += [blocks[0]] * layers.num_blocks
-        for place, number in layers.lasting:
-            operation = script.operations[start + place]
-            if number is None:
-                allocator.free(blocks[~operation])
-            else:
-                blocks[first + number] = allocator.allocate_rounded(num_bytes[operation])
-
-    def _update(self) -> None:
-        """Step the optimizer, whose state is born in its first step, and drop the gradients."""
+    def _update(self, *, is_last: bool) -> None:
+        """Step the optimizer, whose state is born in its first step, and drop the gradients, the last for good."""
         if not self._has_states:
-            self.allocate_states()
-        after = () if self.workload.steps_in_backward else step_sizes(self.workload.optimizer, self.trainable)
-        scratch = [self.allocator.allocate(size) for size in after]
+            self._allocate(state_sizes(self.workload.optimizer, self.trainable))
+            self._has_states = True
+        scratch = self._allocate(
+            () if self.workload.steps_in_backward else step_sizes(self.workload.optimizer, self.trainable)
+        )
+        if is_last:
+            return
         for block in (*scratch, *self._gradients):
             self.allocator.free(block)
         self._gradients = []
         if self.workload.empty_cache_each_step:
             self.allocator.empty_cache()
 
-
-def resident_bytes(workload: Workload) -> int:
-    """Sum what lives through every step of a replay, but for the optimizer's state."""
-    plan = plan_for(workload)
-    return plan.weights_bytes + plan.adapter_bytes + device.cublas_workspace_bytes(None)
+    def _allocate(self, sizes: Sequence[int]) -> list[Block]:
+        return [self.allocator.allocate(size) for size in sizes]
 
 
 def _covers(large: BatchShape, small: BatchShape) -> bool:
     return small.num_rows <= large.num_rows and small.num_tokens <= large.num_tokens
-
-
-def _trained(workload: Workload) -> Iterator[tuple[int, int, int]]:
-    """Yield what the optimizer steps in the model's order, which decides where its states come to lie."""
-    for unit, count in units_of(replace(workload, autocast=None)).all_units():
-        for _ in range(count):
-            for one in unit.trained.parameters:
-                yield one.copies, one.num_elements // one.copies, one.num_bytes
-
-
-def _resident_sizes(workload: Workload, plan: Plan) -> Iterator[int]:
-    """Yield the sizes of weights and adapters, tensor by tensor as the model has them, and then what is in none."""
-    total = plan.weights_bytes + plan.adapter_bytes
-    for unit, count in units_of(replace(workload, autocast=None)).all_units():
-        for _ in range(count):
-            for one in unit.parameters:
-                size = one.num_elements // one.copies * one.num_bytes
-                for _ in range(one.copies):
-                    if 0 < size <= total:
-                        total -= size
-                        yield size
-    if total:
-        yield total

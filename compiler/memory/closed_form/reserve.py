@@ -93,7 +93,8 @@ def _share_of_chunks(workload: Workload) -> float:
     it for the second, and a third finds the same; a growing range of memory is whole again after each step, but for the
     large states of a model that is trained whole.
     """
-    from kaitoc.compiler.memory.closed_form.replay import replay_batches, resident_bytes  # takes units of shards
+    from kaitoc.compiler.memory.closed_form.replay import replay_batches  # takes units of shards
+    from kaitoc.compiler.memory.closed_form.resident import resident_bytes
 
     accumulation_steps = 2 if workload.accumulates else 1
     is_whole = workload.allocator is Allocator.EXPANDABLE and workload.lora is not None

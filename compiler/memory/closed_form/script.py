@@ -40,8 +40,8 @@ class CudaStream(IntEnum):
     LENT = 3
 
 
-class GoingBack(NamedTuple):
-    """Equal layers in the middle going back: `num_layers` times `num_operations` operations from `start` on.
+class EqualLayers(NamedTuple):
+    """Equal layers in the middle, one way: `num_layers` times `num_operations` operations from `start` on.
 
     `lasting` are the places, among a layer's, of what allocates or frees what outlives it, each with the number of the
     block among the `num_blocks` that a layer allocates, None where it frees.
@@ -62,7 +62,8 @@ class Script:
     scratch memory of that size, given back at once; with a stream above `STREAM_SHIFT` an allocation there; below 0
     the complement of the number of a block to free.
     `left` are the blocks that the step leaves behind: the batch, `gradients`, and `outputs` where the loop holds them.
-    `num_forward` is the number of operations until the loss is there, `going_back` the layers after it, in order.
+    `num_forward` is the number of operations until the loss is there; `going_forward` are the layers before it, and
+    `going_back` those after it, in order.
     """
 
     operations: array[int]
@@ -71,7 +72,8 @@ class Script:
     num_forward: int
     gradients: tuple[int, ...]
     outputs: tuple[int, ...]
-    going_back: tuple[GoingBack, ...] = ()
+    going_forward: tuple[EqualLayers, ...] = ()
+    going_back: tuple[EqualLayers, ...] = ()
 
     def replay(self, allocator: CachingAllocator, batch_size: int, seq_len_tokens: int) -> list[Block]:
         """Run the script in an allocator; return the blocks that it leaves behind."""

@@ -11,9 +11,9 @@ from kaitoc.compiler.memory.closed_form.script import (
     STREAM_SHIFT,
     TOUCH,
     Allocated,
+    EqualLayers,
     Event,
     Freed,
-    GoingBack,
     LayerRun,
     Script,
     Touched,
@@ -70,7 +70,7 @@ class _Unroller:
         self._num_blocks = 0
         self._single: dict[int, int] = {}
         self._first_blocks: dict[tuple[int, bool, int], int] = {}
-        self._going_back: list[GoingBack] = []
+        self._equal: dict[bool, list[EqualLayers]] = {False: [], True: []}
 
     def is_uniform(self) -> bool:
         """Return whether every group's layer in the middle does what the one before does."""
@@ -102,7 +102,8 @@ class _Unroller:
             num_forward=end_of_forward,
             gradients=tuple(number for number, event in left if event.size == fixed(event.size[0])),
             outputs=tuple(number for number, event in left if event.number in kept),
-            going_back=tuple(self._going_back),
+            going_forward=tuple(self._equal[False]),
+            going_back=tuple(self._equal[True]),
         )
 
     def _left(self) -> Iterator[tuple[int, Allocated]]:
@@ -139,9 +140,10 @@ class _Unroller:
             else:
                 template[place] = ~(self._single[event.number] if origin is None else self._block(origin))
         layers = self._real_layers(section.group, section.layer)
-        if section.is_backward and section.layer == _MIDDLE:
+        if section.layer == _MIDDLE:
             lasting = tuple(_lasting(events))
-            self._going_back.append(GoingBack(len(self._operations), len(events), len(layers), num_allocated, lasting))
+            equal = EqualLayers(len(self._operations), len(events), len(layers), num_allocated, lasting)
+            self._equal[section.is_backward].append(equal)
         for layer in reversed(layers) if section.is_backward else layers:
             self._first_blocks[section.group, section.is_backward, layer] = self._num_blocks
             self._num_blocks += num_allocated
