@@ -13,6 +13,7 @@ from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
+from kaitoc.compiler.memory.closed_form import step_script
 from kaitoc.compiler.memory.closed_form.footprint import phase_peaks
 from kaitoc.compiler.memory.closed_form.graph import Buffer
 from kaitoc.compiler.memory.closed_form.model import stream_of
@@ -154,3 +155,16 @@ def test_a_replay_frees_all_but_what_is_left(batch_size: int, seq_len_tokens: in
     for block in left:
         allocator.free(block)
     assert allocator.allocated_bytes == 0
+
+
+@pytest.mark.parametrize("num_layers", [3, 6])
+def test_outputs_that_a_loop_holds_end_after_the_forward_pass(num_layers: int) -> None:
+    """So it is too where every layer was run, as of a few layers or of ones that differ."""
+    model = find_model("qwen2.5-0.5b")
+    assert model is not None
+    config = {**model.config, "model_type": model.model_type, "num_hidden_layers": num_layers}
+    step = replace(ONE_TOKEN, architecture=from_config("shallow", config), holds_outputs=True)
+    script = step_script.script_of(step)
+
+    assert len(script.outputs) > 1
+    assert 0.3 < script.num_forward / len(script.operations) < 0.7

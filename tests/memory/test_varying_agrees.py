@@ -16,7 +16,7 @@ from kaitoc.compiler.memory.batches import Loading, assumed_lengths, batches
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.closed_form.replay import replay_batches
 from kaitoc.compiler.memory.trace.run import trace, trace_batches
-from kaitoc.compiler.memory.workload import Allocator, Lora, Loss, Quantization, Workload
+from kaitoc.compiler.memory.workload import Allocator, Dtype, Lora, Loss, Quantization, Workload
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 TOLERANCE = 0.01
@@ -44,6 +44,8 @@ WAYS = {
     "TRL's chunks without checkpoints": CHUNKS,
     "TRL's chunks, full": {**CHUNKS, "lora": None},
     "TRL's chunks, full in expandable segments": {**CHUNKS, "lora": None, "allocator": Allocator.EXPANDABLE},
+    "8-bit LoRA": {"quantization": Quantization.INT8, "autocast": Dtype.BFLOAT16},
+    "8-bit LoRA, checkpointed": {"quantization": Quantization.INT8, "gradient_checkpointing": True},
     "outputs held": {"holds_outputs": True},
     "outputs held, checkpointed": {"holds_outputs": True, "gradient_checkpointing": True},
 }  # fmt: skip
@@ -65,8 +67,9 @@ def test_the_replay_agrees_with_the_log_of_the_same_batches(way: str) -> None:
         {"lora": None, "loss": Loss.LIGER, "gradient_checkpointing": True},
         {"lora": None, **CHUNKS, "gradient_checkpointing": True, "allocator": Allocator.EXPANDABLE},
         {"lora": None, "allocator": Allocator.EXPANDABLE},
+        {"gradient_checkpointing": True, "empty_cache_each_step": True},
     ],
-    ids=["LoRA", "full with Liger's loss", "full with TRL's chunks", "full with all logits"],
+    ids=["LoRA", "full with Liger's loss", "full with TRL's chunks", "full with all logits", "cache emptied"],
 )
 def test_it_agrees_over_an_accumulation(change: dict[str, Any]) -> None:
     """The gradient of a tied head waits for that of the embedding before it is added up."""

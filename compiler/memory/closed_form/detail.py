@@ -11,13 +11,15 @@ from kaitoc.compiler.memory.closed_form.size import Size
 class Detail:
     """The tensors that make up an operation's sums, and in which order its gradients come.
 
-    `forward` and `backward` stand for the temporaries, the latter before the gradients, where pieces that end no sooner
+    `before` and `forward` stand for the temporaries that are there before the output and after, all until the operation
+    ends unless they say when; `backward` for those before the gradients, where pieces that end no sooner
     than the last of them end among the later pieces, on which the numbers run on; `saved` for what is saved
     beside inputs and output, of which all but the last are there before the output. `weight_first`: gradients of
     parameters come before those of inputs. `views_gradient`, `views_weight`: the input's or the weight's gradient is a
     view, to which nothing can be added in place.
     """
 
+    before: tuple[Piece, ...] = ()
     forward: tuple[Piece, ...] = ()
     backward: tuple[Piece, ...] = ()
     saved: tuple[Size, ...] = ()

@@ -32,6 +32,7 @@ class DetailedScriptReader(ScriptReader):
         self._views: set[Buffer] = set()
         self._detail_of_undone = NO_DETAIL
         self._ending_later: dict[int, list[int]] = {}
+        self._before_output: list[int] = []
 
     def _free(self, buffer: Buffer) -> None:
         if self._numbers.get(buffer) in self._unmade:
@@ -55,8 +56,8 @@ class DetailedScriptReader(ScriptReader):
             self._numbers[head], self._taken[0] = self._taken[0], self._numbers[head]
 
     def _launch(self, op: Op) -> None:
-        if op.detail.forward:
-            self._give_back(self._take(op.detail.forward))
+        if op.detail.forward or op.detail.before:
+            self._give_back([*self._take(op.detail.forward), *self._before_output])
         elif op.detail.saved:
             self._mark(op.forward_temporary - op.saved_size)
         else:
@@ -102,6 +103,7 @@ class DetailedScriptReader(ScriptReader):
     def _apply(self, op: Op) -> None:
         if op.saved or op.detail.saved or op.num_saved_parameters:
             self._last_saved = len(self.events)
+        self._before_output = self._take(op.detail.before)
         super()._apply(op)
         if op.saves_results:
             self._last_saved = len(self.events)

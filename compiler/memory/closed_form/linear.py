@@ -14,6 +14,7 @@ from kaitoc.compiler.memory.closed_form.elementwise import Elementwise
 from kaitoc.compiler.memory.closed_form.kernel import Group, Launch, Unit, launch, traffic
 from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
+from kaitoc.compiler.memory.closed_form.scratch import Piece, together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.workload import Quantization
 
@@ -194,13 +195,14 @@ class LinearOps(Elementwise):
 
         Rows are quantised, and the product's result is scaled; going back, the weight is dequantised to half precision.
         """
-        rows = value.elements
-        quantized = rows + rows * HALF_BYTES + per_token(FLOAT32_BYTES * layer.out_features)
+        rows, product = value.elements, per_token(FLOAT32_BYTES * layer.out_features)
+        quantized, dequantized = rows + rows * HALF_BYTES + product, fixed(layer.num_weights * HALF_BYTES)
         forward, backward = self._8bit_launches(value, layer)
         effects = Effects(
             retains=(value,),
             forward_temporary=quantized,
-            backward_temporary=fixed(layer.num_weights * HALF_BYTES),
+            backward_temporary=dequantized,
+            detail=Detail((Piece(rows * HALF_BYTES, 2), Piece(rows)), together(product), together(dequantized)),
             forward=forward,
             backward=backward,
         )

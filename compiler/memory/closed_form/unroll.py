@@ -86,14 +86,15 @@ class _Unroller:
     def script(self, num_forward: int, kept: Collection[int]) -> Script:
         """Write all events, those of the layers in the middle as often as there are such layers."""
         position, end_of_forward = 0, 0
-        for section in self._sections:
-            if position <= num_forward <= section.start:
+        for section in (*self._sections, None):
+            start = len(self._events) if section is None else section.start
+            if position <= num_forward <= start:
                 self._write_single(position, num_forward)
                 position, end_of_forward = num_forward, len(self._operations)
-            self._write_single(position, section.start)
-            self._write_layers(section)
-            position = section.end
-        self._write_single(position, len(self._events))
+            self._write_single(position, start)
+            if section is not None:
+                self._write_layers(section)
+                position = section.end
         left = sorted(self._left())
         return Script(
             operations=array("i", self._operations),

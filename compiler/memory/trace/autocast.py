@@ -80,7 +80,8 @@ class Autocast:
             return type(value)(self._narrow(item) for item in value)
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype is self.dtype:
             return value
-        if not (value.is_leaf and value.requires_grad and value.dtype is torch.float32):
+        is_parameter = value.is_leaf and value.requires_grad and not value._is_view()
+        if not (is_parameter and value.dtype is torch.float32):
             return value.to(self.dtype)
         if id(value) not in self._cache:
             self._cache[id(value)] = (value, value.to(self.dtype))

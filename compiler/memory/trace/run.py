@@ -107,7 +107,7 @@ def _trace(workload: Workload, gpu: Gpu | None, shapes: Sequence[BatchShape], up
     with _quiet(), regions_on_meta(is_enabled=workload.autocast is not None):
         recorder, num_trainable = _record(workload, gpu, shapes, updates)
     events = tuple(recorder.events)
-    allocator = replay(workload, events)
+    allocator = replay(workload, events, updates)
     return Trace(
         events,
         _phase_peaks(events, len(shapes)),
@@ -117,13 +117,15 @@ def _trace(workload: Workload, gpu: Gpu | None, shapes: Sequence[BatchShape], up
     )
 
 
-def replay(workload: Workload, events: tuple[Event, ...]) -> CachingAllocator:
-    """Return an allocator that has served a log; it is emptied after each step where the workload does so."""
+def replay(workload: Workload, events: tuple[Event, ...], updates: set[int]) -> CachingAllocator:
+    """Return an allocator that has served a log; where the workload does so it is emptied after each update, as the
+    Trainer's `on_step_end` comes once for all batches of an accumulation.
+    """
     allocator = CachingAllocator(AllocatorSettings(expandable_segments=workload.allocator is Allocator.EXPANDABLE))
     held: dict[int, Block] = {}
     step = 0
     for event in events:
-        if event.step != step and workload.empty_cache_each_step:
+        if event.step != step and step in updates and workload.empty_cache_each_step:
             allocator.empty_cache()
         step = event.step
         key = id(event.allocation)

@@ -1,0 +1,137 @@
+"""Random steps with batches that differ in length: architectures, methods, losses, stacks and data drawn alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from kaitoc.compiler.catalog.architecture import Architecture
+from kaitoc.compiler.catalog.model_config import from_config
+from kaitoc.compiler.catalog.models import find_model
+from kaitoc.compiler.memory.batch_shape import BatchShape
+from kaitoc.compiler.memory.batches import Batching, Lengths, Loading, assumed_lengths, batches, even_lengths
+from kaitoc.compiler.memory.closed_form.validation import can_run
+from kaitoc.compiler.memory.workload import (
+    Allocator,
+    Attention,
+    Dtype,
+    Lora,
+    Loss,
+    Optimizer,
+    Quantization,
+    Workload,
+)
+
+NUM_BATCHES, NUM_ROWS = 8, 64
+MODELS = (
+    "qwen2.5-0.5b", "qwen3-0.6b", "llama-3.2-1b", "smollm2-360m", "gemma-2-2b", "gemma-3-1b", "phi-2",
+    "phi-3-mini-4k-instruct", "phi-4-mini-instruct", "mistral-7b", "falcon-7b", "pythia-410m", "gpt2",
+    "qwen1.5-moe-a2.7b", "mixtral-8x7b", "powerlm-3b",
+)  # fmt: skip
+NUM_LAYERS = (3, 4, 6)
+STACKS = ("transformers-5", "trl-1.10", "trl-1.12", "trl-1.13", "trl-1.16", "kaito-v0.12")
+METHODS: dict[str, dict[str, Any]] = {
+    "LoRA": {},
+    "DoRA": {"lora": Lora(dora=True)},
+    "LoRA with dropout": {"lora": Lora(16, dropout=0.05)},
+    "LoRA with a trained head": {"lora": Lora(modules_to_save=("lm_head",))},
+    "QLoRA": {"quantization": Quantization.NF4, "kbit_prep": True},
+    "QLoRA without preparation": {"quantization": Quantization.NF4, "double_quant": True},
+    "8-bit LoRA": {"quantization": Quantization.INT8},
+    "full": {"lora": None},
+    "full in float32": {"lora": None, "dtype": Dtype.FLOAT32, "autocast": Dtype.BFLOAT16},
+}
+CAPS = (512, 1024, 2048)
+
+
+class Way(NamedTuple):
+    """A step and the batches that it is run on, an optimizer step after every `accumulation_steps` of them."""
+
+    name: str
+    step: Workload
+    shapes: list[BatchShape]
+    accumulation_steps: int
+
+
+def random_ways(num_ways: int, seed: int) -> Iterator[Way]:
+    """Yield ways that a run can have."""
+    dice, num_drawn = random.Random(seed), 0
+    while num_drawn < num_ways:
+        way = _draw(dice)
+        if can_run(way.step) and _is_traceable(way.step):
+            num_drawn += 1
+            yield way
+
+
+def _draw(dice: random.Random) -> Way:
+    method, model = dice.choice(list(METHODS)), _shallow(dice)
+    loading = Loading(dice.choice(list(Batching)), pad_to_multiple_of=dice.choice((1, 1, 8, 64)))
+    lengths, rows, steps = _lengths(dice), dice.choice((1, 2, 3, 4, 8)), dice.choice((1, 1, 2, 3))
+    settings: dict[str, Any] = {
+        "stack": dice.choice(STACKS),
+        "loss": dice.choice(list(Loss)),
+        "optimizer": dice.choice(list(Optimizer)),
+        "allocator": dice.choice(list(Allocator)),
+        "attention": dice.choice((Attention.SDPA, Attention.SDPA, Attention.EAGER, Attention.FLASH)),
+        "autocast": dice.choice((None, Dtype.BFLOAT16)),
+        "gradient_checkpointing": dice.random() < 0.5,
+        "empty_cache_each_step": dice.random() < 0.2,
+        "is_padded": rows > 1 and loading.batching is not Batching.PACKED,
+        "accumulates": steps > 1,
+        **METHODS[method],
+    }
+    kind = dice.choice(("plain", "plain", "plain", "outputs held", "in backward", "activations offloaded"))
+    if kind == "outputs held":
+        settings |= {"holds_outputs": True, "loss": Loss.FULL}
+    elif kind == "in backward":
+        settings |= {"steps_in_backward": True, "accumulates": False}
+        steps = 1
+    elif kind == "activations offloaded":
+        settings["offloads_activations"] = True
+    step = replace(Workload(model, Lora(), rows, lengths.cap_tokens, "transformers-5"), **settings)
+    shapes = batches(lengths, loading, rows, dice.randrange(1 << 16), NUM_BATCHES)
+    return Way(_name(method, kind, step, loading, steps), step, shapes, steps)
+
+
+def _shallow(dice: random.Random) -> Architecture:
+    name, num_layers = dice.choice(MODELS), dice.choice(NUM_LAYERS)
+    model = find_model(name)
+    if model is None:
+        raise SystemExit(f"the catalog has no {name}")
+    key = "n_layer" if "n_layer" in model.config else "num_hidden_layers"
+    config = {**model.config, "model_type": model.model_type, key: num_layers}
+    if "layer_types" in config:
+        config["layer_types"] = model.config["layer_types"][:num_layers]  # type: ignore[index]  # a list
+    return from_config(f"{name} of {num_layers} layers", config)
+
+
+def _lengths(dice: random.Random) -> Lengths:
+    cap = dice.choice(CAPS)
+    if dice.random() < 0.2:
+        return even_lengths(cap, NUM_ROWS)
+    p50 = dice.randint(16, cap // 2)
+    p90 = dice.randint(p50, cap)
+    return assumed_lengths(p50, p90, dice.randint(p90, cap), cap, NUM_ROWS)
+
+
+def _name(method: str, kind: str, step: Workload, loading: Loading, steps: int) -> str:
+    words = [
+        step.architecture.name, method, "" if kind == "plain" else kind, f"{step.batch_size} rows",
+        loading.batching.value, f"multiples of {loading.pad_to_multiple_of}", step.stack, f"{step.loss.value} loss",
+        step.optimizer.value, step.allocator.value, step.attention.value,
+        "autocast" if step.autocast else "no autocast",
+        "checkpointed" if step.gradient_checkpointing else "",
+        "emptied" if step.empty_cache_each_step else "",
+        f"accumulation {steps}",
+    ]  # fmt: skip
+    return ", ".join(filter(None, words))
+
+
+def _is_traceable(step: Workload) -> bool:
+    """Return whether the installed libraries take a step: Falcon names its attention, and PEFT has no DoRA of experts."""
+    model_type = step.architecture.model_type
+    is_dora = step.lora is not None and step.lora.dora
+    has_experts = any("experts" in key for key in step.architecture.config)
+    return not (model_type == "falcon" and step.attention is Attention.FLASH) and not (is_dora and has_experts)
