@@ -1,10 +1,11 @@
-"""Random steps with batches that differ in length: architectures, methods, losses, stacks and data drawn alike."""
+"""Steps with batches that differ in length: combinations of what decides, and ones drawn at random."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 from kaitoc.compiler.catalog.architecture import Architecture
@@ -24,6 +25,19 @@ from kaitoc.compiler.memory.workload import (
     Workload,
 )
 
+SHALLOW_METHODS: dict[str, dict[str, Any]] = {
+    "LoRA": {},
+    "LoRA, checkpointed": {"gradient_checkpointing": True},
+    "QLoRA": {"quantization": Quantization.NF4, "kbit_prep": True, "gradient_checkpointing": True},
+    "full": {"lora": None},
+    "full, checkpointed": {"lora": None, "gradient_checkpointing": True},
+}
+LOSSES: dict[str, dict[str, Any]] = {
+    "full logits": {},
+    "fused loss": {"loss": Loss.FUSED},
+    "Liger's loss": {"loss": Loss.LIGER},
+    "TRL's chunks": {"loss": Loss.CHUNKED, "stack": "trl-1.12"},
+}
 NUM_BATCHES, NUM_ROWS = 8, 64
 MODELS = (
     "qwen2.5-0.5b", "qwen3-0.6b", "llama-3.2-1b", "smollm2-360m", "gemma-2-2b", "gemma-3-1b", "phi-2",
@@ -55,6 +69,18 @@ class Way(NamedTuple):
     accumulation_steps: int
 
 
+def combined_ways(num_seeds: int, words: str = "") -> Iterator[Way]:
+    """Yield the combinations whose names have these words, each with so many orders of the data."""
+    step = Workload(_shortened("qwen2.5-0.5b", 3), Lora(), 4, 1024, "transformers-5", is_padded=True)
+    for (method, of_method), (loss, of_loss), allocator, steps in product(
+        SHALLOW_METHODS.items(), LOSSES.items(), Allocator, (1, 3)
+    ):
+        name = f"{method}, {loss}, {allocator.value} allocator, accumulation {steps}"
+        for seed in range(1, num_seeds + 1) if words in name else ():
+            shapes = batches(assumed_lengths(200, 600, 1024, 1024, 64), Loading(), 4, seed, 6)
+            yield Way(f"{name}, seed {seed}", replace(step, **of_method, **of_loss, allocator=allocator), shapes, steps)
+
+
 def random_ways(num_ways: int, seed: int) -> Iterator[Way]:
     """Yield ways that a run can have."""
     dice, num_drawn = random.Random(seed), 0
@@ -66,7 +92,7 @@ def random_ways(num_ways: int, seed: int) -> Iterator[Way]:
 
 
 def _draw(dice: random.Random) -> Way:
-    method, model = dice.choice(list(METHODS)), _shallow(dice)
+    method, model = dice.choice(list(METHODS)), _shortened(dice.choice(MODELS), dice.choice(NUM_LAYERS))
     loading = Loading(dice.choice(list(Batching)), pad_to_multiple_of=dice.choice((1, 1, 8, 64)))
     lengths, rows, steps = _lengths(dice), dice.choice((1, 2, 3, 4, 8)), dice.choice((1, 1, 2, 3))
     settings: dict[str, Any] = {
@@ -95,8 +121,7 @@ def _draw(dice: random.Random) -> Way:
     return Way(_name(method, kind, step, loading, steps), step, shapes, steps)
 
 
-def _shallow(dice: random.Random) -> Architecture:
-    name, num_layers = dice.choice(MODELS), dice.choice(NUM_LAYERS)
+def _shortened(name: str, num_layers: int) -> Architecture:
     model = find_model(name)
     if model is None:
         raise SystemExit(f"the catalog has no {name}")
@@ -130,8 +155,11 @@ def _name(method: str, kind: str, step: Workload, loading: Loading, steps: int) 
 
 
 def _is_traceable(step: Workload) -> bool:
-    """Return whether the installed libraries take a step: Falcon names its attention, and PEFT has no DoRA of experts."""
-    model_type = step.architecture.model_type
-    is_dora = step.lora is not None and step.lora.dora
-    has_experts = any("experts" in key for key in step.architecture.config)
-    return not (model_type == "falcon" and step.attention is Attention.FLASH) and not (is_dora and has_experts)
+    """Return whether the installed libraries take a step: PEFT adapts experts without DoRA and dropout, and Falcon has
+    attention of its own.
+    """
+    architecture, lora = step.architecture, step.lora
+    if architecture.model_type == "falcon" and step.attention is Attention.FLASH:
+        return False
+    has_experts = any("experts" in key for key in architecture.config)
+    return not (has_experts and lora is not None and (lora.dora or lora.dropout))
