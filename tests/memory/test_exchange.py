@@ -94,6 +94,31 @@ def test_fsdp1_gathers_a_layer_again_for_its_second_forward_pass_and_for_its_way
     assert sent(reentrant, CollectiveKind.GATHER) - sent(plain, CollectiveKind.GATHER) == layers
 
 
+def test_fsdp1_gathers_a_layer_behind_the_reduction_of_the_one_before_unless_it_is_gathered_ahead() -> None:
+    """A process group has one stream of NCCL, which runs collectives in the order of their issue."""
+    plain = sharded(replace(FULL, gradient_checkpointing=False), ShardingKind.FSDP1, wrap=Wrap.ROOT)
+    late, ahead = (
+        replace(plain, sharding=replace(plain.sharding, prefetches_backward=prefetches)) for prefetches in (False, True)
+    )
+    one_layer = sent(late, CollectiveKind.GATHER, Cover.BACKWARD)
+    behind = [sent(late, kind, Cover.NOTHING) - sent(ahead, kind, Cover.NOTHING) for kind in CollectiveKind]
+
+    assert behind == [one_layer * (NUM_LAYERS - 1), one_layer * (NUM_LAYERS - 1), 0]
+    assert sent(late, CollectiveKind.REDUCE_SCATTER, Cover.BACKWARD) == 0
+
+
+def test_fsdp1_that_keeps_its_layers_gathered_reduces_beside_the_way_back() -> None:
+    kept = sharded(FULL, ShardingKind.FSDP1, wrap=Wrap.ROOT, reshard_after_forward=False)
+
+    assert sent(kept, CollectiveKind.REDUCE_SCATTER, Cover.BACKWARD) > 0.8 * sent(kept, CollectiveKind.REDUCE_SCATTER)
+
+
+def test_fsdp1_gathers_layers_beside_the_way_back_where_only_adapters_are_reduced() -> None:
+    lora = sharded(LORA, ShardingKind.FSDP1, wrap=Wrap.ROOT)
+
+    assert sent(lora, CollectiveKind.GATHER, Cover.BACKWARD) > 0.3 * sent(lora, CollectiveKind.GATHER)
+
+
 def test_fsdp1_gathers_and_reduces_every_adapter_matrix_by_itself() -> None:
     workload = sharded(LORA, ShardingKind.FSDP1, wrap=Wrap.ROOT)
     num_matrices = 2 * len(("q_proj", "v_proj")) * NUM_LAYERS

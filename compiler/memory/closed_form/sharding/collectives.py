@@ -108,10 +108,10 @@ class _Recorder(Memory):
             schedule.after(one)
         schedule.begin_tail()
 
-    def communicate(self, collective: Collective, num_calls: int = 1) -> None:
+    def communicate(self, collective: Collective, num_calls: int = 1, *, is_waited_for: bool = False) -> None:
         """Count equal collectives."""
         if collective.num_bytes and num_calls:
-            key = collective, self._cover
+            key = collective, Cover.NOTHING if is_waited_for else self._cover
             self.counts[key] = self.counts.get(key, 0) + num_calls
 
     def take(self, num_bytes: int, kind: Kind, _stream: CudaStream = CudaStream.COMPUTE) -> Buffer | None:

@@ -3,6 +3,10 @@
 The parameters of a unit are one flat tensor, gathered in place of which each weight is a view. The root stays gathered
 from the start of the forward pass to the end of the backward pass. PEFT's wrap policy makes every adapter matrix a unit
 of its own (`fsdp_auto_wrap_policy`); what they take gathered, some KiB at a time, is left out.
+
+Gathers and reductions share a process group and so NCCL's stream, which runs them in the order in which they were
+issued (`BackwardPrefetch`). A layer that is not gathered ahead is so after the layer behind it has been reduced, which
+has to wait for all gradients of that one.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ class Fsdp1(Schedule):
         """A layer that first ran without gradients never asked to be gathered ahead (`_needs_pre_backward_unshard`)."""
         self.gathers_again = recomputes_reentrantly and sharding.reshard_after_forward
         """The layer that runs again is given up after its forward pass, as it was the first time."""
+        self.has_reduced = False
+        """Whether the next gather is queued behind a reduction."""
         is_frozen = any(unit.frozen.parameters for unit, _ in units.layers)
         self.keeps_checkpoints = recomputes_reentrantly and is_frozen
 
@@ -64,9 +70,10 @@ class Fsdp1(Schedule):
 
     def before_back(self, one: Gathered) -> None:
         """Gather a layer, and with prefetching the one that goes back next."""
-        self._unshard(one)
+        self._unshard(one, is_waited_for=self.has_reduced)
         if self.gathers_again:
             self._tell_gather(one)
+        self.has_reduced = False
         self.current = one
         place = self.order.index(one)
         if self.prefetches and place > 0:
@@ -102,27 +109,32 @@ class Fsdp1(Schedule):
             if not one.is_done:
                 self.after_back(one)
 
-    def _unshard(self, one: Gathered) -> None:
+    def _unshard(self, one: Gathered, *, is_waited_for: bool = False) -> None:
         """`_unshard`: one buffer; what is narrowed for it lives as long as the gather."""
         if not self.is_backward:
             self.memory.hold(one)
         if one.weights is None:
-            self._tell_gather(one)
+            self._tell_gather(one, is_waited_for=is_waited_for)
             one.weights = self.memory.take(one.gathered_bytes, Kind.GATHERED, CudaStream.GATHER)
             self.memory.note(fixed(self.copied_bytes(one)))
 
-    def _tell_gather(self, one: Gathered) -> None:
+    def _tell_gather(self, one: Gathered, *, is_waited_for: bool = False) -> None:
         communicate = self.memory.communicate
-        communicate(Collective(CollectiveKind.GATHER, one.gathered_bytes))
+        communicate(Collective(CollectiveKind.GATHER, one.gathered_bytes), is_waited_for=is_waited_for)
         if one.num_apart:
             communicate(Collective(CollectiveKind.GATHER, one.apart_bytes // one.num_apart), one.num_apart)
 
     def _tell_reduction(self, one: Gathered) -> None:
-        """Adapters are reduced one by one, a flat gradient when its parts have been joined."""
+        """Adapters are reduced one by one, a flat gradient when its parts have been joined.
+
+        Behind a layer's adapters its first projection still goes back, which the next gather runs beside.
+        """
         if one.num_apart:
             self.reduce_shards(one, num_calls=one.num_apart)
-        else:
-            self.reduce_shards(one, copied_bytes=_COPIES_OF_A_GRADIENT * one.reduced_bytes)
+            return
+        self.has_reduced = self.sharding.reshard_after_forward and not self.prefetches
+        copied_bytes = _COPIES_OF_A_GRADIENT * one.reduced_bytes
+        self.reduce_shards(one, copied_bytes=copied_bytes, is_waited_for=self.has_reduced)
 
     def _reshard(self, one: Gathered) -> None:
         self.memory.give_back(one.weights)

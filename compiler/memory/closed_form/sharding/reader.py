@@ -80,7 +80,7 @@ class ShardedReader(Autograd, Memory):
         """Note a moment."""
         self._mark(temporary)
 
-    def communicate(self, collective: Collective, num_calls: int = 1) -> None:
+    def communicate(self, collective: Collective, num_calls: int = 1, *, is_waited_for: bool = False) -> None:
         """Take no notice: what is sent lies in buffers that the schedule takes."""
 
     def _leave(self, gradient: Buffer) -> None:

@@ -37,8 +37,8 @@ class Memory(ABC):
         """Give them up."""
 
     @abstractmethod
-    def communicate(self, collective: Collective, num_calls: int = 1) -> None:
-        """Take notice of equal collectives."""
+    def communicate(self, collective: Collective, num_calls: int = 1, *, is_waited_for: bool = False) -> None:
+        """Take notice of equal collectives; `is_waited_for`: no computation can run beside them."""
 
 
 class Gathered:
@@ -114,10 +114,13 @@ class Schedule:
         """Compute the bytes of a shard's copy, narrowed or moved from the host, during a gather."""
         return one.gathered_bytes // one.num_shards if self.is_offloaded else one.cast_bytes
 
-    def reduce_shards(self, one: Gathered, *, copied_bytes: int = 0, num_calls: int = 1) -> None:
+    def reduce_shards(
+        self, one: Gathered, *, copied_bytes: int = 0, num_calls: int = 1, is_waited_for: bool = False
+    ) -> None:
         """Tell of the reduction of a unit's gradients, and of that of its shard among replicas."""
         communicate, num_bytes = self.memory.communicate, one.reduced_bytes // num_calls
-        communicate(Collective(CollectiveKind.REDUCE_SCATTER, num_bytes, copied_bytes // num_calls), num_calls)
+        reduction = Collective(CollectiveKind.REDUCE_SCATTER, num_bytes, copied_bytes // num_calls)
+        communicate(reduction, num_calls, is_waited_for=is_waited_for)
         if self.num_replicas > 1:
             shard_bytes = num_bytes // one.num_shards
             communicate(Collective(CollectiveKind.ALL_REDUCE, shard_bytes, joins_replicas=True), num_calls)
