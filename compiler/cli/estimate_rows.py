@@ -58,6 +58,13 @@ class RowOptions:
             )
         return seq_len_tokens if is_packed else rows.longest
 
+    def cap_tokens(self, rows: RowLengths, seq_len_tokens: int | None) -> int:
+        """Return the length at which rows are cut, and up to which they would be packed."""
+        if seq_len_tokens is not None:
+            return seq_len_tokens
+        assumed = rows.longest if self.data is None else None
+        return max(DEFAULT_SEQ_LEN_TOKENS, assumed or 0)
+
 
 _OPTIONS = (
     *length_options,

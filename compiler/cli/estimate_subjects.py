@@ -24,8 +24,8 @@ def subjects(options: EstimateOptions) -> Iterator[Subject]:
     rows = options.rows.stated
     subject = subject_of(options.fine_tune(_model(options), rows), options.overrides)
     if rows is not None:
-        workload = subject.workload
-        subject = replace(subject, lengths=rows.cut_at(workload.seq_len_tokens, workload.batch_size))
+        cap_tokens = options.rows.cap_tokens(rows, options.training.seq_len)
+        subject = replace(subject, lengths=rows.cut_at(cap_tokens, subject.workload.batch_size))
     newer = version_note(options.stack or "")
     if newer:
         complain(f"note: {newer}")

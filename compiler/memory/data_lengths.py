@@ -30,7 +30,8 @@ def row_tokens(path: str) -> list[int]:
     """Return a cautious guess of every row's length in tokens, empty rows left out; raises `DataLengthError`."""
     tokens = [-(-length // BYTES_PER_TOKEN) for file in _files(path) for length in _lengths(file) if length]
     if not tokens:
-        raise DataLengthError(f"{path}: no rows in {', '.join(_TEXT_SUFFIXES + _TABLE_SUFFIXES)} files")
+        where = f" in {', '.join(_TEXT_SUFFIXES + _TABLE_SUFFIXES)} files" if os.path.isdir(path) else ""
+        raise DataLengthError(f"{path}: no rows with text{where}")
     return tokens
 
 
@@ -59,7 +60,7 @@ def _lengths(path: str) -> Iterator[int]:
         raise DataLengthError(f"{path}: cannot be read: {error}") from error
     if path.endswith(".csv"):
         return _csv_lengths(path, lines)
-    return map(_line_length if path.endswith(".jsonl") else _text_length, filter(str.strip, lines))
+    return _json_line_lengths(path, lines) if path.endswith(".jsonl") else map(_text_length, filter(str.strip, lines))
 
 
 def _document_lengths(text: str) -> list[int]:
@@ -71,12 +72,18 @@ def _document_lengths(text: str) -> list[int]:
     return [_text_length(row) for row in content] if isinstance(content, list) else [_text_length(content)]
 
 
-def _line_length(line: str) -> int:
-    """Return the length of a line's row; what is no JSON counts as it stands, for the runtime to complain of."""
-    try:
-        return _text_length(json.loads(line))
-    except (ValueError, RecursionError):
-        return _text_length(line)
+def _json_line_lengths(path: str, lines: list[str]) -> Iterator[int]:
+    """Yield the lengths of JSON Lines; `datasets` loads no file in which a line is anything but an object."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise DataLengthError(f"{path}: line {number:,} is not a JSON object")
+        yield _text_length(row)
 
 
 def _csv_lengths(path: str, lines: list[str]) -> Iterator[int]:

@@ -80,6 +80,16 @@ def test_packed_data_fills_the_cap_however_short_its_rows_are(small: tuple[str, 
     assert lengths_of(result)["max"] == 2
 
 
+@pytest.mark.parametrize("lengths", ["20,60,128", "cap"])
+def test_rows_would_be_packed_up_to_the_cap_however_short_they_are(small: tuple[str, ...], lengths: str) -> None:
+    asked = (*small, "--lengths", lengths, "--format", "json")
+    alternatives = lengths_of(estimate(*asked))["alternatives"]
+    packed = lengths_of(estimate(*asked, "--batching", "packed"))
+
+    assert alternatives[-1]["change"] == "rows packed up to 1,024 tokens"
+    assert alternatives[-1]["reserved"] <= packed["reserved"]["high"]
+
+
 def test_shards_are_estimated_without_it(small: tuple[str, ...]) -> None:
     result = estimate(*small, "--gpus", "2", "--sharding", "fsdp2", "--lengths", "20,60,128", "--format", "json")
 

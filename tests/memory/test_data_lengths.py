@@ -64,7 +64,10 @@ def test_a_table_is_measured_where_the_runtime_is_installed(tmp_path: Path, name
     [
         ("rows.json", "{", "cannot be read"),
         ("rows.parquet", "no table", "cannot be read"),
-        ("rows.csv", "", "no rows"),
+        ("rows.csv", "", "no rows with text$"),
+        ("rows.jsonl", '{"text": 5}', "no rows with text$"),
+        ("rows.jsonl", '{"text": "whole"}\n\n{"text": "cut', "line 3 is not a JSON object"),
+        ("rows.jsonl", '"text"', "line 1 is not a JSON object"),
         ("rows.bin", "x", "only .jsonl"),
     ],
 )
