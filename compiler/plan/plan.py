@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.faulty_values import describe_fault
+from kaitoc.compiler.memory.sharding.model import MAX_GPUS
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES
 
 PLAN_VERSION: Literal[1] = 1
@@ -227,13 +228,15 @@ class Plan(_Part):
     training: TrainingPlan = TrainingPlan()
     dpo: DpoPlan | None = None
     output: OutputPlan
-    num_processes: int = Field(default=1, ge=1, description="One process per GPU.")
+    num_processes: int = Field(default=1, ge=1, le=MAX_GPUS, description="One process per GPU.")
     sharding: Literal["auto", "ddp", "fsdp2", "fsdp1", "zero3"] = Field(
         default="auto",
         description="Whether each process holds a whole copy (ddp) or a shard (fsdp2); auto shards what outgrows a "
         "GPU. The bundled runtime takes neither fsdp1 nor zero3; fsdp is an earlier name of fsdp2.",
     )
-    num_nodes: int = Field(default=1, ge=1, description="Machines that the processes run on, as many on each.")
+    num_nodes: int = Field(
+        default=1, ge=1, le=MAX_GPUS, description="Machines that the processes run on, as many on each."
+    )
     shard_group: int | None = Field(
         default=None,
         ge=2,

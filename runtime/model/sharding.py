@@ -7,7 +7,7 @@ from typing import Any
 from kaitoc.compiler.catalog.gpus import Gpu, custom_gpu, find_gpu
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.core.units import GIB
-from kaitoc.compiler.memory.closed_form.validation import validate_group
+from kaitoc.compiler.memory.closed_form.validation import validate_group, validate_nodes
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharing import NOT_RUN
 from kaitoc.compiler.memory.workload import WorkloadError
@@ -40,6 +40,7 @@ def with_sharding(plan: Plan, device: str) -> Plan:
         _require_shardable(plan)
     _require_group(plan)
     plan = plan.model_copy(update={"num_nodes": num_nodes() or plan.num_nodes})
+    _require_nodes(plan)
     gpu = _gpu(plan) if device != "cpu" else None
     found = shared_footprint(plan, gpu)
     if found is None:
@@ -146,6 +147,13 @@ def _require_group(plan: Plan) -> None:
         raise PlanFailure("a shard group needs a sharded model: set sharding to fsdp2, or to auto")
     try:
         validate_group(plan.num_processes, plan.shard_group)
+    except WorkloadError as error:
+        raise PlanFailure(str(error)) from error
+
+
+def _require_nodes(plan: Plan) -> None:
+    try:
+        validate_nodes(plan.num_processes, plan.num_nodes)
     except WorkloadError as error:
         raise PlanFailure(str(error)) from error
 

@@ -139,6 +139,13 @@ def test_processes_that_the_manifests_gpus_do_not_expect_are_noted(options: tupl
     assert told in result.stderr
 
 
+def test_more_processes_than_any_job_has_are_refused_at_once() -> None:
+    for words in ((), ("--shard-group", "3"), ("--sharding", "fsdp2")):
+        result = run(str(DEMO), "--dry-run", "--num-processes", "1000000000", *words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "--num-processes 1000000000: the number of GPUs must be at most 100,000" in result.stderr
+
+
 def test_more_processes_than_a_stated_instance_type_has_gpus_are_refused_with_the_nearest() -> None:
     result = run(str(DEMO), "--dry-run", "--num-processes", "16", "--gpu", "Standard_ND96isr_H100_v5")
 

@@ -19,7 +19,7 @@ from test_two_processes import in_two, losses
 
 from kaitoc.compiler.memory.sharding.model import ShardingKind
 from kaitoc.compiler.plan.memory import shared_footprint, syncs_each_batch
-from kaitoc.compiler.plan.plan import FootprintPlan, Plan, read_plan
+from kaitoc.compiler.plan.plan import FootprintPlan, Plan, PlanError, read_plan
 from kaitoc.runtime.data.load import load_data
 from kaitoc.runtime.failures import PlanFailure
 from kaitoc.runtime.launch.ready import RunOptions, build_model
@@ -122,6 +122,20 @@ def test_a_cpu_shards_only_when_told(make_plan: MakePlan) -> None:
 def test_sharding_over_one_process_is_refused(make_plan: MakePlan) -> None:
     with pytest.raises(PlanFailure, match="several processes"):
         with_sharding(make_plan().model_copy(update={"sharding": "fsdp2"}), "cpu")
+
+
+def test_nodes_that_processes_cannot_be_spread_over_are_refused_with_the_nearest(make_plan: MakePlan) -> None:
+    for sharding in ("auto", "ddp", "fsdp2"):
+        plan = sharded(make_plan()).model_copy(update={"sharding": sharding, "num_processes": 8, "num_nodes": 3})
+        with pytest.raises(PlanFailure, match="8 GPUs cannot be spread evenly over 3 nodes; 2 nodes would work"):
+            with_sharding(plan, "cpu")
+
+
+def test_more_processes_than_any_job_has_are_no_plan(make_plan: MakePlan) -> None:
+    text = in_two(make_plan()).to_json().replace('"num_processes": 2', '"num_processes": 1000000000')
+
+    with pytest.raises(PlanError, match="`num_processes`: expected a number of at most 100000"):
+        read_plan(text)
 
 
 def test_a_model_in_8_bit_is_not_sharded(make_plan: MakePlan) -> None:

@@ -108,13 +108,7 @@ def _validate_sharing(workload: Workload) -> None:
     validate_count(num_gpus)
     if sharding is WHOLE_COPIES:
         return
-    num_nodes = sharding.num_nodes
-    require(num_nodes >= 1, f"the number of nodes must be at least 1, not {num_nodes}")
-    if num_gpus % num_nodes:
-        nearest = nearest_divisor(num_gpus, num_nodes)
-        nodes = "1 node" if nearest == 1 else f"{nearest:,} nodes"
-        gpus = "1 GPU" if num_gpus == 1 else f"{num_gpus:,} GPUs"
-        raise WorkloadError(f"{gpus} cannot be spread evenly over {num_nodes:,} nodes; {nodes} would work")
+    validate_nodes(num_gpus, sharding.num_nodes)
     if sharding.is_sharded:
         _validate_shards(workload)
     else:
@@ -125,6 +119,16 @@ def validate_count(num_gpus: int) -> None:
     """Raise `WorkloadError` for a number of GPUs that no job has."""
     require(num_gpus >= 1, f"the number of GPUs must be at least 1, not {num_gpus}")
     require(num_gpus <= MAX_GPUS, f"the number of GPUs must be at most {MAX_GPUS:,}, not {num_gpus:,}")
+
+
+def validate_nodes(num_gpus: int, num_nodes: int) -> None:
+    """Raise `WorkloadError` that names the nearest number of nodes that the GPUs can be spread over evenly."""
+    require(num_nodes >= 1, f"the number of nodes must be at least 1, not {num_nodes}")
+    if num_gpus % num_nodes:
+        nearest = nearest_divisor(num_gpus, num_nodes)
+        nodes = "1 node" if nearest == 1 else f"{nearest:,} nodes"
+        gpus = "1 GPU" if num_gpus == 1 else f"{num_gpus:,} GPUs"
+        raise WorkloadError(f"{gpus} cannot be spread evenly over {num_nodes:,} nodes; {nodes} would work")
 
 
 def _validate_copies(workload: Workload) -> None:
