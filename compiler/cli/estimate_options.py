@@ -85,6 +85,7 @@ class EstimateOptions:
             "num_gpus": self.sharing.gpus,
             "batching": self.rows.batching,
             "holds_outputs": self.rows.holds_outputs or None,
+            "runs_bundled": self.target == "bundled" or None,
         }
         stated = {name: value for name, value in given.items() if value is not None}
         chosen = FineTune(model, self._stack_name(), task=self.task, sharing=self.sharing.request)

@@ -45,7 +45,8 @@ class FineTune:
     """What is to be priced without a manifest; None leaves it to the method or to the stack.
 
     `stack` names the software, that of the newest Kaito release when it is empty. With `task` "dpo", direct preference
-    optimization on the bundled runtime, `batch_size` counts pairs, whose two rows differ in length.
+    optimization on the bundled runtime, `batch_size` counts pairs, whose two rows differ in length. `runs_bundled`: so
+    does text, with what that runtime sets for itself.
     """
 
     architecture: Architecture
@@ -80,6 +81,7 @@ class FineTune:
     batching: str = "random"
     holds_outputs: bool = False
     sharing: SharingRequest = SharingRequest()
+    runs_bundled: bool = False
 
     @property
     def loading(self) -> Loading:
@@ -91,7 +93,9 @@ def workload_from(options: FineTune) -> Workload:
     """Return the workload that options describe; raises `WorkloadError` for an unknown stack.
 
     QLoRA means nf4 unless said otherwise, and what PEFT's `prepare_model_for_kbit_training` does, which turns
-    checkpointing on. Kaito sets `expandable_segments:True` and empties PyTorch's cache after every step.
+    checkpointing on. Kaito sets `expandable_segments:True` and empties PyTorch's cache after every step. The bundled
+    runtime sets it too, and reduces the gradients of matrices that are trained whole after every batch, as plans do
+    (`workload_of_plan`).
     """
     stack, reference = _stack(options), _reference(options)
     is_kaito = stack.name.startswith(KAITO_PREFIX)
@@ -102,7 +106,9 @@ def workload_from(options: FineTune) -> Workload:
     if checkpointing is None:
         is_prepared = kbit_prep and quantization not in (Quantization.NONE, Quantization.AWQ)
         checkpointing = stack.default_checkpointing or is_prepared
-    default_allocator = Allocator.EXPANDABLE if is_kaito else Allocator.DEFAULT
+    is_bundled = options.runs_bundled or options.task != "sft"
+    default_allocator = Allocator.EXPANDABLE if is_kaito or is_bundled else Allocator.DEFAULT
+    trains_matrices = options.method == "full" or bool(options.modules_to_save)
     dtype = Dtype(options.dtype)
     default_loss = stack.default_loss if reference is Reference.NONE else Loss.FUSED
     workload = Workload(
@@ -127,7 +133,7 @@ def workload_from(options: FineTune) -> Workload:
         is_padded=reference is not Reference.NONE if options.is_padded is None else options.is_padded,
         accumulates=options.accumulation_steps > 1,
         holds_outputs=options.holds_outputs,
-        sharding=sharding_for(options.sharing, stack),
+        sharding=replace(sharding_for(options.sharing, stack), sync_each_batch=is_bundled and trains_matrices),
         reference=reference,
         liger_version=options.liger_version,
         steps_in_backward=options.steps_in_backward,

@@ -104,6 +104,28 @@ def test_an_epoch_costs_what_as_many_gpus_as_the_priced_machine_has_take(manifes
     assert assumed["epoch"]["usd"] == pytest.approx(4 * assumed["epoch"]["hours"])
 
 
+@pytest.mark.parametrize("sharing", [("--gpus", "1"), (), ("--sharding", "fsdp2"), ("--sharding", "fsdp1")])
+@pytest.mark.parametrize("saved", [None, "lm_head"])
+def test_options_of_the_bundled_runtime_are_answered_as_its_manifest_is(
+    sharing: tuple[str, ...], saved: str | None, manifest: str
+) -> None:
+    path = Path(manifest)
+    text = path.read_text().replace("max_length: 512", "max_length: 512\n        gradient_accumulation_steps: 4")
+    path.write_text(text if saved is None else text.replace("{r: 16,", f"{{r: 16, modules_to_save: [{saved}],"))
+    options = (
+        *("--model", "llama-3.3-70b-instruct", "--seq-len", "512", "--accumulation", "4", "--rank", "16"),
+        *("--targets", "q_proj,v_proj", "--gpu", "Standard_NC96ads_A100_v4", "--optimizer", "adamw_fused"),
+        *(() if saved is None else ("--modules-to-save", saved)),
+    )
+    described, written = (
+        job_in(run("estimate", *words, *sharing, "--target", "bundled", "--format", "json").stdout)
+        for words in (options, (manifest,))
+    )
+
+    for part in ("footprint", "peak_bytes", "interval_bytes", "phase_bytes", "host_bytes", "sharding", "verdict"):
+        assert described[part] == written[part], part
+
+
 def test_check_judges_memory_by_the_sharding_that_is_assumed(manifest: str) -> None:
     def codes(*options: str) -> set[str]:
         found = json.loads(run("check", manifest, "--format", "json", "--isolated", *options).stdout)
