@@ -19,7 +19,7 @@ from kaitoc.compiler.memory.closed_form.resident import loaded_allocator, reside
 from kaitoc.compiler.memory.closed_form.script import Script
 from kaitoc.compiler.memory.closed_form.step_replay import StepReplay
 from kaitoc.compiler.memory.closed_form.step_script import script_of
-from kaitoc.compiler.memory.workload import Allocator, Lora, Loss, Quantization, Workload
+from kaitoc.compiler.memory.workload import Allocator, Dtype, Lora, Loss, Quantization, Workload
 from kaitoc.compiler.memory.workload_key import key_of_step
 
 MODEL = find_model("qwen2.5-0.5b")
@@ -29,8 +29,12 @@ KAITO = Workload(
     allocator=Allocator.EXPANDABLE, empty_cache_each_step=True,
 )  # fmt: skip
 QLORA = replace(KAITO, quantization=Quantization.NF4, kbit_prep=True)
+LARGE_MODEL = find_model("llama-3.1-8b-instruct")
+assert LARGE_MODEL is not None
+LARGE = replace(KAITO, architecture=LARGE_MODEL, autocast=Dtype.BFLOAT16)
 WAYS = {
     "LoRA": KAITO,
+    "LoRA on a large model": LARGE,
     "QLoRA": QLORA,
     "QLoRA, accumulated": replace(QLORA, accumulates=True),
     "full": replace(KAITO, lora=None),
@@ -90,6 +94,32 @@ def test_layers_that_repeat_one_change_nothing(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(replay, "script_of", without_groups)
 
     assert replay.replay_batches(step, shapes, accumulation_steps=2) == passed
+
+
+@pytest.mark.parametrize("length", [1501, 3001])
+@pytest.mark.parametrize("way", WAYS)
+def test_large_blocks_of_layers_that_find_what_another_found_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, way: str, length: int
+) -> None:
+    step, shapes = WAYS[way], [BatchShape(2, length)] * 4
+    passed = replay.replay_batches(step, shapes, accumulation_steps=2)
+    monkeypatch.setattr(StepReplay, "_is_alone", lambda _self, _layers: False)
+
+    assert replay.replay_batches(step, shapes, accumulation_steps=2) == passed
+
+
+def test_a_layer_going_back_that_finds_what_another_found_runs_its_small_blocks_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> object:
+        return replay.replay_batches(LARGE, [BatchShape(2, 1501)], has_states=True)
+
+    names = "allocate_rounded", "touch_rounded", "free"
+    work()  # loads the model
+    alone = calls_of(monkeypatch, work, *names)
+    monkeypatch.setattr(StepReplay, "_is_alone", lambda _self, _layers: False)
+
+    assert alone < 0.6 * calls_of(monkeypatch, work, *names)
 
 
 def test_another_size_loads_no_model(monkeypatch: pytest.MonkeyPatch) -> None:

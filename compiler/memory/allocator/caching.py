@@ -39,9 +39,14 @@ class CachingAllocator:
         self._first_blocks: dict[int, Block] = {}
         self._address_space = AddressSpace()
         self._spares_growing_end = self.settings.expandable_segments and self.settings.spares_growing_end
-        self._takes_any = self.settings.max_split_size_bytes is None and not self._spares_growing_end
+        self._has_split_limit = self.settings.max_split_size_bytes is not None
+        self._takes_any = not self._has_split_limit and not self._spares_growing_end
         self._next_place = 0
         self.num_retries = 0
+
+    def raise_peak(self, num_bytes: int) -> None:
+        """Count so many bytes as allocated at some time."""
+        self.peak_allocated_bytes = max(self.peak_allocated_bytes, num_bytes)
 
     def growing_end(self) -> Block | None:
         """Return the free block of the large pool behind which more is mapped, None where there is not exactly one."""
@@ -58,13 +63,12 @@ class CachingAllocator:
         self._large.add(split(block, size))
         block.is_free = False
         self.allocated_bytes += size
-        self.peak_allocated_bytes = max(self.peak_allocated_bytes, self.allocated_bytes)
+        self.raise_peak(self.allocated_bytes)
         return block
 
-    def free_blocks(self) -> Iterator[Block]:
-        """Yield the free blocks, of each pool the smallest first."""
-        for pool in (self._small, self._large):
-            yield from pool
+    def free_blocks(self, *, is_small: bool) -> Iterator[Block]:
+        """Yield the free blocks of a pool, the smallest first."""
+        yield from self._small if is_small else self._large
 
     def with_residents(self) -> CachingAllocator:
         """Return a copy in which the blocks now in use stay so for good; segments that are full are not copied."""
@@ -96,8 +100,10 @@ class CachingAllocator:
         pool.num_searches += 1
         order = pool.order  # in place of the pool's methods: a replay asks thousands of times
         index = bisect_left(order, (size,))
-        if not self._takes_any:
-            index = self._chosen(order, index, size)
+        if not self._takes_any and index < len(order):
+            after = order[index][2].after
+            if self._has_split_limit or (after is not None and not after.is_mapped):
+                index = self._chosen(order, index, size)
         block = order.pop(index)[2] if index < len(order) else self._grow(pool, size)
         if block.size != size and (pool.splits_any or self._should_split(block, size)):
             rest = split(block, size)
@@ -114,8 +120,10 @@ class CachingAllocator:
         pool.num_searches += 1
         order = pool.order
         index = bisect_left(order, (size,))
-        if not self._takes_any:
-            index = self._chosen(order, index, size)
+        if not self._takes_any and index < len(order):
+            after = order[index][2].after
+            if self._has_split_limit or (after is not None and not after.is_mapped):
+                index = self._chosen(order, index, size)
         if index < len(order):
             block = order[index][2]
         else:
@@ -156,8 +164,6 @@ class CachingAllocator:
 
         A growing end is spared, and a block above `max_split_size` not wasted on a smaller request.
         """
-        if index == len(order):
-            return index
         if self._spares_growing_end:
             index = _least_expandable(order, index)
         limit, block = self.settings.max_split_size_bytes, order[index][2]
