@@ -250,3 +250,8 @@ def custom_gpu(memory_gib: float) -> Gpu:
         cache_bytes=unlisted["cache_bytes"],
         cache_bytes_per_second=None,
     )
+
+
+def stand_in_for(gpu: Gpu) -> Gpu | None:
+    """Return the listed GPU that one is taken to be as fast as which is only known by its memory; None for a listed."""
+    return None if gpu.model else find_gpu(_catalog()["unlisted"]["like"])

@@ -126,3 +126,32 @@ def test_a_sweep_says_why_reserved_memory_falls() -> None:
 
     assert "reserved memory falls where larger blocks leave fewer gaps" in falling.stdout
     assert "falls" not in rising.stdout
+
+
+def test_a_gpu_that_is_known_by_its_memory_alone_has_an_assumed_speed_and_links_that_may_be_faster() -> None:
+    words = ("--model", "phi-3-mini-4k-instruct", "--target", "bundled", "--gpus", "8", "--sharding", "fsdp2")
+    epochs = [
+        job_of(estimate(*words, "--samples", "1000", "-f", "json", *gpu))["epoch"]
+        for gpu in (("--gpu-memory", "80"), ("--gpu", "A100-80GB"))
+    ]
+    unknown, listed = (epoch["tokens_per_second_interval"] for epoch in epochs)
+
+    assert epochs[0]["assumptions"] == [
+        "PCIe is assumed between the GPUs",
+        "A100-80GB speed is assumed for the 80 GiB GPU",
+    ]
+    assert epochs[1]["assumptions"] == ["NVLink is assumed between the GPUs"]
+    assert unknown["high"] > 0.9 * listed["high"] > 2 * epochs[0]["tokens_per_second"]
+
+
+@pytest.mark.parametrize(
+    ("words", "headline"),
+    [
+        ("--stack trl-chunked --activation-offload", "fused loss, activations on the host"),
+        ("--method full --optimizer-in-backward", "optimizer in backward"),
+        ("--loss liger --liger-version 0.5.2", "liger loss of liger-kernel 0.5.2"),
+        ("--gpus 4 --sharding fsdp2 --no-reshard", "4 GPUs with fsdp2, weights kept gathered"),
+    ],
+)
+def test_the_headline_states_what_was_asked_for(words: str, headline: str) -> None:
+    assert headline in estimate("--model", "qwen2.5-0.5b", *words.split()).stdout.splitlines()[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, stand_in_for
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.units import BYTES_PER_GBIT
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
@@ -99,14 +99,16 @@ def links_between(gpu: Gpu, instance: InstanceType | None, gpus_per_node: int, n
     data = read_json("catalog/throughput")["links"]
     hops, assumptions = data["hop_seconds"], []
     over_pcie = _same(data["pcie_bytes_per_second"][str(gpu.pcie_generation)], hops["pcie"])
-    over_nvlink = _nvlink(gpu, data, gpus_per_node)
+    stand_in = stand_in_for(gpu)
+    over_nvlink = _nvlink(stand_in or gpu, data, gpus_per_node)
 
     def links(by_nvlink: bool, network: Link | None) -> Links:
         inside, channels = (over_nvlink, CHANNELS_NVLINK) if by_nvlink else (over_pcie, CHANNELS_PCIE)
         return Links(inside, network, gpus_per_node, channels, data["base_seconds"])
 
     joined = instance.joins_gpus_by_nvlink if instance is not None else gpu.nvlink
-    is_known = gpus_per_node == 1 or not gpu.nvlink or (instance is not None and joined is not None)
+    may_have_nvlink = gpu.nvlink or stand_in is not None
+    is_known = gpus_per_node == 1 or not may_have_nvlink or (instance is not None and joined is not None)
     if not is_known:
         where = f"the GPUs of {instance.name}" if instance is not None else "the GPUs"
         assumptions.append(f"{'NVLink' if joined else 'PCIe'} is assumed between {where}")
@@ -121,7 +123,7 @@ def links_between(gpu: Gpu, instance: InstanceType | None, gpus_per_node: int, n
     return KnownLinks(
         likely=links(bool(joined), network),
         slowest=links(bool(joined) and is_known, slow),
-        fastest=links(bool(joined) if is_known else gpu.nvlink, fast),
+        fastest=links(bool(joined) if is_known else may_have_nvlink, fast),
         assumptions=tuple(assumptions),
     )
 

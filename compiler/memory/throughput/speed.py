@@ -6,7 +6,7 @@ GPUs add is counted collective by collective (`throughput/exchange.py`).
 
 from __future__ import annotations
 
-from kaitoc.compiler.catalog.gpus import Gpu, InstanceType
+from kaitoc.compiler.catalog.gpus import Gpu, InstanceType, stand_in_for
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.closed_form.kernel import Group
 from kaitoc.compiler.memory.closed_form.validation import validate
@@ -22,8 +22,8 @@ class Throughput:
     """A predicted speed.
 
     `tokens_per_second` counts padded tokens over all GPUs, between `low_tokens_per_second` where links are as slow as
-    they can be and hide nothing, and `high_tokens_per_second`; `assumptions` say what is not known of the links, and
-    what is not counted.
+    they can be and hide nothing, and `high_tokens_per_second`; `assumptions` say what is not known of the links and the
+    GPU, and what is not counted.
     `step_seconds` lasts from one optimizer step to the next. `flops_per_step` and `bytes_per_step` are one GPU's.
     `breakdown` sums to `step_seconds`, the longest part first.
     """
@@ -71,7 +71,7 @@ def throughput(
     rates = rates_of(gpu, work.half_dtype, work.stack_name)
     costs = [cost.times(accumulation_steps) for cost in computation_of(workload, work, rates).costs]
     costs.append(_optimizer_cost(work.optimizer_bytes(workload.optimizer), rates))
-    return _result(workload, costs, accumulation_steps)
+    return _result(workload, gpu, costs, accumulation_steps)
 
 
 def _optimizer_cost(num_bytes: int, rates: Rates) -> GroupCost:
@@ -100,13 +100,19 @@ def _on_several(workload: Workload, gpu: Gpu, instance: InstanceType | None, acc
     waiting = alone * several.waiting_share(workload.num_gpus)
     costs.append(GroupCost(Group.COMMUNICATION, likely.seconds, 0.0, likely.num_bytes))
     costs.append(GroupCost(Group.WAITING, waiting, 0.0, 0.0))
-    result = _result(workload, costs, accumulation_steps)
+    result = _result(workload, gpu, costs, accumulation_steps)
     return replace(
         result,
         low_tokens_per_second=result.tokens_per_step / (alone + slowest.seconds + 2 * waiting),
         high_tokens_per_second=result.tokens_per_step / (alone + fastest.seconds),
         assumptions=(*links.assumptions, *result.assumptions),
     )
+
+
+def _assumed_of(gpu: Gpu) -> tuple[str, ...]:
+    """Name the GPU whose speed is assumed for one that is only known by its memory."""
+    like = stand_in_for(gpu)
+    return () if like is None else (f"{like.name} speed is assumed for the {gpu.name}",)
 
 
 def _not_counted(workload: Workload) -> tuple[str, ...]:
@@ -118,14 +124,14 @@ def _not_counted(workload: Workload) -> tuple[str, ...]:
     return tuple(f"{what} offloaded: copies to the host and back are not counted" for what in offloaded)
 
 
-def _result(workload: Workload, costs: list[GroupCost], accumulation_steps: int) -> Throughput:
+def _result(workload: Workload, gpu: Gpu, costs: list[GroupCost], accumulation_steps: int) -> Throughput:
     seconds = sum(cost.seconds for cost in costs)
     tokens = workload.batch_size * workload.seq_len_tokens * workload.num_gpus * accumulation_steps
     return Throughput(
         tokens_per_second=tokens / seconds,
         low_tokens_per_second=tokens / seconds,
         high_tokens_per_second=tokens / seconds,
-        assumptions=_not_counted(workload),
+        assumptions=(*_assumed_of(gpu), *_not_counted(workload)),
         step_seconds=seconds,
         tokens_per_step=tokens,
         flops_per_step=sum(cost.flops for cost in costs),

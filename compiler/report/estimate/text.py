@@ -17,7 +17,7 @@ from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.solve import SolvedSize
 from kaitoc.compiler.memory.throughput.epoch import Epoch
 from kaitoc.compiler.memory.variation import Variation
-from kaitoc.compiler.memory.workload import Quantization, Workload
+from kaitoc.compiler.memory.workload import NEWEST_LIGER, Loss, Quantization, Workload
 from kaitoc.compiler.report.wording import plural
 
 _WIDTH = 16
@@ -53,12 +53,23 @@ def headline(
         f"{batch}{_unit(workload, batch)} x {tokens} tokens",
         f"{workload.attention.value} attention",
         f"checkpointing {'on' if workload.gradient_checkpointing else 'off'}",
-        f"{workload.loss.value} loss",
+        f"{workload.loss.value} loss{_liger_version(workload)}",
         *(["outputs held"] if workload.holds_outputs else []),
+        *(["optimizer in backward"] if workload.steps_in_backward else []),
+        *(["activations on the host"] if workload.offloads_activations and not _is_split(workload, predicted) else []),
         *_sharing(workload, predicted),
         workload.stack,
     ]
     return ", ".join([*parts, gpu.name] if gpu is not None else parts)
+
+
+def _liger_version(workload: Workload) -> str:
+    is_stated = workload.loss is Loss.LIGER and workload.liger_version != NEWEST_LIGER
+    return f" of liger-kernel {workload.liger_version}" if is_stated else ""
+
+
+def _is_split(workload: Workload, predicted: Footprint | None) -> bool:
+    return (predicted.sharding if predicted is not None else workload.sharding).is_sharded
 
 
 def _unit(workload: Workload, batch: str) -> str:
@@ -85,7 +96,8 @@ def _sharing(workload: Workload, predicted: Footprint | None) -> list[str]:
     nodes = f" on {sharding.num_nodes} nodes" if sharding.num_nodes > 1 else ""
     group = f" in groups of {sharding.shard_group}" if sharding.shard_group is not None else ""
     offload = f", {sharding.offload.value} on the host" if sharding.offload is not Offload.NONE else ""
-    return [f"{workload.num_gpus} GPUs{nodes} with {sharding.kind.value}{group}{offload}"]
+    kept = "" if sharding.reshard_after_forward else ", weights kept gathered"
+    return [f"{workload.num_gpus} GPUs{nodes} with {sharding.kind.value}{group}{kept}{offload}"]
 
 
 def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str:
