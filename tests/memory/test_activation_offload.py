@@ -10,7 +10,7 @@ from samples import sample
 from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import find_model
-from kaitoc.compiler.memory.closed_form.footprint import as_shared, footprint
+from kaitoc.compiler.memory.closed_form.footprint import as_shared, footprint, saved_bytes
 from kaitoc.compiler.memory.closed_form.validation import with_activation_offload
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind
@@ -102,3 +102,16 @@ def test_auto_shards_a_model_whose_activations_go_to_the_host_all_the_same() -> 
 
     assert shared.sharding.kind is ShardingKind.FSDP2
     assert footprint(step, gpu) == footprint(replace(step, offloads_activations=False), gpu)
+
+
+def test_the_host_holds_what_left_the_gpus_of_its_processes() -> None:
+    """Without checkpoints nearly everything that autograd saves is sent away; kept are tensors saved twice in a row."""
+    step = replace(_step(), gradient_checkpointing=False, batch_size=8, offloads_activations=False)
+    copied = replace(step, num_gpus=8, sharding=Sharding(num_nodes=2))
+    kept, sent = (footprint(replace(copied, offloads_activations=away)) for away in (False, True))
+    saved = saved_bytes(step)
+
+    assert kept.host_bytes is not None
+    assert sent.host_bytes is not None
+    assert kept.host_bytes < 4 * saved
+    assert 3.9 * saved < sent.host_bytes <= 4 * saved

@@ -16,9 +16,10 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
 from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
-from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes
+from kaitoc.compiler.memory.closed_form.peak import Moment, categories_at, peak_moments, saved_sizes, sent_to_host
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.reserve import fragmentation_shares, replayed_shares, replayed_steps
+from kaitoc.compiler.memory.closed_form.size import Size
 from kaitoc.compiler.memory.closed_form.surroundings import setup_of
 from kaitoc.compiler.memory.closed_form.validation import validate, validate_group
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
@@ -62,17 +63,25 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
         high_bytes=live.high_bytes(most * live.moving_bytes),
         num_gpus=live.workload.num_gpus,
         sharding=live.workload.sharding,
-        host_bytes=_host_bytes(live.sized),
+        host_bytes=_host_bytes(live.workload, live.sized),
     )
 
 
-def _host_bytes(workload: Workload) -> int | None:
-    """Compute the host memory that a node's processes need, None for one process."""
+def _host_bytes(workload: Workload, sized: Workload) -> int | None:
+    """Compute the host memory that a node's processes need, None for one process; `sized` has no batch and length."""
     if workload.num_gpus == 1:
         return None
     from kaitoc.compiler.memory.closed_form.sharding.host import host_bytes  # as the phases of shards
 
-    return host_bytes(workload)
+    if not workload.offloads_activations:
+        return host_bytes(sized)
+    sent = _sent_to_host(key_of_step(sized)).at(workload.batch_size, workload.seq_len_tokens)
+    return max(host_bytes(sized), sent * (workload.num_gpus // workload.sharding.num_nodes))
+
+
+@lru_cache(maxsize=64)
+def _sent_to_host(workload: Workload) -> Size:
+    return sent_to_host(stream_of(workload), setup_of(workload))
 
 
 def phase_peaks(workload: Workload, gpu: Gpu | None = None) -> tuple[PhasePeak, ...]:

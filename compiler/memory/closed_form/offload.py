@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer
-from kaitoc.compiler.memory.closed_form.size import Size
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 MIN_BYTES = 1024
 STASH_LENGTH = 5
@@ -20,7 +20,8 @@ STASH_LENGTH = 5
 class Offload:
     """The saved tensors of one step, whose buffers a reader allocates and releases.
 
-    `skips_head`: the output layer is called as a module, which saves its tensors where they are.
+    `skips_head`: the output layer is called as a module, which saves its tensors where they are. `sent` sums up what
+    the host holds once the forward pass has ended.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Offload:
     ) -> None:
         self.skips_head = skips_head
         self.is_active = True
+        self.sent = ZERO
         self._allocate = allocate
         self._release = release
         self._num_saved = 0
@@ -56,6 +58,7 @@ class Offload:
                 self._forget(self._num_saved - STASH_LENGTH)
                 self._stash[buffer] = self._num_saved
                 self._away.setdefault(step, []).append(buffer)
+                self.sent += buffer.size
         step.saved = staying
 
     def unpack(self, step: BackwardStep) -> list[Buffer]:

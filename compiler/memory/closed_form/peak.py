@@ -56,6 +56,14 @@ def saved_sizes(stream: Stream) -> Sequence[Size]:
     return reader.live
 
 
+def sent_to_host(stream: Stream, setup: Callable[[Autograd], None]) -> Size:
+    """Sum what the forward pass sends to the host's memory, nothing where activations stay on the GPU."""
+    reader = PeakReader()
+    setup(reader)
+    reader.forward(stream)
+    return reader.offload.sent if reader.offload is not None else ZERO
+
+
 class PeakReader(Autograd):
     """Counts what is live and keeps the moments that no other covers.
 
