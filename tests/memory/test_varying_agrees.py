@@ -27,6 +27,7 @@ STEP = Workload(SHALLOW, Lora(), batch_size=4, seq_len_tokens=1024, stack="trans
 SHAPES = batches(assumed_lengths(200, 600, 1024, 1024, 64), Loading(), 4, seed=1, num_batches=5)
 QLORA = {"quantization": Quantization.NF4, "kbit_prep": True, "gradient_checkpointing": True}
 CHUNKS = {"loss": Loss.CHUNKED, "stack": "trl-1.12"}
+FLOAT32 = {"lora": None, "dtype": Dtype.FLOAT32, "autocast": Dtype.BFLOAT16}
 WAYS = {
     "LoRA": {},
     "LoRA in expandable segments": {"allocator": Allocator.EXPANDABLE},
@@ -46,6 +47,8 @@ WAYS = {
     "TRL's chunks, full in expandable segments": {**CHUNKS, "lora": None, "allocator": Allocator.EXPANDABLE},
     "8-bit LoRA": {"quantization": Quantization.INT8, "autocast": Dtype.BFLOAT16},
     "8-bit LoRA, checkpointed": {"quantization": Quantization.INT8, "gradient_checkpointing": True},
+    "full in float32 with a fused loss": {**FLOAT32, "loss": Loss.FUSED},
+    "full in float32 with a fused loss, checkpointed": {**FLOAT32, "loss": Loss.FUSED, "gradient_checkpointing": True},
     "outputs held": {"holds_outputs": True},
     "outputs held, checkpointed": {"holds_outputs": True, "gradient_checkpointing": True},
 }  # fmt: skip

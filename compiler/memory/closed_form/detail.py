@@ -15,8 +15,9 @@ class Detail:
     ends unless they say when; `backward` for those before the gradients, where pieces that end no sooner
     than the last of them end among the later pieces, on which the numbers run on; `saved` for what is saved
     beside inputs and output, of which all but the last are there before the output. `weight_first`: gradients of
-    parameters come before those of inputs. `views_gradient`, `views_weight`: the input's or the weight's gradient is a
-    view, to which nothing can be added in place.
+    parameters come before those of inputs. `gradients_first`: scratch memory finds all gradients there.
+    `views_gradient`, `views_weight`: the input's or the weight's gradient is a view, to which nothing can be added in
+    place.
     """
 
     before: tuple[Piece, ...] = ()
@@ -24,6 +25,7 @@ class Detail:
     backward: tuple[Piece, ...] = ()
     saved: tuple[Size, ...] = ()
     weight_first: bool = False
+    gradients_first: bool = False
     views_gradient: bool = False
     views_weight: bool = False
 

@@ -45,7 +45,7 @@ class DetailedScriptReader(ScriptReader):
     def _mark(self, temporary: Size = ZERO) -> None:
         if self._undone is not None:
             self._keep_latest(self._undone)
-            self._taken += self._written(self._undone.later_pieces, self._ending_later)
+            self._taken += self._written(_later_pieces(self._undone), self._ending_later)
             self._ending_later = {}
         super()._mark(temporary)
 
@@ -143,7 +143,7 @@ class DetailedScriptReader(ScriptReader):
             self._views.add(self._incomplete)
 
     def _pieces_first(self, step: BackwardStep) -> Sequence[Piece]:
-        return _detail(step).backward or step.pieces
+        return () if _detail(step).gradients_first else _detail(step).backward or step.pieces
 
     def _take_first(self, step: BackwardStep, pieces: Sequence[Piece]) -> list[int]:
         """Take tensors that are there before gradients; those of a `Detail` may end among the later pieces."""
@@ -159,7 +159,7 @@ class DetailedScriptReader(ScriptReader):
         return taken
 
     def _has_later_pieces(self, step: BackwardStep) -> bool:
-        return bool(step.later_pieces)
+        return bool(_later_pieces(step))
 
     def _takes_weight_first(self, step: BackwardStep) -> bool:
         return _detail(step).weight_first
@@ -192,3 +192,7 @@ class DetailedScriptReader(ScriptReader):
 
 def _detail(step: BackwardStep) -> Detail:
     return step.launched_by.detail if isinstance(step.launched_by, Op) else NO_DETAIL
+
+
+def _later_pieces(step: BackwardStep) -> Sequence[Piece]:
+    return step.pieces if _detail(step).gradients_first else step.later_pieces

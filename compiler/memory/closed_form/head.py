@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
 from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Plan
@@ -102,8 +103,8 @@ class LossHead:
     def _fused(self, normed: Tensor) -> Tensor:
         """TRL 1.15 and later (`ChunkedLogProbFunction`): tiles of 4,096 tokens by 32,768 words, statistics per token.
 
-        The forward pass takes the logits' gradient at once; the backward pass gathers the hidden states' gradient in
-        float32 and narrows it at the end.
+        The forward pass takes the logits' gradient at once; the backward pass gathers gradients in float32 and narrows
+        them at the end, which hands on as they are those of float32 hidden states and of a float32 head (`Tensor.to`).
         """
         head = self.plan.head
         width = min(TILE_WORDS, head.out_features)
@@ -115,11 +116,14 @@ class LossHead:
         tile_pieces = (
             (tile,) if head.weight_bytes == tile_bytes else (tile, fixed(width * head.in_features * tile_bytes))
         )
-        wide = [valid.elements, *([fixed(head.num_weights)] if head.trainable else ())]
-        backward = (*(elements * FLOAT32_BYTES for elements in wide), *tile_pieces)
+        gathered = [(valid.elements, valid.num_bytes)]
+        if head.trainable:
+            gathered.append((fixed(head.num_weights), head.weight_bytes))
+        wide = [elements * FLOAT32_BYTES for elements, num_bytes in gathered if num_bytes != FLOAT32_BYTES]
         product = self._product()
         forward = launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product))
-        return self._over(valid, together(*statistics, *tile_pieces), together(*backward), forward, None)
+        pieces = together(*statistics, *tile_pieces), together(*wide, *tile_pieces)
+        return self._over(valid, *pieces, forward, None, detail=Detail(gradients_first=not wide))
 
     def _liger(self, normed: Tensor) -> Tensor:
         """Liger Kernel's fused linear cross-entropy, as its patched models call it (`closed_form/liger.py`)."""
@@ -174,6 +178,7 @@ class LossHead:
         forward: Launch,
         backward: Launch | None,
         later_pieces: tuple[Piece, ...] = (),
+        detail: Detail = NO_DETAIL,
     ) -> Tensor:
         """Return a loss that keeps its input and computes logits only in scratch memory, both ways."""
         head = self.plan.head
@@ -182,6 +187,7 @@ class LossHead:
             forward_pieces=forward_pieces,
             backward_pieces=backward_pieces,
             later_pieces=later_pieces,
+            detail=detail,
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
             is_tied=head.is_tied,
             forward=forward,

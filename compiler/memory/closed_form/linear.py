@@ -99,7 +99,12 @@ class LinearOps(Elementwise):
             backward_temporary=fixed(layer.num_weights * given.num_bytes) if layer.trainable and copy_bytes else ZERO,
             parameter_gradients=layer.num_weights * layer.weight_bytes if layer.trainable else 0,
             is_tied=layer.is_tied,
-            detail=Detail(weight_first=not layer.has_bias, views_gradient=True, views_weight=not copy_bytes),
+            detail=Detail(
+                saved=(fixed(copy_bytes), ZERO) if needs_weight else (),
+                weight_first=not layer.has_bias,
+                views_gradient=True,
+                views_weight=not copy_bytes,
+            ),
             forward=forward,
             backward=backward,
         )
