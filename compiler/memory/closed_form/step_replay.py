@@ -70,7 +70,8 @@ class StepReplay:
                 self.blocks += [output] * layers.num_blocks
                 self._position += layers.num_operations
                 continue
-            small, large = self._small(), self._large() if size else None
+            large = self._large() if size else None
+            small = self._small() if large is not None else []
             self._run_to(self._position + layers.num_operations)
             grown = large and large._replace(end=large.end + size)
             repeats = grown is not None and self._large() == grown and self._small() == small
