@@ -11,7 +11,7 @@ from enum import Enum
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Sharding
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Sharding, Wrap
 
 
 class WorkloadError(KaitocError, ValueError):
@@ -171,8 +171,9 @@ class Workload:
     rejected answer each. `liger_version` is that of liger-kernel, where it computes the loss. `steps_in_backward`: each
     parameter has an optimizer of its own, which steps once its gradient is there and drops it
     (`register_post_accumulate_grad_hook`; torchtune's `optimizer_in_bwd`). `offloads_activations`: what autograd
-    saves goes to the host's memory (TRL's `activation_offloading`). `gathers_in_half`: parameters that are put together
-    for a layer take the type of `autocast` there, those too that `kbit_prep` widened.
+    saves goes to the host's memory (TRL's `activation_offloading`). `loaded_dtype`: weights
+    that were loaded in that type are put together for a layer in the type of `autocast`, those too that `kbit_prep`
+    widened; None where none are put together. `cast_units`: FSDP2's units, whose results are cast to that type too.
     """
 
     architecture: Architecture
@@ -202,7 +203,8 @@ class Workload:
     liger_version: str = NEWEST_LIGER
     steps_in_backward: bool = False
     offloads_activations: bool = False
-    gathers_in_half: bool = False
+    loaded_dtype: Dtype | None = None
+    cast_units: Wrap | None = None
 
     @property
     def rows_per_example(self) -> int:

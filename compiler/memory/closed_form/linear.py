@@ -97,7 +97,7 @@ class LinearOps(Elementwise):
             num_saved_parameters=int(value.needs_grad and not copy_bytes),
             forward_temporary=ZERO if needs_weight else fixed(copy_bytes),
             backward_temporary=fixed(layer.num_weights * given.num_bytes) if layer.trainable and copy_bytes else ZERO,
-            parameter_gradients=layer.num_weights * layer.weight_bytes if layer.trainable else 0,
+            parameter_gradients=layer.num_weights * layer.num_stacked * layer.weight_bytes if layer.trainable else 0,
             is_tied=layer.is_tied,
             detail=Detail(
                 saved=(fixed(copy_bytes), ZERO) if needs_weight else (),
@@ -148,9 +148,8 @@ class LinearOps(Elementwise):
             backward=launch(dequantize, product.input_gradient(), num_launches=num_dequantize_kernels + 1),
         )
         result = self.stream.apply([given], _features(given, layer), given.num_bytes, effects)
-        self.stream.drop(given)
         output = self.cast(result, value.num_bytes)
-        self.stream.drop(result)
+        self.stream.drop(result, given)
         return output
 
     def _linear_gptq(self, value: Tensor, layer: Linear) -> Tensor:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.records import replace
+from kaitoc.compiler.memory.closed_form.attention import probability
 from kaitoc.compiler.memory.closed_form.dtypes import autocast_bytes, compute_bytes
 from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.elementwise import Precision
@@ -20,11 +21,17 @@ from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.scratch import together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.sharding.model import Wrap
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Lora, Reference, Workload
 from kaitoc.compiler.memory.workload_key import AWQ_PRODUCT_TOKENS, SORTED_EMBEDDING_TOKENS, key_of_stream
 
 NUM_INPUT_TENSORS = 3
+_EMBEDDING_DROPOUTS = {
+    "gpt2": ("embd_pdrop",), "gpt_bigcode": ("embd_pdrop",), "phi": ("embd_pdrop",),
+    "starcoder2": ("embedding_dropout",), "gpt_neox": ("hidden_dropout",),
+}  # fmt: skip
+"""The probability of dropping out what is embedded, by the model types whose code does so."""
 
 
 def stream_of(workload: Workload) -> Stream:
@@ -76,12 +83,14 @@ class DecoderModel:
         self.workload = workload
         self.decoder = Decoder(stream, ops, plan, workload)
         self.head = LossHead(stream, ops, plan, workload)
+        self._variables: list[Tensor] = []
+        """What variables of the decoder's `forward` hold until it returns."""
 
     def forward(self) -> Tensor:
         """Return the loss, which the caller sends back."""
         self._inputs()
         self.stream.begin(Part.EMBEDDING)
-        hidden = self.embed()
+        hidden = self._positioned(self.embed())
         self._linger(hidden)
         self.stream.begin(Part.LAYERS, hidden)
         for layer, count in self.plan.layers:
@@ -90,8 +99,11 @@ class DecoderModel:
         narrowed = self._autocast_cache()
         self.stream.begin(Part.TAIL, hidden)
         normed = self.decoder.norm(hidden)
+        if self.workload.cast_units is Wrap.TAIL:
+            normed = self._narrowed(normed)
         self.stream.drop(hidden)
         self.stream.return_from_decoder()
+        self.stream.drop(*self._variables)
         self.stream.enter_loss()
         loss = self.head.run(normed)
         self.stream.drop(*narrowed)
@@ -117,10 +129,16 @@ class DecoderModel:
         def run(hidden: Tensor) -> Tensor:
             return self.decoder.layer(layer, hidden)
 
-        if not self.workload.gradient_checkpointing:
-            return run
-        reentrant = self.plan.stack.reentrant_checkpointing
-        return lambda hidden: self.stream.checkpoint(run, hidden, keeps_output=reentrant)
+        def run_again_later(hidden: Tensor) -> Tensor:
+            return self.stream.checkpoint(run, hidden, keeps_output=self.plan.stack.reentrant_checkpointing)
+
+        runner = run_again_later if self.workload.gradient_checkpointing else run
+        return runner if self.workload.cast_units is None else lambda hidden: self._narrowed(runner(hidden))
+
+    def _narrowed(self, result: Tensor) -> Tensor:
+        """Return what a unit of FSDP2 computed in the type that weights are put together in."""
+        num_bytes = self.ops.precision.autocast_bytes or result.num_bytes
+        return self.stream.replace(self.ops.cast(result, num_bytes), result)
 
     def _inputs(self) -> None:
         """Token ids, labels, masks and the tables of the rotary embedding live through the step."""
@@ -136,7 +154,7 @@ class DecoderModel:
         if masks and self.workload.gradient_checkpointing:
             self.stream.new(ZERO, 1, False, detail=masks)
             masks = ()
-        self.stream.linger((hidden,), masks)
+        self.stream.linger(() if self._variables else (hidden,), masks)
 
     def _masks(self) -> list[Size]:
         """Return the size of the mask that the layers share, if there is one."""
@@ -168,7 +186,7 @@ class DecoderModel:
             hidden = self._adapted_embedding(source, hidden, plan.embedding_adapter)
         if self.workload.gradient_checkpointing or self.workload.kbit_prep:
             hidden = stream.require_grad(hidden)
-            if self.workload.gathers_in_half and not (trains or self.workload.gradient_checkpointing):
+            if self.workload.loaded_dtype is not None and not (trains or self.workload.gradient_checkpointing):
                 stream.hold(hidden)  # a leaf of the graph; elsewhere a float32 norm or the checkpoint saves it anyway
         if plan.family.scales_embedding:
             scaled = self.ops.copy(hidden)
@@ -176,6 +194,35 @@ class DecoderModel:
                 stream.drop(hidden)
             return scaled
         return hidden
+
+    def _positioned(self, hidden: Tensor) -> Tensor:
+        """Add learned positions, of one row, and drop out what goes into the first layer; `inputs_embeds` stays.
+
+        Adapters' runs on stacks that checkpoint reentrantly were measured without either (santacoder in 4 bit on
+        transformers 4.45 and 4.48), for which no reason was found.
+        """
+        stream, plan, given = self.stream, self.plan, hidden
+        if plan.stack.reentrant_checkpointing and not plan.trains_base:
+            return given
+        if plan.family.positions:
+            hidden = self.ops.add(given, self._positions(given.elements.per_token))
+        if probability(plan.config, *_EMBEDDING_DROPOUTS.get(plan.architecture.model_type, ())):
+            dropped = self.ops.dropout(hidden)
+            hidden = dropped if hidden is given else stream.replace(dropped, hidden)
+        if hidden is not given:
+            self._variables.append(given)
+            if given.needs_grad and not plan.embedding_trainable:
+                stream.hold(given)  # a leaf of the graph, as in `embed`
+        return hidden
+
+    def _positions(self, hidden_size: int) -> Tensor:
+        stream, plan = self.stream, self.plan
+        table_bytes = plan.architecture.max_position_embeddings * hidden_size * plan.norm_bytes
+        source = stream.new(ZERO, 1, plan.trains_base)
+        looks_up = Effects(gradients=(None,), parameter_gradients=table_bytes if plan.trains_base else 0)
+        positions = stream.apply([source], Size(per_position=hidden_size), plan.norm_bytes, looks_up)
+        self._variables.append(positions)
+        return positions
 
     def _adapted_embedding(self, source: Tensor, hidden: Tensor, adapter: Adapter) -> Tensor:
         """PEFT's `Embedding`: rows of a table as narrow as the rank, widened, scaled and added to the frozen rows."""

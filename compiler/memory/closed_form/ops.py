@@ -69,11 +69,11 @@ class Ops(AdaptedLinearOps):
                 for item in (key, value)
             ]
             scaled = [self.copy(item) for item in wide[:2]]
-            scores = stream.apply(scaled, per_pair(num_heads), num_bytes, Effects(saves=tuple(scaled)))
+            scores = stream.apply(scaled, per_pair(num_heads), num_bytes, Effects(saves=self._factors(*scaled)))
             weights = stream.replace(self._safe_softmax(scores), scores)
             if has_dropout:
                 weights = stream.replace(self.dropout(weights), weights)
-            effects = Effects(saves=(weights, wide[2]))
+            effects = Effects(saves=self._factors(weights, wide[2]))
             output = stream.apply([weights, wide[2]], query.elements, num_bytes, effects)
             stream.drop(weights, *scaled, *wide)
             return stream.replace(self.cast(output, query.num_bytes), output)
@@ -94,7 +94,7 @@ class Ops(AdaptedLinearOps):
         stream.owed = None
         with stream.inside(Group.ATTENTION):
             inputs = [self._autocast(item) for item in (query, key)]
-            effects = Effects(saves=tuple(inputs), forward=forward, backward=backward)
+            effects = Effects(saves=self._factors(*inputs), forward=forward, backward=backward)
             scores = stream.apply(inputs, per_pair(num_heads), inputs[0].num_bytes, effects)
             stream.drop(*inputs)
             for _ in range(num_scalings):
@@ -128,7 +128,7 @@ class Ops(AdaptedLinearOps):
         self.stream.owed = None
         with self.stream.inside(Group.ATTENTION):
             given = self._autocast(value)
-            effects = Effects(saves=(weights, given), forward=forward, backward=backward)
+            effects = Effects(saves=self._factors(weights, given), forward=forward, backward=backward)
             output = self.stream.apply([weights, given], elements, given.num_bytes, effects)
         self.stream.drop(given)
         return output

@@ -200,15 +200,13 @@ class PeakReader(Autograd):
             self.live[kind] += size * sign
 
 
-def categories_at(
-    base: Categories, moment: Moment, batch: int, tokens: int, held_gradient_bytes: int | None
-) -> Categories:
-    """List live bytes at a moment beyond those of the whole step; held gradients absorb those of this batch."""
+def categories_at(base: Categories, moment: Moment, batch: int, tokens: int) -> Categories:
+    """List live bytes at a moment beyond those of the whole step."""
     sizes = [size.at(batch, tokens) for size in moment.by_kind]
     return Categories(
         weights=base.weights + sizes[Kind.GATHERED],
         adapters=base.adapters,
-        gradients=base.gradients + (held_gradient_bytes or sizes[Kind.GRADIENT]),
+        gradients=base.gradients + sizes[Kind.GRADIENT],
         optimizer=base.optimizer,
         activations=sizes[Kind.ACTIVATION],
         logits=sizes[Kind.LOGITS],

@@ -15,16 +15,14 @@ from kaitoc.compiler.memory.workload import Workload
 def script_of(workload: Workload, *, adds_up: bool = False, is_detailed: bool = False) -> Script:
     """Derive a step's allocations, for any batch size and sequence length.
 
-    With `adds_up` it finds the gradients of batches before it: its own are added to them and given up, each as soon as
-    it is complete. `is_detailed` goes tensor by tensor; every published figure of a single step is without it.
+    `adds_up` is as in `setup_of`. `is_detailed` goes tensor by tensor; every published figure of a single
+    step is without it.
     """
     stream, reference = stream_of(workload), reference_stream_of(workload)
-    prepare = setup_of(workload)
+    prepare = setup_of(workload, adds_up=adds_up)
     for runs_all_layers in (True,) if workload.offloads_activations else (False, True):
         reader = _reader(is_detailed=is_detailed, runs_all_layers=runs_all_layers)
         prepare(reader)
-        if adds_up:
-            reader.step_scratch = _nothing
         reader.step(stream, reference)
         script = unroll(reader.events, reader.runs, reader.num_forward, reader.kept)
         if script is not None:
@@ -38,7 +36,3 @@ def _reader(*, is_detailed: bool, runs_all_layers: bool) -> ScriptReader:
     from kaitoc.compiler.memory.closed_form.detailed_script import DetailedScriptReader  # for lengths that vary alone
 
     return DetailedScriptReader(runs_all_layers=runs_all_layers)
-
-
-def _nothing(_num_bytes: int) -> int:
-    return 0

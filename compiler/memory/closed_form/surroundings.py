@@ -10,9 +10,18 @@ from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.workload import Loss, Workload
 
 
-def setup_of(workload: Workload) -> Callable[[Autograd], None]:
-    """Return a function that prepares a reader of a workload's stream."""
-    step_scratch = step_scratch_of(workload, plan_for(workload).trainable)
+def no_scratch(_num_bytes: int) -> int:
+    """Say that what is done with a gradient takes no memory, as adding it to another one does not."""
+    return 0
+
+
+def setup_of(workload: Workload, *, adds_up: bool = False) -> Callable[[Autograd], None]:
+    """Return a function that prepares a reader of a workload's stream.
+
+    With `adds_up` the step finds the gradients of batches before it: its own are added to them and given up, each as
+    soon as it is complete (`accumulate_grad.h`).
+    """
+    step_scratch = no_scratch if adds_up else step_scratch_of(workload, plan_for(workload).trainable)
 
     def prepare(reader: Autograd) -> None:
         reader.step_scratch = step_scratch

@@ -30,13 +30,16 @@ class Fsdp2(Schedule):
         super().__init__(memory, units, sharding, num_shards, num_replicas, accumulates)
         is_tied = not units.head.frozen.parameters and not units.head.parameters
         has_root = sharding.wrap is Wrap.ROOT
-        self.root = self.of(units.root) if has_root or is_tied else None
+        self.root = self.of(units.root if has_root else units.tied_tail) if has_root or is_tied else None
         """What is gathered from the start on: under TAIL with tied weights its tail, which has the embedding."""
         self.reshards_root = has_root and sharding.reshard_after_forward
         self.is_observed_at_loss = has_root
         """Whether the backward pass of what is gathered last begins with the loss, not with the logits."""
+        self.positions = None if has_root else self.of(units.positions)
+        """What the root has left where others have the rest: it is not given up after the forward pass."""
         self.embedding = None if self.root is not None else self.of(units.embedding)
         self.tail = None if self.root is not None else self.of(units.tail)
+        self.adds_up = self.holds_gradients
         self.order: list[Gathered] = []
         self._gathered: Buffer | None = None
         self._reducing: Buffer | None = None
@@ -44,6 +47,8 @@ class Fsdp2(Schedule):
 
     def start(self) -> None:
         """Gather the root."""
+        if self.positions is not None:
+            self._unshard(self.positions)
         if self.root is not None:
             self._unshard(self.root)
 
@@ -120,6 +125,8 @@ class Fsdp2(Schedule):
 
     def finish(self) -> None:
         """End what has no gradient to end with, and wait for the last reduction."""
+        if self.positions is not None:
+            self.after_back(self.positions)
         for one in reversed(self.order):
             if not one.is_done:
                 self.after_back(one)
@@ -166,10 +173,7 @@ class Fsdp2(Schedule):
         self._reducing = memory.take(one.reduced_bytes, Kind.WORKSPACE)
         self.reduce_shards(one, copied_bytes=_COPY * one.reduced_bytes)
         memory.note()
-        for gradient in one.gradients:
-            memory.give_back(gradient)
-        one.gradients = []
-        memory.release(one)
+        last = self._give_gradients_up(one)
         output = memory.take(shard_bytes, Kind.GRADIENT, CudaStream.REDUCE)
         memory.note()
         if one.gradient_shard_bytes != shard_bytes:
@@ -180,5 +184,21 @@ class Fsdp2(Schedule):
             else:
                 memory.give_back(output)
             output = widened
+        memory.give_back(last)
         if self.gives_shards_up:
             memory.give_back(output)
+
+    def _give_gradients_up(self, one: Gathered) -> Buffer | None:
+        """Free a unit's gradients, which have been copied, but for that of its last parameter; return that one.
+
+        `foreach_reduce` clears its list of them, and still has the variable of the loop that went over it.
+        """
+        memory, last = self.memory, None
+        for gradient in one.gradients:
+            if last is None and gradient.size.fixed == one.last_gradient_bytes:
+                last = gradient
+            else:
+                memory.give_back(gradient)
+        one.gradients = []
+        memory.release(one)
+        return memory.take(one.last_gradient_bytes, Kind.GRADIENT) if self.adds_up else last

@@ -62,7 +62,7 @@ def _phases(workload: Workload, shared: _Shared, base: Categories) -> list[Phase
     phases = [PhasePeak(Phase.LOAD, Categories(weights=loading - state.adapter_bytes, adapters=state.adapter_bytes))]
     for name in (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD):
         highest = max(derived[name], key=lambda moment: moment.total.at(batch, tokens))
-        phases.append(PhasePeak(name, categories_at(base, highest, batch, tokens, None)))
+        phases.append(PhasePeak(name, categories_at(base, highest, batch, tokens)))
     stepping = replace(base, gradients=state.gradient_bytes, workspace=base.workspace + state.optimizer_step_bytes)
     saving = replace(base, workspace=base.workspace + shared.saved_bytes)
     return [*phases, PhasePeak(Phase.OPTIMIZER, stepping), PhasePeak(Phase.SAVE, saving)]

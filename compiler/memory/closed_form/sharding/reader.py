@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from kaitoc.compiler.memory.closed_form.added_gradients import AddedGradients
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.op import Begin, Body, Kind, Part, Repeat, Stream
@@ -13,13 +14,14 @@ from kaitoc.compiler.memory.closed_form.sharding.collective import Collective
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.surroundings import no_scratch
 from kaitoc.compiler.memory.result import Phase
 
 _NUM_READ = 4
 """Of more equal layers so many are read: the first two, one more, and the last."""
 
 
-class ShardedReader(Autograd, Memory):
+class ShardedReader(AddedGradients, Memory):
     """What both readers of a sharded step do alike. `units` have the layers in the order of the stream's repeats."""
 
     def __init__(self, **options: bool) -> None:
@@ -32,6 +34,7 @@ class ShardedReader(Autograd, Memory):
         """Set what is to be done around each unit."""
         self.schedule = schedule
         self._runs = [*reversed(schedule.units.layers)]
+        self.step_scratch = no_scratch if schedule.adds_up else None
 
     def read_sharded(self, stream: Stream, reference: Stream | None) -> None:
         """Read a step forward and backward, and a reference's forward pass between the two."""
@@ -85,7 +88,8 @@ class ShardedReader(Autograd, Memory):
 
     def _leave(self, gradient: Buffer) -> None:
         super()._leave(gradient)
-        self.schedule.leave(gradient)
+        if not self.schedule.adds_up:
+            self.schedule.leave(gradient)
 
     def _begin(self, instruction: Begin) -> None:
         schedule, part, given = self.schedule, instruction.part, instruction.given

@@ -46,12 +46,13 @@ class Gathered:
 
     `gathered_bytes` is the whole unit in the type that it is computed in, `cast_bytes` what a process narrows of its
     shard for that. `reduced_bytes` are all its gradients as they are reduced, `held_bytes` those of earlier batches.
-    `num_apart` of its parameters are units of their own, of `apart_bytes` in all.
+    `last_gradient_bytes` is the gradient of the last parameter. `num_apart` of its parameters are units of their own,
+    of `apart_bytes` in all.
     """
 
     __slots__ = (
         "apart_bytes", "cast_bytes", "gathered_bytes", "gradient_shard_bytes", "gradients", "held", "held_bytes",
-        "is_done", "num_apart", "num_shards", "reduced_bytes", "waiting", "weights",
+        "is_done", "last_gradient_bytes", "num_apart", "num_shards", "reduced_bytes", "waiting", "weights",
     )  # fmt: skip
 
     def __init__(self, unit: Unit, together: Unit, num_shards: int, *, holds_gradients: bool) -> None:
@@ -64,6 +65,7 @@ class Gathered:
         self.cast_bytes = together.cast_bytes(num_shards)
         self.reduced_bytes = trained.gathered_bytes(num_shards)
         self.gradient_shard_bytes = trained.shard_bytes(num_shards)
+        self.last_gradient_bytes = trained.last_bytes
         self.held_bytes = trained.gathered_bytes(1) if holds_gradients else 0
         self.held: Buffer | None = None
         self.waiting: Buffer | None = None
@@ -86,6 +88,8 @@ class Schedule:
         self.holds_gradients = accumulates and not sharding.sync_each_batch
         self.gives_shards_up = (accumulates and sharding.sync_each_batch) or self.is_offloaded
         """Whether a reduced gradient is added to the one there is, or moves to the host."""
+        self.adds_up = False
+        """Whether the gradients of a unit are added to those that earlier batches left, each as soon as it is there."""
         self.keeps_checkpoints = False
         """Whether the input of every checkpointed layer and its gradient live until the backward pass has ended: FSDP1
         registers `register_multi_grad_hook` on the inputs of a layer whose flat parameter needs no gradient, and

@@ -117,7 +117,10 @@ def _zero3_state(workload: Workload, units: Units) -> ShardState:
 
 
 def as_computed(workload: Workload) -> Workload:
-    """Return the step that a process computes: with mixed precision all weights are gathered in its half type."""
+    """Return the step that a process computes: with mixed precision all weights are gathered in its half type.
+
+    FSDP2 casts what its units return as well (`output_dtype`, `_cast_output_dtype` of `_fsdp_state.py`).
+    """
     lora, half = workload.lora, workload.autocast
     if half is None:
         return workload
@@ -125,6 +128,7 @@ def as_computed(workload: Workload) -> Workload:
         workload,
         lora=replace(lora, dtype=half) if lora is not None else None,
         dtype=half,
-        gathers_in_half=True,
+        loaded_dtype=workload.dtype,
+        cast_units=workload.sharding.wrap if workload.sharding.kind is ShardingKind.FSDP2 else None,
         optimizer=Optimizer.ADAMW_FUSED,
     )

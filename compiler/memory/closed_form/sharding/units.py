@@ -78,6 +78,12 @@ class Unit:
         return sum(one.copies for one in self.parameters)
 
     @property
+    def last_bytes(self) -> int:
+        """Return the bytes of the last parameter in its compute type, 0 without one."""
+        last = self.parameters[-1] if self.parameters else None
+        return last.num_elements // last.copies * last.gathered_bytes if last is not None else 0
+
+    @property
     def stored_bytes(self) -> int:
         """What the unit takes put together as it is kept."""
         return sum(one.num_elements * one.num_bytes for one in self.parameters)
@@ -102,6 +108,7 @@ class Units:
     """
 
     embedding: Unit
+    positions: Unit
     layers: tuple[tuple[Unit, int], ...]
     norm: Unit
     head: Unit
@@ -110,6 +117,7 @@ class Units:
     def all_units(self) -> Iterator[tuple[Unit, int]]:
         """Yield every unit with how often it is there."""
         yield self.embedding, 1
+        yield self.positions, 1
         yield from self.layers
         yield self.norm, 1
         yield self.head, 1
@@ -120,9 +128,14 @@ class Units:
         return Unit(self.norm.parameters + self.head.parameters)
 
     @property
+    def tied_tail(self) -> Unit:
+        """Final norm and head, with the embedding that has the head's weight."""
+        return Unit(self.norm.parameters + self.embedding.parameters)
+
+    @property
     def root(self) -> Unit:
         """All around the layers."""
-        return Unit(self.embedding.parameters + self.tail.parameters)
+        return Unit(self.embedding.parameters + self.positions.parameters + self.tail.parameters)
 
 
 def units_of(workload: Workload) -> Units:
@@ -152,7 +165,8 @@ class _Divider:
     def units(self) -> Units:
         """Divide the plan into units."""
         plan, architecture = self.plan, self.plan.architecture
-        small = self._num_small()
+        positions = architecture.max_position_embeddings * architecture.hidden_size if plan.family.positions else 0
+        small = self._num_small() - positions
         norm = min(small, architecture.hidden_size * (2 if plan.family.norm == "layer" else 1))
         per_layer = (small - norm) // architecture.num_layers
         layers = tuple((Unit(tuple(self._layer(layer, per_layer))), count) for layer, count in plan.layers)
@@ -160,11 +174,19 @@ class _Divider:
         is_tied = architecture.tied_embeddings
         return Units(
             embedding=Unit(tuple(self._vocabulary(plan.embedding_trainable))),
+            positions=Unit(tuple(self._positions())),
             layers=layers,
             norm=Unit((self._parameter(norm, 1, plan.norm_bytes, is_trained=plan.trains_base),)),
             head=Unit(() if is_tied and plan.trains_base else tuple(self._head(is_tied=is_tied))),
             replicated_bytes=self.replicated_bytes,
         )
+
+    def _positions(self) -> Iterator[Parameter]:
+        """Yield the table of learned positions, where a model has one."""
+        architecture, plan = self.plan.architecture, self.plan
+        if plan.family.positions:
+            shape = architecture.max_position_embeddings, architecture.hidden_size
+            yield self._parameter(*shape, plan.norm_bytes, is_trained=plan.trains_base)
 
     def _num_small(self) -> int:
         """Return the number of norm weights, biases and tables of positions: what is in no matrix."""
