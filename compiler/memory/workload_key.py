@@ -136,7 +136,7 @@ def _representative(workload: Workload) -> tuple[int, int]:
     if workload.quantization is Quantization.AWQ:
         return workload.batch_size, workload.seq_len_tokens
     length = masked_window(workload.architecture, workload.seq_len_tokens) or 1
-    batch = min(workload.batch_size, 2) if _tells_single(workload) else 1
+    batch = min(workload.batch_size, 2) if tells_single(workload) else 1
     num_tokens = workload.batch_size * workload.seq_len_tokens
     thresholds = _thresholds(workload)
     passed = [threshold for threshold in thresholds if num_tokens >= threshold]
@@ -147,7 +147,8 @@ def _representative(workload: Workload) -> tuple[int, int]:
     return batch, length
 
 
-def _tells_single(workload: Workload) -> bool:
+def tells_single(workload: Workload) -> bool:
+    """Whether one sequence is computed in another way than several are."""
     return workload.architecture.num_kv_heads == 1 or workload.loss in (Loss.FUSED, Loss.CHUNKED, Loss.LIGER)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
+from kaitoc.compiler.memory.closed_form.reserve import replayed_steps
 from kaitoc.compiler.memory.closed_form.script import STREAM_SHIFT, CudaStream, Script
 from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_script
 from kaitoc.compiler.memory.closed_form.sharding.load import LoadStep, load_steps
@@ -93,6 +94,19 @@ def test_the_second_step_takes_room_that_the_first_did_not_and_a_third_none() ->
         reserved.append(pools.reserved_bytes)
 
     assert reserved[0] < reserved[1] == reserved[2]
+
+
+def test_several_rows_are_replayed_as_several_where_one_is_computed_in_another_way() -> None:
+    santacoder, mistral = find_model("santacoder"), find_model("mistral-7b-v0.1")
+    sharding = Sharding(ShardingKind.FSDP2)
+    four_rows = Workload(santacoder, None, 4, 2048, "transformers-5", num_gpus=2, sharding=sharding)
+    asked = four_rows, replace(four_rows, batch_size=1), replace(four_rows, architecture=mistral)
+    rows_and_tokens = [
+        (step.batch_size, step.batch_size * step.seq_len_tokens)
+        for workload in asked
+        for step, _ in replayed_steps(workload)
+    ]
+    assert rows_and_tokens == [(2, 8192), (1, 2048), (1, 8192)]
 
 
 def test_a_host_that_waits_for_the_gpu_takes_no_more_than_one_that_runs_ahead() -> None:

@@ -18,7 +18,7 @@ from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.step_script import script_of
 from kaitoc.compiler.memory.workload import Allocator, Attention, Loss, Workload
-from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step
+from kaitoc.compiler.memory.workload_key import adapter_shape, key_of_step, tells_single
 
 
 def fragmentation_shares(workload: Workload) -> tuple[float, float]:
@@ -44,12 +44,22 @@ def replayed_steps(workload: Workload) -> tuple[tuple[Workload, float], ...]:
     position = size / (1 << exponent) - 1.0
     lora = adapter_shape(workload.lora)
     num_gpus = workload.num_gpus if workload.sharding.is_sharded else 1
-    alone = replace(workload, lora=lora, batch_size=1, num_gpus=num_gpus, double_quant=False, accumulates=False)
-    below = (replace(alone, seq_len_tokens=1 << exponent), 1.0 - position)
+    num_rows = 1 if is_square else _num_rows(workload)
+    alone = replace(workload, lora=lora, batch_size=num_rows, num_gpus=num_gpus, double_quant=False, accumulates=False)
+    below = (replace(alone, seq_len_tokens=(1 << exponent) // num_rows), 1.0 - position)
     if position == 0.0:
         return (below,)
-    above = (replace(alone, seq_len_tokens=2 << exponent), position)
+    above = (replace(alone, seq_len_tokens=(2 << exponent) // num_rows), position)
     return (above, below) if above[1] > below[1] else (below, above)
+
+
+def _num_rows(workload: Workload) -> int:
+    """Return the rows to replay a step with: under shards two where several are told from one.
+
+    Alone it is one row, by which every figure of a single GPU is published.
+    """
+    is_told = workload.sharding.is_sharded and workload.batch_size > 1 and tells_single(workload)
+    return 2 if is_told else 1
 
 
 @lru_cache(maxsize=1024)
