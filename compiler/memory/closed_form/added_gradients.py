@@ -53,5 +53,5 @@ class AddedGradients(Autograd):
 
 
 def detail_of(step: BackwardStep) -> Detail:
-    """Return what is known, tensor by tensor, of the operation that goes back."""
+    """Return the detail of the operation that goes back, `NO_DETAIL` for other steps."""
     return step.launched_by.detail if isinstance(step.launched_by, Op) else NO_DETAIL

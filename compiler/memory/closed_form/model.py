@@ -136,7 +136,7 @@ class DecoderModel:
         return runner if self.workload.cast_units is None else lambda hidden: self._narrowed(runner(hidden))
 
     def _narrowed(self, result: Tensor) -> Tensor:
-        """Return what a unit of FSDP2 computed in the type that weights are put together in."""
+        """Cast the result of a unit of FSDP2 to the type that weights are put together in."""
         num_bytes = self.ops.precision.autocast_bytes or result.num_bytes
         return self.stream.replace(self.ops.cast(result, num_bytes), result)
 

@@ -81,7 +81,7 @@ class PeakReader(Autograd):
 
     @property
     def num_cached(self) -> int:
-        """Return how many tensors are in the cache of the model's outputs."""
+        """The number of tensors in the cache of the model's outputs."""
         return len(self._cached)
 
     def finish(self) -> None:

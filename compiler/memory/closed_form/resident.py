@@ -46,7 +46,7 @@ class Resident:
 
 
 def resident_of(workload: Workload, gpu: Gpu | None, *, has_states: bool) -> Resident:
-    """Return what a workload keeps on a GPU."""
+    """Collect a workload's resident memory on a GPU."""
     return Resident(
         key_of_plan(workload),
         device.cublas_workspace_bytes(gpu),

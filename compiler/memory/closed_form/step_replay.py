@@ -86,7 +86,7 @@ class StepReplay:
         return [(block.size, block.place) for block in self._allocator.free_blocks(is_small=True)]
 
     def _large(self) -> _Large | None:
-        """Return None without exactly one growing end, or where the device may be too small for it."""
+        """List the free blocks; None without exactly one growing end, or where the device may be too small for it."""
         allocator = self._allocator
         end = allocator.growing_end()
         if end is None or allocator.settings.capacity_bytes is not None:
