@@ -15,8 +15,8 @@ from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import SMALL_REQUEST_BYTES
 from kaitoc.compiler.memory.closed_form.script import TOUCH, EqualLayers, Script
 
-FreeBlocks = list[tuple[int, int]]
-"""Free blocks by size and place."""
+SizesAndPlaces = list[tuple[int, int]]
+"""Those of free blocks, by which two states of a pool are told apart."""
 
 
 class _Large(NamedTuple):
@@ -25,7 +25,7 @@ class _Large(NamedTuple):
     Best fit takes that end last whatever its size, so how much of it is mapped decides nothing.
     """
 
-    others: FreeBlocks
+    others: SizesAndPlaces
     end: int
 
 
@@ -82,7 +82,7 @@ class StepReplay:
             return 0
         return self._num_bytes[self._script.operations[layers.start + layers.lasting[0][0]]]
 
-    def _small(self) -> FreeBlocks:
+    def _small(self) -> SizesAndPlaces:
         return [(block.size, block.place) for block in self._allocator.free_blocks(is_small=True)]
 
     def _large(self) -> _Large | None:

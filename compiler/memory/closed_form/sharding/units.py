@@ -165,8 +165,8 @@ class _Divider:
     def units(self) -> Units:
         """Divide the plan into units."""
         plan, architecture = self.plan, self.plan.architecture
-        positions = architecture.max_position_embeddings * architecture.hidden_size if plan.family.positions else 0
-        small = self._num_small() - positions
+        positions = Unit(tuple(self._positions()))
+        small = self._num_small() - sum(one.num_elements for one in positions.parameters)
         norm = min(small, architecture.hidden_size * (2 if plan.family.norm == "layer" else 1))
         per_layer = (small - norm) // architecture.num_layers
         layers = tuple((Unit(tuple(self._layer(layer, per_layer))), count) for layer, count in plan.layers)
@@ -174,7 +174,7 @@ class _Divider:
         is_tied = architecture.tied_embeddings
         return Units(
             embedding=Unit(tuple(self._vocabulary(plan.embedding_trainable))),
-            positions=Unit(tuple(self._positions())),
+            positions=positions,
             layers=layers,
             norm=Unit((self._parameter(norm, 1, plan.norm_bytes, is_trained=plan.trains_base),)),
             head=Unit(() if is_tied and plan.trains_base else tuple(self._head(is_tied=is_tied))),
