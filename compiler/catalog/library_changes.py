@@ -35,6 +35,7 @@ class LibraryChange(str, Enum):
     FUSED_OPTIMIZER = "fused_optimizer"
     NCCL_CONNECTS_WHEN_USED = "nccl_connects_when_used"
     TAIL_UNITS = "tail_units"
+    QUANTIZED_ON_HOST = "quantized_on_host"
     EMPTY_QUANTIZED_SHARDS = "empty_quantized_shards"
     INDEXES_BY_LIST = "indexes_by_list"
     TABLE_DEQUANTIZATION = "table_dequantization"

@@ -68,6 +68,8 @@ def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
     word = EARLIER_NAMES.get(request.word, request.word)
     has_tail = changes()[LibraryChange.TAIL_UNITS].includes(stack.accelerate)
     kind = stack.default_sharding if word == "auto" else ShardingKind(word)
+    reads_once = kind is ShardingKind.FSDP1 and stack.ram_efficient_loading
+    goes_to_host = changes()[LibraryChange.QUANTIZED_ON_HOST].includes(stack.transformers)
     leaves_empty = changes()[LibraryChange.EMPTY_QUANTIZED_SHARDS].includes(stack.transformers)
     return Sharding(
         kind=kind,
@@ -78,7 +80,8 @@ def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
         prefetches_backward=PREFETCHES_BACKWARD,
         offload=request.offload,
         ram_efficient_loading=stack.ram_efficient_loading,
-        others_hold_nothing=leaves_empty and kind is ShardingKind.FSDP1,
+        packed_on_host=goes_to_host and (reads_once or kind is ShardingKind.ZERO3),
+        others_hold_nothing=leaves_empty and reads_once,
     )
 
 

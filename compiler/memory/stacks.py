@@ -53,7 +53,8 @@ class Stack:
     "when quantized": Trainer scripts for bitsandbytes models set `bf16` or `fp16`, as its examples and all measured
     runs do, those for half-precision models mostly neither. `default_sharding` is how several GPUs share a model when
     nobody says, AUTO where the software shards what outgrows a GPU. `ram_efficient_loading`: a sharded model is read by
-    one process of a node alone.
+    one process of a node alone, as `accelerate launch` has it (`--fsdp_cpu_ram_efficient_loading` is true in
+    `commands/launch.py` of accelerate 0.28 to 1.15).
     """
 
     name: str

@@ -66,6 +66,7 @@ def _drawn(draw: random.Random, model: Architecture) -> Workload:
         prefetches_backward=draw.random() < 0.5,
         offload=Offload.PARAMETERS if draw.random() < 0.15 else Offload.NONE,
         ram_efficient_loading=draw.random() < 0.5,
+        packed_on_host=is_4bit and kind is not ShardingKind.FSDP2 and draw.random() < 0.5,
         sync_each_batch=draw.random() < 0.3,
     )
     return Workload(

@@ -131,7 +131,7 @@ def test_a_process_that_receives_the_model_ahead_of_the_sender_takes_new_buffers
 
 
 def test_only_four_bit_weights_without_data_on_the_others_are_received_ahead() -> None:
-    reads_once = Sharding(ShardingKind.FSDP1, ram_efficient_loading=True)
+    reads_once = Sharding(ShardingKind.FSDP1, ram_efficient_loading=True, packed_on_host=True)
     four_bit = replace(fsdp1_lora(), sharding=reads_once, quantization=Quantization.NF4, autocast=None)
 
     def share(step: Workload, *, others_hold_nothing: bool) -> float:

@@ -46,6 +46,18 @@ def test_processes_beside_the_one_that_reads_hold_no_four_bit_weights_from_trans
     assert not is_empty("fsdp2", "transformers-4.45"), "accelerate keeps 4-bit weights from that road"
 
 
+def test_four_bit_weights_wait_on_the_host_where_transformers_takes_them_there() -> None:
+    """PEFT's documentation trains a 70B model on two GPUs of 24 GB, with transformers 4.39 and parameters offloaded."""
+
+    def waits_on_host(word: str, version: str) -> bool:
+        return sharding_for(SharingRequest(word), find_stack(f"transformers-{version}")).packed_on_host
+
+    versions = ("4.38", "4.39", "4.54", "5")
+    assert [waits_on_host("fsdp1", version) for version in versions] == [False, True, True, False]
+    assert [waits_on_host("zero3", version) for version in versions] == [False, True, True, False]
+    assert not waits_on_host("fsdp2", "4.54"), "accelerate keeps 4-bit weights from that road"
+
+
 def test_on_several_nodes_auto_keeps_a_copy_on_each_where_one_surely_fits() -> None:
     model, gpu = find_model("llama-3.3-70b-instruct"), find_gpu("A100-80GB")
     assert model is not None

@@ -56,10 +56,11 @@ class Sharding:
     it is None, or with AUTO those of a node; more groups are replicas of each other (hybrid sharding).
     `reshard_after_forward` False keeps the weights gathered until a layer has gone back. `prefetches_backward`: FSDP1
     gathers the next layer while one goes back (`BACKWARD_PRE`), as FSDP2 always does. `ram_efficient_loading`: only one
-    process of a node reads the weights. `others_hold_nothing`: the others have 4-bit weights of FSDP1 without data
-    until they are sent, instead of in host memory. `sync_each_batch`: gradients are reduced after every batch of an
-    accumulation, and not kept whole until the last. Mixed precision needs no field: `bf16` and `fp16` of the Trainer
-    are what the shards are gathered and reduced in (`set_mixed_precision` of accelerate).
+    process of a node reads the weights. `packed_on_host`: 4-bit weights wait in host memory until they are split, and
+    not on the GPU that packed them. `others_hold_nothing`: of those, the other processes of a node have none until they
+    are sent. `sync_each_batch`: gradients are reduced after every batch of an accumulation, and not kept whole until
+    the last. Mixed precision needs no field: `bf16` and `fp16` of the Trainer are what the shards are gathered and
+    reduced in (`set_mixed_precision` of accelerate).
     """
 
     kind: ShardingKind = ShardingKind.DDP
@@ -70,6 +71,7 @@ class Sharding:
     prefetches_backward: bool = True
     offload: Offload = Offload.NONE
     ram_efficient_loading: bool = False
+    packed_on_host: bool = False
     others_hold_nothing: bool = False
     sync_each_batch: bool = False
 

@@ -55,8 +55,8 @@ def _measured(row: dict[str, str]) -> Measured:
         raise ValueError(f"unknown model {row['model']!r} or GPU {row['gpu']!r}")
     workload = workload_from(_options(row, architecture))
     if workload.sharding.is_sharded:
-        # fms-acceleration's accelerate.yaml: `fsdp_cpu_ram_efficient_loading: true`, `fsdp_backward_prefetch_policy`
-        changes = {"ram_efficient_loading": True, "prefetches_backward": True}
+        # fms-acceleration has the defaults of `accelerate launch` but for `fsdp_backward_prefetch_policy`
+        changes = {"prefetches_backward": True}
         changes["others_hold_nothing"] = row["note"].split()[1] >= LEAVES_OTHERS_EMPTY
         workload = replace(workload, sharding=replace(workload.sharding, **changes))
     return Measured(

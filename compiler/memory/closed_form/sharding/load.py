@@ -35,14 +35,19 @@ class LoadStep:
 
 
 def split_after_loading(workload: Workload) -> bool:
-    """Return whether one process of a node reads the model and sends the others their shards.
+    """Return whether one process of a node sends the others their shards of the model.
 
-    accelerate keeps `Params4bit` from that road with FSDP2 (`fsdp2_prepare_model`, `model_has_params4bit`); with FSDP1
-    transformers quantises on that one process and leaves the others empty (`is_fsdp_enabled`, `modeling_utils.py`).
+    accelerate keeps `Params4bit` from that road with FSDP2 (`fsdp2_prepare_model`, `model_has_params4bit`).
     """
-    kind, is_4bit = workload.sharding.kind, workload.quantization is not Quantization.NONE
-    can_pass_on = kind is ShardingKind.FSDP1 or (kind is ShardingKind.FSDP2 and not is_4bit)
-    return can_pass_on and workload.sharding.ram_efficient_loading
+    sharding = workload.sharding
+    if workload.quantization is not Quantization.NONE:
+        return sharding.kind is ShardingKind.FSDP1 and sharding.packed_on_host
+    return sharding.kind in (ShardingKind.FSDP1, ShardingKind.FSDP2) and sharding.ram_efficient_loading
+
+
+def waits_on_gpu(workload: Workload) -> bool:
+    """Return whether a process has all 4-bit weights on its GPU, where they were packed, before the first are split."""
+    return workload.quantization is not Quantization.NONE and not workload.sharding.packed_on_host
 
 
 def receives_ahead(workload: Workload) -> bool:
@@ -57,7 +62,7 @@ def receives_ahead(workload: Workload) -> bool:
 
 
 def load_steps(workload: Workload) -> Iterator[LoadStep]:
-    """Yield what is loaded in turn, the layers first, as they are wrapped.
+    """Yield what is loaded in turn, the layers first, as they are wrapped; all of it is there first if it waits there.
 
     `fully_shard` moves the parameters of a unit to the GPU, then splits each (`_move_states_to_device`). FSDP1 flattens
     them there too, which is the unit once more (`FlatParamHandle.flatten_tensors_into_flat_param`). With ram-efficient
@@ -65,9 +70,10 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
     """
     kind, units = workload.sharding.kind, units_of(workload)
     num_shards = workload.sharding.group_of(workload.num_gpus)
-    passes_singly = kind is ShardingKind.ZERO3 or (kind is ShardingKind.FSDP2 and split_after_loading(workload))
+    is_zero3 = kind is ShardingKind.ZERO3 and not waits_on_gpu(workload)
+    passes_singly = is_zero3 or (kind is ShardingKind.FSDP2 and split_after_loading(workload))
     stays = workload.sharding.offload is not Offload.PARAMETERS
-    if workload.quantization is not Quantization.NONE and split_after_loading(workload):
+    if workload.sharding.packed_on_host:
         yield from _quantised_on_the_way(units)
     for unit, count in _in_order(workload, units):
         tensors = [(one.num_elements // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
@@ -148,8 +154,7 @@ def _largest_saved(workload: Workload) -> int:
 def load_peak_bytes(workload: Workload) -> int:
     """Return the most that a process has on its GPU while the model is loaded and split.
 
-    4-bit weights are quantised on the GPU, and all of the model is there before the first unit is split, unless one
-    process sends the others their shards.
+    4-bit weights are packed on the GPU; where they wait there, all of them are before the first unit is split.
     """
     return _load_peak(of_any_size(workload))
 
@@ -159,8 +164,7 @@ def _load_peak(workload: Workload) -> int:
     units = units_of(workload)
     kept, peak = units.replicated_bytes, 0
     steps = list(load_steps(workload))
-    is_whole = workload.quantization is not Quantization.NONE and not split_after_loading(workload)
-    waiting = sum(sum(step.whole) for step in steps) if is_whole else 0
+    waiting = sum(sum(step.whole) for step in steps) if waits_on_gpu(workload) else 0
     for step in steps:
         whole = sum(step.whole)
         peak = max(peak, kept + (waiting or whole) + sum(step.flat) + sum(step.shards))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
@@ -11,7 +11,7 @@ from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings, rounded
 from kaitoc.compiler.memory.closed_form.optimizer import state_sizes, step_sizes
 from kaitoc.compiler.memory.closed_form.script import STREAM_SHIFT, TOUCH, CudaStream, Script
 from kaitoc.compiler.memory.closed_form.sharding.derive import sharded_script
-from kaitoc.compiler.memory.closed_form.sharding.load import LoadStep, load_steps, receives_ahead
+from kaitoc.compiler.memory.closed_form.sharding.load import LoadStep, load_steps, receives_ahead, waits_on_gpu
 from kaitoc.compiler.memory.closed_form.sharding.state import trained_shards
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
 from kaitoc.compiler.memory.workload import Allocator, Workload
@@ -91,18 +91,21 @@ class StreamPools:
         """Return the bytes that all pools hold."""
         return sum(pool.reserved_bytes for pool in self._owners)
 
-    def load(self, steps: Iterable[LoadStep], *, runs_ahead: bool = False) -> None:
-        """Load the model; what passed through whole leaves segments behind.
+    def load(self, steps: Sequence[LoadStep], *, waits_on_gpu: bool = False, runs_ahead: bool = False) -> None:
+        """Load the model; what passed through whole leaves segments behind. With `waits_on_gpu` all of it comes first.
 
         What the other processes keep of it depends on whether their hosts run ahead of their GPUs (`receives_ahead`).
         """
         sent = _Broadcasts(self.computing, runs_ahead=runs_ahead)
+        waiting = deque([self.computing.allocate(size) for size in step.whole] for step in steps if waits_on_gpu)
         for step in steps:
-            whole = [self.computing.allocate(size) for size in step.whole]
+            whole = waiting.popleft() if waits_on_gpu else [self.computing.allocate(size) for size in step.whole]
             sent.send(step)
             whole += [self.computing.allocate(size) for size in step.flat]
             for size in step.shards:
                 self.computing.allocate(size)
+            if waits_on_gpu:
+                self.note()
             for block in whole:
                 self.computing.free(block)
         sent.finish()
@@ -181,7 +184,7 @@ def _replayed(workload: Workload, num_pending: int, *, waits: bool, receives: bo
         expandable_segments=workload.allocator is Allocator.EXPANDABLE, spares_growing_end=False
     )
     pools = StreamPools(settings, num_pending)
-    pools.load(load_steps(workload), runs_ahead=receives)
+    pools.load(tuple(load_steps(workload)), waits_on_gpu=waits_on_gpu(workload), runs_ahead=receives)
     loaded_bytes = pools.computing.allocated_bytes
     keeps_optimizer = workload.sharding.offload is Offload.NONE
     for number in range(2):
