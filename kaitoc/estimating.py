@@ -17,6 +17,7 @@ from kaitoc.compiler.job.assumptions import (
     NOTHING_STATED,
     Overrides,
     model_named,
+    require_sensible,
     stated_gpu,
 )
 from kaitoc.compiler.job.job import Job
@@ -67,8 +68,8 @@ class Estimate:
     """What a fine-tune needs: `footprint` in bytes by category and phase, `verdict` None where no GPU is known.
 
     `variation` is what batches of different lengths take, None where lengths are not known, `epoch` the time of one
-    pass over the data, None where the number of samples is not; `swept` is what it needs at other sizes, where a sweep
-    was asked for.
+    pass over the data if it fits, None where the number of samples is not known; `swept` is what it needs at other
+    sizes, where a sweep was asked for.
     """
 
     subject: Subject
@@ -130,7 +131,7 @@ class Estimate:
             tables.footprint_table(self.footprint, subject.gpu, subject.margin),
             *([tables.variation_table(self.variation, self.footprint, subject.gpu)] if self.variation else []),
             *([tables.phase_table(self.footprint)] if phases else []),
-            *([tables.epoch_line(self.epoch)] if self.epoch else []),
+            *([tables.epoch_line(self.epoch, fits=self.ok)] if self.epoch else []),
             *([tables.sweep_table(self.swept)] if self.swept else []),
             tables.levers_table(levers(subject.workload, subject.gpu, self.footprint)),
         ]
@@ -189,6 +190,7 @@ def architecture(name: str, config: Mapping[str, object] | None = None) -> Archi
 
 def subject_of(fine_tune: FineTune, overrides: Overrides) -> Subject:
     """Resolve a description to a workload and the GPU it must fit; raises `WorkloadError` and `AssumptionError`."""
+    require_sensible(overrides)
     gpu = stated_gpu(overrides)
     instance = find_instance_type(overrides.gpu) if overrides.gpu is not None else None
     fine_tune = _on_its_gpus(fine_tune, instance)

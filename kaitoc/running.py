@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from kaitoc.compiler.plan.memory import require_shardable, with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan, preferring
 from kaitoc.compiler.plan.request import PlanRequest, RunError, notes_on, require_possible, runnable, with_processes
+from kaitoc.runtime.data.emptiness import require_rows
 from kaitoc.runtime.world import is_launched, require_world
 from kaitoc.unreadable_files import require_readable
 
@@ -108,7 +110,18 @@ def checked_plan(
     require_config(job)
     warnings = tuple(finding for finding in found if finding.severity is Severity.WARNING)
     made = _plan_of(job, path, request)
-    return CheckedPlan(made, warnings, tuple(notes_on(made, job, request)))
+    return CheckedPlan(made, warnings, (*_notes_on_data(made, request), *notes_on(made, job, request)))
+
+
+def _notes_on_data(made: Plan, request: PlanRequest) -> Iterator[str]:
+    """Yield the data that is named and not here, as in a plan for another machine; raises `DataFailure` for no rows."""
+    named = {"--data": made.data.paths if request.data is not None else (), "--eval-data": made.data.eval_paths}
+    for option, paths in named.items():
+        for path in paths:
+            if os.path.exists(path):
+                require_rows(path, made.data.format)
+            else:
+                yield f"{option}: {path}: no such file or folder on this machine"
 
 
 def _plan_of(job: Job, path: str, request: PlanRequest) -> Plan:

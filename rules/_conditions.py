@@ -139,7 +139,7 @@ def value_of(job: Job, section: str, name: str) -> object:
 
 
 def adapter_dtype(job: Job) -> str:
-    """Return the type of the adapter: that of unquantised weights in PEFT before 0.12, else what TRL casts it to."""
+    """Return the type of the adapter: that of unquantized weights in PEFT before 0.12, else what TRL casts it to."""
     release = job.release
     if job.flag("QuantizationConfig", "load_in_4bit") or job.flag("QuantizationConfig", "load_in_8bit"):
         return "bfloat16" if release.has(LibraryChange.BFLOAT16_ADAPTERS) else "float32"
@@ -257,7 +257,7 @@ def _is_nowhere(value: object, _operand: object) -> bool:
     return isinstance(value, str) and bool(value) and not may_be_a_folder(value) and not is_repository_name(value)
 
 
-def _quantises(patterns: object, module: object) -> bool:
+def _quantizes(patterns: object, module: object) -> bool:
     """Return whether none of the names to skip keeps a module as it is (`should_convert_module` of transformers 5)."""
 
     def skips(pattern: str) -> bool:
@@ -331,7 +331,7 @@ _TESTS: dict[str, Callable[[object, object], bool]] = {
     "no token beside": _is_no_token,
     "no token": _is_no_token,
     "no path or repository": _is_nowhere,
-    "skips not": _quantises,
+    "skips not": _quantizes,
     "has no pattern": _has_no_pattern,
     "words in": _has_words_among,
     "words not in": lambda value, operand: isinstance(value, str) and not _has_words_among(value, operand),

@@ -1,4 +1,4 @@
-"""4-bit and 8-bit quantisation requested at once."""
+"""4-bit and 8-bit quantization requested at once."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from kaitoc.compiler.memory.result import Category, Footprint, Verdict
 from kaitoc.compiler.memory.sharing import can_shard
 from kaitoc.compiler.memory.workload import Quantization, Workload, WorkloadError
 from kaitoc.rules._instances import has_removed_gpu
+from kaitoc.rules._ways_to_fit import ways_to_fit
 
 CODE = "KT501"
 NAME = "does-not-fit"
@@ -35,13 +36,14 @@ def check(job: Job) -> Iterator[Fault]:
     fits_pooled = has_copies and predicted.device_bytes <= gpu.memory_bytes * job.num_gpus
     if verdict_of(job) is not Verdict.DOES_NOT_FIT or fits_pooled:
         return
-    ways = _advice(gpu, workload, job.assumptions.margin), _split_over_more(job, gpu, workload)
+    advised = _advice(gpu, workload, job.assumptions.margin), _split_over_more(job, gpu, workload)
+    ways = [*filter(None, advised)] or ways_to_fit(job, gpu, workload)
     yield Fault(
         _place(job),
         f"needs {gib(predicted.device_bytes)} GiB at {workload.batch_size} x {workload.seq_len_tokens:,} tokens; "
         f"one {gpu.name} has {gib(gpu.memory_bytes)} GiB (peak in {predicted.peak.phase.value}: "
         f"{_largest(predicted)})",
-        help="; ".join(filter(None, ways)) or "see `kaitoc compile` for the closest configuration that fits",
+        help="; ".join(ways),
     )
 
 
@@ -84,7 +86,7 @@ def _advice(gpu: Gpu, workload: Workload, margin: float) -> str:
             replace(workload, gradient_checkpointing=True, batch_size=1),
         ),
         (
-            "QLoRA (nf4, double quantisation) with a batch of 1",
+            "QLoRA (nf4, double quantization) with a batch of 1",
             replace(workload, quantization=Quantization.NF4, double_quant=True, kbit_prep=True,
                     gradient_checkpointing=True, batch_size=1),
         ),

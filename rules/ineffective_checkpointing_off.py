@@ -27,7 +27,7 @@ def check(job: Job) -> Iterator[Fault]:
         job.place_of(option),
         "`gradient_checkpointing: false` has no effect under QLoRA: Kaito prepares the model with PEFT's "
         "`prepare_model_for_kbit_training`, which turns checkpointing on, so steps take about a third longer",
-        help="write true, which is what runs; only LoRA on unquantised weights can run without it",
+        help="write true, which is what runs; only LoRA on unquantized weights can run without it",
         fix=setting_fix(
             job,
             "TrainingArguments",

@@ -1,4 +1,4 @@
-"""A method that is incompatible with the quantisation: `lora` with it, or `qlora` without."""
+"""A method that is incompatible with the quantization: `lora` with it, or `qlora` without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SINCE = "0.1.0"
 
 
 def check(job: Job) -> Iterator[Fault]:
-    """Yield a fault when the Workspace's method and the ConfigMap's quantisation contradict each other."""
+    """Yield a fault when the Workspace's method and the ConfigMap's quantization contradict each other."""
     if job.method is None or job.method.place is None or job.uses_template or not job.parsed:
         return
     method = job.method.value.lower()
@@ -42,8 +42,8 @@ def _lora_with_quantization(method: Setting[str], option: Option) -> Fault:
         effect = f"the webhook does not know the spelling `{written}`, so QLoRA runs unnoticed"
     return Fault(
         option.key,
-        f"the method is `lora` but the weights are quantised; {effect}",
-        help="set `tuning.method: qlora`, or remove the quantisation",
+        f"the method is `lora` but the weights are quantized; {effect}",
+        help="set `tuning.method: qlora`, or remove the quantization",
         related=(related("the method is chosen here", method.place),) if method.place is not None else (),
         fix=_method_fix(method, "qlora"),
     )
@@ -56,7 +56,7 @@ def _qlora_without_quantization(job: Job, place: Place) -> Fault:
         fix = Fix("Load the weights in 4-bit", Applicability.UNSAFE, (edit,))
     return Fault(
         place,
-        "the method is `qlora` but the ConfigMap does not quantise; Kaito's webhook refuses the Workspace",
+        "the method is `qlora` but the ConfigMap does not quantize; Kaito's webhook refuses the Workspace",
         help="set `load_in_4bit: true` in QuantizationConfig, or use `tuning.method: lora`",
         related=(related("the configuration is here", job.section_place("QuantizationConfig")),),
         fix=fix,

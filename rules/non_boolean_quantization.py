@@ -1,4 +1,4 @@
-"""A quantisation switch that is not a YAML boolean."""
+"""A quantization switch that is not a YAML boolean."""
 
 from __future__ import annotations
 

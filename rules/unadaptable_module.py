@@ -68,7 +68,7 @@ def _saved(job: Job, model: Architecture, modules: OtherModules) -> Iterator[Fau
         if frozen:
             yield Fault(
                 job.place_of(option),
-                f"{join_names(frozen)} {'has' if len(frozen) == 1 else 'have'} quantised weights, which cannot be "
+                f"{join_names(frozen)} {'has' if len(frozen) == 1 else 'have'} quantized weights, which cannot be "
                 f"trained whole; {stage_effect('adapter')}",
                 help="name them in `target_modules` instead",
             )

@@ -1,4 +1,4 @@
-"""A GPU without bfloat16, in which Kaito serves models that are not quantised."""
+"""A GPU without bfloat16, in which Kaito serves models that are not quantized."""
 
 from __future__ import annotations
 

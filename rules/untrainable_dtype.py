@@ -26,6 +26,6 @@ def check(job: Job) -> Iterator[Fault]:
     yield Fault(
         job.place_of(option),
         f"`torch_dtype: {value}` is a type of torch, so it parses, but a model cannot have it: loading stops",
-        help="write bfloat16; weights are quantised with QuantizationConfig, not here",
+        help="write bfloat16; weights are quantized with QuantizationConfig, not here",
         fix=setting_fix(job, "ModelConfig", "torch_dtype", "bfloat16", "Write `bfloat16`", Applicability.UNSAFE),
     )

@@ -1,4 +1,4 @@
-"""Draws the terminal picture of the README: `kaitoc check` on the demo, in colour, as an SVG that loads nothing.
+"""Draws the terminal picture of the README: `kaitoc check` on the demo, in color, as an SVG that loads nothing.
 
 `python tools/terminal_picture.py > docs/images/check.svg` writes it; a test holds it to what the command says today.
 """

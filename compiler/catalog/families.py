@@ -26,7 +26,7 @@ class Family:
     it called flash attention. `scales_outside_embedding`: the model scales what the embedding returns, which then lives
     on as the leaf of a frozen embedding's gradients (`enable_input_require_grads`). `slides`: layers attend within
     `sliding_window`, but for every `full_attention_every`-th (0: none is full). `own_linear`: projections are a
-    subclass of `nn.Linear`, which transformers 5 does not quantise. `defaults` are configuration values, (key, value),
+    subclass of `nn.Linear`, which transformers 5 does not quantize. `defaults` are configuration values, (key, value),
     that the model type has when `config.json` leaves them out.
     """
 

@@ -34,6 +34,7 @@ class LibraryChange(str, Enum):
     ONE_WARM_UP = "one_warm_up"
     FUSED_OPTIMIZER = "fused_optimizer"
     NCCL_CONNECTS_WHEN_USED = "nccl_connects_when_used"
+    FSDP2 = "fsdp2"
     TAIL_UNITS = "tail_units"
     QUANTIZED_ON_HOST = "quantized_on_host"
     EMPTY_QUANTIZED_SHARDS = "empty_quantized_shards"

@@ -14,9 +14,8 @@ from kaitoc.compiler.check.outcome import Outcome
 from kaitoc.compiler.check.request import CheckRequest, files_of, name_templates
 from kaitoc.compiler.cli.check_report import CheckReport, conclude, tell_what_is_read, wanted_texts
 from kaitoc.compiler.cli.console import complain, say, show_progress, terminal_columns
-from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions
+from kaitoc.compiler.cli.option_records import JudgingOptions, SharingOptions, rows_of
 from kaitoc.compiler.cli.standard_input import inputs_from
-from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.job.settings import Settings, SettingsError
 from kaitoc.compiler.report import ReportTarget, default_format, parse_target
@@ -24,9 +23,6 @@ from kaitoc.compiler.report.ledger import Ledgers
 from kaitoc.compiler.report.model import Verbosity
 from kaitoc.compiler.report.style import Color
 from kaitoc.compiler.yaml.placeholders import UnknownValueError
-
-if TYPE_CHECKING:
-    from kaitoc.compiler.memory.row_lengths import RowLengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +61,8 @@ class CheckOptions:
     def engine(self) -> EngineOptions:
         """Build the engine's options; raises `DataLengthError` and `LengthsError`."""
         engine = self.judging.engine
-        return replace(engine, overrides=replace(self.sharing.over(engine.overrides), rows=self._rows()))
-
-    def _rows(self) -> RowLengths | None:
-        if self.data is None and self.lengths is None:
-            return None
-        from kaitoc.compiler.memory.row_lengths import stated_rows  # few checks state them
-
-        return stated_rows(self.data, self.lengths)
+        overrides = replace(self.sharing.over(engine.overrides), rows=rows_of(self.data, self.lengths))
+        return replace(engine, overrides=overrides)
 
     def request(self, settings: Settings) -> CheckRequest:
         """Return the request, with the settings where the options are silent."""

@@ -36,7 +36,7 @@ class CheckReport:
     baseline: str | None = None
 
     def wants_color(self) -> bool:
-        """Return whether to colour what goes to standard output."""
+        """Return whether to color what goes to standard output."""
         return wants_color(sys.stdout, os.environ, self.color)
 
 

@@ -12,9 +12,17 @@ from kaitoc.compiler.check.engine_options import EngineOptions
 from kaitoc.compiler.cli.completion import complete_path
 from kaitoc.compiler.cli.console import EXIT_USAGE, complain, say, show_progress
 from kaitoc.compiler.cli.emit import EMIT_OPTIONS, EngineCommandOptions, emit
-from kaitoc.compiler.cli.option_records import AssumptionOptions
+from kaitoc.compiler.cli.option_records import AssumptionOptions, rows_of
 from kaitoc.compiler.cli.option_types import Choice
-from kaitoc.compiler.cli.options import F, assumption_options, color_option, config_option, isolated_option, takes
+from kaitoc.compiler.cli.options import (
+    F,
+    assumption_options,
+    color_option,
+    config_option,
+    isolated_option,
+    length_options,
+    takes,
+)
 from kaitoc.compiler.cli.standard_input import inputs_from
 from kaitoc.compiler.compile.driver import describe_problem
 from kaitoc.compiler.compile.model import Compilation, CompileError, CompileRequest, OutputError
@@ -42,6 +50,7 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--allow-workspace-edits", is_flag=True, help="Also allow changes to the Workspace's instance type."),
     click.option("--report", "reports", multiple=True, metavar="FILE", shell_complete=complete_path,
                  help="Write a report: FILE ends in .json, .md or .html; repeatable."),
+    *length_options,
     color_option,
     config_option,
     isolated_option,
@@ -63,6 +72,8 @@ class CompileOptions:
     attention: str | None
     allow_workspace_edits: bool
     reports: tuple[str, ...]
+    data: str | None
+    lengths: str | None
     color: str
     config: str | None
     isolated: bool
@@ -72,11 +83,14 @@ class CompileOptions:
 
     @property
     def request(self) -> CompileRequest:
-        """Return the request for the compiler; raises `CompileError` for goals that contradict each other."""
+        """Return the request for the compiler.
+
+        Raises `CompileError` for goals that contradict each other, `DataLengthError` and `LengthsError` for rows.
+        """
         if len(set(self.goals)) > 1:
             raise CompileError(f"--goal {' and --goal '.join(self.goals)} are mutually exclusive")
         return request_for(
-            replace(self.assumptions.overrides, attention=self.attention),
+            replace(self.assumptions.overrides, attention=self.attention, rows=rows_of(self.data, self.lengths)),
             goal=Goal(self.goals[0]),
             preserve=Preserve(self.preserve),
             allow_workspace_edits=self.allow_workspace_edits,
@@ -182,6 +196,9 @@ def _require_emittable(options: CompileOptions) -> None:
             "--emit writes no report; use `kaitoc compile --target bundled --report FILE` for a report of "
             "the compilation"
         )
+    if options.data is not None or options.lengths is not None:
+        option = "--data" if options.data is not None else "--lengths"
+        raise CompileError(f"--emit sizes the run by `max_length`; leave out {option}")
     if options.assumptions.overrides.target == "kaito":
         raise CompileError("--emit always runs the bundled runtime; remove --target")
     _require_one_output(options)

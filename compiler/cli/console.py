@@ -13,7 +13,7 @@ EXIT_INTERRUPTED = 130
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text on standard output or, with `err`, on standard error; colours stay, as who painted it wanted them."""
+    """Print text on standard output or, with `err`, on standard error; colors stay, as who painted it wanted them."""
     import click  # takes long to import, and most checks have nothing to tell but their report
 
     columns = terminal_columns(err=err)

@@ -7,6 +7,7 @@ import click
 from kaitoc.compiler.cli.completion import complete_path, complete_stack
 from kaitoc.compiler.cli.console import say, show_progress
 from kaitoc.compiler.cli.estimate_conflicts import GPUS, SIZES, require_effect, require_settings_apply
+from kaitoc.compiler.cli.estimate_model import require_no_models
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.cli.estimate_rows import RowOptions, row_options
 from kaitoc.compiler.cli.estimate_serving import SOLVABLE, ServingOptions, estimate_servers, serving_options
@@ -105,6 +106,7 @@ def estimate(options: EstimateOptions) -> int:
     served at once. Exits 1 when it does not fit the GPU, with --strict also when it fits only if the estimate errs on
     the high side.
     """
+    require_no_models(options.paths)
     require_settings_apply(options)
     if options.task == _SERVE:
         return estimate_servers(options.servers())

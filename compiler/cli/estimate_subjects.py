@@ -52,9 +52,9 @@ def note_without_gpu(options: EstimateOptions) -> None:
 
 def note_effects(estimated: Estimate, options: EstimateOptions) -> None:
     """Say what the estimate assumes, and what of the options it could not follow."""
-    subject, sharding = estimated.subject, estimated.footprint.sharding
+    subject, predicted = estimated.subject, estimated.footprint
     asked = options.sharing.request
-    for note in notes_on(asked, subject.workload, subject.gpu, sharding, asks_offload=subject.asks_offload):
+    for note in notes_on(asked, subject.workload, subject.gpu, predicted, asks_offload=subject.asks_offload):
         complain(f"note: {note}")
     if subject.lengths is not None and estimated.variation is None:
         complain(f"note: {UNREPLAYED_LENGTHS}")

@@ -11,6 +11,7 @@ from kaitoc.compiler.cli.option_records import first_given
 from kaitoc.compiler.cli.option_types import Choice, Integer, Number
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass, field_names
+from kaitoc.compiler.job.bounds import SEQ_LEN_TOKENS
 from kaitoc.compiler.memory.estimate import NO_AUTOCAST
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization
 
@@ -103,7 +104,12 @@ _STEP = (
         "--batch", type=Integer(min=1), metavar="N", help="Sequences, or pairs of them, per GPU and step (default: 1)."
     ),
     click.option("--accumulation", type=Integer(min=1), metavar="N", help="Batches per update (default: 1)."),
-    click.option("--seq-len", type=Integer(min=1), metavar="N", help="Tokens per sequence (default: 1024)."),
+    click.option(
+        "--seq-len",
+        type=Integer(1, int(SEQ_LEN_TOKENS.most)),
+        metavar="N",
+        help="Tokens per sequence (default: 1024).",
+    ),
     click.option("--rank", type=Integer(min=1), metavar="N", help="Rank of the adapters (default: 8)."),
     click.option("--targets", metavar="A,B", help="Modules that get adapters (default: all-linear)."),
     click.option(
@@ -159,7 +165,7 @@ _STEP = (
         help="Rows per scale of GPTQ and AWQ weights, -1 for whole columns (default: the checkpoint's, 128).",
     ),
     click.option(
-        "--double-quant/--no-double-quant", default=None, help="Also quantise the constants of 4-bit weights."
+        "--double-quant/--no-double-quant", default=None, help="Also quantize the constants of 4-bit weights."
     ),
     click.option(
         "--kbit-prep/--no-kbit-prep",

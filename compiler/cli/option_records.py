@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from kaitoc.compiler.check.engine_options import EngineOptions, selectors_in
-from kaitoc.compiler.core.annotations import Any, TypeVar
+from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any, TypeVar
 from kaitoc.compiler.core.findings import Severity
 from kaitoc.compiler.core.records import dataclass, field_names, replace
 from kaitoc.compiler.job.assumptions import Overrides
@@ -16,7 +16,22 @@ from kaitoc.compiler.job.prices import parse_price
 from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.sharing import SharingRequest
 
+if TYPE_CHECKING:
+    from kaitoc.compiler.memory.row_lengths import RowLengths
+
 T = TypeVar("T")
+
+
+def rows_of(data: str | None, lengths: str | None) -> RowLengths | None:
+    """Measure the rows of `--data`, or read `--lengths`; None without either.
+
+    Raises `DataLengthError` and `LengthsError`.
+    """
+    if data is None and lengths is None:
+        return None
+    from kaitoc.compiler.memory.row_lengths import stated_rows  # few commands state them
+
+    return stated_rows(data, lengths)
 
 
 def first_given(options: Any, silent: Any, names: Iterable[str] | None = None) -> str | None:

@@ -32,7 +32,7 @@ class _Bounded:
 
     def _wanted(self, least: float | None, most: float | None, least_is_out: bool, most_is_out: bool) -> str:
         if least is not None and most is not None and not (least_is_out or most_is_out):
-            return f"{self.KIND} from {least:g} to {most:g}"
+            return f"{self.KIND} from {least:g} to {most:,.10g}"
         bounds = [
             *([f"{'above' if least_is_out else 'of at least'} {least:g}"] if least is not None else []),
             *([f"{'below' if most_is_out else 'at most'} {most:g}"] if most is not None else []),

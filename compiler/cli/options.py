@@ -14,6 +14,7 @@ from kaitoc.compiler.cli.option_records import GROUPS, record_of
 from kaitoc.compiler.cli.option_types import Choice, Integer, Number
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.findings import Severity
+from kaitoc.compiler.job.bounds import GPU_MEMORY_GIB, MARGIN_PERCENT, SEQ_LEN_TOKENS
 from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.sharing import SHARDING_WORDS
 from kaitoc.compiler.report.style import Color
@@ -23,11 +24,13 @@ T = TypeVar("T")
 
 gpu_option = click.option("--gpu", metavar="G", shell_complete=complete_gpu,
                           help="GPU to assume: a name such as A100-80GB, or an instance type.")  # fmt: skip
-gpu_memory_option = click.option("--gpu-memory", type=Number(min=1, max=4096), metavar="GIB",
+gpu_memory_option = click.option("--gpu-memory", type=Number(GPU_MEMORY_GIB.least, GPU_MEMORY_GIB.most),
+                                 metavar="GIB",
                                  help="Memory of the GPU to assume, in GiB.")  # fmt: skip
 kaito_version_option = click.option("--kaito-version", metavar="V", shell_complete=complete_release,
                                     help="Kaito release to check against (default: the newest known).")  # fmt: skip
-margin_option = click.option("--margin", type=Number(0, 90), metavar="PCT",
+margin_option = click.option("--margin", type=Number(MARGIN_PERCENT.least, MARGIN_PERCENT.most),
+                             metavar="PCT",
                              help="Share of the GPU's memory to keep free, in percent (default: 5).")  # fmt: skip
 model_option = click.option("--model", metavar="M", shell_complete=complete_model,
                             help="Model to assume: a Kaito preset, a hub id or a short name.")  # fmt: skip
@@ -40,7 +43,7 @@ config_option = click.option("--config", metavar="FILE", shell_complete=complete
                              help="Use this settings file instead of those near the manifests.")  # fmt: skip
 
 color_option = click.option("--color", type=Choice([choice.value for choice in Color]), default=Color.AUTO.value,
-                            show_default=True, help="When to use colours.")  # fmt: skip
+                            show_default=True, help="When to use colors.")  # fmt: skip
 
 format_option = click.option("--format", "-f", "format_name", type=Choice(["text", "json"]), default="text",
                              show_default=True, help="Output format.")  # fmt: skip
@@ -51,7 +54,7 @@ _ASSUMPTIONS = (
     gpu_memory_option,
     kaito_version_option,
     target_option,
-    click.option("--seq-len", type=Integer(min=1), metavar="N",
+    click.option("--seq-len", type=Integer(1, int(SEQ_LEN_TOKENS.most)), metavar="N",
                  help="Sequence length to assume, in tokens (default: what the release truncates to)."),
     margin_option,
     price_option,

@@ -54,7 +54,7 @@ class UpgradeOptions:
 
     @property
     def wants_color(self) -> bool:
-        """Return whether to colour what goes to standard output."""
+        """Return whether to color what goes to standard output."""
         return wants_color(sys.stdout, os.environ, Color(self.color))
 
     def engine(self, release: Release) -> EngineOptions:

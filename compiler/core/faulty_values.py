@@ -39,7 +39,7 @@ def describe_fault(fault: Mapping[str, Any]) -> str:
         return _EXPECTED[kind]
     if kind in _LIMITS:
         limit, words = _LIMITS[kind]
-        return f"expected a number {words} {context[limit]}"
+        return f"expected a number {words} {context[limit]:.10g}"
     if kind == "literal_error":
         return f"expected {context['expected'].replace(chr(39), '')}"
     message: str = fault["msg"]

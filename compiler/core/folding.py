@@ -37,7 +37,7 @@ def wrapped(words: str, num_columns: int, indent: int = 0) -> list[str]:
 
 
 def visible_length(text: str) -> int:
-    """Measure a text in terminal columns, ignoring colour codes."""
+    """Measure a text in terminal columns, ignoring color codes."""
     return len(_ANSI.sub("", text))
 
 

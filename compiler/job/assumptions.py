@@ -10,10 +10,12 @@ from kaitoc.compiler.core.annotations import TYPE_CHECKING
 from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.wording import did_you_mean
+from kaitoc.compiler.job.bounds import GPU_MEMORY_GIB, MARGIN_PERCENT, SEQ_LEN_TOKENS
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.job.prices import NO_PRICES, PriceError, prices_from
 from kaitoc.compiler.job.settings import Settings
 from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
+from kaitoc.compiler.memory.workload import Attention
 
 if TYPE_CHECKING:
     from kaitoc.compiler.memory.row_lengths import RowLengths
@@ -48,12 +50,23 @@ class Overrides:
 
 NOTHING_STATED = Overrides()
 
+_BOUNDS = {
+    "gpu_memory_gib": GPU_MEMORY_GIB,
+    "seq_len_tokens": SEQ_LEN_TOKENS,
+    "margin_percent": MARGIN_PERCENT,
+}
+_WORDS = {
+    "target": tuple(target.value for target in Target),
+    "attention": tuple(attention.value for attention in Attention),
+}
+
 
 def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions:
     """Return the assumptions for a file; raises `AssumptionError` for a name that is not in a catalog.
 
     The message names the settings file where the name stands there, not on the command line.
     """
+    require_sensible(overrides)
     try:
         return _resolved(overrides, settings)
     except (AssumptionError, PriceError) as error:
@@ -61,6 +74,21 @@ def resolve_assumptions(overrides: Overrides, settings: Settings) -> Assumptions
             raise
         _resolved(overrides, Settings())
         raise AssumptionError(f"{settings.path}: {error}") from error
+
+
+def require_sensible(overrides: Overrides) -> None:
+    """Raise `AssumptionError` for a value that no option would take, by the name that a caller wrote it under."""
+    for name, bounds in _BOUNDS.items():
+        value = getattr(overrides, name)
+        if value is not None and not bounds.include(value):
+            raise AssumptionError(f"{name}: expected a number {bounds.words}, got `{value}`")
+    for name, words in _WORDS.items():
+        value = getattr(overrides, name)
+        if value is not None and value not in words:
+            raise AssumptionError(f"{name}: `{value}` is not one of {', '.join(words)}")
+    for instance_name, usd in overrides.prices:
+        if not 0 < usd < float("inf"):
+            raise AssumptionError(f"prices: expected USD per hour of {instance_name} above 0, got `{usd}`")
 
 
 def _resolved(overrides: Overrides, settings: Settings) -> Assumptions:

@@ -17,6 +17,6 @@ def notes_of(job: Job) -> Iterator[str]:
         return
     gpu = job.gpu.value if job.gpu is not None else None
     asked = job.assumptions.sharing
-    yield from notes_on(asked, workload, gpu, predicted.sharding, asks_offload=asks_offload(job))
+    yield from notes_on(asked, workload, gpu, predicted, asks_offload=asks_offload(job))
     if job.assumptions.rows is not None and variation_of(job) is None:
         yield UNREPLAYED_LENGTHS

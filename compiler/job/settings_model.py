@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from kaitoc.compiler.job.bounds import GPU_MEMORY_GIB, MARGIN_PERCENT, SEQ_LEN_TOKENS
+
 Selector = Annotated[
     str, Field(min_length=1, description="`ALL`, a code (`KT402`), a code prefix (`KT4`) or a rule's name.")
 ]
@@ -53,18 +55,26 @@ class SettingsModel(BaseModel):
     respect_gitignore: bool = Field(True, description="Skip files that git ignores when folders are searched.")
     model: str | None = Field(None, min_length=1, description="Model of a ConfigMap without a Workspace.")
     gpu: str | None = Field(None, min_length=1, description="GPU of a job whose Workspace names none.")
-    gpu_memory: float | None = Field(None, gt=0, le=100_000, description="Memory of one GPU in GiB, instead of `gpu`.")
+    gpu_memory: float | None = Field(
+        None,
+        ge=GPU_MEMORY_GIB.least,
+        le=GPU_MEMORY_GIB.most,
+        description="Memory of one GPU in GiB, instead of `gpu`.",
+    )
     kaito_version: str | None = Field(
         None, pattern=r"^v?\d+\.\d+(\.\d+)?$", description="Kaito release to check for; default the newest known."
     )
     target: Literal["kaito", "bundled"] = Field("kaito", description="Runtime that the manifests are meant for.")
     margin: float | None = Field(
-        None, ge=0, lt=100, description="Percentage of the GPU's memory that must stay free for a job to fit."
+        None,
+        ge=MARGIN_PERCENT.least,
+        le=MARGIN_PERCENT.most,
+        description="Percentage of the GPU's memory that must stay free for a job to fit.",
     )
     seq_len: int | None = Field(
         None,
-        ge=1,
-        le=100_000_000,
+        ge=int(SEQ_LEN_TOKENS.least),
+        le=int(SEQ_LEN_TOKENS.most),
         description="Tokens per sequence to assume (default: what the release truncates to).",
     )
     prices: dict[InstanceTypeName, Price] = Field({}, description="Price per hour in US dollars, by instance type.")

@@ -13,7 +13,6 @@ from kaitoc.compiler.core.errors import KaitocError
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.batches import Batching, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint
-from kaitoc.compiler.memory.closed_form.validation import can_run
 from kaitoc.compiler.memory.result import Footprint
 from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
 from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
@@ -29,6 +28,7 @@ from kaitoc.compiler.memory.workload import (
     Quantization,
     Reference,
     Workload,
+    WorkloadError,
 )
 
 DEFAULT_SEQ_LEN_TOKENS = 1024
@@ -153,7 +153,7 @@ def _require_effect(options: FineTune, workload: Workload) -> None:
     if options.double_quant and quantization not in (Quantization.NF4, Quantization.FP4):
         raise EstimateError("--double-quant needs 4-bit weights of bitsandbytes: --quantization nf4 or fp4")
     if options.kbit_prep and quantization is Quantization.NONE:
-        raise EstimateError("--kbit-prep needs quantised weights: --method qlora, or --quantization")
+        raise EstimateError("--kbit-prep needs quantized weights: --method qlora, or --quantization")
 
 
 def _stack(options: FineTune) -> Stack:
@@ -249,9 +249,10 @@ def levers(workload: Workload, gpu: Gpu | None, current: Footprint) -> list[Leve
         return []
     changes = []
     for words, candidate in _candidates(workload):
-        if not can_run(candidate):
+        try:
+            saved = current.device_bytes - footprint(candidate, gpu).device_bytes
+        except WorkloadError:
             continue
-        saved = current.device_bytes - footprint(candidate, gpu).device_bytes
         if saved * 100 >= current.device_bytes:
             changes.append(Lever(words, saved))
     return sorted(changes, key=lambda lever: -lever.saved_bytes)
@@ -276,7 +277,8 @@ def _candidates(workload: Workload) -> Iterator[tuple[str, Workload]]:
     sharding = workload.sharding
     can_split = workload.reference is not Reference.COPY and can_shard(find_stack(workload.stack))
     if workload.num_gpus > 1 and not sharding.is_sharded and can_split:
-        yield "shards instead of whole copies (fsdp2)", replace(workload, sharding=sharded(workload))
+        split = replace(workload, sharding=sharded(workload))
+        yield f"shards instead of whole copies ({split.sharding.kind.value})", split
     if sharding.is_sharded and workload.accumulates and not sharding.sync_each_batch:
         reduced = replace(sharding, sync_each_batch=True)
         yield "gradients reduced after every batch (sync_each_batch)", replace(workload, sharding=reduced)

@@ -50,7 +50,7 @@ class Category(str, Enum):
 @dataclass(frozen=True, slots=True)
 class Categories:
     """Bytes live at one moment, by what they are for. `workspace` is library and kernel scratch memory
-    (cuBLAS, dequantisation buffers, softmax temporaries).
+    (cuBLAS, dequantization buffers, softmax temporaries).
     """
 
     weights: int = 0
@@ -94,7 +94,7 @@ class Footprint:
     `phases` are the peaks per phase in order; the largest is the peak. `fragmentation_bytes` is reserved minus
     allocated at the peak, `context_bytes` what the CUDA context and libraries hold outside PyTorch's allocator.
     `low_bytes` and `high_bytes` bound the device total. `sharding` is how `num_gpus` share the model, with what `auto`
-    came to; `host_bytes` is what their processes hold on one node outside of GPUs, None for a single one.
+    came to; `host_bytes` is what the processes of one node hold outside of GPUs, None where only the trace ran.
     """
 
     phases: tuple[PhasePeak, ...]

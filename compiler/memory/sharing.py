@@ -6,7 +6,7 @@ from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.sharding.model import Offload, Sharding, ShardingKind, Wrap
 from kaitoc.compiler.memory.stacks import KAITO_PREFIX, Stack, find_stack
-from kaitoc.compiler.memory.workload import Workload
+from kaitoc.compiler.memory.workload import Quantization, Reference, Workload
 
 SHARDING_WORDS = ("auto", "ddp", "fsdp2", "fsdp1", "zero3", "fsdp")
 """What `--sharding` takes in every command, and plans hold; `fsdp` is an earlier name of fsdp2."""
@@ -86,10 +86,30 @@ def sharding_for(request: SharingRequest, stack: Stack) -> Sharding:
 
 
 def sharded(workload: Workload) -> Sharding:
-    """Reshape a workload to FSDP2 over the same GPUs and nodes."""
-    request = SharingRequest("fsdp2", workload.sharding.num_nodes)
-    sharding = sharding_for(request, find_stack(workload.stack))
+    """Split a workload over the same GPUs and nodes, with FSDP2 where its stack has it."""
+    stack = find_stack(workload.stack)
+    sharding = sharding_for(SharingRequest(word_of_shards(stack), workload.sharding.num_nodes), stack)
     return replace(sharding, sync_each_batch=workload.sharding.sync_each_batch)
+
+
+def word_of_shards(stack: Stack) -> str:
+    """Return the word of `--sharding` that splits a model on a stack, Kaito's being left to another launcher."""
+    return "fsdp2" if not can_shard(stack) or has_fsdp2(stack) else "fsdp1"
+
+
+def has_fsdp2(stack: Stack) -> bool:
+    """Return whether a stack's accelerate shards with FSDP2."""
+    return changes()[LibraryChange.FSDP2].includes(stack.accelerate)
+
+
+def why_whole(workload: Workload) -> str:
+    """Return why GPUs can only hold whole copies of a workload's model; empty where they could split it."""
+    if workload.quantization is Quantization.INT8:
+        return "8-bit weights cannot be sharded; use 4-bit (nf4)"
+    if workload.quantization.is_packed:
+        return f"sharded {workload.quantization.value} weights are not predicted; use nf4"
+    is_copied = workload.reference is Reference.COPY
+    return "a fully fine-tuned model cannot be sharded with its reference (dpo); use lora or qlora" if is_copied else ""
 
 
 def can_shard(stack: Stack) -> bool:

@@ -46,8 +46,8 @@ class Stack:
     (`peft_module_casting_to_bf16`). `fused_experts`: experts are 3-D parameters, out of reach for LoRA by module name
     and for bitsandbytes. `adapts_fused_experts`: PEFT reaches them after all, with "all-linear", by adding to the
     weights (0.18). `reentrant_checkpointing`: the Trainer's default variant. `adapters_follow_weights`: PEFT before
-    0.12 gives adapters the type of an unquantised base weight, later ones float32. `quantized_adapter_dtype`: what
-    adapters over quantised weights end up as (TRL casts them to bfloat16). `retains_quantized_inputs`: `MatMul4Bit`
+    0.12 gives adapters the type of an unquantized base weight, later ones float32. `quantized_adapter_dtype`: what
+    adapters over quantized weights end up as (TRL casts them to bfloat16). `retains_quantized_inputs`: `MatMul4Bit`
     keeps its input on the context, where it lives as long as the graph (bitsandbytes before 0.43.2). `default_*` hold
     for keys that a configuration leaves out; `default_autocast` is "never", "always" (TRL since 0.20 sets `bf16`), or
     "when quantized": Trainer scripts for bitsandbytes models set `bf16` or `fp16`, as its examples and all measured

@@ -25,7 +25,7 @@ class WeightStorage:
 
 
 def stored_weights(architecture: Architecture) -> WeightStorage | None:
-    """Name the quantisation of a checkpoint, None without one; raises `WorkloadError` for one that is not predicted."""
+    """Name the quantization of a checkpoint, None without one; raises `WorkloadError` for one that is not predicted."""
     stored = architecture.config.get(_KEY)
     if not isinstance(stored, Mapping):
         return None
@@ -39,7 +39,7 @@ def stored_weights(architecture: Architecture) -> WeightStorage | None:
         kind = Quantization.NF4 if is_nf4 else Quantization.FP4
         return WeightStorage(kind, bool(stored.get("bnb_4bit_use_double_quant")))
     raise WorkloadError(
-        f"{architecture.name} holds weights quantised by {method or 'an unnamed method'}, of which training is not "
+        f"{architecture.name} holds weights quantized by {method or 'an unnamed method'}, of which training is not "
         "predicted; bitsandbytes, GPTQ and AWQ are, and a checkpoint without quantization"
     )
 

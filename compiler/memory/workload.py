@@ -33,7 +33,7 @@ class Quantization(str, Enum):
 
     @property
     def is_packed(self) -> bool:
-        """Return whether the checkpoint is quantised already."""
+        """Return whether the checkpoint is quantized already."""
         return self in (Quantization.GPTQ, Quantization.AWQ)
 
 

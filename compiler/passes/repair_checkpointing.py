@@ -19,7 +19,7 @@ def run(job: Job, _: PassContext) -> Iterator[Change]:
     """Yield the keyword that turns reentry off, where a release's Trainer checkpoints with it.
 
     Reentrant checkpointing recomputes a layer only for inputs that need gradients, which those of a frozen base do
-    not; for quantised ones `prepare_model_for_kbit_training` makes them need one. Recorded for v0.10 in tests/oracle.
+    not; for quantized ones `prepare_model_for_kbit_training` makes them need one. Recorded for v0.10 in tests/oracle.
     """
     is_affected = job.target is Target.KAITO and stack_of(job).reentrant_checkpointing
     if not is_affected or not job.flag(_SECTION, "gradient_checkpointing"):

@@ -83,7 +83,7 @@ def workload_of_plan(
 
 
 def _storage(plan: Plan, architecture: Architecture) -> WeightStorage:
-    """Resolve how the weights are quantised: what the checkpoint holds, else as the plan says."""
+    """Resolve how the weights are quantized: what the checkpoint holds, else as the plan says."""
     stored, asked = stored_weights(architecture), Quantization(plan.quantization.method)
     if stored is None:
         return WeightStorage(asked, plan.quantization.double_quant)
@@ -146,11 +146,22 @@ def shared_footprint(
     `num_processes` and `sharding` stand in for the plan's.
     """
     changes = {"num_processes": num_processes or plan.num_processes, "sharding": sharding or plan.sharding}
+    workload = shared_workload(plan.model_copy(update=changes))
+    if workload is None:
+        return None
+    try:
+        return footprint(workload, gpu)
+    except WorkloadError:
+        return None
+
+
+def shared_workload(plan: Plan) -> Workload | None:
+    """Return the training step of a plan's processes, None for an unknown model or weights that it cannot load."""
     architecture = architecture_of(plan)
     if architecture is None:
         return None
     try:
-        return footprint(workload_of_plan(plan.model_copy(update=changes), architecture), gpu)
+        return workload_of_plan(plan, architecture)
     except WorkloadError:
         return None
 

@@ -254,7 +254,7 @@ class Plan(_Part):
     @model_validator(mode="after")
     def _quantized_weights_need_an_adapter(self) -> Plan:
         if self.lora is None and self.quantization.method != "none":
-            raise ValueError("quantised weights cannot be trained; use LoRA or leave them unquantised")
+            raise ValueError("quantized weights cannot be trained; use LoRA or leave them unquantized")
         return self
 
     @model_validator(mode="after")
@@ -262,7 +262,7 @@ class Plan(_Part):
         if self.lora is None or not str(self.lora.init_lora_weights).startswith("pissa"):
             return self
         if self.quantization.method != "none" or self.lora.use_dora:
-            raise ValueError("PiSSA takes its adapter from unquantised weights, and is incompatible with DoRA")
+            raise ValueError("PiSSA takes its adapter from unquantized weights, and is incompatible with DoRA")
         return self
 
     @model_validator(mode="after")

@@ -10,10 +10,10 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.possible import count_of_gpus, instance_type_of
 from kaitoc.compiler.memory.closed_form.validation import validate_count, validate_group
-from kaitoc.compiler.memory.notes import WHOLE_COPIES_HELD
+from kaitoc.compiler.memory.notes import is_kept_whole, kept_whole, whole_copies_held
 from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
 from kaitoc.compiler.memory.workload import WorkloadError
-from kaitoc.compiler.plan.memory import shared_footprint
+from kaitoc.compiler.plan.memory import shared_footprint, shared_workload
 from kaitoc.compiler.plan.plan import Plan
 
 
@@ -77,11 +77,17 @@ def notes_on(made: Plan, job: Job, request: PlanRequest) -> Iterator[str]:
         return
     if instance is not None and num_processes > instance.num_gpus:
         yield f"{count_of_gpus(instance)}, fewer than the {num_processes} processes of the plan"
-    shared = shared_footprint(made, job.gpu.value) if request.shard_group is not None and job.gpu is not None else None
     if num_processes == 1 and request.shard_group is not None:
         yield f"--shard-group {request.shard_group} has no effect: one process holds the whole model"
-    elif shared is not None and not shared.sharding.is_sharded:
-        yield f"--shard-group {request.shard_group} has no effect: {WHOLE_COPIES_HELD}"
+    if num_processes == 1 or job.gpu is None:
+        return
+    workload, predicted = shared_workload(made), shared_footprint(made, job.gpu.value)
+    if workload is None or predicted is None or predicted.sharding.is_sharded:
+        return
+    if is_kept_whole(workload, predicted, job.gpu.value):
+        yield kept_whole(workload)
+    if request.shard_group is not None:
+        yield f"--shard-group {request.shard_group} has no effect: {whole_copies_held(workload)}"
 
 
 def _require_named(request: PlanRequest) -> None:

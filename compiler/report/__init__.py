@@ -27,7 +27,7 @@ def render(
 ) -> str:
     """Return the report in one of `FORMATS`, ending with a line break unless it is empty.
 
-    `color` adds ANSI colours where a format has them. Raises `ValueError` for another format's name.
+    `color` adds ANSI colors where a format has them. Raises `ValueError` for another format's name.
     """
     return "".join(pieces(contents, format_name, color=color, verbosity=verbosity))
 
@@ -66,7 +66,7 @@ def emit(
     color: bool = False,
     verbosity: Verbosity = Verbosity.NORMAL,
 ) -> None:
-    """Write the report to every target: files atomically and without colour, the others to `stream` in order.
+    """Write the report to every target: files atomically and without color, the others to `stream` in order.
 
     Raises `OSError` when a file cannot be written.
     """

@@ -280,10 +280,11 @@ class JsonJob:
     true for the verdicts `fits` and `tight`. Of a server, `seq_len` is the context, `batch` the sequences of a step,
     and `margin` the share by which what is beside the KV cache may exceed its estimate.
 
-    `sharding` and `host_bytes`, what the processes of one node hold outside of GPUs, are null for one GPU, `lengths`
-    where those of the data were not given. `instance_type` is the one whose GPUs are the fewest that fit, `solved` the
-    largest size that fits, each null unless `--solve` looked for it; `epoch` is null without `--samples`,
-    `swept` without `--sweep`.
+    `host_bytes` is what the processes of one node hold outside of GPUs, null where only the trace tells the memory and
+    for servers. `sharding` is null for one GPU, `lengths` where those of the data were not given. `instance_type` is
+    the one whose GPUs are the fewest that fit, `solved` the largest size that fits, each null unless `--solve` looked
+    for it; `epoch`, which a run that does not fit would take if it did, is null without `--samples`, `swept` without
+    `--sweep`.
     """
 
     workspace: str | None

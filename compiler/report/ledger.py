@@ -21,14 +21,14 @@ _NOWHERE = -1
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The formats to make texts in, each with whether it is coloured, and what they must know of rules and options."""
+    """The formats to make texts in, each with whether it is colored, and what they must know of rules and options."""
 
     formats: tuple[tuple[str, bool], ...]
     strict: bool = False
     rule_codes: tuple[str, ...] = ()
 
     def options(self, color: bool) -> FormatOptions:
-        """Build a format's options for an output with or without colour."""
+        """Build a format's options for an output with or without color."""
         return FormatOptions(color, self.strict, {code: index for index, code in enumerate(self.rule_codes)})
 
 

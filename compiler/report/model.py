@@ -63,7 +63,7 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FormatOptions:
-    """What a format must know besides a finding to show it: colour, whether warnings fail, the numbers of rules."""
+    """What a format must know besides a finding to show it: color, whether warnings fail, the numbers of rules."""
 
     color: bool = False
     strict: bool = False

@@ -1,4 +1,4 @@
-"""Colours for terminals, and when to use them."""
+"""Colors for terminals, and when to use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DIFF = {"---": _BOLD, "+++": _BOLD, "@@": _DIM, "-": "\x1b[31m", "+": "\x1b[32m
 
 
 class Color(Enum):
-    """Whether to colour: on a terminal that can, or whatever the output is."""
+    """Whether to color: on a terminal that can, or whatever the output is."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -27,7 +27,7 @@ class Color(Enum):
 
 
 def wants_color(stream: TextIO, environment: Mapping[str, str], color: Color = Color.AUTO) -> bool:
-    """Return whether to colour: as asked, else `NO_COLOR` says no, `FORCE_COLOR` yes, else on a capable terminal.
+    """Return whether to color: as asked, else `NO_COLOR` says no, `FORCE_COLOR` yes, else on a capable terminal.
 
     Sources: no-color.org and force-color.org; an empty value counts as unset.
     """

@@ -1,1 +1,1 @@
-"""From files and URLs to tokenised examples."""
+"""From files and URLs to tokenized examples."""

@@ -17,7 +17,7 @@ from kaitoc.runtime.failures import DataFailure, PlanFailure
 
 @dataclass(frozen=True, slots=True)
 class PlanData:
-    """The tokenised data of a plan, and what there is to say about it."""
+    """The tokenized data of a plan, and what there is to say about it."""
 
     training: Dataset
     evaluation: Dataset | None

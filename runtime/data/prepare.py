@@ -1,4 +1,4 @@
-"""From rows to the tokenised data set that is trained on, and what there is to say about it."""
+"""From rows to the tokenized data set that is trained on, and what there is to say about it."""
 
 from __future__ import annotations
 

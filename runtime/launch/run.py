@@ -139,7 +139,7 @@ def build_trainer(plan: Plan, ready: Ready) -> TuningTrainer | PreferenceTrainer
 def _widen_trained(model: torch.nn.Module) -> None:
     """Turn what is trained into float32, which alone has gradients that a scaler for float16 takes on a GPU.
 
-    Sources: TRL turns a quantised model's adapter into bfloat16 (trl/trainer/sft_trainer.py, `__init__`), for which
+    Sources: TRL turns a quantized model's adapter into bfloat16 (trl/trainer/sft_trainer.py, `__init__`), for which
     CUDA has no `_amp_foreach_non_finite_check_and_unscale_`; "Attempting to unscale FP16 gradients"
     (torch/amp/grad_scaler.py, `_unscale_grads_`).
     """
@@ -259,7 +259,7 @@ def _measured_bytes(device: str, memory: MeasureFirstSteps | None) -> tuple[int 
 
 
 def _tensors(model: Any) -> list[torch.Tensor]:
-    """List the loaded tensors: parameters, buffers, and the constants of quantised weights, which are neither."""
+    """List the loaded tensors: parameters, buffers, and the constants of quantized weights, which are neither."""
     parameters = list(model.parameters())
     states = [getattr(parameter, "quant_state", None) for parameter in parameters]
     nested = [getattr(state, "state2", None) for state in states]

@@ -1,1 +1,1 @@
-"""Loading, quantising and sharding the model."""
+"""Loading, quantizing and sharding the model."""

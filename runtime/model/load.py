@@ -1,4 +1,4 @@
-"""Loads the tokenizer and the model, quantised or not, and says why when that fails."""
+"""Loads the tokenizer and the model, quantized or not, and says why when that fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kaitoc.compiler.catalog.gpus import AMPERE
 from kaitoc.compiler.plan.plan import Plan
 from kaitoc.runtime.failures import ModelFailure, in_words
 from kaitoc.runtime.model.hub import is_cached, looks_like_path
-from kaitoc.runtime.model.quantization import quantization_config, tell_unquantised
+from kaitoc.runtime.model.quantization import quantization_config, tell_unquantized
 from kaitoc.runtime.model.shard_loading import has_no_values, reading_once
 from kaitoc.runtime.model.tokenizer import apply_stated
 from kaitoc.runtime.notes import note
@@ -135,7 +135,7 @@ def load_model(plan: Plan, device: str) -> Any:
     if getattr(model, "_hf_peft_config_loaded", False):
         raise _adapted(plan)
     _require_complete(plan, loading_info)
-    tell_unquantised(plan, model)
+    tell_unquantized(plan, model)
     if device == "cpu":
         keep_layout(model)
     return model

@@ -1,4 +1,4 @@
-"""How a model's frozen weights are quantised, and which of them are not although the plan says so."""
+"""How a model's frozen weights are quantized, and which of them are not although the plan says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kaitoc.runtime.model.shard_loading import is_sharded
 from kaitoc.runtime.notes import note
 from kaitoc.runtime.world import is_main_process
 
-_QUANTISED = ("Params4bit", "Int8Params")
+_QUANTIZED = ("Params4bit", "Int8Params")
 _TOLD_SHARE = 0.02
 _MAX_NAMES = 4
 
@@ -44,15 +44,15 @@ def _storage(plan: Plan) -> Any:
     return getattr(torch, plan.quantization.compute_dtype) if is_sharded(plan) else torch.uint8
 
 
-def tell_unquantised(plan: Plan, model: Any) -> None:
-    """Say which matrices of a model are not quantised, when they are more than a trace of it.
+def tell_unquantized(plan: Plan, model: Any) -> None:
+    """Say which matrices of a model are not quantized, when they are more than a trace of it.
 
     transformers replaces plain linear layers alone: none of Falcon's, which are of a class of its own, and no experts
     that are fused (transformers/integrations/bitsandbytes.py).
     """
     if plan.quantization.method == "none" or not is_main_process():
         return
-    left = _unquantised(plan, model)
+    left = _unquantized(plan, model)
     num_left = sum(parameter.numel() for parameter in left.values())
     if num_left <= _TOLD_SHARE * sum(parameter.numel() for parameter in model.parameters()):
         return
@@ -61,20 +61,20 @@ def tell_unquantised(plan: Plan, model: Any) -> None:
     dtype = str(next(iter(left.values())).dtype).removeprefix("torch.")
     listed = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
     note(
-        f"quantization: {listed} stay in {dtype} ({format_gib(num_bytes)}): bitsandbytes quantises plain linear layers "
+        f"quantization: {listed} stay in {dtype} ({format_gib(num_bytes)}): bitsandbytes quantizes plain linear layers "
         "only"
     )
 
 
-def _unquantised(plan: Plan, model: Any) -> dict[str, Any]:
-    """Return the matrices that are not quantised, save embeddings, the head and what the plan leaves out."""
+def _unquantized(plan: Plan, model: Any) -> dict[str, Any]:
+    """Return the matrices that are not quantized, save embeddings, the head and what the plan leaves out."""
     ends = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     kept = {id(module.weight) for module in (*ends, model.get_output_embeddings()) if module is not None}
     return {
         name: parameter
         for name, parameter in model.named_parameters()
         if parameter.dim() > 1
-        and type(parameter).__name__ not in _QUANTISED
+        and type(parameter).__name__ not in _QUANTIZED
         and id(parameter) not in kept
         and not any(skipped in name for skipped in plan.quantization.skip_modules)
     }

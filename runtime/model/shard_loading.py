@@ -28,7 +28,7 @@ def is_sharded(plan: Plan) -> bool:
 def is_read_once(plan: Plan) -> bool:
     """Return whether one process of each node reads the weights, and the others get their shards from the first.
 
-    Weights in 4 bit are quantised where they are, and cannot be passed on (`fsdp2_prepare_model` of accelerate 1.15:
+    Weights in 4 bit are quantized where they are, and cannot be passed on (`fsdp2_prepare_model` of accelerate 1.15:
     `model_has_params4bit`); PiSSA takes its adapter from the weights, in every process.
     """
     return is_sharded(plan) and plan.quantization.method == "none" and not is_pissa(plan.lora)

@@ -18,7 +18,7 @@ from kaitoc.runtime.output.earlier_run import replace_result
 def merge(plan: Plan, adapter: Path, tokenizer: Any, folder: Path) -> Path:
     """Write the base model with an adapter merged into it as safetensors; the folder appears in one step.
 
-    A quantised base is read anew without quantisation, since merging into 4-bit weights would round the adapter away.
+    A quantized base is read anew without quantization, since merging into 4-bit weights would round the adapter away.
     It is merged on the CPU, where there is room beside what was trained. Raises `OutputFailure` when weights would not
     be numbers or the folder cannot be written.
     """

@@ -121,11 +121,11 @@ def test_half_precision_keeps_bfloat16_off_as_before() -> None:
     assert "bf16" not in options_of(found)
 
 
-def test_quantised_weights_are_checkpointed_by_both_releases() -> None:
-    quantised = config_map().replace(
+def test_quantized_weights_are_checkpointed_by_both_releases() -> None:
+    quantized = config_map().replace(
         "      LoraConfig", "      QuantizationConfig:\n        load_in_4bit: true\n      LoraConfig"
     )
-    _, found = upgraded(WORKSPACE + "---\n" + quantised, "v0.10", "v0.12")
+    _, found = upgraded(WORKSPACE + "---\n" + quantized, "v0.10", "v0.12")
 
     assert "gradient_checkpointing" not in options_of(found)
 
@@ -262,7 +262,7 @@ def test_a_diff_changes_no_file(manifest: Path) -> None:
     assert manifest.read_text(encoding="utf-8") == text
 
 
-def test_a_diff_is_coloured_where_that_is_asked_for(manifest: Path) -> None:
+def test_a_diff_is_colored_where_that_is_asked_for(manifest: Path) -> None:
     result = run("--from", "v0.10", "--to", "v0.12", "--diff", "--color", "always", "tune.yaml")
 
     assert "\x1b[32m+        learning_rate: 5.0e-05\x1b[0m" in result.stdout

@@ -162,7 +162,7 @@ def test_a_job_that_is_not_estimated_says_why(folder: Path, before: str, after: 
     assert f"is not estimated: {reason}" in check().stdout
 
 
-def test_colour_is_a_choice(folder: Path) -> None:
+def test_color_is_a_choice(folder: Path) -> None:
     assert "\x1b[" in check("--color", "always").stdout
     assert "\x1b[" not in check("--color", "never").stdout
 

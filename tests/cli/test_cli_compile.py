@@ -159,7 +159,7 @@ def test_a_diff_of_standard_input_is_a_diff(here: Path) -> None:
     assert piped.stdout.startswith("--- ")
 
 
-def test_a_diff_is_coloured_on_request(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diff_is_colored_on_request(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = kaitoc("compile", "cm.yaml", "--diff").stdout
     monkeypatch.setenv("FORCE_COLOR", "1")
     painted = kaitoc("compile", "cm.yaml", "--diff").stdout

@@ -90,7 +90,7 @@ def test_a_sweep_grows_and_can_be_plotted(tmp_path: Path) -> None:
     [
         (["--rank", "0"], "--rank: expected an integer of at least 1, got `0`"),
         (["--batch", "0"], "--batch: expected an integer of at least 1, got `0`"),
-        (["--seq-len", "-5"], "--seq-len: expected an integer of at least 1, got `-5`"),
+        (["--seq-len", "-5"], "--seq-len: expected an integer from 1 to 100,000,000, got `-5`"),
         (["--seq-len", "999999"], "longer than"),
         (["--stack", "kaito-v9"], "did you mean"),
         (["--targets", "nonsense"], "none of the target modules"),

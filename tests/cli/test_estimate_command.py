@@ -38,7 +38,7 @@ def autocast(stack: str, **options: str) -> Dtype | None:
 
 
 @pytest.mark.parametrize("stack", ["transformers-4.45", "transformers-4.48", "transformers-5"])
-def test_trainer_scripts_run_quantised_models_under_autocast_and_others_not(stack: str) -> None:
+def test_trainer_scripts_run_quantized_models_under_autocast_and_others_not(stack: str) -> None:
     assert autocast(stack, method="qlora") is Dtype.BFLOAT16
     assert autocast(stack, method="qlora", dtype="float16") is Dtype.FLOAT16
     assert autocast(stack) is None

@@ -78,7 +78,7 @@ def serve(tmp_path: Path) -> str:
         ),
         (("--group-size", "64"), "--group-size needs --quantization gptq or awq"),
         (("--double-quant",), "--double-quant needs 4-bit weights"),
-        (("--kbit-prep",), "--kbit-prep needs quantised weights"),
+        (("--kbit-prep",), "--kbit-prep needs quantized weights"),
         (("--batching", "packed"), "add --lengths P50,P90,MAX or --data FILE"),
         (("--price", "Standard_NC24ads_A100_v4=3"), "add --samples N"),
         (("--plot", "sweep.svg"), "--plot needs --sweep"),

@@ -55,13 +55,13 @@ def test_the_language_server_refuses_options_that_name_nothing(words: list[str])
 
 
 @pytest.mark.parametrize("words", [["compile", "--goal", "throughput", "--diff"], ["check"]])
-def test_colour_is_as_asked_whatever_the_environment_says(words: list[str]) -> None:
-    coloured = CliRunner().invoke(cli, [*words, EXAMPLE, "--color", "always"], env={"NO_COLOR": "1"})
+def test_color_is_as_asked_whatever_the_environment_says(words: list[str]) -> None:
+    colored = CliRunner().invoke(cli, [*words, EXAMPLE, "--color", "always"], env={"NO_COLOR": "1"})
     plain = CliRunner().invoke(cli, [*words, EXAMPLE, "--color", "never"], env={"FORCE_COLOR": "1"}, color=True)
 
-    assert "\x1b[" in coloured.stdout
+    assert "\x1b[" in colored.stdout
     assert "\x1b[" not in plain.stdout
-    assert click.unstyle(coloured.stdout) == plain.stdout
+    assert click.unstyle(colored.stdout) == plain.stdout
 
 
 def test_schemas_are_listed_as_json() -> None:

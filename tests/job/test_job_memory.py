@@ -215,7 +215,7 @@ def test_attention_is_as_assumed_where_the_runtime_can_choose_it(
     assert attention_of(job(assumptions=replace(ASSUMPTIONS, target=target, attention=assumed))) is attention
 
 
-UNQUANTISED = """training_config:
+UNQUANTIZED = """training_config:
         ModelConfig: {{{{torch_dtype: {dtype}}}}}
         LoraConfig: {{{{r: {{rank}}, target_modules: {targets}}}}}
         TrainingArguments: {{{{per_device_train_batch_size: 1{{length}}}}}}
@@ -224,7 +224,7 @@ UNQUANTISED = """training_config:
 
 @pytest.mark.parametrize("dtype", ["float64", "double"])
 def test_float64_is_priced_as_such_and_autocast_leaves_it_alone(dtype: str) -> None:
-    asked = workload_of(job(config=UNQUANTISED.format(dtype=dtype, targets="[qkv_proj]")))
+    asked = workload_of(job(config=UNQUANTIZED.format(dtype=dtype, targets="[qkv_proj]")))
 
     assert asked is not None
     assert (asked.dtype, asked.dtype.num_bytes, asked.autocast) == (Dtype.FLOAT64, 8, None)
@@ -232,10 +232,10 @@ def test_float64_is_priced_as_such_and_autocast_leaves_it_alone(dtype: str) -> N
 
 def test_an_adapter_of_the_embedding_alone_has_a_price() -> None:
     plain, adapted = (
-        footprint_of(job(config=UNQUANTISED.format(dtype="bfloat16", targets=targets)))
+        footprint_of(job(config=UNQUANTIZED.format(dtype="bfloat16", targets=targets)))
         for targets in ("[qkv_proj]", "[qkv_proj, embed_tokens]")
     )
-    alone = footprint_of(job(config=UNQUANTISED.format(dtype="bfloat16", targets="[embed_tokens]")))
+    alone = footprint_of(job(config=UNQUANTIZED.format(dtype="bfloat16", targets="[embed_tokens]")))
 
     assert plain is not None
     assert adapted is not None

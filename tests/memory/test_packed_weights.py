@@ -1,4 +1,4 @@
-"""Checkpoints that GPTQ or AWQ quantised: what the loaded modules hold, and what a product takes."""
+"""Checkpoints that GPTQ or AWQ quantized: what the loaded modules hold, and what a product takes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_weight_is_its_nibbles_scales_zero_points_and_groups() -> None:
     assert gptq - column == 31 * (1024 * 2 + 1024 // 2)
 
 
-def test_the_checkpoint_says_how_it_is_quantised() -> None:
+def test_the_checkpoint_says_how_it_is_quantized() -> None:
     stored = workload_from(FineTune(STORED, method="qlora"))
 
     assert (stored.quantization, stored.group_size) == (Quantization.AWQ, 64)

@@ -81,7 +81,7 @@ def test_gradients_of_an_accumulation_are_kept_whole_unless_each_batch_is_reduce
     assert footprint(reduced).allocated_bytes < footprint(kept).allocated_bytes - model_bytes // 2
 
 
-def test_the_constants_of_quantised_weights_are_on_every_process() -> None:
+def test_the_constants_of_quantized_weights_are_on_every_process() -> None:
     few, many = (workload("mistral-7b-v0.1", "qlora", ShardingKind.FSDP2, num) for num in (2, 64))
 
     assert units_of(few).replicated_bytes == units_of(many).replicated_bytes > 0

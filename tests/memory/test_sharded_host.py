@@ -8,7 +8,8 @@ import pytest
 
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.closed_form.footprint import footprint
-from kaitoc.compiler.memory.closed_form.sharding.host import MAX_CHECKPOINT_FILE_BYTES, pinned_bytes
+from kaitoc.compiler.memory.closed_form.host import MAX_CHECKPOINT_FILE_BYTES
+from kaitoc.compiler.memory.closed_form.sharding.host import pinned_bytes
 from kaitoc.compiler.memory.closed_form.sharding.units import units_of
 from kaitoc.compiler.memory.sharding.model import Offload
 from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for

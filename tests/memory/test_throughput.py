@@ -110,16 +110,16 @@ def _products(result: Throughput) -> float:
     return sum(cost.flops for cost in result.breakdown if cost.group in groups)
 
 
-def test_quantised_weights_are_dequantised_for_every_product() -> None:
+def test_quantized_weights_are_dequantized_for_every_product() -> None:
     plain = throughput(BASE, A100)
-    quantised = throughput(replace(BASE, quantization=Quantization.NF4, kbit_prep=True), A100)
+    quantized = throughput(replace(BASE, quantization=Quantization.NF4, kbit_prep=True), A100)
     checkpointed = replace(BASE, quantization=Quantization.NF4, kbit_prep=True, gradient_checkpointing=True)
     again = throughput(replace(checkpointed, stack="kaito-v0.9"), A100)
     assert plain.seconds_of(Group.DEQUANTIZATION) == 0
-    assert again.seconds_of(Group.DEQUANTIZATION) > 1.4 * quantised.seconds_of(Group.DEQUANTIZATION) > 0
+    assert again.seconds_of(Group.DEQUANTIZATION) > 1.4 * quantized.seconds_of(Group.DEQUANTIZATION) > 0
 
 
-def test_newer_bitsandbytes_dequantises_faster() -> None:
+def test_newer_bitsandbytes_dequantizes_faster() -> None:
     workload = replace(BASE, quantization=Quantization.NF4)
     older = throughput(replace(workload, stack="transformers-4.48"), A100)
     newer = throughput(replace(workload, stack="transformers-5"), A100)

@@ -101,7 +101,7 @@ def test_8_bit_moments_take_less_than_half_of_those_in_16_bit() -> None:
 
 
 @pytest.mark.parametrize("quantization", [Quantization.NF4, Quantization.FP4, Quantization.INT8])
-def test_quantised_weights_shrink_and_carry_adapters(quantization: Quantization) -> None:
+def test_quantized_weights_shrink_and_carry_adapters(quantization: Quantization) -> None:
     loaded = _peak(trace(replace(LORA, quantization=quantization)), Phase.LOAD).categories
     plain = _peak(trace(LORA), Phase.LOAD).categories
     assert loaded.weights < 0.75 * plain.weights

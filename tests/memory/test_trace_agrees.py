@@ -103,7 +103,7 @@ def test_they_agree_on_an_adapter_of_the_embedding(method: str, rank: int) -> No
     assert_agreement(replace(plain, architecture=_shallow(plain.architecture), lora=lora))
 
 
-def test_quantised_weights_without_preparation_under_autocast_share_their_input_among_adapters() -> None:
+def test_quantized_weights_without_preparation_under_autocast_share_their_input_among_adapters() -> None:
     plain = workload("qwen2.5-0.5b", "qlora", checkpointing=False, batch_size=2, seq_len_tokens=256)
     asked = replace(plain, architecture=_shallow(plain.architecture), kbit_prep=False, autocast=Dtype.BFLOAT16)
 

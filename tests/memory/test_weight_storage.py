@@ -1,4 +1,4 @@
-"""Checkpoints whose `config.json` says that they are quantised: what commands make of one, and transformers too."""
+"""Checkpoints whose `config.json` says that they are quantized: what commands make of one, and transformers too."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_adapters_stand_on_what_the_checkpoint_holds(
     assert workload_from(tune(stored, method=method)).quantization is expected
 
 
-def test_constants_are_quantised_where_the_checkpoints_are() -> None:
+def test_constants_are_quantized_where_the_checkpoints_are() -> None:
     twice = workload_from(tune({**NF4, "bnb_4bit_use_double_quant": True}))
 
     assert twice.double_quant
@@ -119,10 +119,10 @@ def test_transformers_refuses_the_same() -> None:
     from transformers.quantizers.auto import AutoHfQuantizer
     from transformers.trainer_utils import validate_quantization_for_training
 
-    class Quantised:
+    class Quantized:
         is_quantized = True
 
     with pytest.raises(ValueError, match="quantized with GPTQConfig but you are passing a BitsAndBytesConfig"):
         AutoHfQuantizer.merge_quantization_configs(GPTQConfig(bits=4), BitsAndBytesConfig(load_in_4bit=True))
     with pytest.raises(ValueError, match="purely quantized"):
-        validate_quantization_for_training(Quantised())
+        validate_quantization_for_training(Quantized())

@@ -41,7 +41,7 @@ def test_the_schema_accepts_what_plans_write() -> None:
     ("changes", "method"),
     [({}, "lora"), ({"quantization": {"method": "nf4"}}, "qlora"), ({"lora": None}, "full")],
 )
-def test_the_method_follows_from_adapter_and_quantisation(changes: dict[str, Any], method: str) -> None:
+def test_the_method_follows_from_adapter_and_quantization(changes: dict[str, Any], method: str) -> None:
     assert read_plan(plan_text(**changes)).method == method
 
 
@@ -63,7 +63,7 @@ def test_another_version_is_named(version: object) -> None:
         ({"training": {"learning_rate": -1}}, "training.learning_rate"),
         ({"training": {"num_train_epochs": 0}}, "training.num_train_epochs"),
         ({"training": {"bf16": True, "fp16": True}}, "are mutually exclusive"),
-        ({"lora": None, "quantization": {"method": "int8"}}, "quantised weights cannot be trained"),
+        ({"lora": None, "quantization": {"method": "int8"}}, "quantized weights cannot be trained"),
     ],
 )
 def test_what_no_run_can_have_is_named_by_its_field(changes: dict[str, Any], words: str) -> None:

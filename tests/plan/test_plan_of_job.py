@@ -225,7 +225,7 @@ def test_an_unknown_dataset_extension_is_named(tmp_path: Path) -> None:
     [("", "none"), ("load_in_4bit: true", "fp4"), ("load_in_4bit: true, bnb_4bit_quant_type: nf4", "nf4"),
      ("load_in_8bit: true", "int8")],
 )  # fmt: skip
-def test_quantisation_is_what_the_section_says(tmp_path: Path, quantization: str, method: str) -> None:
+def test_quantization_is_what_the_section_says(tmp_path: Path, quantization: str, method: str) -> None:
     assert plan_from(tmp_path, quantization=quantization, method="qlora").quantization.method == method
 
 

@@ -25,7 +25,7 @@ def test_a_pipe_gets_lines_as_they_are(words: list[str]) -> None:
     assert folded(" ".join(words), None) == " ".join(words)
 
 
-def test_colours_take_no_room() -> None:
+def test_colors_take_no_room() -> None:
     assert folded("\x1b[1;31merror\x1b[0m: twelve chars", 24) == "\x1b[1;31merror\x1b[0m: twelve chars"
     assert visible_length("\x1b[1;31merror\x1b[0m") == 5
 

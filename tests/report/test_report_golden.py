@@ -34,7 +34,7 @@ def test_a_clean_run_renders_as_committed(format_name: str) -> None:
     assert_golden(f"{format_name}-clean.{SUFFIXES.get(format_name, 'txt')}", render(report, format_name))
 
 
-def test_coloured_text_renders_as_committed(full_report: Report) -> None:
+def test_colored_text_renders_as_committed(full_report: Report) -> None:
     assert_golden("text-color.txt", render(full_report, "text", color=True))
 
 

@@ -1,4 +1,4 @@
-"""The text report: excerpts, carets, colour and what it refuses to show."""
+"""The text report: excerpts, carets, color and what it refuses to show."""
 
 import io
 import re
@@ -99,7 +99,7 @@ def test_no_text_steers_the_terminal(message: str, text: str) -> None:
     assert not TERMINAL_CONTROL.search(render(Report((finding,)), "text"))
 
 
-def test_colour_is_only_paint(full_report: Report) -> None:
+def test_color_is_only_paint(full_report: Report) -> None:
     painted = render(full_report, "text", color=True)
 
     assert re.sub("\x1b\\[[0-9;]*m", "", painted) == render(full_report, "text")
@@ -123,7 +123,7 @@ class Terminal(io.StringIO):
         (io.StringIO(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
     ],
 )
-def test_colour_follows_terminal_and_environment(
+def test_color_follows_terminal_and_environment(
     stream: io.StringIO, environment: dict[str, str], expected: bool
 ) -> None:
     assert wants_color(stream, environment) is expected

@@ -1,6 +1,6 @@
 """In which order, and in which type, a run adds up the gradients of a step: changed in the process that calls these.
 
-TRL keeps the adapter of a quantised model in bfloat16 (trl/trainer/sft_trainer.py, `__init__`), so its gradients are
+TRL keeps the adapter of a quantized model in bfloat16 (trl/trainer/sft_trainer.py, `__init__`), so its gradients are
 added up there, and sums of more than two depend on their order: one process adds ((a + b) + c) + d where two add
 (a + c) + (b + d).
 """
@@ -41,7 +41,7 @@ def _sums(batches: list[dict[str, torch.Tensor]], name: str) -> list[Any]:
 
 
 def keep_float32() -> None:
-    """Have a quantised model's adapter trained in float32."""
+    """Have a quantized model's adapter trained in float32."""
     build = run.build_trainer
 
     def build_trainer(*arguments: Any) -> Any:

@@ -70,9 +70,9 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def reload(plan: Plan, folder: Path) -> Any:
-    """Load a result as its user does: the model, or the adapter on the base model as it was quantised.
+    """Load a result as its user does: the model, or the adapter on the base model as it was quantized.
 
-    TRL trains adapters over quantised weights in bfloat16; PEFT loads them as float32.
+    TRL trains adapters over quantized weights in bfloat16; PEFT loads them as float32.
     """
     if plan.lora is None:
         return AutoModelForCausalLM.from_pretrained(folder)

@@ -146,7 +146,7 @@ def test_a_run_says_nothing_of_an_adapter_that_any_server_takes(capsys: pytest.C
 
 
 @pytest.mark.parametrize(("name", "stays"), [("falcon", "query_key_value, dense"), ("phi3", "")])
-def test_weights_that_are_not_quantised_although_the_plan_says_so_are_named(
+def test_weights_that_are_not_quantized_although_the_plan_says_so_are_named(
     name: str, stays: str, tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_tiny(name, tmp_path, tokenizer)
@@ -199,5 +199,5 @@ def test_a_pissa_run_goes_on_from_its_checkpoint(tiny_model: Path, chat_data: Pa
 def test_pissa_is_refused_where_there_is_no_weight_to_take_it_from(changes: dict[str, Any]) -> None:
     lora = {"init_lora_weights": "pissa", **changes.pop("lora", {})}
 
-    with pytest.raises(ValidationError, match="PiSSA takes its adapter from unquantised weights"):
+    with pytest.raises(ValidationError, match="PiSSA takes its adapter from unquantized weights"):
         short_plan(Path("none"), Path("none"), Path("none"), lora=lora, **changes)

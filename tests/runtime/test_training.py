@@ -103,7 +103,7 @@ def test_all_rows_are_trained_on_when_nothing_is_held_out(make_plan: MakePlan) -
     assert run(make_plan()).num_examples == 24
 
 
-def test_a_quantised_model_is_trained_without_checkpointing_when_the_plan_says_so(make_plan: MakePlan) -> None:
+def test_a_quantized_model_is_trained_without_checkpointing_when_the_plan_says_so(make_plan: MakePlan) -> None:
     with quiet_libraries():
         ready = make_ready(make_plan(quantization={"method": "nf4"}), CPU)
 

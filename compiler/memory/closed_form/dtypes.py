@@ -17,7 +17,7 @@ def adapter_bytes(workload: Workload, stack: Stack) -> int:
     """Return the bytes of one adapter element: as asked, else what PEFT and TRL make of it.
 
     PEFT keeps adapters in float32 over half-precision weights (`autocast_adapter_dtype`, 0.12 and later) and gave
-    them the weights' type before; TRL casts those of models that bitsandbytes quantised to bfloat16.
+    them the weights' type before; TRL casts those of models that bitsandbytes quantized to bfloat16.
     Packed weights are no floating-point ones, so that their adapters are float32 in any version.
     """
     lora = workload.lora
@@ -66,13 +66,13 @@ def table_bytes(workload: Workload, stack: Stack) -> int:
 def quantized_bytes(
     in_features: int, out_features: int, quantization: Quantization, double_quant: bool, group_size: int = 0
 ) -> int:
-    """Return the bytes of a quantised weight with its constants; `group_size` 0 takes all rows for one group.
+    """Return the bytes of a quantized weight with its constants; `group_size` 0 takes all rows for one group.
 
     GPTQ and AWQ have a half scale and a 4-bit zero point per group of rows and column, GPTQ an int32 per row that names
     its group (`nn_modules/qlinear/qlinear_tritonv2.py` of AutoGPTQ, `awq/modules/linear/gemm.py` of AutoAWQ 0.2.7).
 
     bitsandbytes 0.43 to 0.50 `functional.py`: 4-bit blocks of 64 with a float32 maximum each, or with double
-    quantisation an 8-bit maximum, a float32 per 256 of those, a 256-entry code and an offset; 8-bit has one float32
+    quantization an 8-bit maximum, a float32 per 256 of those, a 256-entry code and an offset; 8-bit has one float32
     per output row.
     """
     num_weights = in_features * out_features

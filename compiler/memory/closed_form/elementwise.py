@@ -23,8 +23,8 @@ NUM_ROTARY_BACKWARD_KERNELS = 9
 @dataclass(frozen=True, slots=True)
 class Precision:
     """Numeric behaviour of the run: the autocast type's size (None when off), bitsandbytes' compute type's size,
-    whether PEFT's quantised layers clone the base result before adding to it, whether bitsandbytes' 4-bit layers
-    hold on to their inputs, and whether their block constants are quantised too. `group_size` is that of packed
+    whether PEFT's quantized layers clone the base result before adding to it, whether bitsandbytes' 4-bit layers
+    hold on to their inputs, and whether their block constants are quantized too. `group_size` is that of packed
     weights. `casts_gptq_input`: PEFT treats GPTQ layers like plain ones. For AWQ the sequences of a batch, and whether
     they have the tokens for a plain product.
     """

@@ -13,6 +13,7 @@ from functools import lru_cache
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory import device
+from kaitoc.compiler.memory.closed_form.host import copies_host_bytes
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.model import reference_stream_of, stream_of
 from kaitoc.compiler.memory.closed_form.optimizer import state_bytes, step_bytes
@@ -24,7 +25,8 @@ from kaitoc.compiler.memory.closed_form.surroundings import setup_of
 from kaitoc.compiler.memory.closed_form.validation import validate, validate_group
 from kaitoc.compiler.memory.result import Categories, Footprint, Phase, PhasePeak, Verdict
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
-from kaitoc.compiler.memory.workload import Quantization, Reference, Workload
+from kaitoc.compiler.memory.sharing import why_whole
+from kaitoc.compiler.memory.workload import Reference, Workload
 from kaitoc.compiler.memory.workload_key import key_of_step, of_any_size
 
 _MOST_SEGMENT_BYTES = 64 << 20
@@ -63,20 +65,21 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
         high_bytes=live.high_bytes(most * live.moving_bytes),
         num_gpus=live.workload.num_gpus,
         sharding=live.workload.sharding,
-        host_bytes=_host_bytes(live.workload, live.sized),
+        host_bytes=host_bytes(live.workload),
     )
 
 
-def _host_bytes(workload: Workload, sized: Workload) -> int | None:
-    """Compute the host memory that a node's processes need, None for one process; `sized` has no batch and length."""
-    if workload.num_gpus == 1:
-        return None
-    from kaitoc.compiler.memory.closed_form.sharding.host import host_bytes  # as the phases of shards
+def host_bytes(workload: Workload) -> int:
+    """Return the host memory that the processes of a node need, of a workload whose sharding is decided."""
+    sized = of_any_size(workload)
+    if workload.sharding.is_sharded:
+        from kaitoc.compiler.memory.closed_form.sharding.host import shards_host_bytes  # as the phases of shards
 
+        return shards_host_bytes(sized)
     if not workload.offloads_activations:
-        return host_bytes(sized)
+        return copies_host_bytes(workload)
     sent = _sent_to_host(key_of_step(sized)).at(workload.batch_size, workload.seq_len_tokens)
-    return max(host_bytes(sized), sent * (workload.num_gpus // workload.sharding.num_nodes))
+    return max(copies_host_bytes(workload), sent * (workload.num_gpus // workload.sharding.num_nodes))
 
 
 @lru_cache(maxsize=64)
@@ -160,9 +163,7 @@ def as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
         sharding, kind=ShardingKind.DDP, shard_group=None, offload=Offload.NONE, reshard_after_forward=True
     )
     whole = replace(asked, sharding=copied)
-    can_split = asked.num_gpus > 1 and asked.quantization is not Quantization.INT8
-    can_split = can_split and asked.reference is not Reference.COPY and not asked.quantization.is_packed
-    if not can_split or gpu is None:
+    if asked.num_gpus == 1 or gpu is None or why_whole(asked):
         return whole
     live = _live(whole, gpu)
     if live.allocated_bytes + live.reserve(0.0).context_bytes <= gpu.memory_bytes:

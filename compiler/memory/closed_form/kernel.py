@@ -15,7 +15,7 @@ class Group(str, Enum):
     MLP = "mlp"
     HEAD = "head and loss"
     ADAPTERS = "adapters"
-    DEQUANTIZATION = "dequantisation"
+    DEQUANTIZATION = "dequantization"
     ELEMENTWISE = "norms and elementwise"
     OPTIMIZER = "optimizer"
     COMMUNICATION = "communication"

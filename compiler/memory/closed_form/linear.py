@@ -1,4 +1,4 @@
-"""Linear layers on sizes, plain and quantised.
+"""Linear layers on sizes, plain and quantized.
 
 Values are held and dropped as in `closed_form/elementwise.py`. Sources: `torch.nn.functional.linear` under
 autocast, bitsandbytes 0.43 to 0.50, and what is named at each method.
@@ -130,7 +130,7 @@ class LinearOps(Elementwise):
         return launch(*forward), launch(*backward) if backward else None
 
     def _linear_4bit(self, value: Tensor, layer: Linear) -> Tensor:
-        """`bnb.nn.Linear4bit`: computes in its compute type with the weight dequantised to it, both ways."""
+        """`bnb.nn.Linear4bit`: computes in its compute type with the weight dequantized to it, both ways."""
         self.stream.owed = None
         given = self.cast(value, self.precision.compute_bytes)
         dequantized = fixed(layer.num_weights * given.num_bytes)
@@ -153,7 +153,7 @@ class LinearOps(Elementwise):
         return output
 
     def _linear_gptq(self, value: Tensor, layer: Linear) -> Tensor:
-        """AutoGPTQ's `QuantLinearFunction` (`triton_utils/dequant.py`): the weight dequantised in half, both ways.
+        """AutoGPTQ's `QuantLinearFunction` (`triton_utils/dequant.py`): the weight dequantized in half, both ways.
 
         It saves nothing but the layer's buffers. The kernels of exllama and Marlin have no backward, so that PEFT and
         its users turn them off. A float32 input is narrowed inside of the function.
@@ -197,7 +197,7 @@ class LinearOps(Elementwise):
     def _linear_8bit(self, value: Tensor, layer: Linear) -> Tensor:
         """`bnb.MatMul8bitLt`: int8 input, int32 product, float16 casts; keeps its input, as it is, on the context.
 
-        Rows are quantised, and the product's result is scaled; going back, the weight is dequantised to half precision.
+        Rows are quantized, and the product's result is scaled; going back, the weight is dequantized to half precision.
         """
         rows, product = value.elements, per_token(FLOAT32_BYTES * layer.out_features)
         quantized, dequantized = rows + rows * HALF_BYTES + product, fixed(layer.num_weights * HALF_BYTES)

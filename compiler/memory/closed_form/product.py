@@ -50,7 +50,7 @@ class MatrixProduct:
         return Kernel(self.group, unit, self.flops, flops, self.moved, self.given, self.in_features, columns)
 
     def _pad(self, features: int) -> int:
-        """Round up to the narrowest tile of cuBLAS kernels, below which lanes idle (tile quantisation)."""
+        """Round up to the narrowest tile of cuBLAS kernels, below which lanes idle (tile quantization)."""
         tile = HALF_TILE if self.num_bytes == HALF_BYTES else FLOAT32_TILE
         return -(-features // tile) * tile
 

@@ -82,7 +82,7 @@ class LayerWeights:
     """The parameters of one layer, and the widths of the activations that its linear layers write.
 
     `sharded` linear parameters and `experts` are divided among ranks, `kv` too, but whole heads only; `replicated` ones
-    are not. `plain` are parameters that quantisation leaves alone (norms, routers), on every rank. Widths are in
+    are not. `plain` are parameters that quantization leaves alone (norms, routers), on every rank. Widths are in
     elements per token: `attention_width` is divided among ranks, `mlp_width` is the first projection's, of which
     `activated_width` are left after the activation.
     """

@@ -22,7 +22,7 @@ _LINEAR_BYTES = {
     WeightFormat.INT4_EXPERTS: 0.5 + 2 / 32,  # a half scale for each 32
     WeightFormat.MXFP4: 0.5 + 1 / 32,  # an 8-bit scale for each 32
     WeightFormat.NVFP4: 0.5 + 1 / 16,  # an fp8 scale for each 16
-    WeightFormat.BITSANDBYTES: 0.5 + 4 / 64,  # a float32 absmax for each 64, which vLLM does not quantise again
+    WeightFormat.BITSANDBYTES: 0.5 + 4 / 64,  # a float32 absmax for each 64, which vLLM does not quantize again
 }
 _EXPERTS_ONLY = (WeightFormat.MXFP4, WeightFormat.INT4_EXPERTS)
 """Formats in which checkpoints store nothing but experts."""
@@ -67,7 +67,7 @@ def stages_of(num_layers: int, num_stages: int) -> tuple[Stage, ...]:
 
 
 def format_of(model: ServedModel) -> WeightFormat:
-    """Return the format of a checkpoint, that of its type where it is not quantised."""
+    """Return the format of a checkpoint, that of its type where it is not quantized."""
     found = FORMATS_BY_METHOD.get(model.quantization, WeightFormat.BF16)
     return WeightFormat.FP16 if found is WeightFormat.BF16 and model.dtype == "float16" else found
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from kaitoc.compiler.catalog.families import known_model_types
 from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.core.progress import Task, tracked
 from kaitoc.compiler.core.records import dataclass, replace
@@ -21,6 +22,7 @@ from kaitoc.compiler.memory.allocator.blocks import Block
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.batch_shape import BatchShape
+from kaitoc.compiler.memory.closed_form.footprint import as_shared, host_bytes
 from kaitoc.compiler.memory.closed_form.validation import validate
 from kaitoc.compiler.memory.result import Categories, Category, Footprint, Phase, PhasePeak
 from kaitoc.compiler.memory.stacks import find_stack
@@ -67,7 +69,7 @@ def traced_footprint(asked: Workload, gpu: Gpu | None = None) -> Footprint:
 
     What the caching allocator reserves beyond the peak comes from the replay of the log.
     """
-    workload = device.as_run_on(asked, gpu)
+    workload = device.as_run_on(_as_shared(asked, gpu), gpu)
     traced = trace(workload, gpu)
     allocated = max(phase.allocated_bytes for phase in traced.phases)
     reserve = device.estimate(workload, gpu, allocated, traced.reserved_bytes - traced.allocated_bytes)
@@ -78,7 +80,19 @@ def traced_footprint(asked: Workload, gpu: Gpu | None = None) -> Footprint:
         context_bytes=reserve.context_bytes,
         low_bytes=allocated + reserve.low_bytes,
         high_bytes=allocated + reserve.high_bytes,
+        num_gpus=workload.num_gpus,
+        sharding=workload.sharding,
+        host_bytes=host_bytes(workload) if _has_closed_form(workload) else None,
     )
+
+
+def _as_shared(asked: Workload, gpu: Gpu | None) -> Workload:
+    """Return a workload as its GPUs share it; what `auto` comes to takes the closed form, without it whole copies."""
+    return as_shared(asked, gpu if _has_closed_form(asked) else None)
+
+
+def _has_closed_form(workload: Workload) -> bool:
+    return workload.architecture.model_type in known_model_types()
 
 
 def trace(workload: Workload, gpu: Gpu | None = None) -> Trace:

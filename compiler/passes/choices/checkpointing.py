@@ -13,7 +13,7 @@ from kaitoc.compiler.passes.space import Alternative
 
 
 def runs_in_kaitos_image(workload: Workload) -> bool:
-    """Return whether Kaito's image runs it: for quantised models that turns checkpointing on, whatever is written.
+    """Return whether Kaito's image runs it: for quantized models that turns checkpointing on, whatever is written.
 
     It calls PEFT's `prepare_model_for_kbit_training` without saying otherwise; the bundled runtime hands on the choice.
     """

@@ -1,4 +1,4 @@
-"""Whether the constants of 4-bit blocks are quantised too."""
+"""Whether the constants of 4-bit blocks are quantized too."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _apply(_: Situation, workload: Workload, value: bool) -> Workload:
 
 
 CHOICE = Choice(
-    name="double quantisation",
-    fit_reason="the constants of the 4-bit blocks are quantised too",
-    speed_reason="there is room for unquantised constants, which need no dequantising",
+    name="double quantization",
+    fit_reason="the constants of the 4-bit blocks are quantized too",
+    speed_reason="there is room for unquantized constants, which need no dequantizing",
     present=_present,
     alternatives=_alternatives,
     apply=_apply,

@@ -60,7 +60,7 @@ def _method_edits(job: Job) -> tuple[Edit, ...]:
 
 
 CHOICE = Choice(
-    name="quantisation",
+    name="quantization",
     fit_reason="frozen weights in 4-bit NormalFloat take a quarter of the memory",
     speed_reason="4-bit weights leave room for faster settings",
     present=_present,

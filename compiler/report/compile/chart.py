@@ -32,7 +32,7 @@ COLORS = {
     "fragmentation": "#a463f2",
     "context": "#9498a0",
 }
-"""One colour per part of the memory, told apart by most colour-blind readers too (Observable 10)."""
+"""One color per part of the memory, told apart by most color-blind readers too (Observable 10)."""
 
 
 def chart(before: JobSummary, after: JobSummary) -> str:

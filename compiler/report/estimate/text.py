@@ -79,7 +79,7 @@ def _unit(workload: Workload, batch: str) -> str:
 
 
 def _method(workload: Workload, rank: str | None) -> list[str]:
-    """Describe the training method, the weights' type, and what a quantised model skips."""
+    """Describe the training method, the weights' type, and what a quantized model skips."""
     if workload.lora is None:
         return ["full fine-tuning"]
     if workload.quantization is Quantization.NONE:
@@ -110,7 +110,8 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
     interval = f"between {gib(predicted.low_bytes)} and {gib(predicted.high_bytes)}"
     lines.append(_row("device", predicted.device_bytes, interval))
     if predicted.host_bytes is not None:
-        lines.append(_row("host memory", predicted.host_bytes, "of each node, in addition to its GPUs"))
+        where = "of each node, in addition to its GPUs" if predicted.num_gpus > 1 else "in addition to the GPU"
+        lines.append(_row("host memory", predicted.host_bytes, where))
     if gpu is not None:
         free = margin_bytes(predicted, gpu)
         state = f"{format_gib(free)} free" if free >= 0 else f"{format_gib(-free)} short"
@@ -118,13 +119,14 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
     return "\n".join([f"{'':<{_WIDTH}}   GiB", *lines])
 
 
-def epoch_line(epoch: Epoch) -> str:
-    """Format tokens/s, hours per epoch, and with a price the cost of an epoch."""
+def epoch_line(epoch: Epoch, *, fits: bool = True) -> str:
+    """Format tokens/s, hours per epoch, and with a price the cost of an epoch, on condition that the run fits."""
     cost = f", USD {epoch.usd:,.2f}" if epoch.usd is not None else ""
     hours = f"{epoch.hours:,.1f} h" if epoch.hours >= 1 else f"{epoch.hours * 60:,.0f} min"
     low, high = epoch.low_tokens_per_second, epoch.high_tokens_per_second
     interval = f" (between {low:,.0f} and {high:,.0f})" if low < high else ""
-    line = (
+    line = "" if fits else "the run does not fit; if it did: "
+    line += (
         f"{epoch.tokens_per_second:,.0f} tokens/s{interval}; an epoch of {epoch.num_samples:,} samples: {hours}{cost}"
     )
     return "\n".join([line, *(f"{'':<{_WIDTH}}   {assumption}" for assumption in epoch.assumptions)])

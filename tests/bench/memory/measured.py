@@ -15,7 +15,7 @@ from kaitoc.compiler.memory.workload import Workload
 
 DEFAULT_RANK = 8
 LEAVES_OTHERS_EMPTY = "2024-10-18"
-"""Until then fms-acceleration kept transformers 4.45 from reading quantised weights on one process alone (its commit
+"""Until then fms-acceleration kept transformers 4.45 from reading quantized weights on one process alone (its commit
 fc78b55, `patched_is_local_dist_rank_0`), and earlier ones did not."""
 
 

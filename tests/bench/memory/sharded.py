@@ -120,7 +120,7 @@ def wrongly_fitting(rows: list[Measured]) -> list[Measured]:
 def four_gpus() -> tuple[Score, Score]:
     """Score what is left at the end on four GPUs, and the peaks, from runs on one GPU with the same kernels.
 
-    Fused kernels are not derived; what sharding changes of a step is. With them, quantised runs replicate adapters
+    Fused kernels are not derived; what sharding changes of a step is. With them, quantized runs replicate adapters
     (`ignored_modules` of `fms_acceleration_foak/utils.py`), so that their end is left out.
     """
     rows = read_measured(DATA)

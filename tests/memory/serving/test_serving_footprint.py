@@ -78,7 +78,7 @@ def test_loaded_weights_are_those_that_servers_logged(name: str, ranks: int, gib
 
 
 @pytest.mark.parametrize("smaller", [WeightFormat.FP8, WeightFormat.AWQ, WeightFormat.BITSANDBYTES])
-def test_a_quantised_model_takes_less(smaller: WeightFormat) -> None:
+def test_a_quantized_model_takes_less(smaller: WeightFormat) -> None:
     assert weights("llama-3.1-8b-instruct", weight_format=smaller) < 0.65 * weights("llama-3.1-8b-instruct")
 
 

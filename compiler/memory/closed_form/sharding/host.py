@@ -1,9 +1,10 @@
-"""The host's memory on one node: what its processes hold of a model beside their GPUs."""
+"""The host's memory on one node whose processes hold shards: what they hold of a model beside their GPUs."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+from kaitoc.compiler.memory.closed_form.host import MAX_CHECKPOINT_FILE_BYTES
 from kaitoc.compiler.memory.closed_form.optimizer import state_bytes
 from kaitoc.compiler.memory.closed_form.sharding.load import split_after_loading
 from kaitoc.compiler.memory.closed_form.sharding.state import trained_shards
@@ -11,13 +12,9 @@ from kaitoc.compiler.memory.closed_form.sharding.units import Unit, units_of
 from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
 from kaitoc.compiler.memory.workload import Quantization, Workload
 
-MAX_CHECKPOINT_FILE_BYTES = 5 * 10**9
-"""How large a file of weights is at most (`max_shard_size` of `save_pretrained`, transformers until 4); a process that
-puts weights where they belong as it reads them holds one at a time."""
-
 
 @lru_cache(maxsize=512)
-def host_bytes(workload: Workload) -> int:
+def shards_host_bytes(workload: Workload) -> int:
     """Return the most that the processes of one node hold together while the model is loaded, trained or saved.
 
     It is that of any batch and length, by whose absence (`of_any_size`) it is remembered.
@@ -44,7 +41,7 @@ def _loading_bytes(workload: Workload, num_processes: int) -> int:
     shards = sum(_offloaded_weights(workload)) * num_processes
     if sharding.kind is ShardingKind.ZERO3:
         return files + shards
-    model_bytes = _whole_bytes(workload) if sharding.is_sharded else half_bytes
+    model_bytes = _whole_bytes(workload)
     if not split_after_loading(workload):
         return num_processes * model_bytes
     return model_bytes + (shards if sharding.kind is ShardingKind.FSDP2 else 0)
@@ -56,9 +53,7 @@ def _whole_bytes(workload: Workload) -> int:
 
 
 def _saving_bytes(workload: Workload) -> int:
-    """Compute host bytes of saving: the trained tensors gathered on one process, 0 with full copies."""
-    if not workload.sharding.is_sharded:
-        return 0
+    """Compute host bytes of saving: the trained tensors gathered on one process."""
     return sum(unit.trained.stored_bytes * count for unit, count in units_of(workload).all_units())
 
 

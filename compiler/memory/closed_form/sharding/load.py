@@ -74,7 +74,7 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
     passes_singly = is_zero3 or (kind is ShardingKind.FSDP2 and split_after_loading(workload))
     stays = workload.sharding.offload is not Offload.PARAMETERS
     if workload.sharding.packed_on_host:
-        yield from _quantised_on_the_way(units)
+        yield from _quantized_on_the_way(units)
     for unit, count in _in_order(workload, units):
         tensors = [(one.num_elements // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
         shards = [(one.shard_elements(num_shards) // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
@@ -92,7 +92,7 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
             yield LoadStep(whole, sent, (sum(whole),), shard, _num_launches(unit, len(sent)))
 
 
-def _quantised_on_the_way(units: Units) -> Iterator[LoadStep]:
+def _quantized_on_the_way(units: Units) -> Iterator[LoadStep]:
     """Yield weights that are packed on the GPU and taken off it again, until their unit is split.
 
     "For quantized modules with FSDP/DeepSpeed Stage 3, we need to quantize the parameter on the GPU and then cast it to

@@ -103,7 +103,7 @@ class Unit:
 class Units:
     """A model as units. `layers` are runs of equal layers with their counts, as in `Plan`.
 
-    `replicated_bytes` is what every process holds in full: constants of quantised weights, and buffers. With tied
+    `replicated_bytes` is what every process holds in full: constants of quantized weights, and buffers. With tied
     weights `head` has no parameters of its own.
     """
 
