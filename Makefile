@@ -101,6 +101,7 @@ bench-webhook: $(STAMP) ## Load the webhook with 200 clients, hostile ones besid
 
 bench-throughput: $(STAMP) ## Score predicted tokens per second against measured runs.
 	$(BIN)/python tests/bench/throughput/score.py --write
+	$(BIN)/python tests/bench/throughput/nodes.py
 	$(BIN)/python tests/bench/serving/score.py --write
 
 site: $(STAMP) ## Build the documentation's site into build/site.
