@@ -24,7 +24,7 @@ from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.loading import loading_of
 from kaitoc.compiler.job.memory import asks_offload, seq_len_of, workload_of
 from kaitoc.compiler.job.missing_config import require_config
-from kaitoc.compiler.job.possible import instance_type_of, lacking_gpus, missing_gpus, why_impossible
+from kaitoc.compiler.job.possible import instance_type_of, lacking_gpus, missing_gpus, more_nodes, why_impossible
 from kaitoc.compiler.job.prices import prices_from
 from kaitoc.compiler.job.settings import SettingsFinder
 from kaitoc.compiler.job.speed import price_of
@@ -219,7 +219,7 @@ def _on_its_gpus(fine_tune: FineTune, instance: InstanceType | None) -> FineTune
     if num_gpus is None:
         return replace(fine_tune, num_gpus=max(1, num_nodes) * (instance.num_gpus if instance is not None else 1))
     validate_count(num_gpus)
-    why = lacking_gpus(instance, num_gpus, num_nodes) if instance is not None else ""
+    why = lacking_gpus(instance, num_gpus, num_nodes, fine_tune.sharing) if instance is not None else ""
     if why:
         raise EstimateError(why)
     return fine_tune
@@ -303,7 +303,10 @@ def predict(subject: Subject, *, num_samples: int | None = None, use_trace: bool
     Raises `WorkloadError` and `EstimateError`, the latter where tracing lacks torch or an epoch lacks a GPU.
     """
     workload, gpu, lengths = subject.workload, subject.gpu, subject.lengths
-    predicted = footprint_of(workload, gpu, use_trace=use_trace)
+    try:
+        predicted = footprint_of(workload, gpu, use_trace=use_trace)
+    except WorkloadError as error:
+        raise WorkloadError(f"{error}{more_nodes(workload, subject.instance)}") from error
     varies = lengths is not None and can_vary(workload, predicted.sharding)
     varied = variation(workload, gpu, Drawing(lengths, subject.loading)) if lengths is not None and varies else None
     epoch = _epoch(subject, predicted, num_samples) if num_samples is not None else None

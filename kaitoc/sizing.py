@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.gpus import custom_gpu, find_instance_type
 from kaitoc.compiler.core.records import dataclass, replace
+from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.summary import Solved
 from kaitoc.compiler.memory.estimate import EstimateError, has_closed_form
-from kaitoc.compiler.memory.sharing import can_shard
+from kaitoc.compiler.memory.sharing import why_whole, word_of_shards
 from kaitoc.compiler.memory.solve import SolvedSize, largest, resized
 from kaitoc.compiler.memory.solve_gpus import MAX_NODES, Machine, Placement, machines, smallest_placement
 from kaitoc.compiler.memory.stacks import find_stack
@@ -37,18 +38,24 @@ class Solution:
             instance = place.machine.instance
             on = f" ({plural(place.num_nodes, 'node')} of {instance.name})" if instance is not None else ""
             return f"smallest that fits: {plural(place.num_gpus, 'GPU')}, {place.machine.gpu.name}{on}"
-        footprint = self.estimate.footprint
-        group = footprint.sharding.shard_group
-        if group is not None:
-            why = f"a copy has to fit on {group} GPUs; leave --shard-group out, or make the groups larger"
-        elif can_shard(find_stack(self.estimate.subject.workload.stack)) or footprint.sharding.is_sharded:
-            why = (
-                "gathered layers, activations and logits are not divided; shorten the sequences, or lower the batch "
-                "size"
-            )
-        else:
-            why = "each GPU holds a whole copy (ddp); `--sharding fsdp2` estimates shards"
-        return f"no number of GPUs certainly fits: {why}"
+        return f"no number of GPUs certainly fits: {self._obstacle}"
+
+    @property
+    def _obstacle(self) -> str:
+        """Say what of a run no number of GPUs makes smaller, or that so many are still too few."""
+        workload, predicted = self.estimate.subject.workload, self.estimate.footprint
+        sharding, peak, gpu = predicted.sharding, predicted.peak.categories, self.estimate.subject.gpu
+        if not sharding.is_sharded:
+            word = word_of_shards(find_stack(workload.stack))
+            return why_whole(workload) or f"each GPU holds a whole copy (ddp); `--sharding {word}` estimates shards"
+        if sharding.shard_group is not None:
+            group = sharding.shard_group
+            return f"a copy has to fit on {group} GPUs; leave --shard-group out, or make the groups larger"
+        divided_bytes = peak.weights + peak.adapters + peak.gradients + peak.optimizer
+        if gpu is not None and 2 * divided_bytes > peak.total:
+            share = f"{gib(divided_bytes)} GiB of each"
+            return f"even over {predicted.num_gpus} {gpu.name} the model takes {share}; use larger GPUs"
+        return "gathered layers, activations and logits are not divided; shorten the sequences, or lower the batch size"
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ def workload_from(options: FineTune) -> Workload:
     is_bundled = options.runs_bundled or options.task != "sft"
     default_allocator = Allocator.EXPANDABLE if is_kaito or is_bundled else Allocator.DEFAULT
     trains_matrices = options.method == "full" or bool(options.modules_to_save)
+    sharding = replace(sharding_for(options.sharing, stack), sync_each_batch=is_bundled and trains_matrices)
     dtype = Dtype(options.dtype)
     default_loss = stack.default_loss if reference is Reference.NONE else Loss.FUSED
     workload = Workload(
@@ -133,11 +134,11 @@ def workload_from(options: FineTune) -> Workload:
         is_padded=reference is not Reference.NONE if options.is_padded is None else options.is_padded,
         accumulates=options.accumulation_steps > 1,
         holds_outputs=options.holds_outputs,
-        sharding=replace(sharding_for(options.sharing, stack), sync_each_batch=is_bundled and trains_matrices),
+        sharding=sharding,
         reference=reference,
         liger_version=options.liger_version,
         steps_in_backward=options.steps_in_backward,
-        offloads_activations=options.offloads_activations,
+        offloads_activations=options.offloads_activations and reference is Reference.NONE and not sharding.is_sharded,
     )
     _require_effect(options, workload)
     return replace(workload, batch_size=options.batch_size * workload.rows_per_example)

@@ -70,11 +70,11 @@ def whole_copies_held(workload: Workload) -> str:
 
 def _launcher_note(request: SharingRequest, stack: Stack, *, is_split: bool) -> str:
     """Return the note on a way of sharing that a stack's software cannot do, empty where it can."""
+    kind = [f"--sharding {request.word}"] if request.word in NOT_RUN else []
+    ways = kind + [option for option in _options_of_shards(request) if not option.startswith("--shard-group")]
     if request.is_sharded and not can_shard(stack):
-        return (
-            f"the image of {stack.name} runs whole copies only (ddp); `{request.word}` needs `kaitoc run` or another "
-            "launcher"
-        )
+        launcher = "another launcher" if ways else "`kaitoc run` or another launcher"
+        return f"the image of {stack.name} runs whole copies only (ddp); `{request.word}` needs {launcher}"
     if is_split and EARLIER_NAMES.get(request.word, request.word) == "fsdp2" and not has_fsdp2(stack):
         since = ".".join(map(str, changes()[LibraryChange.FSDP2].since))
         return (
@@ -83,8 +83,6 @@ def _launcher_note(request: SharingRequest, stack: Stack, *, is_split: bool) -> 
         )
     if stack.name != BUNDLED or not is_split:
         return ""
-    kind = [f"--sharding {request.word}"] if request.word in NOT_RUN else []
-    ways = kind + [option for option in _options_of_shards(request) if not option.startswith("--shard-group")]
     return f"`kaitoc run` does not support {' and '.join(ways)}; use another launcher for it" if ways else ""
 
 

@@ -183,3 +183,69 @@ def test_what_users_read_is_spelled_as_the_field_spells_it() -> None:
 
     assert texts
     assert found == {}
+
+
+@pytest.mark.parametrize(
+    "words", [("--sharding", "fsdp1"), ("--sharding", "zero3"), ("--sharding", "fsdp2", "--no-reshard")]
+)
+def test_no_note_sends_to_kaitoc_run_for_what_it_does_not_do(words: tuple[str, ...]) -> None:
+    notes = run("estimate", "--model", "phi-4", "--gpus", "8", *words).stderr
+
+    assert f"`{words[1]}` needs another launcher" in notes
+    assert "kaitoc run" not in notes
+
+
+def test_activation_offload_under_shards_is_an_upper_bound_by_options_as_in_a_manifest() -> None:
+    words = ("--model", "phi-4", "--gpus", "8", "--sharding", "fsdp2", "--target", "bundled")
+    offloaded = run("estimate", *words, "--activation-offload")
+
+    assert offloaded.stdout == run("estimate", *words).stdout
+    assert "note: activation offload is not predicted for shards" in offloaded.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--method", "qlora", "--quantization", "int8"), "8-bit weights cannot be sharded; use 4-bit (nf4)"),
+        (("--method", "full", "--task", "dpo"), "a fully fine-tuned model cannot be sharded with its reference (dpo)"),
+        (("--method", "full", "--gpu", "T4"), "even over 64 T4 the model takes 1"),
+        (("--stack", "transformers-4.45", "--method", "full"), "`--sharding fsdp1` estimates shards"),
+        (("--batch", "64", "--no-checkpointing", "--gpu", "H100-80GB"), "activations and logits are not divided"),
+    ],
+)
+def test_what_keeps_any_number_of_gpus_from_being_enough_is_said(words: tuple[str, ...], why: str) -> None:
+    target = () if "--stack" in words or "dpo" in words else ("--target", "bundled")
+    gpu = () if "--gpu" in words else ("--gpu", "L4-24GB")
+    result = run("estimate", "--model", "llama-3.3-70b-instruct", "--solve", "gpus", *target, *gpu, *words)
+
+    assert result.exit_code == 1
+    assert why in result.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [(), ("--shard-group", "4"), ("--gpus", "1")])
+def test_shards_on_machines_of_one_gpu_are_told_how_many_they_take(words: tuple[str, ...]) -> None:
+    asked = ("estimate", "--model", "phi-4", "--gpu", "Standard_NC24ads_A100_v4", "--sharding", "fsdp2")
+    refused = run(*asked, *words)
+    nodes = re.search(r"Standard_NC24ads_A100_v4 has 1 GPU: add --nodes (\d+)", refused.stderr)
+
+    assert refused.exit_code == 2
+    assert nodes is not None, refused.stderr
+    followed = [word for word in words if word not in ("--gpus", "1")]
+    assert run(*asked, *followed, "--nodes", nodes[1]).exit_code == 0
+
+
+def test_fewer_gpus_are_no_way_out_of_a_machine_that_has_too_few_to_share() -> None:
+    words = ("estimate", "--model", "phi-4", "--gpu", "Standard_NC24ads_A100_v4", "--gpus", "2")
+
+    assert "take --gpus 1" in run(*words).stderr
+    shared = run(*words, "--sharding", "fsdp2")
+    assert "2 need --nodes 2" in shared.stderr
+    assert "take --gpus" not in shared.stderr
+    assert run(*words, "--sharding", "fsdp2", "--nodes", "2").exit_code == 0
+
+
+def test_an_epoch_of_seconds_is_told_in_seconds() -> None:
+    words = ("estimate", "--model", "qwen2.5-0.5b", "--gpu", "H100-80GB", "--seq-len", "512")
+
+    assert re.search(r"an epoch of 100 samples: \d+ s\b", run(*words, "--samples", "100").stdout)
+    assert re.search(r"an epoch of 1,000,000 samples: [\d.]+ h\b", run(*words, "--samples", "1000000").stdout)

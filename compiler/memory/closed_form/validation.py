@@ -108,6 +108,8 @@ def _validate_sharing(workload: Workload) -> None:
     validate_count(num_gpus)
     if sharding is WHOLE_COPIES:
         return
+    if sharding.is_sharded:
+        _require_enough(sharding, num_gpus)
     validate_nodes(num_gpus, sharding.num_nodes)
     if sharding.is_sharded:
         _validate_shards(workload)
@@ -133,7 +135,7 @@ def validate_nodes(num_gpus: int, num_nodes: int) -> None:
 
 def _validate_copies(workload: Workload) -> None:
     """Refuse what only shards have, with the way to shards."""
-    sharding, fewest = workload.sharding, _fewest_gpus(workload.sharding)
+    sharding, fewest = workload.sharding, fewest_gpus(workload.sharding)
     kind = ShardingKind.ZERO3 if sharding.offload is Offload.OPTIMIZER else ShardingKind.FSDP2
     use = f"use {kind.value}" if workload.num_gpus > 1 else f"use {kind.value} on at least {fewest} GPUs"
     require(
@@ -146,11 +148,15 @@ def _validate_copies(workload: Workload) -> None:
     require(sharding.reshard_after_forward, f"whole copies (ddp) have no gathered weights to keep; {use}")
 
 
+def _require_enough(sharding: Sharding, num_gpus: int) -> None:
+    fewest = fewest_gpus(sharding)
+    groups = f" in groups of {sharding.shard_group}" if fewest > MIN_SHARDS else ""
+    require(num_gpus > 1, f"{sharding.kind.value}{groups} needs at least {fewest} GPUs, not {num_gpus}")
+
+
 def _validate_shards(workload: Workload) -> None:
     sharding, num_gpus = workload.sharding, workload.num_gpus
-    kind, group, fewest = sharding.kind.value, sharding.shard_group, _fewest_gpus(sharding)
-    groups, can_be_whole = f" in groups of {group}" if fewest > MIN_SHARDS else "", not _has_options_of_shards(sharding)
-    require(num_gpus > 1, f"{kind}{groups} needs at least {fewest} GPUs, not {num_gpus}")
+    kind, group, can_be_whole = sharding.kind.value, sharding.shard_group, not _has_options_of_shards(sharding)
     require(
         not workload.quantization.is_packed,
         f"sharded {workload.quantization.value} weights are not predicted; use "
@@ -174,8 +180,10 @@ def _validate_shards(workload: Workload) -> None:
     require(sharding.reshard_after_forward, "zero3 always frees gathered weights; use fsdp2 to keep them")
 
 
-def _fewest_gpus(sharding: Sharding) -> int:
-    """Return the fewest GPUs that shards as they are stated need."""
+def fewest_gpus(sharding: Sharding) -> int:
+    """Return the fewest GPUs that a model as it is shared, or shards with what is stated of them, need."""
+    if not (sharding.is_sharded or _has_options_of_shards(sharding)):
+        return 1
     return max(MIN_SHARDS, sharding.shard_group or MIN_SHARDS)
 
 

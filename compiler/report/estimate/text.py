@@ -122,7 +122,8 @@ def footprint_table(predicted: Footprint, gpu: Gpu | None, margin: float) -> str
 def epoch_line(epoch: Epoch, *, fits: bool = True) -> str:
     """Format tokens/s, hours per epoch, and with a price the cost of an epoch, on condition that the run fits."""
     cost = f", USD {epoch.usd:,.2f}" if epoch.usd is not None else ""
-    hours = f"{epoch.hours:,.1f} h" if epoch.hours >= 1 else f"{epoch.hours * 60:,.0f} min"
+    minutes = epoch.hours * 60
+    hours = f"{epoch.hours:,.1f} h" if epoch.hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else _seconds(minutes)
     low, high = epoch.low_tokens_per_second, epoch.high_tokens_per_second
     interval = f" (between {low:,.0f} and {high:,.0f})" if low < high else ""
     line = "" if fits else "the run does not fit; if it did: "
@@ -130,6 +131,10 @@ def epoch_line(epoch: Epoch, *, fits: bool = True) -> str:
         f"{epoch.tokens_per_second:,.0f} tokens/s{interval}; an epoch of {epoch.num_samples:,} samples: {hours}{cost}"
     )
     return "\n".join([line, *(f"{'':<{_WIDTH}}   {assumption}" for assumption in epoch.assumptions)])
+
+
+def _seconds(minutes: float) -> str:
+    return f"{minutes * 60:.0f} s" if minutes * 60 >= 1 else "less than 1 s"
 
 
 def variation_table(varied: Variation, predicted: Footprint, gpu: Gpu | None) -> str:
