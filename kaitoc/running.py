@@ -28,6 +28,7 @@ from kaitoc.compiler.plan.memory import require_shardable, with_prediction
 from kaitoc.compiler.plan.of_job import plan_of
 from kaitoc.compiler.plan.plan import Plan, preferring
 from kaitoc.compiler.plan.request import PlanRequest, RunError, notes_on, require_possible, runnable, with_processes
+from kaitoc.runtime.data.download import is_address
 from kaitoc.runtime.data.emptiness import require_rows
 from kaitoc.runtime.world import is_launched, require_world
 from kaitoc.unreadable_files import require_readable
@@ -118,6 +119,8 @@ def _notes_on_data(made: Plan, request: PlanRequest) -> Iterator[str]:
     named = {"--data": made.data.paths if request.data is not None else (), "--eval-data": made.data.eval_paths}
     for option, paths in named.items():
         for path in paths:
+            if is_address(path):
+                continue
             if os.path.exists(path):
                 require_rows(path, made.data.format)
             else:

@@ -12,7 +12,7 @@ from kaitoc.compiler.cli.option_types import Choice, Integer, Number
 from kaitoc.compiler.cli.options import with_options
 from kaitoc.compiler.core.records import dataclass, field_names
 from kaitoc.compiler.job.bounds import SEQ_LEN_TOKENS
-from kaitoc.compiler.memory.estimate import NO_AUTOCAST
+from kaitoc.compiler.memory.estimate import METHODS, NO_AUTOCAST
 from kaitoc.compiler.memory.workload import Attention, Dtype, Loss, Optimizer, Quantization
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,7 +94,7 @@ class TrainingOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-method_option = click.option("--method", type=Choice(["lora", "qlora", "full"]),
+method_option = click.option("--method", type=Choice(METHODS),
                              help="Training method (default: lora).")  # fmt: skip
 dora_option = click.option("--dora", is_flag=True, help="DoRA adapters.")
 modules_to_save_option = click.option("--modules-to-save", metavar="M",

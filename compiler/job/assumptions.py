@@ -14,7 +14,7 @@ from kaitoc.compiler.job.bounds import GPU_MEMORY_GIB, MARGIN_PERCENT, SEQ_LEN_T
 from kaitoc.compiler.job.job import Assumptions, Target
 from kaitoc.compiler.job.prices import NO_PRICES, PriceError, prices_from
 from kaitoc.compiler.job.settings import Settings
-from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SharingRequest
+from kaitoc.compiler.memory.sharing import AS_THE_STACK_DOES, SHARDING_WORDS, SharingRequest
 from kaitoc.compiler.memory.workload import Attention
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def require_sensible(overrides: Overrides) -> None:
         value = getattr(overrides, name)
         if value is not None and value not in words:
             raise AssumptionError(f"{name}: `{value}` is not one of {', '.join(words)}")
+    if overrides.sharing.word not in SHARDING_WORDS:
+        raise AssumptionError(f"sharing: `{overrides.sharing.word}` is not one of {', '.join(SHARDING_WORDS)}")
     for instance_name, usd in overrides.prices:
         if not 0 < usd < float("inf"):
             raise AssumptionError(f"prices: expected USD per hour of {instance_name} above 0, got `{usd}`")

@@ -14,7 +14,7 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.memory.batches import Batching, Loading
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.memory.sharing import SharingRequest, can_shard, sharded, sharding_for
+from kaitoc.compiler.memory.sharing import SHARDING_WORDS, SharingRequest, can_shard, sharded, sharding_for
 from kaitoc.compiler.memory.stacks import BUNDLED, KAITO_PREFIX, Stack, find_stack
 from kaitoc.compiler.memory.weight_storage import DEFAULT_GROUP_SIZE, WeightStorage, stored_weights
 from kaitoc.compiler.memory.workload import (
@@ -33,7 +33,25 @@ from kaitoc.compiler.memory.workload import (
 
 DEFAULT_SEQ_LEN_TOKENS = 1024
 TASKS = ("sft", "dpo")
+METHODS = ("lora", "qlora", "full")
 NO_AUTOCAST = "none"
+
+
+_DTYPES = tuple(dtype.value for dtype in Dtype)
+_WORDS = {
+    "method": METHODS,
+    "task": TASKS,
+    "dtype": _DTYPES,
+    "autocast": (NO_AUTOCAST, *_DTYPES),
+    "adapter_dtype": _DTYPES,
+    "attention": tuple(one.value for one in Attention),
+    "loss": tuple(one.value for one in Loss),
+    "optimizer": tuple(one.value for one in Optimizer),
+    "quantization": tuple(one.value for one in Quantization),
+    "allocator": tuple(one.value for one in Allocator),
+    "batching": tuple(one.value for one in Batching),
+}
+"""What the fields of a description may be, by name."""
 
 
 class EstimateError(KaitocError, ValueError):
@@ -97,6 +115,8 @@ def workload_from(options: FineTune) -> Workload:
     runtime sets it too, and reduces the gradients of matrices that are trained whole after every batch, as plans do
     (`workload_of_plan`).
     """
+    _require_words(options)
+    _require_numbers(options)
     stack, reference = _stack(options), _reference(options)
     is_kaito = stack.name.startswith(KAITO_PREFIX)
     storage = _storage(options)
@@ -142,6 +162,23 @@ def workload_from(options: FineTune) -> Workload:
     )
     _require_effect(options, workload)
     return replace(workload, batch_size=options.batch_size * workload.rows_per_example)
+
+
+def _require_words(options: FineTune) -> None:
+    """Raise `EstimateError` for a word that no option takes, by the name of the field."""
+    stated = [(name, getattr(options, name), words) for name, words in _WORDS.items()]
+    for name, value, words in [*stated, ("sharing", options.sharing.word, SHARDING_WORDS)]:
+        if value is not None and value not in words:
+            raise EstimateError(f"{name}: `{value}` is not one of {', '.join(words)}")
+
+
+def _require_numbers(options: FineTune) -> None:
+    """Raise `EstimateError` for numbers that no step shows: batches of an update, rows of a group."""
+    if options.accumulation_steps < 1:
+        raise EstimateError(f"an update takes at least 1 batch, not {options.accumulation_steps}")
+    size = options.group_size
+    if size is not None and size != -1 and size < 1:
+        raise EstimateError(f"a group has at least 1 row, or -1 for whole columns, not {size}")
 
 
 def _require_effect(options: FineTune, workload: Workload) -> None:

@@ -10,8 +10,9 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.possible import count_of_gpus, instance_type_of
 from kaitoc.compiler.memory.closed_form.validation import validate_count, validate_group
+from kaitoc.compiler.memory.estimate import TASKS
 from kaitoc.compiler.memory.notes import is_kept_whole, kept_whole, whole_copies_held
-from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN
+from kaitoc.compiler.memory.sharing import EARLIER_NAMES, NOT_RUN, SHARDING_WORDS
 from kaitoc.compiler.memory.workload import WorkloadError
 from kaitoc.compiler.plan.memory import shared_footprint, shared_workload
 from kaitoc.compiler.plan.plan import Plan
@@ -49,6 +50,7 @@ class PlanRequest:
 def require_possible(request: PlanRequest, gpu: str | None) -> None:
     """Raise `RunError` for what no local run can be, whatever the manifest; `gpu` is what is assumed of the machine."""
     _require_named(request)
+    _require_known(request)
     _require_on_instance(gpu, request.num_processes)
     _require_shardable(request)
 
@@ -95,6 +97,19 @@ def _require_named(request: PlanRequest) -> None:
     for name in ("model_path", "data", "eval_data", "output"):
         if getattr(request, name) == "":
             raise RunError(f"--{name.replace('_', '-')} is empty; name a path, or leave the option out")
+
+
+def _require_known(request: PlanRequest) -> None:
+    """Raise `RunError` for words and numbers that no option of `kaitoc run` takes."""
+    for name, words in (("sharding", SHARDING_WORDS), ("task", TASKS)):
+        value = getattr(request, name)
+        if value not in words:
+            raise RunError(f"{name}: `{value}` is not one of {', '.join(words)}")
+    for name, least in (("samples", 0), ("early_stopping", 1)):
+        value = getattr(request, name)
+        if value is not None and value < least:
+            raise RunError(f"{name}: expected an integer of at least {least}, got `{value}`")
+    runnable(request.sharding)
 
 
 def _require_on_instance(gpu: str | None, num_processes: int | None) -> None:

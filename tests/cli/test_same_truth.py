@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 import kaitoc
 from kaitoc.compiler.cli import cli
+from kaitoc.compiler.memory.sharing import SharingRequest
 
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / "examples/demo.yaml")
@@ -172,6 +173,13 @@ def test_a_plan_for_another_machine_names_data_that_is_not_on_this_one() -> None
     assert "note: --data: /nowhere/rows.jsonl: no such file or folder on this machine" in result.stderr
 
 
+def test_data_that_is_downloaded_is_not_looked_for_here() -> None:
+    result = run("run", DEMO, "--data", "https://example.com/rows.jsonl", "--dry-run")
+
+    assert result.exit_code == 0
+    assert "no such file" not in result.stderr
+
+
 READ = ("docs", "rules", "compiler/cli", "compiler/report", "compiler/passes", "compiler/plan", "compiler/job",
         "runtime", "kaitoc", "schemas")  # fmt: skip
 BRITISH = re.compile(r"\w*(?:quantis|colour|tokenis|optimis|normalis)\w*", re.IGNORECASE)
@@ -249,3 +257,39 @@ def test_an_epoch_of_seconds_is_told_in_seconds() -> None:
 
     assert re.search(r"an epoch of 100 samples: \d+ s\b", run(*words, "--samples", "100").stdout)
     assert re.search(r"an epoch of 1,000,000 samples: [\d.]+ h\b", run(*words, "--samples", "1000000").stdout)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("method", "dora"),
+        ("task", "grpo"),
+        ("dtype", "float8"),
+        ("optimizer", "lion"),
+        ("quantization", "hqq"),
+        ("sharing", SharingRequest("zero2")),
+    ],
+)
+def test_a_description_in_python_is_refused_by_the_name_of_its_field(name: str, value: Any) -> None:
+    with pytest.raises(kaitoc.EstimateError, match=rf"{name}: `\w+` is not one of"):
+        kaitoc.estimate(kaitoc.FineTune(kaitoc.architecture("phi-4"), **{name: value}))
+
+
+def test_assumptions_in_python_take_the_words_of_sharding() -> None:
+    with pytest.raises(kaitoc.AssumptionError, match="sharing: `zero2` is not one of auto, ddp"):
+        kaitoc.check(DEMO, assume=kaitoc.Overrides(sharing=SharingRequest("zero2")))
+
+
+@pytest.mark.parametrize("stated", [{"sharding": "zero2"}, {"task": "grpo"}, {"samples": -1}, {"early_stopping": 0}])
+def test_a_plan_in_python_is_refused_by_the_name_of_its_parameter(stated: dict[str, Any]) -> None:
+    with pytest.raises(kaitoc.RunError, match=next(iter(stated))):
+        kaitoc.plan(DEMO, **stated)
+
+
+@pytest.mark.parametrize("kind", ["fsdp1", "zero3"])
+@pytest.mark.parametrize("processes", [(), ("--num-processes", "1"), ("--num-processes", "8")])
+def test_run_refuses_by_name_what_it_does_not_shard_with(kind: str, processes: tuple[str, ...]) -> None:
+    result = run("run", DEMO, "--dry-run", "--sharding", kind, *processes)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"the bundled runtime shards with fsdp2, not with {kind}" in result.stderr
