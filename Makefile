@@ -88,7 +88,7 @@ bench-check: $(STAMP) ## Time `kaitoc check` beside yamllint and check-jsonschem
 
 bench-memory: $(STAMP) ## Score the memory engine against measured runs, other estimators and the trace.
 	$(BIN)/python tests/bench/memory/score.py --write
-	$(BIN)/python tests/bench/memory/sharded.py --oracle --large
+	$(BIN)/python tests/bench/memory/sharded.py --oracle --large --random 40
 	$(BIN)/python tests/bench/memory/trace_cost.py
 	$(BIN)/python tests/bench/memory/bench_memory.py --write
 

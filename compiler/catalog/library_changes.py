@@ -23,6 +23,7 @@ class LibraryChange(str, Enum):
     LIGER_WHOLE_HIDDEN = "liger_whole_hidden"
     LIGER_WIDENED_GRADIENT = "liger_widened_gradient"
     LIGER_FLOAT32_SUM = "liger_float32_sum"
+    LIGER_ALIGNED_HIDDEN = "liger_aligned_hidden"
     LIGER_ONE_BUFFER = "liger_one_buffer"
     EMPTIES_ROWS = "empties_rows"
     FSDP_CONFIG_WITH_FSDP = "fsdp_config_with_fsdp"

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.families import masked_window
+from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES
 from kaitoc.compiler.memory.workload import (
@@ -24,6 +25,9 @@ from kaitoc.compiler.memory.workload import (
     Workload,
 )
 
+CHUNK_TOKENS = 256
+"""Tokens that the chunked loss scores at a time (`_CHUNKED_LM_HEAD_CHUNK_SIZE` of TRL's `sft_trainer.py`, 1.7)."""
+
 TILE_TOKENS = 4096
 """Tokens that the fused loss scores at a time (`TOKEN_CHUNK_SIZE` of TRL's `kernels/chunked_logprob.py`, 1.15)."""
 
@@ -36,15 +40,16 @@ another kernel takes up to 3,072 tokens)."""
 
 
 def liger_chunk_tokens(architecture: Architecture, num_tokens: int) -> int:
-    """Compute how many tokens Liger's loss scores at a time, a power of two.
+    """Compute how many tokens Liger's loss scores at a time, a power of two or all of them.
 
     Their logits then take about as much as all hidden states (`fused_linear_cross_entropy_forward` of
     `liger_kernel/ops/fused_linear_cross_entropy.py`).
     """
-    return 1 << (-(-num_tokens // _liger_parts(architecture)) - 1).bit_length()
+    return min(num_tokens, 1 << (-(-num_tokens // liger_parts(architecture)) - 1).bit_length())
 
 
-def _liger_parts(architecture: Architecture) -> int:
+def liger_parts(architecture: Architecture) -> int:
+    """Compute into how many parts Liger's loss divides the tokens at most; one is all of them at once."""
     return -(-architecture.vocab_size // architecture.hidden_size)
 
 
@@ -133,18 +138,73 @@ def _representative(workload: Workload) -> tuple[int, int]:
     Lengths differ where a sliding window needs a mask; batches where one sequence is told from several, and where the
     number of tokens passes what decides on a kernel. Sizes that stand for no others are returned as they are.
     """
+    sizes = workload.batch_size, workload.seq_len_tokens
     if workload.quantization is Quantization.AWQ:
-        return workload.batch_size, workload.seq_len_tokens
+        return sizes
+    batch, length = _least_sizes(workload)
+    return (batch, length) if _decided_by(workload, batch, length) == _decided_by(workload, *sizes) else sizes
+
+
+def _least_sizes(workload: Workload) -> tuple[int, int]:
+    """Return small sizes that decide as the workload's do where they can: one row grows by its length, several by rows.
+
+    Chunks of a loss that has no more than one chunk grow with the tokens but for one of each row, whose number is kept.
+    """
     length = masked_window(workload.architecture, workload.seq_len_tokens) or 1
-    batch = min(workload.batch_size, 2) if tells_single(workload) else 1
-    num_tokens = workload.batch_size * workload.seq_len_tokens
-    thresholds = _thresholds(workload)
-    passed = [threshold for threshold in thresholds if num_tokens >= threshold]
-    if passed:
-        batch = max(batch, -(-max(passed) // length))
-    if passed != [threshold for threshold in thresholds if batch * length >= threshold]:
-        return workload.batch_size, workload.seq_len_tokens
-    return batch, length
+    least = max(_passed(workload, workload.batch_size * workload.seq_len_tokens), default=1)
+    if not tells_single(workload):
+        return -(-least // length), length
+    least_scored, num_unscored = _least_scored(workload), int(not scores_last(workload))
+    if workload.batch_size == 1:
+        return 1, max(length, least, least_scored + num_unscored)
+    if workload.loss is Loss.CHUNKED and not has_chunks(workload):
+        return workload.batch_size, length
+    length = max(length, 1 + num_unscored)
+    return max(2, -(-least // length), -(-least_scored // (length - num_unscored))), length
+
+
+def _decided_by(workload: Workload, batch_size: int, length: int) -> tuple[object, ...]:
+    """Return all that a batch size and length decide in a derivation."""
+    sized = replace(workload, batch_size=batch_size, seq_len_tokens=length)
+    return (
+        masked_window(workload.architecture, length),
+        tells_single(workload) and batch_size == 1,
+        _passed(workload, batch_size * length),
+        _least_scored(sized),
+        batch_size if workload.loss is Loss.CHUNKED and not has_chunks(sized) else None,
+    )
+
+
+def num_scored_tokens(workload: Workload) -> int:
+    """Count the tokens that the loss scores: all, or all but the last of each row."""
+    return workload.batch_size * (workload.seq_len_tokens - int(not scores_last(workload)))
+
+
+def scores_last(workload: Workload) -> bool:
+    """Whether the loss gets the last position of each row too, with a label that it ignores.
+
+    Liger's gets it from 0.5.6 on; TRL's losses cut it off (`hidden_states[..., :-1, :]`).
+    """
+    if workload.loss is Loss.LIGER:
+        return changes()[LibraryChange.LIGER_WHOLE_HIDDEN].includes(workload.liger_version)
+    return workload.loss not in (Loss.CHUNKED, Loss.FUSED)
+
+
+def has_chunks(workload: Workload) -> bool:
+    """Whether the tokens that TRL's chunked loss scores are more than one chunk."""
+    return num_scored_tokens(workload) > CHUNK_TOKENS
+
+
+def _least_scored(workload: Workload) -> int:
+    """Return from how many scored tokens on chunks are as large as the workload's, and more than two if there are."""
+    if workload.loss is Loss.CHUNKED:
+        return CHUNK_TOKENS + 1 if has_chunks(workload) else 0
+    if workload.loss is not Loss.LIGER or (parts := liger_parts(workload.architecture)) == 1:
+        return 0
+    num_tokens = num_scored_tokens(workload)
+    chunk_tokens = liger_chunk_tokens(workload.architecture, num_tokens)
+    least = parts * (chunk_tokens // 2) + 1
+    return max(least, 2 * chunk_tokens + 1) if num_tokens > 2 * chunk_tokens else least
 
 
 def tells_single(workload: Workload) -> bool:
@@ -152,12 +212,9 @@ def tells_single(workload: Workload) -> bool:
     return workload.architecture.num_kv_heads == 1 or workload.loss in (Loss.FUSED, Loss.CHUNKED, Loss.LIGER)
 
 
-def _thresholds(workload: Workload) -> list[int]:
+def _passed(workload: Workload, num_tokens: int) -> list[int]:
     """Return the numbers of tokens from which on a kernel of the loss or of the embedding works in another way."""
     thresholds = [TILE_TOKENS] if workload.loss is Loss.FUSED else []
-    if workload.loss is Loss.LIGER:
-        parts, num_tokens = _liger_parts(workload.architecture), workload.batch_size * workload.seq_len_tokens
-        thresholds = [parts * (1 << power) + 1 for power in range(num_tokens.bit_length())]
     if workload.lora is None or workload.lora.modules_to_save:
         thresholds += [SORTED_EMBEDDING_TOKENS, workload.architecture.vocab_size + 1]
-    return thresholds
+    return [threshold for threshold in thresholds if num_tokens >= threshold]

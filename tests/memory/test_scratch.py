@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.memory.allocator.caching import CachingAllocator
 from kaitoc.compiler.memory.allocator.sizes import AllocatorSettings
 from kaitoc.compiler.memory.closed_form.detailed_script import DetailedScriptReader
-from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS, ChunkedLoss
+from kaitoc.compiler.memory.closed_form.loss import ChunkedLoss
 from kaitoc.compiler.memory.closed_form.model import stream_of
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.scratch import NOTHING, LastChunk, Piece, Scratch, in_turn, most, together
@@ -17,7 +19,7 @@ from kaitoc.compiler.memory.closed_form.size import ZERO, fixed, per_token
 from kaitoc.compiler.memory.closed_form.step_script import script_of
 from kaitoc.compiler.memory.closed_form.unroll import unroll
 from kaitoc.compiler.memory.workload import Lora, Loss, Workload
-from kaitoc.compiler.memory.workload_key import key_of_step
+from kaitoc.compiler.memory.workload_key import CHUNK_TOKENS, key_of_step
 
 TINY = from_config(
     "tiny",
@@ -70,7 +72,8 @@ def test_the_last_chunk_has_what_the_others_leave(batch_size: int, seq_len_token
 
 def test_a_full_last_chunk_is_like_the_others() -> None:
     head = plan_for(STEP).head
-    chunk, last = (ChunkedLoss(head, 2, None, True, has_softcap=True, is_last=is_last) for is_last in (False, True))
+    chunk = ChunkedLoss(head, 2, None, True, has_softcap=True)
+    last = replace(chunk, num_tokens=LastChunk(1, CHUNK_TOKENS))
 
     for pieces, of_last in ((chunk.forward(), last.forward()), (chunk.backward(), last.backward())):
         assert [piece.largest for piece in of_last] == [piece.size for piece in pieces]

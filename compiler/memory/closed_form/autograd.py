@@ -115,7 +115,7 @@ class Autograd(Graph):
 
     def _launch(self, op: Op) -> None:
         """Take notice of an operation, whose output was just allocated."""
-        self._mark(op.forward_temporary)
+        self._mark_scratch(op.forward_temporary, op.forward_pieces)
 
     def _enter(self, instruction: Enter) -> None:
         """Take notice of a phase."""
@@ -179,7 +179,7 @@ class Autograd(Graph):
         step = BackwardStep([values[tensor.number] for tensor in op.inputs], output, op.gradients, op)
         step.temporary, step.parameter_gradients = op.backward_temporary, op.parameter_gradients
         step.computed, step.is_tied, step.pieces = computed, op.is_tied, op.backward_pieces
-        step.later_pieces = op.later_pieces
+        step.later_pieces, step.scratch_first = op.later_pieces, op.scratch_first
         step.saved = [self._held(tensor) for tensor in op.saved]
         step.saved += made_first
         step.saved += [self._made(size) for size in self._saved_sizes(op)]

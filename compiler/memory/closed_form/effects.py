@@ -23,7 +23,8 @@ class Effects:
     `computes` are gradients that going forward takes: the input's first, `HANDED_ON` in `gradients`, then parameters'.
     `forward_pieces` and `backward_pieces` are the tensors that make up a temporary, in the order in which they come;
     the backward ones are there before the gradients. `later_pieces`, such as those of a loop's next turns back,
-    find the gradients there. `detail` is for replays that go tensor by tensor.
+    find the gradients there. `scratch_first`: what the backward takes is given up before any gradient is there.
+    `detail` is for replays that go tensor by tensor.
     `reads_again` is what its kernels pass over a second time, both ways.
     Without `forward` and `backward` the operation launches what moves its data once, as eager PyTorch does.
     """
@@ -35,6 +36,7 @@ class Effects:
     forward_pieces: tuple[Piece, ...] = ()
     backward_pieces: tuple[Piece, ...] = ()
     later_pieces: tuple[Piece, ...] = ()
+    scratch_first: bool = False
     detail: Detail = NO_DETAIL
     num_saved_parameters: int = 0
     retains: tuple[Tensor, ...] = ()

@@ -35,13 +35,14 @@ class BackwardStep:
     """How one operation that was read goes back; `gradients` are as in `Op`. `replay` does it in place of the rules.
 
     `is_tied`: its parameters get another gradient later. `computed` are gradients that going forward took.
-    `pieces` and `later_pieces` are the tensors that make up `temporary`, where they are known.
+    `pieces` and `later_pieces` are the tensors that make up `temporary`, where they are known; with `scratch_first`
+    all of it is given up before any gradient is there.
     `launched_by` carries the backward kernels. `scale` is how often the operation runs where it stands for many.
     """
 
     __slots__ = (
         "computed", "gradients", "inputs", "is_tied", "later_pieces", "launched_by", "output", "parameter_gradients",
-        "pieces", "replay", "saved", "scale", "temporary",
+        "pieces", "replay", "saved", "scale", "scratch_first", "temporary",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class BackwardStep:
         self.computed: list[Buffer] = []
         self.pieces: tuple[Piece, ...] = ()
         self.later_pieces: tuple[Piece, ...] = ()
+        self.scratch_first = False
         self.is_tied = False
         self.scale = 1
 
@@ -150,6 +152,10 @@ class Graph:
     def _mark(self, temporary: Size = ZERO) -> None:
         """Take notice of a moment at which a kernel runs with its scratch memory."""
 
+    def _mark_scratch(self, temporary: Size, pieces: Sequence[Piece]) -> None:  # noqa: ARG002  # for peaks alone
+        """Take notice of a kernel's scratch memory, and of the tensors that make it up where they are known."""
+        self._mark(temporary)
+
     def _undo(self, step: BackwardStep) -> None:
         grad, step.output.grad = step.output.grad, None
         if self.host is not None and grad is not None:
@@ -175,6 +181,8 @@ class Graph:
         step.saved = []
 
     def _go_back(self, step: BackwardStep, grad: Buffer) -> None:
+        if step.scratch_first:
+            self._mark_scratch(step.temporary, step.pieces)
         weight_first = self._takes_weight_first(step)
         gradient = self._parameter_gradient(step) if weight_first else None
         results: list[tuple[Value, Buffer]] = []
@@ -193,7 +201,10 @@ class Graph:
             results.append((value, buffer))
         if not weight_first:
             gradient = self._parameter_gradient(step)
-        self._mark(step.temporary)
+        if step.scratch_first:
+            self._mark()
+        else:
+            self._mark_scratch(step.temporary, step.pieces)
         self._release(grad)
         self._has_run(step)
         for value, buffer in results:

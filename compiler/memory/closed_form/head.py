@@ -11,11 +11,19 @@ from kaitoc.compiler.memory.closed_form.loss import ChunkedLoss
 from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Kind, Part, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
-from kaitoc.compiler.memory.closed_form.scratch import Piece, in_turn, together
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, fixed, per_token
+from kaitoc.compiler.memory.closed_form.scratch import LastChunk, Piece, in_turn, most, together
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Loss, Workload
-from kaitoc.compiler.memory.workload_key import TILE_TOKENS, liger_chunk_tokens
+from kaitoc.compiler.memory.workload_key import (
+    CHUNK_TOKENS,
+    TILE_TOKENS,
+    has_chunks,
+    liger_chunk_tokens,
+    liger_parts,
+    num_scored_tokens,
+    scores_last,
+)
 
 TILE_WORDS = 32768
 NUM_TILE_STATISTICS = 8
@@ -83,22 +91,29 @@ class LossHead:
         """TRL 1.7 to 1.14 (`_chunked_cross_entropy_loss`): checkpointed chunks of 256 tokens.
 
         Tokens are copied once to drop the last position, which a single sequence needs no copy for, and once to put
-        valid ones first. Every chunk's gradient is padded to all tokens and added up. Each chunk's logits are computed
-        again going back.
+        valid ones first. Every chunk's gradient is padded to all tokens and added up; that of an only one comes when
+        all else is over. Each chunk's logits are computed again going back. Variables hold the hidden states through
+        the loss.
         """
         stream, is_single = self.stream, self.workload.batch_size == 1
         widens_head, autocast_bytes = self.plan.stack.widens_chunked_head, self.ops.precision.autocast_bytes
         chunk = ChunkedLoss(self.plan.head, normed.num_bytes, autocast_bytes, widens_head, self._has_softcap)
-        last = replace(chunk, is_last=True)
         shifted = stream.view(normed, normed.elements) if is_single else self.ops.copy(normed)
         packed = stream.replace(self.ops.copy(shifted), shifted)
-        stream.drop(normed)
         parts = stream.replace(stream.view(packed, packed.elements), packed)
         product = self._product()
         logits = (product.output(), self._per_logit(CHUNK_LOGIT_BYTES))
         backward = launch(*logits, self._per_logit(CHUNK_LOGIT_BACKWARD_BYTES), *self._gradients(product))
+        if not has_chunks(self.workload):
+            only = replace(chunk, num_tokens=per_token(1) - fixed(self.workload.batch_size))
+            pieces = only.forward(), only.backward()
+            loss = self._over(parts, *pieces, launch(*logits), backward, scratch_first=True)
+            return stream.replace(loss, normed)
+        last = replace(chunk, num_tokens=LastChunk(1, CHUNK_TOKENS))
         pieces = in_turn(chunk.forward(), last.forward()), last.backward()
-        return self._over(parts, *pieces, launch(*logits), backward, chunk.backward())
+        later = chunk.backward(is_added=True)
+        loss = self._over(parts, *pieces, launch(*logits), backward, later)
+        return stream.replace(loss, normed)
 
     def _fused(self, normed: Tensor) -> Tensor:
         """TRL 1.15 and later (`ChunkedLogProbFunction`): tiles of 4,096 tokens by 32,768 words, statistics per token.
@@ -111,11 +126,14 @@ class LossHead:
         tile_bytes = self.ops.precision.autocast_bytes or normed.num_bytes
         fills_tile = self.workload.batch_size * self.workload.seq_len_tokens >= TILE_TOKENS
         tile = fixed(TILE_TOKENS * width * tile_bytes) if fills_tile else per_token(width * tile_bytes)
-        valid = self.stream.replace(self.ops.copy(normed), normed)
+        valid = self.ops.copy(normed)
         statistics = (per_token(FLOAT32_BYTES),) * NUM_TILE_STATISTICS
-        tile_pieces = (
-            (tile,) if head.weight_bytes == tile_bytes else (tile, fixed(width * head.in_features * tile_bytes))
-        )
+        tile_pieces = [tile]
+        if normed.num_bytes != tile_bytes:
+            rows = tile.scaled(head.in_features, width)
+            tile_pieces.append(rows)
+        if head.weight_bytes != tile_bytes:
+            tile_pieces.append(fixed(width * head.in_features * tile_bytes))
         gathered = [(valid.elements, valid.num_bytes)]
         if head.trainable:
             gathered.append((fixed(head.num_weights), head.weight_bytes))
@@ -123,7 +141,8 @@ class LossHead:
         product = self._product()
         forward = launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product))
         pieces = together(*statistics, *tile_pieces), together(*wide, *tile_pieces)
-        return self._over(valid, *pieces, forward, None, detail=Detail(gradients_first=not wide))
+        loss = self._over(valid, *pieces, forward, None, detail=Detail(gradients_first=not wide))
+        return self.stream.replace(loss, normed)
 
     def _liger(self, normed: Tensor) -> Tensor:
         """Liger Kernel's fused linear cross-entropy, as its patched models call it (`closed_form/liger.py`)."""
@@ -133,12 +152,11 @@ class LossHead:
         loss = LigerLoss(workload.liger_version, head, normed.num_bytes, self.ops.precision.autocast_bytes)
         is_copied = loss.copies_hidden and workload.batch_size > 1
         given = self.ops.copy(normed) if is_copied else self.stream.hold(normed)
-        chunk_tokens = liger_chunk_tokens(self.plan.architecture, workload.batch_size * workload.seq_len_tokens)
         product = self._product()
         effects = Effects(
             computes=(given.size, *([fixed(loss.saved_bytes)] if loss.saved_bytes else ())),
             gradients=(HANDED_ON,),
-            forward_pieces=together(per_token(FLOAT32_BYTES), fixed(loss.chunk_bytes(chunk_tokens))),
+            forward_pieces=loss.pieces(*self._liger_chunks()),
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
             is_tied=head.is_tied,
             forward=launch(product.output(), self._per_logit(FUSED_LOGIT_BYTES), *self._gradients(product)),
@@ -147,6 +165,19 @@ class LossHead:
         result = self.stream.apply([given], fixed(1), FLOAT32_BYTES, effects)
         self.stream.drop(given, normed)
         return result
+
+    def _liger_chunks(self) -> tuple[Size | LastChunk, ...]:
+        """Return the tokens of Liger's first two chunks and of the last one."""
+        architecture, num_tokens = self.plan.architecture, num_scored_tokens(self.workload)
+        num_unscored = 0 if scores_last(self.workload) else 1
+        scored = per_token(1) - fixed(self.workload.batch_size * num_unscored)
+        chunk_tokens = liger_chunk_tokens(architecture, num_tokens)
+        if liger_parts(architecture) == 1:
+            return (scored,)
+        chunk = fixed(chunk_tokens)
+        if num_tokens <= 2 * chunk_tokens:
+            return chunk, scored - chunk
+        return chunk, chunk, LastChunk(1, chunk_tokens, num_unscored)
 
     def _cut(self, normed: Tensor) -> Tensor:
         """Apple's cut cross-entropy (`cut_cross_entropy/cce.py` and `cce_backward.py`, 25.1.1), labels shifted by it.
@@ -179,6 +210,8 @@ class LossHead:
         backward: Launch | None,
         later_pieces: tuple[Piece, ...] = (),
         detail: Detail = NO_DETAIL,
+        *,
+        scratch_first: bool = False,
     ) -> Tensor:
         """Return a loss that keeps its input and computes logits only in scratch memory, both ways."""
         head = self.plan.head
@@ -187,7 +220,9 @@ class LossHead:
             forward_pieces=forward_pieces,
             backward_pieces=backward_pieces,
             later_pieces=later_pieces,
+            scratch_first=scratch_first,
             detail=detail,
+            backward_temporary=most(later_pieces) - most(backward_pieces) if later_pieces else ZERO,
             parameter_gradients=head.num_weights * head.weight_bytes if head.trainable else 0,
             is_tied=head.is_tied,
             forward=forward,

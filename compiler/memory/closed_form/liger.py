@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.core.records import dataclass
+from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.linear import Linear
-from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES
+from kaitoc.compiler.memory.closed_form.scratch import NOTHING, LastChunk, Piece, Scratch
+from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed, per_token
+
+
+class _Left(NamedTuple):
+    """The logits and their gradient, by number, that Python's variables hold after a chunk."""
+
+    logits: int = NOTHING
+    gradient: int = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,47 +44,90 @@ class LigerLoss:
         has_gradient = head.trainable or not self._has(LibraryChange.LIGER_FROZEN_HEAD)
         return head.num_weights * head.weight_bytes if has_gradient else 0
 
-    def chunk_bytes(self, num_tokens: int) -> int:
-        """Return the peak of a chunk of so many tokens, with what the one before left in Python's variables.
+    def pieces(self, *chunks: Size | LastChunk) -> tuple[Piece, ...]:
+        """List the tensors of chunks of so many tokens, one after the other, beside the loss of every token.
 
         The product and the gradient of the hidden states cast weights of another type, under autocast, anew for each
         chunk; of a trained one the second cast is cached until the forward pass has ended.
         """
-        head, num_bytes = self.head, self._product_bytes
-        logits, row = num_tokens * head.out_features, num_tokens * head.in_features * num_bytes
-        cast = head.num_weights * num_bytes if head.weight_bytes != num_bytes else 0
-        cached = cast if head.trainable else 0
-        narrowed = row if self.hidden_bytes != num_bytes else 0
-        before, moments = self._logit_bytes(num_bytes)
-        product = cast + cached + narrowed + (num_bytes + before) * logits
-        returned = 0 if self._shares_buffer else max(cast, cached) + row
-        return max(
-            product,
-            *(cached + moment * logits for moment in moments),
-            moments[-1] * logits + returned,
-            moments[-1] * logits + cached + narrowed + self._weight_gradient_bytes,
-        )
-
-    def _logit_bytes(self, num_bytes: int) -> tuple[int, tuple[int, ...]]:
-        """Return the bytes per logit that a chunk finds there, and those of its moments after the product.
-
-        Widened logits are there beside the narrow ones, and then beside those that they are narrowed to; the scaled
-        copy of the chunk before is there until that of this one is.
-        """
+        scratch = Scratch()
+        scratch.take(per_token(FLOAT32_BYTES))
         if self._shares_buffer:
-            return 0, (num_bytes,)
+            scratch.take(chunks[0] * (self.head.out_features * self._product_bytes))
+            self._add_to_weight_gradient(scratch, chunks[0])
+            return scratch.pieces()
+        cached, left = NOTHING, _Left()
+        for num_tokens in chunks:
+            cached, left = self._score(scratch, num_tokens, cached, left)
+        return scratch.pieces()
+
+    def _score(self, scratch: Scratch, num_tokens: Size | LastChunk, cached: int, left: _Left) -> tuple[int, _Left]:
+        """Go over a chunk; return the cached weight and what variables hold then, as before it what another `left`.
+
+        Old versions widen the logits to float32, narrow them again and scale them into a copy.
+        """
+        head, num_bytes = self.head, self._product_bytes
+        logits_size = num_tokens * (head.out_features * num_bytes)
+        cast = scratch.take(self._cast_weight)
+        narrowed = scratch.take(self._row(num_tokens) if self.hidden_bytes != num_bytes else ZERO)
+        logits = scratch.take(logits_size)
+        scratch.give_up(cast, narrowed, left.logits)
         if self._has(LibraryChange.LIGER_HALF_LOGITS):
-            return num_bytes, (num_bytes,)
-        widened = num_bytes + FLOAT32_BYTES if num_bytes != FLOAT32_BYTES else 0
-        return 2 * num_bytes, (widened + num_bytes, 3 * num_bytes, 2 * num_bytes)
+            gradient = logits
+            scratch.give_up(left.gradient)
+        else:
+            if num_bytes != FLOAT32_BYTES:
+                widened = scratch.take(num_tokens * (head.out_features * FLOAT32_BYTES))
+                scratch.give_up(logits)
+                logits = scratch.take(logits_size)
+                scratch.give_up(widened)
+            gradient = scratch.take(logits_size)
+            scratch.give_up(left.gradient)
+        if cached == NOTHING:
+            cached = scratch.take(self._cast_weight)
+        row = scratch.take(self._row(num_tokens))
+        scratch.give_up(row)
+        if not head.trainable:
+            scratch.give_up(cached)
+            cached = NOTHING
+        self._add_to_weight_gradient(scratch, num_tokens)
+        if self._has(LibraryChange.LIGER_ONE_BUFFER):
+            scratch.give_up(logits, gradient)
+        return cached, _Left(logits, gradient)
+
+    def _row(self, num_tokens: Size | LastChunk) -> Size | LastChunk:
+        """Return the size of a chunk's hidden states in the type of the product."""
+        return num_tokens * (self.head.in_features * self._product_bytes)
 
     @property
-    def _weight_gradient_bytes(self) -> int:
-        """Compute the temporary gradient of a chunk for a trained head, 0 where it is accumulated in place."""
+    def _cast_weight(self) -> Size:
         head, num_bytes = self.head, self._product_bytes
-        if not head.trainable or not self._has_separate_gradient:
-            return 0
-        return head.num_weights * (num_bytes + (FLOAT32_BYTES if num_bytes != FLOAT32_BYTES else 0))
+        return fixed(head.num_weights * num_bytes) if head.weight_bytes != num_bytes else ZERO
+
+    def _add_to_weight_gradient(self, scratch: Scratch, num_tokens: Size | LastChunk) -> None:
+        """Add a chunk's part to the gradient of a trained head.
+
+        Where it is added up in place, its factors are brought to one type: the hidden states to that of the logits'
+        gradient, up to 0.6.1 the other way round.
+        """
+        head, num_bytes = self.head, self._product_bytes
+        if not head.trainable:
+            return
+        is_narrowed = self.hidden_bytes != num_bytes
+        if self._has_separate_gradient:
+            narrowed = scratch.take(self._row(num_tokens) if is_narrowed else ZERO)
+            product = scratch.take(fixed(head.num_weights * num_bytes))
+            scratch.give_up(narrowed)
+            widened = scratch.take(fixed(head.num_weights * FLOAT32_BYTES) if num_bytes != FLOAT32_BYTES else ZERO)
+            scratch.give_up(product, widened)
+        elif is_narrowed and self._aligns_hidden:
+            scratch.give_up(scratch.take(self._row(num_tokens)))
+        elif is_narrowed:
+            scratch.give_up(scratch.take(num_tokens * (head.out_features * self.hidden_bytes)))
+
+    @property
+    def _aligns_hidden(self) -> bool:
+        return self._has(LibraryChange.LIGER_ALIGNED_HIDDEN)
 
     @property
     def _has_separate_gradient(self) -> bool:

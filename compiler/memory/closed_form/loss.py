@@ -7,8 +7,7 @@ from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.linear import Linear
 from kaitoc.compiler.memory.closed_form.scratch import NOTHING, LastChunk, Piece, Scratch
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
-
-CHUNK_TOKENS = 256
+from kaitoc.compiler.memory.workload_key import CHUNK_TOKENS
 
 
 class Scored(NamedTuple):
@@ -24,6 +23,8 @@ class Scored(NamedTuple):
 class ChunkedLoss:
     """The loss of a chunk over an output layer, tensor by tensor; `hidden_bytes` are those of an element of its input.
 
+    `num_tokens` are those of a chunk, as a size of a byte for each.
+
     Up to 1.12 the product is `h.float() @ w.float().t()`, which widens what is not float32 yet, and autocast narrows
     both again; later `(h @ w.to(h.dtype).t()).float()` widens the logits alone. The last chunk has fewer tokens.
     """
@@ -33,7 +34,7 @@ class ChunkedLoss:
     autocast_bytes: int | None
     widens_head: bool
     has_softcap: bool
-    is_last: bool = False
+    num_tokens: Size | LastChunk = fixed(CHUNK_TOKENS)
 
     def forward(self) -> tuple[Piece, ...]:
         """List the tensors of a chunk the first time through."""
@@ -41,10 +42,11 @@ class ChunkedLoss:
         scratch.give_up(*self._score(scratch, goes_back=False))
         return scratch.pieces()
 
-    def backward(self) -> tuple[Piece, ...]:
+    def backward(self, *, is_added: bool = False) -> tuple[Piece, ...]:
         """List the tensors of a chunk going back, where it is computed again.
 
-        The gradient of a trained head is brought to the weight's type, and added to that of the chunks before.
+        The gradient of a trained head is brought to the weight's type, and added to that of the chunks before: where
+        `is_added` says that it meets the first of them, in a third tensor if both are views of what was transposed.
         """
         scratch, head, num_bytes = Scratch(), self.head, self._product_bytes
         scored = self._score(scratch, goes_back=True)
@@ -57,19 +59,18 @@ class ChunkedLoss:
                 of_weight, before = scratch.take(fixed(other * head.num_weights)), of_weight
                 scratch.give_up(before)
             num_bytes = other
-        scratch.give_up(of_weight, of_part)
+        meets_view = is_added and head.trainable and head.weight_bytes == self._factor_bytes
+        total = scratch.take(fixed(head.weight_bytes * head.num_weights) if meets_view else ZERO)
+        scratch.give_up(of_weight, of_part, total)
         return scratch.pieces()
 
     def _inputs(self, num_bytes: int) -> Size | LastChunk:
         """Return the size of the chunk's part of the hidden states in elements of so many bytes."""
-        return self._per_token(self.head.in_features * num_bytes)
+        return self.num_tokens * (self.head.in_features * num_bytes)
 
     def _logits(self, num_bytes: int) -> Size | LastChunk:
         """Return the size of the chunk's logits in elements of so many bytes."""
-        return self._per_token(self.head.out_features * num_bytes)
-
-    def _per_token(self, num_bytes: int) -> Size | LastChunk:
-        return LastChunk(num_bytes, CHUNK_TOKENS) if self.is_last else fixed(num_bytes * CHUNK_TOKENS)
+        return self.num_tokens * (self.head.out_features * num_bytes)
 
     @property
     def _factor_bytes(self) -> int:

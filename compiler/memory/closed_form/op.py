@@ -84,6 +84,7 @@ class Op:
     forward_pieces: tuple[Piece, ...]
     backward_pieces: tuple[Piece, ...]
     later_pieces: tuple[Piece, ...]
+    scratch_first: bool
     detail: Detail
     num_saved_parameters: int
     retained: tuple[Tensor, ...]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.late_recompute import LateRecompute
 from kaitoc.compiler.memory.closed_form.op import Accumulate, DropCache, Enter, Keep, Kind, Relabel, Repeat, Stream
+from kaitoc.compiler.memory.closed_form.scratch import Piece, maxima
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.result import Categories, Phase
 
@@ -65,7 +65,7 @@ def sent_to_host(stream: Stream, setup: Callable[[Autograd], None]) -> Size:
     return reader.offload.sent if reader.offload is not None else ZERO
 
 
-class PeakReader(LateRecompute):
+class PeakReader(Autograd):
     """Counts what is live and keeps the moments that no other covers.
 
     Of equal layers only the first and the last are read: between the two, forward and backward change what is live by
@@ -74,6 +74,7 @@ class PeakReader(LateRecompute):
 
     def __init__(self) -> None:
         super().__init__()
+        self.live: list[Size] = [ZERO] * len(Kind)
         self.kept: list[Size] = [ZERO] * len(Kind)
         self.skipped_cache: list[Size] = [ZERO] * len(Kind)
         self.phase = Phase.FORWARD
@@ -102,7 +103,11 @@ class PeakReader(LateRecompute):
     def _free(self, buffer: Buffer) -> None:
         self.live[buffer.kind] -= buffer.size
 
-    def _note(self, live: Sequence[Size]) -> None:
+    def _mark(self, temporary: Size = ZERO) -> None:
+        live = self.live
+        if temporary != ZERO:
+            live = [*live]
+            live[Kind.WORKSPACE] += temporary
         total = live[0] + live[1] + live[2] + live[3] + live[4]
         kept = self.moments.setdefault(self.phase, [])
         for moment in kept:
@@ -110,6 +115,15 @@ class PeakReader(LateRecompute):
                 return
         kept[:] = [moment for moment in kept if not total.covers(moment.total)]
         kept.append(Moment(total, tuple(live)))
+
+    def _mark_scratch(self, temporary: Size, pieces: Sequence[Piece]) -> None:
+        """Note each moment at which an operation's tensors can be most; `temporary` has the last of them."""
+        if not pieces:
+            self._mark(temporary)
+            return
+        moments = maxima(pieces)
+        for moment in moments:
+            self._mark(temporary - moments[-1] + moment)
 
     def _enter(self, instruction: Enter) -> None:
         super()._enter(instruction)

@@ -12,14 +12,22 @@ NOTHING = -1
 
 
 class LastChunk(NamedTuple):
-    """The size of a tensor of the last chunk, which has what the others leave of all tokens but each row's last."""
+    """The size of a tensor of the last chunk, which has what the others leave of all tokens but each row's last.
+
+    `num_unscored` is 0 for a loss that scores the last ones too.
+    """
 
     per_token: int
     chunk_tokens: int
+    num_unscored: int = 1
+
+    def __mul__(self, factor: int) -> LastChunk:  # type: ignore[override]  # multiplies instead of repeating
+        """Return a tensor of so many times the bytes for each token."""
+        return self._replace(per_token=self.per_token * factor)
 
     def at(self, batch_size: int, seq_len_tokens: int) -> int:
         """Return the bytes for one batch size and sequence length."""
-        num_tokens = batch_size * (seq_len_tokens - 1)
+        num_tokens = batch_size * (seq_len_tokens - self.num_unscored)
         return self.per_token * ((num_tokens - 1) % self.chunk_tokens + 1)
 
     @property
@@ -79,10 +87,16 @@ def in_turn(*turns: Iterable[Piece]) -> tuple[Piece, ...]:
 
 
 def most(pieces: Sequence[Piece]) -> Size:
-    """Sum the pieces at the moment at which most bytes are taken."""
-    highest = ZERO
+    """Sum the pieces at the moment at which most bytes are taken, the last one of several that depend on the batch."""
+    return maxima(pieces)[-1]
+
+
+def maxima(pieces: Sequence[Piece]) -> Sequence[Size]:
+    """Sum the pieces at every moment at which most bytes can be taken, which the batch decides on."""
+    highest: list[Size] = []
     for number, piece in enumerate(pieces):
         others = (one.largest for one in pieces[:number] if one.until is None or one.until > number)
         live = sum(others, piece.largest)
-        highest = live if live.covers(highest) else highest
-    return highest
+        if not any(one.covers(live) and one != live for one in highest):
+            highest = [*(one for one in highest if not live.covers(one)), live]
+    return highest or (ZERO,)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import takewhile
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.core.tuples import NamedTuple
@@ -18,7 +19,7 @@ from kaitoc.compiler.memory.allocator.sizes import rounded
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.op import Keep, Op, Repeat
-from kaitoc.compiler.memory.closed_form.scratch import LastChunk, Piece, most, together
+from kaitoc.compiler.memory.closed_form.scratch import LastChunk, Piece, most
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
 
 _NUM_RUN = 4
@@ -202,7 +203,8 @@ class ScriptReader(Autograd):
     def _take(self, pieces: Sequence[Piece]) -> list[int]:
         """Write down the tensors of scratch memory; return the numbers of those that are there when all have come."""
         if any(piece.until is not None for piece in pieces):
-            pieces = together(most(pieces))
+            lasting = tuple(takewhile(lambda piece: piece.until is None, pieces))
+            pieces = (*lasting, Piece(most(pieces) - sum((piece.largest for piece in lasting), ZERO)))
         return self._written(pieces)
 
     def _written(self, pieces: Sequence[Piece], ending: dict[int, list[int]] | None = None) -> list[int]:

@@ -137,6 +137,7 @@ class StreamBuilder:
                 forward_pieces=effects.forward_pieces,
                 backward_pieces=effects.backward_pieces,
                 later_pieces=effects.later_pieces,
+                scratch_first=effects.scratch_first,
                 detail=effects.detail,
                 num_saved_parameters=effects.num_saved_parameters,
                 retained=effects.retains,

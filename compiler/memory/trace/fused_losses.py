@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
+from kaitoc.compiler.memory.trace.model import torch_dtype
 from kaitoc.compiler.memory.workload import Workload
 from kaitoc.compiler.memory.workload_key import liger_chunk_tokens
 
@@ -61,7 +62,7 @@ def _score(
     """Go over the chunks as versions since 0.5 do."""
     of_hidden, of_weight = gradients
     shares_buffer = _has(workload, LibraryChange.LIGER_ONE_BUFFER)
-    uses_buffer = shares_buffer and hidden.dtype == weight.dtype == _product_dtype(hidden)
+    uses_buffer = shares_buffer and hidden.dtype == weight.dtype == _product_dtype(hidden, workload)
     buffer = hidden.new_empty(chunk_tokens, len(weight)) if uses_buffer else None
     gradient: torch.Tensor | None = None
     for start in range(0, len(hidden), chunk_tokens):
@@ -78,8 +79,9 @@ def _score(
             del gradient, logits
 
 
-def _product_dtype(hidden: torch.Tensor) -> torch.dtype:
-    return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else hidden.dtype
+def _product_dtype(hidden: torch.Tensor, workload: Workload) -> torch.dtype:
+    """Return the type of logits; `torch.autocast` knows nothing of a region on meta tensors."""
+    return torch_dtype(workload.autocast) if workload.autocast is not None else hidden.dtype
 
 
 def _add_up(of_weight: torch.Tensor, gradient: torch.Tensor, part: torch.Tensor, workload: Workload) -> None:
@@ -91,15 +93,16 @@ def _add_up(of_weight: torch.Tensor, gradient: torch.Tensor, part: torch.Tensor,
     if not in_place:
         of_weight += torch.mm(gradient.t(), part).float()
     elif part.dtype != gradient.dtype:
-        part.to(gradient.dtype)
+        aligns_hidden = _has(workload, LibraryChange.LIGER_ALIGNED_HIDDEN)
+        part.to(gradient.dtype) if aligns_hidden else gradient.t().to(part.dtype)
 
 
 def _score_widened(
-    hidden: torch.Tensor, weight: torch.Tensor, gradients: _Gradients, chunk_tokens: int, _workload: Workload
+    hidden: torch.Tensor, weight: torch.Tensor, gradients: _Gradients, chunk_tokens: int, workload: Workload
 ) -> None:
     """Go over the chunks as versions up to 0.4 do, which take the loss in float32."""
     of_hidden, _ = gradients
-    dtype = _product_dtype(hidden)
+    dtype = _product_dtype(hidden, workload)
     for start in range(0, len(hidden), chunk_tokens):
         logits = hidden[start : start + chunk_tokens] @ weight.t()
         logits = logits.float()

@@ -10,7 +10,6 @@ from torch.utils.checkpoint import checkpoint
 
 from kaitoc.compiler.core.tuples import NamedTuple
 from kaitoc.compiler.memory.closed_form.head import TILE_WORDS
-from kaitoc.compiler.memory.closed_form.loss import CHUNK_TOKENS
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.trace.fused_losses import cut_loss, liger_loss
@@ -18,7 +17,7 @@ from kaitoc.compiler.memory.trace.model import checkpoint_contexts, torch_dtype
 from kaitoc.compiler.memory.trace.recorder import AllocationRecorder
 from kaitoc.compiler.memory.trace.sharding import run_as_forward
 from kaitoc.compiler.memory.workload import Loss, Workload
-from kaitoc.compiler.memory.workload_key import TILE_TOKENS
+from kaitoc.compiler.memory.workload_key import CHUNK_TOKENS, TILE_TOKENS
 
 IGNORED_LABEL = -100
 
@@ -53,18 +52,21 @@ def _loss_without_logits(recorder: AllocationRecorder, model: Any, batch: Batch,
         return liger_loss(hidden, head, workload)
     if workload.loss is Loss.CCE:
         return cut_loss(hidden, head, batch.labels)
-    score = _chunked_loss if workload.loss is Loss.CHUNKED else _fused_loss
-    return score(hidden[:, :-1], head, batch.labels[:, 1:], workload)
+    scored, labels = hidden[:, :-1], batch.labels[:, 1:]
+    if workload.loss is Loss.FUSED:
+        return _fused_loss(scored, head, labels, workload)
+    return _chunked_loss(scored, head, labels, workload, getattr(model.config, "final_logit_softcapping", None))
 
 
-def _chunked_loss(hidden: torch.Tensor, head: Any, labels: torch.Tensor, workload: Workload) -> torch.Tensor:
+def _chunked_loss(
+    hidden: torch.Tensor, head: Any, labels: torch.Tensor, workload: Workload, softcap: Any
+) -> torch.Tensor:
     """Score the hidden states chunk by chunk, as TRL 1.7 to 1.14 does (`_chunked_cross_entropy_loss`).
 
     The tokens are put in order, two copies; each chunk widens the output layer to float32 (the logits alone from 1.13
     on), tells the entropy besides the loss, and is recomputed in the backward pass.
     """
     widens_head = find_stack(workload.stack).widens_chunked_head
-    softcap: Any = workload.architecture.config.get("final_logit_softcapping")
     order = torch.empty(hidden[..., 0].numel(), dtype=torch.int64, device=hidden.device)
     hidden, labels = hidden.reshape(-1, hidden.shape[-1])[order], labels.reshape(-1)[order]
 

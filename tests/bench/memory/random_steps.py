@@ -12,7 +12,7 @@ from kaitoc.compiler.catalog.architecture import Architecture
 from kaitoc.compiler.catalog.model_config import from_config
 from kaitoc.compiler.catalog.models import all_models
 from kaitoc.compiler.memory.closed_form.validation import can_run
-from kaitoc.compiler.memory.sharding.model import Sharding, ShardingKind, Wrap
+from kaitoc.compiler.memory.sharding.model import WHOLE_COPIES, Sharding, ShardingKind, Wrap
 from kaitoc.compiler.memory.workload import (
     Attention,
     Dtype,
@@ -74,6 +74,32 @@ def draw(dice: random.Random) -> Workload:
         asked = _drawn(dice)
         if can_run(asked) and _has_kernel(asked):
             return asked
+
+
+def draw_loss(dice: random.Random) -> Workload:
+    """Draw a step of few tokens whose loss never holds all logits, on one GPU or several, with usual layers."""
+    while True:
+        asked = draw(dice)
+        if dice.random() < 0.5:
+            asked = replace(asked, num_gpus=1, sharding=WHOLE_COPIES)
+        is_usual = asked.attention is Attention.SDPA and not (asked.lora is not None and asked.lora.dora)
+        is_usual = is_usual and asked.dtype is Dtype.BFLOAT16 and asked.batch_size * asked.seq_len_tokens <= 2048
+        if is_usual and asked.loss is not Loss.FULL and asked.architecture.hidden_size <= 2048:
+            return asked
+
+
+def name_of(asked: Workload) -> str:
+    """Name what was drawn of a step."""
+    lora, sharding = asked.lora, asked.sharding
+    method = "full" if lora is None else "DoRA" if lora.dora else "LoRA"
+    words = [
+        asked.architecture.name, method, "+".join(lora.modules_to_save) if lora is not None else "",
+        asked.quantization.value if asked.quantization is not Quantization.NONE else "",
+        asked.loss.value, f"{asked.batch_size}x{asked.seq_len_tokens}", asked.stack, asked.dtype.value,
+        "autocast" if asked.autocast else "", "checkpointed" if asked.gradient_checkpointing else "",
+        asked.attention.value, f"{asked.num_gpus} GPUs, {sharding.wrap.value}" if sharding.is_sharded else "one GPU",
+    ]  # fmt: skip
+    return " ".join(filter(None, words))
 
 
 def _has_kernel(asked: Workload) -> bool:

@@ -1,12 +1,14 @@
 """Score the memory of sharded runs: measured ones on two and four GPUs, and PyTorch's own `fully_shard` as an oracle.
 
 `python tests/bench/memory/sharded.py` prints the measured tables, with `--oracle` those of the oracle too: tiny models
-in every way that FSDP2 is used, and with `--large` an 8B and a 70B model.
+in every way that FSDP2 is used, with `--large` an 8B and a 70B model, and with `--random NUMBER` jobs drawn with losses
+that never hold all logits.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from collections import defaultdict
@@ -20,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from measured import Measured, read_measured
 from narrow_llama import narrow_workload
+from random_steps import draw_loss, name_of
 
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory import device
@@ -248,6 +251,14 @@ def large_cases() -> Iterator[tuple[str, Workload]]:
         yield f"{name} {method} on 8", replace(asked, architecture=model, seq_len_tokens=2048)
 
 
+def random_cases(number: int, seed: int) -> Iterator[tuple[str, Workload]]:
+    """Yield jobs at random, on one GPU and on several."""
+    dice = random.Random(seed)
+    for _ in range(number):
+        asked = draw_loss(dice)
+        yield name_of(asked), asked
+
+
 def oracle_error(asked: Workload) -> float:
     """Return the error of the closed form, of the step alone, against `fully_shard`."""
     from kaitoc.compiler.memory.trace.run import trace  # torch takes seconds
@@ -261,6 +272,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--oracle", action="store_true", help="also run fully_shard on tiny models")
     parser.add_argument("--large", action="store_true", help="also run it on an 8B and a 70B model (minutes)")
+    parser.add_argument("--random", type=int, default=0, metavar="NUMBER", help="also so many jobs drawn at random")
+    parser.add_argument("--seed", type=int, default=1, help="for --random (default: 1)")
     arguments = parser.parse_args()
     rows = two_gpus()
     by_method: dict[str, list[Measured]] = defaultdict(list)
@@ -276,6 +289,7 @@ def main() -> int:
     print(f"| four GPUs | end | {ends} |\n| four GPUs | allocated, from one GPU's | {peaks} |")
     print(f"\nCalled fitting on a device that lacks the memory: {len(wrongly_fitting(rows))}.")
     cases = [*(oracle_cases() if arguments.oracle else ()), *(large_cases() if arguments.large else ())]
+    cases += random_cases(arguments.random, arguments.seed)
     errors = []
     for name, asked in cases:
         start = time.process_time()
