@@ -48,6 +48,7 @@ def _beside_solve(options: EstimateOptions) -> Iterator[tuple[str, bool]]:
     yield "--sweep", options.sweep is not None
     yield "--trace", options.use_trace
     yield "--samples", options.samples is not None
+    yield "--price", bool(options.prices)
     yield "--plot", options.plot is not None
 
 

@@ -149,6 +149,14 @@ def test_the_speed_of_a_run_that_does_not_fit_is_not_promised() -> None:
     assert "if it did" not in fitting
 
 
+def test_a_price_beside_a_size_that_is_solved_for_is_not_sent_to_an_option_that_is_refused() -> None:
+    price = "Standard_NC24ads_A100_v4=3.67"
+    result = run("estimate", "--model", "phi-4", "--solve", "gpus", "--price", price)
+
+    assert "--solve gpus is incompatible with --price; leave one of them out" in result.stderr
+    assert run("estimate", "--model", "phi-4", "--solve", "gpus").exit_code == 0
+
+
 EMPTY = {"nothing.jsonl": "", "blank.txt": " \n", "header.csv": "text\n", "list.json": "[]\n"}
 
 
