@@ -22,15 +22,26 @@ _DEFAULT_CLOUD = "azure"
 def ways_to_fit(job: Job, gpu: Gpu, workload: Workload) -> Iterator[str]:
     """Yield the first that works of shorter rows and a larger GPU, both where both do, else shards by `kaitoc run`."""
     margin = job.assumptions.margin
-    shorter = _shorter_rows(workload, gpu, margin)
-    larger = next((one.name for one in _listed(job) if _fits(workload, one, margin)), "")
+    shorter, larger = _shorter_rows(workload, gpu, margin), _larger(job, workload)
     if shorter:
         option = f"`max_length: {shorter}`" if job.assumptions.seq_len_tokens is None else f"--seq-len {shorter}"
         yield f"with {option} it fits, longer rows truncated"
     if larger:
-        yield f"it fits on {larger}"
+        yield larger
     if not (shorter or larger):
-        yield _shards(workload, margin) or "no GPU of the catalog holds it; choose a smaller model"
+        none = f"no instance type that {job.release.name} lists holds it, whole or sharded; choose a smaller model"
+        yield _shards(workload, margin) or none
+
+
+def _larger(job: Job, workload: Workload) -> str:
+    """Return the smallest instance type that holds a run as it is, else with the least activations; empty for none."""
+    least = replace(workload, gradient_checkpointing=True, batch_size=workload.rows_per_example)
+    for candidate, change in ((workload, ""), (least, "with both checkpointing and a batch of 1 ")):
+        for one in _listed(job):
+            if _fits(candidate, one, job.assumptions.margin):
+                option = f" (--gpu {one.name})" if job.assumptions.gpu is not None else ""
+                return f"{change}it fits on {one.name}{option}"
+    return ""
 
 
 def _shorter_rows(workload: Workload, gpu: Gpu, margin: float) -> int:

@@ -71,6 +71,15 @@ def test_an_instance_type_that_holds_the_run_is_named(target: str) -> None:
     assert help_on(**job, instance=larger[1]) == ""  # type: ignore[arg-type]  # as above
 
 
+def test_a_stated_gpu_is_replaced_by_an_option() -> None:
+    job = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": "bundled"}
+    advice = help_on(**job, options=("--gpu-memory", "16"))  # type: ignore[arg-type]  # as above
+    larger = re.search(r"it fits on (\S+) \(--gpu (\S+)\)", advice)
+
+    assert larger is not None, advice
+    assert help_on(**job, options=("--gpu", larger[2])) == ""  # type: ignore[arg-type]  # as above
+
+
 @pytest.mark.parametrize("target", ["kaito", "bundled"])
 def test_no_advice_sends_to_a_command_that_refuses(target: str) -> None:
     job = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": target}
