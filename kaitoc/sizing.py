@@ -7,6 +7,7 @@ from kaitoc.compiler.core.records import dataclass, replace
 from kaitoc.compiler.core.units import gib
 from kaitoc.compiler.job.summary import Solved
 from kaitoc.compiler.memory.estimate import EstimateError, has_closed_form
+from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.sharing import why_whole, word_of_shards
 from kaitoc.compiler.memory.solve import SolvedSize, largest, resized
 from kaitoc.compiler.memory.solve_gpus import MAX_NODES, Machine, Placement, machines, smallest_placement
@@ -53,7 +54,8 @@ class Solution:
             return f"a copy has to fit on {group} GPUs; leave --shard-group out, or make the groups larger"
         divided_bytes = peak.weights + peak.adapters + peak.gradients + peak.optimizer
         if gpu is not None and 2 * divided_bytes > peak.total:
-            share = f"{gib(divided_bytes)} GiB of each"
+            when = " while it is loaded" if predicted.peak.phase is Phase.LOAD else ""
+            share = f"{gib(divided_bytes)} GiB of each{when}"
             return f"even over {predicted.num_gpus} {gpu.name} the model takes {share}; use larger GPUs"
         return "gathered layers, activations and logits are not divided; shorten the sequences, or lower the batch size"
 

@@ -225,6 +225,7 @@ def test_activation_offload_under_shards_is_an_upper_bound_by_options_as_in_a_ma
         (("--method", "qlora", "--quantization", "int8"), "8-bit weights cannot be sharded; use 4-bit (nf4)"),
         (("--method", "full", "--task", "dpo"), "a fully fine-tuned model cannot be sharded with its reference (dpo)"),
         (("--method", "full", "--gpu", "T4"), "even over 64 T4 the model takes 1"),
+        (("--method", "qlora", "--gpu", "T4"), "GiB of each while it is loaded; use larger GPUs"),
         (("--stack", "transformers-4.45", "--method", "full"), "`--sharding fsdp1` estimates shards"),
         (("--batch", "64", "--no-checkpointing", "--gpu", "H100-80GB"), "activations and logits are not divided"),
     ],
