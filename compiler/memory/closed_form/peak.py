@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
+from kaitoc.compiler.memory.closed_form.late_recompute import LateRecompute
 from kaitoc.compiler.memory.closed_form.op import Accumulate, DropCache, Enter, Keep, Kind, Relabel, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.scratch import Piece, maxima
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
@@ -65,7 +66,7 @@ def sent_to_host(stream: Stream, setup: Callable[[Autograd], None]) -> Size:
     return reader.offload.sent if reader.offload is not None else ZERO
 
 
-class PeakReader(Autograd):
+class PeakReader(LateRecompute):
     """Counts what is live and keeps the moments that no other covers.
 
     Of equal layers only the first and the last are read: between the two, forward and backward change what is live by
@@ -74,7 +75,6 @@ class PeakReader(Autograd):
 
     def __init__(self) -> None:
         super().__init__()
-        self.live: list[Size] = [ZERO] * len(Kind)
         self.kept: list[Size] = [ZERO] * len(Kind)
         self.skipped_cache: list[Size] = [ZERO] * len(Kind)
         self.phase = Phase.FORWARD
@@ -103,11 +103,7 @@ class PeakReader(Autograd):
     def _free(self, buffer: Buffer) -> None:
         self.live[buffer.kind] -= buffer.size
 
-    def _mark(self, temporary: Size = ZERO) -> None:
-        live = self.live
-        if temporary != ZERO:
-            live = [*live]
-            live[Kind.WORKSPACE] += temporary
+    def _note(self, live: Sequence[Size]) -> None:
         total = live[0] + live[1] + live[2] + live[3] + live[4]
         kept = self.moments.setdefault(self.phase, [])
         for moment in kept:
