@@ -41,12 +41,12 @@ class AttentionBlock:
         if plan.family.query_key_norm:
             query, key = (self._head_norm(item) for item in (query, key))
         if plan.family.rotary:
-            rotated = [ops.rotary(item) for item in (query, key)]
+            rotated = [ops.rotary(item, plan.embedding_bytes) for item in (query, key)]
             stream.drop(query, key)
             query, key = rotated
         if self.fills_cache:
             key, value = self._cached(key), self._cached(value)
-        attended = self._attend(query, key, value, layer.is_masked and self.kind is Attention.SDPA)
+        attended = self._attend(query, key, value, layer.is_masked and self.kind is Attention.SDPA, normed.num_bytes)
         output = ops.linear(attended, layer.output, Group.ATTENTION)
         stream.drop(query, key, value, attended)
         return output
@@ -97,7 +97,7 @@ class AttentionBlock:
         self.stream.keep(value)
         return value
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, is_masked: bool) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, is_masked: bool, normed_bytes: int) -> Tensor:
         stream, ops, architecture = self.stream, self.ops, self.plan.architecture
         num_heads = architecture.num_heads
         groups = num_heads // architecture.num_kv_heads
@@ -112,7 +112,7 @@ class AttentionBlock:
             values = self.stream.replace(ops.copy(values), values)
         if self.kind is Attention.EAGER:
             query, keys, values = self._contiguous(query, keys, values, groups)
-            output = self._eager(query, keys, values)
+            output = self._eager(query, keys, values, normed_bytes)
             stream.drop(query)
         elif self._falls_back_to_math(query, num_key_groups=1 if repeats else groups):
             output = ops.math_attention(
@@ -190,22 +190,30 @@ class AttentionBlock:
         """Whether attention gets float32, which the memory-efficient kernel computes; its output is token by token."""
         return query.num_bytes == FLOAT32_BYTES and not self.ops.precision.autocast_bytes
 
-    @property
-    def _keeps_half_softmax(self) -> bool:
-        family = self.plan.family
-        return family.half_softmax and not (family.autocast_softmax and self.ops.precision.autocast_bytes)
+    def _softmax_bytes(self, query: Tensor, normed_bytes: int) -> int:
+        """Return the size of the softmax's elements: float32, or the type of what the family names.
 
-    def _eager(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        architecture, config = self.plan.architecture, self.plan.config
+        Falcon names that of the hidden states, which autocast's layer norms return in float32.
+        """
+        family = self.plan.family
+        if not family.half_softmax or (family.autocast_softmax and self.ops.precision.autocast_bytes):
+            return FLOAT32_BYTES
+        return normed_bytes if family.own_attention else query.num_bytes
+
+    def _eager(self, query: Tensor, key: Tensor, value: Tensor, normed_bytes: int) -> Tensor:
+        architecture, config, own = self.plan.architecture, self.plan.config, self.plan.family.own_attention
+        softmax_bytes = self._softmax_bytes(query, normed_bytes)
         weights = self.ops.eager_scores(
             query,
             key,
             num_heads=architecture.num_heads,
-            num_scalings=1,
-            softmax_bytes=query.num_bytes if self._keeps_half_softmax else FLOAT32_BYTES,
+            num_scalings=0 if own else 1,
+            mask_bytes=self.plan.embedding_bytes,
+            softmax_bytes=softmax_bytes,
+            result_bytes=softmax_bytes if own else query.num_bytes,
             softcap=config.get("attn_logit_softcapping") is not None,
         )
-        if self.dropout:
+        if self.dropout and not own:
             weights = self.stream.replace(self.ops.dropout(weights), weights)
         width = per_token(architecture.num_heads * architecture.head_dim)
         output = self.ops.weighted_sum(weights, value, width)

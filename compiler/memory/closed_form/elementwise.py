@@ -26,7 +26,8 @@ class Precision:
     whether PEFT's quantized layers clone the base result before adding to it, whether bitsandbytes' 4-bit layers
     hold on to their inputs, and whether their block constants are quantized too. `group_size` is that of packed
     weights. `casts_gptq_input`: PEFT treats GPTQ layers like plain ones. For AWQ the sequences of a batch, and whether
-    they have the tokens for a plain product.
+    they have the tokens for a plain product. `recomputes`: saved tensors come from a checkpoint that is not reentrant,
+    which has no other reference to them.
     """
 
     autocast_bytes: int | None
@@ -38,6 +39,7 @@ class Precision:
     casts_gptq_input: bool = False
     num_sequences: int = 1
     fills_awq_product: bool = True
+    recomputes: bool = False
 
 
 class Elementwise:
@@ -64,11 +66,17 @@ class Elementwise:
         return self.stream.apply([left, right], left.elements, num_bytes, Effects(gradients=gradients))
 
     def multiply(self, left: Tensor, right: Tensor) -> Tensor:
-        """Elementwise product, which saves each factor that the other's gradient needs."""
-        saves = self._factors(left, right)
-        return self.stream.apply(
-            [left, right], left.elements, max(left.num_bytes, right.num_bytes), Effects(saves=saves)
-        )
+        """Elementwise product, which saves each factor that the other's gradient needs.
+
+        A narrower factor's gradient is computed in the product's type, then narrowed (`validate_outputs` of
+        `engine.cpp`), when factors that a checkpoint computed again are gone.
+        """
+        num_bytes = max(left.num_bytes, right.num_bytes)
+        narrow = [one for one in (left, right) if one.needs_grad and one.num_bytes < num_bytes]
+        again = self.precision.recomputes
+        wider = sum((one.elements * (num_bytes - one.num_bytes * again) for one in narrow), ZERO)
+        effects = Effects(saves=self._factors(left, right), backward_temporary=wider)
+        return self.stream.apply([left, right], left.elements, num_bytes, effects)
 
     def unary(self, value: Tensor, *, saves_input: bool = True, saves_output: bool = False) -> Tensor:
         """Apply an activation function that has its own kernel (silu, gelu, tanh)."""
@@ -143,15 +151,16 @@ class Elementwise:
         self.stream.drop(given)
         return output
 
-    def rotary(self, value: Tensor) -> Tensor:
-        """`x * cos + rotate_half(x) * sin` of transformers; saves only the shared tables.
+    def rotary(self, value: Tensor, table_bytes: int) -> Tensor:
+        """`x * cos + rotate_half(x) * sin` of transformers; saves only the shared tables, and is widened to their type.
 
         Going back holds the incoming gradient, its product with sin and two zero-padded halves (`cat` and
         `slice_backward`; the negated half is gone when the second is padded), then adds the product with cos.
         Both products, the negated half, the concatenation and the sum move 10 times the tensor; going back, padding
         and adding the two slices makes it 9 kernels, 14 times.
         """
-        size, half, group = value.size, value.size.scaled(1, 2), self.stream.group
+        num_bytes, group = max(value.num_bytes, table_bytes), self.stream.group
+        size, half = value.elements * num_bytes, value.size.scaled(1, 2)
         self.stream.owed = None
         effects = Effects(
             forward_temporary=size * 2,
@@ -164,7 +173,7 @@ class Elementwise:
             forward=launch(traffic(group, size * 10), num_launches=NUM_ROTARY_KERNELS),
             backward=launch(traffic(group, size * 14), num_launches=NUM_ROTARY_BACKWARD_KERNELS),
         )
-        return self.stream.apply([value], value.elements, value.num_bytes, effects)
+        return self.stream.apply([value], value.elements, num_bytes, effects)
 
     @staticmethod
     def _factors(left: Tensor, right: Tensor) -> tuple[Tensor, ...]:

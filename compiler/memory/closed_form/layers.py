@@ -10,6 +10,12 @@ from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
 from kaitoc.compiler.memory.workload import Workload
 
+_RESIDUAL_DROPOUTS = {
+    "gpt2": "resid_pdrop", "gpt_bigcode": "resid_pdrop", "phi": "resid_pdrop", "phi3": "resid_pdrop",
+    "starcoder2": "residual_dropout", "gpt_neox": "hidden_dropout",
+}  # fmt: skip
+"""The probability of dropping out what attention and the MLP return, by the model types whose code does so."""
+
 
 class Decoder:
     """The layers of one plan on one stream."""
@@ -21,11 +27,14 @@ class Decoder:
         self.attention = AttentionBlock(stream, ops, plan, workload)
         self.feed_forward = FeedForward(stream, ops, plan)
         config = plan.config
-        self.residual_dropout = probability(config, "resid_pdrop", "residual_dropout", "hidden_dropout")
+        model_type = plan.architecture.model_type
+        residual = _RESIDUAL_DROPOUTS.get(model_type)
+        self.residual_dropout = probability(config, residual) if residual is not None else 0.0
+        self.sum_dropout = probability(config, "hidden_dropout") if model_type == "falcon" else 0.0
         self.is_parallel = plan.family.parallel or bool(
-            config.get("parallel_attn") if plan.architecture.model_type == "falcon" else False
+            config.get("parallel_attn") if model_type == "falcon" else False
         )
-        if plan.architecture.model_type == "gpt_neox":
+        if model_type == "gpt_neox":
             self.is_parallel = bool(config.get("use_parallel_residual", True))
 
     def layer(self, layer: Layer, hidden: Tensor) -> Tensor:
@@ -64,17 +73,19 @@ class Decoder:
         )
 
     def _parallel(self, layer: Layer, hidden: Tensor) -> Tensor:
-        """Attention and MLP side by side (Falcon, GPT-NeoX, Phi)."""
+        """Attention and MLP side by side (Falcon, GPT-NeoX, Phi); Falcon drops out their sum (`dropout_add`)."""
         stream, config = self.stream, self.plan.config
         separate = self.plan.architecture.model_type == "gpt_neox" or bool(config.get("new_decoder_architecture"))
         normed = self.norm(hidden)
         second = self.norm(hidden) if separate else stream.hold(normed)
-        attended = self.attention.run(layer, normed)
+        attended = self._residual_drop(self.attention.run(layer, normed))
         stream.drop(normed)
-        out = self.feed_forward.run(layer, second)
+        out = self._residual_drop(self.feed_forward.run(layer, second))
         stream.drop(second)
         both = self.ops.add(out, attended)
         stream.drop(out, attended)
+        if self.sum_dropout:
+            both = stream.replace(self.ops.dropout(both), both)
         result = self.ops.add(both, hidden)
         stream.drop(both)
         return result

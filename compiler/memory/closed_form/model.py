@@ -70,6 +70,7 @@ def precision_of(workload: Workload) -> Precision:
         casts_gptq_input=changes()[LibraryChange.GPTQ_CASTS_INPUT].includes(stack.peft),
         num_sequences=workload.batch_size,
         fills_awq_product=workload.batch_size * workload.seq_len_tokens >= AWQ_PRODUCT_TOKENS,
+        recomputes=workload.gradient_checkpointing and not stack.reentrant_checkpointing,
     )
 
 

@@ -86,9 +86,21 @@ class Ops(AdaptedLinearOps):
         return self.stream.apply([scores], scores.elements, scores.num_bytes, effects)
 
     def eager_scores(
-        self, query: Tensor, key: Tensor, *, num_heads: int, num_scalings: int, softmax_bytes: int, softcap: bool
+        self,
+        query: Tensor,
+        key: Tensor,
+        *,
+        num_heads: int,
+        num_scalings: int,
+        mask_bytes: int,
+        softmax_bytes: int,
+        result_bytes: int,
+        softcap: bool,
     ) -> Tensor:
-        """`softmax(q k^T * scale + mask, dtype=float32).to(dtype)` over all pairs of tokens."""
+        """`softmax(q k^T * scale + mask, dtype=float32).to(dtype)` over all pairs of tokens.
+
+        A mask that is wider than the scores widens them.
+        """
         forward, backward = score_product(query, num_heads, self.precision.autocast_bytes or query.num_bytes)
         stream = self.stream
         stream.owed = None
@@ -101,10 +113,12 @@ class Ops(AdaptedLinearOps):
                 scores = stream.replace(self.copy(scores), scores)
             if softcap:
                 scores = self.softcapped(scores)
-            masked = stream.apply([scores], scores.elements, scores.num_bytes, Effects(gradients=(PASSED_ON,)))
+            gradient = PASSED_ON if scores.num_bytes >= mask_bytes else scores.size
+            masked_bytes = max(scores.num_bytes, mask_bytes)
+            masked = stream.apply([scores], scores.elements, masked_bytes, Effects(gradients=(gradient,)))
             scores = stream.replace(masked, scores)
             weights = stream.replace(self.softmax(scores, softmax_bytes), scores)
-            return stream.replace(self.cast(weights, scores.num_bytes), weights)
+            return stream.replace(self.cast(weights, result_bytes), weights)
 
     def softcapped(self, value: Tensor) -> Tensor:
         """`tanh(x / cap) * cap`; drops the value."""
@@ -127,8 +141,8 @@ class Ops(AdaptedLinearOps):
         forward, backward = value_product(weights, value, elements, num_bytes)
         self.stream.owed = None
         with self.stream.inside(Group.ATTENTION):
-            given = self._autocast(value)
-            effects = Effects(saves=self._factors(weights, given), forward=forward, backward=backward)
-            output = self.stream.apply([weights, given], elements, given.num_bytes, effects)
-        self.stream.drop(given)
+            inputs = [self._autocast(item) for item in (weights, value)]
+            effects = Effects(saves=self._factors(*inputs), forward=forward, backward=backward)
+            output = self.stream.apply(inputs, elements, inputs[1].num_bytes, effects)
+        self.stream.drop(*inputs)
         return output
