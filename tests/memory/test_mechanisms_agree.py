@@ -18,6 +18,8 @@ HALF, SINGLE = Dtype.BFLOAT16, Dtype.FLOAT32
 FALCON = {"hidden_size": 512, "num_attention_heads": 16, "num_kv_heads": 4, "num_hidden_layers": 4, "vocab_size": 1024}
 PHI = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 16,
        "num_key_value_heads": 16, "vocab_size": 1024}  # fmt: skip
+DORA = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 3, "num_attention_heads": 8,
+        "num_key_value_heads": 4, "head_dim": 64, "vocab_size": 1024}  # fmt: skip
 STARCODER = {**PHI, "num_key_value_heads": 2}
 
 
@@ -54,6 +56,15 @@ CASES = {
     "the gradient of a narrow factor is wide at first": step(
         "gpt2", {"n_embd": 384, "n_layer": 3, "n_head": 8, "vocab_size": 1024}, gradient_checkpointing=True,
         autocast=HALF,
+    ),
+    "DoRA with dropout computes the base layer's result again": step(
+        "llama-3.1-8b-instruct", DORA, lora=Lora(rank=16, dora=True, dropout=0.1), gradient_checkpointing=True
+    ),
+    "autocast narrows the weight that DoRA computes it with": step(
+        "llama-3.1-8b-instruct", DORA, lora=Lora(rank=16, dora=True, dropout=0.1), autocast=HALF
+    ),
+    "DoRA takes the bias off the base layer's result": step(
+        "starcoder2-3b", DORA, lora=Lora(rank=16, dora=True), gradient_checkpointing=True, dtype=SINGLE
     ),
 }  # fmt: skip
 

@@ -7,11 +7,11 @@ what is named at each method.
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.effects import Effects
-from kaitoc.compiler.memory.closed_form.kernel import Group, launch, traffic
+from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, launch, traffic
 from kaitoc.compiler.memory.closed_form.linear import Adapter, Linear, LinearOps
 from kaitoc.compiler.memory.closed_form.op import Kind, Tensor
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
-from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
 from kaitoc.compiler.memory.workload import Quantization
 
 NUM_NORM_KERNELS = 9
@@ -60,9 +60,12 @@ class AdaptedLinearOps(LinearOps):
             result = self.stream.replace(self.copy(base), base)
         given = stream.hold(value) if self.precision.autocast_bytes else self.cast(value, adapter.num_bytes)
         delta = self._delta(given, result, layer, adapter)
-        if not self.precision.autocast_bytes:
+        converts = not self.precision.autocast_bytes
+        if converts and not adapter.dora:
             delta = self.stream.replace(self.cast(delta, result.num_bytes), delta)
         output = self.add(result, delta)
+        if converts and adapter.dora:
+            output = self.stream.replace(self.cast(output, result.num_bytes), output)
         stream.drop(result, delta, given)
         return output
 
@@ -73,26 +76,47 @@ class AdaptedLinearOps(LinearOps):
     def _dora_delta(self, given: Tensor, base: Tensor, layer: Linear, adapter: Adapter) -> Tensor:
         """`peft/tuners/lora/dora.py`: the merged weight's norm, then magnitude times the low-rank result.
 
-        With dropout the base result is computed again from the widened weight, which is then saved.
+        The product of both matrices lives until the function returns, with the identity matrix that its graph saves,
+        and so does the weight in the input's type. With dropout the base result is computed again from that, otherwise
+        the bias is taken off it.
         """
-        stream, num_bytes = self.stream, adapter.num_bytes
+        stream, num_bytes = self.stream, given.num_bytes
+        dropped = self._dropped(given, adapter)
         matrix = fixed(layer.num_weights * num_bytes)
-        widened = matrix if num_bytes != layer.weight_bytes else ZERO
+        is_copied = num_bytes != layer.weight_bytes or layer.quantization is not Quantization.NONE
+        widened = matrix if is_copied else ZERO
         self._dora_norm(layer, adapter, matrix, widened)
-        held = stream.new(matrix + widened, 1, False, Kind.WORKSPACE)
+        weight = stream.new(widened, 1, False, Kind.WORKSPACE)
+        held = stream.new(matrix + self._saved_identity(layer, adapter), 1, False, Kind.WORKSPACE)
         if adapter.has_dropout:
-            effects = Effects(saves_size=widened if given.needs_grad else ZERO)
-            base = stream.apply([given], per_token(layer.out_features), num_bytes, effects)
+            base = self._dora_base(dropped, weight, layer)
+        elif layer.has_bias:
+            base = stream.apply([base], base.elements, max(base.num_bytes, layer.weight_bytes))
         else:
             stream.hold(base)
-        low_rank = self._low_rank_without_scale(given, layer, adapter)
-        scaled_base = self._times_magnitude(base, num_bytes, layer.out_features * num_bytes)
-        stream.drop(base)
-        scaled = self._times_magnitude(low_rank, num_bytes, 0)
+        low_rank = self._both_products(dropped, layer, adapter)
+        scale_bytes = max(adapter.num_bytes, num_bytes)
+        scaled_base = self._times_magnitude(base, scale_bytes, layer.out_features * adapter.num_bytes)
+        scaled = self._times_magnitude(low_rank, scale_bytes, 0)
         scaled = self.stream.replace(self.copy(scaled), scaled)
         delta = self.add(scaled_base, scaled)
-        stream.drop(scaled_base, scaled, low_rank, held)
+        stream.drop(base, scaled_base, scaled, low_rank, held, weight, dropped)
         return delta
+
+    def _saved_identity(self, layer: Linear, adapter: Adapter) -> Size:
+        return fixed(layer.in_features**2 * (self.precision.autocast_bytes or adapter.num_bytes))
+
+    def _dora_base(self, given: Tensor, weight: Tensor, layer: Linear) -> Tensor:
+        """`F.linear(x, weight)`, which saves the weight, or autocast's copy of it, for the input's gradient."""
+        num_bytes = self.precision.autocast_bytes or given.num_bytes
+        is_cast = num_bytes != given.num_bytes
+        narrow = self._autocast(given)
+        effects = Effects(
+            saves=(weight,) if given.needs_grad and not is_cast else (),
+            saves_size=fixed(layer.num_weights * num_bytes) if given.needs_grad and is_cast else ZERO,
+        )
+        elements = given.elements.scaled(layer.out_features, layer.in_features)
+        return self.stream.replace(self.stream.apply([narrow], elements, num_bytes, effects), narrow)
 
     def _dora_norm(self, layer: Linear, adapter: Adapter, matrix: Size, widened: Size) -> None:
         """Take the norm of the merged weight (`peft/tuners/lora/dora.py`), as every forward pass does.
@@ -106,24 +130,31 @@ class AdaptedLinearOps(LinearOps):
         down = MatrixProduct(Group.ADAPTERS, fixed(square), layer.in_features, rank, num_bytes)
         up = MatrixProduct(Group.ADAPTERS, fixed(layer.in_features * rank), rank, layer.out_features, num_bytes)
         norm = traffic(Group.ADAPTERS, matrix * NUM_NORM_PASSES)
+        identity, saved = fixed(square * num_bytes), self._saved_identity(layer, adapter)
+        self.stream.scratch(identity + saved if identity != saved else identity, NO_LAUNCH)
         self.stream.scratch(
-            fixed(square * num_bytes) + matrix + widened + matrix * 2,
+            saved + matrix + widened + matrix * 2,
             launch(down.output(), up.output(), norm, num_launches=NUM_NORM_KERNELS),
         )
 
-    def _times_magnitude(self, value: Tensor, num_bytes: int, parameter_gradients: int) -> Tensor:
+    def _times_magnitude(self, value: Tensor, scale_bytes: int, parameter_gradients: int) -> Tensor:
+        num_bytes = max(value.num_bytes, scale_bytes)
+        narrowed = value.elements * (num_bytes - value.num_bytes * self.precision.recomputes)
         effects = Effects(
             saves=(value,),
-            backward_temporary=value.elements * num_bytes,
+            backward_temporary=value.elements * num_bytes + (narrowed if value.num_bytes < num_bytes else ZERO),
             parameter_gradients=parameter_gradients,
         )
         return self.stream.apply([value], value.elements, num_bytes, effects)
 
     def _low_rank_without_scale(self, given: Tensor, layer: Linear, adapter: Adapter) -> Tensor:
-        stream = self.stream
-        dropped = self.dropout(given) if adapter.has_dropout else stream.hold(given)
+        dropped = self._dropped(given, adapter)
+        return self.stream.replace(self._both_products(dropped, layer, adapter), dropped)
+
+    def _dropped(self, given: Tensor, adapter: Adapter) -> Tensor:
+        return self.dropout(given) if adapter.has_dropout else self.stream.hold(given)
+
+    def _both_products(self, dropped: Tensor, layer: Linear, adapter: Adapter) -> Tensor:
         down = self.matmul(dropped, Linear(layer.in_features, adapter.rank, adapter.num_bytes, trainable=True))
-        stream.drop(dropped)
         up = self.matmul(down, Linear(adapter.rank, layer.out_features, adapter.num_bytes, trainable=True))
-        stream.drop(down)
-        return up
+        return self.stream.replace(up, down)
