@@ -17,14 +17,16 @@ class Family:
     projections, one name when they are fused. `mlp`: "gated", "gated_fused" or "plain". `parallel`: attention and MLP
     read the same residual. `experts`: "" for a dense MLP, else how expert modules are named. `own_attention`: the model
     calls `scaled_dot_product_attention` itself, with keys that are not repeated. `rotary_concatenates`: a part of each
-    head is rotated and joined with the rest, head by head, so that attention's output must be copied. `half_softmax`:
-    eager attention's softmax stays in the model's type, `autocast_softmax`: but under autocast, which widens a softmax
-    that states no type. `adapts_experts`: PEFT 0.18 and later reach fused experts with
-    "all-linear". `own_loss` and `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the
+    head is rotated and joined with the rest, head by head, so that attention's output must be copied; with
+    `rotates_inline` variables of the attention's own `forward` hold the parts. `half_softmax`: eager attention's
+    softmax stays in the model's type, `autocast_softmax`: but under autocast, which widens a softmax that states no
+    type. `adapts_experts`: PEFT 0.18 and later reach fused experts with "all-linear". `own_loss` and
+    `caches_when_checkpointing` describe the code of transformers 4: cross-entropy in the
     model's type, and key-value caches kept although checkpointing is on. `supports_sdpa`: where it is false,
     transformers falls back to eager attention. `flash_repeats_keys`: so did transformers 4 for grouped queries before
     it called flash attention. `scales_outside_embedding`: the model scales what the embedding returns, which then lives
-    on as the leaf of a frozen embedding's gradients (`enable_input_require_grads`). `slides`: layers attend within
+    on as the leaf of a frozen embedding's gradients (`enable_input_require_grads`). `scales_residuals`: it
+    multiplies what a block adds to the residual. `slides`: layers attend within
     `sliding_window`, but for every `full_attention_every`-th (0: none is full). `own_linear`: projections are a
     subclass of `nn.Linear`, which transformers 5 does not quantize. `defaults` are configuration values, (key, value),
     that the model type has when `config.json` leaves them out.
@@ -52,6 +54,8 @@ class Family:
     scales_logits: bool = False
     own_attention: bool = False
     rotary_concatenates: bool = False
+    rotates_inline: bool = False
+    scales_residuals: bool = False
     half_softmax: bool = False
     autocast_softmax: bool = False
     adapts_experts: bool = False

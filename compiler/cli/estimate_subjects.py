@@ -11,7 +11,7 @@ from kaitoc.compiler.cli.estimate_model import named_model
 from kaitoc.compiler.cli.estimate_options import EstimateOptions
 from kaitoc.compiler.core.records import replace
 from kaitoc.compiler.memory.estimate import has_closed_form, unmatched_targets
-from kaitoc.compiler.memory.notes import UNREPLAYED_LENGTHS, notes_on
+from kaitoc.compiler.memory.notes import notes_on, notes_on_lengths
 from kaitoc.compiler.memory.stacks import version_note
 from kaitoc.estimating import Estimate, Subject, architecture, subject_of, subjects_in
 
@@ -56,8 +56,9 @@ def note_effects(estimated: Estimate, options: EstimateOptions) -> None:
     asked = options.sharing.request
     for note in notes_on(asked, subject.workload, subject.gpu, predicted, asks_offload=subject.asks_offload):
         complain(f"note: {note}")
-    if subject.lengths is not None and estimated.variation is None:
-        complain(f"note: {UNREPLAYED_LENGTHS}")
+    if subject.lengths is not None:
+        for note in notes_on_lengths(subject.workload, estimated.footprint.sharding):
+            complain(f"note: {note}")
     if options.prices and estimated.epoch is not None and estimated.epoch.usd is None:
         complain("note: --price has no effect: it names no instance type of this run; name one with --gpu")
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from kaitoc.compiler.job.job import Job
 from kaitoc.compiler.job.memory import asks_offload, footprint_of, workload_of
-from kaitoc.compiler.job.variation import variation_of
-from kaitoc.compiler.memory.notes import UNREPLAYED_LENGTHS, notes_on
+from kaitoc.compiler.memory.notes import notes_on, notes_on_lengths
 
 
 def notes_of(job: Job) -> Iterator[str]:
@@ -18,5 +17,5 @@ def notes_of(job: Job) -> Iterator[str]:
     gpu = job.gpu.value if job.gpu is not None else None
     asked = job.assumptions.sharing
     yield from notes_on(asked, workload, gpu, predicted, asks_offload=asks_offload(job))
-    if job.assumptions.rows is not None and variation_of(job) is None:
-        yield UNREPLAYED_LENGTHS
+    if job.assumptions.rows is not None:
+        yield from notes_on_lengths(workload, predicted.sharding)

@@ -8,7 +8,7 @@ from kaitoc.compiler.catalog.gpus import Gpu
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.memory.device import knows_links
 from kaitoc.compiler.memory.result import Footprint
-from kaitoc.compiler.memory.sharding.model import Offload, ShardingKind
+from kaitoc.compiler.memory.sharding.model import Offload, Sharding, ShardingKind
 from kaitoc.compiler.memory.sharing import (
     EARLIER_NAMES,
     NOT_RUN,
@@ -19,9 +19,8 @@ from kaitoc.compiler.memory.sharing import (
     word_of_shards,
 )
 from kaitoc.compiler.memory.stacks import BUNDLED, Stack, find_stack
+from kaitoc.compiler.memory.variation import unreplayed
 from kaitoc.compiler.memory.workload import Reference, Workload
-
-UNREPLAYED_LENGTHS = "varying lengths are not replayed for sharded, traced and preference (dpo) runs"
 
 
 def notes_on(
@@ -66,6 +65,22 @@ def whole_copies_held(workload: Workload) -> str:
         return f"each GPU holds a whole copy (ddp): {why}"
     word = word_of_shards(find_stack(workload.stack))
     return f"each GPU holds a whole copy (ddp); --sharding {word} shards the model"
+
+
+def notes_on_lengths(workload: Workload, sharding: Sharding) -> Iterator[str]:
+    """Yield the notes on batches of rows whose lengths are stated."""
+    kind = unreplayed(workload, sharding)
+    if kind:
+        yield f"varying lengths are not replayed for {kind}; every batch is taken to be as long as the longest"
+        return
+    approximate = "offloaded activations" if workload.offloads_activations else ""
+    if not approximate and workload.lora is not None and workload.lora.dora:
+        approximate = "DoRA"
+    if approximate:
+        yield (
+            f"with varying lengths and {approximate} reserved memory is approximate: the order in which temporary "
+            "tensors come is not replayed, by which it can be up to a sixth off"
+        )
 
 
 def _launcher_note(request: SharingRequest, stack: Stack, *, is_split: bool) -> str:

@@ -83,8 +83,16 @@ def verdict_with(of_longest: Verdict, varied: Variation | None) -> Verdict:
 
 def can_vary(workload: Workload, sharding: Sharding) -> bool:
     """Return whether batches of a workload are replayed: of supervised runs on whole copies with a closed form."""
-    is_whole = workload.reference is Reference.NONE and not sharding.is_sharded
-    return is_whole and has_closed_form(workload.architecture)
+    return not unreplayed(workload, sharding)
+
+
+def unreplayed(workload: Workload, sharding: Sharding) -> str:
+    """Name the kind of run that keeps batches of a workload from being replayed, empty where they are."""
+    if sharding.is_sharded:
+        return "sharded runs"
+    if workload.reference is not Reference.NONE:
+        return "preference (dpo) runs"
+    return "" if has_closed_form(workload.architecture) else f"{workload.architecture.name}, which has no closed form"
 
 
 @lru_cache(maxsize=64)

@@ -22,7 +22,7 @@ from kaitoc.runtime.model.sharding import needed_bytes as needed_bytes_of
 from kaitoc.runtime.model.sharding import peaks_at_load
 from kaitoc.runtime.notes import note
 from kaitoc.runtime.observe.device import free_and_total_bytes
-from kaitoc.runtime.observe.prediction import replayed_batches
+from kaitoc.runtime.observe.prediction import notes_on_batches, replayed_batches
 from kaitoc.runtime.output.names import ADAPTER, CHECKPOINTS, IMAGE, MERGED, MODEL
 
 MIN_FREE_DISK_BYTES = 64 << 20
@@ -119,6 +119,12 @@ def check_memory(plan: Plan, device: str) -> None:
         )
 
 
+def note_lengths(plan: Plan, config: Any, rows: Sequence[int]) -> None:
+    """Say what the prediction of batches of rows with these tokens leaves out."""
+    for words in notes_on_batches(plan, config, rows):
+        note(f"memory: {words}")
+
+
 def check_lengths(plan: Plan, config: Any, rows: Sequence[int], device: str) -> None:
     """Replay batches as the trainer draws them of rows with these tokens; raises `OutOfMemory` where memory runs out.
 
@@ -128,6 +134,7 @@ def check_lengths(plan: Plan, config: Any, rows: Sequence[int], device: str) -> 
     if memory is None:
         return
     free_bytes, total_bytes = memory
+    note_lengths(plan, config, rows)
     replayed = replayed_batches(plan, config, rows, free_bytes)
     if replayed is None or not (replayed.num_retries or not replayed.fits):
         return

@@ -15,7 +15,14 @@ from kaitoc.runtime.data.download import DOWNLOADS
 from kaitoc.runtime.data.load import load_data
 from kaitoc.runtime.data.row_lengths import row_lengths
 from kaitoc.runtime.launch.device import choose_device
-from kaitoc.runtime.launch.preflight import check_lengths, check_memory, check_output, check_room, require_apart
+from kaitoc.runtime.launch.preflight import (
+    check_lengths,
+    check_memory,
+    check_output,
+    check_room,
+    note_lengths,
+    require_apart,
+)
 from kaitoc.runtime.model.adapter import adapt
 from kaitoc.runtime.model.load import check_vocabulary, load_config, load_model, load_tokenizer, require_model
 from kaitoc.runtime.model.shard_loading import give_addresses, is_read_once, is_sharded
@@ -91,6 +98,8 @@ def make_ready(plan: Plan, options: RunOptions) -> Ready:
     check_memory(with_lengths(plan, config, data.longest_tokens), device)
     if device != "cpu" and plan.dpo is None:
         required(lambda: check_lengths(plan, config, row_lengths(data.training, data.longest_tokens), device))
+    elif device != "cpu" and is_main_process():
+        note_lengths(plan, config, [data.longest_tokens])
     model = build_model(plan, device, tokenizer)
     if is_read_once(plan):
         required(lambda: require_isolation(plan, model, device))  # the others have no weights to compute with

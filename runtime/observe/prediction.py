@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from kaitoc.compiler.memory import device
 from kaitoc.compiler.memory.batches import measured_lengths
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.closed_form.replay import Replayed
+from kaitoc.compiler.memory.notes import notes_on_lengths
 from kaitoc.compiler.memory.result import Footprint, Phase
 from kaitoc.compiler.memory.variation import Drawing, can_vary, replay_order
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload, WorkloadError
@@ -52,13 +53,24 @@ def replayed_batches(plan: Plan, config: Any, rows: Sequence[int], free_bytes: i
 
     None where they are not replayed: for a model that is not known, shards, and pairs.
     """
-    cap = plan.data.max_length or max(rows)
-    workload = _workload(plan, config, (plan.sequences_per_batch, cap if plan.data.packing else min(cap, max(rows))))
+    workload = _longest_batch(plan, config, rows)
     if workload is None or not can_vary(workload, workload.sharding):
         return None
-    drawing = Drawing(measured_lengths(rows, cap), loading_of_plan(plan))
+    drawing = Drawing(measured_lengths(rows, plan.data.max_length or max(rows)), loading_of_plan(plan))
     seed = plan.training.seed if plan.training.data_seed is None else plan.training.data_seed
     return replay_order(workload, None, drawing, seed, free_bytes - device.nccl_bytes(workload, None))
+
+
+def notes_on_batches(plan: Plan, config: Any, rows: Sequence[int]) -> Iterator[str]:
+    """Yield what `kaitoc estimate` notes on batches drawn from rows of these lengths."""
+    workload = _longest_batch(plan, config, rows)
+    if workload is not None:
+        yield from notes_on_lengths(workload, workload.sharding)
+
+
+def _longest_batch(plan: Plan, config: Any, rows: Sequence[int]) -> Workload | None:
+    cap = plan.data.max_length or max(rows)
+    return _workload(plan, config, (plan.sequences_per_batch, cap if plan.data.packing else min(cap, max(rows))))
 
 
 def predicted_live_bytes(plan: Plan, config: Any, batch_shape: tuple[int, int]) -> int | None:

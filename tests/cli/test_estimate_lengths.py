@@ -95,7 +95,29 @@ def test_shards_are_estimated_without_it(small: tuple[str, ...]) -> None:
 
     assert result.exit_code == 0
     assert lengths_of(result) is None
-    assert "note: varying lengths are not replayed" in result.stderr
+    assert "note: varying lengths are not replayed for sharded runs" in result.stderr
+
+
+def test_a_trace_of_the_longest_batch_is_estimated_beside_the_replay(small: tuple[str, ...]) -> None:
+    pytest.importorskip("torch")
+
+    result = estimate(*small, "--trace", "--lengths", "20,60,128", "--format", "json")
+    assert lengths_of(result) is not None
+    assert "not replayed" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--task", "dpo", "--stack", "trl-chunked", "--lengths", "20,60,128"),
+            "not replayed for preference (dpo) runs",
+        ),
+        (("--dora", "--lengths", "20,60,128"), "with varying lengths and DoRA reserved memory is approximate"),
+    ],
+)
+def test_what_the_replay_leaves_out_is_noted(small: tuple[str, ...], arguments: tuple[str, ...], words: str) -> None:
+    assert words in estimate(*small, *arguments).stderr
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,13 @@ from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.closed_form.graph import Buffer
 from kaitoc.compiler.memory.closed_form.kernel import Direction, Group, Kernel, Unit
 from kaitoc.compiler.memory.closed_form.model import stream_of
-from kaitoc.compiler.memory.closed_form.op import Accumulate, Instruction, Op, Repeat, Scratch, Tensor
+from kaitoc.compiler.memory.closed_form.op import Accumulate, Instruction, Op, Repeat, Scratch
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.peak import PeakReader, peak_moments
 from kaitoc.compiler.memory.closed_form.script import TOUCH
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.closed_form.step_script import script_of
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 from kaitoc.compiler.memory.result import Phase
 from kaitoc.compiler.memory.throughput.speed import throughput
 from kaitoc.compiler.memory.throughput.work import WorkReader

@@ -16,7 +16,7 @@ from kaitoc.compiler.memory.batches import Loading, assumed_lengths, batches
 from kaitoc.compiler.memory.closed_form.footprint import footprint
 from kaitoc.compiler.memory.closed_form.replay import replay_batches
 from kaitoc.compiler.memory.trace.run import trace, trace_batches
-from kaitoc.compiler.memory.workload import Allocator, Dtype, Lora, Loss, Quantization, Workload
+from kaitoc.compiler.memory.workload import Allocator, Attention, Dtype, Lora, Loss, Quantization, Workload
 
 pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.no_cover]
 TOLERANCE = 0.01
@@ -57,6 +57,36 @@ WAYS = {
 @pytest.mark.parametrize("way", sample(WAYS, 8))
 def test_the_replay_agrees_with_the_log_of_the_same_batches(way: str) -> None:
     step = replace(STEP, **WAYS[way])
+    logged, replayed = trace_batches(step, SHAPES), replay_batches(step, SHAPES)
+
+    assert replayed.allocated_bytes == pytest.approx(logged.allocated_bytes, rel=TOLERANCE)
+    assert replayed.reserved_bytes == pytest.approx(logged.reserved_bytes, rel=TOLERANCE)
+
+
+EXPANDABLE_8BIT = {
+    "quantization": Quantization.INT8, "gradient_checkpointing": True, "allocator": Allocator.EXPANDABLE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        ("qwen2.5-0.5b", {"holds_outputs": True, "gradient_checkpointing": True, "allocator": Allocator.EXPANDABLE}),
+        ("phi-3-mini-4k-instruct", {**EXPANDABLE_8BIT, "holds_outputs": True}),
+        ("smollm2-360m", {"attention": Attention.EAGER, "gradient_checkpointing": True}),
+        ("qwen3-0.6b", {"lora": Lora(16, dropout=0.05), "allocator": Allocator.EXPANDABLE}),
+        ("powerlm-3b", QLORA),
+    ],
+    ids=["leaf of a held graph", "contexts of a held graph", "eager weights", "norms of heads", "Granite's residuals"],
+)
+def test_what_the_library_holds_on_to_is_there_as_long(model: str, change: dict[str, Any]) -> None:
+    found = find_model(model)
+    assert found is not None
+    config = {**found.config, "model_type": found.model_type, "num_hidden_layers": 3}
+    config["layer_types"] = list(config.get("layer_types", ()))[:3] or None  # type: ignore[call-overload]  # a list
+    step = replace(
+        STEP, architecture=from_config("shallow", {k: v for k, v in config.items() if v is not None}), **change
+    )
     logged, replayed = trace_batches(step, SHAPES), replay_batches(step, SHAPES)
 
     assert replayed.allocated_bytes == pytest.approx(logged.allocated_bytes, rel=TOLERANCE)

@@ -25,7 +25,7 @@ from kaitoc.runtime.launch.ready import RunOptions
 from kaitoc.runtime.launch.run import run_plan
 from kaitoc.runtime.model.load import load_config
 from kaitoc.runtime.observe.device import device_bytes, held_bytes
-from kaitoc.runtime.observe.prediction import replayed_batches, with_lengths
+from kaitoc.runtime.observe.prediction import notes_on_batches, replayed_batches, with_lengths
 from kaitoc.runtime.world import grow_segments
 
 pytestmark = pytest.mark.runtime
@@ -108,6 +108,10 @@ def test_shards_and_pairs_are_not_replayed(predicted: Plan) -> None:
     shared = predicted.model_copy(update={"num_processes": 2, "sharding": "fsdp2"})
 
     assert replayed_batches(shared, config, ROWS, 1 << 40) is None
+    assert [*notes_on_batches(shared, config, ROWS)] == [
+        "varying lengths are not replayed for sharded runs; every batch is taken to be as long as the longest"
+    ]
+    assert [*notes_on_batches(predicted, config, ROWS)] == []
     assert replayed_batches(preferring(predicted), config, ROWS, 1 << 40) is None
 
 

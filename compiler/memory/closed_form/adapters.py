@@ -9,9 +9,9 @@ from __future__ import annotations
 from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, launch, traffic
 from kaitoc.compiler.memory.closed_form.linear import Adapter, Linear, LinearOps
-from kaitoc.compiler.memory.closed_form.op import Kind, Tensor
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.tensor import Kind, Tensor
 from kaitoc.compiler.memory.workload import Quantization
 
 NUM_NORM_KERNELS = 9

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Kind, Op
+from kaitoc.compiler.memory.closed_form.op import Op
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 
 
 class AddedGradients(Autograd):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kaitoc.compiler.memory.closed_form.held import Scope
 from kaitoc.compiler.memory.closed_form.kernel import Group
 from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
-from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 from kaitoc.compiler.memory.workload import Attention, Dtype, Kernels, Workload
+
+NUM_NORMED_PROJECTIONS = 2
+"""Queries and keys, each normed before the next projection (`Qwen3Attention`, `Gemma3Attention`)."""
 
 
 class AttentionBlock:
@@ -27,21 +31,25 @@ class AttentionBlock:
         falls_back = workload.attention is Attention.SDPA and not plan.family.supports_sdpa
         self.kind = Attention.EAGER if falls_back else workload.attention
         self.dropout = probability(plan.config, "attention_dropout", "attn_pdrop")
+        self.rotary_share = _rotary_share(plan)
         self.fills_cache = workload.holds_outputs and not workload.gradient_checkpointing
         self.caches_projections = workload.gradient_checkpointing and _caches_when_checkpointing(plan)
 
     def run(self, layer: Layer, normed: Tensor) -> Tensor:
         """Attend; the caller keeps `normed`."""
         stream, ops, plan = self.stream, self.ops, self.plan
-        projected = [self._projected(normed, linear) for linear in layer.attention]
+        projected = [self._projected(normed, linear, place) for place, linear in enumerate(layer.attention)]
         if self.caches_projections:
             for item in projected:
                 stream.cache(item)
         query, key, value = self._split(projected)
-        if plan.family.query_key_norm:
-            query, key = (self._head_norm(item) for item in (query, key))
         if plan.family.rotary:
-            rotated = [ops.rotary(item, plan.embedding_bytes) for item in (query, key)]
+            rotated = [ops.rotary(item, plan.embedding_bytes, *self.rotary_share) for item in (query, key)]
+            if plan.family.rotates_inline:
+                stream.linger(Scope.ATTENTION, query, key, *rotated)
+            if plan.family.rotary_concatenates:
+                for item in rotated:
+                    stream.concatenate(item)
             stream.drop(query, key)
             query, key = rotated
         if self.fills_cache:
@@ -49,13 +57,17 @@ class AttentionBlock:
         attended = self._attend(query, key, value, layer.is_masked and self.kind is Attention.SDPA, normed.num_bytes)
         output = ops.linear(attended, layer.output, Group.ATTENTION)
         stream.drop(query, key, value, attended)
+        stream.leave(Scope.ATTENTION)
         return output
 
-    def _projected(self, normed: Tensor, linear: Linear) -> Tensor:
-        """Project to heads: those of separate projections are used by head as they are."""
+    def _projected(self, normed: Tensor, linear: Linear, place: int) -> Tensor:
+        """Project to heads; those of separate projections are used by head as they are, unless a norm comes first."""
+        family = self.plan.family
         projected = self.ops.linear(normed, linear, Group.ATTENTION)
-        if len(self.plan.family.attention) > 1 and not self.plan.family.query_key_norm:
-            self.stream.transpose(projected)
+        if family.query_key_norm:
+            return self._head_norm(projected) if place < NUM_NORMED_PROJECTIONS else projected
+        if len(family.attention) > 1:
+            self.stream.copy_gradient(projected)
         return projected
 
     def _split(self, projected: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,7 +139,9 @@ class AttentionBlock:
             stack = self.plan.stack
             makes_mask = is_masked and (stack.masks_are_boolean or architecture.model_type in stack.copies_masks)
             inputs = [self._for_kernel(item) for item in (query, keys, values)]
-            output = ops.sdpa(*inputs, num_heads=num_heads, makes_mask=makes_mask)
+            output = ops.sdpa(
+                *inputs, num_heads=num_heads, makes_mask=makes_mask, shares_keys=groups > 1 and not repeats
+            )
             stream.drop(*inputs)
             if self._is_laid_out_by_head(query, is_masked):
                 output = self.stream.replace(ops.copy(output), output)
@@ -201,6 +215,7 @@ class AttentionBlock:
         return normed_bytes if family.own_attention else query.num_bytes
 
     def _eager(self, query: Tensor, key: Tensor, value: Tensor, normed_bytes: int) -> Tensor:
+        """Return the attended values; the weights come with them, and a variable of the layer holds those."""
         architecture, config, own = self.plan.architecture, self.plan.config, self.plan.family.own_attention
         softmax_bytes = self._softmax_bytes(query, normed_bytes)
         weights = self.ops.eager_scores(
@@ -217,8 +232,17 @@ class AttentionBlock:
             weights = self.stream.replace(self.ops.dropout(weights), weights)
         width = per_token(architecture.num_heads * architecture.head_dim)
         output = self.ops.weighted_sum(weights, value, width)
+        self.stream.linger(Scope.LAYER, weights)
         self.stream.drop(weights)
         return self.stream.replace(self.ops.copy(output), output)
+
+
+def _rotary_share(plan: Plan) -> tuple[int, int]:
+    """Return the rotated features of a head and all of them (`apply_rotary_pos_emb` of Phi and GPT-NeoX)."""
+    config, head_dim = plan.config, plan.architecture.head_dim
+    share = config.get("partial_rotary_factor", config.get("rotary_pct"))
+    is_partial = plan.family.rotary_concatenates and isinstance(share, (int, float))
+    return (int(head_dim * share), head_dim) if is_partial else (head_dim, head_dim)  # type: ignore[operator]
 
 
 def _caches_when_checkpointing(plan: Plan) -> bool:

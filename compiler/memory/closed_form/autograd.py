@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from kaitoc.compiler.core.annotations import TYPE_CHECKING, Any
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Graph, Value
+from kaitoc.compiler.memory.closed_form.held import Concatenate, CopyGradient, Leaf, Linger, Return
 from kaitoc.compiler.memory.closed_form.op import (
     PASSED_ON,
     Accumulate,
@@ -25,22 +26,18 @@ from kaitoc.compiler.memory.closed_form.op import (
     Hold,
     Instruction,
     Keep,
-    Kind,
-    Linger,
     New,
     Op,
     Part,
     Relabel,
     Repeat,
-    Return,
     Scratch,
     Split,
     Stream,
-    Tensor,
-    Transpose,
     View,
 )
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.tensor import Kind, Tensor
 from kaitoc.compiler.memory.result import Phase
 
 if TYPE_CHECKING:
@@ -51,7 +48,11 @@ NUM_EMPTY_INPUTS = 1
 
 
 class Autograd(Graph):
-    """Reads a stream forward, then back; what a reader is after it gets from the methods that it overrides."""
+    """Reads a stream forward, then back; what a reader is after it gets from the methods that it overrides.
+
+    `holds_graph`: the loop holds the model's outputs, and the graph with their loss, until those of the next step are
+    there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +61,7 @@ class Autograd(Graph):
         self._recording = True
         self._cached: list[Buffer] = []
         self.offload: Offload | None = None
+        self.holds_graph = False
         self._readers: dict[type, Callable[[Any], None]] = {
             Op: self._apply,
             New: self._make,
@@ -71,15 +73,13 @@ class Autograd(Graph):
             Relabel: self._relabel,
             Scratch: self._scratch,
             View: self._view,
-            Transpose: self._transpose,
             Split: self._split,
             Repeat: self._repeat,
             Checkpoint: self._checkpoint,
             Accumulate: self._accumulate_in_place,
             Enter: self._enter,
             Begin: self._begin,
-            Linger: self._linger,
-            Return: self._return,
+            **dict.fromkeys((Concatenate, CopyGradient, Leaf, Linger, Return), self._pass_over),
         }
 
     def offload_activations(self, *, skips_head: bool) -> None:
@@ -127,11 +127,8 @@ class Autograd(Graph):
         if self.offload is not None and instruction.part is Part.LOGITS:
             self.offload.is_active = True
 
-    def _linger(self, instruction: Linger) -> None:
-        """Take notice of variables of the decoder's `forward`."""
-
-    def _return(self, instruction: Return) -> None:
-        """Take notice of the end of the decoder's `forward`."""
+    def _pass_over(self, instruction: Concatenate | CopyGradient | Leaf | Linger | Return) -> None:
+        """Take notice of what is held or copied between operations."""
 
     def _relabel(self, instruction: Relabel) -> None:
         """Take notice of another kind of a buffer."""
@@ -164,7 +161,7 @@ class Autograd(Graph):
         values = self._values
         made_first = [self._made(size) for size in self._sizes_made_first(op)]
         computed = [self._made(size) for size in op.computes]
-        output = values[op.output.number] = self._new_value(op.output)
+        output = values[op.output.number] = self._new_output(op)
         self._launch(op)
         if not op.has_backward or not (self._recording or self._keeps_contexts):
             for buffer in (*computed, *made_first):
@@ -187,6 +184,9 @@ class Autograd(Graph):
             self.offload.skip(op.num_saved_parameters)
             self.offload.pack(step)
         self._record(step)
+
+    def _new_output(self, op: Op) -> Value:
+        return self._new_value(op.output)
 
     def _sizes_made_first(self, _op: Op) -> tuple[Size, ...]:
         """Return the sizes of what an operation saves that is there before its output."""
@@ -224,9 +224,6 @@ class Autograd(Graph):
         part = self._values[instruction.part.number] = Value(self._held(instruction.whole))
         if instruction.whole.needs_grad and self._recording:
             self._record(BackwardStep((whole,), part, (instruction.whole.size,), instruction))
-
-    def _transpose(self, instruction: Transpose) -> None:
-        """Take notice of a tensor that is used by head."""
 
     def _split(self, instruction: Split) -> None:
         whole = self._values[instruction.whole.number]

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 from kaitoc.compiler.memory.closed_form.added_gradients import AddedGradients, detail_of
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Checkpoint, Kind, Linger, New, Op, Return, Transpose
+from kaitoc.compiler.memory.closed_form.held import Concatenate, CopyGradient, Leaf, Linger, Return, Scope
+from kaitoc.compiler.memory.closed_form.op import Checkpoint, New, Op, Stream
 from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.script import Allocated, Event, Freed, ScriptReader
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 
 
 class DetailedScriptReader(AddedGradients, ScriptReader):
@@ -25,10 +27,18 @@ class DetailedScriptReader(AddedGradients, ScriptReader):
 
     def __init__(self, *, runs_all_layers: bool = False) -> None:
         super().__init__(runs_all_layers=runs_all_layers)
+        self._readers |= {
+            Concatenate: self._concatenate,
+            CopyGradient: self._copy_gradient,
+            Leaf: self._leaf,
+            Linger: self._linger,
+            Return: self._return,
+        }
         self._recomputed_events: tuple[int, int] | None = None
         self._last_saved = 0
         self._unmade: set[int] = set()
-        self._lingering: list[Buffer] = []
+        self._lingering: dict[Scope, list[Buffer]] = {}
+        self._leaves: list[Value] = []
         self._ending_later: dict[int, list[int]] = {}
         self._before_output: list[int] = []
 
@@ -56,10 +66,14 @@ class DetailedScriptReader(AddedGradients, ScriptReader):
     def _launch(self, op: Op) -> None:
         if op.detail.forward or op.detail.before:
             self._give_back([*self._take(op.detail.forward), *self._before_output])
-        elif op.detail.saved:
-            self._mark(op.forward_temporary - op.saved_size)
-        else:
+        elif op.forward_pieces:
             super()._launch(op)
+        else:
+            self._mark(op.forward_temporary - op.saved_size)
+
+    def _new_output(self, op: Op) -> Value:
+        size = op.detail.output
+        return super()._new_output(op) if size is None else Value(self._made(size))
 
     def _sizes_made_first(self, op: Op) -> tuple[Size, ...]:
         return op.detail.saved[:-1]
@@ -68,16 +82,44 @@ class DetailedScriptReader(AddedGradients, ScriptReader):
         return op.detail.saved[-1:] or super()._saved_sizes(op)
 
     def _linger(self, instruction: Linger) -> None:
-        self._lingering = [self._held(tensor) for tensor in instruction.tensors]
-        self._lingering += [self._made(size) for size in instruction.sizes]
+        held = [self._held(tensor) for tensor in instruction.tensors]
+        held += [self._made(size) for size in instruction.sizes]
+        self._lingering.setdefault(instruction.scope, []).extend(held)
 
-    def _return(self, _instruction: Return) -> None:
-        for buffer in self._lingering:
+    def _return(self, instruction: Return) -> None:
+        for buffer in self._lingering.pop(instruction.scope, ()):
             self._release(buffer)
-        self._lingering = []
 
-    def _transpose(self, instruction: Transpose) -> None:
-        """Copy a gradient that comes back by head (`ViewBackward`, whose `reshape` copies what is not laid out so)."""
+    def step(self, stream: Stream, reference: Stream | None = None) -> None:
+        """Read a step; with a graph that the loop holds its leaves stay, and their gradients."""
+        super().step(stream, reference)
+        if self.holds_graph:
+            stay = [buffer for leaf in self._leaves for buffer in (leaf.buffer, leaf.grad) if buffer is not None]
+            self.kept |= {self._numbers[buffer] for buffer in stay}
+
+    def seed(self, value: Value, size: Size) -> None:
+        """Start backward, at the end of which contexts of a graph that the loop holds keep what they refer to."""
+        super().seed(value, size)
+        if self.holds_graph:
+            self.kept |= {self._numbers[buffer] for buffer in self._retained}
+            self._retained = []
+
+    def _leaf(self, instruction: Leaf) -> None:
+        """Hold a leaf to the end of the graph (`AccumulateGrad` refers to its variable)."""
+        self._held(instruction.tensor)
+        self._leaves.append(self._values[instruction.tensor.number])
+
+    def _concatenate(self, instruction: Concatenate) -> None:
+        value = self._values[instruction.tensor.number]
+        copied = self._values[instruction.tensor.number] = Value(self._made(instruction.tensor.size))
+        if instruction.tensor.needs_grad and self._recording:
+            self._record(BackwardStep((value,), copied, replay=lambda grad: self._accumulate(value, grad)))
+        self._release(value.buffer)
+
+    def _copy_gradient(self, instruction: CopyGradient) -> None:
+        """Copy a gradient that comes back by head (`ViewBackward`, whose `reshape` copies what is not laid out so), or
+        scale it (`MulBackward0`).
+        """
         value = self._values[instruction.tensor.number]
         if not (instruction.tensor.needs_grad and self._recording):
             return

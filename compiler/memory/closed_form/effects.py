@@ -5,9 +5,9 @@ from __future__ import annotations
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
 from kaitoc.compiler.memory.closed_form.kernel import Launch
-from kaitoc.compiler.memory.closed_form.op import Kind, Tensor
 from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
+from kaitoc.compiler.memory.closed_form.tensor import Kind, Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)

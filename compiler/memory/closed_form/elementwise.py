@@ -8,13 +8,14 @@ method, and the modelling code of transformers 4.39 to 5.23.
 from __future__ import annotations
 
 from kaitoc.compiler.core.records import dataclass
-from kaitoc.compiler.memory.closed_form.detail import Detail
+from kaitoc.compiler.memory.closed_form.detail import NO_DETAIL, Detail
 from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import launch, traffic
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Kind, Tensor
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON
 from kaitoc.compiler.memory.closed_form.scratch import Piece, together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.closed_form.tensor import Kind, Tensor
 
 NUM_ROTARY_KERNELS = 5
 NUM_ROTARY_BACKWARD_KERNELS = 9
@@ -59,11 +60,12 @@ class Elementwise:
         """`clone`, `contiguous` or a scaling by a constant: a new tensor, nothing saved."""
         return self.stream.apply([value], value.elements, value.num_bytes, Effects(kind=value.storage.kind))
 
-    def add(self, left: Tensor, right: Tensor) -> Tensor:
+    def add(self, left: Tensor, right: Tensor, detail: Detail = NO_DETAIL) -> Tensor:
         """Sum of two tensors of one shape; both gradients are the output's, cast where types differ."""
         num_bytes = max(left.num_bytes, right.num_bytes)
         gradients = tuple(PASSED_ON if value.num_bytes == num_bytes else value.size for value in (left, right))
-        return self.stream.apply([left, right], left.elements, num_bytes, Effects(gradients=gradients))
+        effects = Effects(gradients=gradients, detail=detail)
+        return self.stream.apply([left, right], left.elements, num_bytes, effects)
 
     def multiply(self, left: Tensor, right: Tensor) -> Tensor:
         """Elementwise product, which saves each factor that the other's gradient needs.
@@ -151,24 +153,27 @@ class Elementwise:
         self.stream.drop(given)
         return output
 
-    def rotary(self, value: Tensor, table_bytes: int) -> Tensor:
+    def rotary(self, value: Tensor, table_bytes: int, num_rotated: int = 1, num_features: int = 1) -> Tensor:
         """`x * cos + rotate_half(x) * sin` of transformers; saves only the shared tables, and is widened to their type.
 
         Going back holds the incoming gradient, its product with sin and two zero-padded halves (`cat` and
         `slice_backward`; the negated half is gone when the second is padded), then adds the product with cos.
         Both products, the negated half, the concatenation and the sum move 10 times the tensor; going back, padding
-        and adding the two slices makes it 9 kernels, 14 times.
+        and adding the two slices makes it 9 kernels, 14 times. Read tensor by tensor, `num_rotated` of `num_features`
+        are rotated.
         """
         num_bytes, group = max(value.num_bytes, table_bytes), self.stream.group
-        size, half = value.elements * num_bytes, value.size.scaled(1, 2)
+        size = value.elements * num_bytes
+        part, half = size.scaled(num_rotated, num_features), value.size.scaled(num_rotated, 2 * num_features)
         self.stream.owed = None
         effects = Effects(
             forward_temporary=size * 2,
             backward_temporary=size * 2,
-            later_pieces=(Piece(size, 1), Piece(size)),
+            later_pieces=(Piece(part, 1), Piece(part)),
             detail=Detail(
-                forward=(Piece(half, 2), Piece(size, 3), Piece(size), Piece(size)),
-                backward=(Piece(size, 3), Piece(half, 2)),
+                before=(Piece(part), Piece(half, 3), Piece(part, 4), Piece(part)),
+                output=part,
+                backward=(Piece(part, 3), Piece(half, 2)),
             ),
             forward=launch(traffic(group, size * 10), num_launches=NUM_ROTARY_KERNELS),
             backward=launch(traffic(group, size * 14), num_launches=NUM_ROTARY_BACKWARD_KERNELS),

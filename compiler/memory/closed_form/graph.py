@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kaitoc.compiler.core.annotations import Protocol
-from kaitoc.compiler.memory.closed_form.op import HANDED_ON, PASSED_ON, Accumulate, Kind, Op, Split, View
+from kaitoc.compiler.memory.closed_form.op import HANDED_ON, PASSED_ON, Accumulate, Op, Split, View
 from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 
 
 class Buffer:

@@ -8,12 +8,13 @@ from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.loss import ChunkedLoss
-from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Kind, Part, Tensor
+from kaitoc.compiler.memory.closed_form.op import HANDED_ON, Part
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.scratch import LastChunk, Piece, in_turn, most, together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.closed_form.tensor import Kind, Tensor
 from kaitoc.compiler.memory.workload import Loss, Workload
 from kaitoc.compiler.memory.workload_key import (
     CHUNK_TOKENS,

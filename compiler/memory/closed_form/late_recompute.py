@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from kaitoc.compiler.memory.closed_form.added_gradients import AddedGradients
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Value
-from kaitoc.compiler.memory.closed_form.op import Checkpoint, Kind, Op
+from kaitoc.compiler.memory.closed_form.op import Checkpoint, Op
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 
 
 class LateRecompute(AddedGradients):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.attention import AttentionBlock, probability
+from kaitoc.compiler.memory.closed_form.detail import Detail
+from kaitoc.compiler.memory.closed_form.held import Scope
 from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.mlp import FeedForward
-from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
+from kaitoc.compiler.memory.closed_form.scratch import together
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 from kaitoc.compiler.memory.workload import Workload
 
 _RESIDUAL_DROPOUTS = {
@@ -48,7 +51,7 @@ class Decoder:
         if self.plan.family.post_norms:
             attended = self.stream.replace(self.norm(attended), attended)
         attended = self._residual_drop(attended)
-        middle = self.ops.add(hidden, attended)
+        middle = self._residual(hidden, attended)
         stream.drop(attended)
         normed = self.norm(middle)
         out = self.feed_forward.run(layer, normed)
@@ -56,8 +59,9 @@ class Decoder:
         if self.plan.family.post_norms:
             out = self.stream.replace(self.norm(out), out)
         out = self._residual_drop(out)
-        result = self.ops.add(middle, out)
+        result = self._residual(middle, out)
         stream.drop(out, middle)
+        stream.leave(Scope.LAYER)
         return result
 
     def norm(self, value: Tensor) -> Tensor:
@@ -73,22 +77,36 @@ class Decoder:
         )
 
     def _parallel(self, layer: Layer, hidden: Tensor) -> Tensor:
-        """Attention and MLP side by side (Falcon, GPT-NeoX, Phi); Falcon drops out their sum (`dropout_add`)."""
+        """Attention and MLP side by side (Falcon, GPT-NeoX, Phi); Falcon drops out their sum (`dropout_add`).
+
+        Variables hold what goes into the sum until the end.
+        """
         stream, config = self.stream, self.plan.config
         separate = self.plan.architecture.model_type == "gpt_neox" or bool(config.get("new_decoder_architecture"))
         normed = self.norm(hidden)
         second = self.norm(hidden) if separate else stream.hold(normed)
         attended = self._residual_drop(self.attention.run(layer, normed))
+        if not separate:
+            stream.linger(Scope.LAYER, normed)
         stream.drop(normed)
         out = self._residual_drop(self.feed_forward.run(layer, second))
         stream.drop(second)
+        stream.linger(Scope.LAYER, out, attended)
         both = self.ops.add(out, attended)
         stream.drop(out, attended)
         if self.sum_dropout:
             both = stream.replace(self.ops.dropout(both), both)
         result = self.ops.add(both, hidden)
         stream.drop(both)
+        stream.leave(Scope.LAYER)
         return result
+
+    def _residual(self, hidden: Tensor, result: Tensor) -> Tensor:
+        """Add a block's result, which Granite multiplies first (`residual_multiplier` of `modeling_granite.py`)."""
+        if not self.plan.family.scales_residuals:
+            return self.ops.add(hidden, result)
+        self.stream.copy_gradient(result)
+        return self.ops.add(hidden, result, Detail(before=together(result.size)))
 
     def _residual_drop(self, value: Tensor) -> Tensor:
         return self.stream.replace(self.ops.dropout(value), value) if self.residual_dropout else value

@@ -12,13 +12,15 @@ from kaitoc.compiler.memory.closed_form.dtypes import quantized_bytes
 from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.elementwise import Elementwise
 from kaitoc.compiler.memory.closed_form.kernel import Group, Launch, Unit, launch, traffic
-from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.product import MatrixProduct
 from kaitoc.compiler.memory.closed_form.scratch import Piece, together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, HALF_BYTES, ZERO, Size, fixed, per_token
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 from kaitoc.compiler.memory.workload import Quantization
 
 AWQ_SPLITS = 8
+BLOCK_4BIT = 64
+"""Weights per constant of bitsandbytes' 4-bit types (`quantize_4bit` of `functional.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,10 @@ class LinearOps(Elementwise):
         return launch(*forward), launch(*backward) if backward else None
 
     def _linear_4bit(self, value: Tensor, layer: Linear) -> Tensor:
-        """`bnb.nn.Linear4bit`: computes in its compute type with the weight dequantized to it, both ways."""
+        """`bnb.nn.Linear4bit`: computes in its compute type with the weight dequantized to it, both ways.
+
+        Going back, constants that are quantized too come first (`dequantize_4bit` of bitsandbytes' `functional.py`).
+        """
         self.stream.owed = None
         given = self.cast(value, self.precision.compute_bytes)
         dequantized = fixed(layer.num_weights * given.num_bytes)
@@ -140,10 +145,12 @@ class LinearOps(Elementwise):
         packed = quantized_bytes(layer.in_features, layer.out_features, layer.quantization, self.precision.double_quant)
         dequantize = traffic(Group.DEQUANTIZATION, fixed(packed) + dequantized)
         num_dequantize_kernels = 3 if self.precision.double_quant else 1
+        constants = fixed(-(-layer.num_weights // BLOCK_4BIT) * FLOAT32_BYTES) if self.precision.double_quant else ZERO
         effects = Effects(
             retains=(given,) if self.precision.retains_quantized_inputs else (),
             forward_temporary=dequantized,
             backward_temporary=dequantized,
+            detail=Detail(backward=(Piece(constants, 2), Piece(dequantized)), views_gradient=True),
             forward=launch(dequantize, product.output()),
             backward=launch(dequantize, product.input_gradient(), num_launches=num_dequantize_kernels + 1),
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from kaitoc.compiler.catalog.library_changes import LibraryChange, changes
 from kaitoc.compiler.memory.closed_form.effects import Effects
+from kaitoc.compiler.memory.closed_form.held import Scope
 from kaitoc.compiler.memory.closed_form.kernel import Group, launch, traffic
 from kaitoc.compiler.memory.closed_form.layout import Experts, Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Tensor
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.product import grouped_product
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 
 
 class FeedForward:
@@ -30,7 +32,22 @@ class FeedForward:
         """Run a layer's MLP or experts; the caller keeps `normed`."""
         if layer.experts is not None:
             return self._mixture(layer.experts, normed)
-        return self._mlp(layer.mlp, normed, self.plan.family.mlp)
+        return self._dense(layer.mlp, normed)
+
+    def _dense(self, linears: tuple[Linear, ...], given: Tensor) -> Tensor:
+        """Run an MLP; where one projection gives both halves, a variable of its `forward` holds them until it returns
+        (`Phi3MLP` of `modeling_phi3.py`).
+        """
+        kind, stream = self.plan.family.mlp, self.stream
+        if kind != "gated_fused":
+            return self._mlp(linears, given, kind)
+        fused = self.ops.linear(given, linears[0])
+        stream.linger(Scope.MLP, fused)
+        product = self._halves_multiplied(fused)
+        output = self.ops.linear(product, linears[-1])
+        stream.drop(product)
+        stream.leave(Scope.MLP)
+        return output
 
     def _mlp(self, linears: tuple[Linear, ...], given: Tensor, kind: str) -> Tensor:
         stream, ops = self.stream, self.ops
@@ -47,18 +64,24 @@ class FeedForward:
     def _gated(self, linears: tuple[Linear, ...], given: Tensor) -> Tensor:
         stream, ops = self.stream, self.ops
         if len(linears) == 1:
-            fused = ops.linear(given, linears[0])
-            half = per_token(fused.elements[1] // 2)
-            gate, up = stream.split(fused, half, half)
-            stream.drop(fused)
-            active = self._activate(gate)
-        else:
-            gate = ops.linear(given, linears[0])
-            active = self._activate(gate)
-            stream.drop(gate)
-            gate = stream.hold(active)
-            up = ops.linear(given, linears[1])
+            return self._halves_multiplied(ops.linear(given, linears[0]))
+        gate = ops.linear(given, linears[0])
+        active = self._activate(gate)
+        stream.drop(gate)
+        gate = stream.hold(active)
+        up = ops.linear(given, linears[1])
         product = ops.multiply(active, up)
+        stream.drop(active, up, gate)
+        return product
+
+    def _halves_multiplied(self, fused: Tensor) -> Tensor:
+        """Activate one half of a tensor and multiply by the other; drops it."""
+        stream = self.stream
+        half = per_token(fused.elements[1] // 2)
+        gate, up = stream.split(fused, half, half)
+        stream.drop(fused)
+        active = self._activate(gate)
+        product = self.ops.multiply(active, up)
         stream.drop(active, up, gate)
         return product
 

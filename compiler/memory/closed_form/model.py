@@ -12,15 +12,17 @@ from kaitoc.compiler.memory.closed_form.dtypes import autocast_bytes, compute_by
 from kaitoc.compiler.memory.closed_form.effects import Effects
 from kaitoc.compiler.memory.closed_form.elementwise import Precision
 from kaitoc.compiler.memory.closed_form.head import LossHead
+from kaitoc.compiler.memory.closed_form.held import Scope
 from kaitoc.compiler.memory.closed_form.layers import Decoder
 from kaitoc.compiler.memory.closed_form.layout import Layer, Plan
 from kaitoc.compiler.memory.closed_form.linear import Adapter
-from kaitoc.compiler.memory.closed_form.op import Part, Stream, Tensor
+from kaitoc.compiler.memory.closed_form.op import Part, Stream
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.scratch import together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_pair, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 from kaitoc.compiler.memory.sharding.model import Wrap
 from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Lora, Reference, Workload
@@ -103,7 +105,7 @@ class DecoderModel:
         if self.workload.cast_units is Wrap.TAIL:
             normed = self._narrowed(normed)
         self.stream.drop(hidden)
-        self.stream.return_from_decoder()
+        self.stream.leave(Scope.DECODER)
         self.stream.drop(*self._variables)
         self.stream.enter_loss()
         loss = self.head.run(normed)
@@ -150,12 +152,18 @@ class DecoderModel:
         self.stream.new(sum((*sizes, *masks), ZERO), 1, False, detail=tuple(sizes))
 
     def _linger(self, hidden: Tensor) -> None:
-        """Read tensor by tensor, the mask is a variable of the decoder, which checkpoints keep with their arguments."""
+        """Read tensor by tensor, the mask is a variable of the decoder, which checkpoints keep with their arguments.
+
+        That of eager attention is made from one of truth values (`eager_mask` of transformers' `masking_utils.py`).
+        """
         masks = tuple(self._masks())
+        if self.decoder.attention.kind is Attention.EAGER:
+            self.stream.linger(Scope.STATEMENT, sizes=(per_pair(1),))
         if masks and self.workload.gradient_checkpointing:
             self.stream.new(ZERO, 1, False, detail=masks)
             masks = ()
-        self.stream.linger(() if self._variables else (hidden,), masks)
+        self.stream.linger(Scope.DECODER, *(() if self._variables else (hidden,)), sizes=masks)
+        self.stream.leave(Scope.STATEMENT)
 
     def _masks(self) -> list[Size]:
         """Return the size of the mask that the layers share, if there is one."""
@@ -187,6 +195,8 @@ class DecoderModel:
             hidden = self._adapted_embedding(source, hidden, plan.embedding_adapter)
         if self.workload.gradient_checkpointing or self.workload.kbit_prep:
             hidden = stream.require_grad(hidden)
+            if not trains:
+                stream.leaf(hidden)
             if self.workload.loaded_dtype is not None and not (trains or self.workload.gradient_checkpointing):
                 stream.hold(hidden)  # a leaf of the graph; elsewhere a float32 norm or the checkpoint saves it anyway
         if plan.family.scales_embedding:

@@ -10,9 +10,11 @@ from enum import IntEnum
 
 from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.detail import Detail
+from kaitoc.compiler.memory.closed_form.held import Concatenate, CopyGradient, Leaf, Linger, Return
 from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.scratch import Piece
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 from kaitoc.compiler.memory.result import Phase
 
 PASSED_ON = Size(fixed=-1)
@@ -23,16 +25,6 @@ HANDED_ON = Size(fixed=-2)
 """Stands among them for a gradient that the forward pass took and saved."""
 
 
-class Kind(IntEnum):
-    """What a buffer is for; the index into a moment's sizes. GATHERED are weights put together from their shards."""
-
-    ACTIVATION = 0
-    LOGITS = 1
-    GRADIENT = 2
-    WORKSPACE = 3
-    GATHERED = 4
-
-
 class Part(IntEnum):
     """The parts of a model that shards are gathered by, around the layers, in the order in which they run."""
 
@@ -40,30 +32,6 @@ class Part(IntEnum):
     LAYERS = 1
     TAIL = 2
     LOGITS = 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Storage:
-    """The allocation that a tensor lies in, alone or beside others."""
-
-    size: Size
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
-    """A tensor: elements (a linear form) of `num_bytes` each. `number` names it within its stream."""
-
-    number: int
-    elements: Size
-    num_bytes: int
-    storage: Storage
-    needs_grad: bool
-
-    @property
-    def size(self) -> Size:
-        """Return the bytes of the tensor, which may be a view of a larger or smaller storage."""
-        return self.elements * self.num_bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,22 +112,6 @@ class New:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Linger:
-    """Variables of the decoder's `forward`, which hold tensors, and others of these `sizes`, until it returns.
-
-    Peaks are counted without them; a replay that goes tensor by tensor has them.
-    """
-
-    tensors: tuple[Tensor, ...]
-    sizes: tuple[Size, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Return:
-    """The end of the decoder's `forward`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Hold:
     """One more Python reference to a tensor."""
 
@@ -222,13 +174,6 @@ class Cache:
 @dataclass(frozen=True, slots=True, eq=False)
 class DropCache:
     """The model's outputs are dropped, and with them all that is in their cache."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Transpose:
-    """A tensor is used by head from here on, and its gradient comes back so: it is copied to be laid out by token."""
-
-    tensor: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -310,7 +255,7 @@ class Begin:
     given: Tensor | None
 
 
-_Notice = Enter | Begin | Linger | Return
+_Notice = Enter | Begin | Linger | Return | CopyGradient | Leaf | Concatenate
 Instruction = (
     Op
     | New
@@ -322,7 +267,6 @@ Instruction = (
     | Cache
     | DropCache
     | View
-    | Transpose
     | Split
     | Repeat
     | Checkpoint

@@ -9,17 +9,28 @@ from __future__ import annotations
 from kaitoc.compiler.memory.closed_form.adapters import AdaptedLinearOps
 from kaitoc.compiler.memory.closed_form.detail import Detail
 from kaitoc.compiler.memory.closed_form.effects import Effects
+from kaitoc.compiler.memory.closed_form.held import Scope
 from kaitoc.compiler.memory.closed_form.kernel import Group, launch
-from kaitoc.compiler.memory.closed_form.op import PASSED_ON, Tensor
+from kaitoc.compiler.memory.closed_form.op import PASSED_ON
 from kaitoc.compiler.memory.closed_form.product import fused_attention, score_product, value_product
 from kaitoc.compiler.memory.closed_form.scratch import together
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, per_pair, per_token
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 
 
 class Ops(AdaptedLinearOps):
     """Operations on one stream."""
 
-    def sdpa(self, query: Tensor, key: Tensor, value: Tensor, *, num_heads: int, makes_mask: bool = False) -> Tensor:
+    def sdpa(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        num_heads: int,
+        makes_mask: bool = False,
+        shares_keys: bool = False,
+    ) -> Tensor:
         """Fused attention: saves query, key, value, output and one float32 log-sum-exp per head and token.
 
         Backward of the flash kernel accumulates the query's gradient in float32 and holds a row sum per head
@@ -27,7 +38,8 @@ class Ops(AdaptedLinearOps):
         tensors (`_scaled_dot_product_cudnn_attention_backward_cuda`, `attention_backward.cu`); scratch memory of its
         backward is sized by cuDNN (`get_workspace_size`, `MHA.cpp`) and is taken to be as large. `makes_mask`: the
         layer saves a mask of its own in the query's type, made of truth values (`convert_boolean_attn_mask`,
-        `attention.cpp`) or by indexing.
+        `attention.cpp`) or by indexing. `shares_keys`: several heads share a key, for which the flash kernel forms both
+        gradients per head before it adds them up (`dk_expanded` and `dv_expanded`, `mha_bwd` of `flash_api.cpp`).
         """
         forward, backward = fused_attention(query, key, value)
         self.stream.owed = None
@@ -36,13 +48,14 @@ class Ops(AdaptedLinearOps):
             statistics = per_token(FLOAT32_BYTES * num_heads)
             mask = per_pair(inputs[0].num_bytes) if makes_mask else ZERO
             gradient = inputs[0].elements * FLOAT32_BYTES
+            expanded = (inputs[0].size,) * 2 if shares_keys else ()
             effects = Effects(
                 saves=tuple(inputs),
                 saves_output=True,
                 saves_size=statistics + mask,
                 detail=Detail(saved=(mask, statistics)),
                 backward_temporary=gradient + statistics,
-                later_pieces=together(gradient, statistics),
+                later_pieces=together(statistics, gradient, *expanded),
                 forward=forward,
                 backward=backward,
             )
@@ -117,8 +130,11 @@ class Ops(AdaptedLinearOps):
             masked_bytes = max(scores.num_bytes, mask_bytes)
             masked = stream.apply([scores], scores.elements, masked_bytes, Effects(gradients=(gradient,)))
             scores = stream.replace(masked, scores)
+            stream.linger(Scope.STATEMENT, scores)
             weights = stream.replace(self.softmax(scores, softmax_bytes), scores)
-            return stream.replace(self.cast(weights, result_bytes), weights)
+            narrow = stream.replace(self.cast(weights, result_bytes), weights)
+            stream.leave(Scope.STATEMENT)
+            return narrow
 
     def softcapped(self, value: Tensor) -> Tensor:
         """`tanh(x / cap) * cap`; drops the value."""

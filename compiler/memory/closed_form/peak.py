@@ -8,9 +8,10 @@ from kaitoc.compiler.core.records import dataclass
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
 from kaitoc.compiler.memory.closed_form.late_recompute import LateRecompute
-from kaitoc.compiler.memory.closed_form.op import Accumulate, DropCache, Enter, Keep, Kind, Relabel, Repeat, Stream
+from kaitoc.compiler.memory.closed_form.op import Accumulate, DropCache, Enter, Keep, Relabel, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.scratch import Piece, maxima
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 from kaitoc.compiler.memory.result import Categories, Phase
 
 _NUM_RUN_ALONE = 3

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.kernel import Group, Kernel, Launch, Unit, launch
-from kaitoc.compiler.memory.closed_form.op import Tensor
 from kaitoc.compiler.memory.closed_form.size import HALF_BYTES, Size, fixed, per_pair
+from kaitoc.compiler.memory.closed_form.tensor import Tensor
 
 HALF_TILE = 64
 FLOAT32_TILE = 32

@@ -83,14 +83,14 @@ class _Run:
         """Run batches, with the optimizer after every `accumulation_steps` of them.
 
         A batch is skipped that is in no way larger than one that took nothing from the device, since which nothing
-        was taken either.
+        was taken either, unless it leaves gradients or outputs among which later ones find their gaps.
         """
         allocator, idle = self.allocator, list[tuple[BatchShape, bool]]()
         for number, shape in enumerate(shapes, 1):
             is_updated, is_first = number % self.accumulation_steps == 0, not self._gradients
             reserved, peak = allocator.reserved_bytes, allocator.peak_reserved_bytes
-            leaves_gradients = is_first and not is_updated
-            if leaves_gradients or not any(_covers(other, shape) for other, first in idle if first is is_first):
+            leaves_blocks = self.workload.holds_outputs or (is_first and not is_updated)
+            if leaves_blocks or not any(_covers(other, shape) for other, first in idle if first is is_first):
                 self._batch(shape)
                 idle.append((shape, is_first))
             if is_updated and (self._gradients or self.workload.steps_in_backward):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kaitoc.compiler.memory.closed_form.effects import PLAIN, Effects
+from kaitoc.compiler.memory.closed_form.held import Concatenate, CopyGradient, Leaf, Linger, Return, Scope
 from kaitoc.compiler.memory.closed_form.kernel import NO_LAUNCH, Group, Launch, launch, traffic
 from kaitoc.compiler.memory.closed_form.op import (
     Accumulate,
@@ -19,24 +20,19 @@ from kaitoc.compiler.memory.closed_form.op import (
     Hold,
     Instruction,
     Keep,
-    Kind,
-    Linger,
     New,
     Op,
     Part,
     Relabel,
     Repeat,
-    Return,
     Scratch,
     Split,
-    Storage,
     Stream,
-    Tensor,
-    Transpose,
     View,
 )
 from kaitoc.compiler.memory.closed_form.scratch import most
 from kaitoc.compiler.memory.closed_form.size import Size
+from kaitoc.compiler.memory.closed_form.tensor import Kind, Storage, Tensor
 from kaitoc.compiler.memory.result import Phase
 
 
@@ -161,9 +157,17 @@ class StreamBuilder:
         self._write(View(whole, part, Launch((traffic(self.group, whole.size),), 1, moves_gradient=True)))
         return part
 
-    def transpose(self, tensor: Tensor) -> None:
-        """Use a tensor by head from here on."""
-        self._write(Transpose(tensor))
+    def copy_gradient(self, tensor: Tensor) -> None:
+        """Use a tensor in another form from here on."""
+        self._write(CopyGradient(tensor))
+
+    def leaf(self, tensor: Tensor) -> None:
+        """Have a tensor live as long as the graph."""
+        self._write(Leaf(tensor))
+
+    def concatenate(self, tensor: Tensor) -> None:
+        """Use a copy of a tensor from here on, as `torch.cat` makes it."""
+        self._write(Concatenate(tensor))
 
     def split(self, whole: Tensor, *parts: Size) -> tuple[Tensor, ...]:
         """Take views that cover the whole; their gradients are concatenated."""
@@ -231,13 +235,13 @@ class StreamBuilder:
         self.is_loss = True
         self._write(Enter(Phase.LOSS))
 
-    def linger(self, tensors: tuple[Tensor, ...], sizes: tuple[Size, ...]) -> None:
-        """Have variables of the decoder's `forward` hold tensors, and others of these sizes, until it returns."""
-        self._write(Linger(tensors, sizes))
+    def linger(self, scope: Scope, *tensors: Tensor, sizes: tuple[Size, ...] = ()) -> None:
+        """Have variables hold tensors, and others of these sizes, until their scope ends."""
+        self._write(Linger(scope, tensors, sizes))
 
-    def return_from_decoder(self) -> None:
-        """End the decoder's `forward`."""
-        self._write(Return())
+    def leave(self, scope: Scope) -> None:
+        """End a scope and the variables in it."""
+        self._write(Return(scope))
 
     def begin(self, part: Part, given: Tensor | None = None) -> None:
         """Say which part of the model comes next, and what goes into it."""

@@ -25,6 +25,7 @@ def setup_of(workload: Workload, *, adds_up: bool = False) -> Callable[[Autograd
 
     def prepare(reader: Autograd) -> None:
         reader.step_scratch = step_scratch
+        reader.holds_graph = workload.holds_outputs
         if workload.offloads_activations:
             reader.offload_activations(skips_head=workload.loss is Loss.FULL)
 

@@ -21,12 +21,12 @@ from kaitoc.compiler.memory.closed_form.kernel import Group
 from kaitoc.compiler.memory.closed_form.layout import Plan
 from kaitoc.compiler.memory.closed_form.linear import Linear
 from kaitoc.compiler.memory.closed_form.model import DecoderModel
-from kaitoc.compiler.memory.closed_form.op import Kind, Tensor
 from kaitoc.compiler.memory.closed_form.ops import Ops
 from kaitoc.compiler.memory.closed_form.peak import PeakReader
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, INT64_BYTES, ZERO, Size, fixed, per_token
 from kaitoc.compiler.memory.closed_form.stream import StreamBuilder
+from kaitoc.compiler.memory.closed_form.tensor import Kind, Tensor
 from kaitoc.compiler.memory.device import CUBLAS_WORKSPACE_BYTES
 from kaitoc.compiler.memory.workload import NEWEST_LIGER, Dtype, Loss, Workload
 

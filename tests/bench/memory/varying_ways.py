@@ -14,6 +14,7 @@ from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.batch_shape import BatchShape
 from kaitoc.compiler.memory.batches import Batching, Lengths, Loading, assumed_lengths, batches, even_lengths
 from kaitoc.compiler.memory.closed_form.validation import can_run
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import (
     Allocator,
     Attention,
@@ -155,11 +156,13 @@ def _name(method: str, kind: str, step: Workload, loading: Loading, steps: int) 
 
 
 def _is_traceable(step: Workload) -> bool:
-    """Return whether the installed libraries take a step: PEFT adapts experts without DoRA and dropout, and Falcon has
-    attention of its own.
+    """Return whether the installed libraries run a step as the stack's do: PEFT adapts experts without DoRA and
+    dropout, and before 0.18 not at all, and Falcon has attention of its own.
     """
     architecture, lora = step.architecture, step.lora
     if architecture.model_type == "falcon" and step.attention is Attention.FLASH:
         return False
     has_experts = any("experts" in key for key in architecture.config)
-    return not (has_experts and lora is not None and (lora.dora or lora.dropout))
+    if not has_experts or lora is None:
+        return True
+    return find_stack(step.stack).adapts_fused_experts and not (lora.dora or lora.dropout)

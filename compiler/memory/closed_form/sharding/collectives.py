@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from kaitoc.compiler.core.units import MIB
 from kaitoc.compiler.memory.closed_form.graph import Buffer
-from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.plan import plan_for
 from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.collective import (
@@ -18,6 +17,7 @@ from kaitoc.compiler.memory.closed_form.sharding.collective import (
 from kaitoc.compiler.memory.closed_form.sharding.derive import schedule_for
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size, fixed
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 from kaitoc.compiler.memory.workload import Reference, Workload
 from kaitoc.compiler.memory.workload_key import of_any_size
 

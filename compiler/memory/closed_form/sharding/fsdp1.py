@@ -11,12 +11,12 @@ has to wait for all gradients of that one.
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units
 from kaitoc.compiler.memory.closed_form.size import fixed
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 from kaitoc.compiler.memory.sharding.model import Sharding
 
 _COPIES_OF_A_GRADIENT = 4

@@ -8,12 +8,12 @@ are two copies of it; the buffer of the forward pass lives until the next unit h
 from __future__ import annotations
 
 from kaitoc.compiler.memory.closed_form.graph import Buffer
-from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memory, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.units import Units
 from kaitoc.compiler.memory.closed_form.size import fixed
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 from kaitoc.compiler.memory.sharding.model import Sharding, Wrap
 
 _COPY = 2

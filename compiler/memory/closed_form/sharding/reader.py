@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kaitoc.compiler.memory.closed_form.added_gradients import AddedGradients
 from kaitoc.compiler.memory.closed_form.autograd import Autograd
 from kaitoc.compiler.memory.closed_form.graph import BackwardStep, Buffer, Value
-from kaitoc.compiler.memory.closed_form.op import Begin, Body, Kind, Part, Repeat, Stream
+from kaitoc.compiler.memory.closed_form.op import Begin, Body, Part, Repeat, Stream
 from kaitoc.compiler.memory.closed_form.peak import Moment, PeakReader
 from kaitoc.compiler.memory.closed_form.script import CudaStream, ScriptReader
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective
@@ -15,6 +15,7 @@ from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Memor
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit
 from kaitoc.compiler.memory.closed_form.size import FLOAT32_BYTES, ZERO, Size, fixed
 from kaitoc.compiler.memory.closed_form.surroundings import no_scratch
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 from kaitoc.compiler.memory.result import Phase
 
 _NUM_READ = 4

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from kaitoc.compiler.memory.closed_form.graph import Buffer
-from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit, Units
 from kaitoc.compiler.memory.closed_form.size import ZERO, Size
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 from kaitoc.compiler.memory.sharding.model import Offload, Sharding
 
 

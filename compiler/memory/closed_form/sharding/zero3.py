@@ -6,13 +6,13 @@ soon; so models of less than that are never given up. Gradients are copied into 
 
 from __future__ import annotations
 
-from kaitoc.compiler.memory.closed_form.op import Kind
 from kaitoc.compiler.memory.closed_form.script import CudaStream
 from kaitoc.compiler.memory.closed_form.sharding.collective import Collective, CollectiveKind
 from kaitoc.compiler.memory.closed_form.sharding.schedule import Gathered, Schedule
 from kaitoc.compiler.memory.closed_form.sharding.state import REDUCE_BUCKET_BYTES
 from kaitoc.compiler.memory.closed_form.sharding.units import Unit
 from kaitoc.compiler.memory.closed_form.size import HALF_BYTES
+from kaitoc.compiler.memory.closed_form.tensor import Kind
 
 MAX_LIVE_PARAMETERS = 10**9
 """`stage3_max_live_parameters` and `stage3_max_reuse_distance` (`deepspeed/runtime/zero/config.py`)."""
