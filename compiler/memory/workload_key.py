@@ -154,7 +154,8 @@ def _least_sizes(workload: Workload) -> tuple[int, int]:
     least = max(_passed(workload, workload.batch_size * workload.seq_len_tokens), default=1)
     if not tells_single(workload):
         return -(-least // length), length
-    least_scored, num_unscored = _least_scored(workload), int(not scores_last(workload))
+    num_unscored = int(not scores_last(workload))
+    least_scored = _least_scored(workload, num_scored_tokens(workload))
     if workload.batch_size == 1:
         return 1, max(length, least, least_scored + num_unscored)
     if workload.loss is Loss.CHUNKED and not has_chunks(workload):
@@ -165,19 +166,23 @@ def _least_sizes(workload: Workload) -> tuple[int, int]:
 
 def _decided_by(workload: Workload, batch_size: int, length: int) -> tuple[object, ...]:
     """Return all that a batch size and length decide in a derivation."""
-    sized = replace(workload, batch_size=batch_size, seq_len_tokens=length)
+    num_scored = _num_scored(workload, batch_size, length)
     return (
         masked_window(workload.architecture, length),
         tells_single(workload) and batch_size == 1,
         _passed(workload, batch_size * length),
-        _least_scored(sized),
-        batch_size if workload.loss is Loss.CHUNKED and not has_chunks(sized) else None,
+        _least_scored(workload, num_scored),
+        batch_size if workload.loss is Loss.CHUNKED and num_scored <= CHUNK_TOKENS else None,
     )
 
 
 def num_scored_tokens(workload: Workload) -> int:
     """Count the tokens that the loss scores: all, or all but the last of each row."""
-    return workload.batch_size * (workload.seq_len_tokens - int(not scores_last(workload)))
+    return _num_scored(workload, workload.batch_size, workload.seq_len_tokens)
+
+
+def _num_scored(workload: Workload, batch_size: int, length: int) -> int:
+    return batch_size * (length - int(not scores_last(workload)))
 
 
 def scores_last(workload: Workload) -> bool:
@@ -195,13 +200,14 @@ def has_chunks(workload: Workload) -> bool:
     return num_scored_tokens(workload) > CHUNK_TOKENS
 
 
-def _least_scored(workload: Workload) -> int:
-    """Return from how many scored tokens on chunks are as large as the workload's, and more than two if there are."""
+def _least_scored(workload: Workload, num_tokens: int) -> int:
+    """Return from how many scored tokens on chunks are as large as those of `num_tokens`, and more than two if there
+    are.
+    """
     if workload.loss is Loss.CHUNKED:
-        return CHUNK_TOKENS + 1 if has_chunks(workload) else 0
+        return CHUNK_TOKENS + 1 if num_tokens > CHUNK_TOKENS else 0
     if workload.loss is not Loss.LIGER or (parts := liger_parts(workload.architecture)) == 1:
         return 0
-    num_tokens = num_scored_tokens(workload)
     chunk_tokens = liger_chunk_tokens(workload.architecture, num_tokens)
     least = parts * (chunk_tokens // 2) + 1
     return max(least, 2 * chunk_tokens + 1) if num_tokens > 2 * chunk_tokens else least

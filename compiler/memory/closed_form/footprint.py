@@ -71,14 +71,13 @@ def footprint(workload: Workload, gpu: Gpu | None = None) -> Footprint:
 
 def host_bytes(workload: Workload) -> int:
     """Return the host memory that the processes of a node need, of a workload whose sharding is decided."""
-    sized = of_any_size(workload)
     if workload.sharding.is_sharded:
         from kaitoc.compiler.memory.closed_form.sharding.host import shards_host_bytes  # as the phases of shards
 
-        return shards_host_bytes(sized)
+        return shards_host_bytes(of_any_size(workload))
     if not workload.offloads_activations:
         return copies_host_bytes(workload)
-    sent = _sent_to_host(key_of_step(sized)).at(workload.batch_size, workload.seq_len_tokens)
+    sent = _sent_to_host(key_of_step(workload)).at(workload.batch_size, workload.seq_len_tokens)
     return max(copies_host_bytes(workload), sent * (workload.num_gpus // workload.sharding.num_nodes))
 
 
