@@ -150,7 +150,7 @@ class LinearOps(Elementwise):
             retains=(given,) if self.precision.retains_quantized_inputs else (),
             forward_temporary=dequantized,
             backward_temporary=dequantized,
-            detail=Detail(backward=(Piece(constants, 2), Piece(dequantized)), views_gradient=True),
+            detail=Detail(backward=(Piece(constants, 2), Piece(dequantized))),
             forward=launch(dequantize, product.output()),
             backward=launch(dequantize, product.input_gradient(), num_launches=num_dequantize_kernels + 1),
         )
