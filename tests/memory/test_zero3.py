@@ -14,7 +14,9 @@ from kaitoc.compiler.catalog.gpus import find_gpu
 from kaitoc.compiler.catalog.models import find_model
 from kaitoc.compiler.memory.closed_form.footprint import footprint, phase_peaks
 from kaitoc.compiler.memory.result import Phase
-from kaitoc.compiler.memory.sharding.model import Offload, Sharding, ShardingKind
+from kaitoc.compiler.memory.sharding.model import Offload
+from kaitoc.compiler.memory.sharing import SharingRequest, sharding_for
+from kaitoc.compiler.memory.stacks import find_stack
 from kaitoc.compiler.memory.workload import Attention, Dtype, Lora, Optimizer, Quantization, Workload
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -28,7 +30,7 @@ def workload(name: str, num_gpus: int, batch_size: int) -> Workload:
     return Workload(
         model, Lora(rank=8, targets=LAYERS), batch_size, 2048, "transformers-4.39", autocast=Dtype.BFLOAT16,
         gradient_checkpointing=True, attention=Attention.FLASH, optimizer=Optimizer.ADAMW, num_gpus=num_gpus,
-        sharding=Sharding(ShardingKind.ZERO3),
+        sharding=sharding_for(SharingRequest("zero3"), find_stack("transformers-4.39")),
     )  # fmt: skip
 
 

@@ -228,7 +228,9 @@ def _rope(row: Row) -> int:
     run.new(per_token(2 * head_dim), num_bytes, False)
     run.new(per_token(1), INT64_BYTES, False)
     widths = (row.hidden_size, NUM_KEY_HEADS * head_dim)
-    for output in [run.ops.rotary(run.leaf(per_token(width), num_bytes, accumulates=False)) for width in widths]:
+    for output in [
+        run.ops.rotary(run.leaf(per_token(width), num_bytes, accumulates=False), num_bytes) for width in widths
+    ]:
         run.start(output)
     return run.peak_bytes(row.tokens)
 
