@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -46,42 +47,50 @@ def help_on(*, target: str, options: tuple[str, ...] = (), **values: object) -> 
 
 @pytest.mark.parametrize("target", ["kaito", "bundled"])
 def test_shorter_rows_that_fit_are_named(target: str) -> None:
-    job = {"preset": "phi-3-medium-128k-instruct", "instance": "Standard_NV36ads_A10_v5", "target": target}
-    advice = help_on(**job, tokens=100_000)  # type: ignore[arg-type]  # texts all
+    job: dict[str, Any] = {
+        "preset": "phi-3-medium-128k-instruct",
+        "instance": "Standard_NV36ads_A10_v5",
+        "target": target,
+    }
+    advice = help_on(**job, tokens=100_000)
     shorter = re.search(r"with `max_length: (\d+)` it fits, longer rows truncated", advice)
 
     assert shorter is not None, advice
-    assert help_on(**job, tokens=int(shorter[1])) == ""  # type: ignore[arg-type]  # as above
+    assert help_on(**job, tokens=int(shorter[1])) == ""
 
 
 def test_an_assumed_length_is_advised_by_its_option() -> None:
-    job = {"preset": "phi-3-medium-128k-instruct", "instance": "Standard_NV36ads_A10_v5", "target": "kaito"}
-    advice = help_on(**job, tokens=512, options=("--seq-len", "100000"))  # type: ignore[arg-type]  # as above
+    job: dict[str, Any] = {
+        "preset": "phi-3-medium-128k-instruct",
+        "instance": "Standard_NV36ads_A10_v5",
+        "target": "kaito",
+    }
+    advice = help_on(**job, tokens=512, options=("--seq-len", "100000"))
 
     assert re.search(r"with --seq-len \d+ it fits", advice)
 
 
 @pytest.mark.parametrize("target", ["kaito", "bundled"])
 def test_an_instance_type_that_holds_the_run_is_named(target: str) -> None:
-    job = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": target}
-    advice = help_on(**job, instance="Standard_NV36ads_A10_v5")  # type: ignore[arg-type]  # as above
+    job: dict[str, Any] = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": target}
+    advice = help_on(**job, instance="Standard_NV36ads_A10_v5")
     larger = re.search(r"it fits on (\S+)", advice)
 
     assert larger is not None, advice
-    assert help_on(**job, instance=larger[1]) == ""  # type: ignore[arg-type]  # as above
+    assert help_on(**job, instance=larger[1]) == ""
 
 
 def test_a_stated_gpu_is_replaced_by_an_option() -> None:
-    job = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": "bundled"}
-    advice = help_on(**job, options=("--gpu-memory", "16"))  # type: ignore[arg-type]  # as above
+    job: dict[str, Any] = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": "bundled"}
+    advice = help_on(**job, options=("--gpu-memory", "16"))
     larger = re.search(r"it fits on (\S+) \(--gpu (\S+)\)", advice)
 
     assert larger is not None, advice
-    assert help_on(**job, options=("--gpu", larger[2])) == ""  # type: ignore[arg-type]  # as above
+    assert help_on(**job, options=("--gpu", larger[2])) == ""
 
 
 @pytest.mark.parametrize("target", ["kaito", "bundled"])
 def test_no_advice_sends_to_a_command_that_refuses(target: str) -> None:
-    job = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": target}
+    job: dict[str, Any] = {"preset": "qwen2.5-coder-32b-instruct", "tokens": 512, "target": target}
 
-    assert "see `kaitoc compile`" not in help_on(**job, instance="Standard_NV36ads_A10_v5")  # type: ignore[arg-type]
+    assert "see `kaitoc compile`" not in help_on(**job, instance="Standard_NV36ads_A10_v5")

@@ -141,7 +141,7 @@ class DetailedScriptReader(AddedGradients, ScriptReader):
         self._values[instruction.tensor.number] = Value(first)
 
     def _apply(self, op: Op) -> None:
-        if op.saved or op.detail.saved or op.num_saved_parameters:
+        if op.saves_tensors:
             self._last_saved = len(self.events)
         self._before_output = self._take(op.detail.before)
         super()._apply(op)
@@ -169,7 +169,7 @@ class DetailedScriptReader(AddedGradients, ScriptReader):
             start, end = self._recomputed_events
             end = end or len(self.events)
             self._recomputed_events = start, end
-            if step.saved or (isinstance(step.launched_by, Op) and step.launched_by.num_saved_parameters):
+            if step.asks_for_saved:
                 self.events += self.events[start:end]
                 del self.events[start:end]
                 self._recomputed_events = None

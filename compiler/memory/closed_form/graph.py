@@ -69,6 +69,11 @@ class BackwardStep:
         self.is_tied = False
         self.scale = 1
 
+    @property
+    def asks_for_saved(self) -> bool:
+        """Whether it unpacks something that going forward saved, if only a parameter."""
+        return bool(self.saved or (isinstance(self.launched_by, Op) and self.launched_by.num_saved_parameters))
+
 
 StepScratch = Callable[[int], int]
 """What an optimizer takes while it steps over a parameter with a gradient of so many bytes."""

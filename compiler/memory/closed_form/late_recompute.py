@@ -59,7 +59,7 @@ class LateRecompute(AddedGradients):
 
     def _apply(self, op: Op) -> None:
         saves = self._is_repeating and op.has_backward
-        if saves and (op.saved or op.detail.saved or op.num_saved_parameters):
+        if saves and op.saves_tensors:
             self._num_before_last_saved = len(self._waiting)
         super()._apply(op)
         if saves and op.saves_results:
@@ -68,7 +68,7 @@ class LateRecompute(AddedGradients):
     def _undo(self, step: BackwardStep) -> None:
         if self._before is not None:
             self._after = self._after or tuple(self.live)
-            if step.saved or (isinstance(step.launched_by, Op) and step.launched_by.num_saved_parameters):
+            if step.asks_for_saved:
                 self._catch_up(self._after)
         super()._undo(step)
 

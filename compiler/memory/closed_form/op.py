@@ -98,6 +98,11 @@ class Op:
         return any(tensor is not self.output for tensor in self.saved)
 
     @property
+    def saves_tensors(self) -> bool:
+        """Whether it saves tensors by name: its inputs or output, parameters, or what it makes first."""
+        return bool(self.saved or self.detail.saved or self.num_saved_parameters)
+
+    @property
     def saves_results(self) -> bool:
         """Whether the backward needs what the operation computes."""
         return self.saved_size != ZERO or any(tensor is self.output for tensor in self.saved)

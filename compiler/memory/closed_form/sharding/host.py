@@ -91,22 +91,14 @@ def _offloaded_weights(workload: Workload) -> list[int]:
     if sharding.kind is ShardingKind.FSDP1:
         flat = (*units.layers, (units.root, 1))
         return [num_bytes for unit, count in flat for num_bytes in _flat_shards(unit, num_shards) * count]
-    return [num_bytes for unit, count in units.all_units() for num_bytes in _shards(unit, num_shards) * count]
-
-
-def _shards(unit: Unit, num_shards: int) -> list[int]:
-    return [
-        one.shard_elements(num_shards) // one.copies * one.num_bytes
-        for one in unit.parameters
-        for _ in range(one.copies)
-    ]
+    return [num_bytes for unit, count in units.all_units() for num_bytes in unit.shard_sizes(num_shards) * count]
 
 
 def _flat_shards(unit: Unit, num_shards: int) -> list[int]:
     """List FSDP1's: one tensor of all that a unit trains or all that it does not, and one for each adapter matrix."""
     base = Unit(tuple(one for one in unit.parameters if not one.is_adapter))
     adapters = Unit(tuple(one for one in unit.parameters if one.is_adapter))
-    return [*([base.shard_bytes(num_shards)] if base.parameters else []), *_shards(adapters, num_shards)]
+    return [*([base.shard_bytes(num_shards)] if base.parameters else []), *adapters.shard_sizes(num_shards)]
 
 
 def pinned_bytes(num_bytes: int) -> int:

@@ -77,9 +77,8 @@ def load_steps(workload: Workload) -> Iterator[LoadStep]:
         yield from _quantized_on_the_way(units)
     for unit, count in _in_order(workload, units):
         tensors = [(one.num_elements // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
-        shards = [(one.shard_elements(num_shards) // one.copies * one.num_bytes, one.copies) for one in unit.parameters]
+        kept = unit.shard_sizes(num_shards) if stays else ()
         for _ in range(count):
-            kept = tuple(size for size, copies in shards for _ in range(copies)) if stays else ()
             if passes_singly:
                 yield LoadStep((max(size for size, _ in tensors),), shards=kept)
                 continue

@@ -56,6 +56,14 @@ class Unit:
         """Return the elements that a process keeps of the unit."""
         return sum(one.shard_elements(num_shards) for one in self.parameters)
 
+    def shard_sizes(self, num_shards: int) -> tuple[int, ...]:
+        """List the bytes that a process keeps of each parameter tensor, copies included."""
+        return tuple(
+            one.shard_elements(num_shards) // one.copies * one.num_bytes
+            for one in self.parameters
+            for _ in range(one.copies)
+        )
+
     def shard_bytes(self, num_shards: int) -> int:
         """Return the bytes that a process keeps of the unit."""
         return sum(one.shard_elements(num_shards) * one.num_bytes for one in self.parameters)
